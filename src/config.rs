@@ -1,0 +1,186 @@
+//! Every knob: meaning, default, range, and what too high or too low does.
+//!
+//! Owns: the values and their validation. Does not know: how they are set or used.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+use crate::retry::RetryPolicy;
+
+/// The settings of a scheduler. Each has a default that suits a small cluster on a local network.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SchedulerConfig {
+    /// How failed attempts are retried, unless a task says otherwise.
+    pub retry: RetryPolicy,
+    /// How many nodes may be lost under a task before it fails. Default 5, from 0. Too low: an unlucky
+    /// task fails in a rolling restart by kill; too high: a task that kills its node costs more nodes.
+    pub max_reroutes: u32,
+    /// How many tasks may be unsettled. Default 4,000,000, from 1. Each costs about 100 bytes and its args.
+    pub max_tasks: usize,
+    /// How many bytes the args of unsettled tasks may take. Default 1 GiB, from 1.
+    pub max_args_bytes: u64,
+    /// How large the args of one task may be. Default 16 MiB less 64 KiB; at most `max_frame` less 64 KiB.
+    pub max_task_args: usize,
+    /// How many statuses may wait for clients. Default 100,000, from 1. At the limit nothing new is
+    /// placed and `Execute` is refused, so too low a limit idles workers when a client is slow.
+    pub max_statuses: usize,
+    /// How many statuses may be with one client at once, unconfirmed. Default 4096, from 1. Low values
+    /// cost a round trip to the client more often; high ones fill its mailbox.
+    pub status_window: usize,
+    /// The largest number of tasks sent ahead to one node beside its free workers. Default 4096; 0 turns
+    /// sending ahead off, and every task then waits for a round trip.
+    pub max_ahead: u32,
+    /// How often a node proves that it lives. Default 2 s, from 10 ms, at most a fifth of `lease`.
+    pub heartbeat: Duration,
+    /// How long a proof of life holds. Default 15 s, from five heartbeats. Short: a loaded or distant node
+    /// is thought lost; long: the tasks of a silent machine wait that long for another.
+    pub lease: Duration,
+    /// The largest frame on a link, in bytes. Default 16 MiB, 128 KiB to 1 GiB. Bounds args and outputs.
+    pub max_frame: usize,
+    /// Whether nodes that are not listed may join. Set by listening.
+    pub accept_joins: bool,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            max_reroutes: 5,
+            max_tasks: 4_000_000,
+            max_args_bytes: 1 << 30,
+            max_task_args: DEFAULT_MAX_FRAME - FRAME_OVERHEAD,
+            max_statuses: 100_000,
+            status_window: 4096,
+            max_ahead: 4096,
+            heartbeat: Duration::from_secs(2),
+            lease: Duration::from_secs(15),
+            max_frame: DEFAULT_MAX_FRAME,
+            accept_joins: false,
+        }
+    }
+}
+
+/// The default of `max_frame`: 16 MiB.
+pub const DEFAULT_MAX_FRAME: usize = 16 << 20;
+
+/// What a frame may hold beside the largest args or output: 64 KiB.
+pub const FRAME_OVERHEAD: usize = 64 << 10;
+
+impl SchedulerConfig {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check("max_tasks", self.max_tasks >= 1, "must be at least 1")?;
+        check(
+            "max_tasks",
+            u32::try_from(self.max_tasks).is_ok_and(|tasks| tasks < u32::MAX),
+            "must be below 4,294,967,295",
+        )?;
+        check(
+            "max_args_bytes",
+            self.max_args_bytes >= 1,
+            "must be at least 1",
+        )?;
+        check("max_statuses", self.max_statuses >= 1, "must be at least 1")?;
+        check(
+            "status_window",
+            self.status_window >= 1,
+            "must be at least 1",
+        )?;
+        check(
+            "heartbeat",
+            self.heartbeat >= Duration::from_millis(10),
+            "must be at least 10 ms",
+        )?;
+        check(
+            "lease",
+            self.lease >= self.heartbeat.saturating_mul(5),
+            "must be at least five heartbeats",
+        )?;
+        check(
+            "lease",
+            self.lease <= Duration::from_secs(24 * 3600),
+            "must be at most a day",
+        )?;
+        check(
+            "max_frame",
+            (128 << 10..=1 << 30).contains(&self.max_frame),
+            "must be from 128 KiB to 1 GiB",
+        )?;
+        check(
+            "max_task_args",
+            self.max_task_args <= self.max_frame.saturating_sub(FRAME_OVERHEAD),
+            "must leave 64 KiB of `max_frame` for the rest of a frame",
+        )
+    }
+}
+
+/// The settings of a node.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeConfig {
+    /// How many tasks may run at once. Default: one per core. From 0 to 1,000,000; 0 takes nothing.
+    pub max_workers: u32,
+    /// How many bytes of results may wait for the scheduler's acknowledgement. Default 64 MiB, from 1.
+    /// When it is full, which takes a broken or slow link, the node starts nothing new.
+    pub max_kept_bytes: u64,
+    /// The largest output of a task, in bytes. Default 16 MiB less 64 KiB. A larger one fails its attempt.
+    pub max_output: usize,
+    /// How many threads run async handlers. Default: one per core. From 1 to 1024.
+    pub threads: usize,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            max_workers: u32::try_from(cores).unwrap_or(u32::MAX),
+            max_kept_bytes: 64 << 20,
+            max_output: DEFAULT_MAX_FRAME - FRAME_OVERHEAD,
+            threads: cores,
+        }
+    }
+}
+
+impl NodeConfig {
+    /// The most workers that a node may have.
+    pub const MAX_WORKERS: u32 = 1_000_000;
+
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check(
+            "max_workers",
+            self.max_workers <= Self::MAX_WORKERS,
+            "must be at most 1,000,000",
+        )?;
+        check(
+            "max_kept_bytes",
+            self.max_kept_bytes >= 1,
+            "must be at least 1",
+        )?;
+        check(
+            "threads",
+            (1..=1024).contains(&self.threads),
+            "must be from 1 to 1024",
+        )
+    }
+}
+
+fn check(setting: &'static str, holds: bool, reason: &str) -> Result<(), ConfigError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(ConfigError {
+            setting,
+            reason: reason.to_owned(),
+        })
+    }
+}

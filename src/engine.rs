@@ -1,0 +1,391 @@
+//! The engine: all that is decided, and nothing that is done.
+//!
+//! Three machines. [`scheduler::SchedulerMachine`] tracks what is pending and running on which node;
+//! [`node::NodeMachine`] keeps the workers of one node within their number, its results until they are
+//! acknowledged, and its lease; [`worker::Attempts`] gives the verdict after one attempt. The two first
+//! speak to each other in [`message`]s over links that may delay, break and return; whoever drives them
+//! carries the messages.
+//!
+//! The contract of a machine:
+//!
+//! - *Commands* come from people and may be refused. A refusal changes nothing.
+//! - *Events* are facts and are never refused. A stale one is counted and ignored, a hostile one closes
+//!   its link.
+//! - `take_effects(now, ..)` places all that can be placed and hands over the actions to perform, in
+//!   order. Calling it once after many commands and events is what makes a batch cheap. The answer to a
+//!   command is to be passed on only after the effects that followed it were taken (a store, where
+//!   there will be one, is written in between).
+//! - `next_wakeup()` says when an [`Event::Tick`] is due at the latest. Every event brings `now` along,
+//!   so a late tick costs promptness and never correctness.
+//!
+//! The engine knows no actix, tokio, socket, clock, thread or random source. Time and chance are
+//! arguments, and no order of a hash map reaches an effect, so one seed gives one history.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Refusal;
+use crate::status::{CancelAnswer, TaskEvent, TaskStatus};
+use crate::task::{Options, TaskId, TaskKind};
+
+pub mod message;
+pub mod node;
+pub mod scheduler;
+pub mod worker;
+
+use message::{ToNode, ToScheduler};
+
+/// A moment: nanoseconds since the Unix epoch, read from a clock that never goes back and that counts
+/// suspend. Two processes need not agree on it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The span since `earlier`, zero if that is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The same moment of the wall clock, as it was when the process's clock was started.
+    pub fn to_system_time(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.0)
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.6}s", Duration::from_nanos(self.0).as_secs_f64())
+    }
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{:x}"), self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+number! {
+    /// One start of a scheduler: a random number.
+    Life(u64), "life-"
+}
+number! {
+    /// One start of a node's process: a random number.
+    Epoch(u64), "epoch-"
+}
+number! {
+    /// One connection, numbered by whoever drives the machine; never reused within a process.
+    LinkId(u64), "link-"
+}
+number! {
+    /// A node, numbered by its scheduler; never reused within a life.
+    NodeId(u32), "n"
+}
+number! {
+    /// A client, numbered by whoever drives the machine; never reused within a life.
+    ClientId(u64), "client-"
+}
+number! {
+    /// A worker of a node: an index below the largest number of workers it has had.
+    WorkerId(u32), "w"
+}
+
+/// Who is told how a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Audience {
+    /// The scheduler's current client, whoever that is then.
+    #[default]
+    Current,
+    /// This client; the current one if it is gone.
+    Client(ClientId),
+    /// A caller that waits for this task alone. The status goes out as [`Action::Answer`] and counts as
+    /// confirmed, unless it comes back as [`Event::Unclaimed`].
+    Caller,
+}
+
+/// A task as it is handed in.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The handler's name.
+    pub kind: TaskKind,
+    /// The encoded args.
+    pub args: Bytes,
+    /// The rest; `None` is the default options, and costs nothing.
+    pub options: Option<Box<Options>>,
+    /// Who is told how it ended.
+    pub audience: Audience,
+    /// Who is told of its [`TaskEvent`]s.
+    pub watcher: Option<ClientId>,
+}
+
+/// What became of an accepted [`Submission`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is a task of its own.
+    New(TaskId),
+    /// A task with its key, kind and args is there already; nothing was added, and that task's audience
+    /// is unchanged.
+    Joined(TaskId),
+}
+
+impl Accepted {
+    /// The task that will have the ending.
+    pub fn id(self) -> TaskId {
+        match self {
+            Self::New(id) | Self::Joined(id) => id,
+        }
+    }
+}
+
+/// A refused [`Submission`], handed back.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// What was handed in, unchanged.
+    pub submission: Box<Submission>,
+}
+
+/// How a node is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It lives in this process; its link does not break and needs no lease.
+    Local,
+    /// The scheduler dials it at this address.
+    Dial(String),
+    /// It dials the scheduler.
+    Joins,
+}
+
+/// A fact, for a [`scheduler::SchedulerMachine`].
+#[derive(Debug)]
+pub enum Event {
+    /// A proved connection is open. `dialled` names the node that was dialled; `None` is one that came in.
+    LinkOpened {
+        /// The connection.
+        link: LinkId,
+        /// Who was dialled.
+        dialled: Option<NodeId>,
+    },
+    /// A connection is closed, by whichever side.
+    LinkClosed {
+        /// The connection.
+        link: LinkId,
+        /// What was seen, in words.
+        reason: String,
+    },
+    /// A dial did not lead to a link.
+    DialFailed {
+        /// Who was dialled.
+        node: NodeId,
+        /// Whether the address answered that nobody listens there: then its process is dead.
+        refused: bool,
+        /// What was seen, in words.
+        reason: String,
+    },
+    /// A probe of the port that a joined node had named was answered.
+    Probed {
+        /// The node.
+        node: NodeId,
+        /// The life of its process that named the port.
+        epoch: Epoch,
+        /// Whether the port answered that nobody listens there.
+        refused: bool,
+    },
+    /// A message has arrived.
+    Message {
+        /// On this connection.
+        link: LinkId,
+        /// The message.
+        message: ToScheduler,
+    },
+    /// A part of a message has arrived: a proof of life.
+    Heard {
+        /// On this connection.
+        link: LinkId,
+    },
+    /// The client has handled the oldest `count` of the statuses that were delivered to it.
+    Confirmed {
+        /// The client.
+        client: ClientId,
+        /// How many.
+        count: usize,
+    },
+    /// The client is gone.
+    ClientGone {
+        /// The client.
+        client: ClientId,
+    },
+    /// Nobody waits for this answer any more.
+    Unclaimed(TaskStatus),
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done, from a [`scheduler::SchedulerMachine`].
+#[derive(Debug)]
+pub enum Action {
+    /// Send a message. If the link is closed already, drop it.
+    Send {
+        /// On this connection.
+        link: LinkId,
+        /// The message.
+        message: ToNode,
+    },
+    /// Close a connection, after what was sent on it before.
+    Close {
+        /// The connection.
+        link: LinkId,
+        /// Why, in words, for the log.
+        reason: String,
+    },
+    /// Dial a node; answer with [`Event::LinkOpened`] or [`Event::DialFailed`], once. At most one dial
+    /// per node is under way.
+    Dial {
+        /// The node.
+        node: NodeId,
+        /// Where.
+        address: String,
+    },
+    /// Dial a port only to see whether anybody listens; answer with [`Event::Probed`], once.
+    Probe {
+        /// The node.
+        node: NodeId,
+        /// The life of its process that named the port.
+        epoch: Epoch,
+        /// Where.
+        address: String,
+    },
+    /// Give statuses to a client, in order; answer with [`Event::Confirmed`] as it handles them or
+    /// [`Event::ClientGone`].
+    Deliver {
+        /// The client.
+        client: ClientId,
+        /// The statuses.
+        statuses: Vec<TaskStatus>,
+    },
+    /// Give a status to the callers that wait for its task alone.
+    Answer(TaskStatus),
+    /// Answer a cancel.
+    CancelAnswer {
+        /// The number that came with the cancel.
+        ticket: u64,
+        /// What happened.
+        answer: CancelAnswer,
+    },
+    /// Tell a watcher.
+    Notify {
+        /// The watcher.
+        watcher: ClientId,
+        /// What happened.
+        event: TaskEvent,
+    },
+    /// Something an operator wants to read.
+    Note(Note),
+}
+
+/// Something an operator wants to read, and whoever waits for a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A node is up, in this life of its process; `joined` if it came by itself.
+    NodeUp {
+        /// The node.
+        node: NodeId,
+        /// Its name.
+        name: Arc<str>,
+        /// Its life.
+        epoch: Epoch,
+        /// Whether it dialled in.
+        joined: bool,
+    },
+    /// A node's link is broken.
+    NodeUnreachable {
+        /// The node.
+        node: NodeId,
+        /// Its name.
+        name: Arc<str>,
+        /// What was seen.
+        reason: String,
+    },
+    /// A node is lost; so many of its tasks went elsewhere.
+    NodeLost {
+        /// The node.
+        node: NodeId,
+        /// Its name.
+        name: Arc<str>,
+        /// Tasks that are pending again.
+        rerouted: usize,
+        /// How it is known.
+        reason: String,
+    },
+    /// A node could not be reached, or its connection was refused.
+    NodeRefused {
+        /// The node, if it is known.
+        node: Option<NodeId>,
+        /// Its name, or what it said.
+        name: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// A node is drained, or left by its own wish: nothing runs there any more.
+    NodeLeft {
+        /// The node.
+        node: NodeId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A handler blocks one of a node's threads.
+    NodeStalled {
+        /// The node.
+        node: NodeId,
+        /// Its name.
+        name: Arc<str>,
+        /// The task whose handler does.
+        task: Option<TaskId>,
+    },
+    /// No present node can run this task; said once per kind and labels, until a node can.
+    Unschedulable {
+        /// One such task.
+        task: TaskId,
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,361 @@
+//! What a scheduler and a node say to each other.
+//!
+//! Owns: the messages and the order in which they may come. Does not know: bytes (the `net` layer turns
+//! messages into frames; between actors of one process they travel as they are).
+//!
+//! A link begins when both sides have proved themselves, whoever dialled. Then:
+//!
+//! 1. The scheduler sends [`SchedulerHello`]. A node answers with [`NodeHello`] and, in as many
+//!    [`Holding`] messages as it takes, what it holds of this life of the scheduler: runs, and results
+//!    that were not acknowledged. Before it writes the hello it has stopped reading every older link,
+//!    so that nothing which is still on its way there will ever start. If it held work of another
+//!    life, it has stopped and discarded it.
+//! 2. When the last [`Holding`] has come, the scheduler compares: what it had sent and the node does
+//!    not hold was lost on the way and is pending again; what the node holds and is superseded is stopped.
+//!    It answers with [`Welcome`], and the link is up. Either side may refuse in words instead.
+//! 3. The node sends [`Beat`]s and [`Report`]s; the scheduler answers beats, assigns, recalls, cancels
+//!    and acknowledges.
+//!
+//! Reports that must not be lost carry a sequence number (see [`Report::seq`]), are kept by the node until
+//! [`ToNode::Acknowledge`] covers them, and are sent again in a new link's [`Holding`]s.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, Life};
+use crate::error::LinkRefusal;
+use crate::retry::RetryPolicy;
+use crate::status::Failure;
+use crate::task::{Dispatch, Labels, TaskId};
+
+/// The lowest protocol version that this crate speaks.
+pub const VERSION_MIN: u32 = 1;
+/// The highest protocol version that this crate speaks.
+pub const VERSION_MAX: u32 = 1;
+
+/// The most kinds that a node may offer.
+pub const MAX_KINDS: usize = 4096;
+/// The most labels that a node may bear.
+pub const MAX_LABELS: usize = 256;
+/// The longest name of a node or a scheduler, or label, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+/// The most elements in one vector of a message (assignments, reports, dispatches). Longer ones are split.
+pub const MAX_BATCH: usize = 4096;
+
+/// From a scheduler to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToNode {
+    /// The first message of a link.
+    Hello(SchedulerHello),
+    /// The link is up.
+    Welcome(Welcome),
+    /// The link is refused and will be closed.
+    Refuse(LinkRefusal),
+    /// Start these, in this order.
+    Assign(Vec<Assignment>),
+    /// Give these back if they have not started; each is answered by [`Report::Returned`], unless it has
+    /// started or ended, of which other reports tell.
+    Recall(Vec<Dispatch>),
+    /// Stop these runs, or give them back if they have not started. Each is answered by [`Report::Ended`].
+    Cancel(Vec<Dispatch>),
+    /// Every report numbered up to and with this one may be forgotten.
+    Acknowledge(u64),
+    /// The answer to the beat of this number.
+    Answer(u64),
+    /// From now on run at most so many at once; what runs beyond ends by itself.
+    Workers(u32),
+    /// The policy of assignments that bring none.
+    Retry(RetryPolicy),
+    /// Finish what runs, return what has not started ([`Report::Returned`]), start nothing, then say
+    /// [`ToScheduler::Goodbye`].
+    Drain,
+    /// Stop all work of this scheduler, discard it, and forget the scheduler.
+    Leave,
+}
+
+/// From a node to a scheduler.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToScheduler {
+    /// The answer to the scheduler's hello.
+    Hello(NodeHello),
+    /// The link is refused and will be closed.
+    Refuse(LinkRefusal),
+    /// What the node holds.
+    Holding(Holding),
+    /// A proof of life.
+    Beat(Beat),
+    /// What happened, in order.
+    Reports(Vec<Report>),
+    /// Nothing runs here any more, and the node goes: its process ends or forgets this scheduler. All
+    /// numbered reports came before it.
+    Goodbye,
+}
+
+/// The scheduler's first message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchedulerHello {
+    /// The lowest version it speaks.
+    pub version_min: u32,
+    /// The highest version it speaks.
+    pub version_max: u32,
+    /// Its name.
+    pub scheduler: String,
+    /// Its life.
+    pub life: Life,
+}
+
+/// The node's first message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeHello {
+    /// The lowest version it speaks.
+    pub version_min: u32,
+    /// The highest version it speaks.
+    pub version_max: u32,
+    /// Its name.
+    pub node: String,
+    /// The life of its process.
+    pub epoch: Epoch,
+    /// What it offers. Assignments name a kind by its index here.
+    pub kinds: Vec<KindOffer>,
+    /// The labels it bears.
+    pub labels: Labels,
+    /// How many tasks it may run at once, by its own setting or the scheduler's last word.
+    pub workers: u32,
+    /// A port to dial to see whether its process lives, at the address from which it dialled in; the
+    /// driver of the scheduler's side turns it into an address.
+    pub probe: Option<String>,
+    /// Whether it takes nothing new.
+    pub draining: bool,
+}
+
+/// A kind that a node has a handler for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KindOffer {
+    /// Its name.
+    pub kind: String,
+    /// Whether a run of it cannot be stopped from outside, since it occupies a thread.
+    pub blocking: bool,
+}
+
+/// A part of what a node holds. The parts together are compared when `last` has come.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Holding {
+    /// Runs that go on, and assignments that have not started.
+    pub runs: Vec<HeldRun>,
+    /// Numbered reports that were not acknowledged, in order of their numbers.
+    pub reports: Vec<Report>,
+    /// Whether this is the last part.
+    pub last: bool,
+}
+
+/// A run that a node holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRun {
+    /// The task.
+    pub task: TaskId,
+    /// The run's number.
+    pub dispatch: Dispatch,
+    /// How far it is.
+    pub state: HeldState,
+}
+
+/// How far a held run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeldState {
+    /// It waits for a worker of the node.
+    Ahead,
+    /// It runs.
+    Running,
+    /// Its attempt has ended for the scheduler (a timeout, a cancel), and yet it occupies its worker.
+    Overrun,
+}
+
+/// The scheduler's agreement that a link is up. Starts the node's lease anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version that both will speak.
+    pub version: u32,
+    /// How often the node is to beat.
+    pub heartbeat: Duration,
+    /// How long a proof of life holds.
+    pub lease: Duration,
+    /// How many tasks the node may run at once, if the scheduler has set it.
+    pub workers: Option<u32>,
+    /// The policy of assignments that bring none.
+    pub retry: RetryPolicy,
+    /// Every report numbered up to and with this one may be forgotten.
+    pub acknowledged: u64,
+    /// Runs of the node's holdings that are superseded or unknown; stop them.
+    pub stop: Vec<Dispatch>,
+    /// Whether the node is to drain.
+    pub drain: bool,
+}
+
+/// A proof of life. The hello counts as beat 0, which the welcome answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// From 1, rising by one on each link.
+    pub number: u64,
+    /// The highest beat of this link whose answer has arrived.
+    pub answered: u64,
+}
+
+/// A task sent to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assignment {
+    /// The task.
+    pub task: TaskId,
+    /// The run's number.
+    pub dispatch: Dispatch,
+    /// The index of its kind in the node's hello.
+    pub kind: u16,
+    /// From 1.
+    pub attempt: u32,
+    /// Whether it may wait for a worker. Without it, a node with no free worker refuses.
+    pub ahead: bool,
+    /// The encoded args.
+    pub args: Bytes,
+    /// What few tasks ask for; `None` is the default.
+    pub terms: Option<Box<Terms>>,
+}
+
+/// What few tasks ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Terms {
+    /// How urgent it is among those that wait at the node.
+    pub priority: i8,
+    /// How long this attempt may take.
+    pub timeout: Option<Duration>,
+    /// How much time is left for the whole task.
+    pub deadline: Option<Duration>,
+    /// Its own policy.
+    pub retry: Option<RetryPolicy>,
+    /// Whether two runs of it must never overlap: at four fifths of its lease the node stops it.
+    pub exclusive: bool,
+    /// Whether to send [`Report::Progress`].
+    pub watched: bool,
+}
+
+/// What happened at a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// A run that had waited at the node has started. Not sent if it has ended by the time of sending.
+    Started {
+        /// The task.
+        task: TaskId,
+        /// The run.
+        dispatch: Dispatch,
+    },
+    /// An attempt has ended.
+    Ended {
+        /// Its number.
+        seq: u64,
+        /// The task.
+        task: TaskId,
+        /// The run.
+        dispatch: Dispatch,
+        /// How.
+        end: End,
+        /// How long it ran; zero if it never started.
+        ran: Duration,
+        /// Whether the handler goes on all the same and keeps its worker until [`Report::Freed`].
+        overrun: bool,
+    },
+    /// An overrun handler has really ended, and its worker is free.
+    Freed {
+        /// Its number.
+        seq: u64,
+        /// The run.
+        dispatch: Dispatch,
+    },
+    /// An assignment was not started and is not held.
+    Refused {
+        /// Its number.
+        seq: u64,
+        /// The task.
+        task: TaskId,
+        /// The run.
+        dispatch: Dispatch,
+        /// Why.
+        reason: RefusedBy,
+    },
+    /// An assignment was given back, not started.
+    Returned {
+        /// Its number.
+        seq: u64,
+        /// The task.
+        task: TaskId,
+        /// The run.
+        dispatch: Dispatch,
+    },
+    /// After a refusal: the node would start something again.
+    Ready,
+    /// How many of the node's workers are out of reach because a handler blocks their thread, and one
+    /// such task. Zero when they are back.
+    Stalled {
+        /// Free workers that cannot be used now.
+        workers: u32,
+        /// A task whose handler blocks its thread.
+        task: Option<TaskId>,
+    },
+    /// A handler told its progress.
+    Progress {
+        /// The task.
+        task: TaskId,
+        /// The run.
+        dispatch: Dispatch,
+        /// The encoded value.
+        value: Bytes,
+    },
+}
+
+impl Report {
+    /// The number of a report that must not be lost.
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Self::Ended { seq, .. }
+            | Self::Freed { seq, .. }
+            | Self::Refused { seq, .. }
+            | Self::Returned { seq, .. } => Some(*seq),
+            Self::Started { .. } | Self::Ready | Self::Stalled { .. } | Self::Progress { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// How an attempt ended: the verdict of the worker that ran it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The handler succeeded; its encoded output.
+    Completed(Bytes),
+    /// It failed, and its policy gives it no other attempt.
+    Failed(Failure),
+    /// It failed, and another attempt is due after this long.
+    Again {
+        /// The wait.
+        after: Duration,
+        /// Why.
+        failure: Failure,
+    },
+    /// It was cancelled: it did not start, or has been stopped, or goes on (see `overrun`).
+    Stopped,
+    /// The node stopped it because its lease was ending.
+    Dropped,
+}
+
+/// Why a node did not start an assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefusedBy {
+    /// All its workers are taken.
+    NoWorker,
+    /// It is draining.
+    Draining,
+    /// Its unacknowledged results fill their budget.
+    KeptResults,
+    /// It has no handler of this kind.
+    UnknownKind,
+}

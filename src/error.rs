@@ -1,0 +1,238 @@
+//! One error per public operation. Each says whose fault it is, what changed and whether trying again
+//! helps.
+//!
+//! Owns: the enums and their sentences. Does not know: who raises them.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::task::{TaskId, TaskKey, TaskKind};
+
+/// Why an `Execute` was refused. A refusal changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Load, not the caller's fault: as many tasks are unsettled as the scheduler may hold. Try again later.
+    #[error(
+        "the scheduler holds {limit} unsettled tasks, its limit; try again when some have settled"
+    )]
+    QueueFull {
+        /// The limit, in tasks.
+        limit: usize,
+    },
+    /// Load, not the caller's fault: the args of the unsettled tasks fill their budget. Try again later.
+    #[error(
+        "the args of unsettled tasks fill their budget of {limit} bytes; try again when some have settled"
+    )]
+    BytesFull {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The client's fault: too many statuses wait for it. Try again when it has handled some.
+    #[error(
+        "{limit} statuses wait for a client, the limit; let the client handle some, or set a client"
+    )]
+    ClientBehind {
+        /// The limit, in statuses.
+        limit: usize,
+    },
+    /// Nobody's fault: the scheduler is shutting down. Trying again does not help.
+    #[error("the scheduler is shutting down and takes nothing new")]
+    Draining,
+    /// The caller's fault: the args do not fit a frame. Trying again does not help.
+    #[error(
+        "the args are {bytes} bytes, more than the limit of {limit}; pass large data by reference"
+    )]
+    ArgsTooLarge {
+        /// The size of the args.
+        bytes: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The caller's fault: this key belongs to an earlier task of another kind or with other args.
+    #[error(
+        "the key {key:?} belongs to {id}, which has another kind or other args; use another key"
+    )]
+    KeyConflict {
+        /// The key.
+        key: TaskKey,
+        /// The task that has it.
+        id: TaskId,
+    },
+    /// Nobody's fault: the earlier task with this key has settled, but a run of it may still be going
+    /// on somewhere. Try again later.
+    #[error(
+        "{id} with the key {key:?} has settled, but a run of it may still be going on; try again later"
+    )]
+    KeyBusy {
+        /// The key.
+        key: TaskKey,
+        /// The settled task.
+        id: TaskId,
+    },
+    /// The caller's fault: an option is out of its range.
+    #[error("the option `{option}` is out of range: {reason}")]
+    InvalidOption {
+        /// Which.
+        option: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The caller's fault: the name of the kind is empty or too long.
+    #[error("{kind:?} cannot be the name of a kind: it must have 1 to 256 bytes")]
+    InvalidKind {
+        /// The name.
+        kind: TaskKind,
+    },
+}
+
+impl Refusal {
+    /// Whether the same `Execute` may be accepted later without a change on the caller's side.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Self::QueueFull { .. }
+                | Self::BytesFull { .. }
+                | Self::ClientBehind { .. }
+                | Self::KeyBusy { .. }
+        )
+    }
+}
+
+/// Why an output could not be had from a status.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutputError {
+    /// The task did not complete, so there is no output.
+    #[error("there is no output: the task {0}")]
+    NotCompleted(String),
+    /// The caller's fault: the output is of another type.
+    #[error("the output is not of this type: {0}")]
+    Decode(String),
+}
+
+/// Why args could not be encoded. The caller's fault; nothing was sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the args cannot be encoded: {0}")]
+pub struct EncodeError(pub(crate) String);
+
+/// Why a change to the set of nodes failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// No node has this name. Nothing changed.
+    #[error("no node is named {0:?}")]
+    NotFound(String),
+    /// A node of this name is there already. Nothing changed.
+    #[error("a node named {0:?} is there already")]
+    NameTaken(String),
+    /// The node could not be reached. It was not added; try again when it is up.
+    #[error("the node {name:?} cannot be reached: {reason}")]
+    Unreachable {
+        /// Its name.
+        name: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// The caller's fault: a value is out of its range. Nothing changed.
+    #[error("{0}")]
+    Invalid(String),
+    /// The scheduler has stopped. Nothing changed.
+    #[error("the scheduler has stopped")]
+    Stopped,
+}
+
+/// A setting that is out of its range. The caller's fault; nothing was started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the setting `{setting}` is out of range: {reason}")]
+pub struct ConfigError {
+    /// Which setting.
+    pub setting: &'static str,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+/// Why a peer's connection was refused. Told to the peer in these words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkRefusal {
+    /// No protocol version is common to both.
+    #[error(
+        "no common protocol version: ours are {ours_min} to {ours_max}, the peer's {theirs_min} to {theirs_max}; update the older side"
+    )]
+    Version {
+        /// Our lowest.
+        ours_min: u32,
+        /// Our highest.
+        ours_max: u32,
+        /// The peer's lowest.
+        theirs_min: u32,
+        /// The peer's highest.
+        theirs_max: u32,
+    },
+    /// Another live process has this node's name. The peer may try again.
+    #[error("another process is the node {name:?}, and it was heard a moment ago")]
+    NameInUse {
+        /// The name.
+        name: String,
+    },
+    /// A later process has taken this node's name for good. The peer must stop.
+    #[error("a later process has replaced this one as the node {name:?}")]
+    Replaced {
+        /// The name.
+        name: String,
+    },
+    /// The node at the dialled address says another name than the one expected.
+    #[error("the node at this address is named {found:?}, not {expected:?}")]
+    WrongName {
+        /// Who was expected.
+        expected: String,
+        /// Who answered.
+        found: String,
+    },
+    /// The scheduler does not take nodes that join by themselves, or has removed this one.
+    #[error("the scheduler does not know the node {name:?} and takes none that join")]
+    NotExpected {
+        /// The name.
+        name: String,
+    },
+    /// The node serves another scheduler, heard a moment ago.
+    #[error("the node serves the scheduler {name:?}, which was heard a moment ago")]
+    Busy {
+        /// The scheduler that it serves.
+        name: String,
+    },
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Violation(String),
+    /// The side is stopping.
+    #[error("this side is stopping")]
+    Stopping,
+}
+
+/// Why a link could not be set up or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The network, or a peer that went away. Dialling again is automatic.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// The peer did not prove that it knows the secret, or found that we do not. Check the secrets.
+    #[error("the proof of the shared secret failed: {0}")]
+    Proof(String),
+    /// The peer sent what is not a frame of this protocol.
+    #[error("the peer sent a malformed frame: {0}")]
+    Malformed(String),
+    /// A frame is larger than the limit.
+    #[error("a frame of {bytes} bytes is larger than the limit of {limit}")]
+    FrameTooLarge {
+        /// Its claimed size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The handshake took longer than it may.
+    #[error("the peer did not finish the handshake in time")]
+    HandshakeTimeout,
+}

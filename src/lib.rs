@@ -1,0 +1,10 @@
+//! callboard
+#![allow(missing_docs)]
+
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod retry;
+pub mod stats;
+pub mod status;
+pub mod task;

@@ -1,0 +1,217 @@
+//! The snapshot that tests, dashboards and operators read.
+//!
+//! Owns: plain numbers and names. Does not know: how they are gathered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::status::Cause;
+use crate::task::{Dispatch, Labels, TaskId, TaskKey, TaskKind};
+
+/// The state of a scheduler at one moment.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The scheduler's name.
+    pub scheduler: Arc<str>,
+    /// Tasks that are due and wait for a worker, those sent ahead to a busy node among them.
+    pub pending: usize,
+    /// Tasks that wait for the time they were given.
+    pub due_later: usize,
+    /// Tasks that wait for their next attempt.
+    pub waiting_retries: usize,
+    /// Exclusive tasks that wait until an earlier run of theirs can no longer be going on.
+    pub held: usize,
+    /// Tasks that run on a worker.
+    pub running: usize,
+    /// Bytes of args of all unsettled tasks.
+    pub args_bytes: u64,
+    /// Statuses that no client has confirmed yet.
+    pub unconfirmed_statuses: usize,
+    /// Every node that was named or has joined, in order of name.
+    pub nodes: Vec<NodeStats>,
+    /// Counts since the start.
+    pub totals: Totals,
+    /// How often the scheduler has placed a batch of work (the seed library's ticks).
+    pub flushes: u64,
+}
+
+/// One node in a [`Stats`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeStats {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is believed of it.
+    pub state: NodeState,
+    /// Why it is not up, in a sentence; empty if it is.
+    pub reason: String,
+    /// Workers it may use at once.
+    pub workers: u32,
+    /// Tasks that run there.
+    pub running: u32,
+    /// Tasks sent ahead to it that have not started.
+    pub ahead: u32,
+    /// Workers taken by runs that were given up but go on, or by a handler that blocks its thread.
+    pub taken: u32,
+    /// The current life of its process, if it was ever up.
+    pub epoch: Option<u64>,
+    /// When it was last heard; `None` if never. The scheduler's own node is always heard.
+    pub last_heard: Option<SystemTime>,
+    /// Tasks it has settled.
+    pub settled: u64,
+    /// The labels it bears.
+    pub labels: Labels,
+    /// The kinds it offers.
+    pub kinds: Vec<TaskKind>,
+}
+
+/// What is believed of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NodeState {
+    /// Named, but never reached so far.
+    Connecting,
+    /// Reached, and given work.
+    Up,
+    /// Finishing what runs; given nothing new.
+    Draining,
+    /// Its link is broken; it keeps its tasks until its lease ends.
+    Unreachable,
+    /// Its lease has ended, or its process is known to be dead: its tasks went elsewhere.
+    Lost,
+}
+
+/// Counts since the start of a scheduler.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Tasks accepted.
+    pub executed: u64,
+    /// Tasks refused.
+    pub refused: u64,
+    /// Tasks that joined an earlier one by key.
+    pub joined: u64,
+    /// Tasks completed.
+    pub completed: u64,
+    /// Tasks failed, by cause.
+    pub failed: BTreeMap<Cause, u64>,
+    /// Tasks cancelled.
+    pub cancelled: u64,
+    /// Attempts that failed and were followed by another.
+    pub retried: u64,
+    /// Times that a task became pending again because its node was lost, refused it or was drained.
+    pub rerouted: u64,
+    /// Reports about superseded or unknown runs, which changed nothing.
+    pub stale_reports: u64,
+    /// Messages that a node had no business to send, each of which closed a link.
+    pub violations: u64,
+    /// Statuses that nobody waited for any more (a dropped `run` or `settle`) while no client was set.
+    pub unclaimed: u64,
+    /// Refusals that were only counted, since too many statuses of refusals were waiting.
+    pub refusals_not_told: u64,
+}
+
+impl Totals {
+    /// Tasks settled in any way.
+    pub fn settled(&self) -> u64 {
+        self.completed + self.cancelled + self.failed.values().sum::<u64>()
+    }
+}
+
+/// A task that is not settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// The task.
+    pub id: TaskId,
+    /// The caller's own name for it, if there is one.
+    pub key: Option<TaskKey>,
+    /// Its kind.
+    pub kind: TaskKind,
+    /// Its args.
+    pub args: Bytes,
+    /// Where it is.
+    pub state: TaskState,
+}
+
+/// Where an unsettled task is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TaskState {
+    /// Waiting.
+    Pending,
+    /// Running, on this node.
+    Running {
+        /// The node.
+        node: Arc<str>,
+        /// The run's fencing number.
+        dispatch: Dispatch,
+    },
+}
+
+/// Why a task is where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The task.
+    pub id: TaskId,
+    /// What it waits for, or what it does.
+    pub reason: Reason,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// Why the last attempt failed, if one did.
+    pub last_failure: Option<String>,
+    /// For a task that waits for a worker: what speaks against each node, in order of name, at most
+    /// [`Explanation::MAX_NODES`] of them.
+    pub nodes: Vec<(Arc<str>, String)>,
+}
+
+impl Explanation {
+    /// The most nodes that are explained one by one.
+    pub const MAX_NODES: usize = 100;
+}
+
+/// What an unsettled task waits for, or does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It waits for the time it was given.
+    NotDue {
+        /// How long still.
+        remaining: Duration,
+    },
+    /// It waits for its next attempt.
+    Backoff {
+        /// How long still.
+        remaining: Duration,
+    },
+    /// Nodes that may run it are present, but all their workers are taken.
+    NoFreeWorker,
+    /// No present node may run it.
+    NoSuchNode,
+    /// It has lost two nodes and waits for a node without another such task.
+    Suspect,
+    /// It is exclusive, and an earlier run of it may still be going on.
+    Exclusive {
+        /// Where.
+        node: Arc<str>,
+    },
+    /// Nothing is placed, since too many statuses wait for a client.
+    ClientBehind,
+    /// It was sent ahead to this node and has not started.
+    SentAhead {
+        /// The node.
+        node: Arc<str>,
+    },
+    /// It runs on this node.
+    Running {
+        /// The node.
+        node: Arc<str>,
+        /// The run's fencing number.
+        dispatch: Dispatch,
+    },
+}

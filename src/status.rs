@@ -1,0 +1,275 @@
+//! What a client is told: how a task ended, and, for a watcher, what it goes through.
+//!
+//! Owns: the values that leave the scheduler. Does not know: who receives them or how they travel.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{OutputError, Refusal};
+use crate::task::{Dispatch, TaskId, TaskKey, TaskKind};
+
+/// The one ending of a task, as a message to its client.
+///
+/// Cheap to clone: the contents are shared. Its fields are those of [`Ending`], to which it
+/// dereferences.
+#[derive(Clone, Debug)]
+pub struct TaskStatus {
+    ending: Arc<Ending>,
+    again: bool,
+}
+
+impl TaskStatus {
+    /// Wraps an ending; for tests of a client.
+    pub fn new(ending: Ending) -> Self {
+        Self {
+            ending: Arc::new(ending),
+            again: false,
+        }
+    }
+
+    /// Whether this status may have been handled before, by a client that died before it confirmed.
+    pub fn is_given_again(&self) -> bool {
+        self.again
+    }
+
+    pub(crate) fn mark_given_again(&mut self) {
+        self.again = true;
+    }
+
+    /// Decodes the output of a completed task.
+    ///
+    /// # Errors
+    ///
+    /// [`OutputError::NotCompleted`] if the task did not complete, [`OutputError::Decode`] if the
+    /// bytes are not a `T`. Neither changes anything; trying again gives the same answer.
+    pub fn output<T: serde::de::DeserializeOwned>(&self) -> Result<T, OutputError> {
+        match &self.outcome {
+            Outcome::Completed(output) => rmp_serde::from_slice(output)
+                .map_err(|error| OutputError::Decode(error.to_string())),
+            other => Err(OutputError::NotCompleted(other.to_string())),
+        }
+    }
+}
+
+impl Deref for TaskStatus {
+    type Target = Ending;
+
+    fn deref(&self) -> &Ending {
+        &self.ending
+    }
+}
+
+/// How a task ended, and where and when.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// The name of the scheduler that settled it.
+    pub scheduler: Arc<str>,
+    /// The task.
+    pub id: TaskId,
+    /// The caller's own name for it, if there was one.
+    pub key: Option<TaskKey>,
+    /// Its kind.
+    pub kind: TaskKind,
+    /// Its args, as they were handed in.
+    pub args: Bytes,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The node of its last run; `None` if it never ran.
+    pub node: Option<Arc<str>>,
+    /// Attempts that were made, 0 if it never ran.
+    pub attempts: u32,
+    /// Nodes that were lost under it while it ran.
+    pub reroutes: u32,
+    /// When it was accepted, by the scheduler's clock.
+    pub accepted_at: SystemTime,
+    /// When its last run was started; `None` if it never ran.
+    pub started_at: Option<SystemTime>,
+    /// When this ending was decided.
+    pub settled_at: SystemTime,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The handler succeeded; its encoded output. Decode it with [`TaskStatus::output`].
+    Completed(Bytes),
+    /// It was given up.
+    Failed(Failure),
+    /// It was cancelled before it could complete.
+    Cancelled,
+    /// It was never accepted. Told only for an `Execute` that was sent without waiting for a reply.
+    Refused(Refusal),
+}
+
+impl Outcome {
+    /// Whether the handler succeeded.
+    pub fn is_completed(&self) -> bool {
+        matches!(self, Self::Completed(_))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed(output) => write!(f, "completed with {} bytes of output", output.len()),
+            Self::Failed(failure) => write!(f, "failed: {failure}"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+        }
+    }
+}
+
+/// Why a task, or one attempt of it, failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure.
+    pub cause: Cause,
+    /// What the handler, or the scheduler, said of it. At most [`Failure::MAX_MESSAGE`] bytes.
+    pub message: String,
+}
+
+impl Failure {
+    /// The longest message that is kept, in bytes; longer ones are cut.
+    pub const MAX_MESSAGE: usize = 4096;
+
+    /// A failure with this message, cut at [`Failure::MAX_MESSAGE`] bytes.
+    pub fn new(cause: Cause, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if message.len() > Self::MAX_MESSAGE {
+            let end = (0..=Self::MAX_MESSAGE)
+                .rev()
+                .find(|&end| message.is_char_boundary(end))
+                .unwrap_or(0);
+            message.truncate(end);
+        }
+        Self { cause, message }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause, self.message)
+    }
+}
+
+/// The kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The handler returned an error, on every attempt that the policy gave it.
+    Error,
+    /// The handler returned a permanent error: it asked for no retry.
+    Permanent,
+    /// The handler panicked on its last attempt.
+    Panic,
+    /// The last attempt did not end within its timeout.
+    Timeout,
+    /// The task did not end within its deadline.
+    Deadline,
+    /// The task lost more nodes than it may.
+    NodeLost,
+    /// The args or the output could not be encoded or decoded.
+    Codec,
+    /// The output is larger than a frame may be.
+    OutputTooLarge,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Permanent => "permanent error",
+            Self::Panic => "panic",
+            Self::Timeout => "timeout",
+            Self::Deadline => "deadline passed",
+            Self::NodeLost => "nodes lost",
+            Self::Codec => "encoding",
+            Self::OutputTooLarge => "output too large",
+        })
+    }
+}
+
+/// What a cancel achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CancelAnswer {
+    /// The task is settled as cancelled, and no run of it was going on.
+    NeverStarted,
+    /// The task is settled as cancelled, and the run that was going on has been stopped.
+    Stopped,
+    /// The task had settled otherwise before the cancel could act on it.
+    TooLate,
+    /// A second has passed and the run still goes on. It keeps its worker; the task settles when the
+    /// run ends: as completed if that is what the run reports, as cancelled otherwise.
+    StillRunning,
+    /// No unsettled task has this id.
+    NotFound,
+}
+
+/// Something that happened to a task before its ending, for a watcher.
+///
+/// Events are told as they happen, without confirmation; a watcher that dies loses them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskEvent {
+    /// The task.
+    pub id: TaskId,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened to a watched task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A run has started.
+    Running {
+        /// Where.
+        node: Arc<str>,
+        /// Its fencing number.
+        dispatch: Dispatch,
+        /// Its attempt, from 1.
+        attempt: u32,
+    },
+    /// An attempt failed and another will be made.
+    Retrying {
+        /// The wait before the next attempt.
+        after: Duration,
+        /// Why the last one failed.
+        failure: Failure,
+    },
+    /// It is pending again because its node was lost, refused it or was drained.
+    Rerouted {
+        /// Which node.
+        node: Arc<str>,
+    },
+    /// No present node can run it.
+    Unschedulable {
+        /// Why, in a sentence.
+        reason: String,
+    },
+    /// The handler reported progress; decode it with [`Event::progress`].
+    Progress(Bytes),
+}
+
+impl Event {
+    /// Decodes what the handler passed to `TaskContext::progress`.
+    ///
+    /// # Errors
+    ///
+    /// [`OutputError::NotCompleted`] for another event, [`OutputError::Decode`] if the bytes are not
+    /// a `T`.
+    pub fn progress<T: serde::de::DeserializeOwned>(&self) -> Result<T, OutputError> {
+        match self {
+            Self::Progress(value) => {
+                rmp_serde::from_slice(value).map_err(|error| OutputError::Decode(error.to_string()))
+            }
+            other => Err(OutputError::NotCompleted(format!("{other:?}"))),
+        }
+    }
+}

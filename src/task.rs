@@ -1,0 +1,225 @@
+//! The vocabulary of a task: its ids, its priority, its key, its labels and its options.
+//!
+//! Owns: plain values that every other layer shares. Does not know: clocks, actors, nodes or wires.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::retry::RetryPolicy;
+
+/// Identifies one accepted task within one life of its scheduler.
+///
+/// Ids are handed out in rising order and are never reused within a life. Displayed as `t42`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(u64);
+
+impl TaskId {
+    /// The id with this number; for an application that stored [`TaskId::get`].
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number alone, for storage or a log field.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "t{}", self.0)
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The fencing number of one placing of a task on a node.
+///
+/// All dispatches of a scheduler's life are numbered by one counter, so a later run of a task
+/// always carries a greater number than every earlier one. A handler that writes to a shared
+/// resource should pass the number along and let the resource refuse a lower one than it has seen
+/// (see M. Kleppmann, "How to do distributed locking", 2016, for the method). Displayed as `#7`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Dispatch(u64);
+
+impl Dispatch {
+    /// The dispatch with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number alone: what a fenced resource compares.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Dispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How urgent a task is: from -128 to 127, higher first, 0 by default.
+///
+/// Priority is strict: while tasks of a higher priority can be placed, lower ones wait, without end
+/// if need be.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Priority(pub i8);
+
+impl Priority {
+    /// -64: for work that may wait for everything else.
+    pub const LOW: Self = Self(-64);
+    /// 0: the default.
+    pub const NORMAL: Self = Self(0);
+    /// 64: for work that goes before the rest.
+    pub const HIGH: Self = Self(64);
+}
+
+/// The name under which a handler is registered, such as `image.resize`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskKind(Arc<str>);
+
+impl TaskKind {
+    /// The longest name that is accepted, in bytes.
+    pub const MAX_BYTES: usize = 256;
+
+    /// A kind of this name. Whether the name is usable is checked where it is registered or executed.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the name is 1 to [`TaskKind::MAX_BYTES`] bytes long.
+    pub fn is_usable(&self) -> bool {
+        (1..=Self::MAX_BYTES).contains(&self.0.len())
+    }
+}
+
+impl From<&str> for TaskKind {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// A name that the caller chose for a task, so that handing it in twice runs it once.
+///
+/// While no run of the first task is known to have ended everywhere, an `Execute` with the same key,
+/// kind and args joins that task and gets its id; with another kind or other args it is refused.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskKey(Arc<str>);
+
+impl TaskKey {
+    /// The longest key that is accepted, in bytes.
+    pub const MAX_BYTES: usize = 1024;
+
+    /// A key of this text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for TaskKey {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<String> for TaskKey {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for TaskKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TaskKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// Words that a node bears and a task may require, such as `gpu` or `zone=north`.
+pub type Labels = BTreeSet<String>;
+
+/// When a task becomes due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Due {
+    /// As soon as a worker is free.
+    #[default]
+    Now,
+    /// Not before this long after it was accepted.
+    After(Duration),
+    /// Not before this moment of the scheduler's wall clock; at once when it has passed.
+    At(std::time::SystemTime),
+}
+
+/// What may be asked for one task beside its kind and args. The default asks for nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Order among the pending; 0 by default.
+    pub priority: Priority,
+    /// When it becomes due; at once by default.
+    pub due: Due,
+    /// How long one attempt may take; without a limit by default. A timed out attempt is retried.
+    pub timeout: Option<Duration>,
+    /// How long after acceptance the whole task must have ended; without a limit by default. At the
+    /// deadline the task settles as failed at once, wherever it is.
+    pub deadline: Option<Duration>,
+    /// How failed attempts are retried; the scheduler's policy by default.
+    pub retry: Option<RetryPolicy>,
+    /// Labels that its node must bear; none by default.
+    pub labels: Labels,
+    /// Whether two runs of it must never overlap; `false` by default. It costs the wait for the
+    /// lease of a lost node.
+    pub exclusive: bool,
+    /// How many lost nodes it may cost before it fails; the scheduler's limit by default.
+    pub max_reroutes: Option<u32>,
+    /// The caller's own name for it; none by default.
+    pub key: Option<TaskKey>,
+}
