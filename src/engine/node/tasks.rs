@@ -244,6 +244,10 @@ impl NodeMachine {
         };
         let run = *run;
         self.workers.free(worker);
+        if self.blamed == Some(run.task) {
+            // What has not started blocks nothing.
+            self.blamed = self.workers.blamed_anywhere();
+        }
         if run.owner != Owner::Session {
             return;
         }
