@@ -118,7 +118,7 @@ impl Cluster {
                 for (life, task) in &handled {
                     self.oracle.on_confirmed(*life, *task);
                 }
-                self.to_scheduler(Event::Confirmed {
+                self.tell_scheduler(Event::Confirmed {
                     client: ClientId(client),
                     count: handled.len(),
                 });

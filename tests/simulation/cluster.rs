@@ -289,7 +289,7 @@ impl Cluster {
             current_client: None,
             oracle: Oracle::new(seed),
             trace: Trace::new(keep_lines),
-            check_every: if seed % 16 == 0 { 1 } else { 64 },
+            check_every: if seed.is_multiple_of(16) { 1 } else { 64 },
             actions: Vec::new(),
             node_actions: Vec::new(),
             finished: false,
@@ -359,7 +359,7 @@ impl Cluster {
             if self.oracle.broken.is_some() || self.finished {
                 return;
             }
-            if self.steps % self.check_every == 0 {
+            if self.steps.is_multiple_of(self.check_every) {
                 self.check_machines();
             }
             if self.steps > 400_000 {
@@ -379,10 +379,26 @@ impl Cluster {
     }
 
     fn check_machines(&mut self) {
-        if self.scheduler.alive && !self.scheduler.frozen && !self.scheduler.dirty {
-            if let Err(broken) = self.scheduler.machine.check() {
-                self.oracle
-                    .fail("check", None, format!("the scheduler's machine: {broken}"));
+        let it = &self.scheduler;
+        if it.alive
+            && !it.frozen
+            && !it.dirty
+            && let Err(broken) = it.machine.check()
+        {
+            self.oracle
+                .fail("check", None, format!("the scheduler's machine: {broken}"));
+        }
+        for it in &self.procs {
+            if it.alive
+                && !it.frozen
+                && !it.dirty
+                && let Err(broken) = it.machine.check()
+            {
+                self.oracle.fail(
+                    "check",
+                    None,
+                    format!("the machine of {}: {broken}", it.name),
+                );
             }
         }
     }
@@ -424,7 +440,7 @@ impl Cluster {
                 dispatch,
                 how,
             } => {
-                self.to_node(
+                self.tell_node(
                     proc,
                     NodeIn::Run {
                         worker,
@@ -458,7 +474,7 @@ impl Cluster {
             }
             Ev::ToScheduler { life, event } => {
                 if life == self.lives {
-                    self.to_scheduler(*event);
+                    self.tell_scheduler(*event);
                 }
             }
             Ev::Resumed { proc, workers } => self.resumed(proc, workers),
@@ -470,7 +486,7 @@ impl Cluster {
 
     // The scheduler's process.
 
-    pub fn to_scheduler(&mut self, event: Event) {
+    pub fn tell_scheduler(&mut self, event: Event) {
         self.command(SchedulerIn::Event(event));
     }
 
@@ -726,7 +742,7 @@ impl Cluster {
 
     // The nodes' processes.
 
-    pub fn to_node(&mut self, proc: usize, event: NodeIn) {
+    pub fn tell_node(&mut self, proc: usize, event: NodeIn) {
         if !self.procs[proc].alive {
             return;
         }
@@ -766,10 +782,10 @@ impl Cluster {
             }
             other => format!("{} ! {other:?}", it.name),
         });
-        if let NodeEvent::Message { message, .. } = &event {
-            if let Some(workers) = brief::workers_said(message) {
-                it.most_workers = it.most_workers.max(workers);
-            }
+        if let NodeEvent::Message { message, .. } = &event
+            && let Some(workers) = brief::workers_said(message)
+        {
+            it.most_workers = it.most_workers.max(workers);
         }
         it.dirty = true;
         let at = it.clock(now);
@@ -1144,11 +1160,11 @@ impl Cluster {
             self.new_client();
         }
         for node in 0..self.nodes.len() {
-            if !self
+            if self
                 .plan
                 .nodes
                 .get(node)
-                .is_some_and(|plan| plan.from > self.now)
+                .is_none_or(|plan| plan.from <= self.now)
             {
                 self.boot(node);
             }

@@ -135,18 +135,18 @@ impl Cluster {
             }
             Fault::FreezeNode { span, .. } => self.freeze_node(proc, span),
             Fault::NodeDrains { back, .. } => {
-                self.to_node(proc, NodeIn::Event(NodeEvent::Drain));
+                self.tell_node(proc, NodeIn::Event(NodeEvent::Drain));
                 self.after(back, Ev::Boot { node });
             }
             Fault::NodeStops { back, .. } => {
-                self.to_node(proc, NodeIn::Event(NodeEvent::Stop));
+                self.tell_node(proc, NodeIn::Event(NodeEvent::Stop));
                 self.after(back, Ev::Boot { node });
             }
             Fault::NodeWorkers { workers, .. } => {
                 let it = &mut self.procs[proc];
                 it.most_workers = it.most_workers.max(workers);
                 it.workers_changed = true;
-                self.to_node(proc, NodeIn::Event(NodeEvent::Workers(workers)));
+                self.tell_node(proc, NodeIn::Event(NodeEvent::Workers(workers)));
             }
             Fault::Stall { span, .. } => self.stall(proc, span),
             _ => {}

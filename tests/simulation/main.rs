@@ -3,6 +3,8 @@
 //! `SIM_SEED=123 cargo test --test simulation one_seed -- --nocapture` runs one seed again and prints its
 //! history; `SIM_SEEDS=100000` sets how many are tried.
 
+#![allow(clippy::unwrap_used, clippy::field_reassign_with_default)]
+
 mod brief;
 mod clients;
 mod cluster;

@@ -218,18 +218,18 @@ impl Cluster {
         self.trace.mix((id.0, direction));
         match item {
             Item::ToNode(message) => {
-                self.to_node(
+                self.tell_node(
                     proc,
                     NodeIn::Event(NodeEvent::Message { link: id, message }),
                 );
             }
             Item::ToScheduler(message) => {
-                self.to_scheduler(Event::Message { link: id, message });
+                self.tell_scheduler(Event::Message { link: id, message });
             }
             Item::Chunk if direction == DOWN => {
-                self.to_node(proc, NodeIn::Event(NodeEvent::Heard { link: id }));
+                self.tell_node(proc, NodeIn::Event(NodeEvent::Heard { link: id }));
             }
-            Item::Chunk => self.to_scheduler(Event::Heard { link: id }),
+            Item::Chunk => self.tell_scheduler(Event::Heard { link: id }),
             Item::Fin(reason) => self.closed(link, 1 - direction, &reason),
         }
     }
@@ -244,11 +244,11 @@ impl Cluster {
         }
         match (before, end) {
             (End::Closed, _) => {}
-            (End::Open, DOWN) => self.to_scheduler(Event::LinkClosed {
+            (End::Open, DOWN) => self.tell_scheduler(Event::LinkClosed {
                 link: id,
                 reason: reason.to_owned(),
             }),
-            (End::Open, _) => self.to_node(
+            (End::Open, _) => self.tell_node(
                 proc,
                 NodeIn::Event(NodeEvent::LinkClosed {
                     link: id,
@@ -271,12 +271,12 @@ impl Cluster {
         reason: &str,
     ) {
         match dialler {
-            Dialler::Scheduler(node) if end == DOWN => self.to_scheduler(Event::DialFailed {
+            Dialler::Scheduler(node) if end == DOWN => self.tell_scheduler(Event::DialFailed {
                 node,
                 refused,
                 reason: reason.to_owned(),
             }),
-            Dialler::Node(address) if end == UP => self.to_node(
+            Dialler::Node(address) if end == UP => self.tell_node(
                 proc,
                 NodeIn::Event(NodeEvent::DialFailed {
                     address,
@@ -453,7 +453,7 @@ impl Cluster {
         match (dial.probe, &dial.dialler) {
             (Some(epoch), Dialler::Scheduler(node)) => {
                 let node = *node;
-                self.to_scheduler(Event::Probed {
+                self.tell_scheduler(Event::Probed {
                     node,
                     epoch,
                     refused,
@@ -526,7 +526,7 @@ impl Cluster {
                 Dialler::Scheduler(node) | Dialler::Local(node) => Some(node),
                 Dialler::Node(_) => None,
             };
-            self.to_scheduler(Event::LinkOpened { link: id, dialled });
+            self.tell_scheduler(Event::LinkOpened { link: id, dialled });
         } else {
             if !self.procs[proc].alive {
                 return;
@@ -535,7 +535,7 @@ impl Cluster {
                 Dialler::Node(address) => Some(address),
                 _ => None,
             };
-            self.to_node(
+            self.tell_node(
                 proc,
                 NodeIn::Event(NodeEvent::LinkOpened { link: id, dialled }),
             );

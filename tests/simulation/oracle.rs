@@ -855,10 +855,10 @@ impl Cluster {
         match note {
             Note::NodeUp { name, epoch, .. } => {
                 self.oracle.superseded.remove(&epoch);
-                if let Some(before) = self.oracle.up.insert(name.to_string(), epoch) {
-                    if before != epoch {
-                        self.oracle.superseded.insert(before);
-                    }
+                if let Some(before) = self.oracle.up.insert(name.to_string(), epoch)
+                    && before != epoch
+                {
+                    self.oracle.superseded.insert(before);
                 }
             }
             Note::NodeLost { name, reason, .. } => {

@@ -172,27 +172,32 @@ impl Cluster {
         run.stop_asked = true;
         let (task, blocking) = (run.task, run.blocking);
         self.say(|| format!("{name} asks {task}{dispatch} to stop"));
-        let pause = self.rng.u64(..5 * MS);
         let worker = worker.0;
-        self.after(
-            pause,
-            Ev::RunEnds {
-                proc,
-                worker,
-                dispatch,
-                how: How::Stopped,
-            },
-        );
-        if blocking && self.rng.u32(..3) == 0 {
-            // A polite handler looks at the flag now and then.
-            let pause = self.rng.u64(5 * MS..2000 * MS);
+        // Whether a blocking handler's worker answers for it at once, or waits for what it says in the end.
+        if !blocking || self.rng.u32(..5) == 0 {
+            let pause = self.rng.u64(..5 * MS);
+            let how = How::Stopped;
             self.after(
                 pause,
                 Ev::RunEnds {
                     proc,
                     worker,
                     dispatch,
-                    how: How::Natural,
+                    how,
+                },
+            );
+        }
+        if blocking && self.rng.u32(..3) == 0 {
+            // A polite handler looks at the flag now and then.
+            let pause = self.rng.u64(5 * MS..2000 * MS);
+            let how = How::Natural;
+            self.after(
+                pause,
+                Ev::RunEnds {
+                    proc,
+                    worker,
+                    dispatch,
+                    how,
                 },
             );
         }
@@ -293,7 +298,13 @@ impl Cluster {
             },
         };
         self.oracle.on_tried(run, &tried);
-        Attempts::new(run.retry, attempt, 1 << 20).verdict(tried, jitter)
+        let end = Attempts::new(run.retry, attempt, 1 << 20).verdict(tried, jitter);
+        // Whoever was told to stop and did so says it by an error, most often.
+        match end {
+            End::Completed(_) => end,
+            _ if run.stop_asked => End::Stopped,
+            _ => end,
+        }
     }
 
     // Threads that a handler blocks.
@@ -308,7 +319,7 @@ impl Cluster {
         let event = NodeEvent::Stalled {
             workers: workers.iter().map(|&worker| WorkerId(worker)).collect(),
         };
-        self.to_node(proc, NodeIn::Event(event));
+        self.tell_node(proc, NodeIn::Event(event));
         let fresh: Vec<u32> = self.procs[proc]
             .runs
             .iter()
@@ -331,7 +342,7 @@ impl Cluster {
                     worker: WorkerId(worker),
                     assignment: run.assignment,
                 };
-                self.to_node(proc, NodeIn::Event(event));
+                self.tell_node(proc, NodeIn::Event(event));
             }
         }
         self.after(span, Ev::Resumed { proc, workers });
@@ -344,6 +355,6 @@ impl Cluster {
         self.procs[proc].stalled.clear();
         self.woke(proc);
         let workers = workers.into_iter().map(WorkerId).collect();
-        self.to_node(proc, NodeIn::Event(NodeEvent::Resumed { workers }));
+        self.tell_node(proc, NodeIn::Event(NodeEvent::Resumed { workers }));
     }
 }
