@@ -8,8 +8,9 @@ use callboard::engine::{ClientId, Event};
 use callboard::status::TaskStatus;
 use callboard::task::TaskId;
 
-use crate::cluster::{Cluster, Ev, SchedulerIn};
+use crate::cluster::{Cluster, Ev};
 use crate::plan::{MS, Time};
+use crate::scheduler::SchedulerIn;
 
 #[derive(Debug, Default)]
 pub struct Client {

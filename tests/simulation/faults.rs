@@ -5,9 +5,11 @@
 use callboard::engine::node::{Gone, NodeEvent};
 use callboard::retry::RetryPolicy;
 
-use crate::cluster::{Cluster, Death, Ev, NodeIn, SchedulerIn};
+use crate::cluster::{Cluster, Ev};
+use crate::nodes::{Death, NodeIn};
 use crate::oracle::Expectation;
 use crate::plan::{Fault, MS, NEVER, SECOND, Time};
+use crate::scheduler::SchedulerIn;
 
 impl Cluster {
     pub fn fault(&mut self, index: usize) {

@@ -8,10 +8,13 @@
 mod brief;
 mod clients;
 mod cluster;
+mod dials;
 mod faults;
 mod network;
+mod nodes;
 mod oracle;
 mod plan;
+mod scheduler;
 mod trace;
 mod workers;
 

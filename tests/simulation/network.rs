@@ -8,7 +8,8 @@ use callboard::engine::message::{Report, ToNode, ToScheduler};
 use callboard::engine::node::NodeEvent;
 use callboard::engine::{Event, LinkId, NodeId};
 
-use crate::cluster::{Cluster, Death, Ev, NodeIn};
+use crate::cluster::{Cluster, Ev};
+use crate::nodes::{Death, NodeIn};
 use crate::plan::{MS, NEVER, SECOND, Time};
 
 /// The scheduler's end of a link and the direction towards the node.
@@ -52,8 +53,8 @@ pub struct Link {
     pub ends: [End; 2],
     /// Indexed by direction: [`DOWN`] is towards the node.
     pub pipes: [Pipe; 2],
-    broken: bool,
-    dialler: Dialler,
+    pub broken: bool,
+    pub dialler: Dialler,
 }
 
 #[derive(Clone, Debug)]
@@ -86,13 +87,13 @@ pub struct Host {
 }
 
 impl Host {
-    fn is_cut(&self, now: Time) -> bool {
+    pub fn is_cut(&self, now: Time) -> bool {
         self.cut_until.iter().any(|&until| now < until)
     }
 }
 
 impl Cluster {
-    fn delay(&mut self, local: bool) -> Time {
+    pub fn delay(&mut self, local: bool) -> Time {
         if local {
             return self.rng.u64(..20_000);
         }
@@ -103,7 +104,7 @@ impl Cluster {
         self.rng.u64(net.min..=net.max)
     }
 
-    fn is_blocked(&self, link: usize, direction: usize) -> bool {
+    pub fn is_blocked(&self, link: usize, direction: usize) -> bool {
         let it = &self.links[link];
         let host = self.procs[it.proc].host;
         it.ends[1 - direction] == End::NotYet
@@ -196,7 +197,7 @@ impl Cluster {
         self.pump(link, direction);
     }
 
-    fn arrive(&mut self, link: usize, direction: usize, item: Item) {
+    pub fn arrive(&mut self, link: usize, direction: usize, item: Item) {
         let (id, proc, end) = {
             let it = &self.links[link];
             (it.id, it.proc, it.ends[1 - direction])
@@ -261,33 +262,7 @@ impl Cluster {
         self.drop_queue(link, 1 - end);
     }
 
-    /// Tells a dialling end that nothing came of it; a listening end is told nothing.
-    fn dial_failed(
-        &mut self,
-        dialler: Dialler,
-        proc: usize,
-        end: usize,
-        refused: bool,
-        reason: &str,
-    ) {
-        match dialler {
-            Dialler::Scheduler(node) if end == DOWN => self.tell_scheduler(Event::DialFailed {
-                node,
-                refused,
-                reason: reason.to_owned(),
-            }),
-            Dialler::Node(address) if end == UP => self.tell_node(
-                proc,
-                NodeIn::Event(NodeEvent::DialFailed {
-                    address,
-                    reason: reason.to_owned(),
-                }),
-            ),
-            _ => {}
-        }
-    }
-
-    fn drop_queue(&mut self, link: usize, direction: usize) {
+    pub fn drop_queue(&mut self, link: usize, direction: usize) {
         let queue = std::mem::take(&mut self.links[link].pipes[direction].queue);
         self.in_flight -= queue.iter().filter(|(_, item)| matters(item)).count();
     }
@@ -373,176 +348,6 @@ impl Cluster {
         }
     }
 
-    // Dials.
-
-    pub fn dial(&mut self, dial: Dial) {
-        let delay = self.delay(false);
-        self.after(delay, Ev::Dialling(Box::new(dial)));
-    }
-
-    /// Looks whether a dial arrives, and where.
-    pub fn dialling(&mut self, dial: Dial) {
-        if !self.is_dialler_alive(&dial) {
-            return;
-        }
-        let by_node = matches!(dial.dialler, Dialler::Node(_));
-        let listener = if by_node {
-            self.is_scheduler_alive().then_some(dial.proc)
-        } else {
-            self.listeners.get(&dial.address).copied()
-        };
-        // Who has never listened has a machine that refuses; who did has one that may be cut off.
-        let host = match listener {
-            Some(proc) => self.procs[proc].host,
-            None if by_node => self.procs[dial.proc].host,
-            None => self.host_of(&dial.address),
-        };
-        let frozen = if by_node {
-            self.is_scheduler_frozen()
-        } else {
-            listener.is_some_and(|proc| self.is_frozen(proc))
-        };
-        let unanswered = self.hosts[host].is_cut(self.now) || (frozen && dial.probe.is_none());
-        if unanswered {
-            self.dial_again(dial);
-            return;
-        }
-        match listener {
-            None => {
-                let delay = self.delay(false);
-                self.after(
-                    delay,
-                    Ev::DialEnds {
-                        dial: Box::new(dial),
-                        refused: true,
-                    },
-                );
-            }
-            Some(_) if dial.probe.is_some() => {
-                let delay = self.delay(false);
-                self.after(
-                    delay,
-                    Ev::DialEnds {
-                        dial: Box::new(dial),
-                        refused: false,
-                    },
-                );
-            }
-            Some(proc) => self.connect(dial, proc),
-        }
-    }
-
-    fn dial_again(&mut self, dial: Dial) {
-        if self.now >= dial.until {
-            self.dial_ends(dial, false);
-        } else {
-            let at = (self.now + 100 * MS).min(dial.until);
-            self.at(at, Ev::Dialling(Box::new(dial)));
-        }
-    }
-
-    pub fn dial_ends(&mut self, dial: Dial, refused: bool) {
-        if !self.is_dialler_alive(&dial) {
-            return;
-        }
-        let reason = if refused {
-            "nobody listens there"
-        } else {
-            "no answer"
-        };
-        match (dial.probe, &dial.dialler) {
-            (Some(epoch), Dialler::Scheduler(node)) => {
-                let node = *node;
-                self.tell_scheduler(Event::Probed {
-                    node,
-                    epoch,
-                    refused,
-                });
-            }
-            _ => {
-                let end = usize::from(matches!(dial.dialler, Dialler::Node(_)));
-                self.dial_failed(dial.dialler, dial.proc, end, refused, reason);
-            }
-        }
-    }
-
-    fn is_dialler_alive(&self, dial: &Dial) -> bool {
-        match dial.dialler {
-            Dialler::Node(_) => self.procs[dial.proc].alive,
-            _ => self.is_scheduler_alive() && dial.life == self.life(),
-        }
-    }
-
-    /// The two sides learn at different moments that a link is open.
-    fn connect(&mut self, dial: Dial, proc: usize) {
-        let link = self.new_link(proc, dial.dialler, false);
-        for end in [DOWN, UP] {
-            let mut delay = self.delay(false) * 2;
-            if self.rng.u32(..20) == 0 && !self.quiet {
-                delay += self.rng.u64(..300 * MS);
-            }
-            self.after(delay, Ev::Opens { link, end });
-        }
-    }
-
-    /// A link inside the scheduler's process.
-    pub fn connect_local(&mut self, proc: usize, node: NodeId) {
-        let link = self.new_link(proc, Dialler::Local(node), true);
-        self.after(0, Ev::Opens { link, end: DOWN });
-        self.after(1000, Ev::Opens { link, end: UP });
-    }
-
-    fn new_link(&mut self, proc: usize, dialler: Dialler, local: bool) -> usize {
-        let link = self.links.len();
-        self.links.push(Link {
-            id: LinkId(link as u64 + 1),
-            proc,
-            life: self.life(),
-            local,
-            ends: [End::NotYet; 2],
-            pipes: Default::default(),
-            broken: false,
-            dialler,
-        });
-        link
-    }
-
-    pub fn opens(&mut self, link: usize, end: usize) {
-        let it = &mut self.links[link];
-        if it.ends[end] != End::NotYet {
-            return;
-        }
-        if it.broken {
-            self.closed(link, end, "connection reset");
-            return;
-        }
-        it.ends[end] = End::Open;
-        let (id, proc, life, dialler) = (it.id, it.proc, it.life, it.dialler.clone());
-        if end == DOWN {
-            if life != self.life() || !self.is_scheduler_alive() {
-                return;
-            }
-            let dialled = match dialler {
-                Dialler::Scheduler(node) | Dialler::Local(node) => Some(node),
-                Dialler::Node(_) => None,
-            };
-            self.tell_scheduler(Event::LinkOpened { link: id, dialled });
-        } else {
-            if !self.procs[proc].alive {
-                return;
-            }
-            let dialled = match dialler {
-                Dialler::Node(address) => Some(address),
-                _ => None,
-            };
-            self.tell_node(
-                proc,
-                NodeIn::Event(NodeEvent::LinkOpened { link: id, dialled }),
-            );
-        }
-        self.pump(link, 1 - end);
-    }
-
     /// The newest link of a process that is not closed on both sides.
     pub fn newest_link(&self, proc: usize) -> Option<usize> {
         (0..self.links.len()).rev().find(|&link| {
@@ -599,7 +404,7 @@ impl Cluster {
 }
 
 /// Whether an item is more than a sign of life.
-fn matters(item: &Item) -> bool {
+pub fn matters(item: &Item) -> bool {
     !matches!(
         item,
         Item::ToNode(ToNode::Answer(_) | ToNode::Acknowledge(_))
@@ -608,7 +413,7 @@ fn matters(item: &Item) -> bool {
     )
 }
 
-fn size(item: &Item) -> u64 {
+pub fn size(item: &Item) -> u64 {
     let body = match item {
         Item::ToNode(ToNode::Assign(assignments)) => {
             assignments.iter().map(|it| 40 + it.args.len()).sum()
@@ -622,7 +427,7 @@ fn size(item: &Item) -> u64 {
     30 + body as u64
 }
 
-fn report_size(report: &Report) -> usize {
+pub fn report_size(report: &Report) -> usize {
     match report {
         Report::Ended { .. } => 100,
         Report::Progress { value, .. } => 30 + value.len(),

@@ -11,7 +11,8 @@ use callboard::retry::RetryPolicy;
 use callboard::task::{Dispatch, TaskId};
 use std::time::Duration;
 
-use crate::cluster::{Cluster, Ev, NodeIn};
+use crate::cluster::{Cluster, Ev};
+use crate::nodes::NodeIn;
 use crate::plan::{KINDS, MS, Mode, TaskPlan, Time, nanos};
 
 /// A handler at work.
