@@ -42,9 +42,7 @@ pub struct Facts {
     plan: usize,
     sent: Submission,
     accepted_at: Time,
-    last_start: Option<Dispatch>,
-    /// Attempt and process of every start.
-    starts: Vec<(u32, usize)>,
+    starts: Vec<Start>,
     failed_by: BTreeSet<Cause>,
     completed: BTreeSet<Dispatch>,
     cancel_asked: bool,
@@ -64,6 +62,13 @@ impl Facts {
             .as_ref()
             .and_then(|options| options.key.as_ref())
     }
+}
+
+/// One start of a run.
+pub struct Start {
+    dispatch: Dispatch,
+    attempt: u32,
+    proc: usize,
 }
 
 pub struct Ticket {
@@ -202,7 +207,7 @@ impl Oracle {
 
     pub fn on_unstarted(&mut self, run: &Run) {
         if let Some(facts) = self.tasks[run.life].get_mut(&run.task) {
-            facts.starts.pop();
+            facts.starts.retain(|start| start.dispatch != run.dispatch);
         }
     }
 

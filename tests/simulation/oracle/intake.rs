@@ -67,7 +67,6 @@ impl Cluster {
                     plan: index,
                     sent,
                     accepted_at: now,
-                    last_start: None,
                     starts: Vec::new(),
                     failed_by: BTreeSet::new(),
                     completed: BTreeSet::new(),

@@ -3,7 +3,7 @@
 //! Owns: the judgement of a start. Does not know: what is told of it.
 use callboard::task::TaskId;
 
-use super::Facts;
+use super::{Facts, Start};
 use crate::cluster::Cluster;
 use crate::plan::{Family, KINDS, MS};
 use crate::workers::{Run, serial_of};
@@ -44,8 +44,11 @@ impl Cluster {
         }
         self.judge_overlap(proc, run);
         if let Some(facts) = self.oracle.tasks[run.life].get_mut(&run.task) {
-            facts.last_start = facts.last_start.max(Some(run.dispatch));
-            facts.starts.push((run.attempt(), proc));
+            facts.starts.push(Start {
+                dispatch: run.dispatch,
+                attempt: run.attempt(),
+                proc,
+            });
         }
     }
 
@@ -72,21 +75,19 @@ impl Cluster {
         if !fits {
             return Err(("G13", format!("{} has not its kind or labels", it.name)));
         }
-        let earlier_here = facts.starts.iter().any(|(_, at)| *at == proc);
-        if facts.last_start.is_some_and(|last| {
+        let earlier_here = facts.starts.iter().any(|start| start.proc == proc);
+        let last = facts.starts.iter().map(|start| start.dispatch).max();
+        if last.is_some_and(|last| {
             run.dispatch == last
                 || (run.dispatch < last
                     && (earlier_here || !self.oracle.superseded.contains(&it.epoch)))
         }) {
-            return Err((
-                "G3",
-                format!("{} starts after {:?}", run.dispatch, facts.last_start),
-            ));
+            return Err(("G3", format!("{} starts after {last:?}", run.dispatch)));
         }
         let again = facts
             .starts
             .iter()
-            .any(|(attempt, _)| *attempt == run.attempt());
+            .any(|start| start.attempt == run.attempt());
         if again
             && matches!(
                 self.plan.family,
