@@ -9,8 +9,9 @@ mod random;
 mod tasks;
 
 use super::*;
+use crate::engine::Life;
 use crate::engine::message::{
-    Holding, NodeHello, Report, Terms, VERSION_MAX, VERSION_MIN, Welcome,
+    Holding, NodeHello, Report, SchedulerHello, Terms, VERSION_MAX, VERSION_MIN, Welcome,
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(2);

@@ -182,6 +182,39 @@ fn g9_what_happens_before_the_welcome_is_told_after_it() {
 }
 
 #[test]
+fn g9_what_the_holdings_tell_is_not_told_again() {
+    let (mut bench, link) = Bench::up(spec(1));
+    bench.assign(link, vec![at_once(1), ahead(2)]);
+    bench.cut(link);
+    assert_eq!(started(&bench.ended(0, 1, done())), [(0, 2)]);
+    let newer = bench.open(None);
+    bench.say(newer, hello("a", 1));
+    let actions = bench.say(newer, ToNode::Welcome(welcome()));
+    assert!(told(&actions).is_empty());
+}
+
+#[test]
+fn g9_what_the_holdings_call_waiting_is_told_when_it_starts() {
+    let (mut bench, link) = Bench::up(spec(1));
+    bench.assign(link, vec![at_once(1)]);
+    let workers = vec![WorkerId(0)];
+    bench.event(NodeEvent::Stalled {
+        workers: workers.clone(),
+    });
+    bench.event(NodeEvent::Unstarted {
+        worker: WorkerId(0),
+        assignment: at_once(1),
+    });
+    bench.cut(link);
+    let newer = bench.open(None);
+    let actions = bench.say(newer, hello("a", 1));
+    assert_eq!(holdings(&actions)[0].runs[0].state, HeldState::Ahead);
+    bench.say(newer, ToNode::Welcome(welcome()));
+    let actions = bench.event(NodeEvent::Resumed { workers });
+    assert_eq!(told(&actions)[0], "started #1");
+}
+
+#[test]
 fn holdings_come_in_bounded_parts_with_an_end_mark() {
     let (mut bench, link) = Bench::up(spec(5000));
     let all: Vec<_> = (1..=5000).map(at_once).collect();

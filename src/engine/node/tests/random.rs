@@ -10,6 +10,8 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     Open(bool),
+    /// Opens a link and says hello and welcome on it.
+    Serve(u64, Word),
     Cut(Index),
     Say(Index, Word),
     End(Index, End, bool),
@@ -48,39 +50,59 @@ fn ends() -> impl Strategy<Value = End> {
     ]
 }
 
+fn hellos() -> impl Strategy<Value = Word> {
+    (prop::bool::weighted(0.8), lives()).prop_map(|(a, life)| Word::Hello(a, life))
+}
+
+fn lives() -> impl Strategy<Value = u64> {
+    prop_oneof![9 => Just(0u64), 1 => Just(1)]
+}
+
+fn welcomes() -> impl Strategy<Value = Word> {
+    let workers = prop::option::weighted(0.2, 0..4u32);
+    (0..3u64, workers, prop::collection::vec(1..40u64, 0..3))
+        .prop_map(|(acked, workers, stop)| Word::Welcome(acked, workers, stop))
+}
+
 fn words() -> impl Strategy<Value = Word> {
     let assignment = (1..40u64, 0..3u16, any::<bool>(), -1..2i8, any::<bool>());
+    let assign = prop::collection::vec(assignment, 1..6).prop_map(Word::Assign);
+    // What breaks the protocol is rare, or no link would last.
+    let odd = prop_oneof![
+        hellos(),
+        welcomes(),
+        any::<bool>().prop_map(Word::Refuse),
+        (0..20u64).prop_map(Word::Acknowledge),
+        (0..5u64).prop_map(Word::Answer),
+        Just(Word::Leave),
+        Just(Word::Drain),
+    ];
     prop_oneof![
-        6 => (prop::bool::weighted(0.8), 0..2u64).prop_map(|(a, life)| Word::Hello(a, life)),
-        6 => (0..3u64, prop::option::of(0..4u32), prop::collection::vec(1..40u64, 0..3))
-            .prop_map(|(acked, workers, stop)| Word::Welcome(acked, workers, stop)),
-        1 => any::<bool>().prop_map(Word::Refuse),
-        12 => prop::collection::vec(assignment, 1..6).prop_map(Word::Assign),
-        2 => (1..40u64).prop_map(Word::Recall),
-        2 => (1..40u64).prop_map(Word::Cancel),
-        1 => (0..20u64).prop_map(Word::Acknowledge),
-        3 => Just(Word::AcknowledgeAll),
-        1 => (0..5u64).prop_map(Word::Answer),
-        3 => Just(Word::AnswerLast),
+        12 => assign,
+        3 => (1..40u64).prop_map(Word::Recall),
+        3 => (1..40u64).prop_map(Word::Cancel),
+        4 => Just(Word::AcknowledgeAll),
+        4 => Just(Word::AnswerLast),
         1 => (0..5u32).prop_map(Word::Workers),
-        1 => prop_oneof![9 => Just(Word::Leave), 1 => Just(Word::Drain)],
+        1 => odd,
     ]
 }
 
 fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => any::<bool>().prop_map(Step::Open),
-        2 => any::<Index>().prop_map(Step::Cut),
-        30 => (any::<Index>(), words()).prop_map(|(link, word)| Step::Say(link, word)),
-        14 => (any::<Index>(), ends(), prop::bool::weighted(0.2))
+        2 => any::<bool>().prop_map(Step::Open),
+        8 => (lives(), welcomes()).prop_map(|(life, welcome)| Step::Serve(life, welcome)),
+        3 => any::<Index>().prop_map(Step::Cut),
+        40 => (any::<Index>(), words()).prop_map(|(link, word)| Step::Say(link, word)),
+        20 => (any::<Index>(), ends(), prop::bool::weighted(0.2))
             .prop_map(|(run, end, overrun)| Step::End(run, end, overrun)),
-        1 => any::<Index>().prop_map(Step::Unstart),
+        4 => any::<Index>().prop_map(Step::Unstart),
         1 => (0..9u32, 0..40u64).prop_map(|(worker, number)| Step::Nonsense(worker, number)),
-        2 => (0..6u32, any::<bool>()).prop_map(|(worker, stalled)| Step::Stall(worker, stalled)),
-        1 => (0..5u32).prop_map(Step::Workers),
-        2 => Just(Step::DialFailed),
-        8 => (1..6000u64).prop_map(Step::Pass),
-        1 => prop_oneof![9 => Just(Step::DialFailed), 1 => Just(Step::Drain), 1 => Just(Step::Stop)],
+        4 => (0..6u32, any::<bool>()).prop_map(|(worker, stalled)| Step::Stall(worker, stalled)),
+        2 => (0..5u32).prop_map(Step::Workers),
+        4 => Just(Step::DialFailed),
+        16 => (1..4000u64).prop_map(Step::Pass),
+        1 => prop_oneof![3 => Just(Step::DialFailed), 1 => Just(Step::Drain), 1 => Just(Step::Stop)],
     ]
 }
 
@@ -96,7 +118,7 @@ struct Driver {
     /// The last number on any link, and the last beat.
     seq: u64,
     beat: u64,
-    dials: usize,
+    under_way: Vec<String>,
 }
 
 impl Driver {
@@ -116,7 +138,7 @@ impl Driver {
             last_seq: BTreeMap::new(),
             seq: 0,
             beat: 0,
-            dials: 0,
+            under_way: Vec::new(),
         }
     }
 
@@ -140,9 +162,9 @@ impl Driver {
                 let place = self.open.iter().position(|&open| open == link);
                 self.open.remove(place.expect("a link is closed once"));
             }
-            NodeAction::Dial { .. } => {
-                self.dials += 1;
-                assert!(self.dials <= 2, "one dial per address");
+            NodeAction::Dial { address } => {
+                assert!(!self.under_way.contains(&address), "one dial per address");
+                self.under_way.push(address);
             }
             NodeAction::Start {
                 worker, assignment, ..
@@ -192,15 +214,14 @@ impl Driver {
     fn step(&mut self, step: Step) {
         match step {
             Step::Open(dialled) => {
-                let dialled = (dialled && self.dials > 0).then(|| {
-                    self.dials -= 1;
-                    "one".to_owned()
-                });
-                self.bench.links += 1;
-                let link = LinkId(self.bench.links);
-                self.open.push(link);
-                // With two dials under way both were to "one" or "two"; failing one keeps the count honest.
-                self.event(NodeEvent::LinkOpened { link, dialled });
+                self.open(dialled);
+            }
+            Step::Serve(life, welcome) => {
+                let link = self.open(true);
+                self.say(link, Word::Hello(true, life));
+                if self.greeted.contains(&link) && self.open.contains(&link) {
+                    self.say(link, welcome);
+                }
             }
             Step::Cut(index) if !self.open.is_empty() => {
                 let link = self.open.remove(index.index(self.open.len()));
@@ -209,13 +230,9 @@ impl Driver {
             }
             Step::Say(index, word) if !self.open.is_empty() => {
                 // Mostly the newest, or little would ever come up.
-                let back = index.index(self.open.len().min(2));
-                let link = self.open[self.open.len() - 1 - back];
-                let message = self.word(word);
-                if matches!(message, ToNode::Welcome(_)) && self.greeted.contains(&link) {
-                    self.welcomed.insert(link);
-                }
-                self.event(NodeEvent::Message { link, message });
+                let back = index.index(10).saturating_sub(8);
+                let place = (self.open.len() - 1).saturating_sub(back);
+                self.say(self.open[place], word);
             }
             Step::End(index, end, overrun) if !self.runs.is_empty() => {
                 self.end(index, end, overrun);
@@ -241,15 +258,10 @@ impl Driver {
                 });
             }
             Step::Workers(workers) => self.event(NodeEvent::Workers(workers)),
-            Step::DialFailed if self.dials > 0 => {
-                self.dials = 0;
-                for address in ["one", "two"] {
-                    let (address, reason) = (address.to_owned(), String::new());
-                    self.bench
-                        .node
-                        .handle(self.bench.now, NodeEvent::DialFailed { address, reason });
-                }
-                self.event(NodeEvent::Tick);
+            Step::DialFailed if !self.under_way.is_empty() => {
+                let address = self.under_way.remove(0);
+                let reason = String::new();
+                self.event(NodeEvent::DialFailed { address, reason });
             }
             Step::Drain => self.event(NodeEvent::Drain),
             Step::Stop => self.event(NodeEvent::Stop),
@@ -258,6 +270,56 @@ impl Driver {
                 self.event(NodeEvent::Tick);
             }
             _ => {}
+        }
+    }
+
+    fn open(&mut self, dialled: bool) -> LinkId {
+        let dialled = (dialled && !self.under_way.is_empty()).then(|| self.under_way.remove(0));
+        self.bench.links += 1;
+        let link = LinkId(self.bench.links);
+        self.open.push(link);
+        self.event(NodeEvent::LinkOpened { link, dialled });
+        link
+    }
+
+    fn say(&mut self, link: LinkId, word: Word) {
+        let message = self.word(word);
+        if matches!(message, ToNode::Welcome(_)) && self.greeted.contains(&link) {
+            self.welcomed.insert(link);
+        }
+        let assigned = match &message {
+            ToNode::Assign(assignments) => assignments.iter().map(|task| task.dispatch).collect(),
+            _ => Vec::new(),
+        };
+        self.event(NodeEvent::Message { link, message });
+        if self.open.contains(&link) {
+            self.none_is_lost(&assigned);
+        }
+    }
+
+    /// Every assignment is held or was reported.
+    fn none_is_lost(&self, assigned: &[Dispatch]) {
+        let mut accounted: BTreeSet<Dispatch> = self
+            .bench
+            .node
+            .holds()
+            .iter()
+            .map(|run| run.dispatch)
+            .collect();
+        accounted.extend(
+            self.bench
+                .node
+                .kept
+                .after(0)
+                .filter_map(|report| match report {
+                    Report::Refused { dispatch, .. }
+                    | Report::Returned { dispatch, .. }
+                    | Report::Ended { dispatch, .. } => Some(*dispatch),
+                    _ => None,
+                }),
+        );
+        for dispatch in assigned {
+            assert!(accounted.contains(dispatch), "{dispatch} is lost");
         }
     }
 
