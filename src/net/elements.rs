@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use serde::de::{Error as _, SeqAccess};
 
-use super::hot::{Bodies, Fields, head};
+use super::hot::{Bodies, Fields, head, large_head};
 use crate::engine::message::{Assignment, End, HeldRun, HeldState, RefusedBy, Report, Terms};
 use crate::status::{Cause, Failure};
 
@@ -44,7 +44,7 @@ impl Element for Assignment {
             None => head(tail, &fields),
             Some(terms) => {
                 let (task, dispatch, kind, attempt, ahead, args) = fields;
-                head(
+                large_head(
                     tail,
                     &(task, dispatch, kind, attempt, ahead, args, &**terms),
                 )
@@ -231,14 +231,14 @@ fn write_ended(report: &Report, tail: &mut BytesMut) -> Result<(), rmp_serde::en
         ),
         End::Failed(failure) => {
             let (cause, message) = failure_fields(failure);
-            head(
+            large_head(
                 tail,
                 &(FAILED, seq, task, dispatch, ran, overrun, cause, message),
             )
         }
         End::Again { after, failure } => {
             let (cause, message) = failure_fields(failure);
-            head(
+            large_head(
                 tail,
                 &(
                     AGAIN, seq, task, dispatch, ran, overrun, cause, message, after,

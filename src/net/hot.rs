@@ -374,8 +374,30 @@ impl<'de, A: SeqAccess<'de>> Fields<A> {
     }
 }
 
+/// Room for a head without text or terms; most are written here first, since appending each of their
+/// fields to the frame by itself costs more.
+const COMMON_HEAD: usize = 96;
+
 /// Writes one head.
 pub(crate) fn head(
+    tail: &mut BytesMut,
+    fields: &impl Serialize,
+) -> Result<(), rmp_serde::encode::Error> {
+    let mut room = [0; COMMON_HEAD];
+    let mut left = &mut room[..];
+    if fields
+        .serialize(&mut rmp_serde::Serializer::new(&mut left))
+        .is_ok()
+    {
+        let length = COMMON_HEAD - left.len();
+        tail.extend_from_slice(&room[..length]);
+        return Ok(());
+    }
+    large_head(tail, fields)
+}
+
+/// Writes one head of whatever size.
+pub(crate) fn large_head(
     tail: &mut BytesMut,
     fields: &impl Serialize,
 ) -> Result<(), rmp_serde::encode::Error> {
