@@ -7,7 +7,7 @@
 //! - [`wire`]: frames and codec, no sockets ([`control`]: rare messages as maps; [`hot`]: assignments and
 //!   reports as arrays; [`body`]: large args and outputs in chunks);
 //! - [`link`]: one running connection;
-//! - [`listen`] and [`dial`]: how a connection comes about.
+//! - [`listen`] and [`mod@dial`]: how a connection comes about.
 //!
 //! A proved connection is neither encrypted nor sealed: the secret keeps strangers out, not those who can
 //! read or change what is on the network's wires.

@@ -2,6 +2,8 @@
 //!
 //! Owns: which field stands where, and the numbers that stand for names. Does not know: frames.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use serde::de::{Error as _, SeqAccess};
 
@@ -224,6 +226,8 @@ fn write_ended(report: &Report, tail: &mut BytesMut) -> Result<(), rmp_serde::en
     else {
         return Ok(());
     };
+    // Up to 584 years.
+    let ran = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
     match end {
         End::Completed(output) => head(
             tail,
@@ -258,14 +262,14 @@ fn read_ended<'de, A: SeqAccess<'de>>(
     let seq = fields.next()?;
     let task = fields.next()?;
     let dispatch = fields.next()?;
-    let ran = fields.span()?;
+    let ran = Duration::from_nanos(fields.next()?);
     let overrun = fields.next()?;
     let end = match tag {
         COMPLETED => End::Completed(fields.body(bodies)?),
         FAILED => End::Failed(read_failure(&mut fields)?),
         AGAIN => {
             let failure = read_failure(&mut fields)?;
-            let after = fields.span()?;
+            let after = fields.next()?;
             End::Again { after, failure }
         }
         STOPPED => End::Stopped,

@@ -9,7 +9,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
@@ -366,11 +365,6 @@ impl<'de, A: SeqAccess<'de>> Fields<A> {
     pub(crate) fn body(&mut self, bodies: &mut Bodies) -> Result<Bytes, A::Error> {
         let length = self.next()?;
         bodies.take(length)
-    }
-
-    /// The next field, a span.
-    pub(crate) fn span(&mut self) -> Result<Duration, A::Error> {
-        self.next()
     }
 }
 

@@ -4,9 +4,9 @@
 //! messages mean.
 //!
 //! A frame (see [`body`](super::body)) begins with one of the kinds below. What follows is a MessagePack map
-//! with named fields ([`control`](super::control)), in which unknown fields are skipped, so that versions
+//! with named fields ([`control`]), in which unknown fields are skipped, so that versions
 //! may grow; or, for the frequent messages, heads as MessagePack arrays and after them the raw bodies
-//! ([`hot`](super::hot)).
+//! ([`hot`]).
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};

@@ -149,7 +149,7 @@ fn report() -> impl Strategy<Value = Report> {
             task(),
             dispatch(),
             end(),
-            span(),
+            any::<u64>().prop_map(Duration::from_nanos),
             any::<bool>()
         )
             .prop_map(|(seq, task, dispatch, end, ran, overrun)| Report::Ended {
