@@ -129,3 +129,20 @@ pub(super) fn prepare(stream: &TcpStream, config: &LinkConfig) -> io::Result<()>
     let _ = config;
     Ok(())
 }
+
+#[cfg(all(test, any(target_os = "android", target_os = "linux")))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn g8_little_waits_unsent_in_the_socket() {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let config = LinkConfig::default();
+        prepare(&stream, &config).unwrap();
+        assert!(stream.nodelay().unwrap());
+        let lowat = socket2::SockRef::from(&stream).tcp_notsent_lowat().unwrap();
+        assert_eq!(lowat, config.notsent_lowat);
+    }
+}

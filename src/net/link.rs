@@ -7,9 +7,9 @@
 //! others, even between the chunks of a large body. All that has arrived, or waits to be sent, is handled
 //! at once; nothing waits for company.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -60,7 +60,7 @@ pub async fn run_link<In: Wire, Out: Wire>(
     mut deliver: impl FnMut(Vec<LinkEvent<In>>),
 ) {
     let Proved { read, write } = proved;
-    let closing = Cell::new(false);
+    let closing = AtomicBool::new(false);
     let closed = {
         let reading = receive(read, config.max_frame, &closing, &mut deliver);
         let writing = send(write, &config, commands, &closing);
@@ -84,7 +84,7 @@ pub async fn run_link<In: Wire, Out: Wire>(
 async fn receive<In: Wire>(
     mut read: impl AsyncRead + Unpin,
     max_body: usize,
-    closing: &Cell<bool>,
+    closing: &AtomicBool,
     deliver: &mut impl FnMut(Vec<LinkEvent<In>>),
 ) -> String {
     let mut buffer = BytesMut::new();
@@ -99,7 +99,7 @@ async fn receive<In: Wire>(
             Ok(_) => {}
             Err(error) => return LinkError::from(error).to_string(),
         }
-        if closing.get() {
+        if closing.load(Ordering::Relaxed) {
             buffer.clear();
             continue;
         }
@@ -147,7 +147,7 @@ async fn send<Out: Wire>(
     mut write: impl AsyncWrite + Unpin,
     config: &LinkConfig,
     commands: Inbox<LinkCommand<Out>>,
-    closing: &Cell<bool>,
+    closing: &AtomicBool,
 ) -> Sent {
     let mut outbox = Outbox::new(config, commands);
     match outbox.run(&mut write, closing).await {
@@ -206,7 +206,7 @@ impl<Out: Wire> Outbox<Out> {
     async fn run(
         &mut self,
         write: &mut (impl AsyncWrite + Unpin),
-        closing: &Cell<bool>,
+        closing: &AtomicBool,
     ) -> Result<(String, Instant), String> {
         let mut burst = Burst::default();
         loop {
@@ -228,7 +228,7 @@ impl<Out: Wire> Outbox<Out> {
         &mut self,
         write: &mut (impl AsyncWrite + Unpin),
         burst: &mut Burst,
-        closing: &Cell<bool>,
+        closing: &AtomicBool,
     ) -> Result<(), String> {
         let writing = async {
             write.write_all_buf(burst).await?;
@@ -254,7 +254,7 @@ impl<Out: Wire> Outbox<Out> {
     }
 
     /// Takes all commands that wait.
-    fn absorb(&mut self, closing: &Cell<bool>) -> Result<(), String> {
+    fn absorb(&mut self, closing: &AtomicBool) -> Result<(), String> {
         let mut taken = mem::take(&mut self.taken);
         // Looked at first, so that nothing is pushed in between.
         let finished = self.commands.is_closed();
@@ -274,7 +274,7 @@ impl<Out: Wire> Outbox<Out> {
         if finished && self.close.is_none() {
             self.close_for("this side has stopped".to_owned());
         }
-        closing.set(self.close.is_some());
+        closing.store(self.close.is_some(), Ordering::Relaxed);
         // Those that overtake are small: their number is bounded by the same number of bytes.
         let queued = self.ordered_weight + self.first.len() * 64;
         if queued > self.max_queued {

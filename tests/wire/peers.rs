@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use callboard::engine::message::{ToNode, ToScheduler};
 use callboard::error::LinkError;
 use callboard::inbox::Inbox;
@@ -15,6 +16,9 @@ use callboard::net::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::messages::assign;
 
 fn secret() -> Trust {
     Trust::Secret(Secret::new("the secret of this cluster").unwrap())
@@ -47,7 +51,7 @@ impl Listening {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Whether a scheduler still gets in and can speak.
+    /// Whether a scheduler still gets in and can speak, large tasks included.
     async fn serves(&self) {
         let config = LinkConfig::default();
         let dialled = dial(
@@ -63,7 +67,8 @@ impl Listening {
         self.proved.take(&mut accepted);
         let accepted = accepted.pop().unwrap();
         let (to_node, to_scheduler) = (Inbox::new(), Inbox::new());
-        to_node.push(LinkCommand::Send(ToNode::Answer(1)));
+        let large = ToNode::Assign(vec![assign(1, Bytes::from(vec![5; 1 << 20]))]);
+        to_node.push(LinkCommand::Send(large.clone()));
         to_scheduler.push(LinkCommand::Send(ToScheduler::Goodbye));
         let (mut at_node, mut at_scheduler) = (Vec::new(), Vec::new());
         let node = run_link(accepted, config.clone(), to_scheduler, |events| {
@@ -72,10 +77,12 @@ impl Listening {
         let finish = to_node.clone();
         let scheduler = run_link(dialled, config, to_node, |events| {
             at_scheduler.extend(events);
+            // All that was sent before goes out first.
             finish.push(LinkCommand::Close("heard it".to_owned()));
         });
         tokio::join!(node, scheduler);
-        assert_eq!(at_node[0], LinkEvent::Message(ToNode::Answer(1)));
+        assert_eq!(at_node[0], LinkEvent::Heard);
+        assert!(at_node.contains(&LinkEvent::Message(large)));
         assert_eq!(at_scheduler[0], LinkEvent::Message(ToScheduler::Goodbye));
     }
 
@@ -181,7 +188,8 @@ async fn g11_a_thousand_silent_connections_keep_no_scheduler_out() {
     node.serves().await;
     // Those beyond 64 were closed, the oldest first: they read to an end.
     for stream in silent.drain(..300) {
-        assert_eq!(all_words(stream).await, "");
+        let words = timeout(Duration::from_secs(20), all_words(stream)).await;
+        assert_eq!(words.expect("the oldest are closed"), "");
     }
     for _ in 0..600 {
         silent.push(node.connect().await);
