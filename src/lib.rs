@@ -4,6 +4,8 @@
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod inbox;
+pub mod net;
 pub mod retry;
 pub mod stats;
 pub mod status;
