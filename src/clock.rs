@@ -29,8 +29,7 @@ impl Clock {
             }
             Self::Tokio => {
                 static ORIGIN: OnceLock<(Timestamp, tokio::time::Instant)> = OnceLock::new();
-                let &(wall, since) =
-                    ORIGIN.get_or_init(|| (wall(), tokio::time::Instant::now()));
+                let &(wall, since) = ORIGIN.get_or_init(|| (wall(), tokio::time::Instant::now()));
                 wall + tokio::time::Instant::now().saturating_duration_since(since)
             }
         }

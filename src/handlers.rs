@@ -19,8 +19,8 @@ mod context;
 mod error;
 mod shape;
 
-pub use context::{MAX_PROGRESS_BYTES, TaskContext};
 pub(crate) use context::{Home, Seed};
+pub use context::{MAX_PROGRESS_BYTES, TaskContext};
 pub use error::TaskError;
 use shape::{AnyHandler, Async, Blocking, Typed};
 pub use shape::{AsyncHandler, BlockingHandler};

@@ -1,6 +1,7 @@
 //! callboard
 #![allow(missing_docs)]
 
+pub mod actors;
 pub mod clock;
 pub mod config;
 mod encoding;

@@ -49,12 +49,12 @@ pub trait AsyncHandler<Shape>: Send + Sync + 'static {
 /// A function or closure of one argument, or of an argument and a [`TaskContext`], that may block and
 /// returns `Result<_, TaskError>`.
 ///
-/// As [`AsyncHandler`], but the argument and the context move to another thread.
+/// As [`AsyncHandler`], but called on another thread, where the args are decoded and the output is encoded.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a blocking handler",
     label = "this is not a function of one argument, or of an argument and a `TaskContext`, that returns `Result<_, TaskError>`",
     note = "write `|args: Args| Ok(output)` or `|args: Args, cx: TaskContext| Ok(output)`, with the type of the argument",
-    note = "the argument must be `Deserialize` without borrowing and `Send`, the output `Serialize`, and all that the closure captures `Send + Sync + 'static`",
+    note = "the argument must be `Deserialize` without borrowing, the output `Serialize`, and all that the closure captures `Send + Sync + 'static`",
     note = "an async function belongs to `on`"
 )]
 pub trait BlockingHandler<Shape>: Send + Sync + 'static {
