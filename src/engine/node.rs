@@ -5,17 +5,40 @@
 //! acknowledged, the node's half of the lease, and when to dial. Does not know: handlers, threads,
 //! sockets, clocks.
 
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::message::{Assignment, End, KindOffer, ToNode, ToScheduler};
-use super::{Epoch, LinkId, Timestamp, WorkerId};
+use super::message::{
+    Assignment, End, HeldRun, KindOffer, SchedulerHello, ToNode, ToScheduler,
+};
+use super::{Epoch, LinkId, Life, Timestamp, WorkerId};
 use crate::config::NodeConfig;
 use crate::error::LinkRefusal;
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, Labels, TaskId};
+
+mod ahead;
+mod check;
+mod dial;
+mod ending;
+mod kept;
+mod lease;
+mod links;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod workers;
+
+use ahead::{Ahead, Spot};
+use dial::Dialler;
+use kept::{Kept, Outbox};
+use lease::Lease;
+use tasks::Ended;
+use workers::Workers;
 
 /// What a node is, from its start to its end.
 #[derive(Clone, Debug)]
@@ -226,36 +249,263 @@ pub enum NodeNote {
     },
 }
 
+/// The scheduler that is served.
+#[derive(Debug)]
+struct Session {
+    scheduler: String,
+    life: Life,
+    /// Whether it has ever welcomed the node.
+    served: bool,
+    /// Whether it told the node to leave.
+    leaving: bool,
+    /// Whether an assignment of it was ever refused: then it may wait for [`super::message::Report::Ready`].
+    refused: bool,
+    heard: Timestamp,
+    down_since: Timestamp,
+}
+
+impl Session {
+    fn serves(&self, hello: &SchedulerHello) -> bool {
+        self.scheduler == hello.scheduler && self.life == hello.life
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Link {
+    dialled: bool,
+    /// When it was opened, or a hello was last written on it.
+    since: Timestamp,
+    heard: Timestamp,
+}
+
+/// The one link that counts.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    link: LinkId,
+    /// Whether the welcome has come.
+    up: bool,
+    /// The last report that its holdings contain.
+    sent_through: u64,
+}
+
+/// Where a dispatch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Worker(WorkerId),
+    Ahead(Spot),
+}
+
+/// Spreads dispatch numbers, which one proved peer counts up; the multiplier is 2^64 by the golden ratio.
+/// Nothing depends on the order of the map.
+#[derive(Default)]
+struct DispatchHasher(u64);
+
+impl Hasher for DispatchHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.0 ^ u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct NodeMachine {
     spec: NodeSpec,
+    /// The limit that its own process has set; a scheduler's word goes with the scheduler.
+    own_workers: u32,
+    retry: RetryPolicy,
+    workers: Workers,
+    ahead: Ahead,
+    held: HashMap<Dispatch, Place, BuildHasherDefault<DispatchHasher>>,
+    kept: Kept,
+    /// Filled only while the link is up.
+    outbox: Outbox,
+    session: Option<Session>,
+    links: BTreeMap<LinkId, Link>,
+    current: Option<Current>,
+    lease: Lease,
+    dialler: Dialler,
+    /// Set once it takes nothing new, for good.
+    ending: Option<Gone>,
+    gone: bool,
+    ready_owed: bool,
+    /// The last number of stalled workers that was told; `None` if that is to be told in any case.
+    told_stalled: Option<u32>,
+    stall_news: bool,
+    blamed: Option<TaskId>,
+    actions: Vec<NodeAction>,
 }
 
 impl NodeMachine {
     /// A node that holds nothing. If it joins, the first effects dial.
     pub fn new(spec: NodeSpec, now: Timestamp) -> Self {
         let _ = now;
-        Self { spec }
+        Self {
+            own_workers: spec.config.max_workers,
+            retry: RetryPolicy::default(),
+            workers: Workers::new(spec.config.max_workers),
+            ahead: Ahead::default(),
+            held: HashMap::default(),
+            kept: Kept::default(),
+            outbox: Outbox::default(),
+            session: None,
+            links: BTreeMap::new(),
+            current: None,
+            lease: Lease::default(),
+            dialler: Dialler::new(&spec.joins),
+            ending: None,
+            gone: false,
+            ready_owed: false,
+            told_stalled: Some(0),
+            stall_news: false,
+            blamed: None,
+            actions: Vec::new(),
+            spec,
+        }
     }
 
     /// Takes note of a fact.
     pub fn handle(&mut self, now: Timestamp, event: NodeEvent) {
-        let _ = (now, event, &self.spec);
+        // First of all, so that a process which was frozen gives up what it may no longer run before it
+        // does anything else.
+        self.expire(now);
+        match event {
+            NodeEvent::LinkOpened { link, dialled } => self.link_opened(now, link, dialled),
+            NodeEvent::LinkClosed { link, reason } => self.link_closed(now, link, reason),
+            NodeEvent::DialFailed { address, reason } => {
+                self.dialler.answered(&address);
+                let note = NodeNote::DialFailed { address, reason };
+                self.actions.push(NodeAction::Note(note));
+            }
+            NodeEvent::Message { link, message } => self.message(now, link, message),
+            NodeEvent::Heard { link } => self.heard(now, link),
+            NodeEvent::Ended {
+                worker,
+                dispatch,
+                end,
+                ran,
+                overrun,
+            } => self.ended(Ended {
+                worker,
+                dispatch,
+                end,
+                ran,
+                overrun,
+            }),
+            NodeEvent::Freed { worker, dispatch } => self.freed(worker, dispatch),
+            NodeEvent::Progress {
+                worker,
+                dispatch,
+                value,
+            } => self.progress(worker, dispatch, value),
+            NodeEvent::Unstarted { worker, assignment } => self.unstarted(worker, assignment),
+            NodeEvent::Stalled { workers } => self.stalled(&workers),
+            NodeEvent::Resumed { workers } => self.resumed(&workers),
+            NodeEvent::Workers(workers) => {
+                self.own_workers = workers;
+                self.workers.set_limit(workers);
+            }
+            NodeEvent::Drain => self.drain(Gone::Drained),
+            NodeEvent::Stop => self.stop(now),
+            NodeEvent::Tick => {}
+        }
+        self.pump(now);
     }
 
     /// Starts all that can be started and appends the actions to perform, in order.
     pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
-        let _ = (now, actions);
+        self.expire(now);
+        self.pump(now);
+        self.sweep(now);
+        actions.append(&mut self.actions);
+        self.tell_workers();
+        if let Some(Current { link, up: true, .. }) = self.current {
+            if let Some(beat) = self.lease.beat(now) {
+                let message = ToScheduler::Beat(beat);
+                actions.push(NodeAction::Send { link, message });
+            }
+            self.outbox.flush(link, actions);
+        }
+        self.finish(now);
+        self.dial(now);
+        actions.append(&mut self.actions);
     }
 
     /// When a [`NodeEvent::Tick`] is due at the latest.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        None
+        if self.gone {
+            return None;
+        }
+        let idle = self.idle_links().map(|(_, due)| due).min();
+        [
+            self.lease.next_beat(),
+            self.lease.due(),
+            self.dial_due(),
+            self.hopeless(),
+            idle,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Tasks that occupy a worker now, overruns among them.
     pub fn running(&self) -> usize {
-        0
+        self.workers.busy() as usize
+    }
+
+    /// What it holds for the scheduler that it serves: runs in order of their workers, then what waits, in
+    /// order.
+    pub fn holds(&self) -> Vec<HeldRun> {
+        self.held_runs()
+    }
+
+    /// Whether it has told that it is [`NodeAction::Gone`]. It serves nobody from then on.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    fn stalled(&mut self, workers: &[WorkerId]) {
+        self.workers.set_stalled(workers, true);
+        self.blamed = self.workers.blamed(workers);
+        self.stall_news = true;
+        let note = NodeNote::Stalled { task: self.blamed };
+        self.actions.push(NodeAction::Note(note));
+    }
+
+    fn resumed(&mut self, workers: &[WorkerId]) {
+        self.workers.set_stalled(workers, false);
+        self.blamed = None;
+        self.stall_news = true;
+    }
+
+    fn is_current(&self, link: LinkId) -> bool {
+        self.current.is_some_and(|current| current.link == link)
+    }
+
+    fn is_up(&self) -> bool {
+        self.current.is_some_and(|current| current.up)
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.leaving)
+    }
+
+    fn takes_nothing(&self) -> bool {
+        self.ending.is_some() || self.is_leaving()
+    }
+
+    fn send(&mut self, link: LinkId, message: ToScheduler) {
+        self.actions.push(NodeAction::Send { link, message });
     }
 }

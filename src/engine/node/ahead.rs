@@ -1,0 +1,199 @@
+//! The assignments that wait at a node for a worker.
+//!
+//! Owns: their order (priority, then first come) and their bounds. Does not know: workers, links.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::engine::message::Assignment;
+
+/// The most assignments that wait: sixteen times what a scheduler sends ahead by default. Beyond it the
+/// node refuses, so that no scheduler can fill its memory.
+pub(super) const MAX_AHEAD: usize = 65_536;
+/// The most bytes of args that wait, for the same reason: sixteen of the largest frames.
+pub(super) const MAX_AHEAD_BYTES: u64 = 256 << 20;
+
+/// The lane before all priorities: assignments that had been started already.
+const FRONT: i16 = i8::MAX as i16 + 1;
+/// Removed entries that a lane may hold beside as many as it has others, so that small lanes are left alone.
+const SLACK: usize = 64;
+
+/// An assignment that waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) assignment: Assignment,
+    /// Whether its scheduler believes that it runs: a stalled thread gave it back.
+    pub(super) told: bool,
+}
+
+/// Where an assignment waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    lane: i16,
+    index: u64,
+}
+
+/// One priority, first come first. A removed entry leaves a gap until it reaches the front, or until gaps
+/// outnumber the rest.
+#[derive(Debug, Default)]
+struct Lane {
+    entries: VecDeque<(u64, Option<Waiting>)>,
+    live: usize,
+}
+
+impl Lane {
+    fn tidy(&mut self) {
+        while let Some((_, None)) = self.entries.front() {
+            self.entries.pop_front();
+        }
+        if self.entries.len() > 2 * self.live + SLACK {
+            self.entries.retain(|(_, waiting)| waiting.is_some());
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// Only the lane of the normal priority stays when it is empty: it is refilled all the time.
+    lanes: BTreeMap<i16, Lane>,
+    next: u64,
+    len: usize,
+    bytes: u64,
+}
+
+impl Ahead {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn has_room(&self, assignment: &Assignment) -> bool {
+        self.len < MAX_AHEAD && self.bytes + assignment.args.len() as u64 <= MAX_AHEAD_BYTES
+    }
+
+    /// Adds an assignment behind all of its priority.
+    pub(super) fn push(&mut self, assignment: Assignment) -> Spot {
+        let lane = assignment
+            .terms
+            .as_ref()
+            .map_or(0, |terms| i16::from(terms.priority));
+        self.push_to(
+            lane,
+            Waiting {
+                assignment,
+                told: false,
+            },
+        )
+    }
+
+    /// Adds an assignment before all that were not yet started.
+    pub(super) fn push_front(&mut self, waiting: Waiting) -> Spot {
+        self.push_to(FRONT, waiting)
+    }
+
+    fn push_to(&mut self, lane: i16, waiting: Waiting) -> Spot {
+        let index = self.next;
+        self.next += 1;
+        self.len += 1;
+        self.bytes += waiting.assignment.args.len() as u64;
+        let entry = self.lanes.entry(lane).or_default();
+        entry.entries.push_back((index, Some(waiting)));
+        entry.live += 1;
+        Spot { lane, index }
+    }
+
+    /// Takes the first.
+    pub(super) fn pop(&mut self) -> Option<Waiting> {
+        if self.len == 0 {
+            return None;
+        }
+        let (&number, lane) = self
+            .lanes
+            .iter_mut()
+            .rev()
+            .find(|(_, lane)| lane.live > 0)?;
+        // The front of a lane is never a gap: `tidy` follows every removal.
+        let (_, waiting) = lane.entries.pop_front()?;
+        lane.live -= 1;
+        lane.tidy();
+        let empty = lane.live == 0 && number != 0;
+        if empty {
+            self.lanes.remove(&number);
+        }
+        let waiting = waiting?;
+        self.len -= 1;
+        self.bytes -= waiting.assignment.args.len() as u64;
+        Some(waiting)
+    }
+
+    /// Takes the one at this spot.
+    pub(super) fn take(&mut self, spot: Spot) -> Option<Waiting> {
+        let lane = self.lanes.get_mut(&spot.lane)?;
+        let place = lane
+            .entries
+            .binary_search_by_key(&spot.index, |(index, _)| *index)
+            .ok()?;
+        let waiting = lane.entries[place].1.take()?;
+        lane.live -= 1;
+        lane.tidy();
+        let empty = lane.live == 0 && spot.lane != 0;
+        if empty {
+            self.lanes.remove(&spot.lane);
+        }
+        self.len -= 1;
+        self.bytes -= waiting.assignment.args.len() as u64;
+        Some(waiting)
+    }
+
+    /// All that wait, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Spot, &Waiting)> {
+        self.lanes.iter().rev().flat_map(|(&lane, entries)| {
+            entries.entries.iter().filter_map(move |(index, waiting)| {
+                let index = *index;
+                Some((Spot { lane, index }, waiting.as_ref()?))
+            })
+        })
+    }
+
+    /// Notes that the scheduler has been told of every one that it waits.
+    pub(super) fn untell(&mut self) {
+        if let Some(lane) = self.lanes.get_mut(&FRONT) {
+            for (_, waiting) in &mut lane.entries {
+                if let Some(waiting) = waiting {
+                    waiting.told = false;
+                }
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.lanes.clear();
+        self.len = 0;
+        self.bytes = 0;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        let bytes: u64 = self
+            .iter()
+            .map(|(_, waiting)| waiting.assignment.args.len() as u64)
+            .sum();
+        if self.iter().count() != self.len || bytes != self.bytes {
+            return Err(format!(
+                "{} assignments with {} bytes are counted waiting, wrongly",
+                self.len, self.bytes
+            ));
+        }
+        for (number, lane) in &self.lanes {
+            if lane.entries.len() > 2 * lane.live + SLACK {
+                return Err(format!("the lane {number} is full of gaps"));
+            }
+            if matches!(lane.entries.front(), Some((_, None))) {
+                return Err(format!("the lane {number} begins with a gap"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! How a node comes to an end, or to the end of serving one scheduler.
+//!
+//! Owns: drain, stop, leave, the goodbye, and when nothing is left to wait for. Does not know: how runs
+//! are stopped or reports kept.
+
+use super::workers::{Owner, State};
+use super::{Gone, NodeAction, NodeMachine};
+use crate::engine::message::ToScheduler;
+use crate::engine::{LinkId, Timestamp};
+use crate::error::LinkRefusal;
+
+impl NodeMachine {
+    /// Takes nothing new from now on, and gives back what has not started.
+    pub(super) fn drain(&mut self, why: Gone) {
+        self.ending = match self.ending.take() {
+            // Who has been replaced must not be told from outside that all is well; otherwise the node's
+            // own process has the last word.
+            Some(Gone::Replaced) => Some(Gone::Replaced),
+            Some(Gone::Drained) => Some(Gone::Drained),
+            Some(Gone::Dismissed) | None => Some(why),
+        };
+        self.return_waiting(true);
+    }
+
+    /// Drains, and stops what can be stopped.
+    pub(super) fn stop(&mut self, now: Timestamp) {
+        self.drain(Gone::Drained);
+        self.drop_runs(now, true);
+    }
+
+    /// Stops and discards all work of the scheduler; the goodbye follows when nothing runs any more.
+    pub(super) fn leave(&mut self) {
+        self.discard(Owner::Left);
+        if let Some(session) = &mut self.session {
+            session.leaving = true;
+        }
+    }
+
+    /// Stops every run, of which nothing more is reported, and forgets what waits and what is kept.
+    pub(super) fn discard(&mut self, owner: Owner) {
+        for (worker, run) in self.workers.iter_mut() {
+            if run.owner == Owner::Session && run.state == State::Running {
+                run.state = State::Cancelled;
+                let dispatch = run.dispatch;
+                self.actions.push(NodeAction::Stop { worker, dispatch });
+            }
+            if run.owner != Owner::Nobody {
+                run.owner = owner;
+            }
+        }
+        self.held.clear();
+        self.ahead.clear();
+        self.kept.clear();
+        drop(self.outbox.drain());
+        self.ready_owed = false;
+    }
+
+    /// Says goodbye, and that the node is gone, as soon as nothing is left to wait for.
+    pub(super) fn finish(&mut self, now: Timestamp) {
+        if self.gone || self.workers.busy() > 0 {
+            return;
+        }
+        if self.is_leaving() && self.part(now) && !self.spec.joins.is_empty() {
+            self.ending.get_or_insert(Gone::Dismissed);
+        }
+        let Some(why) = self.ending.clone() else {
+            return;
+        };
+        let parted = match &self.session {
+            None => true,
+            Some(session) if !session.served => {
+                if let Some(current) = self.current {
+                    self.refuse(now, current.link, LinkRefusal::Stopping);
+                }
+                true
+            }
+            Some(_) => self.part(now),
+        };
+        if parted {
+            self.gone = true;
+            self.actions.push(NodeAction::Gone(why));
+        }
+    }
+
+    /// Takes leave of the scheduler, if it knows all there is to know or cannot be reached. Whether it did.
+    fn part(&mut self, now: Timestamp) -> bool {
+        let up = self.current.filter(|current| current.up);
+        let told = self.is_leaving() || self.kept.is_empty();
+        match up {
+            Some(current) if told => self.say_goodbye(now, current.link),
+            _ if self.hopeless().is_some_and(|due| due <= now) => {
+                if let Some(current) = self.current.take() {
+                    let reason = "the scheduler has been silent for a lease".to_owned();
+                    self.close(now, current.link, reason);
+                }
+            }
+            _ => return false,
+        }
+        self.discard(Owner::Nobody);
+        self.forget_session();
+        true
+    }
+
+    fn say_goodbye(&mut self, now: Timestamp, link: LinkId) {
+        self.send(link, ToScheduler::Goodbye);
+        // It is left on purpose, not lost.
+        self.current = None;
+        self.close(now, link, "nothing runs here any more".to_owned());
+    }
+
+    /// When waiting for the scheduler alone becomes useless.
+    pub(super) fn hopeless(&self) -> Option<Timestamp> {
+        let session = self.session.as_ref()?;
+        let waits = self.ending.is_some() || session.leaving;
+        if !waits || self.workers.busy() > 0 {
+            None
+        } else if self.is_up() {
+            self.lease.hopeless()
+        } else {
+            Some(session.down_since + self.lease.term().unwrap_or_default())
+        }
+    }
+}

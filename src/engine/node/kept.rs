@@ -1,0 +1,216 @@
+//! The numbered reports of a node until they are acknowledged, and the reports to send next.
+//!
+//! Owns: the numbers, what is kept and its weight, the outbox. Does not know: links, runs, the budget.
+
+use std::collections::VecDeque;
+
+use crate::engine::LinkId;
+use crate::engine::message::{End, Holding, HeldRun, MAX_BATCH, Report, ToScheduler};
+use crate::engine::node::NodeAction;
+
+/// What a kept report weighs beside its output or message, about its size in memory.
+const REPORT_BYTES: u64 = 64;
+/// The bodies in one part of the holdings: small enough that a beat is soon sent behind it.
+const PART_BYTES: u64 = 1 << 20;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    reports: VecDeque<Report>,
+    bytes: u64,
+    /// Kept reports of assignments that never started.
+    unstarted: usize,
+    last: u64,
+}
+
+impl Kept {
+    pub(super) fn is_empty(&self) -> bool {
+        self.reports.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn unstarted(&self) -> usize {
+        self.unstarted
+    }
+
+    /// The number of the last report.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The number of a new report. Numbers rise as long as the node's process lives, over all lives of its
+    /// schedulers, so that no number is ever mistaken for an earlier one.
+    pub(super) fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Keeps a numbered report.
+    pub(super) fn push(&mut self, report: Report) {
+        self.bytes += weight(&report);
+        self.unstarted += usize::from(never_started(&report));
+        self.reports.push_back(report);
+    }
+
+    /// Forgets every report up to this number. A number that was not given out changes nothing.
+    pub(super) fn acknowledge(&mut self, through: u64) -> Result<(), String> {
+        if through > self.last {
+            return Err(format!(
+                "report {through} was acknowledged, but the last one is {}",
+                self.last
+            ));
+        }
+        while let Some(report) = self.reports.front()
+            && report.seq() <= Some(through)
+        {
+            self.bytes -= weight(report);
+            self.unstarted -= usize::from(never_started(report));
+            self.reports.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Kept reports after this number, in order.
+    pub(super) fn after(&self, seq: u64) -> impl Iterator<Item = &Report> {
+        let start = self
+            .reports
+            .partition_point(|report| report.seq() <= Some(seq));
+        self.reports.range(start..)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.reports.clear();
+        self.bytes = 0;
+        self.unstarted = 0;
+    }
+
+    /// The holdings, in parts; the last is marked.
+    pub(super) fn holdings(&self, runs: Vec<HeldRun>) -> Vec<Holding> {
+        let mut parts = vec![Holding::default()];
+        let mut bodies = 0;
+        for chunk in runs.chunks(MAX_BATCH) {
+            let part = Holding {
+                runs: chunk.to_vec(),
+                ..Holding::default()
+            };
+            parts.push(part);
+        }
+        for report in &self.reports {
+            let bytes = weight(report);
+            let full = parts.last().is_none_or(|part| {
+                let entries = part.runs.len() + part.reports.len();
+                entries >= MAX_BATCH || (bodies > 0 && bodies + bytes > PART_BYTES)
+            });
+            if full {
+                parts.push(Holding::default());
+                bodies = 0;
+            }
+            bodies += bytes;
+            if let Some(part) = parts.last_mut() {
+                part.reports.push(report.clone());
+            }
+        }
+        parts.retain(|part| !part.runs.is_empty() || !part.reports.is_empty());
+        match parts.last_mut() {
+            Some(part) => part.last = true,
+            None => parts.push(Holding {
+                last: true,
+                ..Holding::default()
+            }),
+        }
+        parts
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut before = 0;
+        for report in &self.reports {
+            match report.seq() {
+                Some(seq) if seq > before && seq <= self.last => before = seq,
+                seq => return Err(format!("kept report {seq:?} follows {before}")),
+            }
+        }
+        if self.bytes != self.reports.iter().map(weight).sum::<u64>() {
+            return Err(format!("kept reports are counted at {} bytes", self.bytes));
+        }
+        if self.unstarted != self.reports.iter().filter(|report| never_started(report)).count() {
+            return Err("kept reports of what never started are miscounted".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn weight(report: &Report) -> u64 {
+    let body = match report {
+        Report::Ended { end, .. } => match end {
+            End::Completed(output) => output.len(),
+            End::Failed(failure) | End::Again { failure, .. } => failure.message.len(),
+            End::Stopped | End::Dropped => 0,
+        },
+        _ => 0,
+    };
+    REPORT_BYTES + body as u64
+}
+
+fn never_started(report: &Report) -> bool {
+    match report {
+        Report::Refused { .. } | Report::Returned { .. } => true,
+        Report::Ended { ran, .. } => ran.is_zero(),
+        _ => false,
+    }
+}
+
+/// Reports to send at the next flush, in order.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    reports: Vec<Option<Report>>,
+    /// How many were taken out before; positions count from 1.
+    before: u64,
+}
+
+impl Outbox {
+    /// Adds a report; the answer is its position.
+    pub(super) fn push(&mut self, report: Report) -> u64 {
+        self.reports.push(Some(report));
+        self.before + self.reports.len() as u64
+    }
+
+    /// Takes back the report at this position. Whether it was still there.
+    pub(super) fn retract(&mut self, position: u64) -> bool {
+        position
+            .checked_sub(self.before + 1)
+            .and_then(|index| self.reports.get_mut(usize::try_from(index).ok()?))
+            .and_then(Option::take)
+            .is_some()
+    }
+
+    /// Empties it; the answer is what was in it.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Report> {
+        self.before += self.reports.len() as u64;
+        self.reports.drain(..).flatten()
+    }
+
+    /// Appends the messages that carry all of it.
+    pub(super) fn flush(&mut self, link: LinkId, actions: &mut Vec<NodeAction>) {
+        if self.reports.is_empty() {
+            return;
+        }
+        let count = self.reports.len();
+        let mut reports = self.drain();
+        loop {
+            let mut batch = Vec::with_capacity(count.min(MAX_BATCH));
+            batch.extend(reports.by_ref().take(MAX_BATCH));
+            if batch.is_empty() {
+                break;
+            }
+            let message = ToScheduler::Reports(batch);
+            actions.push(NodeAction::Send { link, message });
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.reports.is_empty()
+    }
+}

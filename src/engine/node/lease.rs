@@ -1,0 +1,186 @@
+//! The node's half of the lease, and the beats that renew it.
+//!
+//! Owns: which beats were sent and answered, and when the lease wanes and ends. Does not know: links,
+//! runs.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::engine::Timestamp;
+use crate::engine::message::{Beat, Welcome};
+
+/// The heartbeat until a welcome names one.
+pub(super) const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(2);
+/// The shortest heartbeat that a welcome may name; a shorter one would keep the node busy with beats alone.
+pub(super) const MIN_HEARTBEAT: Duration = Duration::from_millis(1);
+/// The most unanswered beats that are remembered. A lease is over long before that, save for absurd
+/// settings; then the answers to the oldest renew nothing.
+const MAX_UNANSWERED: usize = 1024;
+
+/// How far the lease is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum Stage {
+    /// It runs, or none was given yet.
+    #[default]
+    Whole,
+    /// Four fifths are over: exclusive runs must go.
+    Waning,
+    /// It is over: every run must go.
+    Ended,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Lease {
+    heartbeat: Duration,
+    /// `None` until the first welcome, and in a local node.
+    term: Option<Duration>,
+    /// When the last answered beat was sent.
+    from: Timestamp,
+    stage: Stage,
+    /// Beats of this link that were not answered, with the time of their sending; rising.
+    unanswered: VecDeque<(u64, Timestamp)>,
+    last: u64,
+    answered: u64,
+    next_beat: Option<Timestamp>,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self {
+            heartbeat: DEFAULT_HEARTBEAT,
+            term: None,
+            from: Timestamp::default(),
+            stage: Stage::Whole,
+            unanswered: VecDeque::new(),
+            last: 0,
+            answered: 0,
+            next_beat: None,
+        }
+    }
+}
+
+impl Lease {
+    pub(super) fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
+    /// After so long without a sign of life a link is thought broken.
+    pub(super) fn silence(&self) -> Duration {
+        self.heartbeat.saturating_mul(2)
+    }
+
+    pub(super) fn term(&self) -> Option<Duration> {
+        self.term
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// A hello was written: beat 0 of a new link.
+    pub(super) fn greeted(&mut self, now: Timestamp) {
+        self.unanswered.clear();
+        self.unanswered.push_back((0, now));
+        self.last = 0;
+        self.answered = 0;
+        self.next_beat = None;
+    }
+
+    /// The hello was answered.
+    pub(super) fn welcomed(&mut self, welcome: &Welcome) {
+        self.heartbeat = welcome.heartbeat;
+        self.term = Some(welcome.lease);
+        let sent = self.unanswered.pop_front().map_or(self.from, |(_, at)| at);
+        self.renew(sent);
+        self.next_beat = Some(sent + self.heartbeat);
+    }
+
+    /// A beat was answered. An error if it was never sent.
+    pub(super) fn answer(&mut self, number: u64) -> Result<(), String> {
+        if number > self.last {
+            return Err(format!(
+                "beat {number} was answered, but the last one is {}",
+                self.last
+            ));
+        }
+        self.answered = self.answered.max(number);
+        while let Some(&(sent, at)) = self.unanswered.front()
+            && sent <= number
+        {
+            self.unanswered.pop_front();
+            if sent == number {
+                self.renew(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn renew(&mut self, from: Timestamp) {
+        self.from = self.from.max(from);
+        // The stage is found again from the times, by `expire`.
+        self.stage = Stage::Whole;
+    }
+
+    /// The beat to send now, if one is due.
+    pub(super) fn beat(&mut self, now: Timestamp) -> Option<Beat> {
+        if self.next_beat.is_none_or(|due| now < due) {
+            return None;
+        }
+        self.last += 1;
+        if self.unanswered.len() == MAX_UNANSWERED {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back((self.last, now));
+        self.next_beat = Some(now + self.heartbeat);
+        Some(Beat {
+            number: self.last,
+            answered: self.answered,
+        })
+    }
+
+    pub(super) fn next_beat(&self) -> Option<Timestamp> {
+        self.next_beat
+    }
+
+    /// The link is down: no beats until the next welcome.
+    pub(super) fn link_down(&mut self) {
+        self.next_beat = None;
+        self.unanswered.clear();
+    }
+
+    /// When the next stage begins.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        let term = self.term?;
+        match self.stage {
+            Stage::Whole => Some(self.from + term / 5 * 4),
+            Stage::Waning => Some(self.from + term),
+            Stage::Ended => None,
+        }
+    }
+
+    /// The stage that begins now, if one does.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Option<Stage> {
+        if self.due().is_none_or(|due| now < due) {
+            return None;
+        }
+        self.stage = match self.stage {
+            Stage::Whole => Stage::Waning,
+            Stage::Waning | Stage::Ended => Stage::Ended,
+        };
+        Some(self.stage)
+    }
+
+    /// When a link that is up but never answers has been useless for a whole lease.
+    pub(super) fn hopeless(&self) -> Option<Timestamp> {
+        let term = self.term?;
+        Some(self.from + term.saturating_mul(2))
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.unanswered.len() > MAX_UNANSWERED {
+            return Err(format!("{} unanswered beats are noted", self.unanswered.len()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,418 @@
+//! The links of a node: who speaks on them, which one counts, and what opens and closes it.
+//!
+//! Owns: the order of messages on a link, taking over from another life, silence and dialling. Does not
+//! know: what becomes of the assignments that arrive.
+
+use std::time::Duration;
+
+use super::lease::{Lease, MIN_HEARTBEAT};
+use super::workers::{Owner, State};
+use super::{Current, Gone, Link, NodeAction, NodeMachine, NodeNote, Session};
+use crate::engine::message::{
+    HeldRun, HeldState, MAX_NAME_BYTES, NodeHello, Report, SchedulerHello, ToNode, ToScheduler,
+    VERSION_MAX, VERSION_MIN, Welcome,
+};
+use crate::engine::{LinkId, Timestamp};
+use crate::error::LinkRefusal;
+
+/// How long an open link may go without a hello, so that idle connections do not pile up.
+const HELLO_WAIT: Duration = Duration::from_secs(10);
+
+impl NodeMachine {
+    pub(super) fn link_opened(&mut self, now: Timestamp, link: LinkId, dialled: Option<String>) {
+        if let Some(address) = &dialled {
+            self.dialler.answered(address);
+        }
+        let entry = Link {
+            dialled: dialled.is_some(),
+            since: now,
+            heard: now,
+        };
+        self.links.insert(link, entry);
+    }
+
+    pub(super) fn link_closed(&mut self, now: Timestamp, link: LinkId, reason: String) {
+        if self.links.remove(&link).is_some() && self.is_current(link) {
+            self.lose_current(now, reason);
+        }
+    }
+
+    pub(super) fn heard(&mut self, now: Timestamp, link: LinkId) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.heard = now;
+            if self.is_current(link)
+                && let Some(session) = &mut self.session
+            {
+                session.heard = now;
+            }
+        }
+    }
+
+    pub(super) fn message(&mut self, now: Timestamp, link: LinkId, message: ToNode) {
+        if !self.links.contains_key(&link) {
+            // It was closed from this side; what was still under way there counts for nothing.
+            return;
+        }
+        self.heard(now, link);
+        let heard = match message {
+            ToNode::Refuse(refusal) => {
+                self.refused(now, link, refusal);
+                Ok(())
+            }
+            ToNode::Hello(_) if self.is_current(link) => Err("a second hello on one link".to_owned()),
+            ToNode::Hello(hello) => self.hello(now, link, hello),
+            _ if !self.is_current(link) => Err("a message before the hello".to_owned()),
+            ToNode::Welcome(welcome) => self.welcome(now, welcome),
+            _ if !self.is_up() => Err("a message before the welcome".to_owned()),
+            message => self.command(now, message),
+        };
+        if let Err(violation) = heard {
+            self.refuse(now, link, LinkRefusal::Violation(violation));
+        }
+    }
+
+    /// A message on the link that is up.
+    fn command(&mut self, now: Timestamp, message: ToNode) -> Result<(), String> {
+        match message {
+            ToNode::Assign(assignments) => return self.assign(now, assignments),
+            ToNode::Recall(dispatches) => self.recall(&dispatches),
+            ToNode::Cancel(dispatches) => self.cancel(&dispatches),
+            ToNode::Acknowledge(through) => return self.kept.acknowledge(through),
+            ToNode::Answer(number) => {
+                self.lease.answer(number)?;
+                self.expire(now);
+            }
+            ToNode::Workers(workers) => self.workers.set_limit(workers),
+            ToNode::Retry(retry) => self.retry = retry,
+            ToNode::Drain => self.drain(Gone::Dismissed),
+            ToNode::Leave => self.leave(),
+            // `message` has taken these out.
+            ToNode::Hello(_) | ToNode::Welcome(_) | ToNode::Refuse(_) => {}
+        }
+        Ok(())
+    }
+
+    fn hello(&mut self, now: Timestamp, link: LinkId, hello: SchedulerHello) -> Result<(), String> {
+        if hello.scheduler.len() > MAX_NAME_BYTES {
+            return Err(format!(
+                "a scheduler's name may have {MAX_NAME_BYTES} bytes, this one has {}",
+                hello.scheduler.len()
+            ));
+        }
+        if let Err(refusal) = self.may_serve(now, &hello) {
+            self.refuse(now, link, refusal);
+            return Ok(());
+        }
+        // The older link is done with before the hello is written, so that the scheduler may take what the
+        // hello is followed by for the whole truth.
+        if let Some(older) = self.current {
+            let reason = "a newer link has replaced this one".to_owned();
+            self.close(now, older.link, reason);
+        }
+        let same = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.serves(&hello));
+        if !same {
+            self.discard(Owner::Nobody);
+            self.forget_session();
+            self.session = Some(Session {
+                scheduler: hello.scheduler,
+                life: hello.life,
+                served: false,
+                leaving: false,
+                refused: false,
+                heard: now,
+                down_since: now,
+            });
+        }
+        self.greet(now, link);
+        Ok(())
+    }
+
+    fn may_serve(&self, now: Timestamp, hello: &SchedulerHello) -> Result<(), LinkRefusal> {
+        if hello.version_min.max(VERSION_MIN) > hello.version_max.min(VERSION_MAX) {
+            return Err(LinkRefusal::Version {
+                ours_min: VERSION_MIN,
+                ours_max: VERSION_MAX,
+                theirs_min: hello.version_min,
+                theirs_max: hello.version_max,
+            });
+        }
+        let Some(session) = &self.session else {
+            return match self.ending {
+                Some(_) => Err(LinkRefusal::Stopping),
+                None => Ok(()),
+            };
+        };
+        if session.serves(hello) {
+            return Ok(());
+        }
+        // A scheduler of this name that starts anew has closed its links by that; another one must wait
+        // until this one has been silent for a while.
+        let counts = session.scheduler != hello.scheduler || self.current.is_some();
+        if counts && now.since(session.heard) < self.lease.silence() {
+            return Err(LinkRefusal::Busy {
+                name: session.scheduler.clone(),
+            });
+        }
+        match self.ending {
+            Some(_) => Err(LinkRefusal::Stopping),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the hello and what is held, and makes this link the one that counts.
+    fn greet(&mut self, now: Timestamp, link: LinkId) {
+        if let Some(entry) = self.links.get_mut(&link) {
+            entry.since = now;
+        }
+        if let Some(session) = &mut self.session {
+            session.heard = now;
+        }
+        self.current = Some(Current {
+            link,
+            up: false,
+            sent_through: self.kept.last(),
+        });
+        let hello = NodeHello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            node: self.spec.name.to_string(),
+            epoch: self.spec.epoch,
+            kinds: self.spec.kinds.clone(),
+            labels: self.spec.labels.clone(),
+            workers: self.workers.limit(),
+            probe: self.spec.probe.clone(),
+            draining: self.takes_nothing(),
+        };
+        self.send(link, ToScheduler::Hello(hello));
+        for part in self.kept.holdings(self.holds()) {
+            self.send(link, ToScheduler::Holding(part));
+        }
+        // The holdings tell who runs and who waits.
+        for (_, run) in self.workers.iter_mut() {
+            run.told = true;
+            run.announced = 0;
+        }
+        self.ahead.untell();
+        self.lease.greeted(now);
+    }
+
+    /// What the node holds for the scheduler that it serves.
+    pub(super) fn held_runs(&self) -> Vec<HeldRun> {
+        let running = self.workers.iter().filter_map(|(_, run)| {
+            let state = match (run.owner, run.state) {
+                (Owner::Nobody, _) => return None,
+                (Owner::Left, _) | (Owner::Session, State::Overrun) => HeldState::Overrun,
+                (Owner::Session, _) => HeldState::Running,
+            };
+            Some(HeldRun {
+                task: run.task,
+                dispatch: run.dispatch,
+                state,
+            })
+        });
+        let waiting = self.ahead.iter().map(|(_, waiting)| HeldRun {
+            task: waiting.assignment.task,
+            dispatch: waiting.assignment.dispatch,
+            state: HeldState::Ahead,
+        });
+        running.chain(waiting).collect()
+    }
+
+    fn welcome(&mut self, now: Timestamp, welcome: Welcome) -> Result<(), String> {
+        if self.is_up() {
+            return Err("a second welcome on one link".to_owned());
+        }
+        self.check_welcome(&welcome)?;
+        self.kept.acknowledge(welcome.acknowledged)?;
+        let (Some(current), Some(session)) = (&mut self.current, &mut self.session) else {
+            return Ok(());
+        };
+        current.up = true;
+        session.served = true;
+        self.ready_owed |= session.refused;
+        let scheduler = session.scheduler.clone();
+        let sent = current.sent_through;
+        self.actions
+            .push(NodeAction::Note(NodeNote::Serving { scheduler }));
+        if !self.spec.local {
+            self.lease.welcomed(&welcome);
+        }
+        self.retry = welcome.retry;
+        if let Some(workers) = welcome.workers {
+            self.workers.set_limit(workers);
+        }
+        self.catch_up(sent);
+        self.expire(now);
+        self.cancel(&welcome.stop);
+        if welcome.drain {
+            self.drain(Gone::Dismissed);
+        }
+        Ok(())
+    }
+
+    fn check_welcome(&self, welcome: &Welcome) -> Result<(), String> {
+        if !(VERSION_MIN..=VERSION_MAX).contains(&welcome.version) {
+            return Err(format!("the welcome names the unknown version {}", welcome.version));
+        }
+        if !self.spec.local
+            && (welcome.heartbeat < MIN_HEARTBEAT || welcome.lease < welcome.heartbeat)
+        {
+            return Err(format!(
+                "the welcome names a heartbeat of {:?} and a lease of {:?}; the first must be at least {MIN_HEARTBEAT:?}, the second no shorter than it",
+                welcome.heartbeat, welcome.lease
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sends what has happened since the holdings were written.
+    fn catch_up(&mut self, sent_through: u64) {
+        debug_assert!(self.outbox.is_empty());
+        for report in self.kept.after(sent_through) {
+            self.outbox.push(report.clone());
+        }
+        if self.spec.local {
+            self.kept.clear();
+        }
+        for (_, run) in self.workers.iter_mut() {
+            if run.owner == Owner::Session && !run.told && run.state != State::Overrun {
+                run.told = true;
+                run.announced = self.outbox.push(Report::Started {
+                    task: run.task,
+                    dispatch: run.dispatch,
+                });
+            }
+        }
+        if self.told_stalled != Some(0) || self.workers.stalled_free() > 0 {
+            self.told_stalled = None;
+        }
+    }
+
+    /// The scheduler does not want this link.
+    fn refused(&mut self, now: Timestamp, link: LinkId, refusal: LinkRefusal) {
+        // Only a scheduler that has read the hello knows whose name it was.
+        let replaced =
+            matches!(refusal, LinkRefusal::Replaced { .. }) && self.is_current(link);
+        self.actions.push(NodeAction::Note(NodeNote::Refused {
+            reason: refusal.clone(),
+        }));
+        self.close(now, link, format!("the scheduler refused the link: {refusal}"));
+        if replaced {
+            self.discard(Owner::Nobody);
+            self.forget_session();
+            self.ending = Some(Gone::Replaced);
+        }
+    }
+
+    /// Refuses a link in words and closes it.
+    pub(super) fn refuse(&mut self, now: Timestamp, link: LinkId, refusal: LinkRefusal) {
+        self.actions.push(NodeAction::Note(NodeNote::Refused {
+            reason: refusal.clone(),
+        }));
+        let reason = refusal.to_string();
+        self.send(link, ToScheduler::Refuse(refusal));
+        self.close(now, link, reason);
+    }
+
+    /// Closes a link; nothing that still arrives there is read.
+    pub(super) fn close(&mut self, now: Timestamp, link: LinkId, reason: String) {
+        self.links.remove(&link);
+        self.actions.push(NodeAction::Close {
+            link,
+            reason: reason.clone(),
+        });
+        if self.is_current(link) {
+            self.lose_current(now, reason);
+        }
+    }
+
+    fn lose_current(&mut self, now: Timestamp, reason: String) {
+        let up = self.is_up();
+        self.current = None;
+        self.lease.link_down();
+        let unsent = self.outbox.drain();
+        if self.spec.local {
+            // In a local node nothing else has kept them.
+            for report in unsent.filter(|report| report.seq().is_some()) {
+                self.kept.push(report);
+            }
+        } else {
+            drop(unsent);
+        }
+        match &mut self.session {
+            Some(session) if up => {
+                session.down_since = now;
+                self.actions
+                    .push(NodeAction::Note(NodeNote::LinkLost { reason }));
+            }
+            Some(session) if !session.served => self.forget_session(),
+            _ => {}
+        }
+    }
+
+    /// Forgets the scheduler and what it had set.
+    pub(super) fn forget_session(&mut self) {
+        self.session = None;
+        self.lease = Lease::default();
+        self.retry = Default::default();
+        self.workers.set_limit(self.own_workers);
+        self.told_stalled = Some(0);
+        self.stall_news = self.workers.stalled_free() > 0;
+    }
+
+    /// Closes links on which nobody has said hello.
+    pub(super) fn sweep(&mut self, now: Timestamp) {
+        loop {
+            let idle = self.idle_links().find(|(_, due)| *due <= now);
+            let Some((link, _)) = idle else { return };
+            self.close(now, link, "no hello has come".to_owned());
+        }
+    }
+
+    /// Links without a hello, and when they are to be closed.
+    pub(super) fn idle_links(&self) -> impl Iterator<Item = (LinkId, Timestamp)> {
+        self.links
+            .iter()
+            .filter(|(link, _)| !self.spec.local && !self.is_current(**link))
+            .map(|(link, entry)| (*link, entry.since + HELLO_WAIT))
+    }
+
+    /// Dials if a link is missing or silent.
+    pub(super) fn dial(&mut self, now: Timestamp) {
+        if self.dial_due().is_some_and(|due| due <= now)
+            && let Some(address) = self.dialler.dial(now)
+        {
+            self.actions.push(NodeAction::Dial { address });
+        }
+    }
+
+    /// When to dial next, if nothing is heard until then.
+    pub(super) fn dial_due(&self) -> Option<Timestamp> {
+        let nothing_left = match self.ending {
+            Some(Gone::Replaced) => true,
+            Some(_) => self.session.is_none(),
+            None => false,
+        };
+        if self.gone || nothing_left {
+            return None;
+        }
+        let mut due = self.dialler.due()?;
+        let silence = self.lease.silence();
+        for (link, entry) in &self.links {
+            let current = self.is_current(*link);
+            if current && self.is_up() {
+                if !entry.dialled {
+                    return None;
+                }
+                due = due.max(entry.heard + silence);
+            } else if current || entry.dialled {
+                // It is being set up.
+                due = due.max(entry.since + silence);
+            }
+        }
+        Some(due)
+    }
+}

@@ -1,0 +1,428 @@
+//! The assignments of a node, from their arrival to the report of their end.
+//!
+//! Owns: whether an assignment starts, waits or is refused, and what is reported of it. Does not know:
+//! how the reports travel, why the node is told to stop something.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::ahead::{MAX_AHEAD, Spot, Waiting};
+use super::lease::Stage;
+use super::workers::{Owner, Run, State};
+use super::{NodeAction, NodeMachine, NodeNote, Place};
+use crate::engine::message::{Assignment, End, RefusedBy, Report};
+use crate::engine::{Timestamp, WorkerId};
+use crate::task::{Dispatch, TaskId};
+
+/// The most kept reports of assignments that never started; whoever assigns on without acknowledging them
+/// breaks the protocol. Four times what can wait, so that a recall of all of it is far from it.
+const MAX_UNSTARTED_REPORTS: usize = 4 * MAX_AHEAD;
+
+/// An attempt's end, as its worker tells it.
+pub(super) struct Ended {
+    pub(super) worker: WorkerId,
+    pub(super) dispatch: Dispatch,
+    pub(super) end: End,
+    pub(super) ran: Duration,
+    pub(super) overrun: bool,
+}
+
+impl NodeMachine {
+    pub(super) fn assign(
+        &mut self,
+        now: Timestamp,
+        assignments: Vec<Assignment>,
+    ) -> Result<(), String> {
+        for assignment in assignments {
+            if self.kept.unstarted() >= MAX_UNSTARTED_REPORTS {
+                return Err(format!(
+                    "{MAX_UNSTARTED_REPORTS} assignments were given back and not acknowledged"
+                ));
+            }
+            if self.held.contains_key(&assignment.dispatch) {
+                continue;
+            }
+            match self.refusal(&assignment) {
+                Some(reason) => self.refuse_assignment(&assignment, reason),
+                None if self.can_start() => {
+                    let told = !assignment.ahead;
+                    self.start(now, Waiting { assignment, told });
+                }
+                None => {
+                    let dispatch = assignment.dispatch;
+                    let spot = self.ahead.push(assignment);
+                    self.held.insert(dispatch, Place::Ahead(spot));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why an assignment can neither start nor wait.
+    fn refusal(&self, assignment: &Assignment) -> Option<RefusedBy> {
+        if self.takes_nothing() {
+            return Some(RefusedBy::Draining);
+        }
+        if usize::from(assignment.kind) >= self.spec.kinds.len() {
+            return Some(RefusedBy::UnknownKind);
+        }
+        let given_up = match self.lease.stage() {
+            Stage::Whole => false,
+            Stage::Waning => is_exclusive(assignment),
+            Stage::Ended => true,
+        };
+        if given_up {
+            return Some(RefusedBy::NoWorker);
+        }
+        if self.can_start() || (assignment.ahead && self.ahead.has_room(assignment)) {
+            None
+        } else if self.keeps_too_much() && self.workers.has_free() {
+            Some(RefusedBy::KeptResults)
+        } else {
+            Some(RefusedBy::NoWorker)
+        }
+    }
+
+    fn refuse_assignment(&mut self, assignment: &Assignment, reason: RefusedBy) {
+        let (task, dispatch) = (assignment.task, assignment.dispatch);
+        self.ready_owed = true;
+        if let Some(session) = &mut self.session {
+            session.refused = true;
+        }
+        self.report(|seq| Report::Refused {
+            seq,
+            task,
+            dispatch,
+            reason,
+        });
+    }
+
+    fn keeps_too_much(&self) -> bool {
+        self.kept.bytes() >= self.spec.config.max_kept_bytes
+    }
+
+    /// Whether something would start now.
+    pub(super) fn can_start(&self) -> bool {
+        self.workers.has_free()
+            && !self.takes_nothing()
+            && !self.keeps_too_much()
+            && self.lease.stage() != Stage::Ended
+    }
+
+    /// Starts what waits while it can.
+    pub(super) fn pump(&mut self, now: Timestamp) {
+        while !self.ahead.is_empty() && self.can_start() {
+            match self.ahead.pop() {
+                Some(waiting) => self.start(now, waiting),
+                None => return,
+            }
+        }
+    }
+
+    /// Puts an assignment on a free worker.
+    fn start(&mut self, now: Timestamp, waiting: Waiting) {
+        let Waiting { assignment, told } = waiting;
+        let (task, dispatch) = (assignment.task, assignment.dispatch);
+        let up = self.is_up();
+        let announced = if up && !told {
+            self.outbox.push(Report::Started { task, dispatch })
+        } else {
+            0
+        };
+        let terms = assignment.terms.as_deref();
+        let retry = terms.and_then(|terms| terms.retry).unwrap_or(self.retry);
+        let run = Run {
+            task,
+            dispatch,
+            blocking: self
+                .spec
+                .kinds
+                .get(usize::from(assignment.kind))
+                .is_some_and(|kind| kind.blocking),
+            exclusive: is_exclusive(&assignment),
+            watched: terms.is_some_and(|terms| terms.watched),
+            state: State::Running,
+            owner: Owner::Session,
+            told: told || up,
+            announced,
+            started: now,
+        };
+        // The callers have asked `can_start`.
+        if let Some(worker) = self.workers.occupy(run) {
+            self.held.insert(dispatch, Place::Worker(worker));
+            self.actions.push(NodeAction::Start {
+                worker,
+                assignment,
+                retry,
+            });
+        }
+    }
+
+    pub(super) fn ended(&mut self, ended: Ended) {
+        let Ended {
+            worker,
+            dispatch,
+            end,
+            ran,
+            overrun,
+        } = ended;
+        let Some(run) = self.workers.run_mut(worker, dispatch) else {
+            return;
+        };
+        let before = run.state;
+        let (task, announced, owner) = (run.task, run.announced, run.owner);
+        if overrun {
+            run.state = State::Overrun;
+        } else {
+            self.workers.free(worker);
+        }
+        if owner != Owner::Session {
+            return;
+        }
+        if !overrun {
+            self.held.remove(&dispatch);
+        }
+        if before == State::Overrun {
+            // Its end was reported when it was dropped.
+            if !overrun {
+                self.report(|seq| Report::Freed { seq, dispatch });
+            }
+            return;
+        }
+        self.outbox.retract(announced);
+        let end = match end {
+            End::Stopped if before == State::Dropping => End::Dropped,
+            end => end,
+        };
+        self.report(|seq| Report::Ended {
+            seq,
+            task,
+            dispatch,
+            end,
+            ran,
+            overrun,
+        });
+    }
+
+    pub(super) fn freed(&mut self, worker: WorkerId, dispatch: Dispatch) {
+        let Some(run) = self.workers.run_mut(worker, dispatch) else {
+            return;
+        };
+        let owner = run.owner;
+        if owner == Owner::Session && run.state != State::Overrun {
+            return;
+        }
+        self.workers.free(worker);
+        if owner == Owner::Session {
+            self.held.remove(&dispatch);
+            self.report(|seq| Report::Freed { seq, dispatch });
+        }
+    }
+
+    pub(super) fn progress(&mut self, worker: WorkerId, dispatch: Dispatch, value: Bytes) {
+        let up = self.is_up();
+        let Some(run) = self.workers.run_mut(worker, dispatch) else {
+            return;
+        };
+        let goes_on = run.owner == Owner::Session && run.state != State::Overrun;
+        if up && goes_on && run.watched {
+            let task = run.task;
+            self.outbox.push(Report::Progress {
+                task,
+                dispatch,
+                value,
+            });
+        }
+    }
+
+    /// A stalled thread has given an assignment back.
+    pub(super) fn unstarted(&mut self, worker: WorkerId, assignment: Assignment) {
+        let dispatch = assignment.dispatch;
+        let Some(run) = self.workers.run_mut(worker, dispatch) else {
+            return;
+        };
+        let run = *run;
+        self.workers.free(worker);
+        if run.owner != Owner::Session {
+            return;
+        }
+        self.held.remove(&dispatch);
+        let unheard = self.outbox.retract(run.announced);
+        match run.state {
+            State::Running if self.may_wait(&assignment) => {
+                let told = run.told && !unheard;
+                let spot = self.ahead.push_front(Waiting { assignment, told });
+                self.held.insert(dispatch, Place::Ahead(spot));
+            }
+            State::Running | State::Dropping => self.give_back(run.task, dispatch),
+            State::Cancelled => self.never_started(run.task, dispatch),
+            State::Overrun => self.report(|seq| Report::Freed { seq, dispatch }),
+        }
+    }
+
+    fn may_wait(&self, assignment: &Assignment) -> bool {
+        !self.takes_nothing()
+            && match self.lease.stage() {
+                Stage::Whole => true,
+                Stage::Waning => !is_exclusive(assignment),
+                Stage::Ended => false,
+            }
+    }
+
+    fn give_back(&mut self, task: TaskId, dispatch: Dispatch) {
+        self.report(|seq| Report::Returned {
+            seq,
+            task,
+            dispatch,
+        });
+    }
+
+    fn never_started(&mut self, task: TaskId, dispatch: Dispatch) {
+        self.report(|seq| Report::Ended {
+            seq,
+            task,
+            dispatch,
+            end: End::Stopped,
+            ran: Duration::ZERO,
+            overrun: false,
+        });
+    }
+
+    pub(super) fn recall(&mut self, dispatches: &[Dispatch]) {
+        for &dispatch in dispatches {
+            if let Some(&Place::Ahead(spot)) = self.held.get(&dispatch) {
+                self.give_back_spot(spot);
+            }
+        }
+    }
+
+    fn give_back_spot(&mut self, spot: Spot) {
+        if let Some(waiting) = self.ahead.take(spot) {
+            let Assignment { task, dispatch, .. } = waiting.assignment;
+            self.held.remove(&dispatch);
+            self.give_back(task, dispatch);
+        }
+    }
+
+    pub(super) fn cancel(&mut self, dispatches: &[Dispatch]) {
+        for &dispatch in dispatches {
+            match self.held.get(&dispatch) {
+                Some(&Place::Ahead(spot)) => {
+                    if let Some(waiting) = self.ahead.take(spot) {
+                        self.held.remove(&dispatch);
+                        self.never_started(waiting.assignment.task, dispatch);
+                    }
+                }
+                Some(&Place::Worker(worker)) => {
+                    if let Some(run) = self.workers.run_mut(worker, dispatch)
+                        && run.state == State::Running
+                    {
+                        run.state = State::Cancelled;
+                        self.actions.push(NodeAction::Stop { worker, dispatch });
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Gives back all that waits, or only what is exclusive.
+    pub(super) fn return_waiting(&mut self, all: bool) {
+        let spots: Vec<Spot> = self
+            .ahead
+            .iter()
+            .filter(|(_, waiting)| all || is_exclusive(&waiting.assignment))
+            .map(|(spot, _)| spot)
+            .collect();
+        for spot in spots {
+            self.give_back_spot(spot);
+        }
+    }
+
+    /// Stops every run, or only what is exclusive, to report it as dropped. A blocking one goes on: it is
+    /// dropped at once for the scheduler, and its worker is freed when it really ends.
+    pub(super) fn drop_runs(&mut self, now: Timestamp, all: bool) {
+        let mut overruns = Vec::new();
+        let mut runs = 0;
+        for (worker, run) in self.workers.iter_mut() {
+            let wanted = run.owner == Owner::Session && (all || run.exclusive);
+            if !wanted || run.state != State::Running {
+                continue;
+            }
+            runs += 1;
+            let dispatch = run.dispatch;
+            self.actions.push(NodeAction::Stop { worker, dispatch });
+            if run.blocking {
+                run.state = State::Overrun;
+                overruns.push(*run);
+            } else {
+                run.state = State::Dropping;
+            }
+        }
+        for run in overruns {
+            self.outbox.retract(run.announced);
+            self.report(|seq| Report::Ended {
+                seq,
+                task: run.task,
+                dispatch: run.dispatch,
+                end: End::Dropped,
+                ran: now.since(run.started),
+                overrun: true,
+            });
+        }
+        if runs > 0 {
+            self.actions
+                .push(NodeAction::Note(NodeNote::Dropped { runs }));
+        }
+    }
+
+    /// Gives up what the lease no longer covers.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        while let Some(stage) = self.lease.expire(now) {
+            let all = stage == Stage::Ended;
+            self.return_waiting(all);
+            self.drop_runs(now, all);
+        }
+    }
+
+    /// Numbers a report, keeps it and, if the link is up, puts it into the outbox.
+    fn report(&mut self, report: impl FnOnce(u64) -> Report) {
+        let report = report(self.kept.number());
+        match (self.is_up(), self.spec.local) {
+            (false, _) => self.kept.push(report),
+            (true, true) => {
+                self.outbox.push(report);
+            }
+            (true, false) => {
+                self.kept.push(report.clone());
+                self.outbox.push(report);
+            }
+        }
+    }
+
+    /// Puts into the outbox what the scheduler should know of the workers.
+    pub(super) fn tell_workers(&mut self) {
+        if !self.is_up() {
+            return;
+        }
+        let workers = self.workers.stalled_free();
+        if self.stall_news || self.told_stalled != Some(workers) {
+            self.stall_news = false;
+            self.told_stalled = Some(workers);
+            let task = self.blamed;
+            self.outbox.push(Report::Stalled { workers, task });
+        }
+        if self.ready_owed && self.can_start() {
+            self.ready_owed = false;
+            self.outbox.push(Report::Ready);
+        }
+    }
+}
+
+fn is_exclusive(assignment: &Assignment) -> bool {
+    assignment
+        .terms
+        .as_ref()
+        .is_some_and(|terms| terms.exclusive)
+}

@@ -1,0 +1,243 @@
+//! The workers of a node: which run occupies which, and which can be used.
+//!
+//! Owns: the occupancy, the limit, the workers whose thread is blocked. Does not know: what is reported,
+//! links, the lease.
+
+use crate::config::NodeConfig;
+use crate::engine::{Timestamp, WorkerId};
+use crate::task::{Dispatch, TaskId};
+
+/// How far a run on a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It runs.
+    Running,
+    /// It was told to stop by its scheduler.
+    Cancelled,
+    /// It was told to stop because the lease or the node ends.
+    Dropping,
+    /// Its end was reported, and yet it keeps its worker.
+    Overrun,
+}
+
+/// Who still wants to hear of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The scheduler that is served.
+    Session,
+    /// The scheduler that is served and told the node to leave: it waits for the goodbye alone.
+    Left,
+    /// Nobody: its life is over.
+    Nobody,
+}
+
+/// What occupies a worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) task: TaskId,
+    pub(super) dispatch: Dispatch,
+    pub(super) blocking: bool,
+    pub(super) exclusive: bool,
+    pub(super) watched: bool,
+    pub(super) state: State,
+    pub(super) owner: Owner,
+    /// Whether the scheduler knows, or is about to be told, that it started.
+    pub(super) told: bool,
+    /// Where its start stands in the outbox; 0 if it does not.
+    pub(super) announced: u64,
+    pub(super) started: Timestamp,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    run: Option<Run>,
+    stalled: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Workers {
+    /// Grows as workers are first used, so that a large limit costs nothing by itself.
+    slots: Vec<Slot>,
+    /// Slots below the limit that are neither occupied nor stalled.
+    free: Vec<u32>,
+    limit: u32,
+    busy: u32,
+    /// Slots below the limit that are stalled and not occupied.
+    stalled_free: u32,
+    /// The most that may be busy: the limit, or what was busy when the limit was lowered.
+    ceiling: u32,
+}
+
+impl Workers {
+    pub(super) fn new(limit: u32) -> Self {
+        let limit = limit.min(NodeConfig::MAX_WORKERS);
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            limit,
+            busy: 0,
+            stalled_free: 0,
+            ceiling: limit,
+        }
+    }
+
+    pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub(super) fn busy(&self) -> u32 {
+        self.busy
+    }
+
+    pub(super) fn stalled_free(&self) -> u32 {
+        self.stalled_free
+    }
+
+    pub(super) fn has_free(&self) -> bool {
+        self.busy + self.stalled_free < self.limit
+    }
+
+    /// Sets the limit. What runs beyond it ends by itself.
+    pub(super) fn set_limit(&mut self, limit: u32) {
+        self.limit = limit.min(NodeConfig::MAX_WORKERS);
+        self.ceiling = self.limit.max(self.busy);
+        self.find_free();
+    }
+
+    fn find_free(&mut self) {
+        self.free.clear();
+        self.stalled_free = 0;
+        let usable = self.slots.len().min(self.limit as usize);
+        // Downwards, so that the lowest is on top of the stack.
+        for index in (0..usable).rev() {
+            let slot = &self.slots[index];
+            match (slot.run.is_some(), slot.stalled) {
+                (false, true) => self.stalled_free += 1,
+                (false, false) => self.free.push(index as u32),
+                (true, _) => {}
+            }
+        }
+    }
+
+    /// Occupies a free worker. The caller has asked [`Workers::has_free`].
+    pub(super) fn occupy(&mut self, run: Run) -> Option<WorkerId> {
+        if !self.has_free() {
+            return None;
+        }
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                let index = u32::try_from(self.slots.len()).ok()?;
+                if index >= self.limit {
+                    return None;
+                }
+                self.slots.push(Slot::default());
+                index
+            }
+        };
+        self.slots[index as usize].run = Some(run);
+        self.busy += 1;
+        Some(WorkerId(index))
+    }
+
+    /// The run of this number on this worker.
+    pub(super) fn run_mut(&mut self, worker: WorkerId, dispatch: Dispatch) -> Option<&mut Run> {
+        let run = self.slots.get_mut(worker.0 as usize)?.run.as_mut()?;
+        (run.dispatch == dispatch).then_some(run)
+    }
+
+    /// Frees an occupied worker.
+    pub(super) fn free(&mut self, worker: WorkerId) -> Option<Run> {
+        let slot = self.slots.get_mut(worker.0 as usize)?;
+        let run = slot.run.take()?;
+        self.busy -= 1;
+        if self.ceiling > self.limit {
+            self.ceiling = self.limit.max(self.busy);
+        }
+        if worker.0 < self.limit {
+            if slot.stalled {
+                self.stalled_free += 1;
+            } else {
+                self.free.push(worker.0);
+            }
+        }
+        Some(run)
+    }
+
+    /// Marks workers as out of reach, or as back. Unknown ids below the largest number of workers there
+    /// can be are remembered: they belong to the thread too.
+    pub(super) fn set_stalled(&mut self, workers: &[WorkerId], stalled: bool) {
+        for &WorkerId(index) in workers {
+            if index >= NodeConfig::MAX_WORKERS {
+                continue;
+            }
+            if self.slots.len() <= index as usize {
+                self.slots.resize(index as usize + 1, Slot::default());
+            }
+            self.slots[index as usize].stalled = stalled;
+        }
+        self.find_free();
+    }
+
+    /// A task that probably blocks the thread of these workers: one that runs on it, not beside it.
+    pub(super) fn blamed(&self, workers: &[WorkerId]) -> Option<TaskId> {
+        let runs = || {
+            workers
+                .iter()
+                .filter_map(|worker| self.slots.get(worker.0 as usize)?.run.as_ref())
+                .filter(|run| run.owner == Owner::Session)
+        };
+        runs()
+            .find(|run| !run.blocking)
+            .or_else(|| runs().next())
+            .map(|run| run.task)
+    }
+
+    /// Every occupied worker, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Run)> {
+        self.slots
+            .iter()
+            .zip(0..)
+            .filter_map(|(slot, index)| Some((WorkerId(index), slot.run.as_ref()?)))
+    }
+
+    /// Every occupied worker, in order.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut Run)> {
+        self.slots
+            .iter_mut()
+            .zip(0..)
+            .filter_map(|(slot, index)| Some((WorkerId(index), slot.run.as_mut()?)))
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        let busy = self.slots.iter().filter(|slot| slot.run.is_some()).count();
+        if busy != self.busy as usize {
+            return Err(format!("{} workers are counted busy, {busy} are", self.busy));
+        }
+        if self.busy > self.ceiling {
+            return Err(format!(
+                "G4: {} tasks run where {} may",
+                self.busy, self.ceiling
+            ));
+        }
+        let below = || self.slots.iter().zip(0u32..).take(self.limit as usize);
+        let stalled = below().filter(|(slot, _)| slot.run.is_none() && slot.stalled);
+        if stalled.count() != self.stalled_free as usize {
+            return Err(format!(
+                "{} free workers are counted stalled, wrongly",
+                self.stalled_free
+            ));
+        }
+        let mut free = self.free.clone();
+        free.sort_unstable();
+        let truly: Vec<u32> = below()
+            .filter(|(slot, _)| slot.run.is_none() && !slot.stalled)
+            .map(|(_, index)| index)
+            .collect();
+        if free != truly {
+            return Err(format!("the free workers are {truly:?}, noted are {free:?}"));
+        }
+        Ok(())
+    }
+}
