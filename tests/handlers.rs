@@ -53,7 +53,9 @@ fn every_shape() -> Handlers {
     Handlers::new()
         .task::<Double>()
         .on("closure", async |n: u64| Ok(n))
-        .on("context", async |n: u64, cx: TaskContext| Ok(n + cx.data::<Offset>()?.0))
+        .on("context", async |n: u64, cx: TaskContext| {
+            Ok(n + cx.data::<Offset>()?.0)
+        })
         .on("function", function)
         .on("function context", function_with_context)
         .on("future", |n: u64| async move { Ok(n) })
@@ -151,7 +153,9 @@ async fn args_may_grow_and_what_does_not_fit_is_told_without_a_retry() {
 
 #[test]
 fn a_kind_registered_twice_is_an_error_at_start() {
-    let handlers = Handlers::new().on("a", function).on_blocking("a", blocking_function);
+    let handlers = Handlers::new()
+        .on("a", function)
+        .on_blocking("a", blocking_function);
     let error = handlers.validate().unwrap_err();
     assert_eq!(error, HandlersError::Duplicate { kind: "a".into() });
     let error = Handlers::new().on("", function).validate().unwrap_err();
@@ -238,7 +242,10 @@ fn a_caller_needs_no_body_and_an_execute_stays_small() {
         type Output = u64;
     }
     assert_eq!(Execute::new(&Remote).unwrap().kind().as_str(), "remote");
-    let typed = Execute::new(&Double { number: 1 }).unwrap().label("gpu").key("k");
+    let typed = Execute::new(&Double { number: 1 })
+        .unwrap()
+        .label("gpu")
+        .key("k");
     assert_eq!(typed.kind().as_str(), "double");
     assert!(size_of::<Execute>() <= 64);
 }
@@ -280,7 +287,9 @@ async fn progress_reaches_the_node_if_somebody_watches_and_is_bounded() {
 #[actix::test]
 async fn a_context_says_what_the_attempt_is() {
     let handlers = Handlers::new().on("who", async |(): (), cx: TaskContext| {
-        let left = cx.time_left().ok_or_else(|| TaskError::permanent("no deadline"))?;
+        let left = cx
+            .time_left()
+            .ok_or_else(|| TaskError::permanent("no deadline"))?;
         Ok((
             cx.id().get(),
             cx.dispatch().get(),
@@ -301,7 +310,14 @@ async fn a_context_says_what_the_attempt_is() {
     let dispatch = node.assign(assignment);
     let (end, _) = node.end(dispatch).await;
     let said: (u64, u64, u32, String, String, bool) = completed(&end);
-    let expected = (number, number, 3, "who".to_owned(), "alone".to_owned(), true);
+    let expected = (
+        number,
+        number,
+        3,
+        "who".to_owned(),
+        "alone".to_owned(),
+        true,
+    );
     assert_eq!(said, expected);
     node.stop().await;
 }
@@ -310,7 +326,11 @@ async fn a_context_says_what_the_attempt_is() {
 fn shared_data_is_one_value() {
     let handlers = Handlers::new().data(Offset(1));
     let (one, two) = (handlers.clone(), handlers.data(Offset(2)));
-    let of = |handlers: &Handlers| TaskContext::for_test_with(handlers).data::<Offset>().unwrap();
+    let of = |handlers: &Handlers| {
+        TaskContext::for_test_with(handlers)
+            .data::<Offset>()
+            .unwrap()
+    };
     assert_eq!((of(&one).0, of(&two).0), (1, 2));
     assert!(Arc::ptr_eq(&of(&one), &of(&one)));
 }

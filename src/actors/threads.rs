@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Arbiter, ArbiterHandle, System};
+use actix::{Arbiter, System};
 use tokio::time::Instant;
 
 use super::crew::Crew;
@@ -57,7 +57,6 @@ struct Thread {
     taken: usize,
     open_rounds: u8,
     stalled: bool,
-    arbiter: Option<ArbiterHandle>,
 }
 
 impl Threads {
@@ -79,7 +78,7 @@ impl Threads {
                 let line = Arc::new(Line::default());
                 let crew = Crew::new(Arc::clone(home), Arc::clone(&line), config.max_output, 1);
                 actix_rt::spawn(crew.run());
-                threads.threads.push(Thread::new(line, None));
+                threads.threads.push(Thread::new(line));
             }
             WorkerThreads::Own(count) => {
                 let count = count.max(1);
@@ -203,22 +202,18 @@ impl Drop for Threads {
     fn drop(&mut self) {
         for thread in &self.threads {
             thread.line.close();
-            if let Some(arbiter) = &thread.arbiter {
-                arbiter.stop();
-            }
         }
     }
 }
 
 impl Thread {
-    fn new(line: Arc<Line>, arbiter: Option<ArbiterHandle>) -> Self {
+    fn new(line: Arc<Line>) -> Self {
         Self {
             line,
             batch: Vec::new(),
             taken: 0,
             open_rounds: 0,
             stalled: false,
-            arbiter,
         }
     }
 }
@@ -242,12 +237,16 @@ fn start_thread(home: &Arc<Home>, max_output: usize, stride: usize) -> io::Resul
     let line = Arc::new(Line::default());
     let (home, end) = (Arc::clone(home), Arc::clone(&line));
     let begun = arbiter.spawn_fn(move || {
-        actix_rt::spawn(Crew::new(home, end, max_output, stride).run());
+        actix_rt::spawn(async move {
+            Crew::new(home, end, max_output, stride).run().await;
+            // Only now, so that what ran was told and dropped first.
+            Arbiter::current().stop();
+        });
     });
     if !begun {
         return Err(io::Error::other(
             "a thread for workers ended as it was started; the actix System is stopping",
         ));
     }
-    Ok(Thread::new(line, Some(arbiter.handle())))
+    Ok(Thread::new(line))
 }

@@ -12,10 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::message::{
-    Assignment, End, HeldRun, KindOffer, SchedulerHello, ToNode, ToScheduler,
-};
-use super::{Epoch, LinkId, Life, Timestamp, WorkerId};
+use super::message::{Assignment, End, HeldRun, KindOffer, SchedulerHello, ToNode, ToScheduler};
+use super::{Epoch, Life, LinkId, Timestamp, WorkerId};
 use crate::config::NodeConfig;
 use crate::error::LinkRefusal;
 use crate::retry::RetryPolicy;

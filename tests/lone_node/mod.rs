@@ -25,8 +25,9 @@ use callboard::retry::RetryPolicy;
 use callboard::task::{Dispatch, TaskId};
 use tokio::sync::mpsc;
 
-/// Longer than anything here takes; only a failing test waits for it.
+/// Longer than anything here takes, by a paused clock too; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSED_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 pub const LINK: LinkId = LinkId(1);
 
@@ -58,7 +59,14 @@ impl LoneNode {
     }
 
     pub async fn start_here(handlers: Handlers, workers: u32) -> Self {
-        Self::start_at(handlers, workers, WorkerThreads::Current, Clock::Tokio, None).await
+        Self::start_at(
+            handlers,
+            workers,
+            WorkerThreads::Current,
+            Clock::Tokio,
+            None,
+        )
+        .await
     }
 
     async fn start_at(
@@ -142,7 +150,11 @@ impl LoneNode {
     }
 
     async fn hear(&mut self) -> ToScheduler {
-        tokio::time::timeout(PATIENCE, self.wire.recv())
+        let patience = match self.control {
+            Some(_) => PATIENCE,
+            None => PAUSED_PATIENCE,
+        };
+        tokio::time::timeout(patience, self.wire.recv())
             .await
             .expect("the node says nothing")
             .expect("the node is gone")

@@ -66,7 +66,10 @@ impl NodeMachine {
             return Err(format!("{} counts and is closed", current.link));
         }
         if self.session.is_none() {
-            return Err(format!("{} counts and no scheduler is served", current.link));
+            return Err(format!(
+                "{} counts and no scheduler is served",
+                current.link
+            ));
         }
         if !current.up && !self.outbox.is_empty() {
             return Err("reports are to be sent before the welcome".to_owned());

@@ -46,10 +46,10 @@ impl Dialler {
     /// The earliest time at which a dial may begin; `None` if there is nobody to dial, or every dial is
     /// under way.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.addresses.iter().any(|address| !address.under_way).then(|| {
-            self.last
-                .map_or(Timestamp::default(), |last| last + REDIAL)
-        })
+        self.addresses
+            .iter()
+            .any(|address| !address.under_way)
+            .then(|| self.last.map_or(Timestamp::default(), |last| last + REDIAL))
     }
 
     /// Begins a dial to the next address in turn.

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::engine::LinkId;
-use crate::engine::message::{End, Holding, HeldRun, MAX_BATCH, Report, ToScheduler};
+use crate::engine::message::{End, HeldRun, Holding, MAX_BATCH, Report, ToScheduler};
 use crate::engine::node::NodeAction;
 
 /// What a kept report weighs beside its output or message, about its size in memory.
@@ -135,7 +135,13 @@ impl Kept {
         if self.bytes != self.reports.iter().map(weight).sum::<u64>() {
             return Err(format!("kept reports are counted at {} bytes", self.bytes));
         }
-        if self.unstarted != self.reports.iter().filter(|report| never_started(report)).count() {
+        if self.unstarted
+            != self
+                .reports
+                .iter()
+                .filter(|report| never_started(report))
+                .count()
+        {
             return Err("kept reports of what never started are miscounted".to_owned());
         }
         Ok(())

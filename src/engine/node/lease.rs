@@ -179,7 +179,10 @@ impl Lease {
 
     pub(super) fn check(&self) -> Result<(), String> {
         if self.unanswered.len() > MAX_UNANSWERED {
-            return Err(format!("{} unanswered beats are noted", self.unanswered.len()));
+            return Err(format!(
+                "{} unanswered beats are noted",
+                self.unanswered.len()
+            ));
         }
         Ok(())
     }

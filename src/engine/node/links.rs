@@ -59,7 +59,9 @@ impl NodeMachine {
                 self.refused(now, link, refusal);
                 Ok(())
             }
-            ToNode::Hello(_) if self.is_current(link) => Err("a second hello on one link".to_owned()),
+            ToNode::Hello(_) if self.is_current(link) => {
+                Err("a second hello on one link".to_owned())
+            }
             ToNode::Hello(hello) => self.hello(now, link, hello),
             _ if !self.is_current(link) => Err("a message before the hello".to_owned()),
             ToNode::Welcome(welcome) => self.welcome(now, welcome),
@@ -255,7 +257,10 @@ impl NodeMachine {
 
     fn check_welcome(&self, welcome: &Welcome) -> Result<(), String> {
         if !(VERSION_MIN..=VERSION_MAX).contains(&welcome.version) {
-            return Err(format!("the welcome names the unknown version {}", welcome.version));
+            return Err(format!(
+                "the welcome names the unknown version {}",
+                welcome.version
+            ));
         }
         if !self.spec.local
             && (welcome.heartbeat < MIN_HEARTBEAT || welcome.lease < welcome.heartbeat)
@@ -294,12 +299,15 @@ impl NodeMachine {
     /// The scheduler does not want this link.
     fn refused(&mut self, now: Timestamp, link: LinkId, refusal: LinkRefusal) {
         // Only a scheduler that has read the hello knows whose name it was.
-        let replaced =
-            matches!(refusal, LinkRefusal::Replaced { .. }) && self.is_current(link);
+        let replaced = matches!(refusal, LinkRefusal::Replaced { .. }) && self.is_current(link);
         self.actions.push(NodeAction::Note(NodeNote::Refused {
             reason: refusal.clone(),
         }));
-        self.close(now, link, format!("the scheduler refused the link: {refusal}"));
+        self.close(
+            now,
+            link,
+            format!("the scheduler refused the link: {refusal}"),
+        );
         if replaced {
             self.discard(Owner::Nobody);
             self.forget_session();

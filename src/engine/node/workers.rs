@@ -213,7 +213,10 @@ impl Workers {
     pub(super) fn check(&self) -> Result<(), String> {
         let busy = self.slots.iter().filter(|slot| slot.run.is_some()).count();
         if busy != self.busy as usize {
-            return Err(format!("{} workers are counted busy, {busy} are", self.busy));
+            return Err(format!(
+                "{} workers are counted busy, {busy} are",
+                self.busy
+            ));
         }
         if self.busy > self.ceiling {
             return Err(format!(
@@ -236,7 +239,9 @@ impl Workers {
             .map(|(_, index)| index)
             .collect();
         if free != truly {
-            return Err(format!("the free workers are {truly:?}, noted are {free:?}"));
+            return Err(format!(
+                "the free workers are {truly:?}, noted are {free:?}"
+            ));
         }
         Ok(())
     }
