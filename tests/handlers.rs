@@ -1,5 +1,7 @@
 //! What a user may write, and what becomes of it.
 
+#![allow(clippy::unwrap_used, reason = "tests and their helpers")]
+
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;

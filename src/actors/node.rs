@@ -310,9 +310,7 @@ async fn pump(core: End, inbox: Inbox<NodeEvent>) {
         // Others on this thread have their turn, whatever is in the inbox; meanwhile more comes in.
         yield_once().await;
         if let Some(due) = due {
-            if sleep.deadline() != due {
-                sleep.as_mut().reset(due);
-            }
+            sleep.as_mut().reset(due);
         }
         tokio::select! {
             biased;

@@ -67,11 +67,10 @@ impl TaskContext {
     /// async fn attempt(_: (), cx: TaskContext) -> Result<u32, TaskError> {
     ///     Ok(cx.attempt())
     /// }
-    /// # futures_executor();
-    /// # fn futures_executor() {
+    ///
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// assert_eq!(attempt((), TaskContext::for_test()).await, Ok(1));
-    /// # })}
+    /// # });
     /// ```
     pub fn for_test() -> Self {
         Self::for_test_with(&Handlers::new())

@@ -4,6 +4,7 @@
     dead_code,
     reason = "each test file uses a part; the others are compiled all the same"
 )]
+#![allow(clippy::unwrap_used, reason = "a helper of tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
