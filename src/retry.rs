@@ -116,3 +116,76 @@ impl Default for RetryPolicy {
         Self::fixed(Self::DEFAULT_DELAY)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_default_is_ten_tries_a_second_apart() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.limit(), Some(10));
+        assert_eq!(policy.next_delay(1, 0), Some(SECOND));
+        assert_eq!(policy.next_delay(9, u64::MAX), Some(SECOND));
+        assert_eq!(policy.next_delay(10, 0), None);
+    }
+
+    #[test]
+    fn none_is_one_try_and_zero_is_taken_as_one() {
+        assert_eq!(RetryPolicy::none().next_delay(1, 0), None);
+        let policy = RetryPolicy::fixed(SECOND).max_attempts(0);
+        assert_eq!(policy.limit(), Some(1));
+        assert_eq!(policy.next_delay(1, 0), None);
+    }
+
+    #[test]
+    fn forever_has_no_last_try() {
+        let policy = RetryPolicy::fixed(SECOND).forever();
+        assert_eq!(policy.limit(), None);
+        assert_eq!(policy.next_delay(u32::MAX, 0), Some(SECOND));
+    }
+
+    #[test]
+    fn exponential_ceilings_double_up_to_the_cap() {
+        let backoff = Backoff::Exponential {
+            base: SECOND,
+            cap: SECOND * 5,
+        };
+        // Half of all draws are below this one.
+        let half = |attempt| backoff.delay(attempt, 1 << 63);
+        assert_eq!(half(1), SECOND / 2);
+        assert_eq!(half(2), SECOND);
+        assert_eq!(half(3), SECOND * 2);
+        assert_eq!(half(4), SECOND * 5 / 2);
+        assert_eq!(half(u32::MAX), SECOND * 5 / 2);
+        assert_eq!(backoff.delay(3, 0), Duration::ZERO);
+    }
+
+    proptest! {
+        #[test]
+        fn no_wait_is_above_its_ceiling(
+            base: Duration,
+            cap: Duration,
+            attempt: u32,
+            jitter: u64,
+        ) {
+            let delay = Backoff::Exponential { base, cap }.delay(attempt, jitter);
+            prop_assert!(delay <= cap);
+            let again = Backoff::Exponential { base, cap }.delay(attempt.saturating_add(1), jitter);
+            prop_assert!(attempt == 0 || delay <= again, "later waits are no shorter for the same draw");
+        }
+
+        #[test]
+        fn a_full_draw_comes_close_to_the_ceiling(millis in 1..1_000_000u64, attempt in 1..10u32) {
+            let base = Duration::from_millis(millis);
+            let backoff = Backoff::Exponential { base, cap: Duration::from_secs(u64::MAX) };
+            let ceiling = base * 2u32.pow(attempt - 1);
+            let delay = backoff.delay(attempt, u64::MAX);
+            prop_assert!(delay <= ceiling && ceiling - delay <= Duration::from_nanos(1));
+        }
+    }
+}

@@ -5,15 +5,14 @@
 //! acknowledged, the node's half of the lease, and when to dial. Does not know: handlers, threads,
 //! sockets, clocks.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::message::{Assignment, End, HeldRun, KindOffer, SchedulerHello, ToNode, ToScheduler};
-use super::{Epoch, Life, LinkId, Timestamp, WorkerId};
+use super::message::{Assignment, End, HeldRun, KindOffer, ToNode, ToScheduler};
+use super::{Epoch, LinkId, Timestamp, WorkerId};
 use crate::config::NodeConfig;
 use crate::error::LinkRefusal;
 use crate::retry::RetryPolicy;
@@ -26,15 +25,17 @@ mod ending;
 mod kept;
 mod lease;
 mod links;
+mod state;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod workers;
 
-use ahead::{Ahead, Spot};
+use ahead::Ahead;
 use dial::Dialler;
 use kept::{Kept, Outbox};
 use lease::Lease;
+use state::{Current, Held, Link, Session};
 use tasks::Ended;
 use workers::Workers;
 
@@ -247,74 +248,6 @@ pub enum NodeNote {
     },
 }
 
-/// The scheduler that is served.
-#[derive(Debug)]
-struct Session {
-    scheduler: String,
-    life: Life,
-    /// Whether it has ever welcomed the node.
-    served: bool,
-    /// Whether it told the node to leave.
-    leaving: bool,
-    /// Whether an assignment of it was ever refused: then it may wait for [`super::message::Report::Ready`].
-    refused: bool,
-    heard: Timestamp,
-    down_since: Timestamp,
-}
-
-impl Session {
-    fn serves(&self, hello: &SchedulerHello) -> bool {
-        self.scheduler == hello.scheduler && self.life == hello.life
-    }
-}
-
-/// An open connection.
-#[derive(Debug)]
-struct Link {
-    dialled: bool,
-    /// When it was opened, or a hello was last written on it.
-    since: Timestamp,
-    heard: Timestamp,
-}
-
-/// The one link that counts.
-#[derive(Clone, Copy, Debug)]
-struct Current {
-    link: LinkId,
-    /// Whether the welcome has come.
-    up: bool,
-    /// The last report that its holdings contain.
-    sent_through: u64,
-}
-
-/// Where a dispatch is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Worker(WorkerId),
-    Ahead(Spot),
-}
-
-/// Spreads dispatch numbers, which one proved peer counts up; the multiplier is 2^64 by the golden ratio.
-/// Nothing depends on the order of the map.
-#[derive(Default)]
-struct DispatchHasher(u64);
-
-impl Hasher for DispatchHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(self.0 ^ u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct NodeMachine {
@@ -324,7 +257,7 @@ pub struct NodeMachine {
     retry: RetryPolicy,
     workers: Workers,
     ahead: Ahead,
-    held: HashMap<Dispatch, Place, BuildHasherDefault<DispatchHasher>>,
+    held: Held,
     kept: Kept,
     /// Filled only while the link is up.
     outbox: Outbox,
@@ -353,7 +286,7 @@ impl NodeMachine {
             retry: RetryPolicy::default(),
             workers: Workers::new(spec.config.max_workers),
             ahead: Ahead::default(),
-            held: HashMap::default(),
+            held: Held::default(),
             kept: Kept::default(),
             outbox: Outbox::default(),
             session: None,

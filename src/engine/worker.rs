@@ -100,3 +100,90 @@ impl Attempts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVEN: u64 = 1 << 63;
+
+    fn attempts(policy: RetryPolicy, attempt: u32) -> Attempts {
+        Attempts::new(policy, attempt, 10)
+    }
+
+    fn error(after: Option<Duration>) -> Tried {
+        let message = "no".to_owned();
+        Tried::Error { message, after }
+    }
+
+    fn cause(end: &End) -> Option<Cause> {
+        match end {
+            End::Failed(failure) | End::Again { failure, .. } => Some(failure.cause),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_output_within_the_limit_completes() {
+        let output = Bytes::from_static(&[0; 10]);
+        let end = attempts(RetryPolicy::default(), 1).verdict(Tried::Output(output.clone()), EVEN);
+        assert_eq!(end, End::Completed(output));
+    }
+
+    #[test]
+    fn g7_failures_are_told_apart_and_tried_again() {
+        let message = || "no".to_owned();
+        let timeout = Duration::from_secs(1);
+        let all = [
+            (error(None), Cause::Error),
+            (Tried::Panicked { message: message() }, Cause::Panic),
+            (Tried::TimedOut { timeout }, Cause::Timeout),
+            (
+                Tried::Output(Bytes::from_static(&[0; 11])),
+                Cause::OutputTooLarge,
+            ),
+        ];
+        for (tried, expected) in all {
+            let policy = RetryPolicy::default();
+            let end = attempts(policy, 1).verdict(tried.clone(), EVEN);
+            assert_eq!(cause(&end), Some(expected));
+            assert!(matches!(end, End::Again { after, .. } if after == RetryPolicy::DEFAULT_DELAY));
+            let end = attempts(policy, 10).verdict(tried, EVEN);
+            assert_eq!(cause(&end), Some(expected));
+            assert!(matches!(end, End::Failed(_)), "the tenth try is the last");
+        }
+    }
+
+    #[test]
+    fn what_no_other_attempt_can_mend_fails_at_once() {
+        let message = || "no".to_owned();
+        let all = [
+            (Tried::Permanent { message: message() }, Cause::Permanent),
+            (Tried::Codec { message: message() }, Cause::Codec),
+        ];
+        for (tried, expected) in all {
+            let end = attempts(RetryPolicy::default().forever(), 1).verdict(tried, EVEN);
+            assert!(matches!(&end, End::Failed(failure) if failure.cause == expected));
+        }
+    }
+
+    #[test]
+    fn the_wait_that_a_handler_asks_for_stands_and_its_attempt_counts() {
+        let asked = Some(Duration::from_secs(77));
+        let policy = RetryPolicy::default().max_attempts(2);
+        let end = attempts(policy, 1).verdict(error(asked), EVEN);
+        assert!(matches!(end, End::Again { after, .. } if Some(after) == asked));
+        let end = attempts(policy, 2).verdict(error(asked), EVEN);
+        assert!(matches!(end, End::Failed(_)));
+    }
+
+    #[test]
+    fn g11_a_long_message_is_cut() {
+        let message = "ä".repeat(Failure::MAX_MESSAGE);
+        let end = attempts(RetryPolicy::none(), 1).verdict(Tried::Panicked { message }, EVEN);
+        let End::Failed(failure) = end else {
+            panic!("{end:?}")
+        };
+        assert!(failure.message.len() <= Failure::MAX_MESSAGE);
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! Owns: what must hold after every event. Does not know: how it comes about.
 
+use super::NodeMachine;
+use super::state::Place;
 use super::workers::Owner;
-use super::{NodeMachine, Place};
 
 impl NodeMachine {
     /// Checks every invariant of the state; the simulation calls it after each step.

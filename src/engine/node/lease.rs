@@ -38,6 +38,8 @@ pub(super) struct Lease {
     /// When the last answered beat was sent.
     from: Timestamp,
     stage: Stage,
+    /// When the next stage begins: asked for at every event, so it is worked out beforehand.
+    due: Option<Timestamp>,
     /// Beats of this link that were not answered, with the time of their sending; rising.
     unanswered: VecDeque<(u64, Timestamp)>,
     last: u64,
@@ -52,6 +54,7 @@ impl Default for Lease {
             term: None,
             from: Timestamp::default(),
             stage: Stage::Whole,
+            due: None,
             unanswered: VecDeque::new(),
             last: 0,
             answered: 0,
@@ -61,10 +64,6 @@ impl Default for Lease {
 }
 
 impl Lease {
-    pub(super) fn heartbeat(&self) -> Duration {
-        self.heartbeat
-    }
-
     /// After so long without a sign of life a link is thought broken.
     pub(super) fn silence(&self) -> Duration {
         self.heartbeat.saturating_mul(2)
@@ -119,7 +118,16 @@ impl Lease {
     fn renew(&mut self, from: Timestamp) {
         self.from = self.from.max(from);
         // The stage is found again from the times, by `expire`.
-        self.stage = Stage::Whole;
+        self.enter(Stage::Whole);
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.due = self.term.and_then(|term| match stage {
+            Stage::Whole => Some(self.from + term / 5 * 4),
+            Stage::Waning => Some(self.from + term),
+            Stage::Ended => None,
+        });
     }
 
     /// The beat to send now, if one is due.
@@ -151,23 +159,18 @@ impl Lease {
 
     /// When the next stage begins.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        let term = self.term?;
-        match self.stage {
-            Stage::Whole => Some(self.from + term / 5 * 4),
-            Stage::Waning => Some(self.from + term),
-            Stage::Ended => None,
-        }
+        self.due
     }
 
     /// The stage that begins now, if one does.
     pub(super) fn expire(&mut self, now: Timestamp) -> Option<Stage> {
-        if self.due().is_none_or(|due| now < due) {
+        if self.due.is_none_or(|due| now < due) {
             return None;
         }
-        self.stage = match self.stage {
+        self.enter(match self.stage {
             Stage::Whole => Stage::Waning,
             Stage::Waning | Stage::Ended => Stage::Ended,
-        };
+        });
         Some(self.stage)
     }
 

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use super::lease::{Lease, MIN_HEARTBEAT};
+use super::state::{Current, Link, Session};
 use super::workers::{Owner, State};
-use super::{Current, Gone, Link, NodeAction, NodeMachine, NodeNote, Session};
+use super::{Gone, NodeAction, NodeMachine, NodeNote};
 use crate::engine::message::{
     HeldRun, HeldState, MAX_NAME_BYTES, NodeHello, Report, SchedulerHello, ToNode, ToScheduler,
     VERSION_MAX, VERSION_MIN, Welcome,

@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use super::ahead::{MAX_AHEAD, Spot, Waiting};
 use super::lease::Stage;
+use super::state::Place;
 use super::workers::{Owner, Run, State};
-use super::{NodeAction, NodeMachine, NodeNote, Place};
+use super::{NodeAction, NodeMachine, NodeNote};
 use crate::engine::message::{Assignment, End, RefusedBy, Report};
 use crate::engine::{Timestamp, WorkerId};
 use crate::task::{Dispatch, TaskId};
@@ -244,6 +245,10 @@ impl NodeMachine {
         };
         let run = *run;
         self.workers.free(worker);
+        if self.blamed == Some(run.task) {
+            // What has not started blocks nothing.
+            self.blamed = self.workers.blamed_anywhere();
+        }
         if run.owner != Owner::Session {
             return;
         }

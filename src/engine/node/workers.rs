@@ -182,16 +182,15 @@ impl Workers {
 
     /// A task that probably blocks the thread of these workers: one that runs on it, not beside it.
     pub(super) fn blamed(&self, workers: &[WorkerId]) -> Option<TaskId> {
-        let runs = || {
-            workers
-                .iter()
-                .filter_map(|worker| self.slots.get(worker.0 as usize)?.run.as_ref())
-                .filter(|run| run.owner == Owner::Session)
-        };
-        runs()
-            .find(|run| !run.blocking)
-            .or_else(|| runs().next())
-            .map(|run| run.task)
+        let slots = workers
+            .iter()
+            .filter_map(|worker| self.slots.get(worker.0 as usize));
+        blamed_of(slots)
+    }
+
+    /// The same for whichever thread is blocked.
+    pub(super) fn blamed_anywhere(&self) -> Option<TaskId> {
+        blamed_of(self.slots.iter().filter(|slot| slot.stalled))
     }
 
     /// Every occupied worker, in order.
@@ -245,4 +244,14 @@ impl Workers {
         }
         Ok(())
     }
+}
+
+fn blamed_of<'a>(slots: impl Iterator<Item = &'a Slot> + Clone) -> Option<TaskId> {
+    let runs = slots
+        .filter_map(|slot| slot.run.as_ref())
+        .filter(|run| run.owner == Owner::Session);
+    let on_thread = runs.clone().find(|run| !run.blocking);
+    on_thread
+        .or_else(|| runs.clone().next())
+        .map(|run| run.task)
 }

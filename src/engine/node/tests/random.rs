@@ -1,0 +1,436 @@
+//! Random histories, hostile ones among them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Open(bool),
+    /// Opens a link and says hello and welcome on it.
+    Serve(u64, Word),
+    Cut(Index),
+    Say(Index, Word),
+    End(Index, End, bool),
+    Unstart(Index),
+    Nonsense(u32, u64),
+    Stall(u32, bool),
+    Workers(u32),
+    DialFailed,
+    Drain,
+    Stop,
+    Pass(u64),
+}
+
+#[derive(Clone, Debug)]
+enum Word {
+    Hello(bool, u64),
+    Welcome(u64, Option<u32>, Vec<u64>),
+    Refuse(bool),
+    Assign(Vec<(u64, u16, bool, i8, bool)>),
+    Recall(u64),
+    Cancel(u64),
+    Acknowledge(u64),
+    AcknowledgeAll,
+    Answer(u64),
+    AnswerLast,
+    Workers(u32),
+    Drain,
+    Leave,
+}
+
+fn ends() -> impl Strategy<Value = End> {
+    prop_oneof![
+        4 => Just(done()),
+        1 => Just(End::Completed(Bytes::from_static(&[0; 300]))),
+        1 => Just(End::Stopped),
+    ]
+}
+
+fn hellos() -> impl Strategy<Value = Word> {
+    (prop::bool::weighted(0.8), lives()).prop_map(|(a, life)| Word::Hello(a, life))
+}
+
+fn lives() -> impl Strategy<Value = u64> {
+    prop_oneof![9 => Just(0u64), 1 => Just(1)]
+}
+
+fn welcomes() -> impl Strategy<Value = Word> {
+    let workers = prop::option::weighted(0.2, 0..4u32);
+    (0..3u64, workers, prop::collection::vec(1..40u64, 0..3))
+        .prop_map(|(acked, workers, stop)| Word::Welcome(acked, workers, stop))
+}
+
+fn words() -> impl Strategy<Value = Word> {
+    let assignment = (1..40u64, 0..3u16, any::<bool>(), -1..2i8, any::<bool>());
+    let assign = prop::collection::vec(assignment, 1..6).prop_map(Word::Assign);
+    // What breaks the protocol is rare, or no link would last.
+    let odd = prop_oneof![
+        hellos(),
+        welcomes(),
+        any::<bool>().prop_map(Word::Refuse),
+        (0..20u64).prop_map(Word::Acknowledge),
+        (0..5u64).prop_map(Word::Answer),
+        Just(Word::Leave),
+        Just(Word::Drain),
+    ];
+    prop_oneof![
+        12 => assign,
+        3 => (1..40u64).prop_map(Word::Recall),
+        3 => (1..40u64).prop_map(Word::Cancel),
+        4 => Just(Word::AcknowledgeAll),
+        4 => Just(Word::AnswerLast),
+        1 => (0..5u32).prop_map(Word::Workers),
+        1 => odd,
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => any::<bool>().prop_map(Step::Open),
+        8 => (lives(), welcomes()).prop_map(|(life, welcome)| Step::Serve(life, welcome)),
+        3 => any::<Index>().prop_map(Step::Cut),
+        40 => (any::<Index>(), words()).prop_map(|(link, word)| Step::Say(link, word)),
+        20 => (any::<Index>(), ends(), prop::bool::weighted(0.2))
+            .prop_map(|(run, end, overrun)| Step::End(run, end, overrun)),
+        4 => any::<Index>().prop_map(Step::Unstart),
+        1 => (0..9u32, 0..40u64).prop_map(|(worker, number)| Step::Nonsense(worker, number)),
+        4 => (0..6u32, any::<bool>()).prop_map(|(worker, stalled)| Step::Stall(worker, stalled)),
+        2 => (0..5u32).prop_map(Step::Workers),
+        4 => Just(Step::DialFailed),
+        16 => (1..4000u64).prop_map(Step::Pass),
+        1 => prop_oneof![3 => Just(Step::DialFailed), 1 => Just(Step::Drain), 1 => Just(Step::Stop)],
+    ]
+}
+
+/// A driver that carries out the actions and watches their order.
+struct Driver {
+    bench: Bench,
+    open: Vec<LinkId>,
+    runs: BTreeMap<u32, (Assignment, bool)>,
+    /// Per link: whether a hello, then a welcome has passed, and the last report's number.
+    greeted: BTreeSet<LinkId>,
+    welcomed: BTreeSet<LinkId>,
+    last_seq: BTreeMap<LinkId, u64>,
+    /// The last number on any link, and the last beat.
+    seq: u64,
+    beat: u64,
+    under_way: Vec<String>,
+}
+
+impl Driver {
+    fn new(joins: bool) -> Self {
+        let mut spec = if joins {
+            joining(&["one", "two"])
+        } else {
+            spec(3)
+        };
+        spec.config.max_kept_bytes = 1000;
+        Self {
+            bench: Bench::new(spec),
+            open: Vec::new(),
+            runs: BTreeMap::new(),
+            greeted: BTreeSet::new(),
+            welcomed: BTreeSet::new(),
+            last_seq: BTreeMap::new(),
+            seq: 0,
+            beat: 0,
+            under_way: Vec::new(),
+        }
+    }
+
+    fn event(&mut self, event: NodeEvent) {
+        let actions = self.bench.event(event);
+        for action in actions {
+            self.perform(action);
+        }
+        assert_eq!(self.bench.node.running(), self.runs.len());
+        let due = self.bench.node.next_wakeup();
+        assert!(due.is_none_or(|due| due > self.bench.now), "it would spin");
+    }
+
+    fn perform(&mut self, action: NodeAction) {
+        match action {
+            NodeAction::Send { link, message } => {
+                assert!(self.open.contains(&link), "{message:?} on a closed link");
+                self.sent(link, message);
+            }
+            NodeAction::Close { link, .. } => {
+                let place = self.open.iter().position(|&open| open == link);
+                self.open.remove(place.expect("a link is closed once"));
+            }
+            NodeAction::Dial { address } => {
+                assert!(!self.under_way.contains(&address), "one dial per address");
+                self.under_way.push(address);
+            }
+            NodeAction::Start {
+                worker, assignment, ..
+            } => {
+                let before = self.runs.insert(worker.0, (assignment, false));
+                assert!(before.is_none(), "G4: {worker} runs two");
+            }
+            NodeAction::Stop { worker, dispatch } => {
+                let run = self.runs.get(&worker.0).map(|(run, _)| run.dispatch);
+                assert_eq!(run, Some(dispatch), "only what runs is stopped");
+            }
+            NodeAction::Gone(_) => assert!(self.runs.is_empty()),
+            NodeAction::Note(_) => {}
+        }
+    }
+
+    fn sent(&mut self, link: LinkId, message: ToScheduler) {
+        match message {
+            ToScheduler::Hello(_) => assert!(self.greeted.insert(link)),
+            ToScheduler::Holding(holding) => {
+                assert!(self.greeted.contains(&link) && !self.welcomed.contains(&link));
+                self.numbers(link, &holding.reports);
+            }
+            ToScheduler::Refuse(_) => {}
+            ToScheduler::Beat(beat) => {
+                assert!(self.welcomed.contains(&link));
+                self.beat = beat.number;
+            }
+            ToScheduler::Reports(reports) => {
+                assert!(self.welcomed.contains(&link));
+                self.numbers(link, &reports);
+            }
+            ToScheduler::Goodbye => {
+                assert!(self.welcomed.contains(&link) && self.runs.is_empty());
+            }
+        }
+    }
+
+    fn numbers(&mut self, link: LinkId, reports: &[Report]) {
+        for seq in reports.iter().filter_map(Report::seq) {
+            let before = self.last_seq.insert(link, seq);
+            assert!(before.is_none_or(|before| before < seq));
+            self.seq = self.seq.max(seq);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Open(dialled) => {
+                self.open(dialled);
+            }
+            Step::Serve(life, welcome) => {
+                let link = self.open(true);
+                self.say(link, Word::Hello(true, life));
+                if self.greeted.contains(&link) && self.open.contains(&link) {
+                    self.say(link, welcome);
+                }
+            }
+            Step::Cut(index) if !self.open.is_empty() => {
+                let link = self.open.remove(index.index(self.open.len()));
+                let reason = String::new();
+                self.event(NodeEvent::LinkClosed { link, reason });
+            }
+            Step::Say(index, word) if !self.open.is_empty() => {
+                // Mostly the newest, or little would ever come up.
+                let back = index.index(10).saturating_sub(8);
+                let place = (self.open.len() - 1).saturating_sub(back);
+                self.say(self.open[place], word);
+            }
+            Step::End(index, end, overrun) if !self.runs.is_empty() => {
+                self.end(index, end, overrun);
+            }
+            Step::Unstart(index) if !self.runs.is_empty() => {
+                let (worker, run) = self.pick(index);
+                if !run.1 {
+                    self.runs.remove(&worker.0);
+                    let assignment = run.0;
+                    self.event(NodeEvent::Unstarted { worker, assignment });
+                }
+            }
+            Step::Nonsense(worker, number) => {
+                let worker = WorkerId(worker);
+                let dispatch = d(number + 1000);
+                self.event(NodeEvent::Freed { worker, dispatch });
+            }
+            Step::Stall(worker, stalled) => {
+                let workers = vec![WorkerId(worker), WorkerId(worker + 2)];
+                self.event(match stalled {
+                    true => NodeEvent::Stalled { workers },
+                    false => NodeEvent::Resumed { workers },
+                });
+            }
+            Step::Workers(workers) => self.event(NodeEvent::Workers(workers)),
+            Step::DialFailed if !self.under_way.is_empty() => {
+                let address = self.under_way.remove(0);
+                let reason = String::new();
+                self.event(NodeEvent::DialFailed { address, reason });
+            }
+            Step::Drain => self.event(NodeEvent::Drain),
+            Step::Stop => self.event(NodeEvent::Stop),
+            Step::Pass(ms) => {
+                self.bench.now = self.bench.now + Duration::from_millis(ms);
+                self.event(NodeEvent::Tick);
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, dialled: bool) -> LinkId {
+        let dialled = (dialled && !self.under_way.is_empty()).then(|| self.under_way.remove(0));
+        self.bench.links += 1;
+        let link = LinkId(self.bench.links);
+        self.open.push(link);
+        self.event(NodeEvent::LinkOpened { link, dialled });
+        link
+    }
+
+    fn say(&mut self, link: LinkId, word: Word) {
+        let message = self.word(word);
+        if matches!(message, ToNode::Welcome(_)) && self.greeted.contains(&link) {
+            self.welcomed.insert(link);
+        }
+        let assigned = match &message {
+            ToNode::Assign(assignments) => assignments.iter().map(|task| task.dispatch).collect(),
+            _ => Vec::new(),
+        };
+        self.event(NodeEvent::Message { link, message });
+        if self.open.contains(&link) {
+            self.none_is_lost(&assigned);
+        }
+    }
+
+    /// Every assignment is held or was reported.
+    fn none_is_lost(&self, assigned: &[Dispatch]) {
+        let mut accounted: BTreeSet<Dispatch> = self
+            .bench
+            .node
+            .holds()
+            .iter()
+            .map(|run| run.dispatch)
+            .collect();
+        accounted.extend(
+            self.bench
+                .node
+                .kept
+                .after(0)
+                .filter_map(|report| match report {
+                    Report::Refused { dispatch, .. }
+                    | Report::Returned { dispatch, .. }
+                    | Report::Ended { dispatch, .. } => Some(*dispatch),
+                    _ => None,
+                }),
+        );
+        for dispatch in assigned {
+            assert!(accounted.contains(dispatch), "{dispatch} is lost");
+        }
+    }
+
+    fn pick(&self, index: Index) -> (WorkerId, (Assignment, bool)) {
+        let place = index.index(self.runs.len());
+        let (worker, run) = self
+            .runs
+            .iter()
+            .nth(place)
+            .expect("an index below the length");
+        (WorkerId(*worker), run.clone())
+    }
+
+    fn end(&mut self, index: Index, end: End, overrun: bool) {
+        let (worker, (run, overran)) = self.pick(index);
+        let dispatch = run.dispatch;
+        if overran {
+            self.runs.remove(&worker.0);
+            self.event(NodeEvent::Freed { worker, dispatch });
+            return;
+        }
+        if overrun {
+            self.runs.insert(worker.0, (run, true));
+        } else {
+            self.runs.remove(&worker.0);
+        }
+        self.event(NodeEvent::Ended {
+            worker,
+            dispatch,
+            end,
+            ran: Duration::from_millis(1),
+            overrun,
+        });
+    }
+
+    fn word(&self, word: Word) -> ToNode {
+        match word {
+            Word::Hello(a, life) => hello(if a { "a" } else { "b" }, life),
+            Word::Welcome(acknowledged, workers, stop) => ToNode::Welcome(Welcome {
+                acknowledged: acknowledged.min(self.seq),
+                workers,
+                stop: stop.into_iter().map(d).collect(),
+                ..welcome()
+            }),
+            Word::Refuse(replaced) => {
+                let name = String::new();
+                ToNode::Refuse(match replaced {
+                    true => LinkRefusal::Replaced { name },
+                    false => LinkRefusal::NameInUse { name },
+                })
+            }
+            Word::Assign(all) => ToNode::Assign(all.into_iter().map(random_task).collect()),
+            Word::Recall(number) => ToNode::Recall(vec![d(number), d(number + 1)]),
+            Word::Cancel(number) => ToNode::Cancel(vec![d(number), d(number + 1)]),
+            Word::Acknowledge(through) => ToNode::Acknowledge(through),
+            Word::AcknowledgeAll => ToNode::Acknowledge(self.seq),
+            Word::Answer(number) => ToNode::Answer(number),
+            Word::AnswerLast => ToNode::Answer(self.beat),
+            Word::Workers(workers) => ToNode::Workers(workers),
+            Word::Drain => ToNode::Drain,
+            Word::Leave => ToNode::Leave,
+        }
+    }
+
+    /// Lets every run end, then drains: whatever has happened before, the node comes to its end.
+    fn wind_up(&mut self) {
+        self.event(NodeEvent::Stop);
+        while let Some((&worker, (run, overran))) = self.runs.iter().next() {
+            let (worker, dispatch, overran) = (WorkerId(worker), run.dispatch, *overran);
+            self.runs.remove(&worker.0);
+            self.event(if overran {
+                NodeEvent::Freed { worker, dispatch }
+            } else {
+                NodeEvent::Ended {
+                    worker,
+                    dispatch,
+                    end: End::Stopped,
+                    ran: Duration::ZERO,
+                    overrun: false,
+                }
+            });
+        }
+        self.bench.now = self.bench.now + LEASE * 2;
+        self.event(NodeEvent::Tick);
+        assert!(self.bench.node.is_gone(), "{:?}", self.bench.node);
+        assert!(self.bench.node.kept.is_empty() && self.bench.node.held.is_empty());
+    }
+}
+
+fn random_task(
+    (number, kind, ahead, priority, exclusive): (u64, u16, bool, i8, bool),
+) -> Assignment {
+    let terms = Terms {
+        priority,
+        exclusive,
+        watched: true,
+        ..Terms::default()
+    };
+    task(number, kind, ahead, Some(terms))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn g11_no_history_breaks_the_node(joins: bool, history in prop::collection::vec(steps(), 1..150)) {
+        let mut driver = Driver::new(joins);
+        driver.event(NodeEvent::Tick);
+        for step in history {
+            driver.step(step);
+        }
+        driver.wind_up();
+    }
+}
