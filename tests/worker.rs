@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use callboard::actors::WorkerThreads;
+use callboard::clock::Clock;
 use callboard::engine::message::{End, Report, Terms, ToNode};
 use callboard::handlers::{Handlers, TaskContext, TaskError};
 use callboard::status::Cause;
@@ -370,4 +372,59 @@ fn on_the_current_thread_a_node_lives_under_a_paused_clock() {
         assert_eq!(began.elapsed().as_secs() / 3600, 4);
         node.stop().await;
     });
+}
+
+#[tokio::test]
+async fn without_an_actix_system_a_start_says_what_to_do() {
+    let parts = lone_node::parts(failing(), 1, WorkerThreads::Own(1), Clock::Process);
+    let local = tokio::task::LocalSet::new();
+    let error = local.run_until(parts.start(None)).await.unwrap_err();
+    assert!(error.to_string().contains("#[actix::main]"), "{error}");
+}
+
+/// Notes the attempts whose spans are opened.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<String>>>);
+
+impl std::io::Write for Spans {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0
+            .lock()
+            .unwrap()
+            .push(String::from_utf8_lossy(text).into_owned());
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_handler_logs_names_its_attempt() {
+    let spans = Spans::default();
+    let writer = spans.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let handlers = Handlers::new().on("logs", async |(): ()| {
+        tracing::info!("first");
+        tokio::task::yield_now().await;
+        tracing::info!("second");
+        Ok(())
+    });
+    // On this thread alone, and so only what runs on it is seen.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    actix::System::new().block_on(async move {
+        let mut node = LoneNode::start_here(handlers, 1).await;
+        node.end_of("logs", ()).await;
+        node.stop().await;
+    });
+    let lines = spans.0.lock().unwrap();
+    for word in ["first", "second"] {
+        let line = lines.iter().find(|line| line.contains(word)).unwrap();
+        let span = r#"attempt{task=t1 kind=logs attempt=1 dispatch=#1}"#;
+        assert!(line.contains(span), "{line}");
+    }
 }

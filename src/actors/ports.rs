@@ -12,11 +12,12 @@ use crate::engine::message::ToScheduler;
 use crate::engine::node::NodeEvent;
 use crate::inbox::Inbox;
 
-/// The way out of one link. Must not block, and must not call its [`Ports`].
+/// The way out of one link. Must not block.
 pub trait Outlet: Send {
-    /// Sends a message. If the link is closed, it is dropped.
+    /// Sends a message. If the link is closed, it is dropped. Must not call its [`Ports`].
     fn send(&self, message: ToScheduler);
-    /// Closes the link after what was sent before. [`Ports::detach`] follows in time.
+    /// Closes the link after what was sent before. Called once at most; [`Ports::detach`] follows, at once
+    /// or in time.
     fn close(&self, reason: String);
 }
 
@@ -69,7 +70,9 @@ impl Ports {
     }
 
     pub(super) fn close(&self, link: LinkId, reason: String) {
-        if let Some(outlet) = self.outlets().get(&link) {
+        // Out of the lock first: closing may lead to `detach` at once.
+        let outlet = self.outlets().remove(&link);
+        if let Some(outlet) = outlet {
             outlet.close(reason);
         }
     }

@@ -42,6 +42,30 @@ impl Outlet for Wire {
     fn close(&self, _: String) {}
 }
 
+/// What such a node is made of.
+pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Clock) -> NodeParts {
+    handlers.validate().unwrap();
+    let mut config = NodeConfig::default();
+    config.max_workers = workers;
+    config.max_output = 1000;
+    NodeParts {
+        spec: NodeSpec {
+            name: Arc::from("alone"),
+            epoch: Epoch(7),
+            kinds: Vec::new(),
+            labels: Default::default(),
+            config,
+            probe: None,
+            joins: Vec::new(),
+            local: true,
+        },
+        handlers,
+        place,
+        clock,
+        dialler: None,
+    }
+}
+
 pub struct LoneNode {
     pub node: RunningNode,
     pub retry: RetryPolicy,
@@ -77,27 +101,8 @@ impl LoneNode {
         clock: Clock,
         control: Option<Arbiter>,
     ) -> Self {
-        handlers.validate().unwrap();
         let kinds = handlers.kinds().map(ToString::to_string).collect();
-        let mut config = NodeConfig::default();
-        config.max_workers = workers;
-        config.max_output = 1000;
-        let parts = NodeParts {
-            spec: NodeSpec {
-                name: Arc::from("alone"),
-                epoch: Epoch(7),
-                kinds: Vec::new(),
-                labels: Default::default(),
-                config,
-                probe: None,
-                joins: Vec::new(),
-                local: true,
-            },
-            handlers,
-            place,
-            clock,
-            dialler: None,
-        };
+        let parts = parts(handlers, workers, place, clock);
         let node = parts
             .start(control.as_ref().map(Arbiter::handle).as_ref())
             .await
