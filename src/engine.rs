@@ -33,9 +33,15 @@ use crate::error::Refusal;
 use crate::status::{CancelAnswer, TaskEvent, TaskStatus};
 use crate::task::{Options, TaskId, TaskKind};
 
+mod keys;
 pub mod message;
 pub mod node;
+mod outbox;
+mod placement;
+mod queue;
+mod roster;
 pub mod scheduler;
+mod tasks;
 pub mod worker;
 
 use message::{ToNode, ToScheduler};

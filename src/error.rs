@@ -100,6 +100,42 @@ impl Refusal {
     }
 }
 
+/// Why an `Execute` was refused, with the `Execute` handed back. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+#[error("the task {:?} was refused: {refusal}", .execute.kind())]
+pub struct ExecuteError {
+    /// Why, whose fault it is, and whether to try again.
+    pub refusal: Refusal,
+    /// What was handed in, unchanged.
+    pub execute: Box<crate::execute::Execute>,
+}
+
+/// Why a set of handlers cannot be used. The caller's fault; nothing was started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandlersError {
+    /// Two handlers have the same kind.
+    #[error("the kind {kind:?} is registered twice; give each handler a kind of its own")]
+    Duplicate {
+        /// The kind.
+        kind: TaskKind,
+    },
+    /// The name of a kind is empty or too long.
+    #[error("{kind:?} cannot be the name of a kind: it must have 1 to 256 bytes")]
+    InvalidKind {
+        /// The name.
+        kind: TaskKind,
+    },
+    /// A node may offer only so many kinds.
+    #[error("{kinds} kinds are registered, more than the limit of {limit}")]
+    TooMany {
+        /// How many there are.
+        kinds: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
+
 /// Why an output could not be had from a status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

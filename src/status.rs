@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::encoding;
 use crate::error::{OutputError, Refusal};
 use crate::task::{Dispatch, TaskId, TaskKey, TaskKind};
 
@@ -41,16 +42,15 @@ impl TaskStatus {
         self.again = true;
     }
 
-    /// Decodes the output of a completed task.
+    /// Decodes the output of a completed task; as `Bytes`, it is had as it is.
     ///
     /// # Errors
     ///
     /// [`OutputError::NotCompleted`] if the task did not complete, [`OutputError::Decode`] if the
     /// bytes are not a `T`. Neither changes anything; trying again gives the same answer.
-    pub fn output<T: serde::de::DeserializeOwned>(&self) -> Result<T, OutputError> {
+    pub fn output<T: serde::de::DeserializeOwned + 'static>(&self) -> Result<T, OutputError> {
         match &self.outcome {
-            Outcome::Completed(output) => rmp_serde::from_slice(output)
-                .map_err(|error| OutputError::Decode(error.to_string())),
+            Outcome::Completed(output) => encoding::decode(output).map_err(OutputError::Decode),
             other => Err(OutputError::NotCompleted(other.to_string())),
         }
     }
@@ -264,11 +264,9 @@ impl Event {
     ///
     /// [`OutputError::NotCompleted`] for another event, [`OutputError::Decode`] if the bytes are not
     /// a `T`.
-    pub fn progress<T: serde::de::DeserializeOwned>(&self) -> Result<T, OutputError> {
+    pub fn progress<T: serde::de::DeserializeOwned + 'static>(&self) -> Result<T, OutputError> {
         match self {
-            Self::Progress(value) => {
-                rmp_serde::from_slice(value).map_err(|error| OutputError::Decode(error.to_string()))
-            }
+            Self::Progress(value) => encoding::decode(value).map_err(OutputError::Decode),
             other => Err(OutputError::NotCompleted(format!("{other:?}"))),
         }
     }

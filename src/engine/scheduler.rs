@@ -1,140 +1,98 @@
-//! The machine of a scheduler.
+//! The machine of a scheduler: what is pending, what runs where, and what follows from what happens.
+//!
+//! Owns: every unsettled task from its acceptance to its one ending, and the statuses until they are
+//! confirmed. Does not know: handlers, sockets, mailboxes, clocks.
+//!
+//! Its parts: `admission` takes tasks in, `placing` sends them to nodes, `reports` follows what nodes
+//! say, `settling` ends tasks, `links` brings links up and compares, `losses` decides when a node is
+//! lost and what that means, `control` carries out an operator's wishes, `views` answers questions.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{
-    Accepted, Action, ClientId, Event, Life, NodeId, Reach, Refused, Submission, Timestamp,
-};
+use super::keys::Keys;
+use super::outbox::Outbox;
+use super::placement::{NodeIndex, Pools};
+use super::queue::{Class, ClassId, KindId, Manner};
+use super::roster::Roster;
+use super::tasks::{Phase, Slot, Tasks};
+use super::{Action, Event, Life, LinkId, NodeId, Timestamp};
 use crate::config::SchedulerConfig;
-use crate::error::NodeError;
-use crate::retry::RetryPolicy;
-use crate::stats::{Explanation, Stats, Unfinished};
-use crate::task::TaskId;
+use crate::stats::{Totals, Unfinished};
+use crate::status::TaskStatus;
+use crate::task::{Labels, TaskId, TaskKind};
+
+mod admission;
+mod classes;
+mod control;
+mod invariants;
+mod links;
+mod losses;
+mod placing;
+mod reports;
+mod settling;
+#[cfg(test)]
+mod tests;
+mod views;
+
+use links::Session;
+
+/// How long a cancel may wait before it is answered with what is the case then.
+pub const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A kind that a task or a node has named.
+#[derive(Debug)]
+struct Kind {
+    name: TaskKind,
+    /// Its classes without labels, by manner: the way of nearly every task.
+    classes: [Option<ClassId>; 3],
+}
 
 /// See the module.
 #[derive(Debug)]
-pub struct SchedulerMachine {}
+pub struct SchedulerMachine {
+    name: Arc<str>,
+    life: Life,
+    config: SchedulerConfig,
+    /// When it was last driven.
+    now: Timestamp,
+    draining: bool,
+    stopped: bool,
 
-impl SchedulerMachine {
-    /// A scheduler without nodes, clients and tasks. `config` must have been validated.
-    pub fn new(name: Arc<str>, life: Life, config: SchedulerConfig, now: Timestamp) -> Self {
-        let _ = (name, life, config, now);
-        Self {}
-    }
+    tasks: Tasks,
+    kinds: Vec<Kind>,
+    kind_index: HashMap<TaskKind, KindId>,
+    classes: Vec<Class>,
+    class_index: BTreeMap<(KindId, Arc<Labels>, Manner), ClassId>,
+    free_classes: Vec<ClassId>,
+    no_labels: Arc<Labels>,
+    pools: Pools,
+    roster: Roster,
+    keys: Keys,
+    outbox: Outbox,
 
-    /// Takes a task in, or says why not.
-    pub fn submit(&mut self, now: Timestamp, submission: Submission) -> Result<Accepted, Refused> {
-        let _ = (now, submission);
-        unimplemented!()
-    }
+    /// Tasks that become due, by when, then by age.
+    due: BTreeSet<(Timestamp, TaskId, Slot)>,
+    deadlines: BTreeSet<(Timestamp, TaskId, Slot)>,
+    /// Cancels that wait for their answer.
+    tickets: BTreeMap<(Timestamp, u64), TaskId>,
+    sessions: BTreeMap<LinkId, Session>,
+    handshakes: BTreeSet<(Timestamp, LinkId)>,
+    /// Nodes that hold tasks which have not started.
+    ahead_at: BTreeSet<NodeIndex>,
+    recall_at: Option<Timestamp>,
 
-    /// Asks for the end of a task. Answered once by [`Action::CancelAnswer`] with this `ticket`, within a
-    /// second.
-    pub fn cancel(&mut self, now: Timestamp, task: TaskId, ticket: u64) {
-        let _ = (now, task, ticket);
-    }
-
-    /// Adds a node. A dialled one is dialled at the next effects.
-    pub fn add_node(
-        &mut self,
-        now: Timestamp,
-        name: Arc<str>,
-        reach: Reach,
-    ) -> Result<NodeId, NodeError> {
-        let _ = (now, name, reach);
-        unimplemented!()
-    }
-
-    /// Takes a node out: it is told to leave and its tasks go elsewhere; its exclusive tasks do so when it
-    /// has said goodbye, or at once if it cannot be reached (the caller vouches that it is dead).
-    pub fn remove_node(&mut self, now: Timestamp, name: &str) -> Result<(), NodeError> {
-        let _ = (now, name);
-        unimplemented!()
-    }
-
-    /// Lets a node finish what runs and gives it nothing new. [`super::Note::NodeLeft`] tells when it is done.
-    pub fn drain_node(&mut self, now: Timestamp, name: &str) -> Result<(), NodeError> {
-        let _ = (now, name);
-        unimplemented!()
-    }
-
-    /// Sets the workers of one node, or of all present and future ones.
-    pub fn set_workers(
-        &mut self,
-        now: Timestamp,
-        node: Option<&str>,
-        workers: u32,
-    ) -> Result<(), NodeError> {
-        let _ = (now, node, workers);
-        unimplemented!()
-    }
-
-    /// Sets the policy of tasks that bring none, for attempts that start from now on.
-    pub fn set_retry(&mut self, now: Timestamp, retry: RetryPolicy) {
-        let _ = (now, retry);
-    }
-
-    /// Sets the current client. Statuses that wait for one go to it.
-    pub fn set_client(&mut self, now: Timestamp, client: Option<ClientId>) {
-        let _ = (now, client);
-    }
-
-    /// Refuses every further submission, for good.
-    pub fn drain(&mut self, now: Timestamp) {
-        let _ = now;
-    }
-
-    /// Ends this life: every node is told to leave, and what is left is handed over.
-    pub fn shut_down(&mut self, now: Timestamp) -> Leftovers {
-        let _ = now;
-        unimplemented!()
-    }
-
-    /// Takes note of a fact.
-    pub fn handle(&mut self, now: Timestamp, event: Event) {
-        let _ = (now, event);
-    }
-
-    /// Places all that can be placed and appends the actions to perform, in order.
-    pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        let _ = (now, actions);
-    }
-
-    /// When an [`Event::Tick`] is due at the latest.
-    pub fn next_wakeup(&self) -> Option<Timestamp> {
-        None
-    }
-
-    /// Whether no task is unsettled.
-    pub fn is_idle(&self) -> bool {
-        true
-    }
-
-    /// The snapshot.
-    pub fn stats(&self, now: Timestamp) -> Stats {
-        let _ = now;
-        unimplemented!()
-    }
-
-    /// Every unsettled task, in order of id.
-    pub fn unfinished(&self) -> Vec<Unfinished> {
-        Vec::new()
-    }
-
-    /// What an unsettled task waits for; `None` if no unsettled task has this id.
-    pub fn explain(&self, now: Timestamp, task: TaskId) -> Option<Explanation> {
-        let _ = (now, task);
-        None
-    }
-
-    /// Checks every invariant of the state; the simulation calls it after each step.
-    ///
-    /// # Errors
-    ///
-    /// The first that does not hold, in words.
-    pub fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
+    next_task: u64,
+    next_dispatch: u64,
+    next_rank: u64,
+    counts: [usize; 6],
+    /// Workers of present and future nodes, if it was set for all.
+    workers_for_all: Option<u32>,
+    totals: Totals,
+    flushes: u64,
+    /// What is to be done, in order, up to the next flush.
+    actions: Vec<Action>,
 }
 
 /// What a scheduler had not finished when it was shut down.
@@ -143,5 +101,169 @@ pub struct Leftovers {
     /// Tasks that were not settled, in order of id.
     pub unfinished: Vec<Unfinished>,
     /// Statuses that no client had confirmed, oldest first.
-    pub statuses: Vec<crate::status::TaskStatus>,
+    pub statuses: Vec<TaskStatus>,
+}
+
+impl SchedulerMachine {
+    /// A scheduler without nodes, clients and tasks. `config` must have been validated.
+    pub fn new(name: Arc<str>, life: Life, config: SchedulerConfig, now: Timestamp) -> Self {
+        Self {
+            outbox: Outbox::new(config.status_window, config.max_statuses),
+            name,
+            life,
+            config,
+            now,
+            draining: false,
+            stopped: false,
+            tasks: Tasks::default(),
+            kinds: Vec::new(),
+            kind_index: HashMap::new(),
+            classes: Vec::new(),
+            class_index: BTreeMap::new(),
+            free_classes: Vec::new(),
+            no_labels: Arc::default(),
+            pools: Pools::default(),
+            roster: Roster::default(),
+            keys: Keys::default(),
+            due: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            tickets: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            handshakes: BTreeSet::new(),
+            ahead_at: BTreeSet::new(),
+            recall_at: None,
+            next_task: 1,
+            next_dispatch: 1,
+            next_rank: 0,
+            counts: [0; 6],
+            workers_for_all: None,
+            totals: Totals::default(),
+            flushes: 0,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Takes note of a fact.
+    pub fn handle(&mut self, now: Timestamp, event: Event) {
+        self.observe(now);
+        match event {
+            Event::LinkOpened { link, dialled } => self.link_opened(now, link, dialled),
+            Event::LinkClosed { link, reason } => self.link_closed(now, link, &reason),
+            Event::DialFailed {
+                node,
+                refused,
+                reason,
+            } => self.dial_failed(now, node, refused, reason),
+            Event::Probed {
+                node,
+                epoch,
+                refused,
+            } => self.probed(now, node, epoch, refused),
+            Event::Message { link, message } => self.message(now, link, message),
+            Event::Heard { link } => self.heard(now, link),
+            Event::Confirmed { client, count } => {
+                self.outbox.confirmed(client, count);
+            }
+            Event::ClientGone { client } => self.outbox.gone(client),
+            Event::Unclaimed(status) => self.outbox.unclaimed(status),
+            Event::Tick => {}
+        }
+    }
+
+    /// Places all that can be placed and appends the actions to perform, in order.
+    pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        self.observe(now);
+        self.pass_time(now);
+        self.enter_loads();
+        self.place(now);
+        self.recall(now);
+        actions.append(&mut self.actions);
+        self.flush_nodes(actions);
+        self.outbox.flush(actions);
+    }
+
+    /// When an [`Event::Tick`] is due at the latest.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        [
+            self.due.first().map(|entry| entry.0),
+            self.deadlines.first().map(|entry| entry.0),
+            self.tickets.first_key_value().map(|(key, _)| key.0),
+            self.handshakes.first().map(|entry| entry.0),
+            self.roster.attention.first().map(|entry| entry.0),
+            self.recall_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether no task is unsettled.
+    pub fn is_idle(&self) -> bool {
+        self.tasks.len() == 0
+    }
+
+    /// A machine that was not driven for two heartbeats, though it had asked to be, was frozen: what its
+    /// nodes said meanwhile may still be unread, so no lease ends before there was time to read it.
+    fn observe(&mut self, now: Timestamp) {
+        let asked = self.next_wakeup();
+        let late =
+            asked.is_some_and(|asked| now.since(asked) > self.config.heartbeat.saturating_mul(2));
+        if late && now > self.now {
+            let until = now + self.config.heartbeat;
+            for index in 0..self.roster.nodes.len() {
+                let node = &mut self.roster.nodes[index];
+                if node.epoch.is_some() && !node.is_local() && node.lease_until < until {
+                    node.lease_until = until;
+                    self.roster.attend(index as NodeIndex, until);
+                }
+            }
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// Lets everything happen whose time has come.
+    fn pass_time(&mut self, now: Timestamp) {
+        while let Some(&(at, _, slot)) = self.deadlines.first()
+            && at <= now
+        {
+            self.deadline_passed(now, slot);
+        }
+        while let Some(&(at, id, slot)) = self.due.first()
+            && at <= now
+        {
+            self.due.remove(&(at, id, slot));
+            self.became_due(slot);
+        }
+        while let Some((&(at, ticket), _)) = self.tickets.first_key_value()
+            && at <= now
+        {
+            self.patience_ended(at, ticket);
+        }
+        while let Some(&(at, link)) = self.handshakes.first()
+            && at <= now
+        {
+            self.handshakes.remove(&(at, link));
+            self.handshake_overdue(now, link);
+        }
+        while let Some(node) = self.roster.pop_attention(now) {
+            self.attend(now, node);
+        }
+    }
+
+    fn count(&mut self, phase: Phase) -> &mut usize {
+        &mut self.counts[phase as usize]
+    }
+
+    fn count_of(&self, phase: Phase) -> usize {
+        self.counts[phase as usize]
+    }
+
+    fn node_id(node: NodeIndex) -> NodeId {
+        NodeId(node)
+    }
 }

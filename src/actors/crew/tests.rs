@@ -1,0 +1,159 @@
+//! What only the inside can bring about: the death of a worker's actor.
+
+use std::sync::{Mutex, mpsc};
+
+use actix::{ActorContext, Handler, Message};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::engine::message::{Assignment, End};
+use crate::handlers::{Handlers, TaskError};
+use crate::inbox::Inbox;
+use crate::retry::RetryPolicy;
+use crate::status::Cause;
+use crate::task::TaskId;
+
+struct Die;
+
+impl Message for Die {
+    type Result = ();
+}
+
+impl Handler<Die> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Die, ctx: &mut Self::Context) {
+        ctx.terminate();
+    }
+}
+
+const WORKER: WorkerId = WorkerId(0);
+
+struct Bench {
+    crew: Rc<Crew>,
+    line: Arc<Line>,
+    inbox: Inbox<NodeEvent>,
+    events: Vec<NodeEvent>,
+}
+
+impl Bench {
+    fn new(handlers: Handlers) -> Self {
+        let inbox = Inbox::new();
+        let line = Arc::new(Line::default());
+        let home = Arc::new(Home {
+            node: "test".into(),
+            handlers,
+            inbox: inbox.clone(),
+        });
+        let crew = Crew::new(home, Arc::clone(&line), 1000, 1);
+        actix_rt::spawn(Rc::clone(&crew).run());
+        Self {
+            crew,
+            line,
+            inbox,
+            events: Vec::new(),
+        }
+    }
+
+    fn start(&self, kind: u16, dispatch: u64) {
+        let assignment = Assignment {
+            task: TaskId::new(dispatch),
+            dispatch: Dispatch::new(dispatch),
+            kind,
+            attempt: 1,
+            ahead: false,
+            args: Bytes::from_static(&[0xc0]),
+            terms: None,
+        };
+        let start = Start {
+            worker: WORKER,
+            assignment,
+            retry: RetryPolicy::default(),
+        };
+        self.line.extend(&mut vec![Order::Start(start)]);
+    }
+
+    fn kill(&self) {
+        let actor = self.crew.with_seat(WORKER, |seat| seat.actor.clone());
+        actor.unwrap().do_send(Die);
+    }
+
+    async fn event(&mut self) -> NodeEvent {
+        if self.events.is_empty() {
+            self.inbox.ready().await;
+            self.inbox.take(&mut self.events);
+        }
+        self.events.remove(0)
+    }
+}
+
+fn assert_died(event: NodeEvent, overran: bool) {
+    match event {
+        NodeEvent::Ended {
+            end: End::Again { failure, .. },
+            overrun,
+            ..
+        } => assert_eq!((failure.cause, overrun), (Cause::Panic, overran)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn g7_a_worker_that_dies_is_replaced_and_its_attempt_counts_as_a_panic() {
+    let started = Arc::new(Semaphore::new(0));
+    let handlers = Handlers::new()
+        .on("pends", {
+            let started = Arc::clone(&started);
+            async move |(): ()| -> Result<(), TaskError> {
+                // At the second poll, and so in the actor.
+                tokio::task::yield_now().await;
+                started.add_permits(1);
+                std::future::pending().await
+            }
+        })
+        .on("ends", async |(): ()| {
+            tokio::task::yield_now().await;
+            Ok(())
+        });
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(handlers);
+        bench.start(0, 1);
+        started.acquire().await.unwrap().forget();
+        bench.kill();
+        assert_died(bench.event().await, false);
+        bench.start(1, 2);
+        match bench.event().await {
+            NodeEvent::Ended { end, .. } => assert!(matches!(end, End::Completed(_)), "{end:?}"),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn g4_a_worker_that_dies_under_a_blocking_handler_is_free_when_that_ends() {
+    let (let_go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let started = Arc::new(Semaphore::new(0));
+    let handlers = Handlers::new().on_blocking("held", {
+        let started = Arc::clone(&started);
+        move |(): ()| {
+            started.add_permits(1);
+            gate.lock().unwrap().recv()?;
+            Ok(())
+        }
+    });
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(handlers);
+        bench.start(0, 1);
+        started.acquire().await.unwrap().forget();
+        // The run was handed to the actor before; its message is handled before this one.
+        bench.kill();
+        assert_died(bench.event().await, true);
+        let_go.send(()).unwrap();
+        match bench.event().await {
+            NodeEvent::Freed { dispatch, .. } => assert_eq!(dispatch, Dispatch::new(1)),
+            other => panic!("{other:?}"),
+        }
+    });
+}

@@ -1,0 +1,163 @@
+//! The line between a node's thread and one thread of its workers.
+//!
+//! Owns: the orders that have not begun, the reports that have not left, and the signs of life of the
+//! thread. Does not know: what an order or a report means.
+//!
+//! A handler may block the thread. What lies on the line is therefore seen from both ends, and the node's
+//! thread can take it when the other one does not move.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use futures_util::task::AtomicWaker;
+
+use crate::engine::WorkerId;
+use crate::engine::message::Assignment;
+use crate::engine::node::NodeEvent;
+use crate::inbox::Inbox;
+use crate::retry::RetryPolicy;
+use crate::task::Dispatch;
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Run this.
+    Start(Start),
+    /// Stop this run.
+    Stop {
+        worker: WorkerId,
+        dispatch: Dispatch,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) worker: WorkerId,
+    pub(super) assignment: Assignment,
+    pub(super) retry: RetryPolicy,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    orders: Mutex<VecDeque<Order>>,
+    reports: Mutex<Vec<NodeEvent>>,
+    waker: AtomicWaker,
+    closed: AtomicBool,
+    /// The last question whether the thread answers, and the last answer.
+    asked: AtomicU64,
+    answered: AtomicU64,
+    /// One more than the worker whose handler has the thread at this moment; zero for none.
+    active: AtomicU32,
+}
+
+impl Line {
+    /// Adds all, in order, with at most one wake-up.
+    pub(super) fn extend(&self, orders: &mut Vec<Order>) {
+        if orders.is_empty() {
+            return;
+        }
+        let mut queue = lock(&self.orders);
+        let was_empty = queue.is_empty();
+        queue.extend(orders.drain(..));
+        drop(queue);
+        if was_empty {
+            self.waker.wake();
+        }
+    }
+
+    /// Takes the next order to begin it.
+    pub(super) fn pop(&self) -> Option<Order> {
+        lock(&self.orders).pop_front()
+    }
+
+    /// Takes back every start that has not begun. Stops stay: what they stop may have begun before.
+    pub(super) fn take_back(&self) -> Vec<Start> {
+        let mut starts = Vec::new();
+        let mut queue = lock(&self.orders);
+        for order in std::mem::take(&mut *queue) {
+            match order {
+                Order::Start(start) => starts.push(start),
+                stop @ Order::Stop { .. } => queue.push_back(stop),
+            }
+        }
+        starts
+    }
+
+    /// Ends the thread's work; orders that have not begun are dropped.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        lock(&self.orders).clear();
+        self.waker.wake();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Adds a report; whether it is the first that waits.
+    pub(super) fn report(&self, report: NodeEvent) -> bool {
+        let mut reports = lock(&self.reports);
+        reports.push(report);
+        reports.len() == 1
+    }
+
+    /// Sends off the reports that wait. Either end may do so.
+    pub(super) fn send_reports(&self, inbox: &Inbox<NodeEvent>) {
+        let mut reports = lock(&self.reports);
+        if !reports.is_empty() {
+            inbox.extend(reports.drain(..));
+        }
+    }
+
+    /// Asks the thread for a sign of life.
+    pub(super) fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// Whether the thread has answered the last question.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire) == self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Gives a sign of life.
+    pub(super) fn answer(&self) {
+        let asked = self.asked.load(Ordering::Relaxed);
+        if self.answered.load(Ordering::Relaxed) != asked {
+            self.answered.store(asked, Ordering::Release);
+        }
+    }
+
+    /// Names the worker whose handler is about to have the thread.
+    pub(super) fn enter(&self, worker: WorkerId) {
+        self.active
+            .store(worker.0.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// No handler has the thread.
+    pub(super) fn leave(&self) {
+        self.active.store(0, Ordering::Relaxed);
+    }
+
+    /// The worker whose handler has the thread.
+    pub(super) fn active(&self) -> Option<WorkerId> {
+        let active = self.active.load(Ordering::Relaxed);
+        active.checked_sub(1).map(WorkerId)
+    }
+
+    pub(super) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    pub(super) fn wake(&self) {
+        self.waker.wake();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks can panic but an allocation, which aborts.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

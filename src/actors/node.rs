@@ -1,0 +1,389 @@
+//! The actor of one node: drives a [`NodeMachine`].
+//!
+//! Owns: the machine, its inbox, its timer, its links' outlets and the threads of its workers. Does not
+//! know: the rules; what the machine says is done.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Addr, ArbiterHandle, Context, Handler};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::line::Start;
+use super::ports::{Dialler, Ports};
+use super::threads::{Threads, WorkerThreads};
+use super::{Attach, Halt, Running};
+use crate::clock::Clock;
+use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeNote, NodeSpec};
+use crate::engine::{Timestamp, WorkerId};
+use crate::handlers::{Handlers, Home};
+use crate::inbox::Inbox;
+
+/// The longest sleep while the machine has something due: tokio's timers do not count suspend, and the
+/// machine's clock does.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// What a node is made of.
+pub struct NodeParts {
+    /// What it is; its `kinds` are set from `handlers`.
+    pub spec: NodeSpec,
+    /// What it runs. They must have been validated.
+    pub handlers: Handlers,
+    /// Where it runs them.
+    pub place: WorkerThreads,
+    /// Its clock.
+    pub clock: Clock,
+    /// What dials schedulers, if it joins any.
+    pub dialler: Option<Box<dyn Dialler>>,
+}
+
+impl NodeParts {
+    /// Starts the node on the arbiter `control`, where no user code may run; with
+    /// [`WorkerThreads::Current`], on the calling thread instead.
+    ///
+    /// # Errors
+    ///
+    /// A thread could not be started, or there is no actix System.
+    pub async fn start(self, control: Option<&ArbiterHandle>) -> io::Result<RunningNode> {
+        let inbox = Inbox::new();
+        let ports = Ports::new(inbox.clone());
+        let (gone, watch) = watch::channel(None);
+        let (ready, started) = oneshot::channel();
+        let current = self.place == WorkerThreads::Current;
+        let birth = Birth {
+            parts: self,
+            ports: ports.clone(),
+            gone,
+            ready,
+        };
+        let addr = match control {
+            Some(control) if !current => {
+                NodeActor::start_in_arbiter(control, |_| NodeActor::new(birth))
+            }
+            _ => NodeActor::new(birth).start(),
+        };
+        started.await.unwrap_or_else(|_| {
+            Err(io::Error::other(
+                "the thread of the node ended as it was started; the actix System is stopping",
+            ))
+        })?;
+        Ok(RunningNode {
+            addr,
+            inbox,
+            ports,
+            gone: watch,
+        })
+    }
+}
+
+/// A node that runs. It ends when all addresses are dropped, or by [`Halt`].
+#[derive(Clone, Debug)]
+pub struct RunningNode {
+    /// Its actor.
+    pub addr: Addr<NodeActor>,
+    /// Where it hears of what happens.
+    pub inbox: Inbox<NodeEvent>,
+    /// Its links.
+    pub ports: Ports,
+    /// What the machine last said of its end. It closes when the actor ends.
+    pub gone: watch::Receiver<Option<Gone>>,
+}
+
+/// The actor of a node. It lives on a thread where no user code runs, and has one
+/// [`WorkerActor`](super::worker::WorkerActor) for each worker that needs one, on other threads.
+pub struct NodeActor {
+    /// What it is made from, until it has started.
+    birth: Option<Birth>,
+    core: Option<Rc<RefCell<Core>>>,
+}
+
+struct Birth {
+    parts: NodeParts,
+    ports: Ports,
+    gone: watch::Sender<Option<Gone>>,
+    ready: oneshot::Sender<io::Result<()>>,
+}
+
+impl NodeActor {
+    fn new(birth: Birth) -> Self {
+        Self {
+            birth: Some(birth),
+            core: None,
+        }
+    }
+}
+
+impl Actor for NodeActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(birth) = self.birth.take() else {
+            return;
+        };
+        let ready = birth.ready;
+        match Core::new(birth.parts, birth.ports, birth.gone) {
+            Ok(core) => {
+                let inbox = core.ports.inbox().clone();
+                let core = Rc::new(RefCell::new(core));
+                self.core = Some(Rc::clone(&core));
+                // On a task of its own, so that a full mailbox delays no deadline.
+                actix_rt::spawn(pump(End(core), inbox));
+                // If nobody waits any more, the address is dropped too and the node ends by that.
+                let _ = ready.send(Ok(()));
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                ctx.stop();
+            }
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        if let Some(core) = self.core.take() {
+            core.borrow_mut().end();
+        }
+    }
+}
+
+impl Handler<Attach> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, attach: Attach, _: &mut Self::Context) {
+        if let Some(core) = &self.core {
+            let ports = &core.borrow().ports;
+            ports.attach(attach.link, attach.dialled, attach.outlet);
+        }
+    }
+}
+
+impl Handler<Running> for NodeActor {
+    type Result = usize;
+
+    fn handle(&mut self, _: Running, _: &mut Self::Context) -> usize {
+        self.core
+            .as_ref()
+            .map_or(0, |core| core.borrow().machine.running())
+    }
+}
+
+impl Handler<Halt> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+/// What the actor and its pump share.
+struct Core {
+    machine: NodeMachine,
+    clock: Clock,
+    ports: Ports,
+    threads: Option<Threads>,
+    dialler: Option<Box<dyn Dialler>>,
+    gone: Option<watch::Sender<Option<Gone>>>,
+    events: Vec<NodeEvent>,
+    actions: Vec<NodeAction>,
+}
+
+impl Core {
+    fn new(parts: NodeParts, ports: Ports, gone: watch::Sender<Option<Gone>>) -> io::Result<Self> {
+        let mut spec = parts.spec;
+        spec.kinds = parts.handlers.offers();
+        let home = Arc::new(Home {
+            node: Arc::clone(&spec.name),
+            handlers: parts.handlers,
+            inbox: ports.inbox().clone(),
+        });
+        let threads = Threads::start(parts.place, &home, &spec.config)?;
+        Ok(Self {
+            machine: NodeMachine::new(spec, parts.clock.now()),
+            clock: parts.clock,
+            ports,
+            threads: Some(threads),
+            dialler: parts.dialler,
+            gone: Some(gone),
+            events: Vec::new(),
+            actions: Vec::new(),
+        })
+    }
+
+    /// Hears all that has happened, does all that follows, and says when it is due again.
+    fn turn(&mut self) -> Option<Instant> {
+        let threads = self.threads.as_mut()?;
+        if threads.next_round().is_some() {
+            let now = Instant::now();
+            if threads.next_round().is_some_and(|due| due <= now) {
+                threads.round(now);
+            }
+        }
+        self.ports.inbox().take(&mut self.events);
+        let now = self.clock.now();
+        for event in self.events.drain(..) {
+            if let Some(worker) = frees(&event) {
+                threads.freed(worker);
+            }
+            self.machine.handle(now, event);
+        }
+        if self.machine.next_wakeup().is_some_and(|due| due <= now) {
+            self.machine.handle(now, NodeEvent::Tick);
+        }
+        self.machine.take_effects(now, &mut self.actions);
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.actions = actions;
+        let threads = self.threads.as_mut()?;
+        threads.flush();
+        let wakeup = self.machine.next_wakeup().map(|due| sleep_until(due, now));
+        wakeup.into_iter().chain(threads.next_round()).min()
+    }
+
+    fn perform(&mut self, action: NodeAction) {
+        let Some(threads) = &mut self.threads else {
+            return;
+        };
+        match action {
+            NodeAction::Send { link, message } => self.ports.send(link, message),
+            NodeAction::Close { link, reason } => self.ports.close(link, reason),
+            NodeAction::Dial { address } => match &self.dialler {
+                Some(dialler) => dialler.dial(address),
+                None => self.ports.inbox().push(NodeEvent::DialFailed {
+                    address,
+                    reason: "this node was started without a way to dial".to_owned(),
+                }),
+            },
+            NodeAction::Start {
+                worker,
+                assignment,
+                retry,
+            } => threads.order_start(Start {
+                worker,
+                assignment,
+                retry,
+            }),
+            NodeAction::Stop { worker, dispatch } => threads.order_stop(worker, dispatch),
+            NodeAction::Gone(reason) => {
+                if let Some(gone) = &self.gone {
+                    gone.send_replace(Some(reason));
+                }
+            }
+            NodeAction::Note(note) => log(&note),
+        }
+    }
+
+    /// Ends the threads and closes the links. Doing so again changes nothing.
+    fn end(&mut self) {
+        self.ports.inbox().close();
+        self.threads = None;
+        self.dialler = None;
+        self.gone = None;
+        self.ports.close_all("the node has ended");
+    }
+}
+
+/// Ends the node with its pump, even if that ends by a panic: then its scheduler must see the links close.
+struct End(Rc<RefCell<Core>>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Ok(mut core) = self.0.try_borrow_mut() {
+            core.end();
+        }
+    }
+}
+
+/// Gives the machine its turns, until the inbox is closed.
+async fn pump(core: End, inbox: Inbox<NodeEvent>) {
+    let sleep = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(sleep);
+    while !inbox.is_closed() {
+        let due = core.0.borrow_mut().turn();
+        // Others on this thread have their turn, whatever is in the inbox; meanwhile more comes in.
+        yield_once().await;
+        if let Some(due) = due {
+            sleep.as_mut().reset(due);
+        }
+        tokio::select! {
+            biased;
+            () = inbox.ready() => {}
+            () = &mut sleep, if due.is_some() => {}
+        }
+    }
+}
+
+/// Goes to the end of the thread's queue; unlike tokio's `yield_now`, without a look at the sockets.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            Poll::Ready(())
+        } else {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// The worker that an event sets free, for the count of those that are taken.
+fn frees(event: &NodeEvent) -> Option<WorkerId> {
+    match event {
+        NodeEvent::Ended {
+            worker,
+            overrun: false,
+            ..
+        }
+        | NodeEvent::Freed { worker, .. }
+        | NodeEvent::Unstarted { worker, .. } => Some(*worker),
+        _ => None,
+    }
+}
+
+fn sleep_until(due: Timestamp, now: Timestamp) -> Instant {
+    Instant::now() + due.since(now).min(LONGEST_SLEEP)
+}
+
+fn log(note: &NodeNote) {
+    match note {
+        NodeNote::Serving { scheduler } => tracing::info!(scheduler, "serving"),
+        NodeNote::LinkLost { reason } => {
+            tracing::warn!(reason, "the link to the scheduler is lost")
+        }
+        NodeNote::Dropped { runs } => {
+            tracing::warn!(runs, "runs were dropped at the end of the lease")
+        }
+        NodeNote::Refused { reason } => tracing::warn!(%reason, "a link was refused"),
+        NodeNote::DialFailed { address, reason } => {
+            tracing::warn!(address, reason, "a scheduler could not be reached");
+        }
+        NodeNote::Stalled { task } => match task {
+            Some(task) => tracing::warn!(%task, "a handler blocks its thread; use on_blocking"),
+            None => tracing::warn!("something blocks a thread of workers"),
+        },
+    }
+}
+
+impl fmt::Debug for NodeActor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeActor").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for NodeParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeParts")
+            .field("spec", &self.spec)
+            .field("handlers", &self.handlers)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}

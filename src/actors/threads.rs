@@ -1,0 +1,252 @@
+//! The threads that run user code.
+//!
+//! Owns: the arbiters of a node's workers, the batches of orders to them, and noticing that one does not
+//! answer. Does not know: what runs there, beyond whether anything does.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Arbiter, System};
+use tokio::time::Instant;
+
+use super::crew::Crew;
+use super::line::{Line, Order, Start};
+use crate::config::NodeConfig;
+use crate::engine::WorkerId;
+use crate::engine::node::NodeEvent;
+use crate::handlers::Home;
+use crate::task::Dispatch;
+
+/// Where a node's workers live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerThreads {
+    /// On so many arbiters of their own, at least one.
+    Own(usize),
+    /// On the thread that starts the node, together with the node itself: for tests, under a paused clock
+    /// too. A handler that blocks is then not noticed.
+    Current,
+}
+
+/// How often threads that run something are asked for a sign of life.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// How many rounds in a row a question may stay open before the thread counts as blocked. With [`ROUND`],
+/// a handler that blocks is noticed after 500 to 750 ms, and so within the second that is promised.
+const OPEN_ROUNDS: u8 = 2;
+
+/// Threads of the blocking pool beside those for blocking handlers: tokio's own default, which its file
+/// system and name lookups use.
+const OTHER_BLOCKING_THREADS: usize = 512;
+
+/// See the module.
+pub(super) struct Threads {
+    threads: Vec<Thread>,
+    home: Arc<Home>,
+    /// One more than the highest worker that is known to exist.
+    workers: u32,
+    /// Whether there are threads of their own, which can be asked.
+    own: bool,
+    next_round: Option<Instant>,
+}
+
+struct Thread {
+    line: Arc<Line>,
+    batch: Vec<Order>,
+    /// Workers of it that are taken.
+    taken: usize,
+    open_rounds: u8,
+    stalled: bool,
+}
+
+impl Threads {
+    /// Starts them. With threads of their own this needs an actix System on the calling thread.
+    pub(super) fn start(
+        place: WorkerThreads,
+        home: &Arc<Home>,
+        config: &NodeConfig,
+    ) -> io::Result<Self> {
+        let mut threads = Self {
+            threads: Vec::new(),
+            home: Arc::clone(home),
+            workers: config.max_workers,
+            own: matches!(place, WorkerThreads::Own(_)),
+            next_round: None,
+        };
+        match place {
+            WorkerThreads::Current => {
+                let line = Arc::new(Line::default());
+                let crew = Crew::new(Arc::clone(home), Arc::clone(&line), config.max_output, 1);
+                actix_rt::spawn(crew.run());
+                threads.threads.push(Thread::new(line));
+            }
+            WorkerThreads::Own(count) => {
+                let count = count.max(1);
+                for _ in 0..count {
+                    // Dropping `threads` on an error ends those that were started.
+                    let thread = start_thread(home, config.max_output, count)?;
+                    threads.threads.push(thread);
+                }
+            }
+        }
+        Ok(threads)
+    }
+
+    /// Has an assignment run.
+    pub(super) fn order_start(&mut self, start: Start) {
+        self.workers = self.workers.max(start.worker.0.saturating_add(1));
+        let own = self.own;
+        let thread = self.of(start.worker);
+        thread.taken += 1;
+        thread.batch.push(Order::Start(start));
+        if own && self.next_round.is_none() {
+            self.next_round = Some(Instant::now() + ROUND);
+        }
+    }
+
+    /// Has a run stopped.
+    pub(super) fn order_stop(&mut self, worker: WorkerId, dispatch: Dispatch) {
+        let stop = Order::Stop { worker, dispatch };
+        self.of(worker).batch.push(stop);
+    }
+
+    /// Sends off the orders.
+    pub(super) fn flush(&mut self) {
+        for thread in &mut self.threads {
+            thread.line.extend(&mut thread.batch);
+        }
+    }
+
+    /// A worker is free again.
+    pub(super) fn freed(&mut self, worker: WorkerId) {
+        let thread = self.of(worker);
+        thread.taken = thread.taken.saturating_sub(1);
+    }
+
+    /// When [`Threads::round`] is due.
+    pub(super) fn next_round(&self) -> Option<Instant> {
+        self.next_round
+    }
+
+    /// Asks those that run something, and says what has become of those that were asked.
+    pub(super) fn round(&mut self, now: Instant) {
+        self.next_round = None;
+        let mut more = false;
+        for index in 0..self.threads.len() {
+            let thread = &mut self.threads[index];
+            if thread.taken == 0 && !thread.stalled {
+                thread.open_rounds = 0;
+                continue;
+            }
+            more = true;
+            if thread.line.has_answered() {
+                thread.open_rounds = 0;
+                thread.line.ask();
+                if std::mem::replace(&mut thread.stalled, false) {
+                    let workers = self.workers_of(index, None);
+                    self.home.inbox.push(NodeEvent::Resumed { workers });
+                }
+            } else {
+                thread.open_rounds = thread.open_rounds.saturating_add(1);
+                if thread.open_rounds >= OPEN_ROUNDS {
+                    self.take_from(index);
+                }
+            }
+        }
+        if more {
+            self.next_round = Some(now + ROUND);
+        }
+    }
+
+    /// Takes from a blocked thread what lies on its line, and says so. While it is blocked, this is done in
+    /// each round, for orders that were on their way.
+    fn take_from(&mut self, index: usize) {
+        let thread = &mut self.threads[index];
+        thread.line.send_reports(&self.home.inbox);
+        let taken = thread.line.take_back();
+        if thread.stalled && taken.is_empty() {
+            return;
+        }
+        thread.stalled = true;
+        let active = thread.line.active();
+        let unstarted = taken.into_iter().map(|start| NodeEvent::Unstarted {
+            worker: start.worker,
+            assignment: start.assignment,
+        });
+        // First the stall, so that what is taken back does not go to the same thread again.
+        let workers = self.workers_of(index, active);
+        let stalled = std::iter::once(NodeEvent::Stalled { workers });
+        self.home.inbox.extend(stalled.chain(unstarted));
+    }
+
+    /// All workers of a thread, the one whose handler has it first.
+    fn workers_of(&self, index: usize, active: Option<WorkerId>) -> Vec<WorkerId> {
+        let first = u32::try_from(index).unwrap_or(u32::MAX);
+        let workers = (first..self.workers)
+            .step_by(self.threads.len())
+            .map(WorkerId)
+            .filter(|worker| Some(*worker) != active);
+        active.into_iter().chain(workers).collect()
+    }
+
+    fn of(&mut self, worker: WorkerId) -> &mut Thread {
+        // A worker's number is far below what a usize holds on any platform that tokio runs on.
+        let worker = usize::try_from(worker.0).unwrap_or(usize::MAX);
+        let index = worker % self.threads.len();
+        &mut self.threads[index]
+    }
+}
+
+impl Drop for Threads {
+    /// Ends the threads, and waits for nothing: a handler that blocks one keeps it until it returns.
+    fn drop(&mut self) {
+        for thread in &self.threads {
+            thread.line.close();
+        }
+    }
+}
+
+impl Thread {
+    fn new(line: Arc<Line>) -> Self {
+        Self {
+            line,
+            batch: Vec::new(),
+            taken: 0,
+            open_rounds: 0,
+            stalled: false,
+        }
+    }
+}
+
+fn start_thread(home: &Arc<Home>, max_output: usize, stride: usize) -> io::Result<Thread> {
+    if System::try_current().is_none() {
+        return Err(io::Error::other(
+            "no actix System runs on this thread; start the node inside one, for example under #[actix::main]",
+        ));
+    }
+    // How many threads block at once is bounded by the node's workers, whose number may be changed at any
+    // time; threads are only made as they are needed.
+    let most = usize::try_from(NodeConfig::MAX_WORKERS).unwrap_or(usize::MAX);
+    let blocking = most.saturating_add(OTHER_BLOCKING_THREADS);
+    let arbiter = Arbiter::try_with_tokio_rt(move || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(blocking)
+            .build()
+    })?;
+    let line = Arc::new(Line::default());
+    let (home, end) = (Arc::clone(home), Arc::clone(&line));
+    let begun = arbiter.spawn_fn(move || {
+        actix_rt::spawn(async move {
+            Crew::new(home, end, max_output, stride).run().await;
+            // Only now, so that what ran was told and dropped first.
+            Arbiter::current().stop();
+        });
+    });
+    if !begun {
+        return Err(io::Error::other(
+            "a thread for workers ended as it was started; the actix System is stopping",
+        ));
+    }
+    Ok(Thread::new(line))
+}

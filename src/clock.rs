@@ -1,0 +1,57 @@
+//! Where a [`Timestamp`] comes from.
+//!
+//! Owns: the process's clock. Does not know: who reads it.
+
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use crate::engine::Timestamp;
+
+/// A clock that never goes back. Copies are the same clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Clock {
+    /// The wall clock as it was when the process first asked, and from then on a clock that counts suspend
+    /// and that nobody sets.
+    #[default]
+    Process,
+    /// The same start, and from then on tokio's clock; for tests in which that is paused.
+    Tokio,
+}
+
+impl Clock {
+    /// This moment.
+    pub fn now(self) -> Timestamp {
+        match self {
+            Self::Process => {
+                static ORIGIN: OnceLock<(Timestamp, Duration)> = OnceLock::new();
+                let &(wall, since) = ORIGIN.get_or_init(|| (wall(), uptime()));
+                wall + uptime().saturating_sub(since)
+            }
+            Self::Tokio => {
+                static ORIGIN: OnceLock<(Timestamp, tokio::time::Instant)> = OnceLock::new();
+                let &(wall, since) = ORIGIN.get_or_init(|| (wall(), tokio::time::Instant::now()));
+                wall + tokio::time::Instant::now().saturating_duration_since(since)
+            }
+        }
+    }
+}
+
+fn wall() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::default() + since
+}
+
+fn uptime() -> Duration {
+    // Where there is no such clock, the monotonic one is the nearest: a lease may then outlast a suspend.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const ID: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const ID: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(ID);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}

@@ -1,0 +1,57 @@
+//! How args, outputs and progress become bytes: MessagePack with field names, so that types may grow.
+//! `bytes::Bytes` itself passes untouched, for callers with a format of their own.
+//!
+//! Owns: the format. Does not know: what is encoded, or where it goes.
+
+use std::any::Any;
+use std::cell::Cell;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The encoding of a unit: what a handler without output returns.
+const NIL: &[u8] = &[0xc0];
+
+/// Values up to this size are encoded in a buffer that is used again and then copied, which takes one
+/// allocation of the right size; larger ones keep the buffer they grew in.
+const COPIED: usize = 4096;
+
+/// Encodes a value.
+pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Bytes, String> {
+    if let Some(raw) = (value as &dyn Any).downcast_ref::<Bytes>() {
+        return Ok(raw.clone());
+    }
+    thread_local! {
+        static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    // Taken out meanwhile: an implementation of `Serialize` may encode something itself.
+    let mut buffer = BUFFER.take();
+    buffer.clear();
+    if let Err(error) = rmp_serde::encode::write_named(&mut buffer, value) {
+        BUFFER.set(buffer);
+        return Err(error.to_string());
+    }
+    if buffer.len() > COPIED {
+        return Ok(Bytes::from(buffer));
+    }
+    let bytes = if buffer == NIL {
+        Bytes::from_static(NIL)
+    } else {
+        Bytes::copy_from_slice(&buffer)
+    };
+    BUFFER.set(buffer);
+    Ok(bytes)
+}
+
+/// Decodes a value.
+pub(crate) fn decode<T: DeserializeOwned + 'static>(bytes: &Bytes) -> Result<T, String> {
+    let mut decoded: Option<T> = None;
+    if let Some(raw) = (&mut decoded as &mut dyn Any).downcast_mut::<Option<Bytes>>() {
+        *raw = Some(bytes.clone());
+    }
+    match decoded {
+        Some(raw) => Ok(raw),
+        None => rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
+    }
+}

@@ -1,0 +1,75 @@
+//! The callers' own names for tasks.
+//!
+//! Owns: which key belongs to which task, and until when. Does not know: tasks or runs.
+
+use std::collections::HashMap;
+
+use crate::task::{TaskId, TaskKey};
+
+#[derive(Debug)]
+struct Entry {
+    task: TaskId,
+    settled: bool,
+    /// Runs of the task that the scheduler no longer follows and that may still be going on.
+    ghosts: u32,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    entries: HashMap<TaskKey, Entry>,
+}
+
+impl Keys {
+    /// The task that has the key, and whether it has settled.
+    pub fn find(&self, key: &TaskKey) -> Option<(TaskId, bool)> {
+        self.entries
+            .get(key)
+            .map(|entry| (entry.task, entry.settled))
+    }
+
+    pub fn claim(&mut self, key: TaskKey, task: TaskId) {
+        self.entries.insert(
+            key,
+            Entry {
+                task,
+                settled: false,
+                ghosts: 0,
+            },
+        );
+    }
+
+    pub fn settled(&mut self, key: &TaskKey) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.settled = true;
+        }
+        self.free(key);
+    }
+
+    pub fn ghost_began(&mut self, key: &TaskKey) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.ghosts += 1;
+        }
+    }
+
+    pub fn ghost_ended(&mut self, key: &TaskKey) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.ghosts = entry.ghosts.saturating_sub(1);
+        }
+        self.free(key);
+    }
+
+    fn free(&mut self, key: &TaskKey) {
+        if self
+            .entries
+            .get(key)
+            .is_some_and(|entry| entry.settled && entry.ghosts == 0)
+        {
+            self.entries.remove(key);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+}

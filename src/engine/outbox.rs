@@ -1,0 +1,256 @@
+//! The statuses that clients have not confirmed.
+//!
+//! Owns: who is to be told what, in which order, how much is with each client, and what is given
+//! again when one dies. Does not know: what a client is or how it is reached.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Action, ClientId};
+use crate::status::{Outcome, TaskStatus};
+
+/// One eighth of what may be held may be refusals, so that a flood of them does not stop the endings.
+const REFUSALS_SHARE: usize = 8;
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Oldest first; the first `with_client` of them are with the client.
+    statuses: VecDeque<TaskStatus>,
+    with_client: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    clients: BTreeMap<ClientId, Queue>,
+    current: Option<ClientId>,
+    /// Statuses for the next client.
+    homeless: VecDeque<TaskStatus>,
+    /// Clients with something to deliver.
+    ready: BTreeSet<ClientId>,
+    answers: Vec<TaskStatus>,
+    held: usize,
+    refusals: usize,
+    window: usize,
+    limit: usize,
+    pub unclaimed: u64,
+    pub refusals_not_told: u64,
+}
+
+impl Outbox {
+    pub fn new(window: usize, limit: usize) -> Self {
+        Self {
+            clients: BTreeMap::new(),
+            current: None,
+            homeless: VecDeque::new(),
+            ready: BTreeSet::new(),
+            answers: Vec::new(),
+            held: 0,
+            refusals: 0,
+            window,
+            limit,
+            unclaimed: 0,
+            refusals_not_told: 0,
+        }
+    }
+
+    /// Statuses that are not confirmed.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.held >= self.limit
+    }
+
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Makes a client known. Its number is never used again.
+    pub fn enter(&mut self, client: ClientId) {
+        self.clients.entry(client).or_default();
+    }
+
+    /// For the current client, or the next one.
+    pub fn push_current(&mut self, status: TaskStatus) {
+        match self.current {
+            Some(client) => self.push_to(client, status),
+            None => {
+                self.count(&status);
+                self.homeless.push_back(status);
+            }
+        }
+    }
+
+    /// For this client, or the current one if it is gone.
+    pub fn push_client(&mut self, client: ClientId, status: TaskStatus) {
+        if self.clients.contains_key(&client) {
+            self.push_to(client, status);
+        } else {
+            self.push_current(status);
+        }
+    }
+
+    /// For the callers that wait for its task alone.
+    pub fn push_caller(&mut self, status: TaskStatus) {
+        self.answers.push(status);
+    }
+
+    /// A status whose callers are gone: for the current client, if there is one.
+    pub fn unclaimed(&mut self, status: TaskStatus) {
+        if self.current.is_some() {
+            self.push_current(status);
+        } else {
+            self.unclaimed += 1;
+        }
+    }
+
+    /// Whether there is room to tell of a refusal; counts it if there is none.
+    pub fn admits_refusal(&mut self) -> bool {
+        let admits = self.held < self.limit && self.refusals < self.limit.div_ceil(REFUSALS_SHARE);
+        if !admits {
+            self.refusals_not_told += 1;
+        }
+        admits
+    }
+
+    fn count(&mut self, status: &TaskStatus) {
+        self.held += 1;
+        self.refusals += usize::from(is_refusal(status));
+    }
+
+    fn push_to(&mut self, client: ClientId, status: TaskStatus) {
+        self.count(&status);
+        let queue = self.clients.entry(client).or_default();
+        queue.statuses.push_back(status);
+        if queue.with_client < self.window {
+            self.ready.insert(client);
+        }
+    }
+
+    pub fn confirmed(&mut self, client: ClientId, count: usize) {
+        let Some(queue) = self.clients.get_mut(&client) else {
+            return;
+        };
+        let count = count.min(queue.with_client);
+        queue.with_client -= count;
+        for status in queue.statuses.drain(..count) {
+            self.held -= 1;
+            self.refusals -= usize::from(is_refusal(&status));
+        }
+        if queue.statuses.len() > queue.with_client {
+            self.ready.insert(client);
+        }
+    }
+
+    /// What was with it is given again to the current client, or the next one.
+    pub fn gone(&mut self, client: ClientId) {
+        self.ready.remove(&client);
+        if self.current == Some(client) {
+            self.current = None;
+        }
+        let Some(mut queue) = self.clients.remove(&client) else {
+            return;
+        };
+        for status in queue.statuses.iter_mut().take(queue.with_client) {
+            status.mark_given_again();
+        }
+        self.homeless.append(&mut queue.statuses);
+        self.rehome();
+    }
+
+    pub fn set_current(&mut self, client: Option<ClientId>) {
+        self.current = client;
+        if let Some(client) = client {
+            self.enter(client);
+            self.rehome();
+        }
+    }
+
+    pub fn current(&self) -> Option<ClientId> {
+        self.current
+    }
+
+    fn rehome(&mut self) {
+        let Some(client) = self.current else {
+            return;
+        };
+        let queue = self.clients.entry(client).or_default();
+        queue.statuses.append(&mut self.homeless);
+        if queue.statuses.len() > queue.with_client && queue.with_client < self.window {
+            self.ready.insert(client);
+        }
+    }
+
+    /// Appends what may go out now.
+    pub fn flush(&mut self, actions: &mut Vec<Action>) {
+        actions.extend(self.answers.drain(..).map(Action::Answer));
+        while let Some(client) = self.ready.pop_first() {
+            let Some(queue) = self.clients.get_mut(&client) else {
+                continue;
+            };
+            let until = queue.statuses.len().min(self.window);
+            if until > queue.with_client {
+                let statuses = queue
+                    .statuses
+                    .range(queue.with_client..until)
+                    .cloned()
+                    .collect();
+                queue.with_client = until;
+                actions.push(Action::Deliver { client, statuses });
+            }
+        }
+    }
+
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.answers.is_empty()
+    }
+
+    /// Everything that was not confirmed, oldest first within each client.
+    pub fn take_all(&mut self) -> Vec<TaskStatus> {
+        let mut all: Vec<_> = self.homeless.drain(..).collect();
+        for queue in self.clients.values_mut() {
+            for (at, mut status) in queue.statuses.drain(..).enumerate() {
+                if at < queue.with_client {
+                    status.mark_given_again();
+                }
+                all.push(status);
+            }
+            queue.with_client = 0;
+        }
+        all.append(&mut self.answers);
+        self.held = 0;
+        self.refusals = 0;
+        all
+    }
+
+    pub fn check(&self) -> Result<(), String> {
+        let held = self.homeless.len()
+            + self
+                .clients
+                .values()
+                .map(|queue| queue.statuses.len())
+                .sum::<usize>();
+        if held != self.held {
+            return Err(format!(
+                "G1: {held} statuses are held, {} are counted",
+                self.held
+            ));
+        }
+        for (client, queue) in &self.clients {
+            if queue.with_client > queue.statuses.len() || queue.with_client > self.window {
+                return Err(format!(
+                    "G1: {client} has {} of {} statuses, the window is {}",
+                    queue.with_client,
+                    queue.statuses.len(),
+                    self.window
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_refusal(status: &TaskStatus) -> bool {
+    matches!(status.outcome, Outcome::Refused(_))
+}

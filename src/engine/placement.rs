@@ -1,0 +1,318 @@
+//! Which node: the least loaded of those that may run a class.
+//!
+//! Owns: pools (the nodes that may run the same classes), each pool's nodes by load, and each pool's
+//! classes by the turn of their heads. Does not know: tasks, links, or why a node has room.
+//!
+//! Classes whose tasks the same nodes may run share a pool, and a node is in as many pools as there
+//! are selectors in use that it fulfils, normally one or two. Nodes stand in lists by load level with a bitmap
+//! over the levels, so the least loaded is found, and a node moved, without a search; within a level
+//! the one that waited longest comes first.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::queue::{ClassId, Manner, Turn};
+use crate::task::Labels;
+
+/// Index of a node.
+pub(crate) type NodeIndex = u32;
+/// Index of a pool.
+pub(crate) type PoolId = u32;
+/// Index of an offer: a set of kinds that some nodes offer.
+pub(crate) type OfferId = u32;
+
+const NO_NODE: NodeIndex = u32::MAX;
+/// Levels below this one are those of nodes with a free worker; the others may be sent ahead to.
+const AHEAD: u8 = 64;
+/// In no list.
+const NOWHERE: u8 = u8::MAX;
+
+/// How much room a node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// None, or it is not up.
+    None,
+    /// A free worker: so many of so many are taken.
+    Free {
+        /// Taken workers.
+        taken: u32,
+        /// All workers, more than are taken.
+        of: u32,
+    },
+    /// No free worker, but so many of so many places ahead are taken.
+    Ahead {
+        /// Taken places.
+        taken: u32,
+        /// All places, more than are taken.
+        of: u32,
+    },
+}
+
+impl Room {
+    fn level(self) -> u8 {
+        // Rounded up, so that only an idle node is on level 0.
+        let share = |taken: u32, of: u32| {
+            (u64::from(taken) * 62)
+                .div_ceil(u64::from(of.max(1)))
+                .min(63) as u8
+        };
+        match self {
+            Self::None => NOWHERE,
+            Self::Free { taken, of } => share(taken, of),
+            Self::Ahead { taken, of } => AHEAD + share(taken, of),
+        }
+    }
+}
+
+/// A node's place in one pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub pool: PoolId,
+    level: u8,
+    prev: NodeIndex,
+    next: NodeIndex,
+}
+
+/// The places of a node: as many as pools it is in.
+pub(crate) type Places = Vec<Place>;
+
+/// What nodes must have to be in a pool.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Selector {
+    /// The offers with the kind.
+    pub offers: Vec<OfferId>,
+    pub labels: Arc<Labels>,
+}
+
+impl Selector {
+    pub fn admits(&self, offer: OfferId, labels: &Labels) -> bool {
+        self.offers.binary_search(&offer).is_ok() && self.labels.is_subset(labels)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub selector: Selector,
+    /// Nodes of it that are up, with room or without.
+    pub present: usize,
+    /// Whether something may be placeable since the last placement.
+    pub dirty: bool,
+    heads: [BTreeSet<(Turn, ClassId)>; 3],
+    first: [NodeIndex; 128],
+    last: [NodeIndex; 128],
+    levels: u128,
+}
+
+impl Pool {
+    fn new(selector: Selector) -> Self {
+        Self {
+            selector,
+            present: 0,
+            dirty: false,
+            heads: Default::default(),
+            first: [NO_NODE; 128],
+            last: [NO_NODE; 128],
+            levels: 0,
+        }
+    }
+
+    fn head(&self, manner: Manner) -> Option<(Turn, ClassId)> {
+        self.heads[manner as usize].first().copied()
+    }
+
+    fn least(&self, from: u8, to: u8) -> Option<NodeIndex> {
+        let mask = (u128::MAX << from) & (u128::MAX >> (128 - u32::from(to)));
+        let level = (self.levels & mask).trailing_zeros();
+        (level < 128).then(|| self.first[level as usize])
+    }
+
+    /// The least loaded node with a free worker.
+    pub fn free(&self) -> Option<NodeIndex> {
+        self.least(0, AHEAD)
+    }
+
+    /// The node with the shortest way to a worker.
+    pub fn ahead(&self) -> Option<NodeIndex> {
+        self.least(AHEAD, 128)
+    }
+}
+
+/// All pools.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    pub list: Vec<Pool>,
+    dirty: Vec<PoolId>,
+}
+
+impl Pools {
+    /// The pool of this selector; `true` if it is new and its nodes are to be entered.
+    pub fn find_or_add(&mut self, selector: Selector) -> (PoolId, bool) {
+        if let Some(at) = self.list.iter().position(|pool| pool.selector == selector) {
+            return (at as PoolId, false);
+        }
+        self.list.push(Pool::new(selector));
+        ((self.list.len() - 1) as PoolId, true)
+    }
+
+    pub fn clear(&mut self) {
+        self.list.clear();
+        self.dirty.clear();
+    }
+
+    pub fn mark(&mut self, pool: PoolId) {
+        if let Some(entry) = self.list.get_mut(pool as usize)
+            && !entry.dirty
+        {
+            entry.dirty = true;
+            self.dirty.push(pool);
+        }
+    }
+
+    pub fn take_dirty(&mut self) -> Vec<PoolId> {
+        for &pool in &self.dirty {
+            self.list[pool as usize].dirty = false;
+        }
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Makes a class's head known to its pool, in place of the turn under which it was known.
+    pub fn announce(
+        &mut self,
+        pool: PoolId,
+        class: ClassId,
+        manner: Manner,
+        old: Option<Turn>,
+        new: Option<Turn>,
+    ) {
+        let heads = &mut self.list[pool as usize].heads[manner as usize];
+        if let Some(turn) = old {
+            heads.remove(&(turn, class));
+        }
+        if let Some(turn) = new {
+            heads.insert((turn, class));
+            self.mark(pool);
+        }
+    }
+
+    /// The class whose turn it is in this pool, among those that its room allows. `suspect` says whether
+    /// some node with a free worker takes a suspect.
+    pub fn next(&self, pool: PoolId, suspect: impl Fn(&Self) -> bool) -> Option<(Turn, ClassId)> {
+        let entry = &self.list[pool as usize];
+        let plain = entry.head(Manner::Plain);
+        if entry.free().is_none() {
+            return entry.ahead().and(plain);
+        }
+        let suspects = entry.head(Manner::Suspect).filter(|_| suspect(self));
+        [plain, entry.head(Manner::Direct), suspects]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Nodes of a pool with a free worker, least loaded first.
+    pub fn free_nodes<'a>(
+        &'a self,
+        pool: PoolId,
+        places: impl Fn(NodeIndex) -> &'a Places + 'a,
+    ) -> impl Iterator<Item = NodeIndex> + 'a {
+        let entry = &self.list[pool as usize];
+        (0..AHEAD)
+            .filter(|&level| entry.levels & (1 << level) != 0)
+            .flat_map(move |level| {
+                let mut at = entry.first[usize::from(level)];
+                let places = &places;
+                let mut row = Vec::new();
+                while at != NO_NODE {
+                    row.push(at);
+                    at = places(at)
+                        .iter()
+                        .find(|place| place.pool == pool)
+                        .map_or(NO_NODE, |place| place.next);
+                }
+                row
+            })
+    }
+
+    /// Enters a node into a pool, without room so far.
+    pub fn enter(places: &mut Places, pool: PoolId) {
+        places.push(Place {
+            pool,
+            level: NOWHERE,
+            prev: NO_NODE,
+            next: NO_NODE,
+        });
+    }
+
+    /// Moves a node to the list of its room in every pool that it is in.
+    pub fn set_room<N>(&mut self, nodes: &mut N, node: NodeIndex, room: Room)
+    where
+        N: PlacesOf,
+    {
+        let level = room.level();
+        for at in 0..nodes.places(node).len() {
+            self.unlink(nodes, node, at);
+            if level != NOWHERE {
+                self.link(nodes, node, at, level);
+                let pool = nodes.places(node)[at].pool;
+                self.mark(pool);
+            }
+        }
+    }
+
+    fn unlink<N: PlacesOf>(&mut self, nodes: &mut N, node: NodeIndex, at: usize) {
+        let place = nodes.places(node)[at];
+        if place.level == NOWHERE {
+            return;
+        }
+        let pool = &mut self.list[place.pool as usize];
+        let level = usize::from(place.level);
+        match place.prev {
+            NO_NODE => pool.first[level] = place.next,
+            prev => neighbour(nodes, prev, place.pool).next = place.next,
+        }
+        match place.next {
+            NO_NODE => pool.last[level] = place.prev,
+            next => neighbour(nodes, next, place.pool).prev = place.prev,
+        }
+        if pool.first[level] == NO_NODE {
+            pool.levels &= !(1 << level);
+        }
+        nodes.places_mut(node)[at].level = NOWHERE;
+    }
+
+    fn link<N: PlacesOf>(&mut self, nodes: &mut N, node: NodeIndex, at: usize, level: u8) {
+        let id = nodes.places(node)[at].pool;
+        let pool = &mut self.list[id as usize];
+        let last = pool.last[usize::from(level)];
+        match last {
+            NO_NODE => pool.first[usize::from(level)] = node,
+            last => neighbour(nodes, last, id).next = node,
+        }
+        pool.last[usize::from(level)] = node;
+        pool.levels |= 1 << level;
+        nodes.places_mut(node)[at] = Place {
+            pool: id,
+            level,
+            prev: last,
+            next: NO_NODE,
+        };
+    }
+}
+
+fn neighbour<N: PlacesOf>(nodes: &mut N, node: NodeIndex, pool: PoolId) -> &mut Place {
+    nodes
+        .places_mut(node)
+        .iter_mut()
+        .find(|place| place.pool == pool)
+        .expect("a neighbour in a pool's list is in the pool")
+}
+
+/// Where the nodes' places are kept.
+pub(crate) trait PlacesOf {
+    fn places(&self, node: NodeIndex) -> &Places;
+    fn places_mut(&mut self, node: NodeIndex) -> &mut Places;
+}

@@ -1,0 +1,190 @@
+//! The due tasks, by class: priority first, then turn.
+//!
+//! Owns: the classes (tasks that the same nodes may run in the same way), their lanes and each class's
+//! head. Does not know: nodes; which class may go where is the placement's.
+//!
+//! A lane is a list threaded through the task records in order of rank, so a pending task costs no entry
+//! of its own and leaves the middle at once. What comes back with an old rank (a rerouted task) waits
+//! in a small ordered map beside the list: no walk past others in either direction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::tasks::{List, NO_SLOT, Phase, Slot, Tasks};
+use crate::task::Labels;
+
+/// Index of a class.
+pub(crate) type ClassId = u32;
+/// Index of a kind.
+pub(crate) type KindId = u32;
+
+/// How tasks of a class are placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Manner {
+    /// On a free worker, or ahead.
+    Plain,
+    /// Exclusive: on a free worker only.
+    Direct,
+    /// Has lost two nodes: on a free worker of a node that has no other such task.
+    Suspect,
+}
+
+/// The place in the order: higher priority first, then lower rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Turn {
+    /// 127 minus the priority, so that less is sooner.
+    pub lateness: u8,
+    pub rank: u64,
+}
+
+impl Turn {
+    pub fn new(priority: i8, rank: u64) -> Self {
+        Self {
+            lateness: (127 - i16::from(priority)) as u8,
+            rank,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Lane {
+    lateness: u8,
+    list: List,
+    returned: BTreeMap<u64, Slot>,
+}
+
+impl Lane {
+    fn head(&self, tasks: &Tasks) -> Option<(Turn, Slot)> {
+        let listed = (self.list.first != NO_SLOT)
+            .then(|| (tasks.get(self.list.first).rank, self.list.first));
+        let returned = self
+            .returned
+            .first_key_value()
+            .map(|(&rank, &slot)| (rank, slot));
+        let (rank, slot) = match (listed, returned) {
+            (Some(listed), Some(returned)) => listed.min(returned),
+            (head, None) | (None, head) => head?,
+        };
+        let turn = Turn {
+            lateness: self.lateness,
+            rank,
+        };
+        Some((turn, slot))
+    }
+}
+
+/// Tasks that the same nodes may run in the same way.
+#[derive(Debug)]
+pub(crate) struct Class {
+    pub kind: KindId,
+    pub labels: Arc<Labels>,
+    pub manner: Manner,
+    /// The pool of nodes that may run it.
+    pub pool: u32,
+    /// The turn under which its pool knows it, if it has due tasks.
+    pub announced: Option<Turn>,
+    /// Unsettled tasks of this class, queued or not.
+    pub members: usize,
+    /// Whether it was said that no present node can run it.
+    pub noted: bool,
+    /// Waiting tasks that somebody watches.
+    pub watched: BTreeSet<Slot>,
+    /// In order of lateness.
+    lanes: Vec<Lane>,
+    queued: usize,
+}
+
+impl Class {
+    pub fn new(kind: KindId, labels: Arc<Labels>, manner: Manner) -> Self {
+        Self {
+            kind,
+            labels,
+            manner,
+            pool: u32::MAX,
+            announced: None,
+            members: 0,
+            noted: false,
+            watched: BTreeSet::new(),
+            lanes: Vec::new(),
+            queued: 0,
+        }
+    }
+
+    /// Due tasks of this class that wait.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// The task whose turn it is.
+    pub fn head(&self, tasks: &Tasks) -> Option<(Turn, Slot)> {
+        self.lanes.iter().find_map(|lane| lane.head(tasks))
+    }
+
+    /// Adds a due task under the rank that it bears.
+    pub fn push(&mut self, tasks: &mut Tasks, slot: Slot) {
+        let task = tasks.get_mut(slot);
+        let turn = Turn::new(task.priority, task.rank);
+        task.phase = Phase::Queued;
+        let lane = self.lane(turn.lateness);
+        let in_order = lane.list.last == NO_SLOT || tasks.get(lane.list.last).rank < turn.rank;
+        tasks.get_mut(slot).returned = !in_order;
+        if in_order {
+            tasks.link_last(&mut lane.list, slot);
+        } else {
+            lane.returned.insert(turn.rank, slot);
+        }
+        self.queued += 1;
+    }
+
+    /// Takes out a task that waits.
+    pub fn remove(&mut self, tasks: &mut Tasks, slot: Slot) {
+        let task = tasks.get(slot);
+        let (turn, returned) = (Turn::new(task.priority, task.rank), task.returned);
+        let at = self
+            .lanes
+            .binary_search_by_key(&turn.lateness, |lane| lane.lateness)
+            .expect("a queued task has a lane");
+        let lane = &mut self.lanes[at];
+        if returned {
+            lane.returned.remove(&turn.rank);
+        } else {
+            tasks.unlink(&mut lane.list, slot);
+        }
+        // The lane of the default priority stays: it is the one that fills again.
+        if lane.list.first == NO_SLOT && lane.returned.is_empty() && turn.lateness != 127 {
+            self.lanes.remove(at);
+        }
+        self.queued -= 1;
+    }
+
+    fn lane(&mut self, lateness: u8) -> &mut Lane {
+        let at = match self
+            .lanes
+            .binary_search_by_key(&lateness, |lane| lane.lateness)
+        {
+            Ok(at) => at,
+            Err(at) => {
+                self.lanes.insert(
+                    at,
+                    Lane {
+                        lateness,
+                        list: List::default(),
+                        returned: BTreeMap::new(),
+                    },
+                );
+                at
+            }
+        };
+        &mut self.lanes[at]
+    }
+
+    /// All due tasks that wait, in turn, for a check or a rare sweep.
+    pub fn walk<'a>(&'a self, tasks: &'a Tasks) -> impl Iterator<Item = Slot> + 'a {
+        self.lanes.iter().flat_map(|lane| {
+            lane.returned
+                .values()
+                .copied()
+                .chain(tasks.walk(&lane.list))
+        })
+    }
+}

@@ -1,0 +1,382 @@
+//! What is believed of each node: its life, its link, its load, when it was last heard, and which runs
+//! may still be going on there.
+//!
+//! Owns: the node records, the offers they make, and the arithmetic of load, lease and sending ahead.
+//! Does not know: the tasks' states or what follows from a loss.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::message::{Assignment, KindOffer};
+use super::placement::{NodeIndex, OfferId, Places, PlacesOf, Room};
+use super::queue::KindId;
+use super::tasks::List;
+use super::{Epoch, LinkId, Reach, Timestamp};
+use crate::task::{Dispatch, Labels, TaskId, TaskKey};
+
+/// How soon a dial or a probe is tried again.
+pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(500);
+/// Answers to beats that are remembered: more than fit a lease at the shortest heartbeat would be
+/// needed only by a node that beats faster than it was told.
+const MAX_ANSWERS: usize = 64;
+
+/// A run that the scheduler no longer follows and that may still be going on.
+#[derive(Clone, Debug)]
+pub(crate) struct Ghost {
+    pub task: TaskId,
+    /// Whether it can only end by itself.
+    pub blocking: bool,
+    /// The key that lives until it has ended.
+    pub key: Option<TaskKey>,
+    /// Whether its (exclusive) task is held until it has ended.
+    pub holds_task: bool,
+}
+
+/// A life of a node's process that another has replaced, for as long as runs of it may be going on.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    pub epoch: Epoch,
+    /// When every run of it that could be stopped has been.
+    pub safe_at: Timestamp,
+    pub probe: Option<String>,
+    /// Whether it had dialled in: then a refused dial of the listed address says nothing of it.
+    pub joined: bool,
+    pub ghosts: BTreeMap<Dispatch, Ghost>,
+}
+
+/// What is believed of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Never reached so far.
+    Connecting,
+    /// Its link is up.
+    Up,
+    /// Its link is broken, its lease runs.
+    Unreachable,
+    /// Its lease has ended; the life may return.
+    Lost,
+    /// Its process is known to be dead, or has left.
+    Dead,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub name: Arc<str>,
+    pub reach: Reach,
+    pub state: State,
+    pub reason: String,
+    /// Taken out by hand; kept while runs of it may be going on.
+    pub removed: bool,
+    pub draining: bool,
+    /// It has refused an assignment and not yet said that it would start something again.
+    pub refusing: bool,
+
+    /// The life of its process; `None` while none is known to be alive.
+    pub epoch: Option<Epoch>,
+    /// The link that counts: up, or being compared.
+    pub link: Option<LinkId>,
+    /// The link on which it is being set up.
+    pub handshake: Option<LinkId>,
+    pub offer: Option<OfferId>,
+    pub labels: Labels,
+    pub probe: Option<String>,
+    /// Whether this life dialled in.
+    pub joined: bool,
+    /// Whether its pools count it as present.
+    pub present: bool,
+
+    /// Workers by the node's word, or by `workers_set`.
+    pub workers: u32,
+    pub workers_set: Option<u32>,
+    pub stalled: u32,
+    pub running: u32,
+    pub ahead: u32,
+    pub suspects: u32,
+    /// Its runs, in order of their assignment.
+    pub runs: List,
+    pub ghosts: BTreeMap<Dispatch, Ghost>,
+    pub retired: Vec<Retired>,
+    /// Tasks that count this life as lost; taken back if it returns.
+    pub lost_tasks: Vec<TaskId>,
+    pub places: Places,
+    pub settled: u64,
+
+    pub last_heard: Timestamp,
+    /// When the lease ends, unless a proof comes.
+    pub lease_until: Timestamp,
+    /// When the node's own half of the lease ends at the latest.
+    pub safe_at: Timestamp,
+    pub answers: VecDeque<(u64, Timestamp)>,
+    /// When it named an answer last that was recent then.
+    pub named_at: Timestamp,
+
+    /// The last report of this life that was taken.
+    pub acknowledged: u64,
+    pub acknowledge: bool,
+    pub assign: Vec<Assignment>,
+    pub cancel: Vec<Dispatch>,
+    pub recall: Vec<Dispatch>,
+    /// Whether it is among those with something to send or a load to be entered.
+    pub touched: bool,
+
+    pub dialling: bool,
+    /// The life that was known when the dial went out: a refusal speaks of no later one.
+    pub dialled_epoch: Option<Epoch>,
+    pub dial_at: Option<Timestamp>,
+    pub probing: bool,
+    pub probe_at: Option<Timestamp>,
+    pub attention_at: Option<Timestamp>,
+
+    /// Moving averages, in nanoseconds: a run; and what a task costs beside its run.
+    pub run_time: u64,
+    pub round_trip: u64,
+}
+
+impl Node {
+    pub fn new(name: Arc<str>, reach: Reach) -> Self {
+        Self {
+            name,
+            reach,
+            state: State::Connecting,
+            reason: "it was not reached so far".to_owned(),
+            removed: false,
+            draining: false,
+            refusing: false,
+            epoch: None,
+            link: None,
+            handshake: None,
+            offer: None,
+            labels: Labels::new(),
+            probe: None,
+            joined: false,
+            present: false,
+            workers: 0,
+            workers_set: None,
+            stalled: 0,
+            running: 0,
+            ahead: 0,
+            suspects: 0,
+            runs: List::default(),
+            ghosts: BTreeMap::new(),
+            retired: Vec::new(),
+            lost_tasks: Vec::new(),
+            places: Places::new(),
+            settled: 0,
+            last_heard: Timestamp(0),
+            lease_until: Timestamp(0),
+            safe_at: Timestamp(0),
+            answers: VecDeque::new(),
+            named_at: Timestamp(0),
+            acknowledged: 0,
+            acknowledge: false,
+            assign: Vec::new(),
+            cancel: Vec::new(),
+            recall: Vec::new(),
+            touched: false,
+            dialling: false,
+            dialled_epoch: None,
+            dial_at: None,
+            probing: false,
+            probe_at: None,
+            attention_at: None,
+            run_time: 0,
+            round_trip: 0,
+        }
+    }
+
+    pub fn is_local(&self) -> bool {
+        self.reach == Reach::Local
+    }
+
+    /// Workers that are taken, or out of reach.
+    pub fn taken(&self) -> u32 {
+        // Ghosts of a life occupy its workers; a node without an epoch has none.
+        self.running
+            .saturating_add(self.ghosts.len() as u32)
+            .saturating_add(self.stalled)
+    }
+
+    /// How much may be placed on it.
+    pub fn room(&self, max_ahead: u32) -> Room {
+        if self.state != State::Up || self.draining || self.refusing || self.removed {
+            return Room::None;
+        }
+        let taken = self.taken().saturating_add(self.ahead);
+        if taken < self.workers {
+            return Room::Free {
+                taken,
+                of: self.workers,
+            };
+        }
+        let places = self.places_ahead(max_ahead);
+        if self.ahead < places {
+            Room::Ahead {
+                taken: self.ahead,
+                of: places,
+            }
+        } else {
+            Room::None
+        }
+    }
+
+    /// How many tasks may wait at the node, so that its workers do not wait for a round trip: what
+    /// they do in two of them. None when a run takes more than four: then the wait is small beside it,
+    /// and a task that waits at a node cannot run at another.
+    fn places_ahead(&self, max_ahead: u32) -> u32 {
+        if self.run_time == 0
+            || self.round_trip == 0
+            || self.run_time > self.round_trip.saturating_mul(4)
+        {
+            return 0;
+        }
+        let per_worker = (self.round_trip.saturating_mul(2)).div_ceil(self.run_time.max(1));
+        let usable = self.workers.saturating_sub(self.stalled);
+        let places = per_worker.saturating_mul(u64::from(usable));
+        u32::try_from(places).unwrap_or(u32::MAX).min(max_ahead)
+    }
+
+    /// Learns from a run that was placed on a free worker.
+    pub fn learn(&mut self, ran: Duration, whole: Duration) {
+        let average = |old: u64, new: Duration, least: u64| {
+            let new = u64::try_from(new.as_nanos())
+                .unwrap_or(u64::MAX / 16)
+                .clamp(least, u64::MAX / 16);
+            if old == 0 {
+                new
+            } else {
+                old - old / 8 + new / 8
+            }
+        };
+        self.run_time = average(self.run_time, ran, 1_000);
+        // The shortest round trip is that of a wake-up between threads.
+        self.round_trip = average(self.round_trip, whole.saturating_sub(ran), 20_000);
+    }
+
+    /// Learns from a run alone, since its wait says nothing of the round trip.
+    pub fn learn_run(&mut self, ran: Duration) {
+        let round_trip = Duration::from_nanos(self.round_trip);
+        self.learn(ran, ran + round_trip);
+    }
+
+    /// Notes that an answer to beat `number` goes out now.
+    pub fn answered(&mut self, now: Timestamp, number: u64, lease: Duration) {
+        if self.answers.len() == MAX_ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((number, now));
+        self.safe_at = self.safe_at.max(now + lease);
+    }
+
+    /// Notes a proof of life that names the answer to beat `answered`. Only one that proves that the
+    /// node hears the scheduler, too, extends the lease.
+    pub fn proved(&mut self, now: Timestamp, answered: u64, lease: Duration) {
+        while self
+            .answers
+            .front()
+            .is_some_and(|&(number, _)| number < answered)
+        {
+            self.answers.pop_front();
+        }
+        if let Some(&(number, given)) = self.answers.front()
+            && number == answered
+            && now.since(given) <= lease
+        {
+            self.named_at = now;
+            self.lease_until = self.lease_until.max(now + lease);
+        }
+    }
+
+    /// Notes a sign of life that names no answer.
+    pub fn heard(&mut self, now: Timestamp, lease: Duration) {
+        self.last_heard = now;
+        if now.since(self.named_at) <= lease {
+            self.lease_until = self.lease_until.max(now + lease);
+        }
+    }
+}
+
+/// What some nodes offer: their kinds, in their order.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub kinds: Vec<KindOffer>,
+    /// The index of each kind, and whether it blocks.
+    pub index: BTreeMap<KindId, (u16, bool)>,
+    pub nodes: usize,
+}
+
+/// All nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    pub nodes: Vec<Node>,
+    pub names: BTreeMap<Arc<str>, NodeIndex>,
+    pub offers: Vec<Option<Offer>>,
+    /// When each node needs attention at the latest.
+    pub attention: BTreeSet<(Timestamp, NodeIndex)>,
+    /// Nodes with something to send or a load to be entered.
+    pub touched: Vec<NodeIndex>,
+}
+
+impl Roster {
+    pub fn get(&self, node: NodeIndex) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    pub fn get_mut(&mut self, node: NodeIndex) -> &mut Node {
+        &mut self.nodes[node as usize]
+    }
+
+    pub fn touch(&mut self, node: NodeIndex) {
+        let entry = &mut self.nodes[node as usize];
+        if !entry.touched {
+            entry.touched = true;
+            self.touched.push(node);
+        }
+    }
+
+    /// Asks for a look at a node no later than `at`.
+    pub fn attend(&mut self, node: NodeIndex, at: Timestamp) {
+        let entry = &mut self.nodes[node as usize];
+        match entry.attention_at {
+            Some(earlier) if earlier <= at => {}
+            old => {
+                if let Some(old) = old {
+                    self.attention.remove(&(old, node));
+                }
+                entry.attention_at = Some(at);
+                self.attention.insert((at, node));
+            }
+        }
+    }
+
+    /// The next node whose time has come.
+    pub fn pop_attention(&mut self, now: Timestamp) -> Option<NodeIndex> {
+        let &(at, node) = self.attention.first()?;
+        if at > now {
+            return None;
+        }
+        self.attention.pop_first();
+        self.nodes[node as usize].attention_at = None;
+        Some(node)
+    }
+
+    /// The index of a kind at a node, and whether it blocks there.
+    pub fn kind_at(&self, node: NodeIndex, kind: KindId) -> Option<(u16, bool)> {
+        let offer = self.nodes[node as usize].offer?;
+        self.offers[offer as usize]
+            .as_ref()?
+            .index
+            .get(&kind)
+            .copied()
+    }
+}
+
+impl PlacesOf for Roster {
+    fn places(&self, node: NodeIndex) -> &Places {
+        &self.nodes[node as usize].places
+    }
+
+    fn places_mut(&mut self, node: NodeIndex) -> &mut Places {
+        &mut self.nodes[node as usize].places
+    }
+}

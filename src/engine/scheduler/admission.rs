@@ -1,0 +1,312 @@
+//! Taking tasks in, or saying why not.
+//!
+//! Owns: every bound on what is accepted, and the keys' rule. Does not know: nodes.
+
+use std::time::{Duration, SystemTime};
+
+use super::SchedulerMachine;
+use crate::engine::message::{MAX_LABELS, MAX_NAME_BYTES};
+use crate::engine::tasks::{NO_SLOT, Phase, Rare, Slot, Task};
+use crate::engine::{Accepted, Audience, Refused, Submission, Timestamp};
+use crate::error::Refusal;
+use crate::status::{Ending, Outcome, TaskStatus};
+use crate::task::{Dispatch, Due, Options, TaskId, TaskKey};
+
+impl SchedulerMachine {
+    /// Takes a task in, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// The refusal and the submission, unchanged. Nothing else has changed.
+    pub fn submit(&mut self, now: Timestamp, submission: Submission) -> Result<Accepted, Refused> {
+        self.observe(now);
+        match self.admit(&submission) {
+            Ok(None) => Ok(Accepted::New(self.accept(now, submission))),
+            Ok(Some(joined)) => {
+                self.totals.joined += 1;
+                Ok(Accepted::Joined(joined))
+            }
+            Err(refusal) => {
+                self.totals.refused += 1;
+                Err(Refused {
+                    refusal,
+                    submission: Box::new(submission),
+                })
+            }
+        }
+    }
+
+    /// Tells the submission's audience of its refusal, by a status with an id of its own; beyond a
+    /// bound it is only counted. For submissions that nobody waits to have answered.
+    pub fn tell_refusal(&mut self, now: Timestamp, refused: Refused) {
+        self.observe(now);
+        if !self.outbox.admits_refusal() {
+            return;
+        }
+        let submission = *refused.submission;
+        let id = self.take_id();
+        let ending = Ending {
+            scheduler: self.name.clone(),
+            id,
+            key: submission.options.and_then(|options| options.key),
+            kind: submission.kind,
+            args: submission.args,
+            outcome: Outcome::Refused(refused.refusal),
+            node: None,
+            attempts: 0,
+            reroutes: 0,
+            accepted_at: now.to_system_time(),
+            started_at: None,
+            settled_at: now.to_system_time(),
+        };
+        let status = TaskStatus::new(ending);
+        match submission.audience {
+            Audience::Current | Audience::Caller => self.outbox.push_current(status),
+            Audience::Client(client) => {
+                self.outbox.enter(client);
+                self.outbox.push_client(client, status);
+            }
+        }
+    }
+
+    fn take_id(&mut self) -> TaskId {
+        let id = TaskId::new(self.next_task);
+        self.next_task += 1;
+        id
+    }
+
+    /// The earlier task to join, none, or why the submission is refused.
+    fn admit(&self, submission: &Submission) -> Result<Option<TaskId>, Refusal> {
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        if !submission.kind.is_usable() {
+            return Err(Refusal::InvalidKind {
+                kind: submission.kind.clone(),
+            });
+        }
+        if submission.args.len() > self.config.max_task_args {
+            return Err(Refusal::ArgsTooLarge {
+                bytes: submission.args.len(),
+                limit: self.config.max_task_args,
+            });
+        }
+        if let Some(options) = &submission.options {
+            check_options(options)?;
+            if let Some(key) = &options.key
+                && let Some(joined) = self.find_key(key, submission)?
+            {
+                return Ok(Some(joined));
+            }
+        }
+        if self.tasks.len() >= self.config.max_tasks {
+            return Err(Refusal::QueueFull {
+                limit: self.config.max_tasks,
+            });
+        }
+        if self
+            .tasks
+            .args_bytes()
+            .saturating_add(submission.args.len() as u64)
+            > self.config.max_args_bytes
+        {
+            return Err(Refusal::BytesFull {
+                limit: self.config.max_args_bytes,
+            });
+        }
+        if self.outbox.is_full() {
+            return Err(Refusal::ClientBehind {
+                limit: self.outbox.limit(),
+            });
+        }
+        Ok(None)
+    }
+
+    fn find_key(&self, key: &TaskKey, submission: &Submission) -> Result<Option<TaskId>, Refusal> {
+        let Some((id, settled)) = self.keys.find(key) else {
+            return Ok(None);
+        };
+        let key = key.clone();
+        match self.tasks.find(id) {
+            Some(slot) if !settled => {
+                let task = self.tasks.get(slot);
+                let kind = self.classes[task.class as usize].kind;
+                if self.kinds[kind as usize].name == submission.kind && task.args == submission.args
+                {
+                    Ok(Some(id))
+                } else {
+                    Err(Refusal::KeyConflict { key, id })
+                }
+            }
+            _ => Err(Refusal::KeyBusy { key, id }),
+        }
+    }
+
+    fn accept(&mut self, now: Timestamp, submission: Submission) -> TaskId {
+        let id = self.take_id();
+        let kind = self.intern(&submission.kind);
+        let (priority, labels, due) = match &submission.options {
+            None => (0, self.no_labels.clone(), None),
+            Some(options) if options.labels.is_empty() => (
+                options.priority.0,
+                self.no_labels.clone(),
+                due_at(now, options.due),
+            ),
+            Some(options) => (
+                options.priority.0,
+                options.labels.clone().into(),
+                due_at(now, options.due),
+            ),
+        };
+        let rare = self.rare_of(now, &submission);
+        let mut task = Task {
+            id,
+            args: submission.args,
+            rare,
+            accepted_at: now,
+            started_at: Timestamp(0),
+            dispatch: Dispatch::new(0),
+            rank: 0,
+            prev: NO_SLOT,
+            next: NO_SLOT,
+            class: 0,
+            node: u32::MAX,
+            audience: 0,
+            failed_attempts: 0,
+            priority,
+            phase: Phase::Later,
+            returned: false,
+            recalled: false,
+            as_suspect: false,
+        };
+        task.audience = match submission.audience {
+            Audience::Current => Task::CURRENT,
+            Audience::Caller => Task::CALLER,
+            Audience::Client(client) => {
+                self.outbox.enter(client);
+                // A driver numbers its clients from 1; one that would collide is told as current.
+                u32::try_from(client.0)
+                    .ok()
+                    .filter(|&number| number != Task::CALLER)
+                    .unwrap_or(Task::CURRENT)
+            }
+        };
+        task.class = self.class_for(kind, &labels, Self::manner_of(&task));
+        self.classes[task.class as usize].members += 1;
+        if let Some(key) = task.key() {
+            self.keys.claim(key.clone(), id);
+        }
+        let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
+        let slot = self.tasks.insert(task);
+        self.totals.executed += 1;
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, id, slot));
+        }
+        match due {
+            Some(at) if at > now => self.wait_until(slot, at, Phase::Later),
+            _ => self.became_due_first(slot),
+        }
+        id
+    }
+
+    fn rare_of(&self, now: Timestamp, submission: &Submission) -> Option<Box<Rare>> {
+        if submission.options.is_none() && submission.watcher.is_none() {
+            return None;
+        }
+        let mut rare = Rare {
+            watcher: submission.watcher,
+            ..Rare::default()
+        };
+        if let Some(options) = &submission.options {
+            rare.timeout = options.timeout;
+            rare.deadline = options.deadline.map(|deadline| now + deadline);
+            rare.retry = options.retry;
+            rare.max_reroutes = options.max_reroutes;
+            rare.key = options.key.clone();
+            rare.exclusive = options.exclusive;
+        }
+        Some(Box::new(rare))
+    }
+
+    /// Lets a task wait for a time.
+    pub(super) fn wait_until(&mut self, slot: Slot, at: Timestamp, phase: Phase) {
+        let task = self.tasks.get_mut(slot);
+        task.phase = phase;
+        task.rank = at.0;
+        let id = task.id;
+        self.due.insert((at, id, slot));
+        *self.count(phase) += 1;
+    }
+
+    /// A task that waited for a time is due: its turn counts from now.
+    pub(super) fn became_due(&mut self, slot: Slot) {
+        let phase = self.tasks.get(slot).phase;
+        *self.count(phase) -= 1;
+        self.became_due_first(slot);
+    }
+
+    fn became_due_first(&mut self, slot: Slot) {
+        self.tasks.get_mut(slot).rank = self.next_rank;
+        self.next_rank += 1;
+        self.enqueue(slot);
+    }
+}
+
+/// The moment at which a task becomes due, if it is not at once. A wall time is taken relative to the
+/// scheduler's clock, which started at the wall time and is not set back.
+fn due_at(now: Timestamp, due: Due) -> Option<Timestamp> {
+    match due {
+        Due::Now => None,
+        Due::After(delay) => Some(now + delay),
+        Due::At(time) => {
+            let since_epoch = time
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or(Duration::ZERO);
+            Some(Timestamp(0) + since_epoch)
+        }
+    }
+}
+
+fn check_options(options: &Options) -> Result<(), Refusal> {
+    let check = |holds: bool, option: &'static str, reason: &str| {
+        if holds {
+            Ok(())
+        } else {
+            Err(Refusal::InvalidOption {
+                option,
+                reason: reason.to_owned(),
+            })
+        }
+    };
+    check(
+        options.timeout != Some(Duration::ZERO),
+        "timeout",
+        "it must be longer than zero",
+    )?;
+    check(
+        options.deadline != Some(Duration::ZERO),
+        "deadline",
+        "it must be longer than zero",
+    )?;
+    check(
+        options.labels.len() <= MAX_LABELS,
+        "labels",
+        "there may be at most 256 labels",
+    )?;
+    check(
+        options
+            .labels
+            .iter()
+            .all(|label| (1..=MAX_NAME_BYTES).contains(&label.len())),
+        "labels",
+        "each must have 1 to 256 bytes",
+    )?;
+    check(
+        options
+            .key
+            .as_ref()
+            .is_none_or(|key| (1..=TaskKey::MAX_BYTES).contains(&key.as_str().len())),
+        "key",
+        "it must have 1 to 1024 bytes",
+    )
+}

@@ -1,0 +1,230 @@
+//! An operator's wishes: nodes added, removed and drained, settings changed, the end of a life.
+//!
+//! Owns: the commands that are not about one task. Does not know: how they are asked for.
+
+use std::sync::Arc;
+
+use super::{Leftovers, SchedulerMachine};
+use crate::config::NodeConfig;
+use crate::engine::message::{MAX_NAME_BYTES, ToNode};
+use crate::engine::placement::NodeIndex;
+use crate::engine::roster::State;
+use crate::engine::{Action, ClientId, NodeId, Reach, Timestamp};
+use crate::error::NodeError;
+use crate::retry::RetryPolicy;
+
+impl SchedulerMachine {
+    /// Adds a node. A dialled one is dialled at the next effects.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NameTaken`], [`NodeError::Invalid`] for a name that is empty or too long, and
+    /// [`NodeError::Stopped`] after the end of this life.
+    pub fn add_node(
+        &mut self,
+        now: Timestamp,
+        name: Arc<str>,
+        reach: Reach,
+    ) -> Result<NodeId, NodeError> {
+        self.observe(now);
+        if self.stopped {
+            return Err(NodeError::Stopped);
+        }
+        if !(1..=MAX_NAME_BYTES).contains(&name.len()) {
+            return Err(NodeError::Invalid(
+                "the name of a node must have 1 to 256 bytes".to_owned(),
+            ));
+        }
+        if self.roster.names.contains_key(&name) {
+            return Err(NodeError::NameTaken(name.to_string()));
+        }
+        let node = self.enter_node(name, reach);
+        self.roster.attend(node, now);
+        Ok(Self::node_id(node))
+    }
+
+    /// Takes a node out: it is told to leave and its tasks go elsewhere; its exclusive tasks do so when it
+    /// has said goodbye, or at once if it cannot be reached (the caller vouches that it is dead).
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NotFound`].
+    pub fn remove_node(&mut self, now: Timestamp, name: &str) -> Result<(), NodeError> {
+        self.observe(now);
+        let node = self.find_node(name)?;
+        self.roster.names.remove(name);
+        let entry = self.roster.get_mut(node);
+        entry.removed = true;
+        let link = entry.link.filter(|_| entry.state == State::Up);
+        match link {
+            Some(link) => {
+                self.actions.push(Action::Send {
+                    link,
+                    message: ToNode::Leave,
+                });
+                self.give_up_runs(now, node);
+            }
+            None => self.lose(now, node, true, "it was removed"),
+        }
+        self.end_retired(now, node, |_| true);
+        self.set_present(node, false);
+        self.enter_load(node);
+        Ok(())
+    }
+
+    /// Sends the tasks of a node that was told to leave elsewhere; its link stays until its goodbye.
+    fn give_up_runs(&mut self, now: Timestamp, node: NodeIndex) {
+        let runs = self.roster.get(node).runs;
+        let runs: Vec<_> = self.tasks.walk(&runs).collect();
+        for slot in runs {
+            let exclusive = self.tasks.get(slot).is_exclusive();
+            let cancelling = self.tasks.get(slot).is_cancelling();
+            self.abandon(slot);
+            if cancelling {
+                use crate::status::{CancelAnswer, Outcome};
+                self.settle(now, slot, Outcome::Cancelled, CancelAnswer::Stopped);
+                continue;
+            }
+            self.totals.rerouted += 1;
+            self.tell_rerouted(slot);
+            if exclusive {
+                self.hold(slot, Timestamp(0));
+            } else {
+                self.requeue(slot);
+            }
+        }
+        self.roster.get_mut(node).cancel.clear();
+    }
+
+    /// Lets a node finish what runs and gives it nothing new. [`crate::engine::Note::NodeLeft`] tells
+    /// when it is done.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NotFound`].
+    pub fn drain_node(&mut self, now: Timestamp, name: &str) -> Result<(), NodeError> {
+        self.observe(now);
+        let node = self.find_node(name)?;
+        let entry = self.roster.get_mut(node);
+        if !std::mem::replace(&mut entry.draining, true)
+            && let Some(link) = entry.link.filter(|_| entry.state == State::Up)
+        {
+            self.actions.push(Action::Send {
+                link,
+                message: ToNode::Drain,
+            });
+        }
+        self.set_present(node, false);
+        self.enter_load(node);
+        Ok(())
+    }
+
+    /// Sets the workers of one node, or of all present and future ones.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NotFound`], or [`NodeError::Invalid`] for more than 1,000,000.
+    pub fn set_workers(
+        &mut self,
+        now: Timestamp,
+        node: Option<&str>,
+        workers: u32,
+    ) -> Result<(), NodeError> {
+        self.observe(now);
+        if workers > NodeConfig::MAX_WORKERS {
+            return Err(NodeError::Invalid(
+                "a node may have at most 1,000,000 workers".to_owned(),
+            ));
+        }
+        let nodes = match node {
+            Some(name) => vec![self.find_node(name)?],
+            None => {
+                self.workers_for_all = Some(workers);
+                self.roster.names.values().copied().collect()
+            }
+        };
+        for node in nodes {
+            let entry = self.roster.get_mut(node);
+            entry.workers_set = Some(workers);
+            entry.workers = workers;
+            if let Some(link) = entry.link.filter(|_| entry.state == State::Up) {
+                self.actions.push(Action::Send {
+                    link,
+                    message: ToNode::Workers(workers),
+                });
+            }
+            self.roster.touch(node);
+        }
+        Ok(())
+    }
+
+    /// Sets the policy of tasks that bring none, for attempts that start from now on.
+    pub fn set_retry(&mut self, now: Timestamp, retry: RetryPolicy) {
+        self.observe(now);
+        self.config.retry = retry;
+        for link in self.links_up() {
+            self.actions.push(Action::Send {
+                link,
+                message: ToNode::Retry(retry),
+            });
+        }
+    }
+
+    /// Sets the current client. Statuses that wait for one go to it.
+    pub fn set_client(&mut self, now: Timestamp, client: Option<ClientId>) {
+        self.observe(now);
+        self.outbox.set_current(client);
+    }
+
+    /// The current client.
+    pub fn client(&self) -> Option<ClientId> {
+        self.outbox.current()
+    }
+
+    /// Refuses every further submission, for good.
+    pub fn drain(&mut self, now: Timestamp) {
+        self.observe(now);
+        self.draining = true;
+    }
+
+    /// Ends this life: every node is told to leave, and what is left is handed over.
+    pub fn shut_down(&mut self, now: Timestamp) -> Leftovers {
+        self.observe(now);
+        self.draining = true;
+        self.stopped = true;
+        for link in self.links_up() {
+            self.actions.push(Action::Send {
+                link,
+                message: ToNode::Leave,
+            });
+        }
+        let leftovers = Leftovers {
+            unfinished: self.unfinished(),
+            statuses: self.outbox.take_all(),
+        };
+        for ((_, ticket), _) in std::mem::take(&mut self.tickets) {
+            self.actions.push(Action::CancelAnswer {
+                ticket,
+                answer: crate::status::CancelAnswer::StillRunning,
+            });
+        }
+        leftovers
+    }
+
+    fn links_up(&self) -> Vec<crate::engine::LinkId> {
+        let up = self
+            .roster
+            .nodes
+            .iter()
+            .filter(|node| node.state == State::Up);
+        up.filter_map(|node| node.link).collect()
+    }
+
+    fn find_node(&self, name: &str) -> Result<NodeIndex, NodeError> {
+        self.roster
+            .names
+            .get(name)
+            .copied()
+            .ok_or_else(|| NodeError::NotFound(name.to_owned()))
+    }
+}

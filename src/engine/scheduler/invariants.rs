@@ -1,0 +1,152 @@
+//! The promises as predicates over the state, for the simulation and the property tests.
+//!
+//! Owns: nothing; reads only, at a cost that grows with the state.
+
+use std::collections::BTreeMap;
+
+use super::SchedulerMachine;
+use crate::engine::queue::Turn;
+use crate::engine::roster::State;
+use crate::engine::tasks::{Phase, Task};
+
+impl SchedulerMachine {
+    /// Checks every invariant of the state; the simulation calls it after each step.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not hold, in words.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_tasks()?;
+        self.check_nodes()?;
+        self.check_heads()?;
+        self.outbox.check()
+    }
+
+    /// Each task is in exactly the place that its phase says, and the counts agree.
+    fn check_tasks(&self) -> Result<(), String> {
+        let mut counts = [0_usize; 6];
+        let mut bytes = 0;
+        let mut members = BTreeMap::new();
+        for (slot, task) in self.tasks.iter() {
+            counts[task.phase as usize] += 1;
+            bytes += task.args.len() as u64;
+            *members.entry(task.class).or_insert(0_usize) += 1;
+            let id = task.id;
+            if self.tasks.find(id) != Some(slot) {
+                return Err(format!("G1: {id} is not found by its id"));
+            }
+            if matches!(task.phase, Phase::Later | Phase::Backoff)
+                && !self
+                    .due
+                    .contains(&(crate::engine::Timestamp(task.rank), id, slot))
+            {
+                return Err(format!("G1: {id} waits for a time and would never be due"));
+            }
+            if task.phase == Phase::Held && !self.is_held_by_a_ghost(task) {
+                return Err(format!(
+                    "G10: {id} is held by no run and would never be due"
+                ));
+            }
+            if task.phase == Phase::Ahead && task.is_exclusive() {
+                return Err(format!("G10: {id} is exclusive and was sent ahead"));
+            }
+            let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
+            if deadline.is_some_and(|deadline| !self.deadlines.contains(&(deadline, id, slot))) {
+                return Err(format!("G12: the deadline of {id} would not be noticed"));
+            }
+            if self.classes[task.class as usize].manner != Self::manner_of(task)
+                && !task.is_placed()
+            {
+                return Err(format!(
+                    "G7: {id} waits among tasks that are placed in another manner"
+                ));
+            }
+        }
+        if counts != self.counts {
+            return Err(format!(
+                "tasks by phase are {counts:?}, counted {:?}",
+                self.counts
+            ));
+        }
+        if bytes != self.tasks.args_bytes() {
+            return Err("G2: the bytes of args are miscounted".to_owned());
+        }
+        let waiting = counts[Phase::Later as usize] + counts[Phase::Backoff as usize];
+        if waiting != self.due.len() {
+            return Err("the due times of tasks that are gone are kept".to_owned());
+        }
+        for (id, class) in self.classes.iter().enumerate() {
+            if class.members != members.get(&(id as u32)).copied().unwrap_or(0) {
+                return Err("the members of a class are miscounted".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_held_by_a_ghost(&self, task: &Task) -> bool {
+        let held_on = task.rare.as_ref().and_then(|rare| rare.held_on);
+        held_on.is_some_and(|(node, dispatch)| {
+            self.roster.nodes.get(node.0 as usize).is_some_and(|node| {
+                let mut lives = node
+                    .retired
+                    .iter()
+                    .map(|life| &life.ghosts)
+                    .chain([&node.ghosts]);
+                lives.any(|ghosts| ghosts.get(&dispatch).is_some_and(|ghost| ghost.holds_task))
+            })
+        })
+    }
+
+    /// Each node's counts agree with its runs.
+    fn check_nodes(&self) -> Result<(), String> {
+        for (index, node) in self.roster.nodes.iter().enumerate() {
+            let name = &node.name;
+            let (mut running, mut ahead, mut suspects) = (0, 0, 0);
+            for slot in self.tasks.walk(&node.runs) {
+                let task = self.tasks.get(slot);
+                match task.phase {
+                    Phase::Running => running += 1,
+                    Phase::Ahead => ahead += 1,
+                    phase => return Err(format!("{name} has {} in the phase {phase:?}", task.id)),
+                }
+                suspects += u32::from(task.as_suspect);
+                if task.node as usize != index {
+                    return Err(format!("{name} has {}, which another node has", task.id));
+                }
+            }
+            if (running, ahead, suspects) != (node.running, node.ahead, node.suspects) {
+                return Err(format!("G4: the runs of {name} are miscounted"));
+            }
+            if suspects > 1 {
+                return Err(format!(
+                    "G7: {name} runs {suspects} tasks that have lost two nodes"
+                ));
+            }
+            if matches!(node.state, State::Lost | State::Dead | State::Connecting)
+                && running + ahead > 0
+            {
+                return Err(format!("G8: {name} is lost and has tasks"));
+            }
+            if node.state == State::Dead && !node.ghosts.is_empty() {
+                return Err(format!("G10: {name} is dead and holds tasks up"));
+            }
+            if node.present != (node.state == State::Up && !node.draining && !node.removed) {
+                return Err(format!(
+                    "G5: {name} is wrongly counted as present or absent"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each class is known to its pool by its head, so that the next turn is found.
+    fn check_heads(&self) -> Result<(), String> {
+        for class in &self.classes {
+            let head: Option<Turn> = class.head(&self.tasks).map(|(turn, _)| turn);
+            if head != class.announced {
+                return Err("G6: a class is not known by its head".to_owned());
+            }
+        }
+        Ok(())
+    }
+}

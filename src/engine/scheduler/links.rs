@@ -1,0 +1,684 @@
+//! Bringing a link up: hello, comparison, welcome; and the beats on it.
+//!
+//! Owns: the sessions and which of a node's links counts. Does not know: what a run's end means, or when
+//! a node is lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::SchedulerMachine;
+use super::losses::pause_of;
+use crate::engine::message::{
+    Beat, HeldRun, HeldState, Holding, MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello,
+    SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN, Welcome,
+};
+use crate::engine::placement::NodeIndex;
+use crate::engine::roster::{Node, State};
+use crate::engine::tasks::{Phase, Slot};
+use crate::engine::{Action, LinkId, NodeId, Note, Reach, Timestamp};
+use crate::error::LinkRefusal;
+use crate::task::{Dispatch, TaskKind};
+
+/// Runs that a node may hold: all its workers and all that may wait there, with room to spare.
+const MAX_HELD: usize = 1 << 21;
+/// Connections that have not said hello; beyond it the oldest is closed.
+const MAX_HANDSHAKES: usize = 4096;
+
+/// How far a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The scheduler has said hello.
+    Greeted,
+    /// The node has, and tells what it holds.
+    Comparing,
+    /// Both agree.
+    Up,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub stage: Stage,
+    pub node: Option<NodeIndex>,
+    /// Whether the scheduler dialled.
+    dialled: bool,
+    heard_at: Timestamp,
+    last_beat: u64,
+    hello: Option<Box<NodeHello>>,
+    held: BTreeMap<Dispatch, HeldRun>,
+}
+
+impl SchedulerMachine {
+    pub(super) fn link_opened(&mut self, now: Timestamp, link: LinkId, dialled: Option<NodeId>) {
+        let node = dialled.map(|node| node.0);
+        if let Some(node) = node.filter(|&node| (node as usize) < self.roster.nodes.len()) {
+            let entry = self.roster.get_mut(node);
+            entry.dialling = false;
+            if entry.removed || self.stopped {
+                self.close(link, "the node is not wanted any more");
+                return;
+            }
+            // Nothing more is read on the older link, so that what is said here is the latest.
+            self.forget_link(node, "a newer link was dialled");
+            self.roster.get_mut(node).handshake = Some(link);
+        }
+        if self.stopped {
+            self.close(link, "the scheduler has stopped");
+            return;
+        }
+        if self.handshakes.len() >= MAX_HANDSHAKES
+            && let Some(&(_, oldest)) = self.handshakes.first()
+        {
+            self.fail(now, oldest, "too many connections are being set up");
+        }
+        self.handshakes.insert((now + self.handshake_limit(), link));
+        self.sessions.insert(
+            link,
+            Session {
+                stage: Stage::Greeted,
+                node,
+                dialled: dialled.is_some(),
+                heard_at: now,
+                last_beat: 0,
+                hello: None,
+                held: BTreeMap::new(),
+            },
+        );
+        self.send(
+            link,
+            ToNode::Hello(SchedulerHello {
+                version_min: VERSION_MIN,
+                version_max: VERSION_MAX,
+                scheduler: self.name.to_string(),
+                life: self.life,
+            }),
+        );
+    }
+
+    /// How long a side may be silent while a link is set up: short enough that a cut in the middle costs
+    /// no lease.
+    fn handshake_limit(&self) -> Duration {
+        self.config
+            .heartbeat
+            .clamp(Duration::from_millis(500), Duration::from_secs(5))
+    }
+
+    fn send(&mut self, link: LinkId, message: ToNode) {
+        self.actions.push(Action::Send { link, message });
+    }
+
+    fn close(&mut self, link: LinkId, reason: &str) {
+        self.actions.push(Action::Close {
+            link,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Closes a session and forgets it; what still comes on it is ignored.
+    fn fail(&mut self, now: Timestamp, link: LinkId, reason: &str) {
+        self.close(link, reason);
+        self.link_closed(now, link, reason);
+    }
+
+    fn violation(&mut self, now: Timestamp, link: LinkId, what: &str) {
+        self.totals.violations += 1;
+        self.send(
+            link,
+            ToNode::Refuse(LinkRefusal::Violation(what.to_owned())),
+        );
+        self.fail(now, link, &format!("the node broke the protocol: {what}"));
+    }
+
+    fn refuse(&mut self, now: Timestamp, link: LinkId, name: &str, refusal: LinkRefusal) {
+        let reason = refusal.to_string();
+        let node = self.sessions.get(&link).and_then(|session| session.node);
+        if let Some(node) = node {
+            self.roster.get_mut(node).reason.clone_from(&reason);
+        }
+        self.actions.push(Action::Note(Note::NodeRefused {
+            node: node.map(Self::node_id),
+            name: name.into(),
+            reason: reason.clone(),
+        }));
+        self.send(link, ToNode::Refuse(refusal));
+        self.fail(now, link, &reason);
+    }
+
+    pub(super) fn handshake_overdue(&mut self, now: Timestamp, link: LinkId) {
+        let limit = self.handshake_limit();
+        let Some(session) = self.sessions.get(&link) else {
+            return;
+        };
+        if session.stage == Stage::Up {
+            return;
+        }
+        let until = session.heard_at + limit;
+        if until > now {
+            self.handshakes.insert((until, link));
+        } else {
+            self.fail(
+                now,
+                link,
+                "the node was silent while the link was being set up",
+            );
+        }
+    }
+
+    pub(super) fn link_closed(&mut self, now: Timestamp, link: LinkId, reason: &str) {
+        let Some(session) = self.sessions.remove(&link) else {
+            return;
+        };
+        let Some(node) = session.node else {
+            return;
+        };
+        let entry = self.roster.get_mut(node);
+        if entry.handshake == Some(link) {
+            entry.handshake = None;
+            entry.dial_at = Some(now + pause_of(entry.draining));
+        }
+        if entry.link == Some(link) {
+            self.forget_link(node, reason);
+            let entry = self.roster.get_mut(node);
+            entry.dial_at = None;
+            entry.probe_at = None;
+            let (removed, local) = (entry.removed, entry.is_local());
+            if removed || local {
+                // Whoever removed it vouches that it is dead; a link within the process breaks with its end.
+                self.lose(now, node, true, reason);
+            } else {
+                let name = self.roster.get(node).name.clone();
+                self.actions.push(Action::Note(Note::NodeUnreachable {
+                    node: Self::node_id(node),
+                    name,
+                    reason: reason.to_owned(),
+                }));
+            }
+        }
+        self.roster.attend(node, now);
+    }
+
+    /// The node has no link that counts any more. It keeps its tasks.
+    pub(super) fn forget_link(&mut self, node: NodeIndex, reason: &str) {
+        let entry = self.roster.get_mut(node);
+        let links = [entry.link.take(), entry.handshake.take()];
+        if entry.state == State::Up {
+            entry.state = State::Unreachable;
+            entry.reason = reason.to_owned();
+            entry.assign.clear();
+        }
+        for link in links.into_iter().flatten() {
+            if self.sessions.remove(&link).is_some() {
+                self.close(link, reason);
+            }
+        }
+        self.set_present(node, false);
+        self.enter_load(node);
+        self.roster.touch(node);
+    }
+
+    pub(super) fn heard(&mut self, now: Timestamp, link: LinkId) {
+        let lease = self.config.lease;
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.heard_at = now;
+            if let (Some(node), Stage::Up) = (session.node, session.stage) {
+                self.roster.get_mut(node).heard(now, lease);
+            }
+        }
+    }
+
+    pub(super) fn message(&mut self, now: Timestamp, link: LinkId, message: ToScheduler) {
+        self.heard(now, link);
+        let Some(session) = self.sessions.get(&link) else {
+            return;
+        };
+        let (stage, node) = (session.stage, session.node);
+        let outcome = match (stage, node, message) {
+            (_, _, ToScheduler::Refuse(refusal)) => {
+                self.was_refused(now, link, &refusal);
+                Ok(())
+            }
+            (Stage::Greeted, _, ToScheduler::Hello(hello)) => self.node_hello(now, link, hello),
+            (Stage::Comparing, Some(node), ToScheduler::Holding(holding)) => {
+                self.holding(now, link, node, holding)
+            }
+            (Stage::Up, Some(node), ToScheduler::Beat(beat)) => self.beat(now, link, node, beat),
+            (Stage::Up, Some(node), ToScheduler::Reports(reports)) => {
+                self.reports(now, node, reports)
+            }
+            (Stage::Up, Some(node), ToScheduler::Goodbye) => {
+                self.goodbye(now, link, node);
+                Ok(())
+            }
+            (_, _, message) => Err(format!(
+                "it sent {} while the link was {}",
+                name_of(&message),
+                match stage {
+                    Stage::Greeted => "waiting for its hello",
+                    Stage::Comparing => "being compared",
+                    Stage::Up => "up",
+                }
+            )),
+        };
+        if let Err(what) = outcome {
+            self.violation(now, link, &what);
+        }
+    }
+
+    fn was_refused(&mut self, now: Timestamp, link: LinkId, refusal: &LinkRefusal) {
+        let reason = format!("the node refused the link: {refusal}");
+        if let Some(node) = self.sessions.get(&link).and_then(|session| session.node) {
+            let entry = self.roster.get_mut(node);
+            entry.reason.clone_from(&reason);
+            let name = entry.name.clone();
+            self.actions.push(Action::Note(Note::NodeRefused {
+                node: Some(Self::node_id(node)),
+                name,
+                reason: reason.clone(),
+            }));
+        }
+        self.fail(now, link, &reason);
+    }
+
+    fn node_hello(&mut self, now: Timestamp, link: LinkId, hello: NodeHello) -> Result<(), String> {
+        check_hello(&hello)?;
+        let name = hello.node.clone();
+        if hello.version_min > VERSION_MAX || hello.version_max < VERSION_MIN {
+            let refusal = LinkRefusal::Version {
+                ours_min: VERSION_MIN,
+                ours_max: VERSION_MAX,
+                theirs_min: hello.version_min,
+                theirs_max: hello.version_max,
+            };
+            self.refuse(now, link, &name, refusal);
+            return Ok(());
+        }
+        match self.identify(link, &name) {
+            Err(refusal) => self.refuse(now, link, &name, refusal),
+            Ok(node) => match self.admit_life(now, link, node, &hello) {
+                Err(refusal) => self.refuse(now, link, &name, refusal),
+                Ok(()) => self.compare_begins(now, link, node, hello),
+            },
+        }
+        Ok(())
+    }
+
+    /// Which node this is.
+    fn identify(&mut self, link: LinkId, name: &str) -> Result<NodeIndex, LinkRefusal> {
+        let session = self.sessions.get(&link).and_then(|session| session.node);
+        if let Some(node) = session {
+            let expected = &self.roster.get(node).name;
+            if **expected == *name {
+                return Ok(node);
+            }
+            return Err(LinkRefusal::WrongName {
+                expected: expected.to_string(),
+                found: name.to_owned(),
+            });
+        }
+        let name_in_words = name.to_owned();
+        match self.roster.names.get(name) {
+            Some(&node) if self.roster.get(node).is_local() => Err(LinkRefusal::NameInUse {
+                name: name_in_words,
+            }),
+            Some(&node) => Ok(node),
+            None if self.config.accept_joins => Ok(self.enter_node(name.into(), Reach::Joins)),
+            None => Err(LinkRefusal::NotExpected {
+                name: name_in_words,
+            }),
+        }
+    }
+
+    /// Whether this life of the node may be the one that counts.
+    fn admit_life(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        hello: &NodeHello,
+    ) -> Result<(), LinkRefusal> {
+        let silence = self.config.heartbeat.saturating_mul(2);
+        let dialled = self
+            .sessions
+            .get(&link)
+            .is_some_and(|session| session.dialled);
+        let entry = self.roster.get(node);
+        if entry.retired.iter().any(|life| life.epoch == hello.epoch) {
+            return Err(LinkRefusal::Replaced {
+                name: hello.node.clone(),
+            });
+        }
+        match entry.epoch {
+            Some(epoch) if epoch == hello.epoch => {}
+            // Nobody else can listen at the address at which the old life was dialled.
+            Some(_) if dialled && !entry.joined => {
+                self.lose(now, node, true, "a new process answers at its address")
+            }
+            Some(_) if entry.state == State::Lost || entry.last_heard + silence <= now => {
+                self.retire(now, node)
+            }
+            Some(_) => {
+                self.roster.attend(node, now);
+                return Err(LinkRefusal::NameInUse {
+                    name: hello.node.clone(),
+                });
+            }
+            None => {}
+        }
+        if dialled {
+            self.end_retired(now, node, |life| !life.joined);
+        }
+        Ok(())
+    }
+
+    fn compare_begins(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, hello: NodeHello) {
+        if let Some(session) = self.sessions.remove(&link) {
+            // Apart from the others, so that forgetting them spares it.
+            if self.roster.get(node).handshake == Some(link) {
+                self.roster.get_mut(node).handshake = None;
+            }
+            self.forget_link(node, "the node has a newer link");
+            self.sessions.insert(
+                link,
+                Session {
+                    stage: Stage::Comparing,
+                    node: Some(node),
+                    hello: Some(Box::new(hello.clone())),
+                    heard_at: now,
+                    ..session
+                },
+            );
+        }
+        let dialled = self
+            .sessions
+            .get(&link)
+            .is_some_and(|session| session.dialled);
+        let lease = self.config.lease;
+        let entry = self.roster.get_mut(node);
+        entry.handshake = Some(link);
+        if entry.epoch != Some(hello.epoch) {
+            entry.epoch = Some(hello.epoch);
+            entry.acknowledged = 0;
+            entry.joined = !dialled;
+            entry.safe_at = now;
+            entry.lease_until = now + lease;
+            entry.state = State::Unreachable;
+            entry.draining = false;
+        }
+        entry.probe = hello.probe.clone();
+        entry.last_heard = now;
+        self.set_offer(node, &hello.kinds, hello.labels);
+    }
+
+    fn holding(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        holding: Holding,
+    ) -> Result<(), String> {
+        if holding.reports.iter().any(|report| report.seq().is_none()) {
+            return Err("it told what it holds with a report that has no number".to_owned());
+        }
+        self.reports(now, node, holding.reports)?;
+        let next_dispatch = self.next_dispatch;
+        let Some(session) = self.sessions.get_mut(&link) else {
+            return Ok(());
+        };
+        for run in holding.runs {
+            if !(1..next_dispatch).contains(&run.dispatch.get()) {
+                return Err(format!(
+                    "it holds the run {}, which was never assigned",
+                    run.dispatch
+                ));
+            }
+            session.held.insert(run.dispatch, run);
+        }
+        if session.held.len() > MAX_HELD {
+            return Err("it holds more runs than a node may".to_owned());
+        }
+        if holding.last {
+            let held = std::mem::take(&mut session.held);
+            session.stage = Stage::Up;
+            let hello = session.hello.take();
+            self.welcome(now, link, node, held, hello.as_deref());
+        }
+        Ok(())
+    }
+
+    /// Compares what both sides hold and tells the node that the link is up.
+    fn welcome(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        held: BTreeMap<Dispatch, HeldRun>,
+        hello: Option<&NodeHello>,
+    ) {
+        let entry = self.roster.get_mut(node);
+        if entry.state == State::Lost
+            && let Some(epoch) = entry.epoch
+        {
+            self.life_returned(node, epoch);
+        }
+        let stop = self.compare(now, node, &held);
+        let (heartbeat, lease, retry) =
+            (self.config.heartbeat, self.config.lease, self.config.retry);
+        let entry = self.roster.get_mut(node);
+        entry.state = State::Up;
+        entry.reason.clear();
+        entry.link = Some(link);
+        entry.handshake = None;
+        entry.dial_at = None;
+        entry.probe_at = None;
+        entry.last_heard = now;
+        entry.named_at = now;
+        entry.lease_until = entry.lease_until.max(now + lease);
+        entry.answers.clear();
+        entry.answered(now, 0, lease);
+        entry.acknowledge = false;
+        entry.cancel.clear();
+        entry.recall.clear();
+        let offered = hello.map_or(0, |hello| hello.workers);
+        entry.workers = entry.workers_set.unwrap_or(offered).min(MAX_HELD as u32);
+        entry.stalled = entry.stalled.min(entry.workers);
+        entry.refusing = hello.is_some_and(|hello| hello.draining);
+        let welcome = Welcome {
+            version: hello.map_or(VERSION_MAX, |hello| hello.version_max.min(VERSION_MAX)),
+            heartbeat,
+            lease,
+            workers: entry.workers_set,
+            retry,
+            acknowledged: entry.acknowledged,
+            stop,
+            drain: entry.draining,
+        };
+        let note = Note::NodeUp {
+            node: Self::node_id(node),
+            name: entry.name.clone(),
+            epoch: entry.epoch.unwrap_or(crate::engine::Epoch(0)),
+            joined: entry.joined,
+        };
+        let (present, runs) = (!entry.draining && !entry.removed, entry.runs);
+        self.send(link, ToNode::Welcome(welcome));
+        self.actions.push(Action::Note(note));
+        let cancels: Vec<_> = self
+            .tasks
+            .walk(&runs)
+            .map(|slot| self.tasks.get(slot))
+            .filter(|task| task.is_cancelling())
+            .map(|task| task.dispatch)
+            .collect();
+        self.roster.get_mut(node).cancel = cancels;
+        self.set_present(node, present);
+        self.roster.touch(node);
+        self.roster.attend(node, now);
+    }
+
+    /// Brings what is believed of a node's runs in line with what it holds; returns what it is to stop.
+    fn compare(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        held: &BTreeMap<Dispatch, HeldRun>,
+    ) -> Vec<Dispatch> {
+        let runs = self.roster.get(node).runs;
+        let believed: Vec<Slot> = self.tasks.walk(&runs).collect();
+        for slot in believed {
+            let task = self.tasks.get(slot);
+            match held.get(&task.dispatch).filter(|run| run.task == task.id) {
+                Some(run) if run.state == HeldState::Running => self.started(now, slot),
+                Some(_) => {}
+                None => self.never_arrived(now, slot),
+            }
+        }
+        let ghosts: Vec<_> = self.roster.get(node).ghosts.keys().copied().collect();
+        for dispatch in ghosts {
+            if !held.contains_key(&dispatch) {
+                self.ghost_ended(now, node, dispatch);
+            }
+        }
+        let mut stop = Vec::new();
+        for run in held.values() {
+            if !self.holds_rightly(node, run) {
+                stop.push(run.dispatch);
+                if !self.roster.get(node).ghosts.contains_key(&run.dispatch) {
+                    self.add_stranger(node, run.task, run.dispatch);
+                }
+            }
+        }
+        stop
+    }
+
+    /// An assignment that was sent and that the node does not hold was lost on the way: it never started.
+    fn never_arrived(&mut self, now: Timestamp, slot: Slot) {
+        self.take_off(slot);
+        let task = self.tasks.get_mut(slot);
+        task.dispatch = Dispatch::new(0);
+        if task.is_cancelling() {
+            task.started_at = Timestamp(0);
+            self.settle(
+                now,
+                slot,
+                crate::status::Outcome::Cancelled,
+                crate::status::CancelAnswer::NeverStarted,
+            );
+        } else {
+            self.totals.rerouted += 1;
+            self.tell_rerouted(slot);
+            self.requeue(slot);
+        }
+    }
+
+    /// Whether a held run is its task's; a run that was given up for lost becomes it again if no later
+    /// one was begun.
+    fn holds_rightly(&mut self, node: NodeIndex, run: &HeldRun) -> bool {
+        let Some(slot) = self.tasks.find(run.task) else {
+            return false;
+        };
+        let task = self.tasks.get(slot);
+        if task.dispatch != run.dispatch || task.node != node {
+            return false;
+        }
+        match task.phase {
+            Phase::Ahead | Phase::Running => true,
+            Phase::Queued | Phase::Held if run.state == HeldState::Running => {
+                self.take_back(slot);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn beat(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        beat: Beat,
+    ) -> Result<(), String> {
+        let Some(session) = self.sessions.get_mut(&link) else {
+            return Ok(());
+        };
+        if beat.number <= session.last_beat || beat.answered >= beat.number {
+            return Err("its beats are out of order".to_owned());
+        }
+        session.last_beat = beat.number;
+        let lease = self.config.lease;
+        let entry = self.roster.get_mut(node);
+        entry.proved(now, beat.answered, lease);
+        entry.answered(now, beat.number, lease);
+        self.send(link, ToNode::Answer(beat.number));
+        Ok(())
+    }
+
+    /// Nothing runs there any more, by the node's own word.
+    fn goodbye(&mut self, now: Timestamp, link: LinkId, node: NodeIndex) {
+        let entry = self.roster.get_mut(node);
+        let name = entry.name.clone();
+        self.sessions.remove(&link);
+        entry.link = None;
+        entry.state = State::Unreachable;
+        self.close(link, "the node has said goodbye");
+        // Nothing can be left with it; what is believed to be was on its way and did not start.
+        let runs = self.roster.get(node).runs;
+        let left: Vec<_> = self.tasks.walk(&runs).collect();
+        for slot in left {
+            self.never_arrived(now, slot);
+        }
+        self.lose(now, node, true, "it has left");
+        self.roster.get_mut(node).dial_at = Some(now + pause_of(self.roster.get(node).draining));
+        self.actions.push(Action::Note(Note::NodeLeft {
+            node: Self::node_id(node),
+            name,
+        }));
+    }
+
+    /// A record for a node that was not known so far.
+    pub(super) fn enter_node(&mut self, name: std::sync::Arc<str>, reach: Reach) -> NodeIndex {
+        let node = self.roster.nodes.len() as NodeIndex;
+        let mut entry = Node::new(name.clone(), reach);
+        entry.workers_set = self.workers_for_all;
+        self.roster.nodes.push(entry);
+        self.roster.names.insert(name, node);
+        node
+    }
+}
+
+/// What a hello may contain.
+fn check_hello(hello: &NodeHello) -> Result<(), String> {
+    let named = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
+    if !named(&hello.node) {
+        return Err("its name is empty or too long".to_owned());
+    }
+    if hello.kinds.len() > MAX_KINDS
+        || !hello
+            .kinds
+            .iter()
+            .all(|offer| TaskKind::from(offer.kind.as_str()).is_usable())
+    {
+        return Err("it offers too many kinds, or one without a usable name".to_owned());
+    }
+    let distinct: std::collections::BTreeSet<_> =
+        hello.kinds.iter().map(|offer| &offer.kind).collect();
+    if distinct.len() != hello.kinds.len() {
+        return Err("it offers a kind twice".to_owned());
+    }
+    if hello.labels.len() > MAX_LABELS || !hello.labels.iter().all(|label| named(label)) {
+        return Err("it bears too many labels, or one that is empty or too long".to_owned());
+    }
+    if hello.probe.as_ref().is_some_and(|probe| !named(probe)) {
+        return Err("the port to probe is not an address".to_owned());
+    }
+    Ok(())
+}
+
+fn name_of(message: &ToScheduler) -> &'static str {
+    match message {
+        ToScheduler::Hello(_) => "a hello",
+        ToScheduler::Refuse(_) => "a refusal",
+        ToScheduler::Holding(_) => "what it holds",
+        ToScheduler::Beat(_) => "a beat",
+        ToScheduler::Reports(_) => "reports",
+        ToScheduler::Goodbye => "a goodbye",
+    }
+}

@@ -1,0 +1,509 @@
+//! When a node is lost, and what that means for its tasks.
+//!
+//! Owns: leases, ghosts (runs that may still be going on), the dials and probes that find out. Does not
+//! know: what nodes say while they are up.
+
+use super::SchedulerMachine;
+use super::links::Stage;
+use crate::engine::placement::NodeIndex;
+use crate::engine::roster::{DIAL_PAUSE, Ghost, Retired, State};
+use crate::engine::tasks::{Phase, Slot};
+use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
+use crate::status::{CancelAnswer, Cause, Failure, Outcome};
+use crate::task::{Dispatch, TaskId};
+
+/// Retired lives of one node that are remembered; beyond it the oldest is vouched for by the newer ones.
+const MAX_RETIRED: usize = 16;
+/// How often a node that was drained is dialled, to see whether a new process stands there.
+const DRAINED_PAUSE: u32 = 10;
+
+impl SchedulerMachine {
+    /// Looks at one node whose time has come.
+    pub(super) fn attend(&mut self, now: Timestamp, node: NodeIndex) {
+        let entry = self.roster.get(node);
+        if entry.is_local() {
+            return;
+        }
+        if matches!(entry.state, State::Up | State::Unreachable) && entry.lease_until <= now {
+            self.lose(now, node, false, "its lease has ended");
+        }
+        self.end_safe_ghosts(now, node);
+        self.find_out(now, node);
+        self.plan_attention(now, node);
+    }
+
+    /// Dials or probes a node that has been silent.
+    fn find_out(&mut self, now: Timestamp, node: NodeIndex) {
+        let silence = self.config.heartbeat.saturating_mul(2);
+        let in_handshake = self.is_in_handshake(node);
+        let entry = self.roster.get_mut(node);
+        let silent = entry.state != State::Up || entry.last_heard + silence <= now;
+        if let Reach::Dial(address) = &entry.reach
+            && silent
+            && !entry.dialling
+            && !in_handshake
+            && !entry.removed
+            && entry.dial_at.is_none_or(|at| at <= now)
+        {
+            let address = address.clone();
+            entry.dialling = true;
+            entry.dialled_epoch = entry.epoch;
+            entry.dial_at = None;
+            self.actions.push(Action::Dial {
+                node: Self::node_id(node),
+                address,
+            });
+        }
+        let entry = self.roster.get_mut(node);
+        let current = (entry.state != State::Up && entry.joined)
+            .then_some((entry.epoch, entry.probe.clone()))
+            .and_then(|(epoch, probe)| Some((epoch?, probe?)));
+        let retired = entry
+            .retired
+            .iter()
+            .find_map(|life| Some((life.epoch, life.probe.clone()?)));
+        if let Some((epoch, address)) = current.or(retired)
+            && !entry.probing
+            && entry.probe_at.is_none_or(|at| at <= now)
+        {
+            entry.probing = true;
+            entry.probe_at = None;
+            self.actions.push(Action::Probe {
+                node: Self::node_id(node),
+                epoch,
+                address,
+            });
+        }
+    }
+
+    fn plan_attention(&mut self, now: Timestamp, node: NodeIndex) {
+        let silence = self.config.heartbeat.saturating_mul(2);
+        let margin = self.config.heartbeat;
+        let in_handshake = self.is_in_handshake(node);
+        let entry = self.roster.get(node);
+        let mut next: Option<Timestamp> = None;
+        let mut at = |time: Timestamp| next = Some(next.map_or(time, |earlier| earlier.min(time)));
+        if matches!(entry.state, State::Up | State::Unreachable) {
+            at(entry.lease_until);
+        }
+        if matches!(entry.reach, Reach::Dial(_))
+            && !entry.dialling
+            && !in_handshake
+            && !entry.removed
+        {
+            match (entry.state, entry.dial_at) {
+                (State::Up, None) => at(entry.last_heard + silence),
+                (State::Up, Some(dial)) => at(dial.max(entry.last_heard + silence)),
+                (_, dial) => at(dial.unwrap_or(now)),
+            }
+        }
+        if let Some(probe) = entry.probe_at
+            && !entry.probing
+        {
+            at(probe);
+        }
+        if entry.state == State::Lost && entry.ghosts.values().any(|ghost| !ghost.blocking) {
+            at(entry.safe_at);
+            at(entry.safe_at + margin);
+        }
+        for life in &entry.retired {
+            if life.ghosts.values().any(|ghost| !ghost.blocking) {
+                at(life.safe_at);
+                at(life.safe_at + margin);
+            }
+        }
+        if let Some(next) = next {
+            // What lies at or before now has just been looked at and waits for something else.
+            self.roster
+                .attend(node, next.max(now + std::time::Duration::from_millis(1)));
+        }
+    }
+
+    /// A node is lost: its tasks go elsewhere. If `dead`, no run of it can be going on.
+    pub(super) fn lose(&mut self, now: Timestamp, node: NodeIndex, dead: bool, reason: &str) {
+        self.forget_link(node, reason);
+        self.set_present(node, false);
+        let entry = self.roster.get_mut(node);
+        let known = entry.epoch.is_some();
+        let was_with_us = matches!(entry.state, State::Up | State::Unreachable);
+        let runs: Vec<_> = self.tasks.walk(&entry.runs).collect();
+        let epoch = entry.epoch;
+        entry.state = if dead { State::Dead } else { State::Lost };
+        entry.reason = reason.to_owned();
+        entry.refusing = false;
+        entry.stalled = 0;
+        entry.assign.clear();
+        let name = entry.name.clone();
+        let rerouted = runs.len();
+        for slot in runs {
+            self.lose_run(now, node, epoch, slot, dead, reason);
+        }
+        if dead {
+            self.end_life(now, node);
+        }
+        self.enter_load(node);
+        self.roster.touch(node);
+        if known && was_with_us {
+            self.actions.push(Action::Note(Note::NodeLost {
+                node: Self::node_id(node),
+                name,
+                rerouted,
+                reason: reason.to_owned(),
+            }));
+        }
+        self.roster.attend(node, now);
+    }
+
+    /// The process of a node's current life has ended: none of its runs is going on.
+    pub(super) fn end_life(&mut self, now: Timestamp, node: NodeIndex) {
+        let entry = self.roster.get_mut(node);
+        entry.epoch = None;
+        entry.probe = None;
+        entry.probe_at = None;
+        entry.acknowledged = 0;
+        entry.lost_tasks.clear();
+        let ghosts: Vec<_> = entry.ghosts.keys().copied().collect();
+        for dispatch in ghosts {
+            self.ghost_ended(now, node, dispatch);
+        }
+    }
+
+    fn lose_run(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        epoch: Option<Epoch>,
+        slot: Slot,
+        dead: bool,
+        reason: &str,
+    ) {
+        let task = self.tasks.get(slot);
+        let (id, dispatch, exclusive) = (task.id, task.dispatch, task.is_exclusive());
+        let (started, cancelling) = (task.phase == Phase::Running, task.is_cancelling());
+        let key = task.key().cloned();
+        let blocking = self.blocks(slot);
+        self.take_off(slot);
+        let haunts = !dead && (exclusive || key.is_some());
+        if haunts {
+            let ghost = Ghost {
+                task: id,
+                blocking,
+                key,
+                holds_task: false,
+            };
+            self.add_ghost(node, dispatch, ghost);
+        }
+        if cancelling {
+            let answer = if dead || !started {
+                CancelAnswer::Stopped
+            } else {
+                CancelAnswer::StillRunning
+            };
+            self.settle(now, slot, Outcome::Cancelled, answer);
+            return;
+        }
+        self.totals.rerouted += 1;
+        self.tell_rerouted(slot);
+        if started && let Some(epoch) = epoch {
+            let task = self.tasks.get_mut(slot);
+            let rare = task.rare();
+            rare.lost_on.push((Self::node_id(node), epoch));
+            let limit = rare.max_reroutes.unwrap_or(self.config.max_reroutes) as usize;
+            let losses = rare.lost_on.len();
+            if losses > limit {
+                let failure = self.too_many_losses(slot, reason);
+                self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
+                return;
+            }
+            if !dead {
+                self.roster.get_mut(node).lost_tasks.push(id);
+            }
+            self.reclass(slot);
+        }
+        if dead {
+            self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
+        }
+        if haunts && exclusive {
+            self.hold(slot, Timestamp(0));
+        } else {
+            self.requeue(slot);
+        }
+    }
+
+    fn too_many_losses(&self, slot: Slot, reason: &str) -> Failure {
+        let task = self.tasks.get(slot);
+        let names: Vec<_> = task
+            .rare
+            .iter()
+            .flat_map(|rare| &rare.lost_on)
+            .filter_map(|(node, _)| self.roster.nodes.get(node.0 as usize))
+            .map(|node| node.name.as_ref())
+            .collect();
+        Failure::new(
+            Cause::NodeLost,
+            format!(
+                "{} nodes were lost while the task ran on them ({}), more than it may cost; the last one because {reason}",
+                names.len(),
+                names.join(", ")
+            ),
+        )
+    }
+
+    /// A life of a node that was thought lost is back: what it was blamed for is taken back.
+    pub(super) fn life_returned(&mut self, node: NodeIndex, epoch: Epoch) {
+        let lost: Vec<TaskId> = std::mem::take(&mut self.roster.get_mut(node).lost_tasks);
+        for id in lost {
+            let Some(slot) = self.tasks.find(id) else {
+                continue;
+            };
+            if let Some(rare) = &mut self.tasks.get_mut(slot).rare {
+                let entry = (Self::node_id(node), epoch);
+                if let Some(at) = rare.lost_on.iter().position(|&lost| lost == entry) {
+                    rare.lost_on.swap_remove(at);
+                }
+            }
+            self.reclass(slot);
+        }
+    }
+
+    /// Another process stands where this node's was, and it is not known that the old one is dead.
+    pub(super) fn retire(&mut self, now: Timestamp, node: NodeIndex) {
+        self.lose(now, node, false, "another process has taken its place");
+        let entry = self.roster.get_mut(node);
+        if let Some(epoch) = entry.epoch.take() {
+            entry.retired.push(Retired {
+                epoch,
+                safe_at: entry.safe_at,
+                probe: entry.probe.take(),
+                joined: entry.joined,
+                ghosts: std::mem::take(&mut entry.ghosts),
+            });
+            entry.lost_tasks.clear();
+            entry.acknowledged = 0;
+        }
+        // Runs of the oldest that could be stopped were, long ago; of the others an operator decides.
+        if entry.retired.len() > MAX_RETIRED {
+            let at = entry.retired.iter().position(|life| life.ghosts.is_empty());
+            if let Some(at) = at {
+                entry.retired.remove(at);
+            }
+        }
+        self.roster.attend(node, now);
+    }
+
+    pub(super) fn add_ghost(&mut self, node: NodeIndex, dispatch: Dispatch, ghost: Ghost) {
+        if let Some(key) = &ghost.key {
+            self.keys.ghost_began(key);
+        }
+        self.roster.get_mut(node).ghosts.insert(dispatch, ghost);
+        self.roster.touch(node);
+        let at = self.roster.get(node).safe_at;
+        self.roster.attend(node, at);
+    }
+
+    /// A run that the scheduler knows nothing of occupies a worker.
+    pub(super) fn add_stranger(&mut self, node: NodeIndex, task: TaskId, dispatch: Dispatch) {
+        let ghost = Ghost {
+            task,
+            blocking: true,
+            key: None,
+            holds_task: false,
+        };
+        self.add_ghost(node, dispatch, ghost);
+    }
+
+    pub(super) fn find_ghost(&mut self, node: NodeIndex, dispatch: Dispatch) -> Option<&mut Ghost> {
+        let entry = self.roster.nodes.get_mut(node as usize)?;
+        if entry.ghosts.contains_key(&dispatch) {
+            return entry.ghosts.get_mut(&dispatch);
+        }
+        entry
+            .retired
+            .iter_mut()
+            .find_map(|life| life.ghosts.get_mut(&dispatch))
+    }
+
+    pub(super) fn remove_ghost(&mut self, node: NodeIndex, dispatch: Dispatch) -> Option<Ghost> {
+        let entry = self.roster.get_mut(node);
+        let ghost = match entry.ghosts.remove(&dispatch) {
+            Some(ghost) => ghost,
+            None => entry
+                .retired
+                .iter_mut()
+                .find_map(|life| life.ghosts.remove(&dispatch))?,
+        };
+        if let Some(key) = &ghost.key {
+            self.keys.ghost_ended(key);
+        }
+        self.roster.touch(node);
+        Some(ghost)
+    }
+
+    /// A run that may have been going on is not any more: what waited for that goes on.
+    pub(super) fn ghost_ended(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch) {
+        let Some(ghost) = self.remove_ghost(node, dispatch) else {
+            return;
+        };
+        if !ghost.holds_task {
+            return;
+        }
+        let Some(slot) = self.tasks.find(ghost.task) else {
+            return;
+        };
+        let task = self.tasks.get_mut(slot);
+        let Some(rare) = task.rare.as_mut() else {
+            return;
+        };
+        if task.phase != Phase::Held || rare.held_on != Some((Self::node_id(node), dispatch)) {
+            return;
+        }
+        rare.held_on = None;
+        let (not_before, cancelling) = (rare.not_before, rare.cancelling);
+        task.dispatch = Dispatch::new(0);
+        if cancelling {
+            // Still counted as held: settling takes it out.
+            self.settle(now, slot, Outcome::Cancelled, CancelAnswer::Stopped);
+            return;
+        }
+        *self.count(Phase::Held) -= 1;
+        if not_before == Timestamp(0) {
+            self.requeue(slot);
+        } else {
+            self.wait_until(slot, not_before, Phase::Backoff);
+        }
+    }
+
+    /// Ends the ghosts of lives whose own half of the lease has ended: what could be stopped was. Exclusive
+    /// runs stop at four fifths of it, all others at its end, so they get a heartbeat more.
+    fn end_safe_ghosts(&mut self, now: Timestamp, node: NodeIndex) {
+        let margin = self.config.heartbeat;
+        let entry = self.roster.get_mut(node);
+        let mut ended = Vec::new();
+        let mut collect =
+            |safe_at: Timestamp, ghosts: &std::collections::BTreeMap<Dispatch, Ghost>| {
+                for (&dispatch, ghost) in ghosts {
+                    let safe = if ghost.holds_task {
+                        safe_at
+                    } else {
+                        safe_at + margin
+                    };
+                    if !ghost.blocking && safe <= now {
+                        ended.push(dispatch);
+                    }
+                }
+            };
+        if entry.state == State::Lost {
+            collect(entry.safe_at, &entry.ghosts);
+        }
+        for life in &entry.retired {
+            collect(life.safe_at, &life.ghosts);
+        }
+        for dispatch in ended {
+            self.ghost_ended(now, node, dispatch);
+        }
+        // A life without runs needs no more probes. It stays on record, so that it is refused if it returns.
+        for life in &mut self.roster.get_mut(node).retired {
+            if life.ghosts.is_empty() {
+                life.probe = None;
+            }
+        }
+    }
+
+    pub(super) fn dial_failed(
+        &mut self,
+        now: Timestamp,
+        id: NodeId,
+        refused: bool,
+        reason: String,
+    ) {
+        let node = id.0;
+        let silence = self.config.heartbeat.saturating_mul(2);
+        let Some(entry) = self.roster.nodes.get_mut(node as usize) else {
+            return;
+        };
+        entry.dialling = false;
+        entry.dial_at = Some(now + pause_of(entry.draining));
+        let same_life =
+            entry.epoch.is_some() && entry.epoch == entry.dialled_epoch && !entry.joined;
+        let silent = entry.state != State::Up || entry.last_heard + silence <= now;
+        if entry.state != State::Up {
+            entry.reason = reason.clone();
+        }
+        if entry.state == State::Connecting {
+            let name = entry.name.clone();
+            self.actions.push(Action::Note(Note::NodeRefused {
+                node: Some(id),
+                name,
+                reason: reason.clone(),
+            }));
+        }
+        if refused {
+            if same_life && silent {
+                self.lose(now, node, true, &reason);
+            }
+            self.end_retired(now, node, |life| !life.joined);
+        }
+        self.roster.attend(node, now);
+    }
+
+    pub(super) fn probed(&mut self, now: Timestamp, id: NodeId, epoch: Epoch, refused: bool) {
+        let node = id.0;
+        let Some(entry) = self.roster.nodes.get_mut(node as usize) else {
+            return;
+        };
+        entry.probing = false;
+        entry.probe_at = Some(now + DIAL_PAUSE);
+        if refused {
+            if entry.epoch == Some(epoch) && entry.state != State::Up {
+                self.lose(
+                    now,
+                    node,
+                    true,
+                    "nobody listens at the port that it had named",
+                );
+            }
+            self.end_retired(now, node, |life| life.epoch == epoch);
+        }
+        self.roster.attend(node, now);
+    }
+
+    /// Retired lives whose process is known to have ended.
+    pub(super) fn end_retired(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        ended: impl Fn(&Retired) -> bool,
+    ) {
+        let entry = self.roster.get_mut(node);
+        let ghosts: Vec<_> = entry
+            .retired
+            .iter()
+            .filter(|life| ended(life))
+            .flat_map(|life| life.ghosts.keys().copied())
+            .collect();
+        for dispatch in ghosts {
+            self.ghost_ended(now, node, dispatch);
+        }
+        self.roster
+            .get_mut(node)
+            .retired
+            .retain(|life| !ended(life));
+    }
+
+    fn is_in_handshake(&self, node: NodeIndex) -> bool {
+        let session = self
+            .roster
+            .get(node)
+            .handshake
+            .and_then(|link| self.sessions.get(&link));
+        session.is_some_and(|session| session.stage != Stage::Up)
+    }
+}
+
+pub(super) fn pause_of(draining: bool) -> std::time::Duration {
+    if draining {
+        DIAL_PAUSE * DRAINED_PAUSE
+    } else {
+        DIAL_PAUSE
+    }
+}

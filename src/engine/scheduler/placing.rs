@@ -1,0 +1,304 @@
+//! Sending due tasks to nodes, and asking back those that wait at a busy node while another is idle.
+//!
+//! Owns: the order across pools, the assignment, the batches that go out. Does not know: why a node has
+//! room.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use super::SchedulerMachine;
+use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
+use crate::engine::placement::NodeIndex;
+use crate::engine::queue::{ClassId, Manner, Turn};
+use crate::engine::roster::State;
+use crate::engine::tasks::{NO_SLOT, Phase, Slot, Task};
+use crate::engine::{Action, Timestamp};
+use crate::status::{Event as TaskEventKind, TaskEvent};
+use crate::task::Dispatch;
+
+/// The most tasks of one node that one flush looks at to ask them back: the rest follows in the next.
+const RECALL_SWEEP: usize = 64;
+/// A task that waits at a node for less than this is not asked back: the asking takes as long.
+const RECALL_AFTER: Duration = Duration::from_millis(1);
+
+impl SchedulerMachine {
+    /// Enters the load of every node that something has happened to.
+    pub(super) fn enter_loads(&mut self) {
+        for at in 0..self.roster.touched.len() {
+            self.enter_load(self.roster.touched[at]);
+        }
+    }
+
+    pub(super) fn enter_load(&mut self, node: NodeIndex) {
+        let room = self.roster.get(node).room(self.config.max_ahead);
+        self.pools.set_room(&mut self.roster, node, room);
+    }
+
+    /// Places all that can be placed, in order of turn.
+    pub(super) fn place(&mut self, now: Timestamp) {
+        if !self.pools.has_dirty() || self.outbox.is_full() {
+            return;
+        }
+        self.flushes += 1;
+        let mut heap = BinaryHeap::new();
+        for pool in self.pools.take_dirty() {
+            if let Some((turn, _)) = self.next_in(pool) {
+                heap.push(Reverse((turn, pool)));
+            }
+        }
+        while let Some(Reverse((turn, pool))) = heap.pop() {
+            let Some((current, class)) = self.next_in(pool) else {
+                continue;
+            };
+            if current == turn {
+                self.place_head(now, pool, class);
+                if let Some((next, _)) = self.next_in(pool) {
+                    heap.push(Reverse((next, pool)));
+                }
+            } else {
+                // Another pool has taken the room that this one's head had.
+                heap.push(Reverse((current, pool)));
+            }
+        }
+        // What was marked meanwhile has been looked at.
+        self.pools.take_dirty();
+    }
+
+    fn next_in(&self, pool: u32) -> Option<(Turn, ClassId)> {
+        self.pools
+            .next(pool, |_| self.node_for_suspect(pool).is_some())
+    }
+
+    fn node_for_suspect(&self, pool: u32) -> Option<NodeIndex> {
+        self.pools
+            .free_nodes(pool, |node| &self.roster.get(node).places)
+            .find(|&node| self.roster.get(node).suspects == 0)
+    }
+
+    fn place_head(&mut self, now: Timestamp, pool: u32, class: ClassId) {
+        let manner = self.classes[class as usize].manner;
+        let free = match manner {
+            Manner::Suspect => self.node_for_suspect(pool),
+            Manner::Plain | Manner::Direct => self.pools.list[pool as usize].free(),
+        };
+        let (node, ahead) = match (free, manner) {
+            (Some(node), _) => (Some(node), false),
+            (None, Manner::Plain) => (self.pools.list[pool as usize].ahead(), true),
+            (None, _) => (None, false),
+        };
+        if let (Some(node), Some((_, slot))) =
+            (node, self.classes[class as usize].head(&self.tasks))
+        {
+            self.dequeue(slot);
+            self.assign(now, node, slot, ahead);
+        }
+    }
+
+    fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, ahead: bool) {
+        let dispatch = Dispatch::new(self.next_dispatch);
+        self.next_dispatch += 1;
+        let task = self.tasks.get(slot);
+        let class = &self.classes[task.class as usize];
+        let suspect = class.manner == Manner::Suspect;
+        let (kind, _) = self
+            .roster
+            .kind_at(node, class.kind)
+            .expect("a node in a class's pool offers its kind");
+        let assignment = Assignment {
+            task: task.id,
+            dispatch,
+            kind,
+            attempt: task.failed_attempts + 1,
+            ahead,
+            args: task.args.clone(),
+            terms: terms_of(now, task),
+        };
+        let task = self.tasks.get_mut(slot);
+        task.dispatch = dispatch;
+        task.node = node;
+        task.started_at = now;
+        task.recalled = false;
+        task.as_suspect = suspect;
+        self.put_on(
+            node,
+            slot,
+            if ahead { Phase::Ahead } else { Phase::Running },
+        );
+        self.roster.get_mut(node).assign.push(assignment);
+        self.enter_load(node);
+        if !ahead {
+            self.tell_running(slot);
+        }
+    }
+
+    /// Counts a task among the runs of a node.
+    pub(super) fn put_on(&mut self, node: NodeIndex, slot: Slot, phase: Phase) {
+        self.tasks.get_mut(slot).phase = phase;
+        *self.count(phase) += 1;
+        let entry = self.roster.get_mut(node);
+        match phase {
+            Phase::Ahead => {
+                entry.ahead += 1;
+                self.ahead_at.insert(node);
+            }
+            _ => entry.running += 1,
+        }
+        entry.suspects += u32::from(self.tasks.get(slot).as_suspect);
+        self.tasks.link_last(&mut entry.runs, slot);
+        self.roster.touch(node);
+    }
+
+    /// Takes a task off its node; what becomes of it is the caller's.
+    pub(super) fn take_off(&mut self, slot: Slot) -> NodeIndex {
+        let task = self.tasks.get(slot);
+        let (node, phase, suspect) = (task.node, task.phase, task.as_suspect);
+        *self.count(phase) -= 1;
+        let entry = self.roster.get_mut(node);
+        match phase {
+            Phase::Ahead => {
+                entry.ahead -= 1;
+                if entry.ahead == 0 {
+                    self.ahead_at.remove(&node);
+                }
+            }
+            _ => entry.running -= 1,
+        }
+        entry.suspects -= u32::from(suspect);
+        self.tasks.unlink(&mut entry.runs, slot);
+        self.tasks.get_mut(slot).as_suspect = false;
+        self.roster.touch(node);
+        node
+    }
+
+    /// Tells a watcher that a run has started.
+    pub(super) fn tell_running(&mut self, slot: Slot) {
+        let task = self.tasks.get(slot);
+        if let Some(watcher) = task.watcher() {
+            let event = TaskEventKind::Running {
+                node: self.roster.get(task.node).name.clone(),
+                dispatch: task.dispatch,
+                attempt: task.failed_attempts + 1,
+            };
+            let event = TaskEvent { id: task.id, event };
+            self.actions.push(Action::Notify { watcher, event });
+        }
+    }
+
+    /// Asks tasks back that wait at a busy node while a node that may run them has a free worker.
+    pub(super) fn recall(&mut self, now: Timestamp) {
+        self.recall_at = None;
+        if self.ahead_at.is_empty() {
+            return;
+        }
+        let nodes: Vec<_> = self.ahead_at.iter().copied().collect();
+        for node in nodes {
+            let entry = self.roster.get(node);
+            if entry.state != State::Up {
+                continue;
+            }
+            let patience =
+                RECALL_AFTER.max(Duration::from_nanos(entry.round_trip.saturating_mul(2)));
+            let mut at = entry.runs.last;
+            let mut budget: std::collections::BTreeMap<u32, u32> =
+                std::collections::BTreeMap::new();
+            for _ in 0..RECALL_SWEEP {
+                if at == NO_SLOT {
+                    break;
+                }
+                let slot = at;
+                let task = self.tasks.get(slot);
+                at = task.prev;
+                if task.phase != Phase::Ahead || task.recalled {
+                    continue;
+                }
+                let pool = self.classes[task.class as usize].pool;
+                let idle = budget
+                    .entry(pool)
+                    .or_insert_with(|| self.idle_elsewhere(pool, node));
+                if *idle == 0 {
+                    continue;
+                }
+                let ripe_at = task.started_at + patience;
+                if ripe_at > now {
+                    self.recall_at = Some(
+                        self.recall_at
+                            .map_or(ripe_at, |earlier| earlier.min(ripe_at)),
+                    );
+                    continue;
+                }
+                *idle -= 1;
+                let dispatch = task.dispatch;
+                self.tasks.get_mut(slot).recalled = true;
+                self.roster.get_mut(node).recall.push(dispatch);
+                self.roster.touch(node);
+            }
+        }
+    }
+
+    /// Free workers of the least loaded node of a pool, if that is another than `node`.
+    fn idle_elsewhere(&self, pool: u32, node: NodeIndex) -> u32 {
+        match self.pools.list[pool as usize].free() {
+            Some(free) if free != node => {
+                let free = self.roster.get(free);
+                free.workers.saturating_sub(free.taken() + free.ahead)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Sends what has gathered for each node, a batch each.
+    pub(super) fn flush_nodes(&mut self, actions: &mut Vec<Action>) {
+        for node in std::mem::take(&mut self.roster.touched) {
+            let entry = self.roster.get_mut(node);
+            entry.touched = false;
+            let link = entry.link.filter(|_| entry.state == State::Up);
+            let Some(link) = link else {
+                entry.cancel.clear();
+                entry.recall.clear();
+                continue;
+            };
+            let mut send = |message| actions.push(Action::Send { link, message });
+            if std::mem::take(&mut entry.acknowledge) && !entry.is_local() {
+                send(ToNode::Acknowledge(entry.acknowledged));
+            }
+            in_batches(std::mem::take(&mut entry.cancel), |batch| {
+                send(ToNode::Cancel(batch))
+            });
+            in_batches(std::mem::take(&mut entry.recall), |batch| {
+                send(ToNode::Recall(batch))
+            });
+            in_batches(std::mem::take(&mut entry.assign), |batch| {
+                send(ToNode::Assign(batch))
+            });
+        }
+    }
+}
+
+fn in_batches<T>(mut all: Vec<T>, mut send: impl FnMut(Vec<T>)) {
+    while all.len() > MAX_BATCH {
+        let rest = all.split_off(MAX_BATCH);
+        send(std::mem::replace(&mut all, rest));
+    }
+    if !all.is_empty() {
+        send(all);
+    }
+}
+
+fn terms_of(now: Timestamp, task: &Task) -> Option<Box<Terms>> {
+    if task.priority == 0 && task.rare.is_none() {
+        return None;
+    }
+    let mut terms = Terms {
+        priority: task.priority,
+        ..Terms::default()
+    };
+    if let Some(rare) = &task.rare {
+        terms.timeout = rare.timeout;
+        terms.deadline = rare.deadline.map(|deadline| deadline.since(now));
+        terms.retry = rare.retry;
+        terms.exclusive = rare.exclusive;
+        terms.watched = rare.watcher.is_some();
+    }
+    (terms != Terms::default()).then(|| Box::new(terms))
+}

@@ -1,0 +1,356 @@
+//! What nodes say of their runs, and what follows.
+//!
+//! Owns: telling a live report from a late, doubled or hostile one, and the consequence of each end.
+//! Does not know: how a report came, or when a node is lost.
+
+use std::time::Duration;
+
+use super::SchedulerMachine;
+use crate::engine::message::{End, Report};
+use crate::engine::placement::NodeIndex;
+use crate::engine::roster::Ghost;
+use crate::engine::tasks::{Phase, Slot};
+use crate::engine::{Action, Note, Timestamp};
+use crate::status::{CancelAnswer, Event as TaskEventKind, Failure, Outcome, TaskEvent};
+use crate::task::{Dispatch, TaskId};
+
+/// What a report's run is to the scheduler.
+enum Run {
+    /// The latest run of this task.
+    Live(Slot),
+    /// One that is no longer followed, and that may still be going on.
+    Ghost,
+    /// Neither: superseded, or doubled.
+    Stale,
+}
+
+impl SchedulerMachine {
+    /// Takes in what a node reports. `Err` says how it broke the protocol.
+    pub(super) fn reports(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        reports: Vec<Report>,
+    ) -> Result<(), String> {
+        for report in reports {
+            if let Some(seq) = report.seq() {
+                let entry = self.roster.get_mut(node);
+                if seq <= entry.acknowledged {
+                    self.totals.stale_reports += 1;
+                    entry.acknowledge = true;
+                    self.roster.touch(node);
+                    continue;
+                }
+                entry.acknowledged = seq;
+                entry.acknowledge = true;
+                self.roster.touch(node);
+            }
+            self.report(now, node, report)?;
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, now: Timestamp, node: NodeIndex, report: Report) -> Result<(), String> {
+        match report {
+            Report::Started { task, dispatch } => match self.find_run(node, task, dispatch)? {
+                Run::Live(slot) => self.started(now, slot),
+                Run::Ghost => {}
+                Run::Stale => self.totals.stale_reports += 1,
+            },
+            Report::Ended {
+                task,
+                dispatch,
+                end,
+                ran,
+                overrun,
+                ..
+            } => {
+                self.roster.get_mut(node).refusing = false;
+                match self.find_run(node, task, dispatch)? {
+                    Run::Live(slot) => self.ended(now, slot, end, ran, overrun),
+                    Run::Ghost if overrun => {}
+                    Run::Ghost => self.ghost_ended(now, node, dispatch),
+                    Run::Stale => {
+                        self.totals.stale_reports += 1;
+                        if overrun {
+                            self.add_stranger(node, task, dispatch);
+                        }
+                    }
+                }
+            }
+            Report::Freed { dispatch, .. } => {
+                self.check_number(dispatch)?;
+                self.roster.get_mut(node).refusing = false;
+                self.ghost_ended(now, node, dispatch);
+            }
+            Report::Refused { task, dispatch, .. } => {
+                self.roster.get_mut(node).refusing = true;
+                self.came_back(now, node, task, dispatch)?;
+            }
+            Report::Returned { task, dispatch, .. } => self.came_back(now, node, task, dispatch)?,
+            Report::Ready => {
+                self.roster.get_mut(node).refusing = false;
+                self.roster.touch(node);
+            }
+            Report::Stalled { workers, task } => self.stalled(node, workers, task),
+            Report::Progress {
+                task,
+                dispatch,
+                value,
+            } => {
+                if let Run::Live(slot) = self.find_run(node, task, dispatch)?
+                    && let Some(watcher) = self.tasks.get(slot).watcher()
+                {
+                    let event = TaskEvent {
+                        id: task,
+                        event: TaskEventKind::Progress(value),
+                    };
+                    self.actions.push(Action::Notify { watcher, event });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A number that was never given out cannot be reported by an honest node.
+    fn check_number(&self, dispatch: Dispatch) -> Result<(), String> {
+        if (1..self.next_dispatch).contains(&dispatch.get()) {
+            Ok(())
+        } else {
+            Err(format!(
+                "it reported the run {dispatch}, which was never assigned"
+            ))
+        }
+    }
+
+    fn find_run(
+        &mut self,
+        node: NodeIndex,
+        task: TaskId,
+        dispatch: Dispatch,
+    ) -> Result<Run, String> {
+        self.check_number(dispatch)?;
+        if let Some(slot) = self.tasks.find(task) {
+            let entry = self.tasks.get(slot);
+            if entry.dispatch == dispatch && entry.node != node {
+                return Err(format!(
+                    "it reported {task}{dispatch}, which another node has"
+                ));
+            }
+            if entry.dispatch == dispatch {
+                match entry.phase {
+                    Phase::Ahead | Phase::Running => return Ok(Run::Live(slot)),
+                    Phase::Queued | Phase::Held => {
+                        self.take_back(slot);
+                        return Ok(Run::Live(slot));
+                    }
+                    Phase::Later | Phase::Backoff => {}
+                }
+            }
+        }
+        if self.roster.get(node).ghosts.contains_key(&dispatch) {
+            return Ok(Run::Ghost);
+        }
+        Ok(Run::Stale)
+    }
+
+    /// A run that was given up for lost lives, and no later one was begun: it is the task's run again.
+    pub(super) fn take_back(&mut self, slot: Slot) {
+        let task = self.tasks.get(slot);
+        let (node, dispatch) = (task.node, task.dispatch);
+        if task.phase == Phase::Queued {
+            self.dequeue(slot);
+        } else {
+            *self.count(Phase::Held) -= 1;
+        }
+        self.remove_ghost(node, dispatch);
+        if let Some(rare) = &mut self.tasks.get_mut(slot).rare {
+            rare.held_on = None;
+        }
+        self.put_on(node, slot, Phase::Running);
+    }
+
+    /// A task that waited at its node has started.
+    pub(super) fn started(&mut self, now: Timestamp, slot: Slot) {
+        if self.tasks.get(slot).phase == Phase::Ahead {
+            self.take_off(slot);
+            let task = self.tasks.get_mut(slot);
+            task.started_at = now;
+            let node = task.node;
+            self.put_on(node, slot, Phase::Running);
+            self.tell_running(slot);
+        }
+    }
+
+    fn ended(&mut self, now: Timestamp, slot: Slot, end: End, ran: Duration, overrun: bool) {
+        let task = self.tasks.get(slot);
+        let (direct, whole) = (task.phase == Phase::Running, now.since(task.started_at));
+        let (id, dispatch, cancelling) = (task.id, task.dispatch, task.is_cancelling());
+        let never_started = !direct && ran.is_zero();
+        if overrun {
+            let ghost = Ghost {
+                task: id,
+                blocking: true,
+                key: task.key().cloned(),
+                holds_task: false,
+            };
+            let node = self.take_off(slot);
+            self.add_ghost(node, dispatch, ghost);
+        } else {
+            let node = self.take_off(slot);
+            let entry = self.roster.get_mut(node);
+            if matches!(end, End::Completed(_) | End::Again { .. } | End::Failed(_)) {
+                if direct {
+                    entry.learn(ran, whole);
+                } else {
+                    entry.learn_run(ran);
+                }
+            }
+        }
+        match end {
+            End::Completed(output) => {
+                // It ran, even if its start was not told apart from its end.
+                let task = self.tasks.get_mut(slot);
+                if !direct {
+                    task.started_at = now - ran;
+                }
+                self.settle(now, slot, Outcome::Completed(output), CancelAnswer::TooLate);
+            }
+            End::Failed(_) | End::Again { .. } | End::Stopped | End::Dropped if cancelling => {
+                let answer = match (never_started, overrun) {
+                    (true, _) => CancelAnswer::NeverStarted,
+                    (false, false) => CancelAnswer::Stopped,
+                    (false, true) => CancelAnswer::StillRunning,
+                };
+                let task = self.tasks.get_mut(slot);
+                if never_started {
+                    task.started_at = Timestamp(0);
+                } else {
+                    task.failed_attempts = task.failed_attempts.saturating_add(1);
+                }
+                self.settle(now, slot, Outcome::Cancelled, answer);
+            }
+            End::Failed(failure) => {
+                let task = self.tasks.get_mut(slot);
+                task.failed_attempts = task.failed_attempts.saturating_add(1);
+                self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
+            }
+            End::Again { after, failure } => self.try_again(now, slot, after, failure, overrun),
+            End::Stopped | End::Dropped => {
+                self.totals.rerouted += 1;
+                self.tell_rerouted(slot);
+                if overrun && self.tasks.get(slot).is_exclusive() {
+                    self.hold(slot, Timestamp(0));
+                } else {
+                    self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
+                    self.requeue(slot);
+                }
+            }
+        }
+    }
+
+    fn try_again(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        after: Duration,
+        failure: Failure,
+        overrun: bool,
+    ) {
+        self.totals.retried += 1;
+        let task = self.tasks.get_mut(slot);
+        task.failed_attempts = task.failed_attempts.saturating_add(1);
+        let id = task.id;
+        task.rare().last_failure = Some(failure.clone());
+        if let Some(watcher) = task.watcher() {
+            let event = TaskEvent {
+                id,
+                event: TaskEventKind::Retrying { after, failure },
+            };
+            self.actions.push(Action::Notify { watcher, event });
+        }
+        let due = now + after;
+        let task = self.tasks.get_mut(slot);
+        if overrun && task.is_exclusive() {
+            self.hold(slot, due);
+        } else {
+            task.dispatch = Dispatch::new(0);
+            self.wait_until(slot, due, Phase::Backoff);
+        }
+    }
+
+    /// Holds an exclusive task until its latest run, a ghost now, can no longer be going on.
+    pub(super) fn hold(&mut self, slot: Slot, not_before: Timestamp) {
+        let task = self.tasks.get_mut(slot);
+        let (node, dispatch) = (task.node, task.dispatch);
+        task.phase = Phase::Held;
+        let rare = task.rare();
+        rare.held_on = Some((Self::node_id(node), dispatch));
+        rare.not_before = not_before;
+        *self.count(Phase::Held) += 1;
+        if not_before != Timestamp(0) {
+            // This run has had its end reported; nothing that comes of it later is the task's.
+            self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
+        }
+        if let Some(ghost) = self.find_ghost(node, dispatch) {
+            ghost.holds_task = true;
+        }
+    }
+
+    /// An assignment was not started and is not at the node any more.
+    fn came_back(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        task: TaskId,
+        dispatch: Dispatch,
+    ) -> Result<(), String> {
+        match self.find_run(node, task, dispatch)? {
+            Run::Live(slot) => {
+                self.take_off(slot);
+                self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
+                if self.tasks.get(slot).is_cancelling() {
+                    self.tasks.get_mut(slot).started_at = Timestamp(0);
+                    self.settle(now, slot, Outcome::Cancelled, CancelAnswer::NeverStarted);
+                } else {
+                    if !std::mem::take(&mut self.tasks.get_mut(slot).recalled) {
+                        self.totals.rerouted += 1;
+                        self.tell_rerouted(slot);
+                    }
+                    self.requeue(slot);
+                }
+            }
+            Run::Ghost => self.ghost_ended(now, node, dispatch),
+            Run::Stale => self.totals.stale_reports += 1,
+        }
+        self.roster.touch(node);
+        Ok(())
+    }
+
+    pub(super) fn tell_rerouted(&mut self, slot: Slot) {
+        let task = self.tasks.get(slot);
+        if let Some(watcher) = task.watcher() {
+            let event = TaskEvent {
+                id: task.id,
+                event: TaskEventKind::Rerouted {
+                    node: self.roster.get(task.node).name.clone(),
+                },
+            };
+            self.actions.push(Action::Notify { watcher, event });
+        }
+    }
+
+    fn stalled(&mut self, node: NodeIndex, workers: u32, task: Option<TaskId>) {
+        let entry = self.roster.get_mut(node);
+        entry.stalled = workers.min(entry.workers);
+        if workers > 0 {
+            let name = entry.name.clone();
+            self.actions.push(Action::Note(Note::NodeStalled {
+                node: Self::node_id(node),
+                name,
+                task,
+            }));
+        }
+        self.roster.touch(node);
+    }
+}

@@ -1,0 +1,218 @@
+//! The one ending of a task, and the ways to it that are not a node's report: cancel and deadline.
+//!
+//! Owns: the forgetting of a task and the making of its status, cancels and their answers, deadlines.
+//! Does not know: what a report says.
+
+use super::{CANCEL_PATIENCE, SchedulerMachine};
+use crate::engine::roster::Ghost;
+use crate::engine::tasks::{Phase, Slot, Task};
+use crate::engine::{Action, ClientId, Timestamp};
+use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome, TaskStatus};
+use crate::task::TaskId;
+
+impl SchedulerMachine {
+    /// Settles a task that no node has any more: its one ending. `answer` is for whoever asked to
+    /// cancel it.
+    pub(super) fn settle(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        outcome: Outcome,
+        answer: CancelAnswer,
+    ) {
+        self.detach(slot);
+        let mut task = self.tasks.remove(slot);
+        let class = &self.classes[task.class as usize];
+        let kind = self.kinds[class.kind as usize].name.clone();
+        self.leave_class(task.class);
+        let reroutes = task.losses() as u32;
+        let mut key = None;
+        if let Some(rare) = task.rare.take() {
+            if let Some(deadline) = rare.deadline {
+                self.deadlines.remove(&(deadline, task.id, slot));
+            }
+            for (at, ticket) in rare.tickets {
+                self.tickets.remove(&(at, ticket));
+                self.actions.push(Action::CancelAnswer { ticket, answer });
+            }
+            if let Some(name) = &rare.key {
+                self.keys.settled(name);
+            }
+            key = rare.key;
+        }
+        let ran = task.started_at != Timestamp(0);
+        let node = self
+            .roster
+            .nodes
+            .get_mut(task.node as usize)
+            .filter(|_| ran)
+            .map(|node| {
+                node.settled += 1;
+                node.name.clone()
+            });
+        let last_attempt =
+            u32::from(ran && !matches!(outcome, Outcome::Cancelled | Outcome::Failed(_)));
+        match &outcome {
+            Outcome::Completed(_) => self.totals.completed += 1,
+            Outcome::Failed(failure) => *self.totals.failed.entry(failure.cause).or_default() += 1,
+            Outcome::Cancelled => self.totals.cancelled += 1,
+            Outcome::Refused(_) => self.totals.refused += 1,
+        }
+        let ending = Ending {
+            scheduler: self.name.clone(),
+            id: task.id,
+            key,
+            kind,
+            args: std::mem::take(&mut task.args),
+            outcome,
+            node,
+            attempts: task.failed_attempts + last_attempt,
+            reroutes,
+            accepted_at: task.accepted_at.to_system_time(),
+            started_at: ran.then(|| task.started_at.to_system_time()),
+            settled_at: now.to_system_time(),
+        };
+        let status = TaskStatus::new(ending);
+        match task.audience {
+            Task::CURRENT => self.outbox.push_current(status),
+            Task::CALLER => self.outbox.push_caller(status),
+            client => self.outbox.push_client(ClientId(u64::from(client)), status),
+        }
+    }
+
+    /// Takes a task out of wherever it waits. One that a node has must have been taken off it.
+    fn detach(&mut self, slot: Slot) {
+        let task = self.tasks.get(slot);
+        match task.phase {
+            Phase::Queued => self.dequeue(slot),
+            Phase::Later | Phase::Backoff => {
+                let (at, id, phase) = (Timestamp(task.rank), task.id, task.phase);
+                self.due.remove(&(at, id, slot));
+                *self.count(phase) -= 1;
+            }
+            Phase::Held => {
+                let held_on = task.rare.as_ref().and_then(|rare| rare.held_on);
+                *self.count(Phase::Held) -= 1;
+                if let Some((node, dispatch)) = held_on
+                    && let Some(ghost) = self.find_ghost(node.0, dispatch)
+                {
+                    ghost.holds_task = false;
+                }
+            }
+            Phase::Ahead | Phase::Running => {}
+        }
+    }
+
+    /// Leaves a task pending again under the rank that it had, after it was taken off its node.
+    pub(super) fn requeue(&mut self, slot: Slot) {
+        self.tasks.get_mut(slot).recalled = false;
+        self.enqueue(slot);
+    }
+
+    /// Lets go of a task's run at its node without an end of it: the run becomes a ghost, which keeps
+    /// its worker, and is told to stop.
+    pub(super) fn abandon(&mut self, slot: Slot) {
+        let (task, dispatch) = {
+            let task = self.tasks.get(slot);
+            (task.id, task.dispatch)
+        };
+        let ghost = Ghost {
+            task,
+            blocking: self.blocks(slot),
+            key: self.tasks.get(slot).key().cloned(),
+            holds_task: false,
+        };
+        let node = self.take_off(slot);
+        self.add_ghost(node, dispatch, ghost);
+        self.roster.get_mut(node).cancel.push(dispatch);
+    }
+
+    /// Whether the handler of a task cannot be stopped at the node that has it.
+    pub(super) fn blocks(&self, slot: Slot) -> bool {
+        let task = self.tasks.get(slot);
+        let kind = self.classes[task.class as usize].kind;
+        self.roster
+            .kind_at(task.node, kind)
+            .is_some_and(|(_, blocking)| blocking)
+    }
+
+    pub(super) fn deadline_passed(&mut self, now: Timestamp, slot: Slot) {
+        let task = self.tasks.get(slot);
+        let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
+        let given = deadline.map_or_else(Default::default, |deadline| {
+            deadline.since(task.accepted_at)
+        });
+        let mut message = format!("the task did not end within its deadline of {given:?}");
+        if let Some(failure) = task
+            .rare
+            .as_ref()
+            .and_then(|rare| rare.last_failure.as_ref())
+        {
+            message = format!("{message}; its last attempt failed: {failure}");
+        }
+        let failure = Failure::new(Cause::Deadline, message);
+        if task.is_placed() {
+            self.tasks.get_mut(slot).failed_attempts += u32::from(task_runs(self.tasks.get(slot)));
+            self.abandon(slot);
+        }
+        self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
+    }
+
+    /// Asks for the end of a task. Answered once by [`Action::CancelAnswer`] with this `ticket`, within a
+    /// second.
+    pub fn cancel(&mut self, now: Timestamp, task: TaskId, ticket: u64) {
+        self.observe(now);
+        let Some(slot) = self.tasks.find(task) else {
+            let known = (1..self.next_task).contains(&task.get());
+            let answer = if known {
+                CancelAnswer::TooLate
+            } else {
+                CancelAnswer::NotFound
+            };
+            self.actions.push(Action::CancelAnswer { ticket, answer });
+            return;
+        };
+        let entry = self.tasks.get_mut(slot);
+        let phase = entry.phase;
+        let rare = entry.rare();
+        let first = !std::mem::replace(&mut rare.cancelling, true);
+        let patience_until = now + CANCEL_PATIENCE;
+        rare.tickets.push((patience_until, ticket));
+        self.tickets.insert((patience_until, ticket), task);
+        match phase {
+            Phase::Later | Phase::Backoff | Phase::Queued => {
+                self.settle(now, slot, Outcome::Cancelled, CancelAnswer::NeverStarted);
+            }
+            // An earlier run may be going on: the truth is not known before it has ended.
+            Phase::Held => {}
+            Phase::Ahead | Phase::Running => {
+                if first {
+                    let (node, dispatch) =
+                        (self.tasks.get(slot).node, self.tasks.get(slot).dispatch);
+                    self.roster.get_mut(node).cancel.push(dispatch);
+                    self.roster.touch(node);
+                }
+            }
+        }
+    }
+
+    /// A cancel has waited long enough: it is told that the run goes on. The intent stays.
+    pub(super) fn patience_ended(&mut self, at: Timestamp, ticket: u64) {
+        let Some(id) = self.tickets.remove(&(at, ticket)) else {
+            return;
+        };
+        if let Some(slot) = self.tasks.find(id) {
+            let rare = self.tasks.get_mut(slot).rare();
+            rare.tickets.retain(|&(_, other)| other != ticket);
+        }
+        self.actions.push(Action::CancelAnswer {
+            ticket,
+            answer: CancelAnswer::StillRunning,
+        });
+    }
+}
+
+/// Whether a run of it counts as an attempt.
+fn task_runs(task: &Task) -> bool {
+    task.phase == Phase::Running
+}

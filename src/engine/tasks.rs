@@ -1,0 +1,459 @@
+//! The unsettled tasks: where each is kept and how it is found by its id.
+//!
+//! Owns: the records, their slots and the index from id to slot. Does not know: what the states mean or
+//! when they change.
+//!
+//! A record lives in a slot of a chunk, so that ten million of them never move, and a chunk that
+//! empties is given back. Ids rise, so the index is a table of small pages keyed by the id's upper part:
+//! four bytes a task where ids are dense, a page for a lone survivor.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use bytes::Bytes;
+
+use super::{ClientId, Epoch, NodeId, Timestamp};
+use crate::retry::RetryPolicy;
+use crate::status::Failure;
+use crate::task::{Dispatch, TaskId, TaskKey};
+
+/// The place of a record.
+pub(crate) type Slot = u32;
+/// No place.
+pub(crate) const NO_SLOT: Slot = u32::MAX;
+
+/// Where an unsettled task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not due yet, by its caller's wish. `rank` holds the due time.
+    Later,
+    /// Not due yet, between two attempts. `rank` holds the due time.
+    Backoff,
+    /// Due, in a lane.
+    Queued,
+    /// Exclusive, until an earlier run can no longer be going on.
+    Held,
+    /// Sent ahead to a node, not started.
+    Ahead,
+    /// On a worker of a node.
+    Running,
+}
+
+/// What an unsettled task is. Kept small: a pending one costs this, its index entry and its args.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub id: TaskId,
+    pub args: Bytes,
+    /// What few tasks need.
+    pub rare: Option<Box<Rare>>,
+    pub accepted_at: Timestamp,
+    /// When its run was assigned or started; zero if it never was.
+    pub started_at: Timestamp,
+    /// Its latest run; zero if there was none.
+    pub dispatch: Dispatch,
+    /// Its turn among those of its priority, or the time when it becomes due.
+    pub rank: u64,
+    /// Neighbours in its lane, or among the runs of its node.
+    pub prev: Slot,
+    pub next: Slot,
+    /// Index of its class.
+    pub class: u32,
+    /// Index of the node of its latest run.
+    pub node: u32,
+    /// Who is told: see [`Task::CURRENT`], [`Task::CALLER`]; a client's number otherwise.
+    pub audience: u32,
+    /// Attempts that have failed.
+    pub failed_attempts: u32,
+    pub priority: i8,
+    pub phase: Phase,
+    /// Whether it waits among the returned of its lane.
+    pub returned: bool,
+    /// Whether it was asked back from its node.
+    pub recalled: bool,
+    /// Whether its node counts it as a suspect.
+    pub as_suspect: bool,
+}
+
+impl Task {
+    pub const CURRENT: u32 = 0;
+    pub const CALLER: u32 = u32::MAX;
+
+    pub fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub fn is_exclusive(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.exclusive)
+    }
+
+    pub fn is_cancelling(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.cancelling)
+    }
+
+    pub fn key(&self) -> Option<&TaskKey> {
+        self.rare.as_ref().and_then(|rare| rare.key.as_ref())
+    }
+
+    pub fn watcher(&self) -> Option<ClientId> {
+        self.rare.as_ref().and_then(|rare| rare.watcher)
+    }
+
+    pub fn losses(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.lost_on.len())
+    }
+
+    /// Whether a node has it.
+    pub fn is_placed(&self) -> bool {
+        matches!(self.phase, Phase::Ahead | Phase::Running)
+    }
+}
+
+/// What few tasks need; behind one pointer.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    pub timeout: Option<std::time::Duration>,
+    pub deadline: Option<Timestamp>,
+    pub retry: Option<RetryPolicy>,
+    pub max_reroutes: Option<u32>,
+    pub key: Option<TaskKey>,
+    pub watcher: Option<ClientId>,
+    pub exclusive: bool,
+    /// A cancel was asked for.
+    pub cancelling: bool,
+    /// Cancels that were not answered.
+    pub tickets: Vec<(Timestamp, u64)>,
+    /// Lives of nodes that were lost under a started run of it.
+    pub lost_on: Vec<(NodeId, Epoch)>,
+    pub last_failure: Option<Failure>,
+    /// While held: the run that may still be going on, and the time before which it is not due.
+    pub held_on: Option<(NodeId, Dispatch)>,
+    pub not_before: Timestamp,
+}
+
+const CHUNK: usize = 1024;
+const WORDS: usize = CHUNK / 64;
+
+#[derive(Debug)]
+struct Chunk {
+    /// Absent while no slot of it is used.
+    slots: Option<Box<[Option<Task>]>>,
+    taken: [u64; WORDS],
+    used: usize,
+}
+
+impl Chunk {
+    fn vacant() -> Self {
+        Self {
+            slots: None,
+            taken: [0; WORDS],
+            used: 0,
+        }
+    }
+
+    fn first_free(&self) -> Option<usize> {
+        let word = self.taken.iter().position(|&bits| bits != u64::MAX)?;
+        Some(word * 64 + self.taken[word].trailing_ones() as usize)
+    }
+}
+
+/// Ids rise by one, so a multiplication spreads them well enough.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // 2^64 divided by the golden ratio: Fibonacci hashing (Knuth, TAOCP vol. 3, 6.4).
+        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+const PAGE: u64 = 64;
+
+#[derive(Debug)]
+struct Page {
+    slots: [Slot; PAGE as usize],
+    used: u32,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    chunks: Vec<Chunk>,
+    /// Chunks with a free slot; the last one is filled first.
+    open: Vec<u32>,
+    /// An empty chunk that keeps its room.
+    spare: Option<usize>,
+    pages: HashMap<u64, Box<Page>, BuildHasherDefault<IdHasher>>,
+    len: usize,
+    args_bytes: u64,
+}
+
+impl Tasks {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn args_bytes(&self) -> u64 {
+        self.args_bytes
+    }
+
+    pub fn insert(&mut self, task: Task) -> Slot {
+        let (id, bytes) = (task.id, task.args.len() as u64);
+        let slot = self.place(task);
+        let page = self.pages.entry(id.get() / PAGE).or_insert_with(|| {
+            Box::new(Page {
+                slots: [NO_SLOT; PAGE as usize],
+                used: 0,
+            })
+        });
+        page.slots[(id.get() % PAGE) as usize] = slot;
+        page.used += 1;
+        self.len += 1;
+        self.args_bytes += bytes;
+        slot
+    }
+
+    fn place(&mut self, task: Task) -> Slot {
+        let index = match self.open.last() {
+            Some(&index) => index as usize,
+            None => {
+                self.chunks.push(Chunk::vacant());
+                let index = self.chunks.len() - 1;
+                self.open.push(index as u32);
+                index
+            }
+        };
+        let chunk = &mut self.chunks[index];
+        let at = chunk.first_free().expect("an open chunk has a free slot");
+        let slots = chunk
+            .slots
+            .get_or_insert_with(|| std::iter::repeat_with(|| None).take(CHUNK).collect());
+        slots[at] = Some(task);
+        chunk.taken[at / 64] |= 1 << (at % 64);
+        chunk.used += 1;
+        if chunk.used == CHUNK {
+            self.open.pop();
+        }
+        if self.spare == Some(index) {
+            self.spare = None;
+        }
+        (index * CHUNK + at) as Slot
+    }
+
+    pub fn remove(&mut self, slot: Slot) -> Task {
+        let (index, at) = (slot as usize / CHUNK, slot as usize % CHUNK);
+        let chunk = &mut self.chunks[index];
+        let task = chunk
+            .slots
+            .as_mut()
+            .and_then(|slots| slots[at].take())
+            .expect("a slot in use holds a task");
+        chunk.taken[at / 64] &= !(1 << (at % 64));
+        chunk.used -= 1;
+        if chunk.used == CHUNK - 1 {
+            self.open.push(index as u32);
+        }
+        if chunk.used == 0 {
+            // One empty chunk is kept, so that a count around its edge does not allocate each time.
+            match self.spare {
+                Some(spare) if spare != index => chunk.slots = None,
+                _ => self.spare = Some(index),
+            }
+        }
+        let page = task.id.get() / PAGE;
+        if let Some(entry) = self.pages.get_mut(&page) {
+            entry.slots[(task.id.get() % PAGE) as usize] = NO_SLOT;
+            entry.used -= 1;
+            if entry.used == 0 {
+                self.pages.remove(&page);
+            }
+        }
+        self.len -= 1;
+        self.args_bytes -= task.args.len() as u64;
+        task
+    }
+
+    pub fn find(&self, id: TaskId) -> Option<Slot> {
+        let slot = self.pages.get(&(id.get() / PAGE))?.slots[(id.get() % PAGE) as usize];
+        (slot != NO_SLOT).then_some(slot)
+    }
+
+    pub fn get(&self, slot: Slot) -> &Task {
+        self.chunks[slot as usize / CHUNK]
+            .slots
+            .as_ref()
+            .and_then(|slots| slots[slot as usize % CHUNK].as_ref())
+            .expect("a slot in use holds a task")
+    }
+
+    pub fn get_mut(&mut self, slot: Slot) -> &mut Task {
+        self.chunks[slot as usize / CHUNK]
+            .slots
+            .as_mut()
+            .and_then(|slots| slots[slot as usize % CHUNK].as_mut())
+            .expect("a slot in use holds a task")
+    }
+
+    /// All tasks, in order of their slots, which is deterministic.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Task)> {
+        self.chunks.iter().enumerate().flat_map(|(index, chunk)| {
+            chunk
+                .slots
+                .iter()
+                .flat_map(|slots| slots.iter().enumerate())
+                .filter_map(move |(at, task)| Some(((index * CHUNK + at) as Slot, task.as_ref()?)))
+        })
+    }
+
+    /// Puts a task at the end of a list that is threaded through the records.
+    pub fn link_last(&mut self, list: &mut List, slot: Slot) {
+        let last = list.last;
+        let task = self.get_mut(slot);
+        task.prev = last;
+        task.next = NO_SLOT;
+        if last == NO_SLOT {
+            list.first = slot;
+        } else {
+            self.get_mut(last).next = slot;
+        }
+        list.last = slot;
+    }
+
+    /// Takes a task out of the list that it is in.
+    pub fn unlink(&mut self, list: &mut List, slot: Slot) {
+        let task = self.get_mut(slot);
+        let (prev, next) = (task.prev, task.next);
+        task.prev = NO_SLOT;
+        task.next = NO_SLOT;
+        if prev == NO_SLOT {
+            list.first = next;
+        } else {
+            self.get_mut(prev).next = next;
+        }
+        if next == NO_SLOT {
+            list.last = prev;
+        } else {
+            self.get_mut(next).prev = prev;
+        }
+    }
+
+    /// The tasks of a list, first to last.
+    pub fn walk(&self, list: &List) -> impl Iterator<Item = Slot> {
+        let mut at = list.first;
+        std::iter::from_fn(move || {
+            let slot = (at != NO_SLOT).then_some(at)?;
+            at = self.get(slot).next;
+            Some(slot)
+        })
+    }
+}
+
+/// The ends of a list that is threaded through the records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct List {
+    pub first: Slot,
+    pub last: Slot,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self {
+            first: NO_SLOT,
+            last: NO_SLOT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(id: u64) -> Task {
+        Task {
+            id: TaskId::new(id),
+            args: Bytes::from_static(b"123456789"),
+            rare: None,
+            accepted_at: Timestamp(0),
+            started_at: Timestamp(0),
+            dispatch: Dispatch::new(0),
+            rank: id,
+            prev: NO_SLOT,
+            next: NO_SLOT,
+            class: 0,
+            node: 0,
+            audience: 0,
+            failed_attempts: 0,
+            priority: 0,
+            phase: Phase::Queued,
+            returned: false,
+            recalled: false,
+            as_suspect: false,
+        }
+    }
+
+    #[test]
+    fn a_record_is_found_by_its_id_until_it_is_removed() {
+        let mut tasks = Tasks::default();
+        let slots: Vec<_> = (0..5000).map(|id| tasks.insert(task(id))).collect();
+        assert_eq!(tasks.len(), 5000);
+        assert_eq!(tasks.args_bytes(), 45_000);
+        for (id, &slot) in slots.iter().enumerate() {
+            assert_eq!(tasks.find(TaskId::new(id as u64)), Some(slot));
+        }
+        for &slot in &slots[..4999] {
+            tasks.remove(slot);
+        }
+        assert_eq!(tasks.find(TaskId::new(0)), None);
+        assert_eq!(tasks.find(TaskId::new(4999)), Some(slots[4999]));
+        let kept = tasks
+            .chunks
+            .iter()
+            .filter(|chunk| chunk.slots.is_some())
+            .count();
+        assert!(kept <= 2, "an emptied chunk is given back, {kept} are kept");
+        assert_eq!(tasks.pages.len(), 1);
+    }
+
+    #[test]
+    fn a_slot_is_used_again() {
+        let mut tasks = Tasks::default();
+        for id in 0..100_000 {
+            let slot = tasks.insert(task(id));
+            tasks.remove(slot);
+        }
+        assert_eq!(tasks.chunks.len(), 1);
+    }
+
+    #[test]
+    fn a_list_keeps_its_order_when_its_middle_goes() {
+        let mut tasks = Tasks::default();
+        let mut list = List::default();
+        let slots: Vec<_> = (0..4).map(|id| tasks.insert(task(id))).collect();
+        for &slot in &slots {
+            tasks.link_last(&mut list, slot);
+        }
+        tasks.unlink(&mut list, slots[1]);
+        tasks.unlink(&mut list, slots[0]);
+        tasks.unlink(&mut list, slots[3]);
+        assert_eq!(tasks.walk(&list).collect::<Vec<_>>(), [slots[2]]);
+    }
+
+    #[test]
+    fn a_record_stays_small() {
+        assert!(
+            size_of::<Option<Task>>() <= 112,
+            "{}",
+            size_of::<Option<Task>>()
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! Handing a task in: the message and its answers.
+//!
+//! Owns: `Execute` and its builder. Does not know: who takes it, or what becomes of it.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use actix::{Message, Recipient};
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::encoding;
+use crate::error::{EncodeError, ExecuteError};
+use crate::handlers::Call;
+use crate::retry::RetryPolicy;
+use crate::status::{TaskEvent, TaskStatus};
+use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
+
+/// A task to hand in: kind, args, options, and who is told of it.
+///
+/// The answer is the task's id, or the refusal together with this `Execute`.
+///
+/// ```
+/// use callboard::execute::Execute;
+/// use callboard::task::Priority;
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), callboard::error::EncodeError> {
+/// let execute = Execute::call("hello.world", &1u64)?
+///     .priority(Priority::HIGH)
+///     .timeout(Duration::from_secs(5));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Execute {
+    kind: TaskKind,
+    args: Bytes,
+    options: Option<Box<Options>>,
+    recipients: Option<Box<Recipients>>,
+}
+
+/// Who is told of one task, beside the scheduler's client.
+#[derive(Default)]
+struct Recipients {
+    client: Option<Recipient<TaskStatus>>,
+    watcher: Option<Recipient<TaskEvent>>,
+}
+
+impl Execute {
+    /// A typed task.
+    ///
+    /// # Errors
+    ///
+    /// The args cannot be encoded.
+    pub fn new<T: Call>(args: &T) -> Result<Self, EncodeError> {
+        Self::call(T::KIND, args)
+    }
+
+    /// A task by the name of its handler. `Bytes` pass as they are.
+    ///
+    /// # Errors
+    ///
+    /// The args cannot be encoded.
+    pub fn call<A: Serialize + 'static>(
+        kind: impl Into<TaskKind>,
+        args: &A,
+    ) -> Result<Self, EncodeError> {
+        Ok(Self::raw(
+            kind,
+            encoding::encode(args).map_err(EncodeError)?,
+        ))
+    }
+
+    /// A task by the name of its handler, with args that are encoded already.
+    pub fn raw(kind: impl Into<TaskKind>, args: Bytes) -> Self {
+        Self {
+            kind: kind.into(),
+            args,
+            options: None,
+            recipients: None,
+        }
+    }
+
+    /// See [`Options::priority`].
+    pub fn priority(self, priority: Priority) -> Self {
+        self.with(|options| options.priority = priority)
+    }
+
+    /// Makes it due so long after it is accepted; see [`Options::due`].
+    pub fn delay(self, delay: Duration) -> Self {
+        self.with(|options| options.due = Due::After(delay))
+    }
+
+    /// Makes it due at this moment of the scheduler's wall clock; see [`Options::due`].
+    pub fn run_at(self, at: SystemTime) -> Self {
+        self.with(|options| options.due = Due::At(at))
+    }
+
+    /// See [`Options::timeout`].
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.timeout = Some(timeout))
+    }
+
+    /// See [`Options::deadline`].
+    pub fn deadline(self, deadline: Duration) -> Self {
+        self.with(|options| options.deadline = Some(deadline))
+    }
+
+    /// See [`Options::retry`].
+    pub fn retry(self, retry: RetryPolicy) -> Self {
+        self.with(|options| options.retry = Some(retry))
+    }
+
+    /// Adds a label that its node must bear.
+    pub fn label(self, label: impl Into<String>) -> Self {
+        self.labels([label])
+    }
+
+    /// Adds labels that its node must bear, all of them.
+    pub fn labels(self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.with(|options| options.labels.extend(labels.into_iter().map(Into::into)))
+    }
+
+    /// Makes sure that two runs of it never overlap; see [`Options::exclusive`].
+    pub fn exclusive(self) -> Self {
+        self.with(|options| options.exclusive = true)
+    }
+
+    /// See [`Options::max_reroutes`].
+    pub fn max_reroutes(self, reroutes: u32) -> Self {
+        self.with(|options| options.max_reroutes = Some(reroutes))
+    }
+
+    /// Names it, so that handing it in twice runs it once; see [`TaskKey`].
+    pub fn key(self, key: impl Into<TaskKey>) -> Self {
+        self.with(|options| options.key = Some(key.into()))
+    }
+
+    /// Sets all options at once.
+    pub fn options(self, options: Options) -> Self {
+        self.with(|current| *current = options)
+    }
+
+    /// Has its status sent here instead of to the scheduler's client.
+    pub fn client(mut self, client: Recipient<TaskStatus>) -> Self {
+        self.recipients.get_or_insert_default().client = Some(client);
+        self
+    }
+
+    /// Has what happens to it before its ending told here.
+    pub fn watch(mut self, watcher: Recipient<TaskEvent>) -> Self {
+        self.recipients.get_or_insert_default().watcher = Some(watcher);
+        self
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> &TaskKind {
+        &self.kind
+    }
+
+    /// Its args, as they travel.
+    pub fn args(&self) -> &Bytes {
+        &self.args
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
+        set(self.options.get_or_insert_default());
+        self
+    }
+
+    pub(crate) fn into_parts(self) -> Parts {
+        let recipients = self.recipients.map(|recipients| *recipients);
+        let Recipients { client, watcher } = recipients.unwrap_or_default();
+        Parts {
+            kind: self.kind,
+            args: self.args,
+            options: self.options,
+            client,
+            watcher,
+        }
+    }
+}
+
+/// An [`Execute`] taken apart.
+pub(crate) struct Parts {
+    pub(crate) kind: TaskKind,
+    pub(crate) args: Bytes,
+    pub(crate) options: Option<Box<Options>>,
+    pub(crate) client: Option<Recipient<TaskStatus>>,
+    pub(crate) watcher: Option<Recipient<TaskEvent>>,
+}
+
+impl From<Parts> for Execute {
+    fn from(parts: Parts) -> Self {
+        let told = parts.client.is_some() || parts.watcher.is_some();
+        Self {
+            kind: parts.kind,
+            args: parts.args,
+            options: parts.options,
+            recipients: told.then(|| {
+                Box::new(Recipients {
+                    client: parts.client,
+                    watcher: parts.watcher,
+                })
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Execute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Execute")
+            .field("kind", &self.kind)
+            .field("args", &self.args.len())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Message for Execute {
+    type Result = Result<TaskId, ExecuteError>;
+}
+
+/// Many tasks to hand in at once. Each is accepted or refused by itself; the answers are in order.
+#[derive(Debug)]
+pub struct ExecuteMany(pub Vec<Execute>);
+
+impl Message for ExecuteMany {
+    type Result = Vec<Result<TaskId, ExecuteError>>;
+}
+
+impl Message for TaskStatus {
+    type Result = ();
+}
+
+impl Message for TaskEvent {
+    type Result = ();
+}

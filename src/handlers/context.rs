@@ -1,0 +1,267 @@
+//! What a handler may know of the attempt that it is, and may tell.
+//!
+//! Owns: the context and the flag that says that its attempt is to end. Does not know: who sets it and why.
+
+use std::any::type_name;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Handlers, TaskError};
+use crate::encoding;
+use crate::engine::WorkerId;
+use crate::engine::message::Assignment;
+use crate::engine::node::NodeEvent;
+use crate::error::EncodeError;
+use crate::inbox::Inbox;
+use crate::task::{Dispatch, TaskId, TaskKind};
+
+/// The largest encoded progress value, in bytes: progress is told often and is not what a task is for.
+pub const MAX_PROGRESS_BYTES: usize = 16 << 10;
+
+/// How many progress values one attempt may tell at once, and how long it takes until it may tell
+/// another: a handler in a tight loop must not fill the node's memory.
+const PROGRESS_BURST: u64 = 32;
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What all attempts on a node share.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) node: Arc<str>,
+    pub(crate) handlers: Handlers,
+    pub(crate) inbox: Inbox<NodeEvent>,
+}
+
+/// The attempt that a handler is, as the handler sees it. Clones are the same attempt.
+///
+/// It may be kept by what the handler has started on the side, and says there too whether the attempt
+/// was cancelled or timed out.
+#[derive(Clone)]
+pub struct TaskContext(Arc<Attempt>);
+
+struct Attempt {
+    home: Arc<Home>,
+    worker: WorkerId,
+    task: TaskId,
+    dispatch: Dispatch,
+    kind: TaskKind,
+    attempt: u32,
+    started: Instant,
+    deadline: Option<Instant>,
+    watched: bool,
+    told: AtomicU64,
+    cancelled: AtomicBool,
+    notify: Notify,
+}
+
+impl TaskContext {
+    /// A context for the test of a handler: task 0, attempt 1, kind and node `test`, no deadline, no shared data.
+    ///
+    /// ```
+    /// # use callboard::handlers::{TaskContext, TaskError};
+    /// async fn attempt(_: (), cx: TaskContext) -> Result<u32, TaskError> {
+    ///     Ok(cx.attempt())
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// assert_eq!(attempt((), TaskContext::for_test()).await, Ok(1));
+    /// # });
+    /// ```
+    pub fn for_test() -> Self {
+        Self::for_test_with(&Handlers::new())
+    }
+
+    /// The same with the shared data of `handlers`.
+    pub fn for_test_with(handlers: &Handlers) -> Self {
+        Self(Arc::new(Attempt {
+            home: Arc::new(Home {
+                node: "test".into(),
+                handlers: handlers.clone(),
+                inbox: Inbox::new(),
+            }),
+            worker: WorkerId(0),
+            task: TaskId::new(0),
+            dispatch: Dispatch::new(0),
+            kind: "test".into(),
+            attempt: 1,
+            started: Instant::now(),
+            deadline: None,
+            watched: false,
+            told: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+            notify: Notify::new(),
+        }))
+    }
+
+    /// The task.
+    pub fn id(&self) -> TaskId {
+        self.0.task
+    }
+
+    /// The fencing number of this run: greater than that of every earlier run of the task. See [`Dispatch`].
+    pub fn dispatch(&self) -> Dispatch {
+        self.0.dispatch
+    }
+
+    /// The attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// The name under which the handler is registered.
+    pub fn kind(&self) -> &TaskKind {
+        &self.0.kind
+    }
+
+    /// The name of the node that this runs on.
+    pub fn node(&self) -> &str {
+        &self.0.home.node
+    }
+
+    /// When the whole task must have ended, if it has a deadline; fit for [`tokio::time::timeout_at`].
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline
+    }
+
+    /// How long it is until [`TaskContext::deadline`]; zero when that has passed.
+    pub fn time_left(&self) -> Option<Duration> {
+        let deadline = self.0.deadline?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// What was given to [`Handlers::data`] as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// A permanent [`TaskError`] if no `T` was given: no other attempt on this node will find one.
+    pub fn data<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, TaskError> {
+        self.0.home.handlers.shared::<T>().ok_or_else(|| {
+            TaskError::permanent(format!(
+                "no shared {} is on the node {:?}; give one with `Handlers::data`",
+                type_name::<T>(),
+                self.node()
+            ))
+        })
+    }
+
+    /// Whether this attempt is to end: it was cancelled, has timed out, or the node is stopping.
+    ///
+    /// An async handler need not ask, since its future is dropped. A blocking one cannot be stopped from
+    /// outside, and should ask from time to time and return.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Waits until [`TaskContext::is_cancelled`]: for what a handler has started on the side.
+    pub async fn cancelled(&self) {
+        let notified = self.0.notify.notified();
+        tokio::pin!(notified);
+        // Enabled before the flag is read, so that no notice between the two is missed.
+        notified.as_mut().enable();
+        if !self.is_cancelled() {
+            notified.await;
+        }
+    }
+
+    /// Sets what [`TaskContext::is_cancelled`] says, and wakes those who wait; for tests of handlers. It
+    /// does not cancel the task.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Release);
+        self.0.notify.notify_waiters();
+    }
+
+    /// Tells the task's watcher how far the handler is. Without a watcher it costs next to nothing.
+    ///
+    /// It is told without confirmation. An attempt may tell 32 values at once and then one each 10 ms;
+    /// what goes beyond is dropped silently.
+    ///
+    /// # Errors
+    ///
+    /// The value cannot be encoded, or takes more than [`MAX_PROGRESS_BYTES`].
+    pub fn progress<T: Serialize + 'static>(&self, value: &T) -> Result<(), EncodeError> {
+        if !self.0.watched || !self.may_tell() {
+            return Ok(());
+        }
+        let value = encoding::encode(value).map_err(EncodeError)?;
+        if value.len() > MAX_PROGRESS_BYTES {
+            return Err(EncodeError(format!(
+                "a progress value of {} bytes is larger than the limit of {MAX_PROGRESS_BYTES}",
+                value.len()
+            )));
+        }
+        self.0.home.inbox.push(NodeEvent::Progress {
+            worker: self.0.worker,
+            dispatch: self.0.dispatch,
+            value,
+        });
+        Ok(())
+    }
+
+    /// The generic cell rate algorithm (ITU-T I.371): `told` is the time at which all that was told
+    /// would have been due, had it been told evenly.
+    fn may_tell(&self) -> bool {
+        let interval = u64::try_from(PROGRESS_INTERVAL.as_nanos()).unwrap_or(u64::MAX);
+        let now = u64::try_from(self.0.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.0
+            .told
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |told| {
+                let next = told.max(now).saturating_add(interval);
+                (next <= now.saturating_add(PROGRESS_BURST * interval)).then_some(next)
+            })
+            .is_ok()
+    }
+}
+
+impl fmt::Debug for TaskContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskContext")
+            .field("id", &self.id())
+            .field("dispatch", &self.dispatch())
+            .field("kind", self.kind())
+            .field("attempt", &self.attempt())
+            .field("node", &self.node())
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a context for the handlers that take one, and for no other.
+pub struct Seed<'a> {
+    pub(crate) home: &'a Arc<Home>,
+    pub(crate) worker: WorkerId,
+    pub(crate) assignment: &'a Assignment,
+    pub(crate) kind: &'a TaskKind,
+    pub(crate) started: Instant,
+    /// The context, once it is made: its flag must be set when the attempt is to end.
+    pub(crate) made: Option<TaskContext>,
+}
+
+impl Seed<'_> {
+    pub(super) fn context(&mut self) -> TaskContext {
+        let terms = self.assignment.terms.as_deref();
+        let context = TaskContext(Arc::new(Attempt {
+            home: Arc::clone(self.home),
+            worker: self.worker,
+            task: self.assignment.task,
+            dispatch: self.assignment.dispatch,
+            kind: self.kind.clone(),
+            attempt: self.assignment.attempt,
+            started: self.started,
+            // A span too long for the clock is no deadline.
+            deadline: terms
+                .and_then(|terms| terms.deadline)
+                .and_then(|left| self.started.checked_add(left)),
+            watched: terms.is_some_and(|terms| terms.watched),
+            told: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+            notify: Notify::new(),
+        }));
+        self.made = Some(context.clone());
+        context
+    }
+}

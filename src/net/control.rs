@@ -1,0 +1,320 @@
+//! The rare messages, as MessagePack maps with named fields. Unknown fields are skipped.
+//!
+//! Owns: their form and the bounds of what a peer may put into them, checked while they are decoded. Does
+//! not know: sockets, or what the messages mean.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use bytes::BufMut;
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::body::Frames;
+use super::wire::{Frame, HELLO, REFUSE, RETRY, WELCOME};
+use crate::engine::message::{
+    Beat, KindOffer, MAX_BATCH, MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello, SchedulerHello,
+    Welcome,
+};
+use crate::engine::{Epoch, Life};
+use crate::error::{LinkError, LinkRefusal};
+use crate::retry::RetryPolicy;
+use crate::task::{Dispatch, Labels, TaskKind};
+
+/// How deep values may be nested. Ours are at most 5 deep; what is skipped must not exhaust the stack.
+const MAX_DEPTH: usize = 32;
+/// The most runs that one welcome can stop: more than a node can hold.
+const MAX_STOP: usize = 1 << 21;
+
+/// Appends a message of named fields.
+pub(crate) fn encode(
+    frames: &mut Frames,
+    kind: u8,
+    fields: &impl Serialize,
+) -> Result<(), LinkError> {
+    let begun = frames.begin(kind);
+    rmp_serde::encode::write_named(&mut frames.tail().writer(), fields).map_err(unencodable)?;
+    frames.end_control(begun)
+}
+
+/// Encoding into memory fails only for values that no message of ours holds; the link is then closed.
+pub(crate) fn unencodable(error: rmp_serde::encode::Error) -> LinkError {
+    LinkError::Malformed(format!("this side could not encode a message: {error}"))
+}
+
+/// Whether nothing follows in a deserializer: one more value cannot even begin.
+pub(crate) fn at_end<'de, R: rmp_serde::decode::ReadSlice<'de>>(
+    deserializer: &mut rmp_serde::Deserializer<R>,
+) -> Result<(), LinkError> {
+    match IgnoredAny::deserialize(deserializer) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(()),
+        _ => Err(LinkError::Malformed("bytes after a message".to_owned())),
+    }
+}
+
+pub(crate) fn malformed(error: rmp_serde::decode::Error) -> LinkError {
+    LinkError::Malformed(error.to_string())
+}
+
+fn decode<T: DeserializeOwned>(frame: &Frame) -> Result<T, LinkError> {
+    let content: &[u8] = match &frame.long {
+        None => &frame.content,
+        Some(long) if matches!(frame.kind, HELLO | WELCOME) && frame.content.is_empty() => long,
+        Some(_) => {
+            return Err(LinkError::Malformed(
+                "chunks for a message that has none".to_owned(),
+            ));
+        }
+    };
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(content);
+    deserializer.set_max_depth(MAX_DEPTH);
+    let value = T::deserialize(&mut deserializer).map_err(malformed)?;
+    at_end(&mut deserializer)?;
+    Ok(value)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Number {
+    number: u64,
+}
+
+pub(crate) fn encode_number(frames: &mut Frames, kind: u8, number: u64) -> Result<(), LinkError> {
+    encode(frames, kind, &Number { number })
+}
+
+pub(crate) fn decode_number(frame: &Frame) -> Result<u64, LinkError> {
+    decode(frame).map(|Number { number }| number)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Nothing {}
+
+pub(crate) fn encode_nothing(frames: &mut Frames, kind: u8) -> Result<(), LinkError> {
+    encode(frames, kind, &Nothing {})
+}
+
+pub(crate) fn decode_nothing(frame: &Frame) -> Result<(), LinkError> {
+    decode(frame).map(|Nothing {}| ())
+}
+
+#[derive(Serialize)]
+struct RunsOut<'a> {
+    runs: &'a [Dispatch],
+}
+
+#[derive(Deserialize)]
+struct RunsIn {
+    #[serde(deserialize_with = "bounded::<_, _, MAX_BATCH>")]
+    runs: Vec<Dispatch>,
+}
+
+/// More than [`MAX_BATCH`] runs become several messages; none at all still are one.
+pub(crate) fn encode_runs(
+    frames: &mut Frames,
+    kind: u8,
+    runs: &[Dispatch],
+) -> Result<(), LinkError> {
+    if runs.is_empty() {
+        return encode(frames, kind, &RunsOut { runs });
+    }
+    runs.chunks(MAX_BATCH)
+        .try_for_each(|runs| encode(frames, kind, &RunsOut { runs }))
+}
+
+pub(crate) fn decode_runs(frame: &Frame) -> Result<Vec<Dispatch>, LinkError> {
+    decode(frame).map(|RunsIn { runs }| runs)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Policy {
+    policy: RetryPolicy,
+}
+
+pub(crate) fn encode_policy(frames: &mut Frames, policy: &RetryPolicy) -> Result<(), LinkError> {
+    encode(frames, RETRY, &Policy { policy: *policy })
+}
+
+pub(crate) fn decode_policy(frame: &Frame) -> Result<RetryPolicy, LinkError> {
+    decode(frame).map(|Policy { policy }| policy)
+}
+
+#[derive(Serialize)]
+struct RefusalOut<'a> {
+    reason: &'a LinkRefusal,
+    /// The same as a sentence, for a peer that does not know the reason.
+    words: String,
+}
+
+#[derive(Deserialize)]
+struct RefusalIn {
+    reason: LinkRefusal,
+}
+
+#[derive(Deserialize)]
+struct RefusalWords {
+    words: String,
+}
+
+pub(crate) fn encode_refusal(frames: &mut Frames, reason: &LinkRefusal) -> Result<(), LinkError> {
+    let words = reason.to_string();
+    encode(frames, REFUSE, &RefusalOut { reason, words })
+}
+
+pub(crate) fn decode_refusal(frame: &Frame) -> Result<LinkRefusal, LinkError> {
+    match decode(frame) {
+        Ok(RefusalIn { reason }) => Ok(reason),
+        Err(error) => match decode(frame) {
+            Ok(RefusalWords { words }) => Err(LinkError::Malformed(format!(
+                "a refusal for a reason that this version does not know: {}",
+                super::proof::printable(words.as_bytes())
+            ))),
+            Err(_) => Err(error),
+        },
+    }
+}
+
+pub(crate) fn decode_beat(frame: &Frame) -> Result<Beat, LinkError> {
+    decode(frame)
+}
+
+pub(crate) fn decode_scheduler_hello(frame: &Frame) -> Result<SchedulerHello, LinkError> {
+    #[derive(Deserialize)]
+    struct In {
+        version_min: u32,
+        version_max: u32,
+        #[serde(deserialize_with = "name")]
+        scheduler: String,
+        life: Life,
+    }
+    let hello: In = decode(frame)?;
+    Ok(SchedulerHello {
+        version_min: hello.version_min,
+        version_max: hello.version_max,
+        scheduler: hello.scheduler,
+        life: hello.life,
+    })
+}
+
+pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
+    #[derive(Deserialize)]
+    struct In {
+        version_min: u32,
+        version_max: u32,
+        #[serde(deserialize_with = "name")]
+        node: String,
+        epoch: Epoch,
+        #[serde(deserialize_with = "bounded::<_, _, MAX_KINDS>")]
+        kinds: Vec<Offer>,
+        #[serde(deserialize_with = "bounded::<_, _, MAX_LABELS>")]
+        labels: Vec<Name>,
+        workers: u32,
+        #[serde(default)]
+        probe: Option<Name>,
+        draining: bool,
+    }
+    let hello: In = decode(frame)?;
+    Ok(NodeHello {
+        version_min: hello.version_min,
+        version_max: hello.version_max,
+        node: hello.node,
+        epoch: hello.epoch,
+        kinds: hello.kinds.into_iter().map(|Offer(offer)| offer).collect(),
+        labels: hello
+            .labels
+            .into_iter()
+            .map(|Name(label)| label)
+            .collect::<Labels>(),
+        workers: hello.workers,
+        probe: hello.probe.map(|Name(probe)| probe),
+        draining: hello.draining,
+    })
+}
+
+pub(crate) fn decode_welcome(frame: &Frame) -> Result<Welcome, LinkError> {
+    #[derive(Deserialize)]
+    struct In {
+        version: u32,
+        heartbeat: Duration,
+        lease: Duration,
+        #[serde(default)]
+        workers: Option<u32>,
+        retry: RetryPolicy,
+        acknowledged: u64,
+        #[serde(deserialize_with = "bounded::<_, _, MAX_STOP>")]
+        stop: Vec<Dispatch>,
+        drain: bool,
+    }
+    let welcome: In = decode(frame)?;
+    Ok(Welcome {
+        version: welcome.version,
+        heartbeat: welcome.heartbeat,
+        lease: welcome.lease,
+        workers: welcome.workers,
+        retry: welcome.retry,
+        acknowledged: welcome.acknowledged,
+        stop: welcome.stop,
+        drain: welcome.drain,
+    })
+}
+
+#[derive(Deserialize)]
+struct Name(#[serde(deserialize_with = "name")] String);
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    text(deserializer, MAX_NAME_BYTES)
+}
+
+/// A string of at most `limit` bytes.
+fn text<'de, D: Deserializer<'de>>(deserializer: D, limit: usize) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() > limit {
+        return Err(D::Error::custom(format_args!(
+            "a name of {} bytes, more than {limit}",
+            text.len()
+        )));
+    }
+    Ok(text)
+}
+
+struct Offer(KindOffer);
+
+impl<'de> Deserialize<'de> for Offer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let offer = KindOffer::deserialize(deserializer)?;
+        if offer.kind.len() > TaskKind::MAX_BYTES {
+            return Err(D::Error::custom("the name of a kind is too long"));
+        }
+        Ok(Self(offer))
+    }
+}
+
+/// A vector of at most `MAX` elements. It grows with the elements that have come, whatever was claimed.
+fn bounded<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Elements<T, const MAX: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let mut elements = Vec::new();
+            while let Some(element) = seq.next_element()? {
+                if elements.len() == MAX {
+                    return Err(A::Error::invalid_length(MAX + 1, &self));
+                }
+                elements.push(element);
+            }
+            Ok(elements)
+        }
+    }
+
+    deserializer.deserialize_seq(Elements::<T, MAX>(PhantomData))
+}

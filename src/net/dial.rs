@@ -1,0 +1,148 @@
+//! How a connection is opened.
+//!
+//! Owns: names to addresses, connecting, and what a refusal to connect says. Does not know: whom to dial
+//! and how often.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::proof::{Side, prove};
+use super::{LinkConfig, Proved, Role, Trust};
+use crate::error::LinkError;
+
+/// How long a probe waits for an answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// Why a dial did not lead to a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct DialError {
+    /// Whether the machine answered, at every address, that nothing listens there: the process is dead.
+    pub refused: bool,
+    /// What was seen, last.
+    #[source]
+    pub error: LinkError,
+}
+
+impl From<LinkError> for DialError {
+    fn from(error: LinkError) -> Self {
+        Self {
+            refused: false,
+            error,
+        }
+    }
+}
+
+/// Dials `host:port` and proves. All of it takes at most `config.handshake_timeout`.
+///
+/// # Errors
+///
+/// If nothing answers there, or either side does not trust the other. Without a secret only loopback
+/// addresses are dialled.
+pub async fn dial(
+    address: &str,
+    trust: &Trust,
+    role: Role,
+    config: &LinkConfig,
+) -> Result<Proved, DialError> {
+    let attempt = async {
+        let stream = connect(address, Some(trust), config.handshake_timeout).await?;
+        prepare(&stream, config).map_err(LinkError::from)?;
+        let (read, write) = stream.into_split();
+        Ok(prove(read, write, Side::Dialler, role, trust).await?)
+    };
+    match timeout(config.handshake_timeout, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(LinkError::HandshakeTimeout.into()),
+    }
+}
+
+/// Whether the machine at `host:port` answers that nothing listens there. Silence is no such answer.
+pub async fn probe(address: &str) -> bool {
+    match timeout(PROBE_TIMEOUT, connect(address, None, PROBE_TIMEOUT)).await {
+        Ok(Err(error)) => error.refused,
+        Ok(Ok(_)) | Err(_) => false,
+    }
+}
+
+/// Connects to the first address that answers; each gets its share of the time, so that one which is
+/// silent does not keep the others from being tried.
+async fn connect(
+    address: &str,
+    trust: Option<&Trust>,
+    limit: Duration,
+) -> Result<TcpStream, DialError> {
+    let addresses: Vec<SocketAddr> = lookup_host(address)
+        .await
+        .map_err(LinkError::from)?
+        .take(MAX_ADDRESSES)
+        .collect();
+    if matches!(trust, Some(Trust::Open))
+        && let Some(far) = addresses.iter().find(|address| !is_loopback(address))
+    {
+        return Err(LinkError::Proof(format!(
+            "{far} is not a loopback address, so a shared secret is needed; give both sides the same"
+        ))
+        .into());
+    }
+    // At most MAX_ADDRESSES.
+    let share = limit / (addresses.len().max(1) as u32);
+    let mut failure = DialError::from(LinkError::from(io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("{address} has no address"),
+    )));
+    let mut refusals = 0;
+    for &candidate in &addresses {
+        failure = match timeout(share, TcpStream::connect(candidate)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => {
+                refusals += usize::from(error.kind() == io::ErrorKind::ConnectionRefused);
+                LinkError::from(error).into()
+            }
+            Err(_) => LinkError::from(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("{candidate} did not answer"),
+            ))
+            .into(),
+        };
+    }
+    failure.refused = !addresses.is_empty() && refusals == addresses.len();
+    Err(failure)
+}
+
+pub(super) fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// Small frames go at once, and little waits unsent in the kernel, where nothing can overtake it.
+pub(super) fn prepare(stream: &TcpStream, config: &LinkConfig) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(config.notsent_lowat)?;
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    let _ = config;
+    Ok(())
+}
+
+#[cfg(all(test, any(target_os = "android", target_os = "linux")))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn g8_little_waits_unsent_in_the_socket() {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let config = LinkConfig::default();
+        prepare(&stream, &config).unwrap();
+        assert!(stream.nodelay().unwrap());
+        let lowat = socket2::SockRef::from(&stream).tcp_notsent_lowat().unwrap();
+        assert_eq!(lowat, config.notsent_lowat);
+    }
+}

@@ -1,0 +1,328 @@
+//! The heads of assignments, held runs and reports.
+//!
+//! Owns: which field stands where, and the numbers that stand for names. Does not know: frames.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde::de::{Error as _, SeqAccess};
+
+use super::hot::{Bodies, Fields, head, large_head};
+use crate::engine::message::{Assignment, End, HeldRun, HeldState, RefusedBy, Report, Terms};
+use crate::status::{Cause, Failure};
+
+/// What is sent many at once.
+pub(crate) trait Element: Sized {
+    /// Appends its head.
+    fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error>;
+
+    /// Its body, if its kind has one.
+    fn body(&self) -> Option<&Bytes>;
+
+    /// It, from its head and the bodies from its own on.
+    fn read<'de, A: SeqAccess<'de>>(
+        fields: Fields<A>,
+        bodies: &mut Bodies,
+    ) -> Result<Self, A::Error>;
+}
+
+/// The length of a body as its head has it. Bodies are bounded by `max_frame`, at most 1 GiB; a longer one
+/// is refused where its chunks are written.
+fn length(body: &Bytes) -> u32 {
+    u32::try_from(body.len()).unwrap_or(u32::MAX)
+}
+
+impl Element for Assignment {
+    fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error> {
+        let fields = (
+            self.task,
+            self.dispatch,
+            self.kind,
+            self.attempt,
+            self.ahead,
+            length(&self.args),
+        );
+        match &self.terms {
+            None => head(tail, &fields),
+            Some(terms) => {
+                let (task, dispatch, kind, attempt, ahead, args) = fields;
+                large_head(
+                    tail,
+                    &(task, dispatch, kind, attempt, ahead, args, &**terms),
+                )
+            }
+        }
+    }
+
+    fn body(&self) -> Option<&Bytes> {
+        Some(&self.args)
+    }
+
+    fn read<'de, A: SeqAccess<'de>>(
+        mut fields: Fields<A>,
+        bodies: &mut Bodies,
+    ) -> Result<Self, A::Error> {
+        Ok(Self {
+            task: fields.next()?,
+            dispatch: fields.next()?,
+            kind: fields.next()?,
+            attempt: fields.next()?,
+            ahead: fields.next()?,
+            args: fields.body(bodies)?,
+            terms: fields.optional::<Terms>()?.map(Box::new),
+        })
+    }
+}
+
+impl Element for HeldRun {
+    fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error> {
+        let state = match self.state {
+            HeldState::Ahead => 0u8,
+            HeldState::Running => 1,
+            HeldState::Overrun => 2,
+        };
+        head(tail, &(self.task, self.dispatch, state))
+    }
+
+    fn body(&self) -> Option<&Bytes> {
+        None
+    }
+
+    fn read<'de, A: SeqAccess<'de>>(
+        mut fields: Fields<A>,
+        _: &mut Bodies,
+    ) -> Result<Self, A::Error> {
+        Ok(Self {
+            task: fields.next()?,
+            dispatch: fields.next()?,
+            state: match fields.next::<u8>()? {
+                0 => HeldState::Ahead,
+                1 => HeldState::Running,
+                2 => HeldState::Overrun,
+                other => return Err(no_such("state of a run", other)),
+            },
+        })
+    }
+}
+
+const STARTED: u8 = 0;
+const COMPLETED: u8 = 1;
+const FAILED: u8 = 2;
+const AGAIN: u8 = 3;
+const STOPPED: u8 = 4;
+const DROPPED: u8 = 5;
+const FREED: u8 = 6;
+const REFUSED: u8 = 7;
+const RETURNED: u8 = 8;
+const READY: u8 = 9;
+const STALLED: u8 = 10;
+const PROGRESS: u8 = 11;
+
+impl Element for Report {
+    fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error> {
+        match self {
+            Self::Started { task, dispatch } => head(tail, &(STARTED, task, dispatch)),
+            Self::Ended { .. } => write_ended(self, tail),
+            Self::Freed { seq, dispatch } => head(tail, &(FREED, seq, dispatch)),
+            Self::Refused {
+                seq,
+                task,
+                dispatch,
+                reason,
+            } => {
+                let reason = match reason {
+                    RefusedBy::NoWorker => 0u8,
+                    RefusedBy::Draining => 1,
+                    RefusedBy::KeptResults => 2,
+                    RefusedBy::UnknownKind => 3,
+                };
+                head(tail, &(REFUSED, seq, task, dispatch, reason))
+            }
+            Self::Returned {
+                seq,
+                task,
+                dispatch,
+            } => head(tail, &(RETURNED, seq, task, dispatch)),
+            Self::Ready => head(tail, &(READY, 0u8, 0u8)),
+            Self::Stalled { workers, task } => head(tail, &(STALLED, workers, task)),
+            Self::Progress {
+                task,
+                dispatch,
+                value,
+            } => head(tail, &(PROGRESS, task, dispatch, length(value))),
+        }
+    }
+
+    fn body(&self) -> Option<&Bytes> {
+        match self {
+            Self::Ended {
+                end: End::Completed(output),
+                ..
+            } => Some(output),
+            Self::Progress { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    fn read<'de, A: SeqAccess<'de>>(
+        mut fields: Fields<A>,
+        bodies: &mut Bodies,
+    ) -> Result<Self, A::Error> {
+        Ok(match fields.next::<u8>()? {
+            STARTED => Self::Started {
+                task: fields.next()?,
+                dispatch: fields.next()?,
+            },
+            tag @ COMPLETED..=DROPPED => return read_ended(tag, fields, bodies),
+            FREED => Self::Freed {
+                seq: fields.next()?,
+                dispatch: fields.next()?,
+            },
+            REFUSED => Self::Refused {
+                seq: fields.next()?,
+                task: fields.next()?,
+                dispatch: fields.next()?,
+                reason: match fields.next::<u8>()? {
+                    0 => RefusedBy::NoWorker,
+                    1 => RefusedBy::Draining,
+                    2 => RefusedBy::KeptResults,
+                    3 => RefusedBy::UnknownKind,
+                    other => return Err(no_such("refusal", other)),
+                },
+            },
+            RETURNED => Self::Returned {
+                seq: fields.next()?,
+                task: fields.next()?,
+                dispatch: fields.next()?,
+            },
+            READY => {
+                // Filled up, so that no head is shorter than hot::MIN_HEAD.
+                let _: (u8, u8) = (fields.next()?, fields.next()?);
+                Self::Ready
+            }
+            STALLED => Self::Stalled {
+                workers: fields.next()?,
+                task: fields.next()?,
+            },
+            PROGRESS => Self::Progress {
+                task: fields.next()?,
+                dispatch: fields.next()?,
+                value: fields.body(bodies)?,
+            },
+            other => return Err(no_such("report", other)),
+        })
+    }
+}
+
+fn write_ended(report: &Report, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error> {
+    let Report::Ended {
+        seq,
+        task,
+        dispatch,
+        end,
+        ran,
+        overrun,
+    } = report
+    else {
+        return Ok(());
+    };
+    // Up to 584 years.
+    let ran = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
+    match end {
+        End::Completed(output) => head(
+            tail,
+            &(COMPLETED, seq, task, dispatch, ran, overrun, length(output)),
+        ),
+        End::Failed(failure) => {
+            let (cause, message) = failure_fields(failure);
+            large_head(
+                tail,
+                &(FAILED, seq, task, dispatch, ran, overrun, cause, message),
+            )
+        }
+        End::Again { after, failure } => {
+            let (cause, message) = failure_fields(failure);
+            large_head(
+                tail,
+                &(
+                    AGAIN, seq, task, dispatch, ran, overrun, cause, message, after,
+                ),
+            )
+        }
+        End::Stopped => head(tail, &(STOPPED, seq, task, dispatch, ran, overrun)),
+        End::Dropped => head(tail, &(DROPPED, seq, task, dispatch, ran, overrun)),
+    }
+}
+
+fn read_ended<'de, A: SeqAccess<'de>>(
+    tag: u8,
+    mut fields: Fields<A>,
+    bodies: &mut Bodies,
+) -> Result<Report, A::Error> {
+    let seq = fields.next()?;
+    let task = fields.next()?;
+    let dispatch = fields.next()?;
+    let ran = Duration::from_nanos(fields.next()?);
+    let overrun = fields.next()?;
+    let end = match tag {
+        COMPLETED => End::Completed(fields.body(bodies)?),
+        FAILED => End::Failed(read_failure(&mut fields)?),
+        AGAIN => {
+            let failure = read_failure(&mut fields)?;
+            let after = fields.next()?;
+            End::Again { after, failure }
+        }
+        STOPPED => End::Stopped,
+        _ => End::Dropped,
+    };
+    Ok(Report::Ended {
+        seq,
+        task,
+        dispatch,
+        end,
+        ran,
+        overrun,
+    })
+}
+
+/// A failure's message is a public field, so its bound is kept here once more.
+fn failure_fields(failure: &Failure) -> (u8, &str) {
+    let cause = match failure.cause {
+        Cause::Error => 0,
+        Cause::Permanent => 1,
+        Cause::Panic => 2,
+        Cause::Timeout => 3,
+        Cause::Deadline => 4,
+        Cause::NodeLost => 5,
+        Cause::Codec => 6,
+        Cause::OutputTooLarge => 7,
+    };
+    let mut end = failure.message.len().min(Failure::MAX_MESSAGE);
+    while !failure.message.is_char_boundary(end) {
+        end -= 1;
+    }
+    (cause, &failure.message[..end])
+}
+
+fn read_failure<'de, A: SeqAccess<'de>>(fields: &mut Fields<A>) -> Result<Failure, A::Error> {
+    let cause = match fields.next::<u8>()? {
+        0 => Cause::Error,
+        1 => Cause::Permanent,
+        2 => Cause::Panic,
+        3 => Cause::Timeout,
+        4 => Cause::Deadline,
+        5 => Cause::NodeLost,
+        6 => Cause::Codec,
+        7 => Cause::OutputTooLarge,
+        other => return Err(no_such("cause of a failure", other)),
+    };
+    let message: String = fields.next()?;
+    if message.len() > Failure::MAX_MESSAGE {
+        return Err(A::Error::custom("the message of a failure is too long"));
+    }
+    Ok(Failure { cause, message })
+}
+
+fn no_such<E: serde::de::Error>(what: &str, number: u8) -> E {
+    E::custom(format_args!("{number} is no {what}"))
+}

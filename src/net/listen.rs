@@ -1,0 +1,241 @@
+//! How a connection is accepted.
+//!
+//! Owns: the listening socket and the connections that have not proved themselves, which are bounded. Does
+//! not know: what becomes of those that have.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::dial::{is_loopback, prepare};
+use super::proof::{Side, prove};
+use super::{LinkConfig, Proved, Role, Trust};
+use crate::error::LinkError;
+
+/// The waits after errors that are the system's, such as too many open files: from this, doubling, ...
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// ... up to this.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Why listening did not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The caller's fault: strangers could connect. Set a secret or listen on loopback.
+    #[error(
+        "{address} can be reached from other machines, so a shared secret is needed to listen there; \
+         set a secret, or listen on 127.0.0.1"
+    )]
+    NeedsSecret {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address is taken, or is none of this machine's.
+    #[error("cannot listen on {address}: {error}")]
+    Io {
+        /// The address as given.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    trust: Trust,
+    role: Role,
+    config: LinkConfig,
+}
+
+impl Listener {
+    /// Listens on `host:port`; port 0 lets the system choose.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be had, or others than this machine could connect and there is no secret.
+    pub async fn bind(
+        address: &str,
+        trust: Trust,
+        role: Role,
+        config: LinkConfig,
+    ) -> Result<Self, ListenError> {
+        let io = |error| ListenError::Io {
+            address: address.to_owned(),
+            error,
+        };
+        let addresses: Vec<SocketAddr> = lookup_host(address).await.map_err(io)?.collect();
+        if matches!(trust, Trust::Open)
+            && let Some(&address) = addresses.iter().find(|address| !is_loopback(address))
+        {
+            return Err(ListenError::NeedsSecret { address });
+        }
+        let socket = TcpListener::bind(&addresses[..]).await.map_err(io)?;
+        let address = socket.local_addr().map_err(io)?;
+        Ok(Self {
+            socket,
+            address,
+            trust,
+            role,
+            config,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts for ever and hands over every connection that has proved itself, with the peer's address.
+    /// Dropping the future stops listening and drops those that have not.
+    pub async fn run(self, mut on_proved: impl FnMut(Proved, SocketAddr)) {
+        let mut unproved = Unproved::default();
+        let mut wait = Duration::ZERO;
+        let mut resume = None;
+        loop {
+            tokio::select! {
+                accepted = accept(&self.socket, resume) => match accepted {
+                    Ok((stream, peer)) => {
+                        (wait, resume) = (Duration::ZERO, None);
+                        self.receive(&mut unproved, stream, peer);
+                    }
+                    Err(error) => {
+                        wait = self.next_wait(&error, wait);
+                        resume = Some(Instant::now() + wait);
+                    }
+                },
+                Some(ended) = unproved.next() => match ended {
+                    (peer, Ok(proved)) => on_proved(proved, peer),
+                    (peer, Err(error)) => report(peer, &error),
+                },
+            }
+        }
+    }
+
+    fn receive(&self, unproved: &mut Unproved, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = prepare(&stream, &self.config) {
+            // The peer has gone already.
+            debug!(%peer, %error, "an accepted connection was closed at once");
+            return;
+        }
+        if let Some(oldest) = unproved.make_room(self.config.max_unproved) {
+            debug!(peer = %oldest, "dropped an unproved connection to make room for another");
+        }
+        let (trust, role) = (self.trust.clone(), self.role);
+        let limit = self.config.handshake_timeout;
+        unproved.add(peer, async move {
+            let (read, write) = stream.into_split();
+            timeout(limit, prove(read, write, Side::Acceptor, role, &trust))
+                .await
+                .unwrap_or(Err(LinkError::HandshakeTimeout))
+        });
+    }
+
+    fn next_wait(&self, error: &io::Error, wait: Duration) -> Duration {
+        let next = wait_after(error, wait);
+        if wait.is_zero() && !next.is_zero() {
+            warn!(address = %self.address, %error, "cannot accept connections now; trying again");
+        }
+        next
+    }
+}
+
+async fn accept(
+    socket: &TcpListener,
+    resume: Option<Instant>,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    if let Some(resume) = resume {
+        sleep_until(resume).await;
+    }
+    socket.accept().await
+}
+
+/// How long to wait before the next accept. What went wrong with the one connection that was accepted
+/// passes at once; anything else lasts, and would come again at once.
+fn wait_after(error: &io::Error, wait: Duration) -> Duration {
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::Interrupted => Duration::ZERO,
+        _ => (wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT),
+    }
+}
+
+fn report(peer: SocketAddr, error: &LinkError) {
+    match error {
+        // Probes connect and say nothing.
+        LinkError::Io(error) => debug!(%peer, %error, "a connection ended before its proof"),
+        LinkError::HandshakeTimeout => info!(%peer, %error, "refused a connection"),
+        error => warn!(%peer, %error, "refused a connection"),
+    }
+}
+
+type Attempt = (SocketAddr, Result<Proved, LinkError>);
+
+/// Connections that have not proved themselves.
+#[derive(Default)]
+struct Unproved {
+    tasks: JoinSet<Attempt>,
+    /// From the oldest.
+    order: VecDeque<(SocketAddr, AbortHandle)>,
+}
+
+impl Unproved {
+    /// Drops the oldest if there are `limit` or more.
+    fn make_room(&mut self, limit: usize) -> Option<SocketAddr> {
+        self.order.retain(|(_, task)| !task.is_finished());
+        if self.order.len() < limit {
+            return None;
+        }
+        let (peer, oldest) = self.order.pop_front()?;
+        oldest.abort();
+        Some(peer)
+    }
+
+    fn add(
+        &mut self,
+        peer: SocketAddr,
+        attempt: impl Future<Output = Result<Proved, LinkError>> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(async move { (peer, attempt.await) });
+        self.order.push_back((peer, task));
+    }
+
+    /// The next that ended by itself; `None` if there is none. Safe to drop and call again.
+    async fn next(&mut self) -> Option<Attempt> {
+        loop {
+            // An error is a connection that was dropped to make room.
+            if let Ok(attempt) = self.tasks.join_next().await? {
+                return Some(attempt);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_waited_out_and_those_of_a_connection_are_not() {
+        // EMFILE.
+        let lasting = io::Error::from_raw_os_error(24);
+        let mut wait = wait_after(&lasting, Duration::ZERO);
+        assert_eq!(wait, FIRST_WAIT);
+        for _ in 0..20 {
+            wait = wait_after(&lasting, wait);
+        }
+        assert_eq!(wait, LONGEST_WAIT);
+        let passing = io::Error::from(io::ErrorKind::ConnectionAborted);
+        assert_eq!(wait_after(&passing, wait), Duration::ZERO);
+    }
+}

@@ -1,0 +1,260 @@
+//! What the messages are as bytes, and back.
+//!
+//! Owns: the kinds of frames and the way from a buffer to messages. Does not know: sockets, or what the
+//! messages mean.
+//!
+//! A frame (see [`body`](super::body)) begins with one of the kinds below. What follows is a MessagePack map
+//! with named fields ([`control`]), in which unknown fields are skipped, so that versions
+//! may grow; or, for the frequent messages, heads as MessagePack arrays and after them the raw bodies
+//! ([`hot`]).
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio_util::codec::{Decoder, LengthDelimitedCodec};
+
+use super::body::{Assembly, CHUNK, Frames, LONG, MAX_WIRE_FRAME};
+use super::{control, hot};
+use crate::engine::message::{ToNode, ToScheduler};
+use crate::error::LinkError;
+
+pub(crate) const HELLO: u8 = 1;
+pub(crate) const REFUSE: u8 = 2;
+pub(crate) const WELCOME: u8 = 3;
+pub(crate) const ASSIGN: u8 = 4;
+pub(crate) const RECALL: u8 = 5;
+pub(crate) const CANCEL: u8 = 6;
+pub(crate) const ACKNOWLEDGE: u8 = 7;
+pub(crate) const ANSWER: u8 = 8;
+pub(crate) const WORKERS: u8 = 9;
+pub(crate) const RETRY: u8 = 10;
+pub(crate) const DRAIN: u8 = 11;
+pub(crate) const LEAVE: u8 = 12;
+pub(crate) const HOLDING: u8 = 20;
+pub(crate) const BEAT: u8 = 21;
+pub(crate) const REPORTS: u8 = 22;
+pub(crate) const GOODBYE: u8 = 23;
+
+/// What one element of a message is taken to cost while it waits to be sent, beside its body.
+const ELEMENT_WEIGHT: usize = 96;
+
+/// A message that has a form as bytes.
+pub trait Wire: Sized {
+    /// Whether it is a proof of life, which may overtake all others.
+    fn overtakes(&self) -> bool;
+
+    /// About how many bytes the link alone holds while this waits to be sent.
+    fn weight(&self) -> usize;
+
+    /// Appends its frames: one or, if it is long, several.
+    ///
+    /// # Errors
+    ///
+    /// If it has a body that is larger than may be sent.
+    fn encode(&self, frames: &mut Frames) -> Result<(), LinkError>;
+
+    /// The message in a frame. Of a message that was sent in several frames each gives a message.
+    ///
+    /// # Errors
+    ///
+    /// If the frame is not one that `encode` could have written, or goes beyond a bound.
+    fn decode(frame: Frame) -> Result<Self, LinkError>;
+}
+
+/// A frame that has come whole.
+#[derive(Debug)]
+pub struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) content: BytesMut,
+    /// What came before it in chunks.
+    pub(crate) long: Option<Bytes>,
+    pub(crate) max_body: usize,
+}
+
+impl Frame {
+    pub(crate) fn unknown(&self) -> LinkError {
+        LinkError::Malformed(format!("{} is no kind of frame here", self.kind))
+    }
+}
+
+/// What was found in the bytes that have come.
+#[derive(Debug, PartialEq)]
+pub enum Arrived<In> {
+    /// A message.
+    Message(In),
+    /// A part of a message.
+    Part,
+}
+
+/// Takes messages out of a buffer as they become whole.
+#[derive(Debug)]
+pub struct Incoming {
+    codec: LengthDelimitedCodec,
+    assembly: Assembly,
+    max_body: usize,
+}
+
+impl Incoming {
+    /// Nothing has come yet; bodies may have up to `max_body` bytes.
+    pub fn new(max_body: usize) -> Self {
+        Self {
+            codec: LengthDelimitedCodec::builder()
+                .length_field_type::<u32>()
+                .max_frame_length(MAX_WIRE_FRAME)
+                .new_codec(),
+            assembly: Assembly::new(max_body),
+            max_body,
+        }
+    }
+
+    /// The next message or part in `buffer`, which loses it; `None` if more must come first.
+    ///
+    /// # Errors
+    ///
+    /// If what has come cannot be the beginning of a frame. Nothing after it can be trusted.
+    pub fn next<In: Wire>(
+        &mut self,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<Arrived<In>>, LinkError> {
+        let Some(mut content) = self.split_frame(buffer)? else {
+            return Ok(None);
+        };
+        if content.is_empty() {
+            return Err(LinkError::Malformed("a frame without a kind".to_owned()));
+        }
+        let kind = content.get_u8();
+        if kind == CHUNK {
+            self.assembly.append(&content)?;
+            return Ok(Some(Arrived::Part));
+        }
+        let amid = self.assembly.has_begun() && kind & LONG == 0;
+        let long = match kind & LONG {
+            0 => None,
+            _ => Some(self.assembly.finish().ok_or_else(|| {
+                LinkError::Malformed("a frame whose chunks have not come".to_owned())
+            })?),
+        };
+        let message = In::decode(Frame {
+            kind: kind & !LONG,
+            content,
+            long,
+            max_body: self.max_body,
+        })?;
+        if amid && !message.overtakes() {
+            return Err(LinkError::Malformed(
+                "a message between the chunks of another".to_owned(),
+            ));
+        }
+        Ok(Some(Arrived::Message(message)))
+    }
+
+    fn split_frame(&mut self, buffer: &mut BytesMut) -> Result<Option<BytesMut>, LinkError> {
+        self.codec.decode(buffer).map_err(|error| {
+            // The codec leaves a length that it refuses in the buffer.
+            match buffer.first_chunk::<4>() {
+                Some(claim) => LinkError::FrameTooLarge {
+                    bytes: usize::try_from(u32::from_be_bytes(*claim)).unwrap_or(usize::MAX),
+                    limit: MAX_WIRE_FRAME,
+                },
+                None => LinkError::Malformed(error.to_string()),
+            }
+        })
+    }
+}
+
+impl Wire for ToNode {
+    fn overtakes(&self) -> bool {
+        matches!(self, Self::Answer(_))
+    }
+
+    fn weight(&self) -> usize {
+        let elements = match self {
+            Self::Assign(assignments) => assignments.len(),
+            Self::Recall(dispatches) | Self::Cancel(dispatches) => dispatches.len(),
+            Self::Welcome(welcome) => welcome.stop.len(),
+            _ => 0,
+        };
+        ELEMENT_WEIGHT.saturating_mul(elements.saturating_add(1))
+    }
+
+    fn encode(&self, frames: &mut Frames) -> Result<(), LinkError> {
+        match self {
+            Self::Assign(assignments) => hot::encode(frames, ASSIGN, assignments),
+            Self::Hello(hello) => control::encode(frames, HELLO, hello),
+            Self::Welcome(welcome) => control::encode(frames, WELCOME, welcome),
+            Self::Refuse(refusal) => control::encode_refusal(frames, refusal),
+            Self::Recall(runs) => control::encode_runs(frames, RECALL, runs),
+            Self::Cancel(runs) => control::encode_runs(frames, CANCEL, runs),
+            Self::Acknowledge(number) => control::encode_number(frames, ACKNOWLEDGE, *number),
+            Self::Answer(number) => control::encode_number(frames, ANSWER, *number),
+            Self::Workers(number) => control::encode_number(frames, WORKERS, (*number).into()),
+            Self::Retry(policy) => control::encode_policy(frames, policy),
+            Self::Drain => control::encode_nothing(frames, DRAIN),
+            Self::Leave => control::encode_nothing(frames, LEAVE),
+        }
+    }
+
+    fn decode(frame: Frame) -> Result<Self, LinkError> {
+        Ok(match frame.kind {
+            ASSIGN => Self::Assign(hot::decode(frame)?),
+            HELLO => Self::Hello(control::decode_scheduler_hello(&frame)?),
+            WELCOME => Self::Welcome(control::decode_welcome(&frame)?),
+            REFUSE => Self::Refuse(control::decode_refusal(&frame)?),
+            RECALL => Self::Recall(control::decode_runs(&frame)?),
+            CANCEL => Self::Cancel(control::decode_runs(&frame)?),
+            ACKNOWLEDGE => Self::Acknowledge(control::decode_number(&frame)?),
+            ANSWER => Self::Answer(control::decode_number(&frame)?),
+            WORKERS => {
+                let number = control::decode_number(&frame)?;
+                Self::Workers(u32::try_from(number).map_err(|_| {
+                    LinkError::Malformed(format!("{number} is no number of workers"))
+                })?)
+            }
+            RETRY => Self::Retry(control::decode_policy(&frame)?),
+            DRAIN => control::decode_nothing(&frame).map(|()| Self::Drain)?,
+            LEAVE => control::decode_nothing(&frame).map(|()| Self::Leave)?,
+            _ => return Err(frame.unknown()),
+        })
+    }
+}
+
+impl Wire for ToScheduler {
+    fn overtakes(&self) -> bool {
+        matches!(self, Self::Beat(_))
+    }
+
+    fn weight(&self) -> usize {
+        let elements = match self {
+            Self::Reports(reports) => reports.len(),
+            Self::Holding(holding) => holding.runs.len() + holding.reports.len(),
+            Self::Hello(hello) => hello.kinds.len() + hello.labels.len(),
+            _ => 0,
+        };
+        let fleeting = match self {
+            Self::Reports(reports) => reports.iter().map(hot::fleeting_bytes).sum(),
+            _ => 0,
+        };
+        ELEMENT_WEIGHT.saturating_mul(elements.saturating_add(1)) + fleeting
+    }
+
+    fn encode(&self, frames: &mut Frames) -> Result<(), LinkError> {
+        match self {
+            Self::Reports(reports) => hot::encode(frames, REPORTS, reports),
+            Self::Holding(holding) => hot::encode_holding(frames, holding),
+            Self::Beat(beat) => control::encode(frames, BEAT, beat),
+            Self::Hello(hello) => control::encode(frames, HELLO, hello),
+            Self::Refuse(refusal) => control::encode_refusal(frames, refusal),
+            Self::Goodbye => control::encode_nothing(frames, GOODBYE),
+        }
+    }
+
+    fn decode(frame: Frame) -> Result<Self, LinkError> {
+        Ok(match frame.kind {
+            REPORTS => Self::Reports(hot::decode(frame)?),
+            HOLDING => Self::Holding(hot::decode_holding(frame)?),
+            BEAT => Self::Beat(control::decode_beat(&frame)?),
+            HELLO => Self::Hello(control::decode_node_hello(&frame)?),
+            REFUSE => Self::Refuse(control::decode_refusal(&frame)?),
+            GOODBYE => control::decode_nothing(&frame).map(|()| Self::Goodbye)?,
+            _ => return Err(frame.unknown()),
+        })
+    }
+}

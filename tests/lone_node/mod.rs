@@ -1,0 +1,253 @@
+//! A node with its actors and threads, and a scheduler played by the test.
+
+#![allow(
+    dead_code,
+    reason = "each test file uses a part; the others are compiled all the same"
+)]
+#![allow(clippy::unwrap_used, reason = "a helper of tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::Arbiter;
+use bytes::Bytes;
+use callboard::actors::node::{NodeParts, RunningNode};
+use callboard::actors::{Halt, Outlet, Running, WorkerThreads};
+use callboard::clock::Clock;
+use callboard::config::NodeConfig;
+use callboard::engine::message::{
+    Assignment, End, Report, SchedulerHello, Terms, ToNode, ToScheduler, Welcome,
+};
+use callboard::engine::node::{NodeEvent, NodeSpec};
+use callboard::engine::{Epoch, Life, LinkId};
+use callboard::handlers::Handlers;
+use callboard::retry::RetryPolicy;
+use callboard::task::{Dispatch, TaskId};
+use tokio::sync::mpsc;
+
+/// Longer than anything here takes, by a paused clock too; only a failing test waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSED_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+pub const LINK: LinkId = LinkId(1);
+
+struct Wire(mpsc::UnboundedSender<ToScheduler>);
+
+impl Outlet for Wire {
+    fn send(&self, message: ToScheduler) {
+        let _ = self.0.send(message);
+    }
+
+    fn close(&self, _: String) {}
+}
+
+/// What such a node is made of.
+pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Clock) -> NodeParts {
+    handlers.validate().unwrap();
+    let mut config = NodeConfig::default();
+    config.max_workers = workers;
+    config.max_output = 1000;
+    NodeParts {
+        spec: NodeSpec {
+            name: Arc::from("alone"),
+            epoch: Epoch(7),
+            kinds: Vec::new(),
+            labels: Default::default(),
+            config,
+            probe: None,
+            joins: Vec::new(),
+            local: true,
+        },
+        handlers,
+        place,
+        clock,
+        dialler: None,
+    }
+}
+
+pub struct LoneNode {
+    pub node: RunningNode,
+    pub retry: RetryPolicy,
+    kinds: Vec<String>,
+    wire: mpsc::UnboundedReceiver<ToScheduler>,
+    reports: std::collections::VecDeque<Report>,
+    control: Option<Arbiter>,
+    next: AtomicU64,
+}
+
+impl LoneNode {
+    pub async fn start(handlers: Handlers, workers: u32, threads: usize) -> Self {
+        let control = Arbiter::new();
+        let place = WorkerThreads::Own(threads);
+        Self::start_at(handlers, workers, place, Clock::Process, Some(control)).await
+    }
+
+    pub async fn start_here(handlers: Handlers, workers: u32) -> Self {
+        Self::start_at(
+            handlers,
+            workers,
+            WorkerThreads::Current,
+            Clock::Tokio,
+            None,
+        )
+        .await
+    }
+
+    async fn start_at(
+        handlers: Handlers,
+        workers: u32,
+        place: WorkerThreads,
+        clock: Clock,
+        control: Option<Arbiter>,
+    ) -> Self {
+        let kinds = handlers.kinds().map(ToString::to_string).collect();
+        let parts = parts(handlers, workers, place, clock);
+        let node = parts
+            .start(control.as_ref().map(Arbiter::handle).as_ref())
+            .await
+            .unwrap();
+        let (sender, wire) = mpsc::unbounded_channel();
+        node.ports.attach(LINK, None, Box::new(Wire(sender)));
+        let mut alone = Self {
+            node,
+            retry: RetryPolicy::fixed(Duration::from_secs(3)),
+            kinds,
+            wire,
+            reports: Default::default(),
+            control,
+            next: AtomicU64::new(1),
+        };
+        alone.greet().await;
+        alone
+    }
+
+    async fn greet(&mut self) {
+        self.tell(ToNode::Hello(SchedulerHello {
+            version_min: 1,
+            version_max: 1,
+            scheduler: "test".to_owned(),
+            life: Life(1),
+        }));
+        loop {
+            if let ToScheduler::Holding(holding) = self.hear().await
+                && holding.last
+            {
+                break;
+            }
+        }
+        self.tell(ToNode::Welcome(Welcome {
+            version: 1,
+            heartbeat: Duration::from_secs(2),
+            lease: Duration::from_secs(15),
+            workers: None,
+            retry: self.retry,
+            acknowledged: 0,
+            stop: Vec::new(),
+            drain: false,
+        }));
+    }
+
+    pub fn tell(&self, message: ToNode) {
+        self.node.inbox.push(NodeEvent::Message {
+            link: LINK,
+            message,
+        });
+    }
+
+    async fn hear(&mut self) -> ToScheduler {
+        let patience = match self.control {
+            Some(_) => PATIENCE,
+            None => PAUSED_PATIENCE,
+        };
+        tokio::time::timeout(patience, self.wire.recv())
+            .await
+            .expect("the node says nothing")
+            .expect("the node is gone")
+    }
+
+    /// The next report but those of workers.
+    pub async fn report(&mut self) -> Report {
+        loop {
+            match self.any_report().await {
+                Report::Ready | Report::Stalled { .. } | Report::Started { .. } => {}
+                report => return report,
+            }
+        }
+    }
+
+    pub async fn any_report(&mut self) -> Report {
+        loop {
+            if let Some(report) = self.reports.pop_front() {
+                return report;
+            }
+            if let ToScheduler::Reports(reports) = self.hear().await {
+                self.reports.extend(reports);
+            }
+        }
+    }
+
+    pub fn assignment(&self, kind: &str, args: impl serde::Serialize) -> Assignment {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let kind = self.kinds.iter().position(|known| known == kind).unwrap();
+        Assignment {
+            task: TaskId::new(number),
+            dispatch: Dispatch::new(number),
+            kind: u16::try_from(kind).unwrap(),
+            attempt: 1,
+            ahead: true,
+            args: Bytes::from(rmp_serde::to_vec_named(&args).unwrap()),
+            terms: None,
+        }
+    }
+
+    pub fn assign(&self, assignment: Assignment) -> Dispatch {
+        let dispatch = assignment.dispatch;
+        self.tell(ToNode::Assign(vec![assignment]));
+        dispatch
+    }
+
+    pub fn call(&self, kind: &str, args: impl serde::Serialize) -> Dispatch {
+        self.assign(self.assignment(kind, args))
+    }
+
+    pub fn call_with(&self, kind: &str, args: impl serde::Serialize, terms: Terms) -> Dispatch {
+        let mut assignment = self.assignment(kind, args);
+        assignment.terms = Some(Box::new(terms));
+        self.assign(assignment)
+    }
+
+    /// Runs one attempt to its end.
+    pub async fn end_of(&mut self, kind: &str, args: impl serde::Serialize) -> End {
+        let dispatch = self.call(kind, args);
+        self.end(dispatch).await.0
+    }
+
+    /// The end of this run, which must be reported next, and whether it is an overrun.
+    pub async fn end(&mut self, run: Dispatch) -> (End, bool) {
+        match self.report().await {
+            Report::Ended {
+                dispatch,
+                end,
+                overrun,
+                ..
+            } if dispatch == run => (end, overrun),
+            other => panic!("not the end of {run}: {other:?}"),
+        }
+    }
+
+    /// Ends the node, on which nothing may be left running.
+    pub async fn stop(self) {
+        assert_eq!(self.node.addr.send(Running).await, Ok(0));
+        self.kill().await;
+    }
+
+    /// Ends the node, whatever runs.
+    pub async fn kill(mut self) {
+        self.node.addr.do_send(Halt);
+        while self.node.gone.changed().await.is_ok() {}
+        if let Some(control) = self.control {
+            control.stop();
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Any message, for proptest.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use callboard::engine::message::*;
+use callboard::engine::{Epoch, Life};
+use callboard::error::LinkRefusal;
+use callboard::retry::RetryPolicy;
+use callboard::status::{Cause, Failure};
+use callboard::task::{Dispatch, TaskId};
+use proptest::collection::{btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+fn task() -> impl Strategy<Value = TaskId> {
+    any::<u64>().prop_map(TaskId::new)
+}
+
+fn dispatch() -> impl Strategy<Value = Dispatch> {
+    any::<u64>().prop_map(Dispatch::new)
+}
+
+fn span() -> impl Strategy<Value = Duration> {
+    (any::<u64>(), 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos))
+}
+
+/// Mostly small; now and then one that is sent by reference, and one that travels in chunks.
+fn body() -> impl Strategy<Value = Bytes> {
+    prop_oneof![
+        20 => vec(any::<u8>(), 0..64).prop_map(Bytes::from),
+        2 => (4000..70_000usize, any::<u8>()).prop_map(|(n, b)| Bytes::from(vec![b; n])),
+        1 => (65_000..300_000usize, any::<u8>()).prop_map(|(n, b)| Bytes::from(vec![b; n])),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = RetryPolicy> {
+    (any::<bool>(), span(), span(), any::<u32>()).prop_map(|(fixed, a, b, attempts)| {
+        let policy = if fixed {
+            RetryPolicy::fixed(a)
+        } else {
+            RetryPolicy::exponential(a, b)
+        };
+        match attempts {
+            0 => policy.forever(),
+            attempts => policy.max_attempts(attempts),
+        }
+    })
+}
+
+fn refusal() -> impl Strategy<Value = LinkRefusal> {
+    let name = || ".{0,20}";
+    prop_oneof![
+        any::<[u32; 4]>().prop_map(|[a, b, c, d]| LinkRefusal::Version {
+            ours_min: a,
+            ours_max: b,
+            theirs_min: c,
+            theirs_max: d
+        }),
+        name().prop_map(|name| LinkRefusal::NameInUse { name }),
+        name().prop_map(|name| LinkRefusal::Replaced { name }),
+        (name(), name()).prop_map(|(expected, found)| LinkRefusal::WrongName { expected, found }),
+        name().prop_map(|name| LinkRefusal::NotExpected { name }),
+        name().prop_map(|name| LinkRefusal::Busy { name }),
+        name().prop_map(LinkRefusal::Violation),
+        Just(LinkRefusal::Stopping),
+    ]
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    (
+        any::<i8>(),
+        option::of(span()),
+        option::of(span()),
+        option::of(policy()),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(priority, timeout, deadline, retry, exclusive, watched)| Terms {
+                priority,
+                timeout,
+                deadline,
+                retry,
+                exclusive,
+                watched,
+            },
+        )
+}
+
+fn assignment() -> impl Strategy<Value = Assignment> {
+    (
+        task(),
+        dispatch(),
+        any::<u16>(),
+        any::<u32>(),
+        any::<bool>(),
+        body(),
+        option::of(terms().prop_map(Box::new)),
+    )
+        .prop_map(
+            |(task, dispatch, kind, attempt, ahead, args, terms)| Assignment {
+                task,
+                dispatch,
+                kind,
+                attempt,
+                ahead,
+                args,
+                terms,
+            },
+        )
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let cause = prop::sample::select(vec![
+        Cause::Error,
+        Cause::Permanent,
+        Cause::Panic,
+        Cause::Timeout,
+        Cause::Deadline,
+        Cause::NodeLost,
+        Cause::Codec,
+        Cause::OutputTooLarge,
+    ]);
+    (cause, ".{0,60}").prop_map(|(cause, message)| Failure::new(cause, message))
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        4 => body().prop_map(End::Completed),
+        1 => failure().prop_map(End::Failed),
+        1 => (span(), failure()).prop_map(|(after, failure)| End::Again { after, failure }),
+        1 => Just(End::Stopped),
+        1 => Just(End::Dropped),
+    ]
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let reason = prop::sample::select(vec![
+        RefusedBy::NoWorker,
+        RefusedBy::Draining,
+        RefusedBy::KeptResults,
+        RefusedBy::UnknownKind,
+    ]);
+    prop_oneof![
+        (task(), dispatch()).prop_map(|(task, dispatch)| Report::Started { task, dispatch }),
+        (
+            any::<u64>(),
+            task(),
+            dispatch(),
+            end(),
+            any::<u64>().prop_map(Duration::from_nanos),
+            any::<bool>()
+        )
+            .prop_map(|(seq, task, dispatch, end, ran, overrun)| Report::Ended {
+                seq,
+                task,
+                dispatch,
+                end,
+                ran,
+                overrun
+            }),
+        (any::<u64>(), dispatch()).prop_map(|(seq, dispatch)| Report::Freed { seq, dispatch }),
+        (any::<u64>(), task(), dispatch(), reason).prop_map(|(seq, task, dispatch, reason)| {
+            Report::Refused {
+                seq,
+                task,
+                dispatch,
+                reason,
+            }
+        }),
+        (any::<u64>(), task(), dispatch()).prop_map(|(seq, task, dispatch)| Report::Returned {
+            seq,
+            task,
+            dispatch
+        }),
+        Just(Report::Ready),
+        (any::<u32>(), option::of(task()))
+            .prop_map(|(workers, task)| Report::Stalled { workers, task }),
+        (task(), dispatch(), body()).prop_map(|(task, dispatch, value)| Report::Progress {
+            task,
+            dispatch,
+            value
+        }),
+    ]
+}
+
+fn held() -> impl Strategy<Value = HeldRun> {
+    let state = prop::sample::select(vec![
+        HeldState::Ahead,
+        HeldState::Running,
+        HeldState::Overrun,
+    ]);
+    (task(), dispatch(), state).prop_map(|(task, dispatch, state)| HeldRun {
+        task,
+        dispatch,
+        state,
+    })
+}
+
+fn node_hello() -> impl Strategy<Value = NodeHello> {
+    let offer =
+        (".{0,20}", any::<bool>()).prop_map(|(kind, blocking)| KindOffer { kind, blocking });
+    (
+        any::<[u32; 3]>(),
+        ".{0,20}",
+        any::<u64>(),
+        vec(offer, 0..20),
+        btree_set(".{0,9}", 0..9),
+        option::of(".{0,20}"),
+        any::<bool>(),
+    )
+        .prop_map(
+            |([version_min, version_max, workers], node, epoch, kinds, labels, probe, draining)| {
+                NodeHello {
+                    version_min,
+                    version_max,
+                    node,
+                    epoch: Epoch(epoch),
+                    kinds,
+                    labels,
+                    workers,
+                    probe,
+                    draining,
+                }
+            },
+        )
+}
+
+fn welcome() -> impl Strategy<Value = Welcome> {
+    (
+        any::<u32>(),
+        span(),
+        span(),
+        option::of(any::<u32>()),
+        policy(),
+        any::<u64>(),
+        vec(dispatch(), 0..50),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(version, heartbeat, lease, workers, retry, acknowledged, stop, drain)| Welcome {
+                version,
+                heartbeat,
+                lease,
+                workers,
+                retry,
+                acknowledged,
+                stop,
+                drain,
+            },
+        )
+}
+
+pub fn to_node() -> impl Strategy<Value = ToNode> {
+    prop_oneof![
+        (any::<[u32; 2]>(), ".{0,20}", any::<u64>()).prop_map(
+            |([version_min, version_max], scheduler, life)| ToNode::Hello(SchedulerHello {
+                version_min,
+                version_max,
+                scheduler,
+                life: Life(life)
+            })
+        ),
+        welcome().prop_map(ToNode::Welcome),
+        refusal().prop_map(ToNode::Refuse),
+        vec(assignment(), 0..20).prop_map(ToNode::Assign),
+        vec(dispatch(), 0..50).prop_map(ToNode::Recall),
+        vec(dispatch(), 0..50).prop_map(ToNode::Cancel),
+        any::<u64>().prop_map(ToNode::Acknowledge),
+        any::<u64>().prop_map(ToNode::Answer),
+        any::<u32>().prop_map(ToNode::Workers),
+        policy().prop_map(ToNode::Retry),
+        Just(ToNode::Drain),
+        Just(ToNode::Leave),
+    ]
+}
+
+pub fn to_scheduler() -> impl Strategy<Value = ToScheduler> {
+    prop_oneof![
+        node_hello().prop_map(ToScheduler::Hello),
+        refusal().prop_map(ToScheduler::Refuse),
+        (vec(held(), 0..30), vec(report(), 0..20), any::<bool>()).prop_map(
+            |(runs, reports, last)| ToScheduler::Holding(Holding {
+                runs,
+                reports,
+                last
+            })
+        ),
+        any::<[u64; 2]>()
+            .prop_map(|[number, answered]| ToScheduler::Beat(Beat { number, answered })),
+        vec(report(), 0..20).prop_map(ToScheduler::Reports),
+        Just(ToScheduler::Goodbye),
+    ]
+}
+
+/// Joins what is sent in several messages when it is long.
+pub fn join_to_node(messages: Vec<ToNode>) -> ToNode {
+    let mut messages = messages.into_iter();
+    let mut joined = messages.next().expect("a message becomes at least one");
+    for message in messages {
+        match (&mut joined, message) {
+            (ToNode::Assign(all), ToNode::Assign(more)) => all.extend(more),
+            (ToNode::Cancel(all), ToNode::Cancel(more))
+            | (ToNode::Recall(all), ToNode::Recall(more)) => all.extend(more),
+            (joined, message) => panic!("{joined:?} and {message:?} from one message"),
+        }
+    }
+    joined
+}
+
+/// Joins what is sent in several messages when it is long.
+pub fn join_to_scheduler(messages: Vec<ToScheduler>) -> ToScheduler {
+    let mut messages = messages.into_iter();
+    let mut joined = messages.next().expect("a message becomes at least one");
+    for message in messages {
+        match (&mut joined, message) {
+            (ToScheduler::Reports(all), ToScheduler::Reports(more)) => all.extend(more),
+            (ToScheduler::Holding(all), ToScheduler::Holding(more)) => {
+                assert!(!all.last, "only the last part may say so");
+                all.runs.extend(more.runs);
+                all.reports.extend(more.reports);
+                all.last = more.last;
+            }
+            (joined, message) => panic!("{joined:?} and {message:?} from one message"),
+        }
+    }
+    joined
+}
+
+/// An assignment with these args.
+pub fn assign(number: u64, args: Bytes) -> Assignment {
+    Assignment {
+        task: TaskId::new(number),
+        dispatch: Dispatch::new(number),
+        kind: 0,
+        attempt: 1,
+        ahead: true,
+        args,
+        terms: None,
+    }
+}
+
+/// A report of success with this output.
+pub fn completed(number: u64, output: Bytes) -> Report {
+    Report::Ended {
+        seq: number,
+        task: TaskId::new(number),
+        dispatch: Dispatch::new(number),
+        end: End::Completed(output),
+        ran: Duration::from_micros(number),
+        overrun: false,
+    }
+}

@@ -1,0 +1,247 @@
+//! A real listener on loopback, and what it does with peers of all sorts. Time limits are on pipes, in
+//! `proof` and `link`: real sockets do not run under a paused clock.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use callboard::engine::message::{ToNode, ToScheduler};
+use callboard::error::LinkError;
+use callboard::inbox::Inbox;
+use callboard::net::proof::GREETING;
+use callboard::net::{
+    LinkCommand, LinkConfig, LinkEvent, ListenError, Listener, Proved, Role, Secret, Trust, dial,
+    probe, run_link,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::messages::assign;
+
+fn secret() -> Trust {
+    Trust::Secret(Secret::new("the secret of this cluster").unwrap())
+}
+
+/// A node that listens, and what it let in.
+struct Listening {
+    address: SocketAddr,
+    proved: Inbox<Proved>,
+    running: JoinHandle<()>,
+}
+
+impl Listening {
+    async fn start(config: LinkConfig) -> Self {
+        let listener = Listener::bind("127.0.0.1:0", secret(), Role::Node, config)
+            .await
+            .unwrap();
+        let address = listener.local_addr();
+        let proved = Inbox::new();
+        let given = proved.clone();
+        let running = tokio::spawn(listener.run(move |link, _| given.push(link)));
+        Self {
+            address,
+            proved,
+            running,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Whether a scheduler still gets in and can speak, large tasks included.
+    async fn serves(&self) {
+        let config = LinkConfig::default();
+        let dialled = dial(
+            &self.address.to_string(),
+            &secret(),
+            Role::Scheduler,
+            &config,
+        )
+        .await
+        .unwrap();
+        self.proved.ready().await;
+        let mut accepted = Vec::new();
+        self.proved.take(&mut accepted);
+        let accepted = accepted.pop().unwrap();
+        let (to_node, to_scheduler) = (Inbox::new(), Inbox::new());
+        let large = ToNode::Assign(vec![assign(1, Bytes::from(vec![5; 1 << 20]))]);
+        to_node.push(LinkCommand::Send(large.clone()));
+        to_scheduler.push(LinkCommand::Send(ToScheduler::Goodbye));
+        let (mut at_node, mut at_scheduler) = (Vec::new(), Vec::new());
+        let node = run_link(accepted, config.clone(), to_scheduler, |events| {
+            at_node.extend(events);
+        });
+        let finish = to_node.clone();
+        let scheduler = run_link(dialled, config, to_node, |events| {
+            at_scheduler.extend(events);
+            // All that was sent before goes out first.
+            finish.push(LinkCommand::Close("heard it".to_owned()));
+        });
+        tokio::join!(node, scheduler);
+        assert_eq!(at_node[0], LinkEvent::Heard);
+        assert!(at_node.contains(&LinkEvent::Message(large)));
+        assert_eq!(at_scheduler[0], LinkEvent::Message(ToScheduler::Goodbye));
+    }
+
+    async fn stop(self) {
+        self.running.abort();
+        assert!(self.running.await.unwrap_err().is_cancelled());
+        let mut left = Vec::new();
+        assert!(!self.proved.take(&mut left), "somebody else was let in");
+    }
+}
+
+async fn all_words(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is an end too.
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes[bytes.len().min(GREETING)..]).into_owned()
+}
+
+#[tokio::test]
+async fn g11_peers_that_say_something_else_are_refused_in_words() {
+    let node = Listening::start(LinkConfig::default()).await;
+    for (bytes, expected) in [
+        (
+            &b"GET / HTTP/1.1\r\n\r\n"[..],
+            "does not speak its protocol",
+        ),
+        (b"\x16\x03\x01\x02\x00", "does not speak its protocol"),
+        (&[0xff; 40], "does not speak its protocol"),
+        (b"callboard\x02", "another generation"),
+    ] {
+        let mut peer = node.connect().await;
+        peer.write_all(bytes).await.unwrap();
+        let words = all_words(peer).await;
+        assert!(words.contains(expected), "{words}");
+    }
+    node.serves().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn g11_a_flood_of_bytes_before_the_proof_is_cut_off() {
+    let node = Listening::start(LinkConfig::default()).await;
+    let mut peer = node.connect().await;
+    let garbage = vec![b'x'; 64 << 10];
+    let mut sent = 0usize;
+    while peer.write_all(&garbage).await.is_ok() {
+        sent += garbage.len();
+        assert!(sent < 64 << 20, "nobody stops reading");
+    }
+    node.serves().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn g11_a_wrong_secret_is_refused_on_both_sides() {
+    let node = Listening::start(LinkConfig::default()).await;
+    let wrong = Trust::Secret(Secret::new("another secret, not ours").unwrap());
+    let address = node.address.to_string();
+    let config = LinkConfig::default();
+    for (trust, expected) in [
+        (wrong, "the peer refused: this side has another secret"),
+        (Trust::Open, "the peer has a secret and this side has none"),
+    ] {
+        let error = dial(&address, &trust, Role::Scheduler, &config)
+            .await
+            .unwrap_err();
+        assert!(!error.refused);
+        assert!(matches!(error.error, LinkError::Proof(_)));
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    node.serves().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn g11_a_peer_that_says_one_byte_at_a_time_runs_out_of_time() {
+    let mut config = LinkConfig::default();
+    config.handshake_timeout = Duration::from_millis(50);
+    let node = Listening::start(config).await;
+    let mut peer = node.connect().await;
+    let mut greeting = [0; GREETING];
+    peer.read_exact(&mut greeting).await.unwrap();
+    let start = std::time::Instant::now();
+    // It says the beginning of a greeting, and then nothing more.
+    for byte in &greeting[..10] {
+        peer.write_all(&[*byte]).await.unwrap();
+    }
+    assert_eq!(all_words(peer).await, "");
+    assert!(start.elapsed() < Duration::from_secs(3));
+    node.serves().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn g11_a_thousand_silent_connections_keep_no_scheduler_out() {
+    let mut config = LinkConfig::default();
+    config.handshake_timeout = Duration::from_secs(60);
+    let node = Listening::start(config).await;
+    let mut silent = Vec::new();
+    for _ in 0..400 {
+        silent.push(node.connect().await);
+    }
+    node.serves().await;
+    // Those beyond 64 were closed, the oldest first: they read to an end.
+    for stream in silent.drain(..300) {
+        let words = timeout(Duration::from_secs(20), all_words(stream)).await;
+        assert_eq!(words.expect("the oldest are closed"), "");
+    }
+    for _ in 0..600 {
+        silent.push(node.connect().await);
+    }
+    node.serves().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_listener_for_strangers_needs_a_secret_and_so_does_a_dial() {
+    let config = LinkConfig::default();
+    let error = Listener::bind("0.0.0.0:0", Trust::Open, Role::Node, config.clone())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ListenError::NeedsSecret { .. }));
+    assert!(error.to_string().contains("set a secret"), "{error}");
+    let open = Listener::bind("127.0.0.1:0", Trust::Open, Role::Node, config.clone()).await;
+    assert!(open.is_ok());
+    let error = dial("192.0.2.1:9", &Trust::Open, Role::Node, &config)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("a shared secret is needed"));
+}
+
+#[tokio::test]
+async fn g8_only_an_answer_that_nothing_listens_is_a_refusal() {
+    let config = LinkConfig::default();
+    let gone = {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        socket.local_addr().unwrap().to_string()
+    };
+    let error = dial(&gone, &secret(), Role::Scheduler, &config)
+        .await
+        .unwrap_err();
+    assert!(error.refused);
+    assert!(probe(&gone).await);
+
+    let node = Listening::start(config.clone()).await;
+    assert!(!probe(&node.address.to_string()).await);
+    node.serves().await;
+    node.stop().await;
+
+    // It accepts and closes.
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let trust = secret();
+    let (result, _) = tokio::join!(dial(&address, &trust, Role::Scheduler, &config), async {
+        socket.accept().await.map(drop)
+    });
+    let error = result.unwrap_err();
+    assert!(!error.refused);
+    assert!(error.to_string().contains("connection failed"), "{error}");
+    let error = dial("no port here", &trust, Role::Node, &config).await;
+    assert!(!error.unwrap_err().refused);
+}
