@@ -57,7 +57,7 @@ impl Cluster {
         });
         let true_answer = match answer {
             CancelAnswer::NotFound => settled_before,
-            CancelAnswer::TooLate => settled && !settled_before,
+            CancelAnswer::TooLate => settled,
             CancelAnswer::Stopped | CancelAnswer::NeverStarted => settled && going.is_none(),
             CancelAnswer::StillRunning => !settled_before,
             _ => false,
