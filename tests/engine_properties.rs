@@ -86,6 +86,7 @@ struct Fake {
     ahead: VecDeque<Assignment>,
     kept: Vec<Report>,
     seq: u64,
+    hellos: u64,
     beat: u64,
     answered: u64,
 }
@@ -102,6 +103,7 @@ impl Fake {
             ahead: VecDeque::new(),
             kept: Vec::new(),
             seq: 0,
+            hellos: 0,
             beat: 0,
             answered: 0,
         }
@@ -523,12 +525,14 @@ impl World {
     }
 
     fn greet(&mut self, node: usize, link: LinkId) {
-        let it = &self.nodes[node];
+        let it = &mut self.nodes[node];
+        it.hellos += 1;
         let hello = NodeHello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             node: it.name.clone(),
             epoch: it.epoch,
+            number: it.hellos,
             kinds: vec![KindOffer {
                 kind: "work".to_owned(),
                 blocking: false,

@@ -74,6 +74,8 @@ pub(crate) struct Node {
 
     /// The life of its process; `None` while none is known to be alive.
     pub epoch: Option<Epoch>,
+    /// The number of this life's latest hello.
+    pub hello: u64,
     /// The link that counts: up, or being compared.
     pub link: Option<LinkId>,
     /// The link on which it is being set up.
@@ -144,6 +146,7 @@ impl Node {
             draining: false,
             refusing: false,
             epoch: None,
+            hello: 0,
             link: None,
             handshake: None,
             offer: None,

@@ -63,9 +63,9 @@ fn report(seed: u64, plan: &Arc<Plan>, broken: &Broken) -> ! {
     let text = again.map_or_else(|| "not the second time!".to_owned(), |again| again.text);
     let lines = cluster.trace.about(broken.task.as_deref(), 200).join("\n");
     panic!(
-        "{lines}\n\n{} is broken by seed {seed} ({:?}) at step {}: {}\n{text}\n\
+        "{lines}\n\n{} is broken by seed {seed} ({:?}) at step {}, task {:?}: {text}\n\
          Run it again: SIM_SEED={seed} cargo test --test simulation one_seed -- --nocapture\n",
-        broken.promise, plan.family, cluster.steps, broken.text,
+        broken.promise, plan.family, cluster.steps, broken.task,
     );
 }
 
