@@ -60,12 +60,17 @@ fn run(seed: u64, plan: &Arc<Plan>, keep_lines: bool) -> (Option<Broken>, Cluste
 fn report(seed: u64, plan: &Arc<Plan>, broken: &Broken) -> ! {
     let plan = shrink(seed, plan, broken);
     let (again, cluster) = run(seed, &plan, true);
-    let text = again.map_or_else(|| "not the second time!".to_owned(), |again| again.text);
+    let Some(broken) = again else {
+        panic!(
+            "seed {seed} broke {}, but not when it was run again",
+            broken.promise
+        );
+    };
     let lines = cluster.trace.about(broken.task.as_deref(), 200).join("\n");
     panic!(
-        "{lines}\n\n{} is broken by seed {seed} ({:?}) at step {}, task {:?}: {text}\n\
+        "{lines}\n\n{} is broken by seed {seed} ({:?}) at step {}, task {:?}: {}\n\
          Run it again: SIM_SEED={seed} cargo test --test simulation one_seed -- --nocapture\n",
-        broken.promise, plan.family, cluster.steps, broken.task,
+        broken.promise, plan.family, cluster.steps, broken.task, broken.text,
     );
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::config::NodeConfig;
-use callboard::engine::message::KindOffer;
+use callboard::engine::message::{KindOffer, ToNode};
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use callboard::engine::{Epoch, Timestamp};
 use callboard::task::Dispatch;
@@ -53,9 +53,11 @@ pub struct Proc {
     pub runs: BTreeMap<u32, Run>,
     /// The largest number of workers that it was ever allowed.
     pub most_workers: u32,
-    /// Whether anything was ever said of its number of workers after its start.
+    /// Whether its own process ever changed its number of workers, of which the scheduler is not told.
     pub workers_changed: bool,
     pub stalled: Vec<u32>,
+    /// It was told to take nothing new.
+    pub draining: bool,
     pub inbox: Vec<NodeIn>,
     pub dirty: bool,
     pub tick_at: Option<Timestamp>,
@@ -132,6 +134,15 @@ impl Cluster {
         {
             it.most_workers = it.most_workers.max(workers);
         }
+        it.draining |= matches!(
+            event,
+            NodeEvent::Drain
+                | NodeEvent::Stop
+                | NodeEvent::Message {
+                    message: ToNode::Drain | ToNode::Leave,
+                    ..
+                }
+        );
         it.dirty = true;
         let at = it.clock(now);
         it.machine.handle(at, event);
@@ -307,6 +318,7 @@ impl Cluster {
             most_workers: plan.workers,
             workers_changed: false,
             stalled: Vec::new(),
+            draining: false,
             inbox: Vec::new(),
             dirty: false,
             tick_at: None,

@@ -101,7 +101,6 @@ pub enum Expectation {
 pub struct Oracle {
     pub step: u64,
     pub broken: Option<Broken>,
-    pub most_workers_set: u32,
     tasks: Vec<BTreeMap<TaskId, Facts>>,
     serials: u64,
     tickets: Vec<Ticket>,
@@ -112,6 +111,8 @@ pub struct Oracle {
     up: BTreeMap<String, Epoch>,
     superseded: BTreeSet<Epoch>,
     removed: BTreeSet<usize>,
+    /// Since when tasks have waited at a busy node beside a free worker, as far as it was looked at.
+    ahead: BTreeMap<TaskId, Time>,
     current: Option<u64>,
     gone: BTreeSet<u64>,
 }
@@ -121,7 +122,6 @@ impl Oracle {
         Self {
             step: 0,
             broken: None,
-            most_workers_set: 0,
             tasks: vec![BTreeMap::new()],
             serials: 0,
             tickets: Vec::new(),
@@ -130,6 +130,7 @@ impl Oracle {
             up: BTreeMap::new(),
             superseded: BTreeSet::new(),
             removed: BTreeSet::new(),
+            ahead: BTreeMap::new(),
             current: None,
             gone: BTreeSet::new(),
         }

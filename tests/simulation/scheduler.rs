@@ -145,12 +145,6 @@ impl Cluster {
                     .scheduler
                     .machine
                     .set_workers(now, name.as_deref(), workers);
-                for proc in &mut self.procs {
-                    if node.is_none_or(|node| proc.node == node) {
-                        proc.workers_changed = true;
-                    }
-                }
-                self.oracle.most_workers_set = self.oracle.most_workers_set.max(workers);
             }
             SchedulerIn::SetRetry(retry) => self.scheduler.machine.set_retry(now, retry),
             SchedulerIn::SetClient(client) => {

@@ -478,6 +478,7 @@ impl SchedulerMachine {
         entry.state = State::Up;
         entry.reason.clear();
         entry.link = Some(link);
+        entry.up_at = now;
         entry.handshake = None;
         entry.dial_at = None;
         entry.probe_at = None;
@@ -538,7 +539,8 @@ impl SchedulerMachine {
             let task = self.tasks.get(slot);
             match held.get(&task.dispatch).filter(|run| run.task == task.id) {
                 Some(run) if run.state == HeldState::Running => self.started(now, slot),
-                Some(_) => {}
+                // What was asked back on the older link may never have been read there.
+                Some(_) => self.tasks.get_mut(slot).recalled = false,
                 None => self.never_arrived(now, slot),
             }
         }

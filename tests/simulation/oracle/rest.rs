@@ -1,6 +1,8 @@
 //! G1, G5: what must hold at rest and at the end.
 //!
 //! Owns: the judgement of idle workers, of the end, and of what a shutdown hands back. Does not know: faults.
+use std::collections::BTreeMap;
+
 use callboard::engine::scheduler::Leftovers;
 use callboard::stats::{NodeState, NodeStats, Reason, TaskState};
 use callboard::task::TaskId;
@@ -106,12 +108,25 @@ impl Cluster {
         let free: Vec<&Proc> = self
             .procs
             .iter()
-            .filter(|proc| proc.alive && has_room(proc, &stats.nodes))
+            .filter(|proc| {
+                proc.alive
+                    && !proc.draining
+                    && !proc.workers_changed
+                    && has_room(proc, &stats.nodes)
+            })
             .collect();
         if free.is_empty() {
+            self.oracle.ahead.clear();
             return;
         }
+        // What was sent ahead is asked back when it has waited for two round trips.
+        let patience = if self.plan.family == Family::Calm {
+            4 * self.plan.net.max + 200 * MS
+        } else {
+            1500 * MS
+        };
         let mut broken = None;
+        let mut ahead = BTreeMap::new();
         for task in self.scheduler.machine.unfinished() {
             if task.state != TaskState::Pending {
                 continue;
@@ -140,7 +155,19 @@ impl Cluster {
                 proc.kinds.contains(&plan.kind)
                     && plan.labels.iter().all(|label| proc.labels.contains(label))
             });
-            if let (false, Some(proc)) = (excused, fits) {
+            let (false, Some(proc)) = (excused, fits) else {
+                continue;
+            };
+            let now = self.now;
+            let since = match why.reason {
+                Reason::SentAhead { .. } => {
+                    let since = self.oracle.ahead.get(&task.id).copied().unwrap_or(now);
+                    ahead.insert(task.id, since);
+                    since
+                }
+                _ => 0,
+            };
+            if since + patience <= now {
                 broken = Some((
                     task.id,
                     format!(
@@ -151,6 +178,7 @@ impl Cluster {
                 break;
             }
         }
+        self.oracle.ahead = ahead;
         if let Some((task, text)) = broken {
             self.fail("G5", task, text);
         }
