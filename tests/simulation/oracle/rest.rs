@@ -134,11 +134,16 @@ impl Cluster {
             let Some(why) = self.scheduler.machine.explain(clock(self.now), task.id) else {
                 continue;
             };
-            let excused = match why.reason {
+            let excused = match &why.reason {
                 Reason::NotDue { .. }
                 | Reason::Backoff { .. }
                 | Reason::Suspect
                 | Reason::Exclusive { .. } => true,
+                // What an unreachable node holds has to wait for its lease.
+                Reason::SentAhead { node } => !stats
+                    .nodes
+                    .iter()
+                    .any(|it| it.name == *node && it.state == NodeState::Up),
                 Reason::ClientBehind => stats.unconfirmed_statuses >= self.plan.config.max_statuses,
                 _ => false,
             };

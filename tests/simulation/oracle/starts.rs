@@ -105,7 +105,8 @@ impl Cluster {
     /// With one worker, nothing better may have waited for longer than news travels.
     pub fn judge_order(&mut self, started: TaskId) {
         let plan = self.plan.clone();
-        let slack = 4 * plan.net.max + plan.late + 20 * MS;
+        // What was sent ahead is asked back when it has waited for two round trips.
+        let slack = 8 * plan.net.max + 2 * plan.late + 50 * MS;
         let now = self.now;
         let rank = |facts: &Facts| {
             let task = &plan.tasks[facts.plan];
@@ -125,9 +126,11 @@ impl Cluster {
                 && due + slack < now
                 && (priority, due + slack) < (mine.0, mine.1)
         });
-        if let Some((id, _)) = better {
-            let text =
-                format!("it starts before {id}, which goes first and has waited long enough");
+        if let Some((id, facts)) = better {
+            let text = format!(
+                "it starts before {id}, which goes first and has waited long enough: {:?}",
+                plan.tasks[facts.plan]
+            );
             self.fail("G6", started, text);
         }
     }
