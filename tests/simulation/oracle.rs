@@ -202,6 +202,13 @@ impl Oracle {
                 self.current = None;
             }
         }
+        if let Event::Unclaimed(status) = event
+            && self.current.is_none()
+            && let Some(facts) = self.now_tasks().get_mut(&status.id)
+        {
+            // Nobody is there to take it: it is only counted.
+            facts.given = Given::Answered;
+        }
     }
 
     pub fn on_run_over(&mut self, _run: &Run) {}
