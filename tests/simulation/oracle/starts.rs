@@ -75,12 +75,15 @@ impl Cluster {
         if !fits {
             return Err(("G13", format!("{} has not its kind or labels", it.name)));
         }
-        let earlier_here = facts.starts.iter().any(|start| start.proc == proc);
+        let later_here = facts
+            .starts
+            .iter()
+            .any(|start| start.proc == proc && start.dispatch > run.dispatch);
         let last = facts.starts.iter().map(|start| start.dispatch).max();
         if last.is_some_and(|last| {
             run.dispatch == last
                 || (run.dispatch < last
-                    && (earlier_here || !self.oracle.superseded.contains(&it.epoch)))
+                    && (later_here || !self.oracle.superseded.contains(&it.epoch)))
         }) {
             return Err(("G3", format!("{} starts after {last:?}", run.dispatch)));
         }
