@@ -80,7 +80,9 @@ impl Cluster {
             .iter()
             .any(|start| start.proc == proc && start.dispatch > run.dispatch);
         let last = facts.starts.iter().map(|start| start.dispatch).max();
-        if last.is_some_and(|last| {
+        // An earlier life's tasks are promised nothing any more.
+        let promised = run.life == self.lives;
+        if last.filter(|_| promised).is_some_and(|last| {
             run.dispatch == last
                 || (run.dispatch < last
                     && (later_here || !self.oracle.superseded.contains(&it.epoch)))
