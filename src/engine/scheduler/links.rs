@@ -419,6 +419,8 @@ impl SchedulerMachine {
             entry.state = State::Unreachable;
             entry.draining = false;
         }
+        // Whoever was ever reached at its address listens there.
+        entry.joined &= !dialled;
         entry.hello = hello.number;
         entry.probe = hello.probe.clone();
         entry.last_heard = now;

@@ -84,7 +84,7 @@ impl Cluster {
             return None;
         }
         let plan = &self.nodes[it.node];
-        let told = death == Death::Process && (plan.listens || (plan.joins && plan.probe));
+        let told = death == Death::Process && if plan.joins { plan.probe } else { plan.listens };
         let span = if told {
             1500 * MS
         } else {
