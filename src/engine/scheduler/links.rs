@@ -361,6 +361,19 @@ impl SchedulerMachine {
             Some(_) if dialled && !entry.joined => {
                 self.lose(now, node, true, "a new process answers at its address")
             }
+            // Nor can two listen at one port. While the old life's link is up, the new one's word is doubted.
+            Some(_)
+                if entry.state != State::Up
+                    && entry.probe.is_some()
+                    && entry.probe == hello.probe =>
+            {
+                self.lose(
+                    now,
+                    node,
+                    true,
+                    "a new process has the port that it had named",
+                )
+            }
             Some(_) if entry.state == State::Lost || entry.last_heard + silence <= now => {
                 self.retire(now, node)
             }
@@ -372,9 +385,9 @@ impl SchedulerMachine {
             }
             None => {}
         }
-        if dialled {
-            self.end_retired(now, node, |life| !life.joined);
-        }
+        self.end_retired(now, node, |life| {
+            (dialled && !life.joined) || (life.probe.is_some() && life.probe == hello.probe)
+        });
         Ok(())
     }
 
