@@ -24,7 +24,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         &["actors", "handlers", "execute", "inbox", "clock"],
     ),
     ("edges", &["net"]),
-    ("handles", &["scheduler", "node", "system"]),
+    ("handles", &["scheduler", "node", "host", "local"]),
 ];
 
 /// Arrows that point up for now: the file, the module that it names, and why.

@@ -37,19 +37,37 @@ impl Gate {
 
     /// The next run that arrives.
     pub async fn next(&self) -> Visit {
-        let accepted = timeout(PATIENCE, self.0.accept()).await;
-        let (stream, _) = accepted.expect("no run came to the gate").unwrap();
-        let mut stream = BufReader::new(stream);
-        let mut line = String::new();
-        stream.read_line(&mut line).await.unwrap();
+        let (stream, line) = timeout(PATIENCE, self.arrival())
+            .await
+            .expect("no run came to the gate");
         let mut words = line.split_whitespace();
-        let mut word = || words.next().unwrap_or_else(|| panic!("a run said only {line:?}"));
+        let mut word = || {
+            words
+                .next()
+                .unwrap_or_else(|| panic!("a run said only {line:?}"))
+        };
         Visit {
             task: word().parse().unwrap(),
             dispatch: word().parse().unwrap(),
             attempt: word().parse().unwrap(),
             node: word().to_owned(),
             stream,
+        }
+    }
+
+    /// A connection and what it said; one that ended before that was killed on its way.
+    async fn arrival(&self) -> (BufReader<TcpStream>, String) {
+        loop {
+            let (stream, _) = self.0.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            if stream
+                .read_line(&mut line)
+                .await
+                .is_ok_and(|_| line.ends_with('\n'))
+            {
+                return (stream, line);
+            }
         }
     }
 
@@ -77,12 +95,20 @@ impl Visit {
 }
 
 fn introduction(cx: &TaskContext) -> String {
-    format!("{} {} {} {}\n", cx.id().get(), cx.dispatch().get(), cx.attempt(), cx.node())
+    format!(
+        "{} {} {} {}\n",
+        cx.id().get(),
+        cx.dispatch().get(),
+        cx.attempt(),
+        cx.node()
+    )
 }
 
 /// The run's side: comes to the gate and waits until it is let on. A gate that is closed fails the task.
 pub async fn wait(gate: SocketAddr, cx: TaskContext) -> Result<String, TaskError> {
-    let mut stream = TcpStream::connect(gate).await.map_err(TaskError::permanent)?;
+    let mut stream = TcpStream::connect(gate)
+        .await
+        .map_err(TaskError::permanent)?;
     stream.write_all(introduction(&cx).as_bytes()).await?;
     stream.read_u8().await.map_err(TaskError::permanent)?;
     Ok(cx.node().to_owned())

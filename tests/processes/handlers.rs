@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use callboard::{Handlers, TaskContext, TaskError};
+use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::gate;
@@ -63,7 +64,9 @@ pub fn handlers() -> Handlers {
         .on("fail.permanently", async |(): (), cx: TaskContext| {
             Err::<(), _>(TaskError::permanent(cx.node().to_owned()))
         })
-        .on("panic", async |(): ()| -> Result<(), TaskError> { panic!("as it was told to") })
+        .on("panic", async |(): ()| -> Result<(), TaskError> {
+            panic!("as it was told to")
+        })
         // Fails until this attempt, and returns its number.
         .on("fail.until", async |until: u32, cx: TaskContext| {
             if cx.attempt() < until {
@@ -77,8 +80,13 @@ pub fn handlers() -> Handlers {
             }
             Ok(())
         })
+        // Blocks its thread, which it should not.
+        .on("stall", async |millis: u64| {
+            std::thread::sleep(Duration::from_millis(millis));
+            Ok(())
+        })
         .on("kill.once", kill_once)
-        .on("kill", async |(): ()| -> Result<(), TaskError> { std::process::abort() })
+        .on("kill", async |(): ()| -> Result<(), TaskError> { die() })
 }
 
 async fn count(millis: u64, cx: TaskContext) -> Result<Seen, TaskError> {
@@ -92,7 +100,10 @@ async fn count(millis: u64, cx: TaskContext) -> Result<Seen, TaskError> {
 
 async fn log(log: Log, cx: TaskContext) -> Result<(), TaskError> {
     let line = format!("{} {} {}\n", cx.id().get(), cx.dispatch().get(), cx.node());
-    let mut file = OpenOptions::new().append(true).create(true).open(&log.file)?;
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&log.file)?;
     // One write, so that lines of other processes do not mix with it.
     file.write_all(line.as_bytes())?;
     sleep(log.millis).await;
@@ -102,10 +113,16 @@ async fn log(log: Log, cx: TaskContext) -> Result<(), TaskError> {
 /// Kills its process the first time that it runs: the file says that it has.
 async fn kill_once(mark: PathBuf, cx: TaskContext) -> Result<String, TaskError> {
     match File::create_new(&mark) {
-        Ok(_) => std::process::abort(),
+        Ok(_) => die(),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(cx.node().to_owned()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Kills this process. Unlike an abort it leaves no core behind.
+fn die() -> ! {
+    kill_process(getpid(), Signal::KILL).expect("a process may signal itself");
+    unreachable!("SIGKILL does not return");
 }
 
 async fn sleep(millis: u64) {

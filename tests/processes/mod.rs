@@ -41,6 +41,7 @@ const NAME: &str = "CALLBOARD_TEST_NODE";
 const WORKERS: &str = "CALLBOARD_TEST_WORKERS";
 const LISTEN: &str = "CALLBOARD_TEST_LISTEN";
 const JOIN: &str = "CALLBOARD_TEST_JOIN";
+const PROBE: &str = "CALLBOARD_TEST_PROBE";
 const SECRET: &str = "CALLBOARD_TEST_SECRET";
 
 const READY: &str = "the node listens at ";
@@ -53,6 +54,7 @@ pub struct Role {
     workers: u32,
     listen: Option<String>,
     join: Option<String>,
+    probe: bool,
     secret: Option<String>,
 }
 
@@ -64,6 +66,7 @@ impl Role {
             workers,
             listen: Some("127.0.0.1:0".to_owned()),
             join: None,
+            probe: true,
             secret: None,
         }
     }
@@ -80,9 +83,9 @@ impl Role {
         self
     }
 
-    /// Has it listen beside joining, so that its death can be probed.
-    pub fn probed(mut self) -> Self {
-        self.listen = Some("127.0.0.1:0".to_owned());
+    /// Opens no port to be probed at, so that its death shows by the end of its lease.
+    pub fn without_probe(mut self) -> Self {
+        self.probe = false;
         self
     }
 
@@ -108,9 +111,15 @@ impl NodeProcess {
             .args([ENTRY, "--exact", "--nocapture", "--test-threads=1"])
             .env(NAME, &role.name)
             .env(WORKERS, role.workers.to_string())
+            .env(PROBE, role.probe.to_string())
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        for (key, value) in [(LISTEN, &role.listen), (JOIN, &role.join), (SECRET, &role.secret)] {
+        for (key, value) in [
+            (LISTEN, &role.listen),
+            (JOIN, &role.join),
+            (SECRET, &role.secret),
+        ] {
             if let Some(value) = value {
                 command.env(key, value);
             }
@@ -150,7 +159,8 @@ impl NodeProcess {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address.expect("only a node that is dialled says its address")
+        self.address
+            .expect("only a node that is dialled says its address")
     }
 
     /// What a scheduler that dials it is given.
@@ -237,6 +247,9 @@ pub fn act_if_told() {
     }
     if let Ok(address) = env::var(LISTEN) {
         node = node.listen(address);
+    }
+    if env::var(PROBE).unwrap() == "false" {
+        node = node.without_probe();
     }
     let join = env::var(JOIN);
     if let Ok(address) = &join {
