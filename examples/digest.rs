@@ -45,7 +45,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
 use processes::{NODE_PROCESS, Processes};
-use report::{Report, Unreadable};
+use report::{Report, Unreadable, unless_closed};
 use settings::Settings;
 
 #[path = "digest/processes.rs"]
@@ -213,7 +213,7 @@ async fn run(settings: &Settings) -> Result<ExitCode, AnyError> {
     let nodes = processes.nodes.iter();
     let scheduler = nodes
         .fold(Scheduler::builder("digest"), |scheduler, node| {
-            scheduler.node(Node::connect(&node.name, node.address.to_string()))
+            scheduler.node(Node::connect(node.name.as_str(), node.address.to_string()))
         })
         .secret(&processes.secret)
         .require_all_nodes()

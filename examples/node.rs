@@ -11,7 +11,7 @@
 //! its own. The secret must be the same everywhere: 16 bytes at least.
 //!
 //! **What you will see.** Where it listens, then a line for each task that it runs. Stop it with SIGTERM
-//! (`kill`) and it finishes what it runs first; with Ctrl-C at once, and the tasks go to other nodes.
+//! (`kill`) or Ctrl-C, and it finishes what it runs first; the tasks that wait go to other nodes.
 
 use std::error::Error;
 
@@ -53,11 +53,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .task::<Rehearse>()
         .on_blocking("prime.count", count_primes);
     println!("{name} listens on {address}");
-    callboard::node(&name)
+    callboard::node(name)
         .handlers(handlers)
         .max_workers(4)
         .secret(secret)
-        .listen(&address)
+        .listen(address)
         .run()
         .await?;
     Ok(())

@@ -24,7 +24,7 @@ pub struct Process {
     pub address: SocketAddr,
     child: Child,
     /// How it ended before its time.
-    ended: Option<String>,
+    pub ended: Option<String>,
 }
 
 impl Drop for Processes {
@@ -99,10 +99,15 @@ impl Processes {
         for node in self.nodes.iter_mut().filter(|node| node.ended.is_none()) {
             node.ended = node.child.try_wait()?.map(|status| status.to_string());
         }
-        if self.nodes.iter().all(|node| node.ended.is_some()) {
-            return Err("the processes of all nodes have ended".into());
+        if self.nodes.iter().any(|node| node.ended.is_none()) {
+            return Ok(());
         }
-        Ok(())
+        let ends = self.nodes.iter().map(|node| {
+            let how = node.ended.as_deref().unwrap_or_default();
+            format!("{} ({how})", node.name)
+        });
+        let ends = ends.collect::<Vec<_>>().join(", ");
+        Err(format!("no process is left to do the work: {ends}").into())
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use callboard::Stats;
+use callboard::stats::Stats;
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::{Digest, Kill};
