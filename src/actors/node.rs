@@ -255,7 +255,7 @@ impl Core {
             NodeAction::Send { link, message } => self.ports.send(link, message),
             NodeAction::Close { link, reason } => self.ports.close(link, reason),
             NodeAction::Dial { address } => match &self.dialler {
-                Some(dialler) => dialler.dial(address),
+                Some(dialler) => dialler.dial(address, &self.ports),
                 None => self.ports.inbox().push(NodeEvent::DialFailed {
                     address,
                     reason: "this node was started without a way to dial".to_owned(),
