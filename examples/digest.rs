@@ -68,6 +68,11 @@ const TICK: Duration = Duration::from_millis(100);
 
 #[actix::main]
 async fn main() -> ExitCode {
+    // RUST_LOG=callboard=info tells what the scheduler and the nodes see.
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(io::stderr)
+        .init();
     let mut args = std::env::args_os().skip(1).peekable();
     if args.next_if(|arg| arg == NODE_PROCESS).is_some() {
         return match serve(args.collect()).await {
