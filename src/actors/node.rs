@@ -273,6 +273,8 @@ impl Core {
                 if let Some(gone) = &self.gone {
                     gone.send_replace(Some(reason));
                 }
+                // Nothing can come that would matter: the actor ends with this turn.
+                self.ports.inbox().close();
             }
             NodeAction::Note(note) => log(&note),
         }
