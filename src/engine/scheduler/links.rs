@@ -181,9 +181,8 @@ impl SchedulerMachine {
             entry.dial_at = None;
             entry.probe_at = None;
             entry.pause = FIRST_PAUSE;
-            let (removed, local) = (entry.removed, entry.is_local());
-            if removed || local {
-                // Whoever removed it vouches that it is dead; a link within the process breaks with its end.
+            if entry.is_local() {
+                // A link within the process breaks with its end.
                 self.lose(now, node, true, reason);
             } else {
                 let name = self.roster.get(node).name.clone();
@@ -292,7 +291,7 @@ impl SchedulerMachine {
             self.refuse(now, link, &name, refusal);
             return Ok(());
         }
-        match self.identify(link, &name) {
+        match self.identify(link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
             Ok(node) => match self.admit_life(now, link, node, &hello) {
                 Err(refusal) => self.refuse(now, link, &name, refusal),
@@ -306,7 +305,8 @@ impl SchedulerMachine {
     }
 
     /// Which node this is.
-    fn identify(&mut self, link: LinkId, name: &str) -> Result<NodeIndex, LinkRefusal> {
+    fn identify(&mut self, link: LinkId, hello: &NodeHello) -> Result<NodeIndex, LinkRefusal> {
+        let name = hello.node.as_str();
         let session = self.sessions.get(&link).and_then(|session| session.node);
         if let Some(node) = session {
             let expected = &self.roster.get(node).name;
@@ -317,6 +317,11 @@ impl SchedulerMachine {
                 expected: expected.to_string(),
                 found: name.to_owned(),
             });
+        }
+        if let Some(leaving) = self.leaving(name)
+            && self.roster.get(leaving).epoch == Some(hello.epoch)
+        {
+            return Ok(leaving);
         }
         let name_in_words = name.to_owned();
         match self.roster.names.get(name) {
@@ -511,8 +516,12 @@ impl SchedulerMachine {
             epoch: entry.epoch.unwrap_or(crate::engine::Epoch(0)),
             joined: entry.joined,
         };
-        let (present, runs) = (!entry.draining && !entry.removed, entry.runs);
+        let (removed, runs) = (entry.removed, entry.runs);
+        let present = !entry.draining && !removed;
         self.send(link, ToNode::Welcome(welcome));
+        if removed {
+            self.send(link, ToNode::Leave);
+        }
         self.actions.push(Action::Note(note));
         let cancels: Vec<_> = self
             .tasks
