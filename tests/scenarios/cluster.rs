@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::processes::PATIENCE;
 
 /// A client, or a watcher, and what it has heard.
-pub struct Listener<M> {
+pub struct Listener<M: 'static> {
     addr: Addr<Ear<M>>,
     heard: UnboundedReceiver<M>,
 }
