@@ -17,6 +17,11 @@ use crate::task::{Dispatch, Labels, TaskId, TaskKey};
 
 /// How soon a dial or a probe is tried again.
 pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(500);
+/// The same after a link has just broken, from which it doubles: the system of a process that was killed
+/// closes its sockets one by one, and may close the link before the port, which then still answers.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// A node that was drained is dialled so many times less often, to see whether a new process stands there.
+const DRAINED_PAUSE: u32 = 10;
 /// Answers to beats that are remembered: more than fit a lease at the shortest heartbeat would be
 /// needed only by a node that beats faster than it was told.
 const MAX_ANSWERS: usize = 64;
@@ -126,6 +131,8 @@ pub(crate) struct Node {
     pub dial_at: Option<Timestamp>,
     pub probing: bool,
     pub probe_at: Option<Timestamp>,
+    /// How long to wait after the next dial or probe that tells nothing.
+    pub pause: Duration,
     pub attention_at: Option<Timestamp>,
 
     /// Moving averages, in nanoseconds: a run; and what a task costs beside its run.
@@ -179,9 +186,25 @@ impl Node {
             dial_at: None,
             probing: false,
             probe_at: None,
+            pause: DIAL_PAUSE,
             attention_at: None,
             run_time: 0,
             round_trip: 0,
+        }
+    }
+
+    /// How long to wait before the next dial or probe.
+    pub fn take_pause(&mut self) -> Duration {
+        let pause = self.pause.min(self.usual_pause());
+        self.pause = pause * 2;
+        pause
+    }
+
+    pub fn usual_pause(&self) -> Duration {
+        if self.draining {
+            DIAL_PAUSE * DRAINED_PAUSE
+        } else {
+            DIAL_PAUSE
         }
     }
 
