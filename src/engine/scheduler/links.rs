@@ -403,6 +403,7 @@ impl SchedulerMachine {
             entry.lease_until = now + lease;
             entry.state = State::Unreachable;
             entry.draining = false;
+            entry.leaving = false;
         }
         entry.probe = hello.probe.clone();
         entry.last_heard = now;
@@ -482,7 +483,8 @@ impl SchedulerMachine {
         let offered = hello.map_or(0, |hello| hello.workers);
         entry.workers = entry.workers_set.unwrap_or(offered).min(MAX_HELD as u32);
         entry.stalled = entry.stalled.min(entry.workers);
-        entry.refusing = hello.is_some_and(|hello| hello.draining);
+        entry.leaving = hello.is_some_and(|hello| hello.draining);
+        entry.refusing = entry.leaving;
         let welcome = Welcome {
             version: hello.map_or(VERSION_MAX, |hello| hello.version_max.min(VERSION_MAX)),
             heartbeat,
@@ -499,7 +501,7 @@ impl SchedulerMachine {
             epoch: entry.epoch.unwrap_or(crate::engine::Epoch(0)),
             joined: entry.joined,
         };
-        let (present, runs) = (!entry.draining && !entry.removed, entry.runs);
+        let (present, runs) = (entry.takes_tasks(), entry.runs);
         self.send(link, ToNode::Welcome(welcome));
         self.actions.push(Action::Note(note));
         let cancels: Vec<_> = self
