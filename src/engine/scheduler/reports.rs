@@ -97,6 +97,11 @@ impl SchedulerMachine {
                 self.came_back(now, node, task, dispatch)?;
             }
             Report::Returned { task, dispatch, .. } => self.came_back(now, node, task, dispatch)?,
+            Report::Draining => {
+                self.roster.get_mut(node).leaving = true;
+                self.set_present(node, false);
+                self.roster.touch(node);
+            }
             Report::Ready => {
                 let entry = self.roster.get_mut(node);
                 entry.refusing = false;
