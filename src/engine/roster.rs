@@ -76,7 +76,10 @@ pub(crate) struct Node {
     pub reason: String,
     /// Taken out by hand; kept while runs of it may be going on.
     pub removed: bool,
+    /// Drains by an operator's wish.
     pub draining: bool,
+    /// Drains by the wish of its own process.
+    pub leaving: bool,
     /// It has refused an assignment and not yet said that it would start something again.
     pub refusing: bool,
 
@@ -156,6 +159,7 @@ impl Node {
             reason: "it was not reached so far".to_owned(),
             removed: false,
             draining: false,
+            leaving: false,
             refusing: false,
             epoch: None,
             hello: 0,
@@ -229,9 +233,14 @@ impl Node {
             .saturating_add(self.stalled)
     }
 
+    /// Whether it counts among the nodes that could run something.
+    pub fn takes_tasks(&self) -> bool {
+        self.state == State::Up && !self.draining && !self.leaving && !self.removed
+    }
+
     /// How much may be placed on it.
     pub fn room(&self, max_ahead: u32) -> Room {
-        if self.state != State::Up || self.draining || self.refusing || self.removed {
+        if !self.takes_tasks() || self.refusing {
             return Room::None;
         }
         let taken = self.taken().saturating_add(self.ahead);

@@ -237,7 +237,7 @@ pub fn act_if_told() {
         std::process::exit(3);
     });
     let workers = env::var(WORKERS).unwrap().parse().unwrap();
-    let mut node = callboard::node(&name)
+    let mut node = callboard::node(name.as_str())
         .handlers(handlers::handlers())
         .max_workers(workers)
         .threads(2)

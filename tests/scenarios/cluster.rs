@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::processes::PATIENCE;
 
 /// A client, or a watcher, and what it has heard.
-pub struct Listener<M> {
+pub struct Listener<M: 'static> {
     addr: Addr<Ear<M>>,
     heard: UnboundedReceiver<M>,
 }
@@ -189,8 +189,11 @@ pub fn nodes_of<'a>(statuses: impl IntoIterator<Item = &'a TaskStatus>) -> BTree
         .collect()
 }
 
+/// The lease of a [`brisk`] scheduler.
+pub const LEASE: Duration = Duration::from_secs(2);
+
 /// Proofs of life often enough that a loss is noticed within a test.
 pub fn brisk(config: &mut callboard::SchedulerConfig) {
     config.heartbeat = Duration::from_millis(100);
-    config.lease = Duration::from_secs(2);
+    config.lease = LEASE;
 }

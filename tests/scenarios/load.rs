@@ -41,15 +41,15 @@ async fn g1_a_thousand_tasks_are_done_once_though_a_node_of_four_is_killed_at_ha
             "{status:?}"
         );
         let runs = &runs[id];
-        assert_eq!(
-            runs.len(),
-            1 + status.reroutes as usize,
+        // A run that was killed may not have come to its first line.
+        assert!(
+            runs.len() <= 1 + status.reroutes as usize,
             "{id} ran {runs:?}"
         );
+        let (last, lost) = runs.split_last().unwrap();
+        assert_eq!(Some(&*last.1), status.node.as_deref(), "{id} ran {runs:?}");
         assert!(
-            runs[..runs.len() - 1]
-                .iter()
-                .all(|(_, node)| node == "load2"),
+            lost.iter().all(|(_, node)| node == "load2"),
             "{id} ran {runs:?}"
         );
     }

@@ -1,10 +1,14 @@
 //! Nodes that die, freeze, return or end in order, and what becomes of their tasks.
 
-use callboard::stats::{NodeState, Reason};
+use std::time::{Duration, SystemTime};
+
+use callboard::stats::{NodeState, Reason, Stats};
 use callboard::status::Event;
 use callboard::{Cause, Execute, Outcome, Scheduler, TaskEvent, TaskStatus};
 
-use crate::cluster::{Listener, brisk, calls, endings, execute, find, finish, until, until_node};
+use crate::cluster::{
+    LEASE, Listener, brisk, calls, endings, execute, find, finish, until, until_node,
+};
 use crate::processes::gate::Gate;
 use crate::processes::{NodeProcess, Role};
 
@@ -18,6 +22,14 @@ async fn start(name: &str, nodes: &[&NodeProcess]) -> (Scheduler, Listener<TaskS
         builder = builder.node(node.node());
     }
     (builder.start().await.unwrap(), client)
+}
+
+/// Whether a node was not heard for so long.
+fn silent(name: &str, long: Duration) -> impl Fn(&Stats) -> bool {
+    move |stats| {
+        let heard = find(stats, name).and_then(|node| node.last_heard);
+        heard.is_some_and(|heard| heard.elapsed().is_ok_and(|silence| silence > long))
+    }
 }
 
 #[actix::test]
@@ -148,9 +160,18 @@ async fn g9_a_node_frozen_for_less_than_its_lease_reruns_nothing() {
     let visits = gate.take(8).await;
 
     node.freeze();
-    until_node(&scheduler, "naps", NodeState::Unreachable).await;
+    until(
+        &scheduler,
+        "five heartbeats are missing",
+        silent("naps", Duration::from_millis(500)),
+    )
+    .await;
     node.thaw();
-    until_node(&scheduler, "naps", NodeState::Up).await;
+    let awake = SystemTime::now();
+    until(&scheduler, "it is heard again", |stats| {
+        find(stats, "naps").unwrap().last_heard > Some(awake)
+    })
+    .await;
     for visit in visits {
         visit.release().await;
     }
@@ -210,8 +231,28 @@ async fn g8_a_node_frozen_for_longer_loses_its_tasks_and_its_late_results_change
 }
 
 #[actix::test]
-async fn g10_an_exclusive_task_waits_out_the_lease_of_its_dead_node() {
-    let mut node = NodeProcess::spawn(&Role::new("owner", 2)).await;
+async fn g10_an_exclusive_task_of_a_dead_node_runs_again_elsewhere() {
+    let mut node = NodeProcess::spawn(&Role::new("owner", 1)).await;
+    let (scheduler, mut client) = start("loss-exclusive-dead", &[&node]).await;
+    let gate = Gate::open().await;
+    let exclusive = Execute::call("gate", &gate.args()).unwrap().exclusive();
+    let exclusive = scheduler.execute(exclusive).await.unwrap();
+    let first = gate.next().await;
+    let heir = NodeProcess::spawn(&Role::new("heir", 1)).await;
+    scheduler.add_node(heir.node()).await.unwrap();
+
+    node.kill();
+    first.dropped().await;
+    let visit = gate.next().await;
+    assert_eq!((visit.task, &*visit.node), (exclusive.get(), "heir"));
+    visit.release().await;
+    assert!(client.next().await.outcome.is_completed());
+    finish(scheduler).await;
+}
+
+#[actix::test]
+async fn g10_an_exclusive_task_waits_out_the_lease_of_its_silent_node_which_drops_it() {
+    let node = NodeProcess::spawn(&Role::new("owner", 2)).await;
     let (scheduler, mut client) = start("loss-exclusive", &[&node]).await;
     let gate = Gate::open().await;
     let exclusive = Execute::call("gate", &gate.args()).unwrap().exclusive();
@@ -222,51 +263,84 @@ async fn g10_an_exclusive_task_waits_out_the_lease_of_its_dead_node() {
     let heir = NodeProcess::spawn(&Role::new("heir", 2)).await;
     scheduler.add_node(heir.node()).await.unwrap();
 
-    node.kill();
+    node.freeze();
+    let visits = gate.take(2).await;
+    assert!(visits.iter().all(|visit| visit.node == "heir"));
+    assert!(visits.iter().any(|visit| visit.task == exclusive.get()));
+    let heard = find(&scheduler.stats().await.unwrap(), "owner")
+        .unwrap()
+        .last_heard
+        .unwrap();
+    let silence = heard.elapsed().unwrap();
+    assert!(silence >= LEASE, "it ran again after {silence:?}");
+
+    node.thaw();
     first.dropped().await;
     plain.dropped().await;
-    let visit = gate.next().await;
-    assert_ne!(visit.task, exclusive.get(), "the plain task need not wait");
-    visit.release().await;
-    let stats = scheduler.stats().await.unwrap();
-    assert_eq!(stats.held, 1, "{stats:?}");
-    let explained = scheduler.explain(exclusive).await.unwrap().unwrap();
-    assert!(
-        matches!(&explained.reason, Reason::Exclusive { node } if &**node == "owner"),
-        "{explained:?}"
-    );
-
-    let visit = gate.next().await;
-    assert_eq!((visit.task, &*visit.node), (exclusive.get(), "heir"));
-    visit.release().await;
+    for visit in visits {
+        visit.release().await;
+    }
     assert!(
         endings(&mut client, 2)
             .await
             .values()
             .all(|status| status.outcome.is_completed())
     );
+    until_node(&scheduler, "owner", NodeState::Up).await;
     finish(scheduler).await;
 }
 
 #[actix::test]
-async fn g10_a_frozen_owner_of_an_exclusive_task_drops_it_on_waking() {
-    let node = NodeProcess::spawn(&Role::new("frozen", 1)).await;
-    let (scheduler, mut client) = start("loss-frozen-owner", &[&node]).await;
+async fn g10_an_exclusive_task_that_blocks_waits_for_the_end_of_its_run() {
+    let node = NodeProcess::spawn(&Role::new("owner", 1)).await;
+    let (scheduler, mut client) = start("loss-exclusive-blocks", &[&node]).await;
     let gate = Gate::open().await;
-    let exclusive = Execute::call("gate", &gate.args()).unwrap().exclusive();
-    scheduler.execute(exclusive).await.unwrap();
+    let exclusive = Execute::call("gate.blocking", &gate.args())
+        .unwrap()
+        .exclusive();
+    let exclusive = scheduler.execute(exclusive).await.unwrap();
     let first = gate.next().await;
     let heir = NodeProcess::spawn(&Role::new("heir", 1)).await;
     scheduler.add_node(heir.node()).await.unwrap();
 
     node.freeze();
-    let second = gate.next().await;
-    assert_eq!(second.node, "heir");
+    until_node(&scheduler, "owner", NodeState::Lost).await;
+    let stats = until(
+        &scheduler,
+        "the lease is over",
+        silent("owner", LEASE * 3 / 2),
+    )
+    .await;
+    assert_eq!(
+        (stats.held, stats.running, stats.pending),
+        (1, 0, 0),
+        "{stats:?}"
+    );
+    let explained = scheduler.explain(exclusive).await.unwrap().unwrap();
+    assert!(
+        matches!(&explained.reason, Reason::Exclusive { node } if &**node == "owner"),
+        "{explained:?}"
+    );
+
     node.thaw();
-    first.dropped().await;
-    second.release().await;
-    assert!(client.next().await.outcome.is_completed());
-    until_node(&scheduler, "frozen", NodeState::Up).await;
+    first.release().await;
+    let status = match tokio::time::timeout(Duration::from_secs(20), gate.next()).await {
+        Ok(visit) => {
+            assert!(
+                visit.dispatch > 1 && visit.attempt == 1,
+                "{} {}",
+                visit.dispatch,
+                visit.attempt
+            );
+            visit.release().await;
+            client.next().await
+        }
+        Err(_) => panic!("it never ran again"),
+    };
+    assert!(
+        status.id == exclusive && status.outcome.is_completed(),
+        "{status:?}"
+    );
     finish(scheduler).await;
 }
 

@@ -1,6 +1,6 @@
 //! Nodes that are named, join, are added, drained and removed while there is work.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -252,7 +252,7 @@ async fn g4_workers_may_be_changed_while_tasks_run() {
         .unwrap();
     let gate = Gate::open().await;
     execute(&scheduler, calls(30, "gate", &gate.args())).await;
-    let mut visits: VecDeque<_> = gate.take(4).await.into();
+    let mut visits = gate.take(4).await;
     scheduler.set_workers("resized0", 6).await.unwrap();
     visits.extend(gate.take(4).await);
     let running = |name: &'static str| move |stats: &Stats| find(stats, name).unwrap().running;
@@ -264,8 +264,11 @@ async fn g4_workers_may_be_changed_while_tasks_run() {
 
     // Fewer workers: what runs ends in its own time, and nothing takes its place.
     scheduler.set_all_workers(1).await.unwrap();
-    for _ in 0..6 {
-        visits.pop_front().unwrap().release().await;
+    let mut kept: BTreeMap<String, _> = BTreeMap::new();
+    for visit in visits {
+        if let Some(visit) = kept.insert(visit.node.clone(), visit) {
+            visit.release().await;
+        }
     }
     endings(&mut client, 6).await;
     let stats = until(&scheduler, "two run", |stats| stats.running == 2).await;
@@ -273,7 +276,7 @@ async fn g4_workers_may_be_changed_while_tasks_run() {
         stats.nodes.iter().all(|node| node.workers == 1),
         "{stats:?}"
     );
-    for visit in visits {
+    for visit in kept.into_values() {
         visit.release().await;
     }
     for _ in 0..22 {

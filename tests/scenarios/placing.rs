@@ -218,10 +218,9 @@ async fn explain_says_what_a_task_waits_for_at_each_stage() {
         matches!(explained.reason, Reason::Backoff { .. }),
         "{explained:?}"
     );
-    assert_eq!(
-        (explained.attempts, explained.last_failure.as_deref()),
-        (1, Some("attempt 1 failed"))
-    );
+    assert_eq!(explained.attempts, 1);
+    let failure = explained.last_failure.unwrap();
+    assert!(failure.ends_with("attempt 1 failed"), "{failure}");
     assert_eq!(
         scheduler.cancel(fails).await,
         Ok(callboard::CancelAnswer::NeverStarted)

@@ -5,7 +5,7 @@
 
 use super::workers::{Owner, State};
 use super::{Gone, NodeAction, NodeMachine};
-use crate::engine::message::ToScheduler;
+use crate::engine::message::{Report, ToScheduler};
 use crate::engine::{LinkId, Timestamp};
 use crate::error::LinkRefusal;
 
@@ -19,6 +19,10 @@ impl NodeMachine {
             Some(Gone::Drained) => Some(Gone::Drained),
             Some(Gone::Dismissed) | None => Some(why),
         };
+        // The scheduler that asked for it knows. Told before what is given back, or that comes again.
+        if self.ending == Some(Gone::Drained) && self.is_up() {
+            self.outbox.push(Report::Draining);
+        }
         self.return_waiting(true);
     }
 

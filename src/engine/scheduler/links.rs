@@ -418,6 +418,7 @@ impl SchedulerMachine {
             entry.lease_until = now + lease;
             entry.state = State::Unreachable;
             entry.draining = false;
+            entry.leaving = false;
         }
         entry.hello = hello.number;
         entry.probe = hello.probe.clone();
@@ -499,7 +500,8 @@ impl SchedulerMachine {
         let offered = hello.map_or(0, |hello| hello.workers);
         entry.workers = entry.workers_set.unwrap_or(offered).min(MAX_HELD as u32);
         entry.stalled = entry.stalled.min(entry.workers);
-        entry.refusing = hello.is_some_and(|hello| hello.draining);
+        entry.leaving = hello.is_some_and(|hello| hello.draining);
+        entry.refusing = entry.leaving;
         let welcome = Welcome {
             version: hello.map_or(VERSION_MAX, |hello| hello.version_max.min(VERSION_MAX)),
             heartbeat,
@@ -517,7 +519,7 @@ impl SchedulerMachine {
             joined: entry.joined,
         };
         let (removed, runs) = (entry.removed, entry.runs);
-        let present = !entry.draining && !removed;
+        let present = entry.takes_tasks();
         self.send(link, ToNode::Welcome(welcome));
         if removed {
             self.send(link, ToNode::Leave);

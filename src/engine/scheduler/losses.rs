@@ -131,6 +131,7 @@ impl SchedulerMachine {
         entry.state = if dead { State::Dead } else { State::Lost };
         entry.reason = reason.to_owned();
         entry.refusing = false;
+        entry.leaving = false;
         entry.stalled = 0;
         entry.assign.clear();
         let name = entry.name.clone();
