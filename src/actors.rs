@@ -117,6 +117,8 @@ impl Message for Explain {
 pub struct AddNode {
     pub(crate) name: Arc<str>,
     pub(crate) reach: Reach,
+    /// How many workers it may use; by its own setting if `None`.
+    pub(crate) workers: Option<u32>,
     /// Whether it stays, to be tried for ever, if it cannot be reached at first.
     pub(crate) keep: bool,
     /// The way to a node of this process.
@@ -129,9 +131,16 @@ impl AddNode {
         Self {
             name: name.into(),
             reach: Reach::Dial(address.into()),
+            workers: None,
             keep: false,
             linked: None,
         }
+    }
+
+    /// How many workers it may use; by its own setting without this.
+    pub fn max_workers(mut self, workers: u32) -> Self {
+        self.workers = Some(workers);
+        self
     }
 }
 

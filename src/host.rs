@@ -10,7 +10,7 @@ use std::thread;
 use actix::{Arbiter, ArbiterHandle, System};
 use tokio::sync::oneshot;
 
-/// The threads of one handle. Dropping it ends them.
+/// The threads of one handle. They end with it, or when it is stopped.
 pub(crate) struct Host {
     /// Where the actors live; no user code runs there. `None` is the calling thread.
     control: Option<ArbiterHandle>,
@@ -105,13 +105,11 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        let network = self
-            .network
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+impl Host {
+    /// Ends the threads. Doing so again changes nothing.
+    pub fn stop(&self) {
+        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = network.take();
         if let Some(control) = &self.control {
             if let Some(network) = network {
                 network.stop();
@@ -123,5 +121,11 @@ impl Drop for Host {
                 }
             }
         }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

@@ -42,7 +42,10 @@ pub struct Node {
 #[derive(Debug)]
 pub(crate) enum Place {
     Local(Box<LocalNode>),
-    Connect(String),
+    Connect {
+        address: String,
+        workers: Option<u32>,
+    },
 }
 
 /// A node in the scheduler's own process.
@@ -66,18 +69,26 @@ impl Node {
         }
     }
 
-    /// A node in another process, which listens at `address` (`host:port`). Its workers and labels are set
-    /// there.
+    /// A node in another process, which listens at `address` (`host:port`). Its handlers, labels and threads
+    /// are set there.
     pub fn connect(name: impl Into<Arc<str>>, address: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            place: Place::Connect(address.into()),
+            place: Place::Connect {
+                address: address.into(),
+                workers: None,
+            },
         }
     }
 
-    /// See [`NodeConfig::max_workers`]; for a local node.
-    pub fn max_workers(self, workers: u32) -> Self {
-        self.configure(|config| config.max_workers = workers)
+    /// How many tasks may run there at once, at most 1,000,000; for a node in another process in place of
+    /// its own setting. See [`NodeConfig::max_workers`].
+    pub fn max_workers(mut self, max_workers: u32) -> Self {
+        match &mut self.place {
+            Place::Local(local) => local.config.max_workers = max_workers,
+            Place::Connect { workers, .. } => *workers = Some(max_workers),
+        }
+        self
     }
 
     /// See [`NodeConfig::threads`]; for a local node.

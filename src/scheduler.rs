@@ -82,17 +82,20 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        lock(&NAMES).remove(&self.name);
+        // Out of the lock first: what is removed may be the last handle.
+        let removed = lock(&NAMES).remove(&self.name);
+        drop(removed);
         if let Some(threads) = self.threads.take() {
             for node in lock(&threads.nodes).drain(..) {
                 node.addr.do_send(Halt);
             }
+            threads.host.stop();
         }
     }
 }
 
 /// The schedulers of this process; `None` is one that is being started.
-static NAMES: Mutex<std::collections::BTreeMap<Arc<str>, Option<std::sync::Weak<Inner>>>> =
+static NAMES: Mutex<std::collections::BTreeMap<Arc<str>, Option<Arc<Inner>>>> =
     Mutex::new(std::collections::BTreeMap::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -114,9 +117,9 @@ impl Scheduler {
         builder
     }
 
-    /// The scheduler of this name in this process, if it runs and a handle of it is held.
+    /// The scheduler of this name in this process, if it runs.
     pub fn find(name: &str) -> Option<Self> {
-        let inner = lock(&NAMES).get(name)?.as_ref()?.upgrade()?;
+        let inner = lock(&NAMES).get(name)?.clone()?;
         Some(Self { inner })
     }
 
@@ -147,6 +150,9 @@ impl Scheduler {
     /// Hands many tasks in, in one message. Each is accepted or refused by itself; the answers are in order.
     pub async fn execute_many(&self, tasks: Vec<Execute>) -> Vec<Result<TaskId, ExecuteError>> {
         let kept = tasks.clone();
+        let permits = u32::try_from(tasks.len().clamp(1, PERMITS)).unwrap_or(1);
+        // A closed semaphore is a scheduler that has stopped, which the send says too.
+        let _permit = self.inner.permits.acquire_many(permits).await;
         match self.inner.addr.send(ExecuteMany(tasks)).await {
             Ok(answers) => answers,
             Err(_) => kept
@@ -265,7 +271,10 @@ impl Scheduler {
     /// [`NodeError`]; one that cannot be reached is not added.
     pub async fn add_node(&self, node: Node) -> Result<(), NodeError> {
         let adding = match node.place {
-            Place::Connect(address) => AddNode::connect(node.name, address),
+            Place::Connect { address, workers } => AddNode {
+                workers,
+                ..AddNode::connect(node.name, address)
+            },
             Place::Local(local) => self
                 .inner
                 .threads
@@ -442,6 +451,7 @@ impl Threads {
         Ok(AddNode {
             name,
             reach: Reach::Local,
+            workers: None,
             keep: false,
             linked: Some((link, outlet)),
         })
@@ -684,7 +694,7 @@ impl SchedulerBuilder {
         if let Some(listener) = listener {
             roads.listen(listener);
         }
-        lock(&NAMES).insert(name, Some(Arc::downgrade(&scheduler.inner)));
+        lock(&NAMES).insert(name, Some(Arc::clone(&scheduler.inner)));
         Ok(scheduler)
     }
 }
@@ -710,8 +720,9 @@ impl Scheduler {
         for node in nodes {
             let name = node.name;
             let adding = match node.place {
-                Place::Connect(address) => AddNode {
+                Place::Connect { address, workers } => AddNode {
                     keep: true,
+                    workers,
                     ..AddNode::connect(Arc::clone(&name), address)
                 },
                 Place::Local(local) => {

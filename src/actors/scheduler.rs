@@ -640,12 +640,20 @@ impl Handler<AddNode> for SchedulerActor {
         let AddNode {
             name,
             reach,
+            workers,
             keep,
             linked,
         } = add;
         let core = self.core.clone();
         let added = self.with(|core, now| {
             let node = core.machine.add_node(now, Arc::clone(&name), reach)?;
+            if let Some(workers) = workers
+                && let Err(error) = core.machine.set_workers(now, Some(&name), workers)
+            {
+                // It was never up, so that taking it out changes nothing else.
+                let _ = core.machine.remove_node(now, &name);
+                return Err(error);
+            }
             if let Some(link) = linked {
                 core.outlets.insert(link.0, link.1);
                 core.machine.handle(

@@ -117,6 +117,9 @@ pub struct NodeHello {
     pub node: String,
     /// The life of its process.
     pub epoch: Epoch,
+    /// From 1, rising with each hello of this life, over all links: the later one's holdings are the truth,
+    /// in whatever order two links bring them.
+    pub number: u64,
     /// What it offers. Assignments name a kind by its index here.
     pub kinds: Vec<KindOffer>,
     /// The labels it bears.

@@ -265,6 +265,8 @@ pub struct NodeMachine {
     links: BTreeMap<LinkId, Link>,
     current: Option<Current>,
     lease: Lease,
+    /// Hellos written so far.
+    hellos: u64,
     dialler: Dialler,
     /// Set once it takes nothing new, for good.
     ending: Option<Gone>,
@@ -293,6 +295,7 @@ impl NodeMachine {
             links: BTreeMap::new(),
             current: None,
             lease: Lease::default(),
+            hellos: 0,
             dialler: Dialler::new(&spec.joins),
             ending: None,
             gone: false,

@@ -22,6 +22,9 @@ pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// A node that was drained is dialled so many times less often, to see whether a new process stands there.
 const DRAINED_PAUSE: u32 = 10;
+/// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut or a
+/// stall, and whoever sent ahead by it would pile tasks up where they wait.
+const MAX_ROUND_TRIP: u64 = 500_000_000;
 /// Answers to beats that are remembered: more than fit a lease at the shortest heartbeat would be
 /// needed only by a node that beats faster than it was told.
 const MAX_ANSWERS: usize = 64;
@@ -79,6 +82,10 @@ pub(crate) struct Node {
 
     /// The life of its process; `None` while none is known to be alive.
     pub epoch: Option<Epoch>,
+    /// The number of this life's latest hello.
+    pub hello: u64,
+    /// When its link came up last.
+    pub up_at: Timestamp,
     /// The link that counts: up, or being compared.
     pub link: Option<LinkId>,
     /// The link on which it is being set up.
@@ -151,6 +158,8 @@ impl Node {
             draining: false,
             refusing: false,
             epoch: None,
+            hello: 0,
+            up_at: Timestamp(0),
             link: None,
             handshake: None,
             offer: None,
@@ -261,19 +270,24 @@ impl Node {
 
     /// Learns from a run that was placed on a free worker.
     pub fn learn(&mut self, ran: Duration, whole: Duration) {
-        let average = |old: u64, new: Duration, least: u64| {
+        let average = |old: u64, new: Duration, least: u64, most: u64| {
             let new = u64::try_from(new.as_nanos())
-                .unwrap_or(u64::MAX / 16)
-                .clamp(least, u64::MAX / 16);
+                .unwrap_or(most)
+                .clamp(least, most);
             if old == 0 {
                 new
             } else {
                 old - old / 8 + new / 8
             }
         };
-        self.run_time = average(self.run_time, ran, 1_000);
+        self.run_time = average(self.run_time, ran, 1_000, u64::MAX / 16);
         // The shortest round trip is that of a wake-up between threads.
-        self.round_trip = average(self.round_trip, whole.saturating_sub(ran), 20_000);
+        self.round_trip = average(
+            self.round_trip,
+            whole.saturating_sub(ran),
+            20_000,
+            MAX_ROUND_TRIP,
+        );
     }
 
     /// Learns from a run alone, since its wait says nothing of the round trip.

@@ -204,6 +204,7 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
         #[serde(deserialize_with = "name")]
         node: String,
         epoch: Epoch,
+        number: u64,
         #[serde(deserialize_with = "bounded::<_, _, MAX_KINDS>")]
         kinds: Vec<Offer>,
         #[serde(deserialize_with = "bounded::<_, _, MAX_LABELS>")]
@@ -219,6 +220,7 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
         version_max: hello.version_max,
         node: hello.node,
         epoch: hello.epoch,
+        number: hello.number,
         kinds: hello.kinds.into_iter().map(|Offer(offer)| offer).collect(),
         labels: hello
             .labels

@@ -144,6 +144,7 @@ fn the_largest_hello_and_a_long_welcome_pass() {
         version_max: 1,
         node: "n".repeat(MAX_NAME_BYTES),
         epoch: Epoch(1),
+        number: 1,
         kinds: (0..MAX_KINDS)
             .map(|n| KindOffer {
                 kind: format!("{n:0>256}"),
@@ -248,6 +249,7 @@ fn g11_too_many_or_too_long_names_are_refused() {
             version_max: 1,
             node: "n".repeat(name),
             epoch: Epoch(1),
+            number: 1,
             kinds: (0..kinds)
                 .map(|_| KindOffer {
                     kind: "k".repeat(kind),

@@ -204,19 +204,28 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
     (
         any::<[u32; 3]>(),
         ".{0,20}",
-        any::<u64>(),
+        any::<[u64; 2]>(),
         vec(offer, 0..20),
         btree_set(".{0,9}", 0..9),
         option::of(".{0,20}"),
         any::<bool>(),
     )
         .prop_map(
-            |([version_min, version_max, workers], node, epoch, kinds, labels, probe, draining)| {
+            |(
+                [version_min, version_max, workers],
+                node,
+                [epoch, number],
+                kinds,
+                labels,
+                probe,
+                draining,
+            )| {
                 NodeHello {
                     version_min,
                     version_max,
                     node,
                     epoch: Epoch(epoch),
+                    number,
                     kinds,
                     labels,
                     workers,

@@ -178,11 +178,13 @@ impl NodeMachine {
             up: false,
             sent_through: self.kept.last(),
         });
+        self.hellos += 1;
         let hello = NodeHello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             node: self.spec.name.to_string(),
             epoch: self.spec.epoch,
+            number: self.hellos,
             kinds: self.spec.kinds.clone(),
             labels: self.spec.labels.clone(),
             workers: self.workers.limit(),

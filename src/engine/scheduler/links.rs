@@ -296,6 +296,9 @@ impl SchedulerMachine {
             Err(refusal) => self.refuse(now, link, &name, refusal),
             Ok(node) => match self.admit_life(now, link, node, &hello) {
                 Err(refusal) => self.refuse(now, link, &name, refusal),
+                Ok(()) if self.is_outdated(node, &hello) => {
+                    self.fail(now, link, "the node has said a later hello on another link");
+                }
                 Ok(()) => self.compare_begins(now, link, node, hello),
             },
         }
@@ -370,6 +373,13 @@ impl SchedulerMachine {
         Ok(())
     }
 
+    /// Whether a later hello of this life was heard already: two links may bring them in either order, and
+    /// the node has left the link of the earlier one.
+    fn is_outdated(&self, node: NodeIndex, hello: &NodeHello) -> bool {
+        let entry = self.roster.get(node);
+        entry.epoch == Some(hello.epoch) && hello.number <= entry.hello
+    }
+
     fn compare_begins(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, hello: NodeHello) {
         if let Some(session) = self.sessions.remove(&link) {
             // Apart from the others, so that forgetting them spares it.
@@ -404,6 +414,7 @@ impl SchedulerMachine {
             entry.state = State::Unreachable;
             entry.draining = false;
         }
+        entry.hello = hello.number;
         entry.probe = hello.probe.clone();
         entry.last_heard = now;
         self.set_offer(node, &hello.kinds, hello.labels);
@@ -467,6 +478,7 @@ impl SchedulerMachine {
         entry.state = State::Up;
         entry.reason.clear();
         entry.link = Some(link);
+        entry.up_at = now;
         entry.handshake = None;
         entry.dial_at = None;
         entry.probe_at = None;
@@ -528,7 +540,8 @@ impl SchedulerMachine {
             let task = self.tasks.get(slot);
             match held.get(&task.dispatch).filter(|run| run.task == task.id) {
                 Some(run) if run.state == HeldState::Running => self.started(now, slot),
-                Some(_) => {}
+                // What was asked back on the older link may never have been read there.
+                Some(_) => self.tasks.get_mut(slot).recalled = false,
                 None => self.never_arrived(now, slot),
             }
         }

@@ -185,6 +185,7 @@ impl SchedulerMachine {
     fn ended(&mut self, now: Timestamp, slot: Slot, end: End, ran: Duration, overrun: bool) {
         let task = self.tasks.get(slot);
         let (direct, whole) = (task.phase == Phase::Running, now.since(task.started_at));
+        let assigned_at = task.started_at;
         let (id, dispatch, cancelling) = (task.id, task.dispatch, task.is_cancelling());
         let never_started = !direct && ran.is_zero();
         if overrun {
@@ -200,7 +201,8 @@ impl SchedulerMachine {
             let node = self.take_off(slot);
             let entry = self.roster.get_mut(node);
             if matches!(end, End::Completed(_) | End::Again { .. } | End::Failed(_)) {
-                if direct {
+                // A run that outlasted its link says nothing of the way there and back.
+                if direct && assigned_at >= entry.up_at {
                     entry.learn(ran, whole);
                 } else {
                     entry.learn_run(ran);

@@ -1,0 +1,460 @@
+//! The whole cluster in one thread: the virtual clock, the heap of what is to come, and the processes.
+//!
+//! Owns: the order of events and which process handles them when. Does not know: what must hold (see
+//! `oracle`) or what goes wrong when (see `plan` and `faults`).
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+use callboard::engine::node::NodeAction;
+use callboard::engine::{Action, Event};
+use callboard::task::{Dispatch, TaskId};
+
+use crate::clients::Client;
+use crate::network::{Dial, Host, Link};
+use crate::nodes::{NodeIn, Proc};
+use crate::oracle::{Expectation, Oracle};
+use crate::plan::{Family, Fault, KINDS, MS, NodePlan, Plan, SECOND, Time, nanos};
+use crate::scheduler::{Scheduler, SchedulerIn};
+use crate::trace::Trace;
+use crate::workers::How;
+
+/// Where nodes that join dial to.
+pub const SCHEDULER: &str = "scheduler";
+
+/// What happens at a moment.
+pub enum Ev {
+    TickScheduler {
+        generation: u64,
+    },
+    TickNode {
+        proc: usize,
+        generation: u64,
+    },
+    FlushScheduler {
+        life: usize,
+    },
+    FlushNode {
+        proc: usize,
+    },
+    Deliver {
+        link: usize,
+        direction: usize,
+    },
+    Closed {
+        link: usize,
+        end: usize,
+        reason: &'static str,
+    },
+    Opens {
+        link: usize,
+        end: usize,
+    },
+    Dialling(Box<Dial>),
+    DialEnds {
+        dial: Box<Dial>,
+        refused: bool,
+    },
+    Heal {
+        hosts: bool,
+    },
+    RunEnds {
+        proc: usize,
+        worker: u32,
+        dispatch: Dispatch,
+        how: How,
+    },
+    ClientHandles {
+        client: u64,
+    },
+    Submit(usize),
+    Cancel {
+        life: usize,
+        task: TaskId,
+    },
+    Fault(usize),
+    Boot {
+        node: usize,
+    },
+    AddNode {
+        node: usize,
+    },
+    RemoveNode {
+        node: usize,
+    },
+    RestartScheduler,
+    ThawScheduler,
+    ThawNode {
+        proc: usize,
+    },
+    NewClient {
+        life: usize,
+    },
+    ToScheduler {
+        life: usize,
+        event: Box<Event>,
+    },
+    Resumed {
+        proc: usize,
+        workers: Vec<u32>,
+    },
+    Look,
+    Expect(Box<Expectation>),
+    Quiet,
+}
+
+/// An event and its moment; of two at one moment the first scheduled comes first.
+pub struct Coming {
+    at: Time,
+    number: u64,
+    event: Ev,
+}
+
+impl Ord for Coming {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // The heap gives the greatest first.
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Coming {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Coming {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Coming {}
+
+pub struct Cluster {
+    pub plan: Arc<Plan>,
+    pub rng: fastrand::Rng,
+    pub now: Time,
+    pub quiet: bool,
+    heap: BinaryHeap<Coming>,
+    next_event: u64,
+    pub steps: u64,
+    pub lives: usize,
+    pub scheduler: Scheduler,
+    pub nodes: Vec<NodePlan>,
+    pub procs: Vec<Proc>,
+    pub hosts: Vec<Host>,
+    pub links: Vec<Link>,
+    pub in_flight: usize,
+    pub listeners: BTreeMap<String, usize>,
+    pub clients: BTreeMap<u64, Client>,
+    pub current_client: Option<u64>,
+    pub oracle: Oracle,
+    pub trace: Trace,
+    check_every: u64,
+    pub actions: Vec<Action>,
+    pub node_actions: Vec<NodeAction>,
+    pub finished: bool,
+}
+
+impl Cluster {
+    pub fn new(seed: u64, plan: Arc<Plan>, keep_lines: bool) -> Self {
+        let mut nodes = plan.nodes.clone();
+        nodes.push(rescue());
+        let mut cluster = Self {
+            rng: fastrand::Rng::with_seed(seed),
+            now: 0,
+            quiet: false,
+            heap: BinaryHeap::new(),
+            next_event: 0,
+            steps: 0,
+            lives: 0,
+            scheduler: Scheduler::start(0, &plan, 0),
+            hosts: vec![Host::default(); nodes.len()],
+            nodes,
+            procs: Vec::new(),
+            links: Vec::new(),
+            in_flight: 0,
+            listeners: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            current_client: None,
+            oracle: Oracle::new(seed),
+            trace: Trace::new(keep_lines),
+            check_every: if seed.is_multiple_of(16) { 1 } else { 64 },
+            actions: Vec::new(),
+            node_actions: Vec::new(),
+            finished: false,
+            plan,
+        };
+        cluster.begin();
+        cluster
+    }
+
+    pub fn begin(&mut self) {
+        let plan = self.plan.clone();
+        self.new_client();
+        for node in 0..plan.nodes.len() {
+            let from = plan.nodes[node].from;
+            self.at(from, Ev::Boot { node });
+            let lead = self.rng.u64(..SECOND);
+            self.at(from.saturating_sub(lead) + 1, Ev::AddNode { node });
+        }
+        for (index, task) in plan.tasks.iter().enumerate() {
+            self.at(task.at, Ev::Submit(index));
+        }
+        for (index, (at, _)) in plan.faults.iter().enumerate() {
+            self.at(*at, Ev::Fault(index));
+        }
+        self.at(plan.quiet_from, Ev::Quiet);
+        self.at(SECOND, Ev::Look);
+    }
+
+    pub fn at(&mut self, at: Time, event: Ev) {
+        self.next_event += 1;
+        let number = self.next_event;
+        self.heap.push(Coming { at, number, event });
+    }
+
+    pub fn after(&mut self, span: Time, event: Ev) {
+        self.at(self.now + span, event);
+    }
+
+    pub fn life(&self) -> usize {
+        self.lives
+    }
+
+    pub fn is_scheduler_alive(&self) -> bool {
+        self.scheduler.alive
+    }
+
+    pub fn is_scheduler_frozen(&self) -> bool {
+        self.scheduler.frozen
+    }
+
+    pub fn is_frozen(&self, proc: usize) -> bool {
+        self.procs[proc].frozen
+    }
+
+    pub fn say(&mut self, text: impl FnOnce() -> String) {
+        self.trace.line(self.now, text);
+    }
+
+    /// Runs to the end, or to the first broken promise.
+    pub fn run(&mut self) {
+        while let Some(Coming { at, number, event }) = self.heap.pop() {
+            self.now = at;
+            self.steps += 1;
+            self.oracle.step = self.steps;
+            self.trace.mix((at, number));
+            self.happen(event);
+            if self.oracle.broken.is_some() || self.finished {
+                return;
+            }
+            if self.steps.is_multiple_of(self.check_every) {
+                self.check_machines();
+            }
+            if self.steps > 400_000 {
+                self.oracle.fail(
+                    "contract",
+                    None,
+                    "the history does not end: 400,000 events".into(),
+                );
+                return;
+            }
+        }
+        self.oracle.fail(
+            "contract",
+            None,
+            "nothing is left to happen, and yet it has not ended".into(),
+        );
+    }
+
+    pub fn check_machines(&mut self) {
+        let it = &self.scheduler;
+        if it.alive
+            && !it.frozen
+            && !it.dirty
+            && let Err(broken) = it.machine.check()
+        {
+            self.oracle
+                .fail("check", None, format!("the scheduler's machine: {broken}"));
+        }
+        for it in &self.procs {
+            if it.alive
+                && !it.frozen
+                && !it.dirty
+                && let Err(broken) = it.machine.check()
+            {
+                self.oracle.fail(
+                    "check",
+                    None,
+                    format!("the machine of {}: {broken}", it.name),
+                );
+            }
+        }
+    }
+
+    pub fn happen(&mut self, event: Ev) {
+        match event {
+            Ev::TickScheduler { generation } => {
+                if generation == self.scheduler.generation && !self.scheduler.frozen {
+                    self.scheduler.tick_at = None;
+                    self.tick_scheduler();
+                }
+            }
+            Ev::TickNode { proc, generation } => {
+                let it = &mut self.procs[proc];
+                if it.alive && generation == it.generation && !it.frozen {
+                    it.tick_at = None;
+                    self.tick_node(proc);
+                }
+            }
+            Ev::FlushScheduler { life } => {
+                if life == self.lives && !self.scheduler.frozen && self.scheduler.dirty {
+                    self.flush_scheduler();
+                }
+            }
+            Ev::FlushNode { proc } => {
+                if self.procs[proc].alive && !self.procs[proc].frozen && self.procs[proc].dirty {
+                    self.flush_node(proc);
+                }
+            }
+            Ev::Deliver { link, direction } => self.deliver(link, direction),
+            Ev::Closed { link, end, reason } => self.closed(link, end, reason),
+            Ev::Opens { link, end } => self.opens(link, end),
+            Ev::Dialling(dial) => self.dialling(*dial),
+            Ev::DialEnds { dial, refused } => self.dial_ends(*dial, refused),
+            Ev::Heal { hosts } => self.heal(hosts),
+            Ev::RunEnds {
+                proc,
+                worker,
+                dispatch,
+                how,
+            } => {
+                self.tell_node(
+                    proc,
+                    NodeIn::Run {
+                        worker,
+                        dispatch,
+                        how,
+                    },
+                );
+            }
+            Ev::ClientHandles { client } => self.client_handles(client),
+            Ev::Submit(index) => {
+                if !self.quiet {
+                    self.command(SchedulerIn::Submit(index));
+                }
+            }
+            Ev::Cancel { life, task } => {
+                if life == self.lives {
+                    self.command(SchedulerIn::Cancel(task));
+                }
+            }
+            Ev::Fault(index) => self.fault(index),
+            Ev::Boot { node } => self.boot(node),
+            Ev::AddNode { node } => self.command(SchedulerIn::AddNode(node)),
+            Ev::RemoveNode { node } => self.command(SchedulerIn::RemoveNode(node)),
+            Ev::RestartScheduler => self.restart_scheduler(),
+            Ev::ThawScheduler => self.thaw_scheduler(),
+            Ev::ThawNode { proc } => self.thaw_node(proc),
+            Ev::NewClient { life } => {
+                if life == self.lives && self.current_client.is_none() {
+                    self.new_client();
+                }
+            }
+            Ev::ToScheduler { life, event } => {
+                if life == self.lives {
+                    self.tell_scheduler(*event);
+                }
+            }
+            Ev::Resumed { proc, workers } => self.resumed(proc, workers),
+            Ev::Look => self.look(),
+            Ev::Expect(expectation) => self.expect(*expectation),
+            Ev::Quiet => self.begin_quiet(),
+        }
+    }
+
+    pub fn lateness(&mut self) -> Time {
+        match self.rng.u32(..16) {
+            0 => self.rng.u64(..self.plan.late),
+            1..4 => self.rng.u64(..MS),
+            _ => 0,
+        }
+    }
+
+    /// Every fault heals; what is pending gets its time.
+    pub fn begin_quiet(&mut self) {
+        if self.plan.shut_down {
+            self.shut_down();
+            return;
+        }
+        self.say(|| "# quiet from here on".to_owned());
+        self.quiet = true;
+        for host in &mut self.hosts {
+            *host = Host::default();
+        }
+        for link in &mut self.links {
+            for pipe in &mut link.pipes {
+                pipe.cut_until = 0;
+            }
+        }
+        self.heal(true);
+        self.thaw_scheduler();
+        self.restart_scheduler();
+        for proc in 0..self.procs.len() {
+            self.thaw_node(proc);
+        }
+        if self.current_client.is_none() {
+            self.new_client();
+        }
+        for node in 0..self.nodes.len() {
+            if self
+                .plan
+                .nodes
+                .get(node)
+                .is_none_or(|plan| plan.from <= self.now)
+            {
+                self.boot(node);
+            }
+        }
+        if self.plan.family != Family::Order {
+            let rescue = self.nodes.len() - 1;
+            self.command(SchedulerIn::AddNode(rescue));
+        }
+        self.heal_workers();
+        self.after(
+            nanos(self.plan.config.lease) * 40 + 600 * SECOND,
+            Ev::Expect(Box::new(Expectation::Ended)),
+        );
+    }
+
+    /// No change of the number of workers outlasts the faults.
+    pub fn heal_workers(&mut self) {
+        let changed = self.plan.faults.iter().any(|(_, fault)| {
+            matches!(fault, Fault::SetWorkers { .. } | Fault::NodeWorkers { .. })
+        });
+        if changed {
+            self.command(SchedulerIn::SetWorkers(None, 3));
+        }
+    }
+}
+
+/// A node that can run anything, for the quiet end.
+pub fn rescue() -> NodePlan {
+    NodePlan {
+        name: "rescue".to_owned(),
+        listens: true,
+        joins: false,
+        probe: false,
+        local: false,
+        workers: 4,
+        kinds: (0..KINDS.len()).collect(),
+        labels: vec!["gpu", "north"],
+        kept: 64 << 20,
+        from: 0,
+        drift_ppm: 0,
+        offset: SECOND,
+    }
+}

@@ -1,0 +1,192 @@
+//! How each fault of a plan is carried out.
+//!
+//! Owns: the translation. Does not know: when, or what must still hold.
+
+use callboard::engine::node::{Gone, NodeEvent};
+use callboard::retry::RetryPolicy;
+
+use crate::cluster::{Cluster, Ev};
+use crate::nodes::{Death, NodeIn};
+use crate::oracle::Expectation;
+use crate::plan::{Fault, MS, NEVER, SECOND, Time};
+use crate::scheduler::SchedulerIn;
+
+impl Cluster {
+    pub fn fault(&mut self, index: usize) {
+        if self.quiet {
+            return;
+        }
+        let plan = self.plan.clone();
+        let (_, fault) = &plan.faults[index];
+        self.say(|| format!("# fault {fault:?}"));
+        self.oracle.on_fault(self.now, fault);
+        match *fault {
+            Fault::RestartScheduler { down } => {
+                self.kill_scheduler();
+                self.after(down, Ev::RestartScheduler);
+            }
+            Fault::FreezeScheduler { span } => self.freeze_scheduler(span),
+            Fault::ClientDies { gap } => {
+                if let Some(client) = self.current_client {
+                    self.client_dies(client);
+                    let life = self.lives;
+                    self.after(gap, Ev::NewClient { life });
+                }
+            }
+            Fault::ClientSlow { span } => {
+                let until = self.now + span;
+                if let Some(client) = self.current_client.and_then(|id| self.clients.get_mut(&id)) {
+                    client.slow_until = until;
+                }
+            }
+            Fault::OwnClientDies => {
+                if let Some(client) = self.own_client() {
+                    self.client_dies(client);
+                }
+            }
+            Fault::SetWorkers { node, workers } => {
+                self.command(SchedulerIn::SetWorkers(node, workers));
+            }
+            Fault::SetRetry { attempts } => {
+                let retry = RetryPolicy::default().max_attempts(attempts);
+                self.command(SchedulerIn::SetRetry(retry));
+            }
+            Fault::Drain => self.command(SchedulerIn::Drain),
+            Fault::RemoveNode { node, back } => {
+                self.command(SchedulerIn::RemoveNode(node));
+                self.return_later(node, back);
+            }
+            Fault::DrainNode { node, back } => {
+                self.command(SchedulerIn::DrainNode(node));
+                self.after(back, Ev::RemoveNode { node });
+                self.return_later(node, back + self.plan.net.max * 4);
+            }
+            _ => self.node_fault(fault),
+        }
+    }
+
+    fn return_later(&mut self, node: usize, back: Time) {
+        self.after(back, Ev::AddNode { node });
+        self.after(back + SECOND, Ev::Boot { node });
+    }
+
+    /// A fault of one node's process or machine. A node in the scheduler's own process has none of these.
+    fn node_fault(&mut self, fault: &Fault) {
+        let node = match *fault {
+            Fault::CutHost { node, .. }
+            | Fault::CutLink { node, .. }
+            | Fault::Reset { node, .. }
+            | Fault::Slow { node, .. }
+            | Fault::KillProcess { node, .. }
+            | Fault::KillHost { node, .. }
+            | Fault::FreezeNode { node, .. }
+            | Fault::Double { node }
+            | Fault::NodeDrains { node, .. }
+            | Fault::NodeStops { node, .. }
+            | Fault::NodeWorkers { node, .. }
+            | Fault::Stall { node, .. } => node,
+            _ => return,
+        };
+        if self.nodes[node].local {
+            return;
+        }
+        if let Fault::Double { .. } = fault {
+            self.hosts.push(Default::default());
+            self.spawn(node, self.hosts.len() - 1, false, true);
+            return;
+        }
+        let Some(proc) = self.live_proc(node) else {
+            return;
+        };
+        let host = self.procs[proc].host;
+        if self.oracle.is_removed(node) {
+            // Whoever removed it by hand vouched that what cannot be reached is dead.
+            self.vouch(node);
+        }
+        match *fault {
+            Fault::CutHost { up, down, span, .. } => self.cut_host(host, up, down, span),
+            Fault::CutLink { up, down, span, .. } => {
+                if let Some(link) = self.newest_link(proc) {
+                    self.cut_link(link, up, down, span);
+                }
+            }
+            Fault::Reset {
+                tell_scheduler,
+                tell_node,
+                ..
+            } => {
+                if let Some(link) = self.newest_link(proc) {
+                    self.reset(link, [tell_scheduler, tell_node]);
+                }
+            }
+            Fault::Slow {
+                bytes_per_ms, span, ..
+            } => self.slow_host(host, bytes_per_ms, span),
+            Fault::KillProcess { back, .. } => {
+                self.expect_loss(proc, Death::Process);
+                self.kill(proc, Death::Process);
+                if let Some(back) = back {
+                    self.after(back, Ev::Boot { node });
+                }
+            }
+            Fault::KillHost { back, .. } => {
+                self.expect_loss(proc, Death::Machine);
+                self.cut_host(host, true, true, back.max(MS));
+                self.kill(proc, Death::Machine);
+                self.after(back + SECOND, Ev::Boot { node });
+            }
+            Fault::FreezeNode { span, .. } => self.freeze_node(proc, span),
+            Fault::NodeDrains { back, .. } => {
+                self.tell_node(proc, NodeIn::Event(NodeEvent::Drain));
+                self.after(back, Ev::Boot { node });
+            }
+            Fault::NodeStops { back, .. } => {
+                self.tell_node(proc, NodeIn::Event(NodeEvent::Stop));
+                self.after(back, Ev::Boot { node });
+            }
+            Fault::NodeWorkers { workers, .. } => {
+                let it = &mut self.procs[proc];
+                it.most_workers = it.most_workers.max(workers);
+                it.workers_changed = true;
+                self.tell_node(proc, NodeIn::Event(NodeEvent::Workers(workers)));
+            }
+            Fault::Stall { span, .. } => self.stall(proc, span),
+            _ => {}
+        }
+    }
+
+    fn expect_loss(&mut self, proc: usize, death: Death) {
+        if let Some((expectation, span)) = self.loss_expected(proc, death) {
+            let expectation: Box<Expectation> = Box::new(expectation);
+            self.after(span, Ev::Expect(expectation));
+        }
+    }
+
+    /// A machine says that its process has nothing more to do.
+    pub fn gone(&mut self, proc: usize, why: &Gone) {
+        let name = self.procs[proc].name.clone();
+        self.say(|| format!("{name} is gone: {why:?}"));
+        let listens_on =
+            *why == Gone::Dismissed && self.nodes[self.procs[proc].node].listens && self.rng.bool();
+        if !listens_on && self.procs[proc].alive {
+            self.kill(proc, Death::Exit);
+        }
+    }
+}
+
+/// When a fault is over.
+pub fn span_of(fault: &Fault) -> Time {
+    match *fault {
+        Fault::CutHost { span, .. }
+        | Fault::CutLink { span, .. }
+        | Fault::Slow { span, .. }
+        | Fault::FreezeNode { span, .. }
+        | Fault::FreezeScheduler { span }
+        | Fault::ClientSlow { span }
+        | Fault::Stall { span, .. } => span,
+        Fault::KillHost { back, .. } => back + SECOND,
+        Fault::RestartScheduler { down } => down,
+        Fault::Double { .. } => NEVER / 2,
+        _ => 0,
+    }
+}

@@ -1,0 +1,411 @@
+//! The nodes' processes: their machines, clocks, births, sleeps and deaths.
+//!
+//! Owns: how a node's machine is driven. Does not know: the order of events, or what runs do (see `workers`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard::config::NodeConfig;
+use callboard::engine::message::{KindOffer, ToNode};
+use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
+use callboard::engine::{Epoch, Timestamp};
+use callboard::task::Dispatch;
+
+use crate::brief;
+use crate::cluster::{Cluster, Ev, SCHEDULER};
+use crate::network::{Dial, Dialler, Item, UP};
+use crate::plan::{KINDS, MS, Time};
+use crate::workers::{How, Run};
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// By its own will; what it wrote is sent.
+    Exit,
+    /// Killed; its machine closes its connections.
+    Process,
+    /// With its machine; nobody is told.
+    Machine,
+}
+
+/// What a process of a node handles.
+pub enum NodeIn {
+    Event(NodeEvent),
+    Run {
+        worker: u32,
+        dispatch: Dispatch,
+        how: How,
+    },
+}
+
+pub struct Proc {
+    pub node: usize,
+    pub host: usize,
+    pub name: Arc<str>,
+    pub epoch: Epoch,
+    pub machine: NodeMachine,
+    pub alive: bool,
+    pub frozen: bool,
+    pub local: bool,
+    pub kinds: Vec<usize>,
+    pub labels: Vec<&'static str>,
+    pub runs: BTreeMap<u32, Run>,
+    /// The largest number of workers that it was ever allowed.
+    pub most_workers: u32,
+    /// Whether its own process ever changed its number of workers, of which the scheduler is not told.
+    pub workers_changed: bool,
+    pub stalled: Vec<u32>,
+    /// It was told to take nothing new.
+    pub draining: bool,
+    pub inbox: Vec<NodeIn>,
+    pub dirty: bool,
+    pub tick_at: Option<Timestamp>,
+    pub generation: u64,
+    offset: Time,
+    drift_ppm: i64,
+}
+
+impl Proc {
+    pub fn clock(&self, now: Time) -> Timestamp {
+        node_clock(now, self.offset, self.drift_ppm)
+    }
+
+    /// The first moment at which its clock says `at` or later.
+    pub fn true_time(&self, at: Timestamp) -> Time {
+        let ahead = i128::from(at.0) - i128::from(self.offset);
+        let guess = ahead * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)) - 2;
+        let mut time = u64::try_from(guess.max(0)).unwrap_or(u64::MAX);
+        while time < u64::MAX - 10 && self.clock(time) < at {
+            time += 1;
+        }
+        time
+    }
+}
+
+pub fn node_clock(now: Time, offset: Time, drift_ppm: i64) -> Timestamp {
+    let drift = i128::from(now) * i128::from(drift_ppm) / 1_000_000;
+    Timestamp(u64::try_from(i128::from(offset) + i128::from(now) + drift).unwrap())
+}
+
+impl Cluster {
+    pub fn tell_node(&mut self, proc: usize, event: NodeIn) {
+        if !self.procs[proc].alive {
+            return;
+        }
+        if self.procs[proc].frozen {
+            self.procs[proc].inbox.push(event);
+            return;
+        }
+        self.node_handles(proc, event);
+        if !self.procs[proc].alive {
+            return;
+        }
+        if self.rng.u32(..8) == 0 {
+            let pause = self.rng.u64(..2 * MS);
+            self.after(pause, Ev::FlushNode { proc });
+        } else {
+            self.flush_node(proc);
+        }
+    }
+
+    pub fn node_handles(&mut self, proc: usize, event: NodeIn) {
+        match event {
+            NodeIn::Event(event) => self.handle_node_event(proc, event),
+            NodeIn::Run {
+                worker,
+                dispatch,
+                how,
+            } => self.run_ends(proc, worker, dispatch, how),
+        }
+    }
+
+    pub fn handle_node_event(&mut self, proc: usize, event: NodeEvent) {
+        let now = self.now;
+        let it = &mut self.procs[proc];
+        self.trace.line(now, || match &event {
+            NodeEvent::Message { link, message } => {
+                format!("{} <- S {link} {}", it.name, brief::to_node(message))
+            }
+            other => format!("{} ! {other:?}", it.name),
+        });
+        if let NodeEvent::Message { message, .. } = &event
+            && let Some(workers) = brief::workers_said(message)
+        {
+            it.most_workers = it.most_workers.max(workers);
+        }
+        it.draining |= matches!(
+            event,
+            NodeEvent::Drain
+                | NodeEvent::Stop
+                | NodeEvent::Message {
+                    message: ToNode::Drain | ToNode::Leave,
+                    ..
+                }
+        );
+        it.dirty = true;
+        let at = it.clock(now);
+        it.machine.handle(at, event);
+    }
+
+    pub fn tick_node(&mut self, proc: usize) {
+        let it = &mut self.procs[proc];
+        let at = it.clock(self.now);
+        it.machine.handle(at, NodeEvent::Tick);
+        self.flush_node(proc);
+        let it = &self.procs[proc];
+        let wakeup = it.machine.next_wakeup();
+        if it.alive && wakeup.is_some_and(|wakeup| wakeup <= at) {
+            let name = it.name.clone();
+            self.oracle.fail(
+                "contract",
+                None,
+                format!(
+                    "a tick leaves the wakeup of {name} at {wakeup:?}, which is past: a busy loop"
+                ),
+            );
+        }
+    }
+
+    pub fn flush_node(&mut self, proc: usize) {
+        let mut actions = std::mem::take(&mut self.node_actions);
+        let it = &mut self.procs[proc];
+        it.dirty = false;
+        let at = it.clock(self.now);
+        it.machine.take_effects(at, &mut actions);
+        let mut gone = None;
+        for action in actions.drain(..) {
+            self.trace.mix(std::mem::discriminant(&action));
+            if let NodeAction::Gone(why) = action {
+                gone = Some(why);
+            } else {
+                self.perform_at_node(proc, action);
+            }
+        }
+        self.node_actions = actions;
+        let it = &self.procs[proc];
+        let (counted, true_count) = (it.machine.running(), it.runs.len());
+        if counted != true_count {
+            let name = it.name.clone();
+            self.oracle.fail(
+                "G4",
+                None,
+                format!("{name} counts {counted} running tasks, but {true_count} run there"),
+            );
+        }
+        self.arm_node(proc);
+        if let Some(why) = gone {
+            self.gone(proc, &why);
+        }
+    }
+
+    pub fn perform_at_node(&mut self, proc: usize, action: NodeAction) {
+        let name = self.procs[proc].name.clone();
+        match action {
+            NodeAction::Send { link, message } => {
+                self.say(|| format!("{name} -> S {link} {}", brief::to_scheduler(&message)));
+                self.send(self.link_index(link), UP, Item::ToScheduler(message));
+            }
+            NodeAction::Close { link, reason } => {
+                self.say(|| format!("{name} closes {link}: {reason}"));
+                self.close(self.link_index(link), UP, reason);
+            }
+            NodeAction::Dial { address } => {
+                self.say(|| format!("{name} dials {address}"));
+                let dial = Dial {
+                    dialler: Dialler::Node(address.clone()),
+                    proc,
+                    life: self.lives,
+                    address,
+                    until: self.now + self.plan.net.dial_timeout,
+                    probe: None,
+                };
+                self.dial(dial);
+            }
+            NodeAction::Start {
+                worker,
+                assignment,
+                retry,
+            } => {
+                self.start_run(proc, worker, assignment, retry);
+            }
+            NodeAction::Stop { worker, dispatch } => self.stop_run(proc, worker, dispatch),
+            NodeAction::Gone(_) => {}
+            NodeAction::Note(note) => self.say(|| format!("{name} notes {note:?}")),
+        }
+    }
+
+    pub fn arm_node(&mut self, proc: usize) {
+        let lateness = self.lateness();
+        let it = &mut self.procs[proc];
+        let wakeup = it.machine.next_wakeup();
+        if wakeup == it.tick_at {
+            return;
+        }
+        it.tick_at = wakeup;
+        it.generation += 1;
+        if let Some(at) = wakeup {
+            let at = it.true_time(at).max(self.now) + lateness;
+            let generation = it.generation;
+            self.at(at, Ev::TickNode { proc, generation });
+        }
+    }
+
+    /// Starts the process of a node, unless one is there.
+    pub fn boot(&mut self, node: usize) {
+        if self.nodes[node].local || self.live_proc(node).is_some() {
+            return;
+        }
+        self.spawn(node, node, false, false);
+    }
+
+    /// Starts a process; `double` is one more of the same name, on another machine.
+    pub fn spawn(&mut self, node: usize, host: usize, local: bool, double: bool) -> usize {
+        let proc = self.procs.len();
+        let plan = &self.nodes[node];
+        let joins = plan.joins || double;
+        let probe = (joins && plan.probe).then(|| {
+            if double {
+                format!("{}-double-probe", plan.name)
+            } else {
+                format!("{}-probe", plan.name)
+            }
+        });
+        let mut config = NodeConfig::default();
+        config.max_workers = plan.workers;
+        config.max_kept_bytes = plan.kept;
+        let name: Arc<str> = plan.name.as_str().into();
+        let epoch = Epoch(1000 + proc as u64);
+        let spec = NodeSpec {
+            name: name.clone(),
+            epoch,
+            kinds: plan
+                .kinds
+                .iter()
+                .map(|&kind| KindOffer {
+                    kind: KINDS[kind].0.to_owned(),
+                    blocking: KINDS[kind].1,
+                })
+                .collect(),
+            labels: plan.labels.iter().map(|&label| label.to_owned()).collect(),
+            config,
+            probe: probe.clone(),
+            joins: if joins {
+                vec![SCHEDULER.to_owned()]
+            } else {
+                Vec::new()
+            },
+            local,
+        };
+        if plan.listens && !double {
+            self.listeners.insert(plan.name.clone(), proc);
+        }
+        if let Some(probe) = probe {
+            self.listeners.insert(probe, proc);
+        }
+        let it = Proc {
+            node,
+            host,
+            name,
+            epoch,
+            kinds: plan.kinds.clone(),
+            labels: plan.labels.clone(),
+            machine: NodeMachine::new(spec, node_clock(self.now, plan.offset, plan.drift_ppm)),
+            alive: true,
+            frozen: false,
+            local,
+            runs: BTreeMap::new(),
+            most_workers: plan.workers,
+            workers_changed: false,
+            stalled: Vec::new(),
+            draining: false,
+            inbox: Vec::new(),
+            dirty: false,
+            tick_at: None,
+            generation: 0,
+            offset: plan.offset,
+            drift_ppm: plan.drift_ppm,
+        };
+        self.procs.push(it);
+        self.say(|| format!("# process {proc} starts: {:?}", epoch));
+        self.flush_node(proc);
+        proc
+    }
+
+    /// The process that a fault to this node hits: the newest that lives.
+    pub fn live_proc(&self, node: usize) -> Option<usize> {
+        (0..self.procs.len())
+            .rev()
+            .find(|&proc| self.procs[proc].node == node && self.procs[proc].alive)
+    }
+
+    pub fn host_of(&self, address: &str) -> usize {
+        let name = address.trim_end_matches("-probe");
+        let name = name.trim_end_matches("-double");
+        self.nodes
+            .iter()
+            .position(|node| node.name == name)
+            .unwrap()
+    }
+
+    /// A process ends.
+    pub fn kill(&mut self, proc: usize, death: Death) {
+        self.say(|| format!("# process {proc} ends: {death:?}"));
+        let it = &mut self.procs[proc];
+        it.alive = false;
+        it.inbox.clear();
+        let runs = std::mem::take(&mut it.runs);
+        for run in runs.values() {
+            self.oracle.on_run_over(run);
+        }
+        self.listeners.retain(|_, listener| *listener != proc);
+        for link in 0..self.links.len() {
+            if self.links[link].proc == proc {
+                self.abandon(link, UP, death);
+            }
+        }
+    }
+
+    pub fn freeze_node(&mut self, proc: usize, span: Time) {
+        if !self.procs[proc].alive || self.procs[proc].frozen {
+            return;
+        }
+        self.say(|| {
+            format!(
+                "# process {proc} freezes for {:?}",
+                Duration::from_nanos(span)
+            )
+        });
+        self.procs[proc].frozen = true;
+        self.oracle.disturbed(self.now + span);
+        self.after(span, Ev::ThawNode { proc });
+    }
+
+    pub fn thaw_node(&mut self, proc: usize) {
+        if !self.procs[proc].alive || !self.procs[proc].frozen {
+            return;
+        }
+        self.say(|| format!("# process {proc} wakes"));
+        self.procs[proc].frozen = false;
+        let inbox = std::mem::take(&mut self.procs[proc].inbox);
+        let tick_at = self.rng.usize(..=inbox.len());
+        for (index, event) in inbox.into_iter().enumerate() {
+            if index == tick_at {
+                self.tick_node(proc);
+            }
+            if !self.procs[proc].alive {
+                return;
+            }
+            self.node_handles(proc, event);
+            if self.rng.u32(..4) == 0 {
+                self.flush_node(proc);
+            }
+            if !self.procs[proc].alive {
+                return;
+            }
+        }
+        self.procs[proc].tick_at = None;
+        self.tick_node(proc);
+        self.woke(proc);
+    }
+}

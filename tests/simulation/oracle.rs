@@ -1,0 +1,395 @@
+//! What must hold: the promises, judged from outside by what truly happened.
+//!
+//! Owns: what is known of every accepted task and what was promised about it. Does not know: how the
+//! machines keep their promises; it asks them only for what a user can ask.
+
+mod belief;
+mod cancels;
+mod intake;
+mod rest;
+mod starts;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use callboard::engine::worker::Tried;
+use callboard::engine::{Audience, ClientId, Epoch, Event, Submission};
+use callboard::status::{Cause, Outcome, TaskStatus};
+use callboard::task::{Dispatch, TaskId, TaskKey};
+
+use crate::cluster::Cluster;
+use crate::faults::span_of;
+use crate::plan::{Family, Fault, Mode, SECOND, TaskPlan, Time, nanos};
+use crate::scheduler::clock;
+use crate::workers::{Run, output};
+
+pub struct Broken {
+    pub promise: &'static str,
+    pub task: Option<String>,
+    pub text: String,
+}
+
+/// Where the one ending of a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    Nowhere,
+    With(u64),
+    Confirmed,
+    Answered,
+    Unclaimed,
+}
+
+pub struct Facts {
+    plan: usize,
+    sent: Submission,
+    accepted_at: Time,
+    starts: Vec<Start>,
+    failed_by: BTreeSet<Cause>,
+    completed: BTreeSet<Dispatch>,
+    cancel_asked: bool,
+    must_be_cancelled: bool,
+    outcome: Option<Outcome>,
+    given: Given,
+}
+
+impl Facts {
+    pub fn due(&self, task: &TaskPlan) -> Time {
+        self.accepted_at + task.delay.map_or(0, nanos)
+    }
+
+    pub fn key(&self) -> Option<&TaskKey> {
+        self.sent
+            .options
+            .as_ref()
+            .and_then(|options| options.key.as_ref())
+    }
+}
+
+/// One start of a run.
+pub struct Start {
+    dispatch: Dispatch,
+    attempt: u32,
+    proc: usize,
+}
+
+pub struct Ticket {
+    life: usize,
+    task: TaskId,
+    settled_before: bool,
+    answered: bool,
+}
+
+/// Something that must be so by a certain time.
+pub enum Expectation {
+    Ended,
+    Cancelled {
+        ticket: u64,
+        asked: Time,
+    },
+    Deadline {
+        life: usize,
+        task: TaskId,
+        since: Time,
+    },
+    Lost {
+        life: usize,
+        name: String,
+        epoch: Epoch,
+        since: Time,
+    },
+}
+
+pub struct Oracle {
+    pub step: u64,
+    pub broken: Option<Broken>,
+    tasks: Vec<BTreeMap<TaskId, Facts>>,
+    serials: u64,
+    tickets: Vec<Ticket>,
+    /// Spans of faults, and of what they brought about.
+    disturbances: Vec<(Time, Time)>,
+    /// The scheduler could not act in time until then.
+    scheduler_late_until: Time,
+    up: BTreeMap<String, Epoch>,
+    superseded: BTreeSet<Epoch>,
+    removed: BTreeSet<usize>,
+    /// Since when tasks have waited at a busy node beside a free worker, as far as it was looked at.
+    ahead: BTreeMap<TaskId, Time>,
+    current: Option<u64>,
+    gone: BTreeSet<u64>,
+}
+
+impl Oracle {
+    pub fn new(_seed: u64) -> Self {
+        Self {
+            step: 0,
+            broken: None,
+            tasks: vec![BTreeMap::new()],
+            serials: 0,
+            tickets: Vec::new(),
+            disturbances: Vec::new(),
+            scheduler_late_until: 0,
+            up: BTreeMap::new(),
+            superseded: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            ahead: BTreeMap::new(),
+            current: None,
+            gone: BTreeSet::new(),
+        }
+    }
+
+    /// Notes the first broken promise.
+    pub fn fail(&mut self, promise: &'static str, task: Option<TaskId>, text: String) {
+        if self.broken.is_none() {
+            self.broken = Some(Broken {
+                promise,
+                task: task.map(|task| task.to_string()),
+                text,
+            });
+        }
+    }
+
+    pub fn next_serial(&mut self) -> u64 {
+        self.serials += 1;
+        self.serials
+    }
+
+    /// All that was promised by an earlier life is void.
+    pub fn new_life(&mut self) {
+        self.tasks.push(BTreeMap::new());
+        self.up.clear();
+        self.superseded.clear();
+        self.removed.clear();
+        self.current = None;
+    }
+
+    pub fn now_tasks(&mut self) -> &mut BTreeMap<TaskId, Facts> {
+        self.tasks.last_mut().unwrap()
+    }
+
+    pub fn disturbed(&mut self, until: Time) {
+        self.scheduler_late_until = self.scheduler_late_until.max(until);
+    }
+
+    pub fn on_fault(&mut self, now: Time, fault: &Fault) {
+        self.disturbances
+            .push((now, now.saturating_add(span_of(fault))));
+    }
+
+    /// Whether a fault but the one that began at `since` was at work since shortly before.
+    pub fn is_disturbed(&self, since: Time, until: Time) -> bool {
+        self.disturbances
+            .iter()
+            .any(|&(from, to)| from != since && from <= until && to + 3 * SECOND >= since)
+            || self
+                .disturbances
+                .iter()
+                .filter(|(from, _)| *from == since)
+                .count()
+                > 1
+    }
+
+    pub fn is_removed(&self, node: usize) -> bool {
+        self.removed.contains(&node)
+    }
+
+    pub fn on_set_client(&mut self, client: Option<ClientId>) {
+        self.current = client.map(|client| client.0);
+    }
+
+    pub fn on_scheduler_event(&mut self, event: &Event) {
+        if let Event::ClientGone { client } = event {
+            self.gone.insert(client.0);
+            if self.current == Some(client.0) {
+                self.current = None;
+            }
+        }
+    }
+
+    pub fn on_run_over(&mut self, _run: &Run) {}
+
+    pub fn on_unstarted(&mut self, run: &Run) {
+        if let Some(facts) = self.tasks[run.life].get_mut(&run.task) {
+            facts.starts.retain(|start| start.dispatch != run.dispatch);
+        }
+    }
+
+    pub fn on_tried(&mut self, run: &Run, tried: &Tried) {
+        let Some(facts) = self.tasks[run.life].get_mut(&run.task) else {
+            return;
+        };
+        let cause = match tried {
+            Tried::Output(_) => {
+                facts.completed.insert(run.dispatch);
+                return;
+            }
+            Tried::Error { .. } => Cause::Error,
+            Tried::Permanent { .. } => Cause::Permanent,
+            Tried::Panicked { .. } => Cause::Panic,
+            Tried::TimedOut { .. } => Cause::Timeout,
+            Tried::Codec { .. } => Cause::Codec,
+        };
+        facts.failed_by.insert(cause);
+    }
+
+    pub fn on_confirmed(&mut self, life: usize, task: TaskId) {
+        if let Some(facts) = self.tasks[life].get_mut(&task) {
+            facts.given = Given::Confirmed;
+        }
+    }
+
+    pub fn on_unclaimed(&mut self, life: usize, task: TaskId) {
+        if let Some(facts) = self.tasks[life].get_mut(&task) {
+            facts.given = Given::Unclaimed;
+        }
+    }
+
+    /// A new status, or one given again.
+    pub fn judge_status(
+        &mut self,
+        to: Option<u64>,
+        status: &TaskStatus,
+        family: Family,
+        plan: &TaskPlan,
+        now: Time,
+    ) -> Result<(), (&'static str, String)> {
+        let (current, gone) = (self.current, self.gone.clone());
+        let facts = self
+            .now_tasks()
+            .get_mut(&status.id)
+            .expect("looked up before");
+        let same = status.args == facts.sent.args
+            && status.kind == facts.sent.kind
+            && status.key.as_ref() == facts.key()
+            && &*status.scheduler == "sim";
+        if !same {
+            return Err(("G1", "its status does not say what was handed in".into()));
+        }
+        match (&facts.outcome, facts.given) {
+            (Some(before), _) if *before != status.outcome => {
+                return Err((
+                    "G1",
+                    format!("it ends twice: {before}, then {}", status.outcome),
+                ));
+            }
+            (_, Given::Confirmed | Given::Answered) => {
+                return Err(("G1", "its status was confirmed and is given again".into()));
+            }
+            (_, Given::Nowhere) if status.is_given_again() => {
+                return Err(("G1", "its first status says that it is given again".into()));
+            }
+            (_, Given::With(client)) if !gone.contains(&client) || !status.is_given_again() => {
+                return Err((
+                    "G1",
+                    format!(
+                        "its status is given to {to:?} while client {client} has it, or is not marked"
+                    ),
+                ));
+            }
+            _ => {}
+        }
+        let wanted = match (facts.sent.audience, facts.given) {
+            (Audience::Caller, Given::Nowhere) => None,
+            (Audience::Client(client), _) if !gone.contains(&client.0) => Some(client.0),
+            _ => current,
+        };
+        if wanted != to {
+            return Err((
+                "G1",
+                format!("its status goes to {to:?}, not to {wanted:?}"),
+            ));
+        }
+        facts.given = to.map_or(Given::Answered, Given::With);
+        if facts.outcome.is_none() {
+            facts.outcome = Some(status.outcome.clone());
+            facts.judge_outcome(status, family, plan, now)?;
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
+    /// Whether an ending is true.
+    pub fn judge_outcome(
+        &self,
+        status: &TaskStatus,
+        family: Family,
+        plan: &TaskPlan,
+        now: Time,
+    ) -> Result<(), (&'static str, String)> {
+        let quiet = matches!(family, Family::Calm | Family::Order | Family::Cuts);
+        if self.must_be_cancelled && status.outcome != Outcome::Cancelled {
+            return Err((
+                "G12",
+                format!(
+                    "a cancel was said to have succeeded, and yet it {}",
+                    status.outcome
+                ),
+            ));
+        }
+        match &status.outcome {
+            Outcome::Completed(bytes) => {
+                if !self
+                    .completed
+                    .iter()
+                    .any(|dispatch| output(*dispatch) == *bytes)
+                {
+                    return Err((
+                        "G1",
+                        "it is said to have completed with what no run of it returned".into(),
+                    ));
+                }
+                if quiet && status.attempts as usize != self.starts.len() {
+                    return Err((
+                        "G1",
+                        format!(
+                            "{} attempts are told, {} were made",
+                            status.attempts,
+                            self.starts.len()
+                        ),
+                    ));
+                }
+            }
+            Outcome::Cancelled if self.cancel_asked => {}
+            Outcome::Cancelled => {
+                return Err(("G12", "it is cancelled, though nobody asked".into()));
+            }
+            Outcome::Failed(failure) => match failure.cause {
+                Cause::Deadline => {
+                    let due = plan
+                        .deadline
+                        .map(|deadline| self.accepted_at + nanos(deadline));
+                    if due.is_none_or(|due| now < due) {
+                        return Err(("G12", "its deadline has not passed".into()));
+                    }
+                }
+                Cause::NodeLost if !quiet => {
+                    if self.starts.is_empty() {
+                        return Err(("G7", "it failed for lost nodes and never started".into()));
+                    }
+                }
+                Cause::Permanent if plan.mode == Mode::Permanent => {}
+                cause if self.failed_by.contains(&cause) => {}
+                cause => {
+                    return Err((
+                        "G7",
+                        format!("it is said to have failed by {cause}, which did not happen"),
+                    ));
+                }
+            },
+            other => return Err(("G1", format!("it was accepted, and yet: {other}"))),
+        }
+        Ok(())
+    }
+}
+
+impl Cluster {
+    pub fn fail(&mut self, promise: &'static str, task: TaskId, text: String) {
+        self.oracle.fail(promise, Some(task), text);
+    }
+
+    pub fn is_settled(&self, task: TaskId) -> bool {
+        self.scheduler
+            .machine
+            .explain(clock(self.now), task)
+            .is_none()
+    }
+}

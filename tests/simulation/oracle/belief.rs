@@ -1,0 +1,156 @@
+//! G8, G9: what is believed of nodes, and by when.
+//!
+//! Owns: the judgement of notes and of what had to be by now. Does not know: how nodes die.
+use callboard::engine::Note;
+use callboard::stats::{NodeState, Stats};
+
+use super::Expectation;
+use crate::cluster::Cluster;
+use crate::nodes::Death;
+use crate::plan::{Family, MS, Time, nanos};
+use crate::scheduler::clock;
+
+impl Cluster {
+    pub fn note(&mut self, note: Note) {
+        self.say(|| format!("S notes {note:?}"));
+        match note {
+            Note::NodeUp { name, epoch, .. } => {
+                self.oracle.superseded.remove(&epoch);
+                if let Some(before) = self.oracle.up.insert(name.to_string(), epoch)
+                    && before != epoch
+                {
+                    self.oracle.superseded.insert(before);
+                }
+            }
+            Note::NodeLost { name, reason, .. } => {
+                if let Some(epoch) = self.oracle.up.get(&*name) {
+                    self.oracle.superseded.insert(*epoch);
+                }
+                if matches!(
+                    self.plan.family,
+                    Family::Calm | Family::Order | Family::Cuts
+                ) {
+                    self.oracle.fail(
+                        "G9",
+                        None,
+                        format!("{name} is lost, though it lives and no cut was long: {reason}"),
+                    );
+                }
+            }
+            Note::NodeLeft { name, .. } => {
+                if let Some(epoch) = self.oracle.up.get(&*name) {
+                    self.oracle.superseded.insert(*epoch);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub fn removed(&mut self, node: usize) {
+        let name = self.nodes[node].name.clone();
+        self.oracle.removed.insert(node);
+        if let Some(epoch) = self.oracle.up.remove(&name) {
+            self.oracle.superseded.insert(epoch);
+        }
+        // Whoever removes what cannot be reached vouches that it is dead.
+        let cut = self
+            .live_proc(node)
+            .is_none_or(|proc| self.procs[proc].frozen || self.newest_link(proc).is_none());
+        if cut || !self.is_network_whole() {
+            self.vouch(node);
+        }
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.scheduler.machine.stats(clock(self.now))
+    }
+
+    /// When a process that dies now must be known to be lost.
+    pub fn loss_expected(&self, proc: usize, death: Death) -> Option<(Expectation, Time)> {
+        let it = &self.procs[proc];
+        let config = &self.plan.config;
+        if !self.scheduler.alive {
+            return None;
+        }
+        let up = self.stats().nodes.iter().any(|node| {
+            *node.name == *it.name && node.state == NodeState::Up && node.epoch == Some(it.epoch.0)
+        });
+        if !up {
+            return None;
+        }
+        let plan = &self.nodes[it.node];
+        let told = death == Death::Process && (plan.listens || (plan.joins && plan.probe));
+        let span = if told {
+            1500 * MS
+        } else {
+            nanos(config.lease) + 1500 * MS
+        };
+        let expectation = Expectation::Lost {
+            life: self.lives,
+            name: it.name.to_string(),
+            epoch: it.epoch,
+            since: self.now,
+        };
+        Some((expectation, span))
+    }
+
+    pub fn expect(&mut self, expectation: Expectation) {
+        match expectation {
+            Expectation::Ended => self.ended_in_time(),
+            Expectation::Cancelled { ticket, asked } => {
+                let it = &self.oracle.tickets[usize::try_from(ticket).unwrap()];
+                let excused = it.life != self.lives
+                    || self.oracle.scheduler_late_until >= asked
+                    || !self.scheduler.alive;
+                if !it.answered && !excused {
+                    let task = it.task;
+                    self.fail(
+                        "G12",
+                        task,
+                        "its cancel is not answered after a second".into(),
+                    );
+                }
+            }
+            Expectation::Deadline { life, task, since } => {
+                let excused = life != self.lives
+                    || self.oracle.scheduler_late_until >= since
+                    || !self.scheduler.alive;
+                if !excused && !self.is_settled(task) {
+                    self.fail(
+                        "G12",
+                        task,
+                        "its deadline has passed and it is not settled".into(),
+                    );
+                }
+            }
+            Expectation::Lost {
+                life,
+                name,
+                epoch,
+                since,
+            } => {
+                let excused = life != self.lives
+                    || !self.scheduler.alive
+                    || self.oracle.is_disturbed(since, self.now);
+                if excused {
+                    return;
+                }
+                let believed = self.stats().nodes.into_iter().find(|node| {
+                    *node.name == *name
+                        && node.epoch == Some(epoch.0)
+                        && node.state != NodeState::Lost
+                });
+                if let Some(node) = believed {
+                    self.oracle.fail(
+                        "G8",
+                        None,
+                        format!(
+                            "{name} died at {since} and is still believed {:?}: {}",
+                            node.state, node.reason
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}

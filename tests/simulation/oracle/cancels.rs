@@ -1,0 +1,91 @@
+//! G12: whether a cancel is answered, in time and in truth.
+//!
+//! Owns: the judgement of the answers. Does not know: how a run is stopped.
+use callboard::status::{CancelAnswer, Outcome};
+use callboard::task::TaskId;
+
+use super::{Expectation, Ticket};
+use crate::cluster::{Cluster, Ev};
+use crate::plan::{MS, SECOND};
+use crate::scheduler::clock;
+
+impl Cluster {
+    pub fn cancel(&mut self, task: TaskId) {
+        let ticket = self.oracle.tickets.len() as u64;
+        let settled_before = self.is_settled(task);
+        self.say(|| format!("# cancel {task}, ticket {ticket}"));
+        self.oracle.tickets.push(Ticket {
+            life: self.lives,
+            task,
+            settled_before,
+            answered: false,
+        });
+        if let Some(facts) = self.oracle.now_tasks().get_mut(&task) {
+            facts.cancel_asked = true;
+        }
+        self.scheduler.machine.cancel(clock(self.now), task, ticket);
+        let asked = self.now;
+        self.after(
+            SECOND + self.plan.late + 100 * MS,
+            Ev::Expect(Box::new(Expectation::Cancelled { ticket, asked })),
+        );
+    }
+
+    pub fn cancel_answer(&mut self, ticket: u64, answer: CancelAnswer) {
+        self.say(|| format!("cancel {ticket} is answered: {answer:?}"));
+        let Some(it) = self
+            .oracle
+            .tickets
+            .get_mut(usize::try_from(ticket).unwrap())
+        else {
+            self.oracle
+                .fail("G12", None, format!("there is no cancel {ticket}"));
+            return;
+        };
+        let (task, life) = (it.task, it.life);
+        if std::mem::replace(&mut it.answered, true) || life != self.lives {
+            self.fail("G12", task, "its cancel is answered twice".into());
+            return;
+        }
+        let settled_before = it.settled_before;
+        let settled = self.is_settled(task);
+        let going = self.procs.iter().find(|proc| {
+            !self.oracle.superseded.contains(&proc.epoch)
+                && proc.runs.values().any(|run| {
+                    run.life == life && run.task == task && !run.reported && !run.vouched
+                })
+        });
+        let true_answer = match answer {
+            CancelAnswer::NotFound => settled_before,
+            CancelAnswer::TooLate => settled,
+            CancelAnswer::Stopped | CancelAnswer::NeverStarted => settled && going.is_none(),
+            CancelAnswer::StillRunning => !settled_before,
+            _ => false,
+        };
+        if !true_answer {
+            let text = format!(
+                "its cancel is answered {answer:?}, but it was settled before: {settled_before}, is settled: {settled}, runs on: {:?}",
+                going.map(|proc| proc.name.clone()),
+            );
+            self.fail("G12", task, text);
+        }
+        let Some(facts) = self.oracle.now_tasks().get_mut(&task) else {
+            return;
+        };
+        let cancelled = matches!(answer, CancelAnswer::Stopped | CancelAnswer::NeverStarted);
+        let told = facts.outcome.clone();
+        facts.must_be_cancelled |= cancelled;
+        let contradiction = match told {
+            Some(Outcome::Cancelled) => answer == CancelAnswer::TooLate,
+            Some(_) => cancelled,
+            None => false,
+        };
+        if contradiction {
+            self.fail(
+                "G12",
+                task,
+                format!("its cancel is answered {answer:?}, but it was told: {told:?}"),
+            );
+        }
+    }
+}

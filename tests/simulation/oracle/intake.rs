@@ -1,0 +1,201 @@
+//! G1, G2 and keys: what is taken in, and what is told of it.
+//!
+//! Owns: the judgement of acceptance, refusal and statuses. Does not know: runs.
+use std::collections::BTreeSet;
+
+use callboard::engine::{Accepted, Refused, Submission};
+use callboard::error::Refusal;
+use callboard::stats::Stats;
+use callboard::status::TaskStatus;
+use callboard::task::{TaskId, TaskKey};
+
+use super::{Expectation, Facts, Given};
+use crate::cluster::{Cluster, Ev};
+use crate::plan::{MS, TaskPlan, nanos};
+
+impl Cluster {
+    pub fn serial(&mut self, task: &TaskPlan) -> u64 {
+        let low = match task.key {
+            // Tasks with one key are to have the same args.
+            Some(key) => 1 << 31 | u64::from(key),
+            None => self.oracle.next_serial(),
+        };
+        (self.lives as u64) << 32 | low
+    }
+
+    pub fn accepted(&mut self, accepted: Accepted, index: usize, sent: Submission) {
+        let plan = self.plan.clone();
+        let key = sent
+            .options
+            .as_ref()
+            .and_then(|options| options.key.clone());
+        if self.scheduler.draining {
+            self.fail(
+                "G2",
+                accepted.id(),
+                "it is accepted by a scheduler that drains".into(),
+            );
+        }
+        let now = self.now;
+        match accepted {
+            Accepted::Joined(id) => {
+                let settled = self.is_settled(id);
+                let facts = self.oracle.now_tasks().get(&id);
+                let joins = facts.is_some_and(|facts| {
+                    facts.key() == key.as_ref()
+                        && key.is_some()
+                        && facts.sent.args == sent.args
+                        && facts.sent.kind == sent.kind
+                });
+                if !joins || settled {
+                    self.fail(
+                        "key",
+                        id,
+                        format!("a task joins it wrongly (settled: {settled})"),
+                    );
+                }
+            }
+            Accepted::New(id) => {
+                if let Some(key) = &key {
+                    self.judge_new_key(id, key);
+                }
+                let last = self.oracle.now_tasks().keys().next_back().copied();
+                if last.is_some_and(|last| last >= id) {
+                    self.fail("G1", id, format!("its id does not follow {last:?}"));
+                }
+                let facts = Facts {
+                    plan: index,
+                    sent,
+                    accepted_at: now,
+                    starts: Vec::new(),
+                    failed_by: BTreeSet::new(),
+                    completed: BTreeSet::new(),
+                    cancel_asked: false,
+                    must_be_cancelled: false,
+                    outcome: None,
+                    given: Given::Nowhere,
+                };
+                self.oracle.now_tasks().insert(id, facts);
+                if let Some(deadline) = plan.tasks[index].deadline {
+                    let expectation = Expectation::Deadline {
+                        life: self.lives,
+                        task: id,
+                        since: now,
+                    };
+                    self.after(
+                        nanos(deadline) + self.plan.late + 10 * MS,
+                        Ev::Expect(Box::new(expectation)),
+                    );
+                }
+            }
+        }
+    }
+
+    /// A key is free only when no run of its last task can still be going.
+    pub fn judge_new_key(&mut self, id: TaskId, key: &TaskKey) {
+        let earlier: Vec<TaskId> = self
+            .oracle
+            .now_tasks()
+            .iter()
+            .filter(|(_, facts)| facts.key() == Some(key))
+            .map(|(task, _)| *task)
+            .collect();
+        for task in earlier {
+            if !self.is_settled(task) {
+                self.fail(
+                    "key",
+                    id,
+                    format!("{task} has the key {key} and is not settled"),
+                );
+            }
+            let life = self.lives;
+            let going = self.procs.iter().any(|proc| {
+                proc.runs
+                    .values()
+                    .any(|run| run.life == life && run.task == task && !run.vouched)
+            });
+            if going {
+                self.fail(
+                    "key",
+                    id,
+                    format!("it takes the key {key} while a run of {task} goes on"),
+                );
+            }
+        }
+    }
+
+    pub fn refused(&mut self, refused: &Refused, sent: &Submission, before: &Stats, after: &Stats) {
+        let mut after = after.clone();
+        after.totals.refused = before.totals.refused;
+        let (before_text, after_text) = (format!("{before:?}"), format!("{after:?}"));
+        if before_text != after_text {
+            self.oracle.fail(
+                "G2",
+                None,
+                format!("a refusal changed something:\n{before_text}\n{after_text}"),
+            );
+        }
+        let back = &refused.submission;
+        if back.args != sent.args
+            || back.kind != sent.kind
+            || back.options != sent.options
+            || back.audience != sent.audience
+        {
+            self.oracle.fail(
+                "G2",
+                None,
+                "what was refused did not come back unchanged".into(),
+            );
+        }
+        let unsettled = self.scheduler.machine.unfinished().len();
+        let key = sent
+            .options
+            .as_ref()
+            .and_then(|options| options.key.clone());
+        let config = &self.plan.config;
+        let just = match &refused.refusal {
+            Refusal::Draining => self.scheduler.draining,
+            Refusal::QueueFull { .. } => unsettled >= config.max_tasks,
+            Refusal::ClientBehind { .. } => before.unconfirmed_statuses >= config.max_statuses,
+            Refusal::KeyConflict { id, .. } | Refusal::KeyBusy { id, .. } => self
+                .oracle
+                .now_tasks()
+                .get(id)
+                .is_some_and(|facts| facts.key() == key.as_ref()),
+            _ => false,
+        };
+        if !just {
+            self.oracle.fail(
+                "G2",
+                None,
+                format!("there is no ground for this refusal: {}", refused.refusal),
+            );
+        }
+    }
+
+    pub fn told(&mut self, to: Option<u64>, status: &TaskStatus) {
+        let plan = self.plan.clone();
+        let Some(facts) = self.oracle.now_tasks().get(&status.id) else {
+            self.fail(
+                "G1",
+                status.id,
+                "a status tells of it, but it was never accepted".into(),
+            );
+            return;
+        };
+        let task = &plan.tasks[facts.plan];
+        let judged = self
+            .oracle
+            .judge_status(to, status, plan.family, task, self.now);
+        if let Err((promise, text)) = judged {
+            self.fail(promise, status.id, text);
+        }
+        if !self.is_settled(status.id) {
+            self.fail(
+                "G1",
+                status.id,
+                "its status is told, and yet it is unfinished".into(),
+            );
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! G1, G5: what must hold at rest and at the end.
+//!
+//! Owns: the judgement of idle workers, of the end, and of what a shutdown hands back. Does not know: faults.
+use std::collections::BTreeMap;
+
+use callboard::engine::scheduler::Leftovers;
+use callboard::stats::{NodeState, NodeStats, Reason, TaskState};
+use callboard::task::TaskId;
+
+use super::Given;
+use crate::cluster::{Cluster, Ev};
+use crate::nodes::Proc;
+use crate::plan::{Family, MS};
+use crate::scheduler::clock;
+
+/// Whether a node that is up, and free to take work, has a free worker in truth.
+pub fn has_room(proc: &Proc, nodes: &[NodeStats]) -> bool {
+    nodes.iter().any(|node| {
+        *node.name == *proc.name
+            && node.state == NodeState::Up
+            && node.epoch == Some(proc.epoch.0)
+            && (proc.runs.len() as u32) < node.workers
+    })
+}
+
+impl Cluster {
+    pub fn ended_in_time(&mut self) {
+        if self.finished {
+            return;
+        }
+        let now = clock(self.now);
+        let waiting: Vec<_> = self
+            .scheduler
+            .machine
+            .unfinished()
+            .iter()
+            .map(|task| self.scheduler.machine.explain(now, task.id))
+            .take(5)
+            .collect();
+        let unconfirmed: Vec<_> = self.unconfirmed();
+        let task = waiting
+            .iter()
+            .flatten()
+            .map(|it| it.id)
+            .chain(unconfirmed.iter().copied())
+            .next();
+        let text = format!(
+            "not all has ended by now; waiting: {waiting:?}; not confirmed: {unconfirmed:?}"
+        );
+        self.oracle.fail("G1", task, text);
+    }
+
+    /// Tasks of this life whose one status nobody has handled yet.
+    pub fn unconfirmed(&mut self) -> Vec<TaskId> {
+        self.oracle
+            .now_tasks()
+            .iter()
+            .filter(|(_, facts)| !matches!(facts.given, Given::Confirmed | Given::Answered))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Looks at the cluster now and then.
+    pub fn look(&mut self) {
+        let pause = 400 * MS + self.rng.u64(..100 * MS);
+        self.after(pause, Ev::Look);
+        if !self.scheduler.alive || self.scheduler.frozen || self.scheduler.dirty {
+            return;
+        }
+        if self.in_flight == 0 && self.is_at_rest() {
+            self.judge_idle_workers();
+        }
+        if self.quiet
+            && self.scheduler.machine.is_idle()
+            && self.unconfirmed().is_empty()
+            && self.no_run()
+        {
+            self.judge_end();
+            self.finished = true;
+        }
+    }
+
+    pub fn no_run(&self) -> bool {
+        self.procs.iter().all(|proc| proc.runs.is_empty())
+    }
+
+    /// Whether nothing is under way that could excuse an idle worker.
+    pub fn is_at_rest(&self) -> bool {
+        let now = clock(self.now);
+        self.is_network_whole()
+            && self
+                .scheduler
+                .machine
+                .next_wakeup()
+                .is_none_or(|at| at > now)
+            && self
+                .procs
+                .iter()
+                .all(|proc| !proc.alive || (!proc.frozen && !proc.dirty && proc.stalled.is_empty()))
+    }
+
+    /// G5: no idle worker while a task that may run there is due.
+    pub fn judge_idle_workers(&mut self) {
+        if self.nodes.iter().any(|node| node.kept < 1 << 20) {
+            return;
+        }
+        let stats = self.stats();
+        let free: Vec<&Proc> = self
+            .procs
+            .iter()
+            .filter(|proc| {
+                proc.alive
+                    && !proc.draining
+                    && !proc.workers_changed
+                    && has_room(proc, &stats.nodes)
+            })
+            .collect();
+        if free.is_empty() {
+            self.oracle.ahead.clear();
+            return;
+        }
+        // What was sent ahead is asked back when it has waited for two round trips.
+        let patience = if self.plan.family == Family::Calm {
+            4 * self.plan.net.max + 200 * MS
+        } else {
+            1500 * MS
+        };
+        let mut broken = None;
+        let mut ahead = BTreeMap::new();
+        for task in self.scheduler.machine.unfinished() {
+            if task.state != TaskState::Pending {
+                continue;
+            }
+            let Some(why) = self.scheduler.machine.explain(clock(self.now), task.id) else {
+                continue;
+            };
+            let excused = match why.reason {
+                Reason::NotDue { .. }
+                | Reason::Backoff { .. }
+                | Reason::Suspect
+                | Reason::Exclusive { .. } => true,
+                Reason::ClientBehind => stats.unconfirmed_statuses >= self.plan.config.max_statuses,
+                _ => false,
+            };
+            let Some(facts) = self
+                .oracle
+                .tasks
+                .last()
+                .and_then(|tasks| tasks.get(&task.id))
+            else {
+                continue;
+            };
+            let plan = &self.plan.tasks[facts.plan];
+            let fits = free.iter().find(|proc| {
+                proc.kinds.contains(&plan.kind)
+                    && plan.labels.iter().all(|label| proc.labels.contains(label))
+            });
+            let (false, Some(proc)) = (excused, fits) else {
+                continue;
+            };
+            let now = self.now;
+            let since = match why.reason {
+                Reason::SentAhead { .. } => {
+                    let since = self.oracle.ahead.get(&task.id).copied().unwrap_or(now);
+                    ahead.insert(task.id, since);
+                    since
+                }
+                _ => 0,
+            };
+            if since + patience <= now {
+                broken = Some((
+                    task.id,
+                    format!(
+                        "{} has a free worker, and yet it waits: {:?} {:?}",
+                        proc.name, why.reason, why.nodes
+                    ),
+                ));
+                break;
+            }
+        }
+        self.oracle.ahead = ahead;
+        if let Some((task, text)) = broken {
+            self.fail("G5", task, text);
+        }
+    }
+
+    pub fn judge_end(&mut self) {
+        let stats = self.stats();
+        let counted =
+            stats.pending + stats.due_later + stats.waiting_retries + stats.held + stats.running;
+        let accepted = self.oracle.now_tasks().len() as u64;
+        if counted != 0 || stats.unconfirmed_statuses != 0 || stats.args_bytes != 0 {
+            self.oracle.fail(
+                "G1",
+                None,
+                format!("all has ended, and yet the stats count something: {stats:?}"),
+            );
+        }
+        if stats.totals.executed != accepted || stats.totals.settled() != accepted {
+            self.oracle.fail(
+                "G1",
+                None,
+                format!(
+                    "{accepted} tasks were accepted and have ended, but the totals are {:?}",
+                    stats.totals
+                ),
+            );
+        }
+        if matches!(
+            self.plan.family,
+            Family::Calm | Family::Order | Family::Cuts
+        ) && stats.totals.violations != 0
+        {
+            self.oracle.fail(
+                "G11",
+                None,
+                "an honest node is said to have broken the protocol".into(),
+            );
+        }
+        self.finish_check();
+    }
+
+    pub fn finish_check(&mut self) {
+        if let Err(broken) = self.scheduler.machine.check() {
+            self.oracle
+                .fail("check", None, format!("the scheduler's machine: {broken}"));
+        }
+    }
+
+    /// G1: what no client took is handed back.
+    pub fn shut_down(&mut self) {
+        self.thaw_scheduler();
+        self.finished = true;
+        if !self.scheduler.alive {
+            return;
+        }
+        self.flush_scheduler();
+        let unfinished: Vec<TaskId> = self
+            .scheduler
+            .machine
+            .unfinished()
+            .iter()
+            .map(|task| task.id)
+            .collect();
+        let left: Leftovers = self.scheduler.machine.shut_down(clock(self.now));
+        let mut told: Vec<TaskId> = left.statuses.iter().map(|status| status.id).collect();
+        told.sort();
+        let expected: Vec<TaskId> = self
+            .unconfirmed()
+            .into_iter()
+            .filter(|id| unfinished.binary_search(id).is_err() && !self.is_answer_under_way(*id))
+            .collect();
+        told.retain(|id| !self.is_answer_under_way(*id));
+        if told != expected {
+            self.oracle.fail(
+                "G1",
+                None,
+                format!("shut_down hands back the statuses {told:?}, not {expected:?}"),
+            );
+        }
+        let given: Vec<TaskId> = left.unfinished.iter().map(|task| task.id).collect();
+        if given != unfinished {
+            self.oracle.fail(
+                "G1",
+                None,
+                format!("shut_down hands back the tasks {given:?}, not {unfinished:?}"),
+            );
+        }
+    }
+
+    /// An answer that nobody claimed and of which the scheduler may not know yet.
+    pub fn is_answer_under_way(&self, task: TaskId) -> bool {
+        self.oracle
+            .tasks
+            .last()
+            .and_then(|tasks| tasks.get(&task))
+            .is_some_and(|facts| facts.given == Given::Unclaimed)
+    }
+}

@@ -1,0 +1,210 @@
+//! G3, G4, G6, G9, G10: whether a run may start.
+//!
+//! Owns: the judgement of a start. Does not know: what is told of it.
+use callboard::task::TaskId;
+
+use super::{Facts, Start};
+use crate::cluster::Cluster;
+use crate::plan::{Family, KINDS, MS};
+use crate::workers::{Run, serial_of};
+
+impl Cluster {
+    pub fn judge_start(&mut self, proc: usize, worker: u32, kind: Option<usize>, run: &Run) {
+        let it = &self.procs[proc];
+        if it.runs.contains_key(&worker) {
+            self.fail(
+                "G4",
+                run.task,
+                format!("worker {worker} of {} has a run already", it.name),
+            );
+            return;
+        }
+        let most = it.most_workers as usize;
+        if it.runs.len() + 1 > most {
+            self.fail(
+                "G4",
+                run.task,
+                format!("{} runs more than {most} tasks", it.name),
+            );
+            return;
+        }
+        if it.stalled.contains(&worker) {
+            self.fail(
+                "G7",
+                run.task,
+                format!("it is started on a blocked thread of {}", it.name),
+            );
+            return;
+        }
+        if let Err((promise, text)) = self.judge_run(proc, kind, run) {
+            self.fail(promise, run.task, text);
+        }
+        if self.plan.family == Family::Order {
+            self.judge_order(run.task);
+        }
+        self.judge_overlap(proc, run);
+        if let Some(facts) = self.oracle.tasks[run.life].get_mut(&run.task) {
+            facts.starts.push(Start {
+                dispatch: run.dispatch,
+                attempt: run.attempt(),
+                proc,
+            });
+        }
+    }
+
+    pub fn judge_run(
+        &self,
+        proc: usize,
+        kind: Option<usize>,
+        run: &Run,
+    ) -> Result<(), (&'static str, String)> {
+        let it = &self.procs[proc];
+        let Some(facts) = self.oracle.tasks[run.life].get(&run.task) else {
+            return Err(("G1", "it is started, but was never accepted".into()));
+        };
+        if serial_of(&facts.sent.args) != run.serial() {
+            return Err(("G1", "it is started with the args of another".into()));
+        }
+        let labels = facts.sent.options.as_ref().map(|options| &options.labels);
+        let fits = kind.is_some_and(|kind| facts.sent.kind.as_str() == KINDS[kind].0)
+            && labels.is_none_or(|labels| {
+                labels
+                    .iter()
+                    .all(|label| it.labels.contains(&label.as_str()))
+            });
+        if !fits {
+            return Err(("G13", format!("{} has not its kind or labels", it.name)));
+        }
+        let earlier_here = facts.starts.iter().any(|start| start.proc == proc);
+        let last = facts.starts.iter().map(|start| start.dispatch).max();
+        if last.is_some_and(|last| {
+            run.dispatch == last
+                || (run.dispatch < last
+                    && (earlier_here || !self.oracle.superseded.contains(&it.epoch)))
+        }) {
+            return Err(("G3", format!("{} starts after {last:?}", run.dispatch)));
+        }
+        let again = facts
+            .starts
+            .iter()
+            .any(|start| start.attempt == run.attempt());
+        if again
+            && matches!(
+                self.plan.family,
+                Family::Calm | Family::Order | Family::Cuts
+            )
+        {
+            return Err((
+                "G9",
+                format!("attempt {} is started again at {}", run.attempt(), it.name),
+            ));
+        }
+        Ok(())
+    }
+
+    /// With one worker, nothing better may have waited for longer than news travels.
+    pub fn judge_order(&mut self, started: TaskId) {
+        let plan = self.plan.clone();
+        let slack = 4 * plan.net.max + plan.late + 20 * MS;
+        let now = self.now;
+        let rank = |facts: &Facts| {
+            let task = &plan.tasks[facts.plan];
+            (-i16::from(task.priority), facts.due(task))
+        };
+        let tasks = self.oracle.now_tasks();
+        let Some(mine) = tasks.get(&started).map(rank) else {
+            return;
+        };
+        let better = tasks.iter().find(|(id, facts)| {
+            let (priority, due) = rank(facts);
+            // A retry counts from when it is due again, which is judged no closer than that.
+            facts.starts.is_empty()
+                && facts.outcome.is_none()
+                && !facts.cancel_asked
+                && **id != started
+                && due + slack < now
+                && (priority, due + slack) < (mine.0, mine.1)
+        });
+        if let Some((id, _)) = better {
+            let text =
+                format!("it starts before {id}, which goes first and has waited long enough");
+            self.fail("G6", started, text);
+        }
+    }
+
+    /// Two runs of an exclusive task never make progress at once; nor do two tasks with one key.
+    pub fn judge_overlap(&mut self, proc: usize, run: &Run) {
+        let key = self.oracle.tasks[run.life]
+            .get(&run.task)
+            .and_then(|facts| facts.key().cloned());
+        let mut broken = None;
+        for (other, it) in self.procs.iter_mut().enumerate() {
+            let (frozen, name) = (it.frozen, it.name.clone());
+            for (worker, rival) in &mut it.runs {
+                if rival.life != run.life || rival.vouched {
+                    continue;
+                }
+                if rival.task != run.task {
+                    let same = key.is_some()
+                        && self.oracle.tasks[rival.life]
+                            .get(&rival.task)
+                            .and_then(Facts::key)
+                            == key.as_ref();
+                    if same {
+                        broken = Some((
+                            "key",
+                            format!(
+                                "{}{} has the same key and runs on {name}",
+                                rival.task, rival.dispatch
+                            ),
+                        ));
+                    }
+                    continue;
+                }
+                if !run.exclusive {
+                    continue;
+                }
+                let still = frozen || it.stalled.contains(worker);
+                if still && !rival.blocking {
+                    // It must not get further when its process wakes.
+                    rival.must_stop = true;
+                } else {
+                    broken = Some((
+                        "G10",
+                        format!(
+                            "it starts on process {proc} while {} runs on {name} (process {other})",
+                            rival.dispatch
+                        ),
+                    ));
+                }
+            }
+        }
+        if let Some((promise, text)) = broken {
+            self.fail(promise, run.task, text);
+        }
+    }
+
+    /// A process has woken and handled what was waiting for it.
+    pub fn woke(&mut self, proc: usize) {
+        let late = self.procs[proc]
+            .runs
+            .values()
+            .find(|run| run.must_stop && !run.stop_asked && !run.vouched)
+            .map(|run| (run.task, run.dispatch));
+        if let Some((task, dispatch)) = late {
+            self.fail(
+                "G10",
+                task,
+                format!("{dispatch} goes on after its process woke, though another run has begun"),
+            );
+        }
+    }
+
+    pub fn vouch(&mut self, node: usize) {
+        for proc in self.procs.iter_mut().filter(|proc| proc.node == node) {
+            for run in proc.runs.values_mut() {
+                run.vouched = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! What happens in one history: the nodes, the tasks, the faults and when, all drawn from one seed.
+//!
+//! Owns: the choice of a family and everything drawn within it. Does not know: how any of it is carried out.
+
+mod draw;
+
+use std::time::Duration;
+
+use callboard::config::SchedulerConfig;
+use callboard::retry::RetryPolicy;
+
+use draw::{draw_config, draw_net, draw_nodes, draw_tasks};
+
+/// Nanoseconds of true time since the start of a history.
+pub type Time = u64;
+pub const MS: Time = 1_000_000;
+pub const SECOND: Time = 1_000 * MS;
+pub const NEVER: Time = u64::MAX;
+
+/// The kinds that exist, and whether a run of it can be stopped from outside.
+pub const KINDS: [(&str, bool); 4] = [
+    ("quick", false),
+    ("slow", false),
+    ("block", true),
+    ("rare", false),
+];
+pub const BLOCK: usize = 2;
+
+/// Which promises a history strains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// No faults at all.
+    Calm,
+    /// One node, one worker, no faults: the order of starts is exact.
+    Order,
+    /// Only cuts too short to cost anything.
+    Cuts,
+    /// Processes and machines that die and return.
+    Kills,
+    /// Everything.
+    Everything,
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub family: Family,
+    pub config: SchedulerConfig,
+    pub net: NetPlan,
+    pub nodes: Vec<NodePlan>,
+    pub tasks: Vec<TaskPlan>,
+    pub faults: Vec<(Time, Fault)>,
+    /// From here on nothing is handed in and every fault heals.
+    pub quiet_from: Time,
+    /// How late a tick may come.
+    pub late: Time,
+    /// How long a client takes over one status.
+    pub client_pace: Time,
+    /// Whether the history ends with `shut_down` in the middle of things.
+    pub shut_down: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct NetPlan {
+    pub min: Time,
+    pub max: Time,
+    /// One message in so many takes 200 ms; 0 is none.
+    pub spike: u32,
+    /// How long whoever drives a machine waits for a dial.
+    pub dial_timeout: Time,
+}
+
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    pub name: String,
+    /// The scheduler dials it.
+    pub listens: bool,
+    /// It dials the scheduler.
+    pub joins: bool,
+    /// It names a port to probe.
+    pub probe: bool,
+    /// It lives in the scheduler's process.
+    pub local: bool,
+    pub workers: u32,
+    pub kinds: Vec<usize>,
+    pub labels: Vec<&'static str>,
+    pub kept: u64,
+    /// When it is there; and when it is made known, if it is dialled.
+    pub from: Time,
+    pub drift_ppm: i64,
+    pub offset: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Ends by itself, after as many failures as asked for.
+    Ends,
+    /// Fails for good.
+    Permanent,
+    /// Ends only when it is stopped.
+    Endless,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudiencePlan {
+    Current,
+    Own,
+    Caller,
+}
+
+#[derive(Clone, Debug)]
+pub struct TaskPlan {
+    pub at: Time,
+    pub kind: usize,
+    pub ms: u32,
+    pub fails: u8,
+    pub mode: Mode,
+    pub args_bytes: usize,
+    pub priority: i8,
+    pub delay: Option<Duration>,
+    pub deadline: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub retry: Option<RetryPolicy>,
+    pub labels: Vec<&'static str>,
+    pub exclusive: bool,
+    pub key: Option<u8>,
+    pub max_reroutes: Option<u32>,
+    pub audience: AudiencePlan,
+    pub watched: bool,
+    pub cancel_after: Option<Time>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The network of a node's machine is cut, towards the scheduler, from it, or both.
+    CutHost {
+        node: usize,
+        up: bool,
+        down: bool,
+        span: Time,
+    },
+    /// The newest connection of a node is stuck while fresh ones would work.
+    CutLink {
+        node: usize,
+        up: bool,
+        down: bool,
+        span: Time,
+    },
+    /// A connection breaks while both processes live; what is in flight is lost.
+    Reset {
+        node: usize,
+        tell_scheduler: bool,
+        tell_node: bool,
+    },
+    /// A node's network is slow.
+    Slow {
+        node: usize,
+        bytes_per_ms: u64,
+        span: Time,
+    },
+    /// A process dies; its machine says so to whoever dials.
+    KillProcess {
+        node: usize,
+        back: Option<Time>,
+    },
+    /// A whole machine dies, silently.
+    KillHost {
+        node: usize,
+        back: Time,
+    },
+    FreezeNode {
+        node: usize,
+        span: Time,
+    },
+    FreezeScheduler {
+        span: Time,
+    },
+    RestartScheduler {
+        down: Time,
+    },
+    /// Another process of the same name dials in.
+    Double {
+        node: usize,
+    },
+    ClientDies {
+        gap: Time,
+    },
+    ClientSlow {
+        span: Time,
+    },
+    OwnClientDies,
+    RemoveNode {
+        node: usize,
+        back: Time,
+    },
+    DrainNode {
+        node: usize,
+        back: Time,
+    },
+    NodeDrains {
+        node: usize,
+        back: Time,
+    },
+    NodeStops {
+        node: usize,
+        back: Time,
+    },
+    SetWorkers {
+        node: Option<usize>,
+        workers: u32,
+    },
+    NodeWorkers {
+        node: usize,
+        workers: u32,
+    },
+    SetRetry {
+        attempts: u32,
+    },
+    /// A handler blocks a thread of the node.
+    Stall {
+        node: usize,
+        span: Time,
+    },
+    Drain,
+}
+
+impl Plan {
+    /// The history of this seed.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0x9E37_79B9_7F4A_7C15);
+        let family = match rng.u32(..20) {
+            0..2 => Family::Calm,
+            2..4 => Family::Order,
+            4..8 => Family::Cuts,
+            8..12 => Family::Kills,
+            _ => Family::Everything,
+        };
+        let config = draw_config(&mut rng, family);
+        let net = draw_net(&mut rng, family, &config);
+        let active = rng.u64(10..40) * SECOND;
+        let late = if family == Family::Everything && rng.u32(..3) == 0 {
+            300 * MS
+        } else {
+            5 * MS
+        };
+        let nodes = draw_nodes(&mut rng, family, active);
+        let tasks = draw_tasks(&mut rng, family, active);
+        let mut plan = Self {
+            family,
+            client_pace: if family == Family::Everything {
+                rng.u64(0..20) * MS
+            } else {
+                MS
+            },
+            config,
+            net,
+            nodes,
+            tasks,
+            faults: Vec::new(),
+            quiet_from: active,
+            late,
+            shut_down: family == Family::Everything && rng.u32(..10) == 0,
+        };
+        plan.faults = match family {
+            Family::Calm | Family::Order => Vec::new(),
+            Family::Cuts => plan.draw_cuts(&mut rng),
+            Family::Kills => plan.draw_kills(&mut rng),
+            Family::Everything => plan.draw_everything(&mut rng),
+        };
+        plan.faults.sort_by_key(|(at, _)| *at);
+        if let Some((last, _)) = plan.faults.last() {
+            plan.quiet_from = plan.quiet_from.max(*last + SECOND);
+        }
+        plan
+    }
+
+    /// The longest cut that must cost nothing: the lease, less a heartbeat and a second. A history with
+    /// exclusive tasks must stay within four fifths of the lease, when a node drops them.
+    fn harmless(&self) -> Time {
+        let lease = nanos(self.config.lease);
+        let kept = if self.tasks.iter().any(|task| task.exclusive) {
+            lease / 5 * 4
+        } else {
+            lease
+        };
+        kept - nanos(self.config.heartbeat) - SECOND
+    }
+
+    fn draw_cuts(&self, rng: &mut fastrand::Rng) -> Vec<(Time, Fault)> {
+        let most = self.harmless();
+        let settle = 2 * nanos(self.config.heartbeat) + 3 * SECOND;
+        let mut faults = Vec::new();
+        for node in 0..self.nodes.len() {
+            let mut at = 2 * SECOND + rng.u64(..5 * SECOND);
+            while at < self.quiet_from {
+                let span = if rng.bool() {
+                    most
+                } else {
+                    rng.u64(100 * MS..most)
+                };
+                let (up, down) = directions(rng);
+                faults.push((
+                    at,
+                    match rng.u32(..5) {
+                        0 => Fault::Reset {
+                            node,
+                            tell_scheduler: rng.bool(),
+                            tell_node: rng.bool(),
+                        },
+                        1 => Fault::CutLink {
+                            node,
+                            up,
+                            down,
+                            span,
+                        },
+                        _ => Fault::CutHost {
+                            node,
+                            up,
+                            down,
+                            span,
+                        },
+                    },
+                ));
+                at += span + settle + rng.u64(..10 * SECOND);
+            }
+        }
+        faults
+    }
+
+    fn draw_kills(&self, rng: &mut fastrand::Rng) -> Vec<(Time, Fault)> {
+        let count = rng.usize(1..6);
+        (0..count)
+            .map(|_| {
+                let at = rng.u64(SECOND..self.quiet_from);
+                let node = rng.usize(..self.nodes.len());
+                let fault = match rng.u32(..5) {
+                    0 => Fault::KillHost {
+                        node,
+                        back: rng.u64(..40) * SECOND,
+                    },
+                    1 => Fault::NodeStops {
+                        node,
+                        back: rng.u64(..10) * SECOND,
+                    },
+                    _ => Fault::KillProcess {
+                        node,
+                        back: match rng.u32(..3) {
+                            0 => None,
+                            1 => Some(rng.u64(..200 * MS)),
+                            _ => Some(rng.u64(..20 * SECOND)),
+                        },
+                    },
+                };
+                (at, fault)
+            })
+            .collect()
+    }
+
+    fn draw_everything(&self, rng: &mut fastrand::Rng) -> Vec<(Time, Fault)> {
+        let lease = nanos(self.config.lease);
+        let count = rng.usize(1..16);
+        let mut faults = self.draw_kills(rng);
+        faults.truncate(rng.usize(..3));
+        for _ in 0..count {
+            let at = rng.u64(SECOND..self.quiet_from);
+            let node = rng.usize(..self.nodes.len());
+            let span = if rng.bool() {
+                rng.u64(..lease)
+            } else {
+                rng.u64(..lease * 2)
+            };
+            let back = rng.u64(..20 * SECOND);
+            let (up, down) = directions(rng);
+            faults.push((
+                at,
+                match rng.u32(..26) {
+                    0..4 => Fault::CutHost {
+                        node,
+                        up,
+                        down,
+                        span,
+                    },
+                    4..6 => Fault::CutLink {
+                        node,
+                        up,
+                        down,
+                        span,
+                    },
+                    6..9 => Fault::Reset {
+                        node,
+                        tell_scheduler: rng.bool(),
+                        tell_node: rng.bool(),
+                    },
+                    9 => Fault::Slow {
+                        node,
+                        bytes_per_ms: 1 << rng.u32(..8),
+                        span,
+                    },
+                    10..13 => Fault::FreezeNode { node, span },
+                    13 => Fault::FreezeScheduler { span },
+                    14 => Fault::RestartScheduler {
+                        down: rng.u64(..20 * SECOND),
+                    },
+                    15 => Fault::Double { node },
+                    16 => Fault::ClientDies {
+                        gap: rng.u64(..5 * SECOND),
+                    },
+                    17 => Fault::ClientSlow { span },
+                    18 => Fault::OwnClientDies,
+                    19 => Fault::RemoveNode { node, back },
+                    20 => Fault::DrainNode { node, back },
+                    21 => Fault::NodeDrains { node, back },
+                    22 => Fault::SetWorkers {
+                        node: rng.bool().then_some(node),
+                        workers: rng.u32(..6),
+                    },
+                    23 => Fault::NodeWorkers {
+                        node,
+                        workers: rng.u32(..6),
+                    },
+                    24 => Fault::SetRetry {
+                        attempts: rng.u32(1..12),
+                    },
+                    _ => {
+                        if rng.u32(..4) == 0 && at > self.quiet_from / 4 * 3 {
+                            Fault::Drain
+                        } else {
+                            Fault::Stall {
+                                node,
+                                span: rng.u64(..5 * SECOND),
+                            }
+                        }
+                    }
+                },
+            ));
+        }
+        faults
+    }
+}
+
+pub fn nanos(span: Duration) -> Time {
+    Time::try_from(span.as_nanos()).unwrap()
+}
+
+fn directions(rng: &mut fastrand::Rng) -> (bool, bool) {
+    match rng.u32(..4) {
+        0 => (true, false),
+        1 => (false, true),
+        _ => (true, true),
+    }
+}

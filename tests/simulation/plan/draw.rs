@@ -1,0 +1,242 @@
+//! The nodes and tasks of a history.
+//!
+//! Owns: their ranges. Does not know: faults.
+
+use std::time::Duration;
+
+use callboard::config::SchedulerConfig;
+use callboard::retry::RetryPolicy;
+
+use super::{
+    AudiencePlan, BLOCK, Family, KINDS, MS, Mode, NetPlan, NodePlan, SECOND, TaskPlan, Time, nanos,
+};
+
+pub fn draw_config(rng: &mut fastrand::Rng, family: Family) -> SchedulerConfig {
+    let mut config = SchedulerConfig::default();
+    if rng.bool() {
+        config.heartbeat = Duration::from_millis(500);
+        config.lease = Duration::from_secs(5);
+    }
+    config.max_ahead = match rng.u32(..4) {
+        0 => 0,
+        1 => rng.u32(1..8),
+        _ => 4096,
+    };
+    config.retry = match rng.u32(..3) {
+        0 => RetryPolicy::exponential(Duration::from_millis(100), Duration::from_secs(3)),
+        _ => RetryPolicy::fixed(Duration::from_millis(rng.u64(..1500))),
+    };
+    config.accept_joins = true;
+    if family == Family::Everything {
+        if rng.u32(..5) == 0 {
+            config.max_statuses = rng.usize(1..20);
+        }
+        if rng.u32(..4) == 0 {
+            config.max_tasks = rng.usize(5..60);
+        }
+        if rng.u32(..4) == 0 {
+            config.status_window = rng.usize(1..5);
+        }
+        if rng.u32(..4) == 0 {
+            config.max_reroutes = rng.u32(..3);
+        }
+    }
+    config
+}
+
+pub fn draw_net(rng: &mut fastrand::Rng, family: Family, config: &SchedulerConfig) -> NetPlan {
+    let max = match family {
+        Family::Cuts => rng.u64(MS..40 * MS),
+        _ => rng.u64(MS..50 * MS),
+    };
+    NetPlan {
+        min: 100_000,
+        max,
+        spike: if family == Family::Everything && rng.bool() {
+            50
+        } else {
+            0
+        },
+        dial_timeout: match family {
+            Family::Everything => rng.u64(300..3000) * MS,
+            _ => 500 * MS,
+        }
+        .min(nanos(config.lease) / 4),
+    }
+}
+
+pub fn draw_nodes(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<NodePlan> {
+    let count = if family == Family::Order {
+        1
+    } else {
+        rng.usize(1..=6)
+    };
+    (0..count)
+        .map(|index| {
+            let local = matches!(family, Family::Calm | Family::Order | Family::Everything)
+                && index == 0
+                && rng.u32(..5) == 0;
+            let how = if local { 9 } else { rng.u32(..6) };
+            NodePlan {
+                name: format!("node{index}"),
+                listens: how < 3 || how == 5,
+                joins: (3..=5).contains(&how),
+                probe: (3..=5).contains(&how) && rng.bool(),
+                local,
+                workers: if family == Family::Order {
+                    1
+                } else {
+                    rng.u32(1..=5)
+                },
+                kinds: (0..KINDS.len())
+                    .filter(|_| family == Family::Order || rng.u32(..8) != 0)
+                    .collect(),
+                labels: ["gpu", "north"]
+                    .into_iter()
+                    .filter(|_| rng.bool())
+                    .collect(),
+                kept: if family == Family::Everything && rng.u32(..10) == 0 {
+                    rng.u64(20..400)
+                } else {
+                    64 << 20
+                },
+                from: if rng.u32(..4) == 0 {
+                    rng.u64(..active / 2)
+                } else {
+                    0
+                },
+                drift_ppm: rng.i64(-100..=100),
+                offset: rng.u64(1_000..2_000) * 1_000 * SECOND,
+            }
+        })
+        .collect()
+}
+
+pub fn draw_tasks(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<TaskPlan> {
+    let count = match rng.u32(..4) {
+        0 => rng.usize(60..200),
+        _ => rng.usize(10..60),
+    };
+    let calm = matches!(family, Family::Calm | Family::Order | Family::Cuts);
+    let exclusives = rng.u32(..3) == 0;
+    let burst = rng.u32(..3) == 0;
+    let plain = rng.u32(..4) == 0;
+    // Long tasks by the hundred would only stretch the history.
+    let longest = if count > 60 { 1500 } else { 8000 };
+    (0..count)
+        .map(|_| {
+            let at = if burst {
+                rng.u64(..MS * 100)
+            } else {
+                rng.u64(..active)
+            };
+            draw_task(
+                rng,
+                Draw {
+                    at,
+                    calm,
+                    exclusives,
+                    plain,
+                    longest,
+                    labels: family != Family::Order,
+                },
+            )
+        })
+        .collect()
+}
+
+pub struct Draw {
+    at: Time,
+    calm: bool,
+    exclusives: bool,
+    plain: bool,
+    longest: u32,
+    labels: bool,
+}
+
+pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
+    let one_in = |rng: &mut fastrand::Rng, n: u32| !draw.plain && rng.u32(..n) == 0;
+    let kind = rng.usize(..KINDS.len());
+    let ms = if rng.bool() {
+        rng.u32(..50)
+    } else {
+        rng.u32(..draw.longest)
+    };
+    let mode = if one_in(rng, 20) {
+        Mode::Permanent
+    } else if !draw.calm && kind != BLOCK && one_in(rng, 20) {
+        Mode::Endless
+    } else {
+        Mode::Ends
+    };
+    let key = one_in(rng, 10).then(|| rng.u8(..5));
+    if let Some(key) = key {
+        return keyed(rng, draw.at, key, draw.exclusives);
+    }
+    TaskPlan {
+        at: draw.at,
+        kind,
+        ms,
+        fails: if one_in(rng, 6) { rng.u8(1..4) } else { 0 },
+        mode,
+        args_bytes: if one_in(rng, 30) { 4000 } else { 0 },
+        priority: if one_in(rng, 3) { rng.i8(-2..3) } else { 0 },
+        delay: one_in(rng, 10).then(|| Duration::from_millis(rng.u64(..10_000))),
+        deadline: (!draw.calm && one_in(rng, 12))
+            .then(|| Duration::from_millis(rng.u64(1..20_000))),
+        timeout: (mode == Mode::Endless || (!draw.calm && one_in(rng, 10)))
+            .then(|| Duration::from_millis(rng.u64(1..5_000))),
+        retry: if mode == Mode::Endless {
+            Some(RetryPolicy::fixed(Duration::from_millis(200)).max_attempts(rng.u32(1..4)))
+        } else {
+            one_in(rng, 8).then(|| {
+                RetryPolicy::fixed(Duration::from_millis(rng.u64(..2000)))
+                    .max_attempts(rng.u32(1..6))
+            })
+        },
+        labels: if draw.labels && one_in(rng, 6) {
+            if rng.bool() {
+                vec!["gpu"]
+            } else {
+                vec!["gpu", "north"]
+            }
+        } else {
+            Vec::new()
+        },
+        exclusive: draw.exclusives && one_in(rng, 3),
+        key: None,
+        max_reroutes: one_in(rng, 20).then(|| rng.u32(..3)),
+        audience: match rng.u32(..8) {
+            0 => AudiencePlan::Own,
+            1 => AudiencePlan::Caller,
+            _ => AudiencePlan::Current,
+        },
+        watched: one_in(rng, 8),
+        cancel_after: (!draw.calm && one_in(rng, 10)).then(|| rng.u64(..8 * SECOND)),
+    }
+}
+
+/// Tasks with one key are equal but for one in six, so that they join.
+pub fn keyed(rng: &mut fastrand::Rng, at: Time, key: u8, exclusives: bool) -> TaskPlan {
+    let odd = usize::from(rng.u32(..6) == 0);
+    TaskPlan {
+        at,
+        kind: (usize::from(key) + odd) % KINDS.len(),
+        ms: u32::from(key) * 900 + u32::try_from(odd).unwrap(),
+        fails: 0,
+        mode: Mode::Ends,
+        args_bytes: 0,
+        priority: 0,
+        delay: None,
+        deadline: None,
+        timeout: None,
+        retry: None,
+        labels: Vec::new(),
+        exclusive: exclusives && rng.bool(),
+        key: Some(key),
+        max_reroutes: None,
+        audience: AudiencePlan::Current,
+        watched: false,
+        cancel_after: None,
+    }
+}

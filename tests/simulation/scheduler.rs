@@ -1,0 +1,419 @@
+//! The scheduler's process: its machine, its clock, its sleeps and its deaths.
+//!
+//! Owns: how its machine is driven. Does not know: the order of events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard::engine::scheduler::SchedulerMachine;
+use callboard::engine::{
+    Action, Audience, ClientId, Epoch, Event, Life, NodeId, Reach, Submission, Timestamp,
+};
+use callboard::retry::RetryPolicy;
+use callboard::task::TaskId;
+
+use crate::brief;
+use crate::cluster::{Cluster, Ev};
+use crate::network::{DOWN, Dial, Dialler, Item};
+use crate::nodes::Death;
+use crate::plan::{AudiencePlan, KINDS, MS, Plan, SECOND, TaskPlan, Time};
+
+/// What the scheduler's process handles.
+pub enum SchedulerIn {
+    Event(Event),
+    Submit(usize),
+    Cancel(TaskId),
+    AddNode(usize),
+    RemoveNode(usize),
+    DrainNode(usize),
+    SetWorkers(Option<usize>, u32),
+    SetRetry(RetryPolicy),
+    SetClient(Option<ClientId>),
+    Drain,
+}
+
+pub struct Scheduler {
+    pub machine: SchedulerMachine,
+    pub alive: bool,
+    pub frozen: bool,
+    pub inbox: Vec<SchedulerIn>,
+    pub dirty: bool,
+    pub draining: bool,
+    pub tick_at: Option<Timestamp>,
+    pub generation: u64,
+    /// The names of its nodes by number.
+    pub names: BTreeMap<NodeId, Arc<str>>,
+}
+
+impl Scheduler {
+    pub fn start(life: usize, plan: &Plan, now: Time) -> Self {
+        let name: Arc<str> = "sim".into();
+        Self {
+            machine: SchedulerMachine::new(
+                name,
+                Life(500 + life as u64),
+                plan.config.clone(),
+                clock(now),
+            ),
+            alive: true,
+            frozen: false,
+            inbox: Vec::new(),
+            dirty: false,
+            draining: false,
+            tick_at: None,
+            generation: 0,
+            names: BTreeMap::new(),
+        }
+    }
+}
+
+/// The scheduler's clock.
+pub fn clock(now: Time) -> Timestamp {
+    Timestamp(1_700_000_000 * SECOND + now)
+}
+
+pub fn submission(task: &TaskPlan, serial: u64, audience: Audience) -> Submission {
+    let mut options = callboard::task::Options::default();
+    options.priority = callboard::task::Priority(task.priority);
+    if let Some(delay) = task.delay {
+        options.due = callboard::task::Due::After(delay);
+    }
+    options.timeout = task.timeout;
+    options.deadline = task.deadline;
+    options.retry = task.retry;
+    options.labels = task.labels.iter().map(|&label| label.to_owned()).collect();
+    options.exclusive = task.exclusive;
+    options.max_reroutes = task.max_reroutes;
+    options.key = task.key.map(|key| format!("key{key}").into());
+    let plain = options == callboard::task::Options::default();
+    Submission {
+        kind: KINDS[task.kind].0.into(),
+        args: crate::workers::encode(task, serial),
+        options: (!plain).then(|| Box::new(options)),
+        audience,
+        watcher: task.watched.then_some(ClientId(0)),
+    }
+}
+
+impl Cluster {
+    pub fn tell_scheduler(&mut self, event: Event) {
+        self.command(SchedulerIn::Event(event));
+    }
+
+    /// Hands something to the scheduler's process, which handles it at once unless it is frozen.
+    pub fn command(&mut self, command: SchedulerIn) {
+        if !self.scheduler.alive {
+            return;
+        }
+        if self.scheduler.frozen {
+            self.scheduler.inbox.push(command);
+            return;
+        }
+        self.scheduler_handles(command);
+        if self.rng.u32(..8) == 0 {
+            let pause = self.rng.u64(..2 * MS);
+            let life = self.lives;
+            self.after(pause, Ev::FlushScheduler { life });
+        } else {
+            self.flush_scheduler();
+        }
+    }
+
+    pub fn scheduler_handles(&mut self, command: SchedulerIn) {
+        let now = clock(self.now);
+        self.scheduler.dirty = true;
+        match command {
+            SchedulerIn::Event(event) => {
+                self.say_event(&event);
+                self.oracle.on_scheduler_event(&event);
+                self.scheduler.machine.handle(now, event);
+            }
+            SchedulerIn::Submit(index) => self.submit(index),
+            SchedulerIn::Cancel(task) => self.cancel(task),
+            SchedulerIn::AddNode(node) => self.add_node(node),
+            SchedulerIn::RemoveNode(node) => self.remove_node(node),
+            SchedulerIn::DrainNode(node) => {
+                let name = self.nodes[node].name.clone();
+                self.say(|| format!("# drain_node {name}"));
+                let _ = self.scheduler.machine.drain_node(now, &name);
+            }
+            SchedulerIn::SetWorkers(node, workers) => {
+                let name = node.map(|node| self.nodes[node].name.clone());
+                self.say(|| format!("# set_workers {name:?} {workers}"));
+                let _ = self
+                    .scheduler
+                    .machine
+                    .set_workers(now, name.as_deref(), workers);
+            }
+            SchedulerIn::SetRetry(retry) => self.scheduler.machine.set_retry(now, retry),
+            SchedulerIn::SetClient(client) => {
+                self.oracle.on_set_client(client);
+                self.scheduler.machine.set_client(now, client);
+            }
+            SchedulerIn::Drain => {
+                self.scheduler.draining = true;
+                self.scheduler.machine.drain(now);
+            }
+        }
+    }
+
+    pub fn say_event(&mut self, event: &Event) {
+        let links = &self.links;
+        let procs = &self.procs;
+        self.trace.line(self.now, || match event {
+            Event::Message { link, message } => {
+                let proc = links[usize::try_from(link.0).unwrap() - 1].proc;
+                format!(
+                    "S <- {} {link} {}",
+                    procs[proc].name,
+                    brief::to_scheduler(message)
+                )
+            }
+            other => format!("S ! {other:?}"),
+        });
+    }
+
+    pub fn tick_scheduler(&mut self) {
+        self.scheduler.machine.handle(clock(self.now), Event::Tick);
+        self.flush_scheduler();
+        let wakeup = self.scheduler.machine.next_wakeup();
+        if self.scheduler.alive && wakeup.is_some_and(|at| at <= clock(self.now)) {
+            self.oracle.fail(
+                "contract",
+                None,
+                format!(
+                    "a tick leaves the scheduler's wakeup at {wakeup:?}, which is past: a busy loop"
+                ),
+            );
+        }
+    }
+
+    pub fn flush_scheduler(&mut self) {
+        self.scheduler.dirty = false;
+        let mut actions = std::mem::take(&mut self.actions);
+        self.scheduler
+            .machine
+            .take_effects(clock(self.now), &mut actions);
+        for action in actions.drain(..) {
+            self.trace.mix(std::mem::discriminant(&action));
+            self.perform(action);
+        }
+        self.actions = actions;
+        self.arm_scheduler();
+    }
+
+    pub fn arm_scheduler(&mut self) {
+        let wakeup = self.scheduler.machine.next_wakeup();
+        if wakeup == self.scheduler.tick_at {
+            return;
+        }
+        self.scheduler.tick_at = wakeup;
+        self.scheduler.generation += 1;
+        if let Some(at) = wakeup {
+            let at = at.0.saturating_sub(clock(0).0).max(self.now) + self.lateness();
+            let generation = self.scheduler.generation;
+            self.at(at, Ev::TickScheduler { generation });
+        }
+    }
+
+    pub fn perform(&mut self, action: Action) {
+        match action {
+            Action::Send { link, message } => {
+                let link = self.link_index(link);
+                if self.trace.keeps_lines() {
+                    let (id, name) = (
+                        self.links[link].id,
+                        self.procs[self.links[link].proc].name.clone(),
+                    );
+                    self.say(|| format!("S -> {name} {id} {}", brief::to_node(&message)));
+                }
+                self.send(link, DOWN, Item::ToNode(message));
+            }
+            Action::Close { link, reason } => {
+                self.say(|| format!("S closes {link}: {reason}"));
+                self.close(self.link_index(link), DOWN, reason);
+            }
+            Action::Dial { node, address } => {
+                self.say(|| format!("S dials {node} at {address}"));
+                self.start_dial(Dialler::Scheduler(node), address, None);
+            }
+            Action::Probe {
+                node,
+                epoch,
+                address,
+            } => {
+                self.say(|| format!("S probes {node} {epoch} at {address}"));
+                self.start_dial(Dialler::Scheduler(node), address, Some(epoch));
+            }
+            Action::Deliver { client, statuses } => self.deliver_statuses(client, statuses),
+            Action::Answer(status) => self.answer(status),
+            Action::CancelAnswer { ticket, answer } => self.cancel_answer(ticket, answer),
+            Action::Notify { event, .. } => {
+                self.say(|| format!("watcher: {event:?}"));
+            }
+            Action::Note(note) => self.note(note),
+        }
+    }
+
+    pub fn start_dial(&mut self, dialler: Dialler, address: String, probe: Option<Epoch>) {
+        let dial = Dial {
+            dialler,
+            proc: 0,
+            life: self.lives,
+            address,
+            until: self.now + self.plan.net.dial_timeout,
+            probe,
+        };
+        self.dial(dial);
+    }
+
+    pub fn submit(&mut self, index: usize) {
+        let plan = self.plan.clone();
+        let task = &plan.tasks[index];
+        let audience = match task.audience {
+            AudiencePlan::Current => Audience::Current,
+            AudiencePlan::Own => Audience::Client(ClientId(self.add_client())),
+            AudiencePlan::Caller => Audience::Caller,
+        };
+        let serial = self.serial(task);
+        let submission = submission(task, serial, audience);
+        let before = self.scheduler.machine.stats(clock(self.now));
+        let sent = submission.clone();
+        match self.scheduler.machine.submit(clock(self.now), submission) {
+            Ok(accepted) => {
+                self.say(|| format!("# submit {index} -> {accepted:?} {task:?}"));
+                self.accepted(accepted, index, sent);
+                if let Some(after) = task.cancel_after {
+                    let life = self.lives;
+                    self.after(
+                        after,
+                        Ev::Cancel {
+                            life,
+                            task: accepted.id(),
+                        },
+                    );
+                }
+            }
+            Err(refused) => {
+                self.say(|| format!("# submit {index} refused: {}", refused.refusal));
+                let after = self.scheduler.machine.stats(clock(self.now));
+                self.refused(&refused, &sent, &before, &after);
+            }
+        }
+    }
+
+    pub fn add_node(&mut self, node: usize) {
+        let plan = &self.nodes[node];
+        if !plan.listens && !plan.local {
+            return;
+        }
+        let name: Arc<str> = plan.name.as_str().into();
+        let reach = if plan.local {
+            Reach::Local
+        } else {
+            Reach::Dial(plan.name.clone())
+        };
+        let local = plan.local;
+        let added = self
+            .scheduler
+            .machine
+            .add_node(clock(self.now), name.clone(), reach);
+        self.say(|| format!("# add_node {name} -> {added:?}"));
+        let Ok(id) = added else { return };
+        self.scheduler.names.insert(id, name);
+        if local {
+            let proc = self.spawn(node, node, true, false);
+            self.connect_local(proc, id);
+        }
+    }
+
+    pub fn remove_node(&mut self, node: usize) {
+        let name = self.nodes[node].name.clone();
+        let removed = self.scheduler.machine.remove_node(clock(self.now), &name);
+        self.say(|| format!("# remove_node {name} -> {removed:?}"));
+        if removed.is_ok() {
+            self.removed(node);
+        }
+    }
+
+    pub fn freeze_scheduler(&mut self, span: Time) {
+        if !self.scheduler.alive || self.scheduler.frozen {
+            return;
+        }
+        self.say(|| {
+            format!(
+                "# the scheduler freezes for {:?}",
+                Duration::from_nanos(span)
+            )
+        });
+        self.scheduler.frozen = true;
+        self.oracle.disturbed(self.now + span);
+        self.after(span, Ev::ThawScheduler);
+        for proc in 0..self.procs.len() {
+            if self.procs[proc].local && self.procs[proc].alive {
+                self.freeze_node(proc, span + 1);
+            }
+        }
+    }
+
+    pub fn thaw_scheduler(&mut self) {
+        if !self.scheduler.alive || !self.scheduler.frozen {
+            return;
+        }
+        self.say(|| "# the scheduler wakes".to_owned());
+        self.scheduler.frozen = false;
+        // Its driver reads the sockets before the tick.
+        for command in std::mem::take(&mut self.scheduler.inbox) {
+            self.scheduler_handles(command);
+            if self.rng.u32(..4) == 0 {
+                self.flush_scheduler();
+            }
+        }
+        self.scheduler.tick_at = None;
+        self.tick_scheduler();
+    }
+
+    pub fn restart_scheduler(&mut self) {
+        if self.scheduler.alive {
+            return;
+        }
+        self.lives += 1;
+        let life = self.lives;
+        self.say(|| format!("# the scheduler starts, life {life}"));
+        self.scheduler = Scheduler::start(life, &self.plan, self.now);
+        self.oracle.new_life();
+        self.current_client = None;
+        self.new_client();
+        for node in 0..self.nodes.len() {
+            let known = if self.quiet {
+                true
+            } else {
+                node + 1 < self.nodes.len()
+            };
+            if known && self.nodes[node].from <= self.now {
+                self.command(SchedulerIn::AddNode(node));
+            }
+        }
+    }
+
+    pub fn kill_scheduler(&mut self) {
+        if !self.scheduler.alive {
+            return;
+        }
+        self.say(|| "# the scheduler dies".to_owned());
+        self.scheduler.alive = false;
+        self.scheduler.frozen = false;
+        self.scheduler.inbox.clear();
+        self.scheduler.generation += 1;
+        self.oracle.disturbed(self.now);
+        for proc in 0..self.procs.len() {
+            if self.procs[proc].local && self.procs[proc].alive {
+                self.kill(proc, Death::Machine);
+            }
+        }
+        for link in 0..self.links.len() {
+            self.abandon(link, DOWN, Death::Process);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The virtual workers: what a task does while it runs, and how its worker tells the node.
+//!
+//! Owns: the runs that truly go on. Does not know: what the machines believe.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use callboard::engine::WorkerId;
+use callboard::engine::message::{Assignment, End};
+use callboard::engine::node::NodeEvent;
+use callboard::engine::worker::{Attempts, Tried};
+use callboard::retry::RetryPolicy;
+use callboard::task::{Dispatch, TaskId};
+use std::time::Duration;
+
+use crate::cluster::{Cluster, Ev};
+use crate::nodes::NodeIn;
+use crate::plan::{KINDS, MS, Mode, TaskPlan, Time, nanos};
+
+/// A handler at work.
+#[derive(Debug)]
+pub struct Run {
+    pub life: usize,
+    pub task: TaskId,
+    pub dispatch: Dispatch,
+    pub exclusive: bool,
+    pub blocking: bool,
+    pub started: Time,
+    pub stop_asked: bool,
+    /// Its attempt has ended for the node, though it goes on.
+    pub reported: bool,
+    /// Another run has begun while this one's process was frozen: it must not get further.
+    pub must_stop: bool,
+    /// Somebody vouched that its node is dead.
+    pub vouched: bool,
+    assignment: Assignment,
+    retry: RetryPolicy,
+    behaviour: Behaviour,
+}
+
+impl Run {
+    /// Which try it is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.assignment.attempt
+    }
+
+    /// Who its args say it is.
+    pub fn serial(&self) -> u64 {
+        serial_of(&self.assignment.args)
+    }
+}
+
+/// Why a run's turn has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    Natural,
+    TimedOut,
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Behaviour {
+    ms: u32,
+    fails: u8,
+    mode: Mode,
+}
+
+/// The args of a task: who it is, then how it behaves.
+pub fn encode(task: &TaskPlan, serial: u64) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(14 + task.args_bytes);
+    bytes.put_u64_le(serial);
+    bytes.put_u32_le(task.ms);
+    bytes.put_u8(task.fails);
+    bytes.put_u8(match task.mode {
+        Mode::Ends => 0,
+        Mode::Permanent => 1,
+        Mode::Endless => 2,
+    });
+    bytes.put_bytes(7, task.args_bytes);
+    bytes.freeze()
+}
+
+pub fn serial_of(args: &[u8]) -> u64 {
+    u64::from_le_bytes(args[..8].try_into().unwrap())
+}
+
+/// The life of the scheduler in which a serial was given out.
+pub fn life_of(serial: u64) -> usize {
+    usize::try_from(serial >> 32).unwrap()
+}
+
+fn decode(args: &[u8]) -> Behaviour {
+    Behaviour {
+        ms: u32::from_le_bytes(args[8..12].try_into().unwrap()),
+        fails: args[12],
+        mode: match args[13] {
+            0 => Mode::Ends,
+            1 => Mode::Permanent,
+            _ => Mode::Endless,
+        },
+    }
+}
+
+/// What a run that completed returns: its own number.
+pub fn output(dispatch: Dispatch) -> Bytes {
+    Bytes::copy_from_slice(&dispatch.get().to_le_bytes())
+}
+
+impl Cluster {
+    pub fn start_run(
+        &mut self,
+        proc: usize,
+        worker: WorkerId,
+        assignment: Assignment,
+        retry: RetryPolicy,
+    ) {
+        let name = self.procs[proc].name.clone();
+        let (task, dispatch) = (assignment.task, assignment.dispatch);
+        self.trace.mix((proc, worker.0, dispatch.get()));
+        self.say(|| format!("{name} starts {task}{dispatch} on {worker}"));
+        let terms = assignment.terms.clone().unwrap_or_default();
+        let behaviour = decode(&assignment.args);
+        let it = &self.procs[proc];
+        let kind = it.kinds.get(usize::from(assignment.kind)).copied();
+        let run = Run {
+            life: life_of(serial_of(&assignment.args)),
+            task,
+            dispatch,
+            exclusive: terms.exclusive,
+            blocking: kind.is_some_and(|kind| KINDS[kind].1),
+            started: self.now,
+            stop_asked: false,
+            reported: false,
+            must_stop: false,
+            vouched: false,
+            assignment,
+            retry,
+            behaviour,
+        };
+        self.judge_start(proc, worker.0, kind, &run);
+        if behaviour.mode != Mode::Endless {
+            let span = Time::from(behaviour.ms) * MS / 100 * self.rng.u64(80..=120);
+            self.after(
+                span,
+                Ev::RunEnds {
+                    proc,
+                    worker: worker.0,
+                    dispatch,
+                    how: How::Natural,
+                },
+            );
+        }
+        if let Some(timeout) = terms.timeout {
+            self.after(
+                nanos(timeout),
+                Ev::RunEnds {
+                    proc,
+                    worker: worker.0,
+                    dispatch,
+                    how: How::TimedOut,
+                },
+            );
+        }
+        self.procs[proc].runs.insert(worker.0, run);
+    }
+
+    pub fn stop_run(&mut self, proc: usize, worker: WorkerId, dispatch: Dispatch) {
+        let name = self.procs[proc].name.clone();
+        let Some(run) = self.procs[proc].runs.get_mut(&worker.0) else {
+            return;
+        };
+        if run.dispatch != dispatch {
+            return;
+        }
+        run.stop_asked = true;
+        let (task, blocking) = (run.task, run.blocking);
+        self.say(|| format!("{name} asks {task}{dispatch} to stop"));
+        let worker = worker.0;
+        // Whether a blocking handler's worker answers for it at once, or waits for what it says in the end.
+        if !blocking || self.rng.u32(..5) == 0 {
+            let pause = self.rng.u64(..5 * MS);
+            let how = How::Stopped;
+            self.after(
+                pause,
+                Ev::RunEnds {
+                    proc,
+                    worker,
+                    dispatch,
+                    how,
+                },
+            );
+        }
+        if blocking && self.rng.u32(..3) == 0 {
+            // A polite handler looks at the flag now and then.
+            let pause = self.rng.u64(5 * MS..2000 * MS);
+            let how = How::Natural;
+            self.after(
+                pause,
+                Ev::RunEnds {
+                    proc,
+                    worker,
+                    dispatch,
+                    how,
+                },
+            );
+        }
+    }
+
+    /// A run's turn has come: by itself, by its timeout, or since it was asked to stop.
+    pub fn run_ends(&mut self, proc: usize, worker: u32, dispatch: Dispatch, how: How) {
+        let Some(run) = self.procs[proc].runs.get(&worker) else {
+            return;
+        };
+        if run.dispatch != dispatch || (run.reported && how != How::Natural) {
+            return;
+        }
+        if !run.blocking && self.procs[proc].stalled.contains(&worker) {
+            self.after(
+                100 * MS,
+                Ev::RunEnds {
+                    proc,
+                    worker,
+                    dispatch,
+                    how,
+                },
+            );
+            return;
+        }
+        let goes_on = run.blocking && how != How::Natural;
+        let reported = run.reported;
+        let ran = Duration::from_nanos(self.now - run.started);
+        if reported {
+            self.run_over(proc, worker);
+            self.handle_node_event(
+                proc,
+                NodeEvent::Freed {
+                    worker: WorkerId(worker),
+                    dispatch,
+                },
+            );
+            return;
+        }
+        let end = self.end(proc, worker, how);
+        if goes_on {
+            if let Some(run) = self.procs[proc].runs.get_mut(&worker) {
+                run.reported = true;
+            }
+        } else {
+            self.run_over(proc, worker);
+        }
+        let event = NodeEvent::Ended {
+            worker: WorkerId(worker),
+            dispatch,
+            end,
+            ran,
+            overrun: goes_on,
+        };
+        self.handle_node_event(proc, event);
+    }
+
+    fn run_over(&mut self, proc: usize, worker: u32) {
+        if let Some(run) = self.procs[proc].runs.remove(&worker) {
+            self.oracle.on_run_over(&run);
+        }
+    }
+
+    /// The verdict on an attempt.
+    fn end(&mut self, proc: usize, worker: u32, how: How) -> End {
+        let jitter = self.rng.u64(..);
+        let wish = self.rng.u32(..6);
+        let run = &self.procs[proc].runs[&worker];
+        let attempt = run.assignment.attempt;
+        let tried = match how {
+            How::Stopped => return End::Stopped,
+            How::TimedOut => Tried::TimedOut {
+                timeout: run
+                    .assignment
+                    .terms
+                    .as_ref()
+                    .and_then(|terms| terms.timeout)
+                    .unwrap_or_default(),
+            },
+            How::Natural => match run.behaviour.mode {
+                Mode::Permanent => Tried::Permanent {
+                    message: "no".to_owned(),
+                },
+                _ if attempt <= u32::from(run.behaviour.fails) => match wish {
+                    0 => Tried::Panicked {
+                        message: "oh".to_owned(),
+                    },
+                    1 => Tried::Error {
+                        message: "later".to_owned(),
+                        after: Some(Duration::from_millis(700)),
+                    },
+                    _ => Tried::Error {
+                        message: "not yet".to_owned(),
+                        after: None,
+                    },
+                },
+                _ => Tried::Output(output(run.dispatch)),
+            },
+        };
+        self.oracle.on_tried(run, &tried);
+        let end = Attempts::new(run.retry, attempt, 1 << 20).verdict(tried, jitter);
+        // Whoever was told to stop and did so says it by an error, most often.
+        match end {
+            End::Completed(_) => end,
+            _ if run.stop_asked => End::Stopped,
+            _ => end,
+        }
+    }
+
+    // Threads that a handler blocks.
+
+    /// Every other worker's thread is blocked; what it had not seen yet may be taken back.
+    pub fn stall(&mut self, proc: usize, span: Time) {
+        if !self.procs[proc].stalled.is_empty() || self.procs[proc].frozen {
+            return;
+        }
+        let workers: Vec<u32> = (0..8).filter(|worker| worker % 2 == 0).collect();
+        self.procs[proc].stalled = workers.clone();
+        let event = NodeEvent::Stalled {
+            workers: workers.iter().map(|&worker| WorkerId(worker)).collect(),
+        };
+        self.tell_node(proc, NodeIn::Event(event));
+        let fresh: Vec<u32> = self.procs[proc]
+            .runs
+            .iter()
+            .filter(|(worker, run)| {
+                worker.is_multiple_of(2)
+                    && !run.blocking
+                    && !run.reported
+                    && !run.stop_asked
+                    && self.now - run.started < 1000 * MS
+            })
+            .map(|(worker, _)| *worker)
+            .collect();
+        for worker in fresh {
+            if self.rng.bool() && self.procs[proc].alive {
+                let Some(run) = self.procs[proc].runs.remove(&worker) else {
+                    continue;
+                };
+                self.oracle.on_unstarted(&run);
+                let event = NodeEvent::Unstarted {
+                    worker: WorkerId(worker),
+                    assignment: run.assignment,
+                };
+                self.tell_node(proc, NodeIn::Event(event));
+            }
+        }
+        self.after(span, Ev::Resumed { proc, workers });
+    }
+
+    pub fn resumed(&mut self, proc: usize, workers: Vec<u32>) {
+        if !self.procs[proc].alive {
+            return;
+        }
+        self.procs[proc].stalled.clear();
+        self.woke(proc);
+        let workers = workers.into_iter().map(WorkerId).collect();
+        self.tell_node(proc, NodeIn::Event(NodeEvent::Resumed { workers }));
+    }
+}
