@@ -41,6 +41,7 @@ fn with_node() -> (SchedulerMachine, NodeId) {
         version_max: VERSION_MAX,
         node: "slave1".into(),
         epoch: Epoch(1),
+        number: 1,
         kinds: Vec::new(),
         labels: Default::default(),
         workers: 1,
