@@ -3,11 +3,25 @@
 //! Owns: mailboxes, timers and spawned futures. Does not know: the rules. An `if` about tasks, nodes or
 //! retries belongs to the engine.
 
-use actix::Message;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use crate::engine::LinkId;
+use actix::{Message, Recipient};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::engine::scheduler::Leftovers;
+use crate::engine::{LinkId, Reach};
+use crate::error::{ExecuteError, NodeError, Stopped};
+use crate::execute::Execute;
+use crate::retry::RetryPolicy;
+use crate::stats::{Explanation, Stats, Unfinished};
+use crate::status::{CancelAnswer, TaskStatus};
+use crate::task::TaskId;
 
 pub mod node;
+pub mod scheduler;
 pub mod worker;
 
 mod crew;
@@ -50,4 +64,166 @@ pub struct Halt;
 
 impl Message for Halt {
     type Result = ();
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): an `Execute` from its handle, which holds a permit
+/// while it waits in the mailbox.
+pub(crate) struct Submit {
+    pub(crate) execute: Execute,
+    pub(crate) reply: oneshot::Sender<Result<TaskId, ExecuteError>>,
+    /// Waits for the status of this task alone.
+    pub(crate) caller: Option<oneshot::Sender<TaskStatus>>,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+impl Message for Submit {
+    type Result = ();
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): end this task. Answered within a second with what
+/// happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Cancel(pub TaskId);
+
+impl Message for Cancel {
+    type Result = Result<CancelAnswer, Stopped>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): the snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct GetStats;
+
+impl Message for GetStats {
+    type Result = Result<Stats, Stopped>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): every unsettled task, in order of id.
+#[derive(Clone, Copy, Debug)]
+pub struct GetUnfinished;
+
+impl Message for GetUnfinished {
+    type Result = Result<Vec<Unfinished>, Stopped>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): what does this task wait for? `None` if it is not
+/// unsettled.
+#[derive(Clone, Copy, Debug)]
+pub struct Explain(pub TaskId);
+
+impl Message for Explain {
+    type Result = Result<Option<Explanation>, Stopped>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): add a node. Answered when it is up, or the first
+/// try to reach it has failed.
+pub struct AddNode {
+    pub(crate) name: Arc<str>,
+    pub(crate) reach: Reach,
+    /// How many workers it may use; by its own setting if `None`.
+    pub(crate) workers: Option<u32>,
+    /// Whether it stays, to be tried for ever, if it cannot be reached at first.
+    pub(crate) keep: bool,
+    /// The way to a node of this process.
+    pub(crate) linked: Option<(LinkId, Box<dyn scheduler::NodeOutlet>)>,
+}
+
+impl AddNode {
+    /// A node that listens at `address` (`host:port`). It is not added if it cannot be reached.
+    pub fn connect(name: impl Into<Arc<str>>, address: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            reach: Reach::Dial(address.into()),
+            workers: None,
+            keep: false,
+            linked: None,
+        }
+    }
+
+    /// How many workers it may use; by its own setting without this.
+    pub fn max_workers(mut self, workers: u32) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+}
+
+impl Message for AddNode {
+    type Result = Result<(), NodeError>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): take this node out; its tasks go elsewhere. If it
+/// cannot be reached, the sender vouches that it is dead: its exclusive tasks run elsewhere at once.
+#[derive(Clone, Debug)]
+pub struct RemoveNode(pub String);
+
+impl Message for RemoveNode {
+    type Result = Result<(), NodeError>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): give this node nothing new. Answered when nothing runs
+/// there any more.
+#[derive(Clone, Debug)]
+pub struct DrainNode(pub String);
+
+impl Message for DrainNode {
+    type Result = Result<(), NodeError>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): how many workers a node may use, or all present and
+/// future ones.
+#[derive(Clone, Debug)]
+pub struct SetWorkers {
+    /// The node; `None` is all.
+    pub node: Option<String>,
+    /// From 0 to 1,000,000.
+    pub workers: u32,
+}
+
+impl Message for SetWorkers {
+    type Result = Result<(), NodeError>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): the policy of tasks that bring none, for attempts
+/// that start from now on.
+#[derive(Clone, Copy, Debug)]
+pub struct SetRetry(pub RetryPolicy);
+
+impl Message for SetRetry {
+    type Result = Result<(), Stopped>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): the client from now on. Statuses that wait for one
+/// go to it.
+#[derive(Clone, Debug)]
+pub struct SetClient(pub Option<Recipient<TaskStatus>>);
+
+impl Message for SetClient {
+    type Result = Result<(), Stopped>;
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): end. Answered with what was not done.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Shutdown {
+    /// At once: what runs is dropped.
+    Now,
+    /// When every task has settled and every status is confirmed, at the latest after this long.
+    Drain(Duration),
+}
+
+impl Message for Shutdown {
+    type Result = Result<Leftovers, Stopped>;
+}
+
+/// Goes to the end of the thread's queue; unlike tokio's `yield_now`, without a look at the sockets.
+pub(crate) async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            Poll::Ready(())
+        } else {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }

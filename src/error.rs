@@ -40,6 +40,9 @@ pub enum Refusal {
     /// Nobody's fault: the scheduler is shutting down. Trying again does not help.
     #[error("the scheduler is shutting down and takes nothing new")]
     Draining,
+    /// Nobody's fault: the scheduler has stopped. Trying again does not help.
+    #[error("the scheduler has stopped")]
+    Stopped,
     /// The caller's fault: the args do not fit a frame. Trying again does not help.
     #[error(
         "the args are {bytes} bytes, more than the limit of {limit}; pass large data by reference"
@@ -110,6 +113,95 @@ pub struct ExecuteError {
     pub execute: Box<crate::execute::Execute>,
 }
 
+/// Why the output of a task that was run and waited for could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The caller's fault: the args cannot be encoded. Nothing was sent.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// It was not accepted; see the refusal. Nothing changed.
+    #[error(transparent)]
+    Refused(#[from] ExecuteError),
+    /// It was accepted and did not complete. Its policy's retries have been used up.
+    #[error("the task {id} {outcome}")]
+    NotCompleted {
+        /// The task.
+        id: TaskId,
+        /// How it ended.
+        outcome: Box<crate::status::Outcome>,
+    },
+    /// It completed, and its output is of another type.
+    #[error(transparent)]
+    Output(OutputError),
+    /// The scheduler stopped while it was unsettled. It is among what the shutdown returned.
+    #[error("the scheduler has stopped before the task settled")]
+    Stopped,
+}
+
+/// Why a scheduler could not be started. Nothing was left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The caller's fault: a setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The caller's fault: the handlers of a local node cannot be used.
+    #[error("the handlers of the node {node:?}: {error}")]
+    Handlers {
+        /// The node.
+        node: String,
+        /// What is wrong with them.
+        error: HandlersError,
+    },
+    /// The caller's fault: a scheduler of this name runs in this process.
+    #[error(
+        "a scheduler named {0:?} runs in this process already; shut it down first or use another name"
+    )]
+    NameTaken(String),
+    /// The caller's fault: no node was given, and none can join.
+    #[error("the scheduler has no node and none can join; give it a node, or let it listen")]
+    NoNodes,
+    /// No node answered and none can join; or, as was required, not all did. Try again when they are up.
+    #[error("nodes cannot be reached: {}", .0.iter().map(|(name, reason)| format!("{name} ({reason})")).collect::<Vec<_>>().join("; "))]
+    Unreachable(Vec<(String, String)>),
+    /// Two nodes have the same name, or a node's name or options cannot be used.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// It cannot listen at its address.
+    #[error(transparent)]
+    Listen(ListenFault),
+    /// The system could not start a thread.
+    #[error("a thread could not be started: {0}")]
+    Thread(io::Error),
+}
+
+/// Why a node could not be started. Nothing was left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeStartError {
+    /// The caller's fault: a setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The caller's fault: its handlers cannot be used.
+    #[error(transparent)]
+    Handlers(#[from] HandlersError),
+    /// The caller's fault: it neither listens nor joins.
+    #[error("the node would never be reached; let it listen, or join a scheduler")]
+    NoWay,
+    /// It cannot listen at its address.
+    #[error(transparent)]
+    Listen(ListenFault),
+    /// The system could not start a thread.
+    #[error("a thread could not be started: {0}")]
+    Thread(io::Error),
+}
+
+/// Why an address cannot be listened at; see its words. The caller's fault, or another process has it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ListenFault(pub(crate) String);
+
 /// Why a set of handlers cannot be used. The caller's fault; nothing was started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -178,6 +270,11 @@ pub enum NodeError {
     #[error("the scheduler has stopped")]
     Stopped,
 }
+
+/// The scheduler has stopped, so that nothing could be asked of it. Trying again does not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the scheduler has stopped")]
+pub struct Stopped;
 
 /// A setting that is out of its range. The caller's fault; nothing was started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

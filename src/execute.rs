@@ -32,6 +32,7 @@ use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Execute {
     kind: TaskKind,
     args: Bytes,
@@ -40,7 +41,7 @@ pub struct Execute {
 }
 
 /// Who is told of one task, beside the scheduler's client.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Recipients {
     client: Option<Recipient<TaskStatus>>,
     watcher: Option<Recipient<TaskEvent>>,

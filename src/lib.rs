@@ -1,5 +1,86 @@
-//! callboard
-#![allow(missing_docs)]
+//! A task scheduler for actix actors.
+//!
+//! A callboard is the notice board backstage on which actors find when and where they are called. This
+//! crate is one for actix actors: it runs tasks on a cluster of nodes and tells the client, by an actix
+//! message, how each one ended.
+//!
+//! ```
+//! use actix::prelude::*;
+//! use callboard::{Execute, Handlers, Node, Scheduler, Shutdown, TaskStatus};
+//!
+//! struct Client(tokio::sync::mpsc::UnboundedSender<u64>);
+//!
+//! impl Actor for Client {
+//!     type Context = Context<Self>;
+//! }
+//!
+//! impl Handler<TaskStatus> for Client {
+//!     type Result = ();
+//!
+//!     fn handle(&mut self, status: TaskStatus, _: &mut Self::Context) {
+//!         let doubled = status.output::<u64>().expect("the handler does not fail");
+//!         self.0.send(doubled).expect("somebody waits for it");
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # System::new().block_on(async {
+//! let (tx, mut doubled) = tokio::sync::mpsc::unbounded_channel();
+//! let client = Client(tx).start();
+//!
+//! let handlers = Handlers::new().on("double", async |n: u64| Ok(2 * n));
+//! let scheduler = Scheduler::builder("example")
+//!     .node(Node::local("here", handlers).max_workers(4))
+//!     .client(client.recipient())
+//!     .start()
+//!     .await?;
+//!
+//! scheduler.execute(Execute::call("double", &21u64)?).await?;
+//! assert_eq!(doubled.recv().await, Some(42));
+//!
+//! scheduler.shutdown(Shutdown::Now).await?;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # The parts
+//!
+//! An application holds a [`Scheduler`], gives it [`Node`]s, hands in [`Execute`]s and implements
+//! `Handler<TaskStatus>`. The process of a node runs [`node()`]. What runs is registered in [`Handlers`], by
+//! name or by a type that implements [`Task`].
+//!
+//! Inside there are four layers, and each knows only those before it:
+//!
+//! - values: [`task`], [`retry`], [`status`], [`stats`], [`config`], [`error`];
+//! - the [`engine`]: it decides. Pure machines, without clock, chance or I/O, that a simulation drives
+//!   through thousands of histories a second;
+//! - the [`actors`]: they act. Mailboxes, timers and spawned futures, and the [`handlers`] with their
+//!   [`TaskContext`];
+//! - the edges: they carry. [`net`] has the links between processes.
+//!
+//! Over them all stand the two handles, [`Scheduler`] and [`NodeHandle`].
+//!
+//! # What it promises
+//!
+//! Every accepted task has exactly one ending, whatever is lost, late or doubled. A task may run more
+//! than once, and each run has a greater fencing number than every earlier one ([`Dispatch`]); a task
+//! marked [`exclusive`](Execute::exclusive) never runs twice at once. A link that breaks and returns within
+//! the lease reruns nothing. The README says in plain words what that means, and what it cannot mean.
+//!
+//! # Departures from the design
+//!
+//! - The kinds that a node offers are numbered by their order in its hello, so an assignment carries a
+//!   number and no name travels twice.
+//! - What nodes report reaches the [`SchedulerActor`] beside its mailbox, through an
+//!   [`inbox`] that every turn reads first: a mailbox that is flooded delays no proof of life.
+//! - A fresh attempt is polled once where its order is taken, and only one that is pending goes to its
+//!   [`WorkerActor`]: a short handler costs no message.
+//! - Only exclusive runs stop at four fifths of a node's lease; others go on to its end, so that a cut
+//!   shorter than the lease less a heartbeat and a second reruns nothing, whatever the lease.
+//! - A run that was given up for lost and of which no later one was begun is taken back when its node
+//!   returns, instead of being run again.
+//! - There are no records yet for a store; `take_effects` is where they will go, before the actions.
 
 pub mod actors;
 pub mod clock;
@@ -9,9 +90,33 @@ pub mod engine;
 pub mod error;
 pub mod execute;
 pub mod handlers;
+mod host;
 pub mod inbox;
+mod local;
 pub mod net;
+mod node;
 pub mod retry;
+mod scheduler;
 pub mod stats;
 pub mod status;
 pub mod task;
+
+pub use actors::Shutdown;
+pub use actors::node::NodeActor;
+pub use actors::scheduler::{ClientGone, SchedulerActor};
+pub use actors::worker::WorkerActor;
+pub use config::{NodeConfig, SchedulerConfig};
+pub use engine::node::Gone;
+pub use engine::scheduler::Leftovers;
+pub use execute::{Execute, ExecuteMany};
+pub use handlers::{Call, Handlers, Task, TaskContext, TaskError};
+pub use node::{Node, NodeBuilder, NodeHandle, node};
+pub use retry::RetryPolicy;
+pub use scheduler::{Scheduler, SchedulerBuilder};
+pub use status::{CancelAnswer, Cause, Failure, Outcome, TaskEvent, TaskStatus};
+pub use task::{Dispatch, Priority, TaskId, TaskKey};
+
+/// The examples of the README are compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -25,6 +25,7 @@ pub mod hot;
 pub mod link;
 pub mod listen;
 pub mod proof;
+pub mod roads;
 pub mod wire;
 
 pub use dial::{DialError, dial, probe};

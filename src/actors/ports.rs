@@ -23,8 +23,9 @@ pub trait Outlet: Send {
 
 /// What dials schedulers for a node that joins.
 pub trait Dialler: Send {
-    /// Dials. It must be answered once, by [`Ports::attach`] or by [`NodeEvent::DialFailed`] in the inbox. Must not block.
-    fn dial(&self, address: String);
+    /// Dials. It must be answered once, by [`Ports::attach`] or by [`NodeEvent::DialFailed`] in the inbox of
+    /// `ports`. Must not block.
+    fn dial(&self, address: String, ports: &Ports);
 }
 
 /// The links of a node. Clones are the same.

@@ -68,8 +68,4 @@ impl Keys {
             self.entries.remove(key);
         }
     }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
 }

@@ -296,6 +296,8 @@ pub enum Report {
     },
     /// After a refusal: the node would start something again.
     Ready,
+    /// The node takes nothing new from now on, by the wish of its own process.
+    Draining,
     /// How many of the node's workers are out of reach because a handler blocks their thread, and one
     /// such task. Zero when they are back.
     Stalled {
@@ -323,9 +325,11 @@ impl Report {
             | Self::Freed { seq, .. }
             | Self::Refused { seq, .. }
             | Self::Returned { seq, .. } => Some(*seq),
-            Self::Started { .. } | Self::Ready | Self::Stalled { .. } | Self::Progress { .. } => {
-                None
-            }
+            Self::Started { .. }
+            | Self::Ready
+            | Self::Draining
+            | Self::Stalled { .. }
+            | Self::Progress { .. } => None,
         }
     }
 }

@@ -202,10 +202,6 @@ impl Outbox {
         }
     }
 
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.answers.is_empty()
-    }
-
     /// Everything that was not confirmed, oldest first within each client.
     pub fn take_all(&mut self) -> Vec<TaskStatus> {
         let mut all: Vec<_> = self.homeless.drain(..).collect();

@@ -177,14 +177,4 @@ impl Class {
         };
         &mut self.lanes[at]
     }
-
-    /// All due tasks that wait, in turn, for a check or a rare sweep.
-    pub fn walk<'a>(&'a self, tasks: &'a Tasks) -> impl Iterator<Item = Slot> + 'a {
-        self.lanes.iter().flat_map(|lane| {
-            lane.returned
-                .values()
-                .copied()
-                .chain(tasks.walk(&lane.list))
-        })
-    }
 }

@@ -17,6 +17,11 @@ use crate::task::{Dispatch, Labels, TaskId, TaskKey};
 
 /// How soon a dial or a probe is tried again.
 pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(500);
+/// The same after a link has just broken, from which it doubles: the system of a process that was killed
+/// closes its sockets one by one, and may close the link before the port, which then still answers.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// A node that was drained is dialled so many times less often, to see whether a new process stands there.
+const DRAINED_PAUSE: u32 = 10;
 /// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut or a
 /// stall, and whoever sent ahead by it would pile tasks up where they wait.
 const MAX_ROUND_TRIP: u64 = 500_000_000;
@@ -71,7 +76,10 @@ pub(crate) struct Node {
     pub reason: String,
     /// Taken out by hand; kept while runs of it may be going on.
     pub removed: bool,
+    /// Drains by an operator's wish.
     pub draining: bool,
+    /// Drains by the wish of its own process.
+    pub leaving: bool,
     /// It has refused an assignment and not yet said that it would start something again.
     pub refusing: bool,
 
@@ -133,6 +141,8 @@ pub(crate) struct Node {
     pub dial_at: Option<Timestamp>,
     pub probing: bool,
     pub probe_at: Option<Timestamp>,
+    /// How long to wait after the next dial or probe that tells nothing.
+    pub pause: Duration,
     pub attention_at: Option<Timestamp>,
 
     /// Moving averages, in nanoseconds: a run; and what a task costs beside its run.
@@ -149,6 +159,7 @@ impl Node {
             reason: "it was not reached so far".to_owned(),
             removed: false,
             draining: false,
+            leaving: false,
             refusing: false,
             epoch: None,
             hello: 0,
@@ -188,9 +199,25 @@ impl Node {
             dial_at: None,
             probing: false,
             probe_at: None,
+            pause: DIAL_PAUSE,
             attention_at: None,
             run_time: 0,
             round_trip: 0,
+        }
+    }
+
+    /// How long to wait before the next dial or probe.
+    pub fn take_pause(&mut self) -> Duration {
+        let pause = self.pause.min(self.usual_pause());
+        self.pause = pause * 2;
+        pause
+    }
+
+    pub fn usual_pause(&self) -> Duration {
+        if self.draining {
+            DIAL_PAUSE * DRAINED_PAUSE
+        } else {
+            DIAL_PAUSE
         }
     }
 
@@ -206,9 +233,14 @@ impl Node {
             .saturating_add(self.stalled)
     }
 
+    /// Whether it counts among the nodes that could run something.
+    pub fn takes_tasks(&self) -> bool {
+        self.state == State::Up && !self.draining && !self.leaving && !self.removed
+    }
+
     /// How much may be placed on it.
     pub fn room(&self, max_ahead: u32) -> Room {
-        if self.state != State::Up || self.draining || self.refusing || self.removed {
+        if !self.takes_tasks() || self.refusing {
             return Room::None;
         }
         let taken = self.taken().saturating_add(self.ahead);

@@ -117,6 +117,7 @@ const RETURNED: u8 = 8;
 const READY: u8 = 9;
 const STALLED: u8 = 10;
 const PROGRESS: u8 = 11;
+const DRAINING: u8 = 12;
 
 impl Element for Report {
     fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error> {
@@ -144,6 +145,7 @@ impl Element for Report {
                 dispatch,
             } => head(tail, &(RETURNED, seq, task, dispatch)),
             Self::Ready => head(tail, &(READY, 0u8, 0u8)),
+            Self::Draining => head(tail, &(DRAINING, 0u8, 0u8)),
             Self::Stalled { workers, task } => head(tail, &(STALLED, workers, task)),
             Self::Progress {
                 task,
@@ -199,6 +201,10 @@ impl Element for Report {
                 // Filled up, so that no head is shorter than hot::MIN_HEAD.
                 let _: (u8, u8) = (fields.next()?, fields.next()?);
                 Self::Ready
+            }
+            DRAINING => {
+                let _: (u8, u8) = (fields.next()?, fields.next()?);
+                Self::Draining
             }
             STALLED => Self::Stalled {
                 workers: fields.next()?,

@@ -170,7 +170,10 @@ impl LoneNode {
     pub async fn report(&mut self) -> Report {
         loop {
             match self.any_report().await {
-                Report::Ready | Report::Stalled { .. } | Report::Started { .. } => {}
+                Report::Ready
+                | Report::Draining
+                | Report::Stalled { .. }
+                | Report::Started { .. } => {}
                 report => return report,
             }
         }

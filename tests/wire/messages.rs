@@ -175,6 +175,7 @@ fn report() -> impl Strategy<Value = Report> {
             dispatch
         }),
         Just(Report::Ready),
+        Just(Report::Draining),
         (any::<u32>(), option::of(task()))
             .prop_map(|(workers, task)| Report::Stalled { workers, task }),
         (task(), dispatch(), body()).prop_map(|(task, dispatch, value)| Report::Progress {

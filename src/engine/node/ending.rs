@@ -5,7 +5,7 @@
 
 use super::workers::{Owner, State};
 use super::{Gone, NodeAction, NodeMachine};
-use crate::engine::message::ToScheduler;
+use crate::engine::message::{Report, ToScheduler};
 use crate::engine::{LinkId, Timestamp};
 use crate::error::LinkRefusal;
 
@@ -19,6 +19,10 @@ impl NodeMachine {
             Some(Gone::Drained) => Some(Gone::Drained),
             Some(Gone::Dismissed) | None => Some(why),
         };
+        // The scheduler that asked for it knows. Told before what is given back, or that comes again.
+        if self.ending == Some(Gone::Drained) && self.is_up() {
+            self.outbox.push(Report::Draining);
+        }
         self.return_waiting(true);
     }
 
@@ -55,12 +59,17 @@ impl NodeMachine {
         self.ready_owed = false;
     }
 
+    /// Whether another scheduler may come after one that has let it go.
+    fn may_be_dialled(&self) -> bool {
+        self.spec.joins.is_empty() && !self.spec.local
+    }
+
     /// Says goodbye, and that the node is gone, as soon as nothing is left to wait for.
     pub(super) fn finish(&mut self, now: Timestamp) {
         if self.gone || self.workers.busy() > 0 {
             return;
         }
-        if self.is_leaving() && self.part(now) && !self.spec.joins.is_empty() {
+        if self.is_leaving() && self.part(now) && !self.may_be_dialled() {
             self.ending.get_or_insert(Gone::Dismissed);
         }
         let Some(why) = self.ending.clone() else {

@@ -259,6 +259,7 @@ fn in_short(report: &Report) -> String {
         } => format!("refused {dispatch} {reason:?}"),
         Report::Returned { dispatch, .. } => format!("returned {dispatch}"),
         Report::Ready => "ready".to_owned(),
+        Report::Draining => "draining".to_owned(),
         Report::Stalled { workers, task } => format!("stalled {workers} {task:?}"),
         Report::Progress { dispatch, .. } => format!("progress {dispatch}"),
     }

@@ -182,6 +182,11 @@ impl SchedulerMachine {
         self.outbox.current()
     }
 
+    /// Whether statuses wait for a client, or for its confirmation.
+    pub fn has_unconfirmed(&self) -> bool {
+        self.outbox.held() > 0
+    }
+
     /// Refuses every further submission, for good.
     pub fn drain(&mut self, now: Timestamp) {
         self.observe(now);

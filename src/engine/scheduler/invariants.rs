@@ -130,7 +130,7 @@ impl SchedulerMachine {
             if node.state == State::Dead && !node.ghosts.is_empty() {
                 return Err(format!("G10: {name} is dead and holds tasks up"));
             }
-            if node.present != (node.state == State::Up && !node.draining && !node.removed) {
+            if node.present != node.takes_tasks() {
                 return Err(format!(
                     "G5: {name} is wrongly counted as present or absent"
                 ));

@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SchedulerMachine;
-use super::losses::pause_of;
 use crate::engine::message::{
     Beat, HeldRun, HeldState, Holding, MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello,
     SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN, Welcome,
 };
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Node, State};
+use crate::engine::roster::{FIRST_PAUSE, Node, State};
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, LinkId, NodeId, Note, Reach, Timestamp};
 use crate::error::LinkRefusal;
@@ -174,13 +173,14 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         if entry.handshake == Some(link) {
             entry.handshake = None;
-            entry.dial_at = Some(now + pause_of(entry.draining));
+            entry.dial_at = Some(now + entry.take_pause());
         }
         if entry.link == Some(link) {
             self.forget_link(node, reason);
             let entry = self.roster.get_mut(node);
             entry.dial_at = None;
             entry.probe_at = None;
+            entry.pause = FIRST_PAUSE;
             if entry.is_local() {
                 // A link within the process breaks with its end.
                 self.lose(now, node, true, reason);
@@ -431,6 +431,7 @@ impl SchedulerMachine {
             entry.lease_until = now + lease;
             entry.state = State::Unreachable;
             entry.draining = false;
+            entry.leaving = false;
         }
         // Whoever was ever reached at its address listens there.
         entry.joined &= !dialled;
@@ -502,6 +503,7 @@ impl SchedulerMachine {
         entry.handshake = None;
         entry.dial_at = None;
         entry.probe_at = None;
+        entry.pause = entry.usual_pause();
         entry.last_heard = now;
         entry.named_at = now;
         entry.lease_until = entry.lease_until.max(now + lease);
@@ -513,7 +515,8 @@ impl SchedulerMachine {
         let offered = hello.map_or(0, |hello| hello.workers);
         entry.workers = entry.workers_set.unwrap_or(offered).min(MAX_HELD as u32);
         entry.stalled = entry.stalled.min(entry.workers);
-        entry.refusing = hello.is_some_and(|hello| hello.draining);
+        entry.leaving = hello.is_some_and(|hello| hello.draining);
+        entry.refusing = entry.leaving;
         let welcome = Welcome {
             version: hello.map_or(VERSION_MAX, |hello| hello.version_max.min(VERSION_MAX)),
             heartbeat,
@@ -531,7 +534,7 @@ impl SchedulerMachine {
             joined: entry.joined,
         };
         let (removed, runs) = (entry.removed, entry.runs);
-        let present = !entry.draining && !removed;
+        let present = entry.takes_tasks();
         self.send(link, ToNode::Welcome(welcome));
         if removed {
             self.send(link, ToNode::Leave);
@@ -663,7 +666,9 @@ impl SchedulerMachine {
             self.never_arrived(now, slot);
         }
         self.lose(now, node, true, "it has left");
-        self.roster.get_mut(node).dial_at = Some(now + pause_of(self.roster.get(node).draining));
+        let entry = self.roster.get_mut(node);
+        entry.pause = entry.usual_pause();
+        entry.dial_at = Some(now + entry.pause);
         self.actions.push(Action::Note(Note::NodeLeft {
             node: Self::node_id(node),
             name,

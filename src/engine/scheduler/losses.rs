@@ -6,7 +6,7 @@
 use super::SchedulerMachine;
 use super::links::Stage;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{DIAL_PAUSE, Ghost, Retired, State};
+use crate::engine::roster::{Ghost, Retired, State};
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
@@ -14,8 +14,6 @@ use crate::task::{Dispatch, TaskId};
 
 /// Retired lives of one node that are remembered; beyond it the oldest is vouched for by the newer ones.
 const MAX_RETIRED: usize = 16;
-/// How often a node that was drained is dialled, to see whether a new process stands there.
-const DRAINED_PAUSE: u32 = 10;
 
 impl SchedulerMachine {
     /// Looks at one node whose time has come.
@@ -133,6 +131,7 @@ impl SchedulerMachine {
         entry.state = if dead { State::Dead } else { State::Lost };
         entry.reason = reason.to_owned();
         entry.refusing = false;
+        entry.leaving = false;
         entry.stalled = 0;
         entry.assign.clear();
         let name = entry.name.clone();
@@ -424,7 +423,7 @@ impl SchedulerMachine {
             return;
         };
         entry.dialling = false;
-        entry.dial_at = Some(now + pause_of(entry.draining));
+        entry.dial_at = Some(now + entry.take_pause());
         let same_life =
             entry.epoch.is_some() && entry.epoch == entry.dialled_epoch && !entry.joined;
         let silent = entry.state != State::Up || entry.last_heard + silence <= now;
@@ -454,7 +453,7 @@ impl SchedulerMachine {
             return;
         };
         entry.probing = false;
-        entry.probe_at = Some(now + DIAL_PAUSE);
+        entry.probe_at = Some(now + entry.take_pause());
         if refused {
             if entry.epoch == Some(epoch) && entry.state != State::Up {
                 self.lose(
@@ -499,13 +498,5 @@ impl SchedulerMachine {
             .handshake
             .and_then(|link| self.sessions.get(&link));
         session.is_some_and(|session| session.stage != Stage::Up)
-    }
-}
-
-pub(super) fn pause_of(draining: bool) -> std::time::Duration {
-    if draining {
-        DIAL_PAUSE * DRAINED_PAUSE
-    } else {
-        DIAL_PAUSE
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::SchedulerMachine;
-use crate::engine::message::{End, Report};
+use crate::engine::message::{End, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Phase, Slot};
@@ -83,13 +83,31 @@ impl SchedulerMachine {
                 self.roster.get_mut(node).refusing = false;
                 self.ghost_ended(now, node, dispatch);
             }
-            Report::Refused { task, dispatch, .. } => {
+            Report::Refused {
+                task,
+                dispatch,
+                reason,
+                ..
+            } => {
                 self.roster.get_mut(node).refusing = true;
+                if reason == RefusedBy::Draining {
+                    self.roster.get_mut(node).leaving = true;
+                    self.set_present(node, false);
+                }
                 self.came_back(now, node, task, dispatch)?;
             }
             Report::Returned { task, dispatch, .. } => self.came_back(now, node, task, dispatch)?,
+            Report::Draining => {
+                self.roster.get_mut(node).leaving = true;
+                self.set_present(node, false);
+                self.roster.touch(node);
+            }
             Report::Ready => {
-                self.roster.get_mut(node).refusing = false;
+                let entry = self.roster.get_mut(node);
+                entry.refusing = false;
+                entry.leaving = false;
+                let present = entry.takes_tasks();
+                self.set_present(node, present);
                 self.roster.touch(node);
             }
             Report::Stalled { workers, task } => self.stalled(node, workers, task),

@@ -42,7 +42,7 @@ impl SchedulerMachine {
             .and_then(|offer| self.roster.offers[offer as usize].as_ref());
         let state = match node.state {
             State::Connecting => NodeState::Connecting,
-            State::Up if node.draining => NodeState::Draining,
+            State::Up if node.draining || node.leaving => NodeState::Draining,
             State::Up => NodeState::Up,
             State::Unreachable => NodeState::Unreachable,
             State::Lost | State::Dead => NodeState::Lost,
@@ -168,7 +168,7 @@ impl SchedulerMachine {
                 .map(String::as_str)
                 .collect();
             match node.state {
-                State::Up if node.draining => "it is draining".to_owned(),
+                State::Up if node.draining || node.leaving => "it is draining".to_owned(),
                 State::Up if !offer.is_some_and(|offer| offer.index.contains_key(&class.kind)) => {
                     "it has no handler for the kind".to_owned()
                 }

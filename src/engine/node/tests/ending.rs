@@ -6,7 +6,10 @@ use super::*;
 fn a_drain_finishes_what_runs_and_then_says_goodbye() {
     let (mut bench, link) = Bench::up(spec(1));
     bench.assign(link, vec![at_once(1), ahead(2)]);
-    assert_eq!(told(&bench.event(NodeEvent::Drain)), ["returned #2"]);
+    assert_eq!(
+        told(&bench.event(NodeEvent::Drain)),
+        ["draining", "returned #2"]
+    );
     assert_eq!(
         told(&bench.assign(link, vec![at_once(3)])),
         ["refused #3 Draining"]
@@ -114,7 +117,10 @@ fn a_stop_drops_what_runs() {
     );
     let actions = bench.event(NodeEvent::Stop);
     assert_eq!(stopped(&actions), [(0, 1), (1, 2)]);
-    assert_eq!(told(&actions), ["returned #3", "dropped #2 and goes on"]);
+    assert_eq!(
+        told(&actions),
+        ["draining", "returned #3", "dropped #2 and goes on"]
+    );
     assert_eq!(told(&bench.ended(0, 1, End::Stopped)), ["dropped #1"]);
     assert_eq!(told(&bench.ended(1, 2, End::Stopped)), ["freed #2"]);
     let actions = bench.say(link, ToNode::Acknowledge(4));

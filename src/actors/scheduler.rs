@@ -1,0 +1,819 @@
+//! The actor of one scheduler: drives a [`SchedulerMachine`].
+//!
+//! Owns: the machine, its inbox, its timer, the way out of each link, and whoever waits for an answer. Does
+//! not know: the rules; what the machine says is done.
+//!
+//! Work is paid per batch. A message or an event is only noted; a *turn* then takes all effects at
+//! once. A turn comes when the mailbox has been drained, or after `EVENTS_PER_TURN` messages, since a
+//! flood of `do_send` keeps a mailbox from being drained. What nodes report does not pass through the
+//! mailbox but through an [`Inbox`], which every turn reads first: so no flood delays a proof of life.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::dev::{MessageResponse, OneshotSender};
+use actix::{
+    Actor, ActorContext, Addr, ArbiterHandle, Context, Handler, Recipient, ResponseFuture,
+};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::{
+    AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, RemoveNode, SetClient, SetRetry,
+    SetWorkers, Shutdown, Submit,
+};
+use crate::clock::Clock;
+use crate::config::SchedulerConfig;
+use crate::engine::message::{ToNode, ToScheduler};
+use crate::engine::scheduler::{Leftovers, SchedulerMachine};
+use crate::engine::{
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Refused, Submission,
+    Timestamp,
+};
+use crate::error::{ExecuteError, NodeError, Stopped};
+use crate::execute::{Execute, ExecuteMany, Parts};
+use crate::inbox::Inbox;
+use crate::stats::{Explanation, Stats, Unfinished};
+use crate::status::{CancelAnswer, TaskStatus};
+use crate::task::TaskId;
+
+mod callers;
+mod clients;
+mod ending;
+mod log;
+mod nodes;
+
+use callers::Callers;
+use clients::Clients;
+use ending::Ending;
+use nodes::Nodes;
+
+pub use clients::ClientGone;
+
+/// Messages that are noted before a turn is taken though the mailbox is not drained. Low values pay the
+/// costs of a turn more often; high ones delay heartbeats and deadlines in a flood.
+const EVENTS_PER_TURN: usize = 256;
+
+/// Statuses that gather for a client while more is to be heard. A client on another thread handles a
+/// status faster than the next one is sent, and so goes to sleep and is woken for nearly each of a small
+/// group; a wake-up costs as much as ten statuses.
+const MAX_DELIVERY: usize = 1024;
+
+/// The longest sleep while the machine has something due: tokio's timers do not count suspend, and the
+/// machine's clock does.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the clients are still there: an actor's end is not announced.
+const CLIENT_ROUND: Duration = Duration::from_millis(500);
+
+/// The way out of one link, on the scheduler's side. Must not block.
+pub trait NodeOutlet: Send {
+    /// Sends a message. If the link is closed, it is dropped.
+    fn send(&self, message: ToNode);
+    /// Closes the link after what was sent before.
+    fn close(&self, reason: String);
+}
+
+/// What dials and probes nodes. Must not block. Everything is answered through the actor's inbox.
+pub trait Roads: Send {
+    /// Dials a node; answered once, by [`Incoming::Attach`] or [`Event::DialFailed`].
+    fn dial(&self, node: NodeId, address: String);
+    /// Looks whether anybody listens; answered once, by [`Event::Probed`].
+    fn probe(&self, node: NodeId, epoch: Epoch, address: String);
+}
+
+/// What comes to the actor beside its mailbox, in order.
+pub enum Incoming {
+    /// A fact for the machine.
+    Event(Event),
+    /// A proved connection is open.
+    Attach {
+        /// The connection.
+        link: LinkId,
+        /// Who was dialled.
+        dialled: Option<NodeId>,
+        /// The way out.
+        outlet: Box<dyn NodeOutlet>,
+    },
+}
+
+impl Incoming {
+    /// A message that has arrived.
+    pub fn message(link: LinkId, message: ToScheduler) -> Self {
+        Self::Event(Event::Message { link, message })
+    }
+}
+
+/// What a scheduler is made of.
+pub struct SchedulerParts {
+    /// Its name.
+    pub name: Arc<str>,
+    /// This start of it.
+    pub life: Life,
+    /// Its settings, which must have been validated.
+    pub config: SchedulerConfig,
+    /// Its clock.
+    pub clock: Clock,
+    /// What it does when its client is gone.
+    pub on_client_gone: ClientGone,
+    /// Where it hears of what happens.
+    pub inbox: Inbox<Incoming>,
+    /// What dials and probes its nodes.
+    pub roads: Box<dyn Roads>,
+    /// Dropped when the actor has ended.
+    pub guard: Box<dyn Send>,
+}
+
+impl SchedulerParts {
+    /// Starts the actor on the arbiter `control`, where no user code may run; on the calling thread
+    /// without one.
+    pub fn start(self, control: Option<&ArbiterHandle>) -> Addr<SchedulerActor> {
+        match control {
+            Some(control) => {
+                SchedulerActor::start_in_arbiter(control, |_| SchedulerActor::new(self))
+            }
+            None => SchedulerActor::new(self).start(),
+        }
+    }
+}
+
+/// The actor of a scheduler. Messages to it and methods of its handle do the same.
+pub struct SchedulerActor {
+    parts: Option<SchedulerParts>,
+    core: Option<Rc<RefCell<Core>>>,
+    guard: Option<Box<dyn Send>>,
+}
+
+impl SchedulerActor {
+    fn new(parts: SchedulerParts) -> Self {
+        Self {
+            parts: Some(parts),
+            core: None,
+            guard: None,
+        }
+    }
+
+    /// Does something with the core, if it has not ended, and sees to it that a turn follows.
+    fn with<R>(&self, act: impl FnOnce(&mut Core, Timestamp) -> R) -> Result<R, Stopped> {
+        let core = self.core.as_ref().ok_or(Stopped)?;
+        let mut core = core.borrow_mut();
+        if core.ended {
+            return Err(Stopped);
+        }
+        if core.noted == 0 {
+            core.moment = core.clock.now();
+        }
+        // What comes in one batch comes at one moment.
+        let now = core.moment;
+        let result = act(&mut core, now);
+        core.noted();
+        Ok(result)
+    }
+}
+
+impl Actor for SchedulerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some(parts) = self.parts.take() else {
+            return;
+        };
+        self.guard = Some(parts.guard);
+        let machine =
+            SchedulerMachine::new(parts.name, parts.life, parts.config, parts.clock.now());
+        let core = Core {
+            machine,
+            clock: parts.clock,
+            inbox: parts.inbox,
+            roads: parts.roads,
+            outlets: Default::default(),
+            clients: Clients::new(parts.on_client_gone),
+            callers: Callers::default(),
+            nodes: Nodes::default(),
+            ending: None,
+            replies: Vec::new(),
+            deliveries: Vec::new(),
+            dirty: Rc::new(Notify::new()),
+            noted: 0,
+            moment: Timestamp::default(),
+            client_round: Instant::now(),
+            ended: false,
+            incoming: Vec::new(),
+            actions: Vec::new(),
+        };
+        let core = Rc::new(RefCell::new(core));
+        self.core = Some(Rc::clone(&core));
+        let own = actix::AsyncContext::address(ctx).downgrade();
+        // On a task of its own, so that a full mailbox delays no deadline.
+        actix_rt::spawn(async move {
+            pump(core).await;
+            if let Some(own) = own.upgrade() {
+                own.do_send(super::Halt);
+            }
+        });
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        if let Some(core) = self.core.take() {
+            core.borrow_mut().end();
+        }
+        self.guard = None;
+    }
+}
+
+/// What the actor and its pump share.
+pub(super) struct Core {
+    machine: SchedulerMachine,
+    clock: Clock,
+    inbox: Inbox<Incoming>,
+    roads: Box<dyn Roads>,
+    outlets: std::collections::HashMap<LinkId, Box<dyn NodeOutlet>>,
+    clients: Clients,
+    callers: Callers,
+    nodes: Nodes,
+    ending: Option<Ending>,
+    /// Answers to `Execute`, to be given when the effects of this turn have been taken.
+    replies: Vec<Reply>,
+    /// Statuses for clients, to be sent when there is nothing more to hear.
+    deliveries: Vec<(ClientId, Vec<TaskStatus>)>,
+    dirty: Rc<Notify>,
+    /// Messages since the last turn, and when the first of them came.
+    noted: usize,
+    moment: Timestamp,
+    client_round: Instant,
+    ended: bool,
+    incoming: Vec<Incoming>,
+    actions: Vec<Action>,
+}
+
+enum Reply {
+    One(OneshotSender<Answer>, Answer),
+    Many(OneshotSender<Vec<Answer>>, Vec<Answer>),
+}
+
+type Answer = Result<TaskId, ExecuteError>;
+
+impl Core {
+    /// Something has happened that the next turn is to take the effects of.
+    fn noted(&mut self) {
+        self.noted += 1;
+        if self.noted == 1 {
+            self.dirty.notify_one();
+        } else if self.noted >= EVENTS_PER_TURN {
+            self.turn();
+        }
+    }
+
+    /// Hears all that has happened, does all that follows, and says when it is due again.
+    fn turn(&mut self) -> Option<Instant> {
+        self.noted = 0;
+        self.inbox.take(&mut self.incoming);
+        let now = self.clock.now();
+        let mut incoming = std::mem::take(&mut self.incoming);
+        for incoming in incoming.drain(..) {
+            match incoming {
+                Incoming::Event(event) => {
+                    if let Event::LinkClosed { link, .. } = &event {
+                        self.outlets.remove(link);
+                    }
+                    self.machine.handle(now, event);
+                }
+                Incoming::Attach {
+                    link,
+                    dialled,
+                    outlet,
+                } => {
+                    self.outlets.insert(link, outlet);
+                    self.machine
+                        .handle(now, Event::LinkOpened { link, dialled });
+                }
+            }
+        }
+        self.incoming = incoming;
+        self.look_after_clients(now);
+        // What is done may lead to more to be heard at once, such as a caller that is gone.
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.take_effects(now, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(now, action);
+        }
+        self.actions = actions;
+        self.deliver(now);
+        for reply in self.replies.drain(..) {
+            // Whoever has dropped the request does not want to know.
+            match reply {
+                Reply::One(tx, answer) => drop(tx.send(answer)),
+                Reply::Many(tx, answers) => drop(tx.send(answers)),
+            }
+        }
+        self.go_on_ending(now);
+        self.next_turn(now)
+    }
+
+    fn next_turn(&self, now: Timestamp) -> Option<Instant> {
+        let due = self.machine.next_wakeup().map(|due| {
+            let wait = due.since(now).min(LONGEST_SLEEP);
+            Instant::now() + wait
+        });
+        let clients = (!self.clients.is_empty()).then_some(self.client_round);
+        let ending = self
+            .ending
+            .as_ref()
+            .and_then(Ending::until)
+            .map(|until| Instant::now() + until.since(now));
+        [due, clients, ending].into_iter().flatten().min()
+    }
+
+    fn look_after_clients(&mut self, now: Timestamp) {
+        let moment = Instant::now();
+        if self.clients.is_empty() || moment < self.client_round {
+            return;
+        }
+        self.client_round = moment + CLIENT_ROUND;
+        for client in self.clients.gone() {
+            self.client_gone(now, client);
+        }
+    }
+
+    fn client_gone(&mut self, now: Timestamp, client: ClientId) {
+        let current = self.machine.client() == Some(client);
+        self.clients.forget(client);
+        self.machine.handle(now, Event::ClientGone { client });
+        if current {
+            let stats = self.machine.stats(now);
+            tracing::warn!(
+                scheduler = %stats.scheduler,
+                pending = stats.pending,
+                running = stats.running,
+                waiting_retries = stats.waiting_retries,
+                unconfirmed = stats.unconfirmed_statuses,
+                "the client is gone"
+            );
+            if self.clients.on_gone() == ClientGone::Stop && self.ending.is_none() {
+                self.begin_ending(now, Shutdown::Now, None);
+            }
+        }
+    }
+
+    fn perform(&mut self, now: Timestamp, action: Action) {
+        match action {
+            Action::Send { link, message } => {
+                if let Some(outlet) = self.outlets.get(&link) {
+                    outlet.send(message);
+                }
+            }
+            Action::Close { link, reason } => {
+                if let Some(outlet) = self.outlets.remove(&link) {
+                    outlet.close(reason);
+                }
+            }
+            Action::Dial { node, address } => self.roads.dial(node, address),
+            Action::Probe {
+                node,
+                epoch,
+                address,
+            } => self.roads.probe(node, epoch, address),
+            Action::Deliver { client, statuses } => {
+                for status in &statuses {
+                    self.callers.answer(status);
+                }
+                match self
+                    .deliveries
+                    .iter_mut()
+                    .find(|(other, _)| *other == client)
+                {
+                    Some((_, gathered)) => gathered.extend(statuses),
+                    None => self.deliveries.push((client, statuses)),
+                }
+            }
+            Action::Answer(status) => {
+                if !self.callers.answer(&status) {
+                    self.machine.handle(now, Event::Unclaimed(status));
+                    self.dirty.notify_one();
+                }
+            }
+            Action::CancelAnswer { ticket, answer } => self.callers.cancelled(ticket, answer),
+            Action::Notify { watcher, event } => self.clients.notify(watcher, event),
+            Action::Note(note) => {
+                log::note(self.machine.name(), &note);
+                self.nodes.note(&note);
+            }
+        }
+    }
+
+    /// Sends what has gathered for clients, if there is nothing more to hear or it is much.
+    fn deliver(&mut self, now: Timestamp) {
+        let gathered: usize = self
+            .deliveries
+            .iter()
+            .map(|(_, statuses)| statuses.len())
+            .sum();
+        if gathered == 0 || (gathered < MAX_DELIVERY && !self.inbox.is_empty()) {
+            return;
+        }
+        for (client, statuses) in std::mem::take(&mut self.deliveries) {
+            if !self.clients.deliver(client, statuses, &self.inbox) {
+                self.client_gone(now, client);
+                self.dirty.notify_one();
+            }
+        }
+    }
+
+    /// Takes a task in; `caller` waits for its status alone.
+    fn submit(
+        &mut self,
+        now: Timestamp,
+        execute: Execute,
+        caller: Option<oneshot::Sender<TaskStatus>>,
+    ) -> Result<TaskId, Refused> {
+        let parts = execute.into_parts();
+        let audience = match (&caller, parts.client) {
+            (Some(_), _) => Audience::Caller,
+            (None, Some(client)) => Audience::Client(self.clients.enter(client)),
+            (None, None) => Audience::Current,
+        };
+        let submission = Submission {
+            kind: parts.kind,
+            args: parts.args,
+            options: parts.options,
+            audience,
+            watcher: parts
+                .watcher
+                .map(|watcher| self.clients.enter_watcher(watcher)),
+        };
+        let accepted = self.machine.submit(now, submission)?;
+        if let Some(caller) = caller {
+            self.callers.wait(accepted.id(), caller);
+        }
+        Ok(match accepted {
+            Accepted::New(id) | Accepted::Joined(id) => id,
+        })
+    }
+
+    /// The refused task as the caller had it.
+    fn hand_back(&self, refused: Refused) -> ExecuteError {
+        let submission = *refused.submission;
+        let parts = Parts {
+            kind: submission.kind,
+            args: submission.args,
+            options: submission.options,
+            client: match submission.audience {
+                Audience::Client(client) => self.clients.client(client),
+                Audience::Current | Audience::Caller => None,
+            },
+            watcher: submission
+                .watcher
+                .and_then(|watcher| self.clients.watcher(watcher)),
+        };
+        ExecuteError {
+            refusal: refused.refusal,
+            execute: Box::new(parts.into()),
+        }
+    }
+
+    /// Ends it. Doing so again changes nothing.
+    fn end(&mut self) {
+        self.ended = true;
+        self.inbox.close();
+        for (_, outlet) in self.outlets.drain() {
+            outlet.close("the scheduler has ended".to_owned());
+        }
+        self.replies.clear();
+        self.callers = Callers::default();
+        self.nodes = Nodes::default();
+        self.dirty.notify_one();
+    }
+}
+
+/// Gives the machine its turns, until it has ended.
+async fn pump(core: Rc<RefCell<Core>>) {
+    let (inbox, dirty) = {
+        let core = core.borrow();
+        (core.inbox.clone(), Rc::clone(&core.dirty))
+    };
+    let sleep = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(sleep);
+    loop {
+        let due = core.borrow_mut().turn();
+        if core.borrow().ended {
+            return;
+        }
+        // Others on this thread have their turn, whatever is in the inbox; meanwhile more comes in.
+        super::yield_once().await;
+        if let Some(due) = due {
+            sleep.as_mut().reset(due);
+        }
+        tokio::select! {
+            biased;
+            () = inbox.ready() => {}
+            () = dirty.notified() => {}
+            () = &mut sleep, if due.is_some() => {}
+        }
+    }
+}
+
+/// The answer to an `Execute`: given when its effects have been taken, or, if nobody waits for it, told
+/// by a status if it is a refusal.
+pub struct ExecuteReply {
+    core: Option<Rc<RefCell<Core>>>,
+    result: Result<TaskId, Refused>,
+}
+
+impl MessageResponse<SchedulerActor, Execute> for ExecuteReply {
+    fn handle(self, _: &mut Context<SchedulerActor>, tx: Option<OneshotSender<Answer>>) {
+        let Some(core) = self.core else {
+            return;
+        };
+        let mut core = core.borrow_mut();
+        match (self.result, tx) {
+            (Ok(_), None) => {}
+            (Ok(id), Some(tx)) => core.replies.push(Reply::One(tx, Ok(id))),
+            (Err(refused), Some(tx)) => {
+                let answer = Err(core.hand_back(refused));
+                core.replies.push(Reply::One(tx, answer));
+            }
+            (Err(refused), None) => {
+                let now = core.clock.now();
+                core.machine.tell_refusal(now, refused);
+            }
+        }
+    }
+}
+
+impl Handler<Execute> for SchedulerActor {
+    type Result = ExecuteReply;
+
+    fn handle(&mut self, execute: Execute, _: &mut Self::Context) -> ExecuteReply {
+        let result = self.with(|core, now| core.submit(now, execute, None));
+        match result {
+            Ok(result) => ExecuteReply {
+                core: self.core.clone(),
+                result,
+            },
+            // The request is dropped, which tells its sender that the actor has stopped.
+            Err(Stopped) => ExecuteReply {
+                core: None,
+                result: Ok(TaskId::new(0)),
+            },
+        }
+    }
+}
+
+/// The answers to an `ExecuteMany`.
+pub struct ExecuteManyReply {
+    core: Option<Rc<RefCell<Core>>>,
+    results: Vec<Result<TaskId, Refused>>,
+}
+
+impl MessageResponse<SchedulerActor, ExecuteMany> for ExecuteManyReply {
+    fn handle(self, _: &mut Context<SchedulerActor>, tx: Option<OneshotSender<Vec<Answer>>>) {
+        let Some(core) = self.core else {
+            return;
+        };
+        let mut core = core.borrow_mut();
+        let Some(tx) = tx else {
+            let now = core.clock.now();
+            for refused in self.results.into_iter().filter_map(Result::err) {
+                core.machine.tell_refusal(now, refused);
+            }
+            return;
+        };
+        let answers = self.results.into_iter();
+        let answers = answers
+            .map(|result| result.map_err(|refused| core.hand_back(refused)))
+            .collect();
+        core.replies.push(Reply::Many(tx, answers));
+    }
+}
+
+impl Handler<ExecuteMany> for SchedulerActor {
+    type Result = ExecuteManyReply;
+
+    fn handle(&mut self, many: ExecuteMany, _: &mut Self::Context) -> ExecuteManyReply {
+        let results = self.with(|core, now| {
+            let tasks = many.0.into_iter();
+            tasks
+                .map(|execute| core.submit(now, execute, None))
+                .collect()
+        });
+        ExecuteManyReply {
+            core: results.is_ok().then(|| self.core.clone()).flatten(),
+            results: results.unwrap_or_default(),
+        }
+    }
+}
+
+impl Handler<Submit> for SchedulerActor {
+    type Result = ();
+
+    fn handle(&mut self, submit: Submit, _: &mut Self::Context) {
+        let Submit {
+            execute,
+            reply,
+            caller,
+            permit,
+        } = submit;
+        // Whoever has dropped the reply does not want to know.
+        let _ = self.with(|core, now| {
+            let result = core.submit(now, execute, caller);
+            let answer = result.map_err(|refused| core.hand_back(refused));
+            core.replies.push(Reply::One(reply, answer));
+        });
+        drop(permit);
+    }
+}
+
+impl Handler<Cancel> for SchedulerActor {
+    type Result = ResponseFuture<Result<CancelAnswer, Stopped>>;
+
+    fn handle(&mut self, cancel: Cancel, _: &mut Self::Context) -> Self::Result {
+        let waiting = self.with(|core, now| {
+            let (ticket, waiting) = core.callers.ticket();
+            core.machine.cancel(now, cancel.0, ticket);
+            waiting
+        });
+        Box::pin(async move { waiting?.await.map_err(|_| Stopped) })
+    }
+}
+
+impl Handler<GetStats> for SchedulerActor {
+    type Result = Result<Stats, Stopped>;
+
+    fn handle(&mut self, _: GetStats, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| {
+            // What has been noted so far is to be seen in the numbers.
+            core.turn();
+            core.machine.stats(now)
+        })
+    }
+}
+
+impl Handler<GetUnfinished> for SchedulerActor {
+    type Result = Result<Vec<Unfinished>, Stopped>;
+
+    fn handle(&mut self, _: GetUnfinished, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, _| core.machine.unfinished())
+    }
+}
+
+impl Handler<Explain> for SchedulerActor {
+    type Result = Result<Option<Explanation>, Stopped>;
+
+    fn handle(&mut self, explain: Explain, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| {
+            core.turn();
+            core.machine.explain(now, explain.0)
+        })
+    }
+}
+
+impl Handler<AddNode> for SchedulerActor {
+    type Result = ResponseFuture<Result<(), NodeError>>;
+
+    fn handle(&mut self, add: AddNode, _: &mut Self::Context) -> Self::Result {
+        let AddNode {
+            name,
+            reach,
+            workers,
+            keep,
+            linked,
+        } = add;
+        let core = self.core.clone();
+        let added = self.with(|core, now| {
+            let node = core.machine.add_node(now, Arc::clone(&name), reach)?;
+            if let Some(workers) = workers
+                && let Err(error) = core.machine.set_workers(now, Some(&name), workers)
+            {
+                // It was never up, so that taking it out changes nothing else.
+                let _ = core.machine.remove_node(now, &name);
+                return Err(error);
+            }
+            if let Some(link) = linked {
+                core.outlets.insert(link.0, link.1);
+                core.machine.handle(
+                    now,
+                    Event::LinkOpened {
+                        link: link.0,
+                        dialled: Some(node),
+                    },
+                );
+            }
+            Ok(core.nodes.expect(node))
+        });
+        Box::pin(async move {
+            let up = added.map_err(|Stopped| NodeError::Stopped)??;
+            let reason = match up.await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(reason)) => reason,
+                Err(_) => return Err(NodeError::Stopped),
+            };
+            if !keep && let Some(core) = core {
+                let mut core = core.borrow_mut();
+                let now = core.clock.now();
+                // Nothing can have been placed on it, since it was never up.
+                let _ = core.machine.remove_node(now, &name);
+                core.noted();
+            }
+            Err(NodeError::Unreachable {
+                name: name.to_string(),
+                reason,
+            })
+        })
+    }
+}
+
+impl Handler<RemoveNode> for SchedulerActor {
+    type Result = Result<(), NodeError>;
+
+    fn handle(&mut self, remove: RemoveNode, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| core.machine.remove_node(now, &remove.0))
+            .map_err(|Stopped| NodeError::Stopped)?
+    }
+}
+
+impl Handler<DrainNode> for SchedulerActor {
+    type Result = ResponseFuture<Result<(), NodeError>>;
+
+    fn handle(&mut self, drain: DrainNode, _: &mut Self::Context) -> Self::Result {
+        let left = self.with(|core, now| {
+            core.machine.drain_node(now, &drain.0)?;
+            Ok(core.nodes.expect_left(&core.machine.stats(now), &drain.0))
+        });
+        Box::pin(async move {
+            let left = left.map_err(|Stopped| NodeError::Stopped)??;
+            left.await.map_err(|_| NodeError::Stopped)
+        })
+    }
+}
+
+impl Handler<SetWorkers> for SchedulerActor {
+    type Result = Result<(), NodeError>;
+
+    fn handle(&mut self, set: SetWorkers, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| {
+            core.machine
+                .set_workers(now, set.node.as_deref(), set.workers)
+        })
+        .map_err(|Stopped| NodeError::Stopped)?
+    }
+}
+
+impl Handler<SetRetry> for SchedulerActor {
+    type Result = Result<(), Stopped>;
+
+    fn handle(&mut self, set: SetRetry, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| core.machine.set_retry(now, set.0))
+    }
+}
+
+impl Handler<SetClient> for SchedulerActor {
+    type Result = Result<(), Stopped>;
+
+    fn handle(&mut self, set: SetClient, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| {
+            let client = set
+                .0
+                .map(|client: Recipient<TaskStatus>| core.clients.enter(client));
+            core.machine.set_client(now, client);
+        })
+    }
+}
+
+impl Handler<Shutdown> for SchedulerActor {
+    type Result = ResponseFuture<Result<Leftovers, Stopped>>;
+
+    fn handle(&mut self, shutdown: Shutdown, _: &mut Self::Context) -> Self::Result {
+        let (tx, rx) = oneshot::channel();
+        let begun = self.with(|core, now| core.begin_ending(now, shutdown, Some(tx)));
+        Box::pin(async move {
+            begun?;
+            rx.await.map_err(|_| Stopped)
+        })
+    }
+}
+
+impl Handler<super::Halt> for SchedulerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: super::Halt, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+impl fmt::Debug for SchedulerActor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SchedulerActor").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SchedulerParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SchedulerParts")
+            .field("name", &self.name)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,51 @@
+//! Whoever waits for one answer: the status of one task, or what a cancel achieved.
+//!
+//! Owns: the senders of these answers. Does not know: what the answers mean.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use crate::status::{CancelAnswer, TaskStatus};
+use crate::task::TaskId;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Callers {
+    statuses: HashMap<TaskId, Vec<oneshot::Sender<TaskStatus>>>,
+    cancels: HashMap<u64, oneshot::Sender<CancelAnswer>>,
+    next_ticket: u64,
+}
+
+impl Callers {
+    pub fn wait(&mut self, id: TaskId, caller: oneshot::Sender<TaskStatus>) {
+        self.statuses.entry(id).or_default().push(caller);
+    }
+
+    /// Gives a status to those that wait for its task; `false` if nobody does any more.
+    pub fn answer(&mut self, status: &TaskStatus) -> bool {
+        if self.statuses.is_empty() {
+            return false;
+        }
+        let callers = self.statuses.remove(&status.id).unwrap_or_default();
+        let mut answered = false;
+        for caller in callers {
+            answered |= caller.send(status.clone()).is_ok();
+        }
+        answered
+    }
+
+    pub fn ticket(&mut self) -> (u64, oneshot::Receiver<CancelAnswer>) {
+        let (tx, rx) = oneshot::channel();
+        self.next_ticket += 1;
+        self.cancels.insert(self.next_ticket, tx);
+        (self.next_ticket, rx)
+    }
+
+    pub fn cancelled(&mut self, ticket: u64, answer: CancelAnswer) {
+        if let Some(caller) = self.cancels.remove(&ticket) {
+            // Whoever has dropped the request does not want to know.
+            let _ = caller.send(answer);
+        }
+    }
+}

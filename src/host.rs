@@ -1,0 +1,131 @@
+//! The threads that a handle needs: a control thread for its actors, a network thread for its links, and
+//! an actix System for an application that runs none.
+//!
+//! Owns: these threads, until the handle's actors have ended. Does not know: what runs on them.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use actix::{Arbiter, ArbiterHandle, System};
+use tokio::sync::oneshot;
+
+/// The threads of one handle. They end with it, or when it is stopped.
+pub(crate) struct Host {
+    /// Where the actors live; no user code runs there. `None` is the calling thread.
+    control: Option<ArbiterHandle>,
+    /// Where links are carried; started when it is first needed.
+    network: Mutex<Option<ArbiterHandle>>,
+    /// The System that was started for it.
+    own: Option<System>,
+}
+
+impl Host {
+    /// The calling thread, for tests in which everything is to stay on it.
+    pub fn current() -> Self {
+        Self {
+            control: None,
+            network: Mutex::new(None),
+            own: None,
+        }
+    }
+
+    /// A control thread in the System of the calling thread, or in one of its own if there is none.
+    pub async fn start() -> io::Result<Self> {
+        if System::try_current().is_some() {
+            return Ok(Self {
+                control: Some(Arbiter::new().handle()),
+                network: Mutex::new(None),
+                own: None,
+            });
+        }
+        let (tx, rx) = oneshot::channel();
+        thread::Builder::new()
+            .name("callboard".to_owned())
+            .spawn(move || {
+                let runner = System::new();
+                if tx.send(System::current()).is_ok() {
+                    // It ends when its handle ends it; a code other than zero cannot come from there.
+                    let _ = runner.run();
+                }
+            })?;
+        let own = rx.await.map_err(|_| {
+            io::Error::other("the thread of the actix System ended as it was started")
+        })?;
+        Ok(Self {
+            control: Some(own.arbiter().clone()),
+            network: Mutex::new(None),
+            own: Some(own),
+        })
+    }
+
+    pub fn control(&self) -> Option<&ArbiterHandle> {
+        self.control.as_ref()
+    }
+
+    /// The network's thread.
+    pub async fn network(&self) -> io::Result<ArbiterHandle> {
+        if let Some(network) = &*self.network.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(network.clone());
+        }
+        let started = match &self.control {
+            None => Arbiter::try_current().ok_or_else(|| {
+                io::Error::other("there is no actix System on this thread; start one, or leave out `on_current_arbiter`")
+            })?,
+            Some(control) => {
+                let (tx, rx) = oneshot::channel();
+                // An arbiter can only be started from a thread of its System.
+                control.spawn_fn(move || {
+                    // Whoever waits for it has gone; then the arbiter ends with this handle.
+                    let _ = tx.send(Arbiter::new().handle());
+                });
+                rx.await
+                    .map_err(|_| io::Error::other("the control thread ended; the actix System is stopping"))?
+            }
+        };
+        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(network.get_or_insert(started).clone())
+    }
+
+    /// Does something on the network's thread and waits for it.
+    pub async fn on_network<T, F>(&self, act: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let network = self.network().await?;
+        let (tx, rx) = oneshot::channel();
+        network.spawn(async move {
+            // Whoever waits for it has gone.
+            let _ = tx.send(act.await);
+        });
+        rx.await.map_err(|_| {
+            io::Error::other("the network's thread ended; the actix System is stopping")
+        })
+    }
+}
+
+impl Host {
+    /// Ends the threads. Doing so again changes nothing.
+    pub fn stop(&self) {
+        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = network.take();
+        if let Some(control) = &self.control {
+            if let Some(network) = network {
+                network.stop();
+            }
+            match &self.own {
+                Some(own) => own.stop(),
+                None => {
+                    control.stop();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

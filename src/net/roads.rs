@@ -1,0 +1,229 @@
+//! The roads between actors and the network: dials, probes and listeners whose links end in an actor's
+//! inbox.
+//!
+//! Owns: the tasks that carry a link, on a thread where neither user code nor a scheduler runs. Does not
+//! know: what the messages mean, but for one: the port to probe that a node's hello names is completed
+//! by the address from which it came.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::ArbiterHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::{
+    LinkCommand, LinkConfig, LinkEvent, Listener, Proved, Role, Trust, dial, probe, run_link,
+};
+use crate::actors::scheduler::{Incoming, NodeOutlet, Roads};
+use crate::actors::{Dialler, Outlet, Ports};
+use crate::engine::message::{ToNode, ToScheduler};
+use crate::engine::node::{Gone, NodeEvent};
+use crate::engine::{Epoch, Event, LinkId, NodeId};
+use crate::inbox::Inbox;
+
+/// A number that no other link of this process has.
+pub fn fresh_link() -> LinkId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    LinkId(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The way out of a link that runs on the network's thread.
+struct Commands<M>(Inbox<LinkCommand<M>>);
+
+impl NodeOutlet for Commands<ToNode> {
+    fn send(&self, message: ToNode) {
+        self.0.push(LinkCommand::Send(message));
+    }
+
+    fn close(&self, reason: String) {
+        self.0.push(LinkCommand::Close(reason));
+    }
+}
+
+impl Outlet for Commands<ToScheduler> {
+    fn send(&self, message: ToScheduler) {
+        self.0.push(LinkCommand::Send(message));
+    }
+
+    fn close(&self, reason: String) {
+        self.0.push(LinkCommand::Close(reason));
+    }
+}
+
+/// The network as a scheduler sees it.
+#[derive(Clone)]
+pub struct SchedulerRoads {
+    /// The thread that carries the links.
+    pub network: ArbiterHandle,
+    /// What a peer must prove.
+    pub trust: Trust,
+    /// The settings of the links.
+    pub config: LinkConfig,
+    /// Where the scheduler hears of what happens.
+    pub inbox: Inbox<Incoming>,
+}
+
+impl SchedulerRoads {
+    /// Accepts nodes that join, on the network's thread, for ever.
+    pub fn listen(&self, listener: Listener) {
+        let roads = self.clone();
+        self.network.spawn(async move {
+            let accept = |proved, peer: SocketAddr| {
+                actix_rt::spawn(roads.clone().carry(proved, None, Some(peer.ip())));
+            };
+            listener.run(accept).await;
+        });
+    }
+
+    async fn carry(self, proved: Proved, dialled: Option<NodeId>, peer: Option<IpAddr>) {
+        let link = fresh_link();
+        let commands = Inbox::new();
+        self.inbox.push(Incoming::Attach {
+            link,
+            dialled,
+            outlet: Box::new(Commands(commands.clone())),
+        });
+        let inbox = self.inbox;
+        let deliver = move |events: Vec<LinkEvent<ToScheduler>>| {
+            inbox.extend(events.into_iter().map(|event| match event {
+                LinkEvent::Message(message) => Incoming::message(link, with_probe(message, peer)),
+                LinkEvent::Heard => Incoming::Event(Event::Heard { link }),
+                LinkEvent::Closed(reason) => Incoming::Event(Event::LinkClosed { link, reason }),
+            }));
+        };
+        run_link(proved, self.config, commands, deliver).await;
+    }
+}
+
+impl Roads for SchedulerRoads {
+    fn dial(&self, node: NodeId, address: String) {
+        let roads = self.clone();
+        self.network.spawn(async move {
+            match dial(&address, &roads.trust, Role::Scheduler, &roads.config).await {
+                Ok(proved) => {
+                    actix_rt::spawn(roads.carry(proved, Some(node), None));
+                }
+                Err(error) => roads.inbox.push(Incoming::Event(Event::DialFailed {
+                    node,
+                    refused: error.refused,
+                    reason: error.to_string(),
+                })),
+            }
+        });
+    }
+
+    fn probe(&self, node: NodeId, epoch: Epoch, address: String) {
+        let inbox = self.inbox.clone();
+        self.network.spawn(async move {
+            let refused = probe(&address).await;
+            inbox.push(Incoming::Event(Event::Probed {
+                node,
+                epoch,
+                refused,
+            }));
+        });
+    }
+}
+
+/// Completes the port to probe in a hello by the address from which it came; without a valid port, or
+/// on a link that was dialled, there is nothing to probe.
+fn with_probe(message: ToScheduler, peer: Option<IpAddr>) -> ToScheduler {
+    match message {
+        ToScheduler::Hello(mut hello) => {
+            let port = hello.probe.and_then(|port| port.parse::<u16>().ok());
+            hello.probe = peer
+                .zip(port.filter(|&port| port != 0))
+                .map(|(ip, port)| SocketAddr::new(ip, port).to_string());
+            ToScheduler::Hello(hello)
+        }
+        other => other,
+    }
+}
+
+/// The network as a node sees it.
+#[derive(Clone)]
+pub struct NodeRoads {
+    /// The thread that carries the links.
+    pub network: ArbiterHandle,
+    /// What a peer must prove.
+    pub trust: Trust,
+    /// The settings of the links.
+    pub config: LinkConfig,
+}
+
+impl NodeRoads {
+    /// Accepts schedulers that dial, on the network's thread, until the node is gone.
+    pub fn listen(
+        &self,
+        listener: Listener,
+        ports: Ports,
+        mut gone: watch::Receiver<Option<Gone>>,
+    ) {
+        let roads = self.clone();
+        self.network.spawn(async move {
+            let accept = |proved, _| {
+                actix_rt::spawn(roads.clone().carry(proved, None, ports.clone()));
+            };
+            tokio::select! {
+                () = listener.run(accept) => {}
+                _ = gone.wait_for(Option::is_some) => {}
+            }
+        });
+    }
+
+    /// Keeps a port open that says by its being there that the node's process lives, until the node is
+    /// gone. What comes in is closed at once.
+    pub fn be_probed(&self, listener: TcpListener, mut gone: watch::Receiver<Option<Gone>>) {
+        self.network.spawn(async move {
+            let accept = async {
+                loop {
+                    if listener.accept().await.is_err() {
+                        // Out of descriptors: the port is there all the same.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = accept => {}
+                _ = gone.wait_for(Option::is_some) => {}
+            }
+        });
+    }
+
+    async fn carry(self, proved: Proved, dialled: Option<String>, ports: Ports) {
+        let link = fresh_link();
+        let commands = Inbox::new();
+        ports.attach(link, dialled, Box::new(Commands(commands.clone())));
+        let deliver = move |events: Vec<LinkEvent<ToNode>>| {
+            for event in events {
+                match event {
+                    LinkEvent::Message(message) => {
+                        ports.inbox().push(NodeEvent::Message { link, message })
+                    }
+                    LinkEvent::Heard => ports.inbox().push(NodeEvent::Heard { link }),
+                    LinkEvent::Closed(reason) => ports.detach(link, reason),
+                }
+            }
+        };
+        run_link(proved, self.config, commands, deliver).await;
+    }
+}
+
+impl Dialler for NodeRoads {
+    fn dial(&self, address: String, ports: &Ports) {
+        let (roads, ports) = (self.clone(), ports.clone());
+        self.network.spawn(async move {
+            match dial(&address, &roads.trust, Role::Node, &roads.config).await {
+                Ok(proved) => {
+                    actix_rt::spawn(roads.carry(proved, Some(address), ports));
+                }
+                Err(error) => ports.inbox().push(NodeEvent::DialFailed {
+                    address,
+                    reason: error.to_string(),
+                }),
+            }
+        });
+    }
+}

@@ -1,0 +1,494 @@
+//! Nodes: what a scheduler is given, and what the process of a node runs.
+//!
+//! Owns: the two builders and the handle of a node that runs. Does not know: schedulers beyond their
+//! addresses.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::actors::WorkerThreads;
+use crate::actors::node::{NodeParts, RunningNode};
+use crate::clock::Clock;
+use crate::config::NodeConfig;
+use crate::engine::Epoch;
+use crate::engine::message::{MAX_LABELS, MAX_NAME_BYTES};
+use crate::engine::node::{Gone, NodeEvent, NodeSpec};
+use crate::error::{ConfigError, ListenFault, NodeStartError};
+use crate::handlers::Handlers;
+use crate::host::Host;
+use crate::net::roads::NodeRoads;
+use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
+use crate::task::Labels;
+
+/// A node as a scheduler is given it.
+///
+/// ```
+/// use callboard::{Handlers, Node};
+///
+/// let handlers = Handlers::new().on("hello.world", async |n: u64| Ok(n));
+/// let here = Node::local("master", handlers).max_workers(10);
+/// let there = Node::connect("slave1", "10.0.0.2:7000");
+/// ```
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) name: Arc<str>,
+    pub(crate) place: Place,
+}
+
+#[derive(Debug)]
+pub(crate) enum Place {
+    Local(Box<LocalNode>),
+    Connect {
+        address: String,
+        workers: Option<u32>,
+    },
+}
+
+/// A node in the scheduler's own process.
+#[derive(Debug)]
+pub(crate) struct LocalNode {
+    pub(crate) handlers: Handlers,
+    pub(crate) labels: Labels,
+    pub(crate) config: NodeConfig,
+}
+
+impl Node {
+    /// A node in this process, with these handlers.
+    pub fn local(name: impl Into<Arc<str>>, handlers: Handlers) -> Self {
+        Self {
+            name: name.into(),
+            place: Place::Local(Box::new(LocalNode {
+                handlers,
+                labels: Labels::new(),
+                config: NodeConfig::default(),
+            })),
+        }
+    }
+
+    /// A node in another process, which listens at `address` (`host:port`). Its handlers, labels and threads
+    /// are set there.
+    pub fn connect(name: impl Into<Arc<str>>, address: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            place: Place::Connect {
+                address: address.into(),
+                workers: None,
+            },
+        }
+    }
+
+    /// How many tasks may run there at once, at most 1,000,000; for a node in another process in place of
+    /// its own setting. See [`NodeConfig::max_workers`].
+    pub fn max_workers(mut self, max_workers: u32) -> Self {
+        match &mut self.place {
+            Place::Local(local) => local.config.max_workers = max_workers,
+            Place::Connect { workers, .. } => *workers = Some(max_workers),
+        }
+        self
+    }
+
+    /// See [`NodeConfig::threads`]; for a local node.
+    pub fn threads(self, threads: usize) -> Self {
+        self.configure(|config| config.threads = threads)
+    }
+
+    /// Adds labels that it bears; for a local node.
+    pub fn labels(mut self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        if let Place::Local(local) = &mut self.place {
+            local.labels.extend(labels.into_iter().map(Into::into));
+        }
+        self
+    }
+
+    /// Changes its settings; for a local node.
+    pub fn configure(mut self, set: impl FnOnce(&mut NodeConfig)) -> Self {
+        if let Place::Local(local) = &mut self.place {
+            set(&mut local.config);
+        }
+        self
+    }
+}
+
+/// Begins the node of this process, under the name by which schedulers know it.
+///
+/// ```no_run
+/// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeStartError> {
+/// callboard::node("slave1")
+///     .handlers(handlers)
+///     .max_workers(10)
+///     .secret("a secret of at least 16 bytes")
+///     .listen("0.0.0.0:7000")
+///     .run()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn node(name: impl Into<Arc<str>>) -> NodeBuilder {
+    NodeBuilder {
+        name: name.into(),
+        handlers: Handlers::new(),
+        labels: Labels::new(),
+        config: NodeConfig::default(),
+        link: LinkConfig::default(),
+        secret: None,
+        listen: Vec::new(),
+        joins: Vec::new(),
+        probe: true,
+    }
+}
+
+/// See [`node`].
+#[derive(Debug)]
+#[must_use = "a node does nothing before it is started"]
+pub struct NodeBuilder {
+    name: Arc<str>,
+    handlers: Handlers,
+    labels: Labels,
+    config: NodeConfig,
+    link: LinkConfig,
+    secret: Option<Result<Secret, ConfigError>>,
+    listen: Vec<String>,
+    joins: Vec<String>,
+    probe: bool,
+}
+
+impl NodeBuilder {
+    /// What it runs.
+    pub fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = handlers;
+        self
+    }
+
+    /// Adds labels that it bears.
+    pub fn labels(mut self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.labels.extend(labels.into_iter().map(Into::into));
+        self
+    }
+
+    /// See [`NodeConfig::max_workers`].
+    pub fn max_workers(self, workers: u32) -> Self {
+        self.configure(|config| config.max_workers = workers)
+    }
+
+    /// See [`NodeConfig::threads`].
+    pub fn threads(self, threads: usize) -> Self {
+        self.configure(|config| config.threads = threads)
+    }
+
+    /// Changes its settings.
+    pub fn configure(mut self, set: impl FnOnce(&mut NodeConfig)) -> Self {
+        set(&mut self.config);
+        self
+    }
+
+    /// Changes the settings of its links.
+    pub fn configure_link(mut self, set: impl FnOnce(&mut LinkConfig)) -> Self {
+        set(&mut self.link);
+        self
+    }
+
+    /// The secret that it shares with its schedulers, at least 16 bytes. Required on any address but
+    /// loopback.
+    pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.secret = Some(Secret::new(secret));
+        self
+    }
+
+    /// Lets schedulers dial it at this address (`host:port`; port 0 lets the system choose).
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen.push(address.into());
+        self
+    }
+
+    /// Dials the scheduler that listens at this address, for ever.
+    pub fn join(mut self, address: impl Into<String>) -> Self {
+        self.joins.push(address.into());
+        self
+    }
+
+    /// Opens no port by which a scheduler that it joined can see at once that its process has died. Then its
+    /// tasks wait for the end of its lease. For a node behind an address translation, where another
+    /// machine would be asked.
+    pub fn without_probe(mut self) -> Self {
+        self.probe = false;
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// See [`NodeStartError`]; nothing is left running.
+    pub async fn start(self) -> Result<NodeHandle, NodeStartError> {
+        self.config.validate()?;
+        self.link.validate()?;
+        check_names(&self.name, &self.labels)?;
+        self.handlers.validate()?;
+        if self.listen.is_empty() && self.joins.is_empty() {
+            return Err(NodeStartError::NoWay);
+        }
+        let trust = match self.secret {
+            Some(secret) => Trust::Secret(secret?),
+            None => Trust::Open,
+        };
+        let host = Host::start().await.map_err(NodeStartError::Thread)?;
+        let roads = NodeRoads {
+            network: host.network().await.map_err(NodeStartError::Thread)?,
+            trust,
+            config: self.link,
+        };
+        let mut listeners = Vec::new();
+        for address in self.listen {
+            listeners.push(bind(&host, address, &roads.trust, Role::Node, &roads.config).await?);
+        }
+        let listening = listeners.first().map(Listener::local_addr);
+        let wants_probe = self.probe && !self.joins.is_empty();
+        // A port that listens on every address serves as well.
+        let open = listening.filter(|address| address.ip().is_unspecified());
+        let (probe, prober) = match open {
+            _ if !wants_probe => (None, None),
+            Some(address) => (Some(address.port()), None),
+            None => {
+                let prober = open_probe(&host).await?;
+                (
+                    Some(prober.local_addr().map_err(no_probe)?.port()),
+                    Some(prober),
+                )
+            }
+        };
+        let config = NodeConfig {
+            max_output: self.config.max_output.min(
+                roads
+                    .config
+                    .max_frame
+                    .saturating_sub(crate::config::FRAME_OVERHEAD),
+            ),
+            ..self.config
+        };
+        let parts = NodeParts {
+            place: WorkerThreads::Own(config.threads),
+            spec: NodeSpec {
+                name: Arc::clone(&self.name),
+                epoch: Epoch(random()),
+                kinds: Vec::new(),
+                labels: self.labels,
+                config,
+                probe: probe.map(|port| port.to_string()),
+                joins: self.joins,
+                local: false,
+            },
+            handlers: self.handlers,
+            clock: Clock::Process,
+            dialler: Some(Box::new(roads.clone())),
+        };
+        let running = parts
+            .start(host.control())
+            .await
+            .map_err(NodeStartError::Thread)?;
+        for listener in listeners {
+            roads.listen(listener, running.ports.clone(), running.gone.clone());
+        }
+        if let Some(prober) = prober {
+            roads.be_probed(prober, running.gone.clone());
+        }
+        Ok(NodeHandle {
+            name: self.name,
+            listening,
+            gone: running.gone.clone(),
+            running,
+            _host: host,
+        })
+    }
+
+    /// Starts it and waits until it has nothing more to do: its scheduler or [`NodeHandle::drain`] dismissed
+    /// it, another process took its name, or a signal came. SIGTERM and Ctrl-C drain it; a second one
+    /// stops it at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`NodeStartError`]; nothing is left running.
+    pub async fn run(self) -> Result<Gone, NodeStartError> {
+        let mut signals = Signals::new().map_err(NodeStartError::Thread)?;
+        let handle = self.start().await?;
+        let mut gone = handle.gone.clone();
+        let mut drained = false;
+        loop {
+            tokio::select! {
+                gone = ended(&mut gone) => return Ok(gone),
+                () = signals.next() => {
+                    let event = if drained { NodeEvent::Stop } else { NodeEvent::Drain };
+                    tracing::info!(node = %handle.name, again = drained, "a signal asks the node to end");
+                    handle.running.inbox.push(event);
+                    drained = true;
+                }
+            }
+        }
+    }
+}
+
+/// A node that runs in this process. Dropping it stops it at once, and its tasks go elsewhere.
+pub struct NodeHandle {
+    name: Arc<str>,
+    listening: Option<SocketAddr>,
+    gone: watch::Receiver<Option<Gone>>,
+    running: RunningNode,
+    _host: Host,
+}
+
+impl NodeHandle {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens first; `None` if it only joins.
+    pub fn listen_addr(&self) -> Option<SocketAddr> {
+        self.listening
+    }
+
+    /// Its actor.
+    pub fn addr(&self) -> &actix::Addr<crate::actors::node::NodeActor> {
+        &self.running.addr
+    }
+
+    /// Finishes what runs, takes nothing new, and ends when all results have been taken.
+    pub async fn drain(&self) -> Gone {
+        self.running.inbox.push(NodeEvent::Drain);
+        self.gone().await
+    }
+
+    /// Stops what runs, and ends. What cannot be stopped, a blocking handler, is waited for.
+    pub async fn stop(&self) -> Gone {
+        self.running.inbox.push(NodeEvent::Stop);
+        self.gone().await
+    }
+
+    /// Sets how many tasks may run at once.
+    pub fn set_workers(&self, workers: u32) {
+        self.running
+            .inbox
+            .push(NodeEvent::Workers(workers.min(NodeConfig::MAX_WORKERS)));
+    }
+
+    /// Waits until it has nothing more to do.
+    pub async fn gone(&self) -> Gone {
+        ended(&mut self.gone.clone()).await
+    }
+}
+
+impl fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeHandle")
+            .field("name", &self.name)
+            .field("listening", &self.listening)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for NodeHandle {
+    fn drop(&mut self) {
+        self.running.addr.do_send(crate::actors::Halt);
+    }
+}
+
+async fn ended(gone: &mut watch::Receiver<Option<Gone>>) -> Gone {
+    match gone.wait_for(Option::is_some).await {
+        Ok(gone) => gone.clone().unwrap_or(Gone::Drained),
+        // The actor has ended, which is an end too.
+        Err(_) => Gone::Drained,
+    }
+}
+
+/// A random number that tells one start from another.
+pub(crate) fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| {
+        // Without a source of randomness, the time and this thread still tell starts apart.
+        fastrand::u64(..)
+    })
+}
+
+/// Binds a listener on the network's thread.
+pub(crate) async fn bind(
+    host: &Host,
+    address: String,
+    trust: &Trust,
+    role: Role,
+    config: &LinkConfig,
+) -> Result<Listener, NodeStartError> {
+    let (trust, config) = (trust.clone(), config.clone());
+    host.on_network(async move { Listener::bind(&address, trust, role, config).await })
+        .await
+        .map_err(NodeStartError::Thread)?
+        .map_err(|error| NodeStartError::Listen(ListenFault(error.to_string())))
+}
+
+/// A port by which it can be seen that this process lives.
+async fn open_probe(host: &Host) -> Result<TcpListener, NodeStartError> {
+    let bound = host
+        .on_network(async {
+            let any = [
+                SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+                SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            ];
+            TcpListener::bind(&any[..]).await
+        })
+        .await;
+    bound.and_then(|bound| bound).map_err(no_probe)
+}
+
+fn no_probe(error: std::io::Error) -> NodeStartError {
+    NodeStartError::Listen(ListenFault(format!(
+        "no port to be probed at can be had: {error}"
+    )))
+}
+
+pub(crate) fn check_names(name: &str, labels: &Labels) -> Result<(), ConfigError> {
+    let usable = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
+    let fault = |setting, reason: &str| {
+        Err(ConfigError {
+            setting,
+            reason: reason.to_owned(),
+        })
+    };
+    if !usable(name) {
+        return fault("name", "must have 1 to 256 bytes");
+    }
+    if labels.len() > MAX_LABELS || !labels.iter().all(|label| usable(label)) {
+        return fault("labels", "there may be at most 256, of 1 to 256 bytes each");
+    }
+    Ok(())
+}
+
+/// The signals that ask a process to end.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        #[cfg(not(unix))]
+        {
+            // Where Ctrl-C cannot be heard, the node ends by other means only.
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,776 @@
+//! The handle of a scheduler and its builder: what an application holds.
+//!
+//! Owns: the start, the names of a process, and the permits that bound what waits in the mailbox. Does not
+//! know: the rules; every method is a message to the actor.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, Addr, Recipient};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::actors::node::{NodeParts, RunningNode};
+use crate::actors::scheduler::{ClientGone, Incoming, SchedulerActor, SchedulerParts};
+use crate::actors::{
+    AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
+    SetRetry, SetWorkers, Shutdown, Submit, WorkerThreads,
+};
+use crate::clock::Clock;
+use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
+use crate::engine::node::NodeSpec;
+use crate::engine::scheduler::Leftovers;
+use crate::engine::{Epoch, Life, LinkId, Reach};
+use crate::error::{
+    ConfigError, ExecuteError, NodeError, NodeStartError, Refusal, RunError, StartError, Stopped,
+};
+use crate::execute::{Execute, ExecuteMany};
+use crate::handlers::Call;
+use crate::host::Host;
+use crate::inbox::Inbox;
+use crate::local;
+use crate::net::roads::{SchedulerRoads, fresh_link};
+use crate::net::{LinkConfig, Role, Secret, Trust};
+use crate::node::{LocalNode, Node, Place, bind, check_names, random};
+use crate::retry::RetryPolicy;
+use crate::stats::{Explanation, Stats, Unfinished};
+use crate::status::{CancelAnswer, Outcome, TaskStatus};
+use crate::task::TaskId;
+
+/// How many `Execute` of the handle may wait in the actor's mailbox; more wait for a permit. Bounds the
+/// memory that a flood through the handle takes.
+const PERMITS: usize = 4096;
+
+/// The name of a scheduler that was given none.
+const UNNAMED: &str = "callboard";
+
+/// A scheduler that runs in this process. Clones are the same; it runs on when they are dropped, until it
+/// is shut down.
+///
+/// The handle's methods and the messages of [`crate::actors`] to [`Scheduler::addr`] do the same. The
+/// handle waits when too much is under way; a flood of bare `do_send` fills the actor's mailbox, which
+/// actix does not bound.
+#[derive(Clone)]
+pub struct Scheduler {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: Arc<str>,
+    addr: Addr<SchedulerActor>,
+    listening: Option<SocketAddr>,
+    permits: Arc<Semaphore>,
+    inbox: Inbox<Incoming>,
+    threads: Arc<Threads>,
+}
+
+/// What a scheduler's actor keeps alive until it has ended.
+struct Threads {
+    host: Host,
+    current: bool,
+    clock: Clock,
+    nodes: Mutex<Vec<RunningNode>>,
+}
+
+/// Frees the name and ends the threads when the actor has ended.
+struct Guard {
+    name: Arc<str>,
+    threads: Option<Arc<Threads>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Out of the lock first: what is removed may be the last handle.
+        let removed = lock(&NAMES).remove(&self.name);
+        drop(removed);
+        if let Some(threads) = self.threads.take() {
+            for node in lock(&threads.nodes).drain(..) {
+                node.addr.do_send(Halt);
+            }
+            threads.host.stop();
+        }
+    }
+}
+
+/// The schedulers of this process; `None` is one that is being started.
+static NAMES: Mutex<std::collections::BTreeMap<Arc<str>, Option<Arc<Inner>>>> =
+    Mutex::new(std::collections::BTreeMap::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic interrupts here is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Scheduler {
+    /// Begins a scheduler of this name, which must be its own in the process.
+    pub fn builder(name: impl Into<Arc<str>>) -> SchedulerBuilder {
+        SchedulerBuilder::new(name.into())
+    }
+
+    /// Begins a scheduler without a name: it is called `callboard`, or `callboard-2` and so on if others
+    /// are.
+    pub fn unnamed() -> SchedulerBuilder {
+        let mut builder = SchedulerBuilder::new(UNNAMED.into());
+        builder.unnamed = true;
+        builder
+    }
+
+    /// The scheduler of this name in this process, if it runs.
+    pub fn find(name: &str) -> Option<Self> {
+        let inner = lock(&NAMES).get(name)?.clone()?;
+        Some(Self { inner })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its actor.
+    pub fn addr(&self) -> &Addr<SchedulerActor> {
+        &self.inner.addr
+    }
+
+    /// Where nodes may join it; `None` if it does not listen.
+    pub fn listen_addr(&self) -> Option<SocketAddr> {
+        self.inner.listening
+    }
+
+    /// Hands a task in. Its ending goes to its client.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, whose fault it is and whether to try again, with the `Execute`. Nothing has changed.
+    pub async fn execute(&self, execute: Execute) -> Result<TaskId, ExecuteError> {
+        self.submit(execute, None).await
+    }
+
+    /// Hands many tasks in, in one message. Each is accepted or refused by itself; the answers are in order.
+    pub async fn execute_many(&self, tasks: Vec<Execute>) -> Vec<Result<TaskId, ExecuteError>> {
+        let kept = tasks.clone();
+        let permits = u32::try_from(tasks.len().clamp(1, PERMITS)).unwrap_or(1);
+        // A closed semaphore is a scheduler that has stopped, which the send says too.
+        let _permit = self.inner.permits.acquire_many(permits).await;
+        match self.inner.addr.send(ExecuteMany(tasks)).await {
+            Ok(answers) => answers,
+            Err(_) => kept
+                .into_iter()
+                .map(|execute| Err(stopped(execute)))
+                .collect(),
+        }
+    }
+
+    /// Hands a typed task in and waits for its output.
+    ///
+    /// Dropping the future leaves the task running. Inside a handler this can starve a node: a worker that
+    /// waits for a task is not free to run it, so with all workers waiting none is left.
+    ///
+    /// # Errors
+    ///
+    /// See [`RunError`].
+    pub async fn run<T: Call>(&self, task: &T) -> Result<T::Output, RunError> {
+        let (tx, rx) = oneshot::channel();
+        self.submit(Execute::new(task)?, Some(tx)).await?;
+        let status = rx.await.map_err(|_| RunError::Stopped)?;
+        match &status.outcome {
+            Outcome::Completed(_) => status.output().map_err(RunError::Output),
+            outcome => Err(RunError::NotCompleted {
+                id: status.id,
+                outcome: Box::new(outcome.clone()),
+            }),
+        }
+    }
+
+    /// Hands a task in, with options or by the name of its kind, and waits for its status, which then goes
+    /// nowhere else. What is said of [`Scheduler::run`] holds here too.
+    ///
+    /// # Errors
+    ///
+    /// The refusal with the `Execute`; [`Refusal::Stopped`] too if the scheduler stopped before the task
+    /// settled.
+    pub async fn settle(&self, execute: Execute) -> Result<TaskStatus, ExecuteError> {
+        let kept = execute.clone();
+        let (tx, rx) = oneshot::channel();
+        self.submit(execute, Some(tx)).await?;
+        rx.await.map_err(|_| stopped(kept))
+    }
+
+    async fn submit(
+        &self,
+        execute: Execute,
+        caller: Option<oneshot::Sender<TaskStatus>>,
+    ) -> Result<TaskId, ExecuteError> {
+        let kept = execute.clone();
+        let Ok(permit) = Arc::clone(&self.inner.permits).acquire_owned().await else {
+            return Err(stopped(kept));
+        };
+        let (reply, answer) = oneshot::channel();
+        self.inner.addr.do_send(Submit {
+            execute,
+            reply,
+            caller,
+            permit,
+        });
+        answer.await.unwrap_or_else(|_| Err(stopped(kept)))
+    }
+
+    /// Asks for the end of a task. Answered within a second with what happened.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped.
+    pub async fn cancel(&self, task: TaskId) -> Result<CancelAnswer, Stopped> {
+        self.inner
+            .addr
+            .send(Cancel(task))
+            .await
+            .unwrap_or(Err(Stopped))
+    }
+
+    /// The snapshot.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped.
+    pub async fn stats(&self) -> Result<Stats, Stopped> {
+        self.inner.addr.send(GetStats).await.unwrap_or(Err(Stopped))
+    }
+
+    /// Every unsettled task, in order of id.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped.
+    pub async fn unfinished(&self) -> Result<Vec<Unfinished>, Stopped> {
+        self.inner
+            .addr
+            .send(GetUnfinished)
+            .await
+            .unwrap_or(Err(Stopped))
+    }
+
+    /// What an unsettled task waits for, or does; `None` if no unsettled task has this id.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped.
+    pub async fn explain(&self, task: TaskId) -> Result<Option<Explanation>, Stopped> {
+        self.inner
+            .addr
+            .send(Explain(task))
+            .await
+            .unwrap_or(Err(Stopped))
+    }
+
+    /// Adds a node, and waits until it is up.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`]; one that cannot be reached is not added.
+    pub async fn add_node(&self, node: Node) -> Result<(), NodeError> {
+        let adding = match node.place {
+            Place::Connect { address, workers } => AddNode {
+                workers,
+                ..AddNode::connect(node.name, address)
+            },
+            Place::Local(local) => self
+                .inner
+                .threads
+                .start_local(Arc::clone(&node.name), *local, &self.inner.inbox)
+                .await
+                .map_err(|error| NodeError::Invalid(error.to_string()))?,
+        };
+        self.inner
+            .addr
+            .send(adding)
+            .await
+            .unwrap_or(Err(NodeError::Stopped))
+    }
+
+    /// Takes a node out: its tasks go elsewhere. If it cannot be reached, the caller vouches that it is
+    /// dead: its exclusive tasks run elsewhere at once.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NotFound`], [`NodeError::Stopped`].
+    pub async fn remove_node(&self, name: &str) -> Result<(), NodeError> {
+        let message = RemoveNode(name.to_owned());
+        self.inner
+            .addr
+            .send(message)
+            .await
+            .unwrap_or(Err(NodeError::Stopped))
+    }
+
+    /// Gives a node nothing new, and waits until nothing runs there any more.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NotFound`], [`NodeError::Stopped`].
+    pub async fn drain_node(&self, name: &str) -> Result<(), NodeError> {
+        let message = DrainNode(name.to_owned());
+        self.inner
+            .addr
+            .send(message)
+            .await
+            .unwrap_or(Err(NodeError::Stopped))
+    }
+
+    /// Sets the workers of one node.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NotFound`], [`NodeError::Stopped`], and [`NodeError::Invalid`] for more than 1,000,000.
+    pub async fn set_workers(&self, node: &str, workers: u32) -> Result<(), NodeError> {
+        let node = Some(node.to_owned());
+        let message = SetWorkers { node, workers };
+        self.inner
+            .addr
+            .send(message)
+            .await
+            .unwrap_or(Err(NodeError::Stopped))
+    }
+
+    /// Sets the workers of all present and future nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Stopped`], and [`NodeError::Invalid`] for more than 1,000,000.
+    pub async fn set_all_workers(&self, workers: u32) -> Result<(), NodeError> {
+        let message = SetWorkers {
+            node: None,
+            workers,
+        };
+        self.inner
+            .addr
+            .send(message)
+            .await
+            .unwrap_or(Err(NodeError::Stopped))
+    }
+
+    /// Sets the policy of tasks that bring none, for attempts that start from now on.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped.
+    pub async fn set_retry(&self, retry: RetryPolicy) -> Result<(), Stopped> {
+        self.inner
+            .addr
+            .send(SetRetry(retry))
+            .await
+            .unwrap_or(Err(Stopped))
+    }
+
+    /// Sets the client. Statuses that wait for one go to it.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped.
+    pub async fn set_client(&self, client: Recipient<TaskStatus>) -> Result<(), Stopped> {
+        let message = SetClient(Some(client));
+        self.inner.addr.send(message).await.unwrap_or(Err(Stopped))
+    }
+
+    /// Ends it, and returns what was not done. Its name is free then.
+    ///
+    /// # Errors
+    ///
+    /// It has stopped already, or another call has had what was left.
+    pub async fn shutdown(&self, shutdown: Shutdown) -> Result<Leftovers, Stopped> {
+        self.inner.permits.close();
+        let leftovers = self.inner.addr.send(shutdown).await.unwrap_or(Err(Stopped));
+        // The name is freed by the actor's end, which is awaited so that it can be used again at once.
+        let _ = self.inner.addr.send(Halt).await;
+        leftovers
+    }
+}
+
+fn stopped(execute: Execute) -> ExecuteError {
+    ExecuteError {
+        refusal: Refusal::Stopped,
+        execute: Box::new(execute),
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("name", &self.inner.name)
+            .field("listening", &self.inner.listening)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Threads {
+    /// Starts a node in this process; what it returns adds it to the scheduler.
+    async fn start_local(
+        &self,
+        name: Arc<str>,
+        local: LocalNode,
+        inbox: &Inbox<Incoming>,
+    ) -> Result<AddNode, StartError> {
+        local.config.validate()?;
+        check_names(&name, &local.labels)?;
+        local
+            .handlers
+            .validate()
+            .map_err(|error| StartError::Handlers {
+                node: name.to_string(),
+                error,
+            })?;
+        let place = if self.current {
+            WorkerThreads::Current
+        } else {
+            WorkerThreads::Own(local.config.threads)
+        };
+        let parts = NodeParts {
+            place,
+            spec: NodeSpec {
+                name: Arc::clone(&name),
+                epoch: Epoch(random()),
+                kinds: Vec::new(),
+                labels: local.labels,
+                config: local.config,
+                probe: None,
+                joins: Vec::new(),
+                local: true,
+            },
+            handlers: local.handlers,
+            clock: self.clock,
+            dialler: None,
+        };
+        let running = parts
+            .start(self.host.control())
+            .await
+            .map_err(StartError::Thread)?;
+        let link: LinkId = fresh_link();
+        let outlet = local::join(link, &running, inbox);
+        lock(&self.nodes).push(running);
+        Ok(AddNode {
+            name,
+            reach: Reach::Local,
+            workers: None,
+            keep: false,
+            linked: Some((link, outlet)),
+        })
+    }
+}
+
+/// See [`Scheduler::builder`].
+#[derive(Debug)]
+#[must_use = "a scheduler does nothing before it is started"]
+pub struct SchedulerBuilder {
+    name: Arc<str>,
+    unnamed: bool,
+    nodes: Vec<Node>,
+    listen: Option<String>,
+    secret: Option<Result<Secret, ConfigError>>,
+    client: Option<Recipient<TaskStatus>>,
+    on_client_gone: ClientGone,
+    config: SchedulerConfig,
+    link: LinkConfig,
+    require_all: bool,
+    start_timeout: Duration,
+    current: bool,
+}
+
+impl SchedulerBuilder {
+    fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            unnamed: false,
+            nodes: Vec::new(),
+            listen: None,
+            secret: None,
+            client: None,
+            on_client_gone: ClientGone::default(),
+            config: SchedulerConfig::default(),
+            link: LinkConfig::default(),
+            require_all: false,
+            start_timeout: Duration::from_secs(5),
+            current: false,
+        }
+    }
+
+    /// Adds a node.
+    pub fn node(mut self, node: Node) -> Self {
+        self.nodes.push(node);
+        self
+    }
+
+    /// Lets nodes join by themselves at this address (`host:port`; port 0 lets the system choose).
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// The secret that it shares with its nodes, at least 16 bytes. Required on any address but loopback.
+    pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.secret = Some(Secret::new(secret));
+        self
+    }
+
+    /// How failed attempts are retried; see [`SchedulerConfig::retry`].
+    pub fn retry(self, retry: RetryPolicy) -> Self {
+        self.configure(|config| config.retry = retry)
+    }
+
+    /// Who is told how tasks ended, unless a task has a client of its own.
+    pub fn client(mut self, client: Recipient<TaskStatus>) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// What it does when its client is gone.
+    pub fn on_client_gone(mut self, choice: ClientGone) -> Self {
+        self.on_client_gone = choice;
+        self
+    }
+
+    /// Replaces all settings.
+    pub fn config(mut self, config: SchedulerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Changes settings.
+    pub fn configure(mut self, set: impl FnOnce(&mut SchedulerConfig)) -> Self {
+        set(&mut self.config);
+        self
+    }
+
+    /// Changes the settings of its links.
+    pub fn configure_link(mut self, set: impl FnOnce(&mut LinkConfig)) -> Self {
+        set(&mut self.link);
+        self
+    }
+
+    /// Makes it an error if any of the nodes cannot be reached at the start. Without it, the scheduler
+    /// starts with those that answer, and tries the others for ever.
+    pub fn require_all_nodes(mut self) -> Self {
+        self.require_all = true;
+        self
+    }
+
+    /// How long the start waits for its nodes. Default 5 s.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// Keeps everything on the calling thread, the handlers of local nodes too: for tests, under tokio's
+    /// paused clock as well. A handler that blocks then blocks the scheduler.
+    pub fn on_current_arbiter(mut self) -> Self {
+        self.current = true;
+        self
+    }
+
+    /// Starts it, with the nodes that answer.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]; nothing is left running.
+    pub async fn start(mut self) -> Result<Scheduler, StartError> {
+        self.config.accept_joins = self.listen.is_some();
+        self.link.max_frame = self.config.max_frame;
+        // A dial that hangs must not take the time of the next one.
+        self.link.handshake_timeout = self
+            .link
+            .handshake_timeout
+            .min(self.config.heartbeat.max(MIN_HANDSHAKE));
+        self.config.max_task_args = self
+            .config
+            .max_task_args
+            .min(self.config.max_frame - FRAME_OVERHEAD.min(self.config.max_frame));
+        self.config.validate()?;
+        self.link.validate()?;
+        check_names(&self.name, &Default::default())?;
+        if self.nodes.is_empty() && self.listen.is_none() {
+            return Err(StartError::NoNodes);
+        }
+        let trust = match self.secret.take() {
+            Some(secret) => Trust::Secret(secret?),
+            None => Trust::Open,
+        };
+        let name = self.claim_name()?;
+        let mut guard = Guard {
+            name: Arc::clone(&name),
+            threads: None,
+        };
+        let host = if self.current {
+            Host::current()
+        } else {
+            Host::start().await.map_err(StartError::Thread)?
+        };
+        let threads = Arc::new(Threads {
+            host,
+            current: self.current,
+            clock: if self.current {
+                Clock::Tokio
+            } else {
+                Clock::Process
+            },
+            nodes: Mutex::default(),
+        });
+        guard.threads = Some(Arc::clone(&threads));
+        self.start_with(name, guard, threads, trust).await
+    }
+
+    fn claim_name(&self) -> Result<Arc<str>, StartError> {
+        let mut names = lock(&NAMES);
+        let mut name = Arc::clone(&self.name);
+        let mut number = 1;
+        while names.contains_key(&name) {
+            if !self.unnamed {
+                return Err(StartError::NameTaken(name.to_string()));
+            }
+            number += 1;
+            name = format!("{UNNAMED}-{number}").into();
+        }
+        names.insert(Arc::clone(&name), None);
+        Ok(name)
+    }
+
+    async fn start_with(
+        self,
+        name: Arc<str>,
+        guard: Guard,
+        threads: Arc<Threads>,
+        trust: Trust,
+    ) -> Result<Scheduler, StartError> {
+        let inbox = Inbox::new();
+        let roads = SchedulerRoads {
+            network: threads.host.network().await.map_err(StartError::Thread)?,
+            trust: trust.clone(),
+            config: self.link.clone(),
+            inbox: inbox.clone(),
+        };
+        let listener = match self.listen {
+            Some(address) => Some(
+                bind(&threads.host, address, &trust, Role::Scheduler, &self.link)
+                    .await
+                    .map_err(start_error)?,
+            ),
+            None => None,
+        };
+        let listening = listener.as_ref().map(crate::net::Listener::local_addr);
+        let parts = SchedulerParts {
+            name: Arc::clone(&name),
+            life: Life(random()),
+            config: self.config,
+            clock: threads.clock,
+            on_client_gone: self.on_client_gone,
+            inbox: inbox.clone(),
+            roads: Box::new(roads.clone()),
+            guard: Box::new(guard),
+        };
+        let addr = parts.start(threads.host.control());
+        let scheduler = Scheduler {
+            inner: Arc::new(Inner {
+                name: Arc::clone(&name),
+                addr,
+                listening,
+                permits: Arc::new(Semaphore::new(PERMITS)),
+                inbox,
+                threads,
+            }),
+        };
+        let reached = scheduler
+            .begin(
+                self.client,
+                self.nodes,
+                self.start_timeout,
+                self.require_all,
+                listening.is_some(),
+            )
+            .await;
+        if let Err(error) = reached {
+            // Its leftovers are none: nothing was executed.
+            let _ = scheduler.shutdown(Shutdown::Now).await;
+            return Err(error);
+        }
+        if let Some(listener) = listener {
+            roads.listen(listener);
+        }
+        lock(&NAMES).insert(name, Some(Arc::clone(&scheduler.inner)));
+        Ok(scheduler)
+    }
+}
+
+/// The shortest time that a dial and its proof get.
+const MIN_HANDSHAKE: Duration = Duration::from_secs(1);
+
+impl Scheduler {
+    /// Sets the client and reaches the nodes.
+    async fn begin(
+        &self,
+        client: Option<Recipient<TaskStatus>>,
+        nodes: Vec<Node>,
+        timeout: Duration,
+        require_all: bool,
+        others_may_join: bool,
+    ) -> Result<(), StartError> {
+        if let Some(client) = client {
+            // It has just started; if its System is stopping, the nodes below say so.
+            let _ = self.set_client(client).await;
+        }
+        let mut waiting = HashMap::new();
+        for node in nodes {
+            let name = node.name;
+            let adding = match node.place {
+                Place::Connect { address, workers } => AddNode {
+                    keep: true,
+                    workers,
+                    ..AddNode::connect(Arc::clone(&name), address)
+                },
+                Place::Local(local) => {
+                    self.inner
+                        .threads
+                        .start_local(Arc::clone(&name), *local, &self.inner.inbox)
+                        .await?
+                }
+            };
+            let up = self.inner.addr.send(adding);
+            if waiting.insert(name.to_string(), up).is_some() {
+                return Err(NodeError::NameTaken(name.to_string()).into());
+            }
+        }
+        let total = waiting.len();
+        let mut failed = Vec::new();
+        let until = tokio::time::Instant::now() + timeout;
+        for (name, up) in waiting {
+            match tokio::time::timeout_at(until, up).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(NodeError::Unreachable { reason, .. }))) => failed.push((name, reason)),
+                Ok(Ok(Err(error))) => return Err(error.into()),
+                Ok(Err(_)) => return Err(NodeError::Stopped.into()),
+                Err(_) => failed.push((name, format!("it did not answer within {timeout:?}"))),
+            }
+        }
+        failed.sort();
+        let none = failed.len() == total && !others_may_join;
+        if !failed.is_empty() && (require_all || none) {
+            return Err(StartError::Unreachable(failed));
+        }
+        Ok(())
+    }
+}
+
+fn start_error(error: NodeStartError) -> StartError {
+    match error {
+        NodeStartError::Listen(fault) => StartError::Listen(fault),
+        NodeStartError::Thread(error) => StartError::Thread(error),
+        NodeStartError::Config(error) => StartError::Config(error),
+        other => StartError::Node(NodeError::Invalid(other.to_string())),
+    }
+}
+
+/// An address of an actor of this crate must be able to live on any thread.
+const _: fn() = || {
+    fn sendable<T: Send + Sync>() {}
+    fn actor<A: Actor>() {}
+    sendable::<Scheduler>();
+    actor::<SchedulerActor>();
+};

@@ -1,0 +1,268 @@
+//! Real processes that act as nodes: the test's own binary, executed again.
+//!
+//! Owns: the start of such a process, how it is told to end, and the handlers that it offers. A test binary
+//! that uses this has one entry for it:
+//!
+//! ```ignore
+//! #[test]
+//! fn node_process() {
+//!     processes::act_if_told();
+//! }
+//! ```
+//!
+//! Nothing is left running: a process ends when its standard input closes, when the thread that spawned it
+//! ends, and when its [`NodeProcess`] is dropped.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests")]
+
+use std::env;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+pub mod gate;
+pub mod handlers;
+
+/// Longer than anything here takes; only a failing test waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The name of the entry that acts as a node.
+const ENTRY: &str = "node_process";
+
+const NAME: &str = "CALLBOARD_TEST_NODE";
+const WORKERS: &str = "CALLBOARD_TEST_WORKERS";
+const LISTEN: &str = "CALLBOARD_TEST_LISTEN";
+const JOIN: &str = "CALLBOARD_TEST_JOIN";
+const PROBE: &str = "CALLBOARD_TEST_PROBE";
+const SECRET: &str = "CALLBOARD_TEST_SECRET";
+
+const READY: &str = "the node listens at ";
+const GONE: &str = "the node is gone: ";
+
+/// What a process is to be.
+#[derive(Clone, Debug)]
+pub struct Role {
+    name: String,
+    workers: u32,
+    listen: Option<String>,
+    join: Option<String>,
+    probe: bool,
+    secret: Option<String>,
+}
+
+impl Role {
+    /// A node of this name that listens on a free port of loopback. It bears its name as a label.
+    pub fn new(name: &str, workers: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            workers,
+            listen: Some("127.0.0.1:0".to_owned()),
+            join: None,
+            probe: true,
+            secret: None,
+        }
+    }
+
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address.to_string());
+        self
+    }
+
+    /// Has it dial this scheduler, and run until it is told to stop (`NodeBuilder::run`).
+    pub fn join(mut self, address: SocketAddr) -> Self {
+        self.listen = None;
+        self.join = Some(address.to_string());
+        self
+    }
+
+    /// Opens no port to be probed at, so that its death shows by the end of its lease.
+    pub fn without_probe(mut self) -> Self {
+        self.probe = false;
+        self
+    }
+
+    pub fn secret(mut self, secret: &str) -> Self {
+        self.secret = Some(secret.to_owned());
+        self
+    }
+}
+
+/// A process that acts as a node. Dropped, it is killed and reaped.
+pub struct NodeProcess {
+    name: String,
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    address: Option<SocketAddr>,
+}
+
+impl NodeProcess {
+    /// Starts the process and, if it is one that is dialled, waits until it listens.
+    pub async fn spawn(role: &Role) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
+            .args([ENTRY, "--exact", "--nocapture", "--test-threads=1"])
+            .env(NAME, &role.name)
+            .env(WORKERS, role.workers.to_string())
+            .env(PROBE, role.probe.to_string())
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        for (key, value) in [
+            (LISTEN, &role.listen),
+            (JOIN, &role.join),
+            (SECRET, &role.secret),
+        ] {
+            if let Some(value) = value {
+                command.env(key, value);
+            }
+        }
+        let mut child = command.spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::unbounded_channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut process = Self {
+            name: role.name.clone(),
+            child,
+            lines,
+            address: None,
+        };
+        if role.join.is_none() {
+            let address = process.line(READY).await.expect("the node did not start");
+            process.address = Some(address.parse().unwrap());
+        }
+        process
+    }
+
+    /// As many processes at once, with names of their own: `{name}0`, `{name}1`, ...
+    pub async fn spawn_many(name: &str, count: usize, workers: u32) -> Vec<Self> {
+        let roles: Vec<_> = (0..count)
+            .map(|number| Role::new(&format!("{name}{number}"), workers))
+            .collect();
+        futures_util::future::join_all(roles.iter().map(Self::spawn)).await
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+            .expect("only a node that is dialled says its address")
+    }
+
+    /// What a scheduler that dials it is given.
+    pub fn node(&self) -> callboard::Node {
+        callboard::Node::connect(self.name(), self.address().to_string())
+    }
+
+    /// SIGKILL, and waits until the process is no more.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM: drain and end.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: freeze, with sockets open.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits until the process ends by itself, and returns how its node said that it was gone.
+    pub async fn ended(&mut self) -> (ExitStatus, Option<String>) {
+        let mut gone = None;
+        while let Some(line) = self.line(GONE).await {
+            gone = Some(line);
+        }
+        (self.child.wait().unwrap(), gone)
+    }
+
+    /// Waits until the process was killed by a signal, by whomever.
+    pub async fn died(&mut self) -> Option<i32> {
+        self.ended().await.0.signal()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// What follows `start` in the next line that has it; `None` at the end of the output. libtest writes
+    /// before it on the same line.
+    async fn line(&mut self, start: &str) -> Option<String> {
+        loop {
+            let line = timeout(PATIENCE, self.lines.recv()).await;
+            let line = line.unwrap_or_else(|_| panic!("the process {} says nothing", self.name))?;
+            if let Some((_, rest)) = line.split_once(start) {
+                return Some(rest.to_owned());
+            }
+        }
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        // It may be dead and reaped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Acts as a node, if this process was spawned by [`NodeProcess::spawn`], and otherwise returns at once.
+pub fn act_if_told() {
+    let Ok(name) = env::var(NAME) else { return };
+    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(3);
+    });
+    let workers = env::var(WORKERS).unwrap().parse().unwrap();
+    let mut node = callboard::node(name.as_str())
+        .handlers(handlers::handlers())
+        .max_workers(workers)
+        .threads(2)
+        .labels([name.as_str()]);
+    if let Ok(secret) = env::var(SECRET) {
+        node = node.secret(secret);
+    }
+    if let Ok(address) = env::var(LISTEN) {
+        node = node.listen(address);
+    }
+    if env::var(PROBE).unwrap() == "false" {
+        node = node.without_probe();
+    }
+    let join = env::var(JOIN);
+    if let Ok(address) = &join {
+        node = node.join(address.as_str());
+    }
+    actix::System::new().block_on(async move {
+        let gone = if join.is_ok() {
+            node.run().await.unwrap()
+        } else {
+            let node = node.start().await.unwrap();
+            println!("{READY}{}", node.listen_addr().unwrap());
+            node.gone().await
+        };
+        println!("{GONE}{gone:?}");
+    });
+}

@@ -1,0 +1,24 @@
+//! The whole library, with real processes as nodes.
+//!
+//! Each module takes one side of the promises; `cluster` holds what they share, and `tests/processes` the
+//! processes.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../processes/mod.rs"]
+mod processes;
+
+mod cluster;
+mod handles;
+mod load;
+mod losses;
+mod membership;
+mod options;
+mod placing;
+mod seed;
+
+/// Not a test: what the spawned processes run.
+#[test]
+fn node_process() {
+    processes::act_if_told();
+}
