@@ -29,6 +29,8 @@ pub struct Run {
     pub reported: bool,
     /// Another run has begun while this one's process was frozen: it must not get further.
     pub must_stop: bool,
+    /// Its process woke too late for it: all that it may still do is to end.
+    pub last_step: bool,
     /// Somebody vouched that its node is dead.
     pub vouched: bool,
     assignment: Assignment,
@@ -130,6 +132,7 @@ impl Cluster {
             stop_asked: false,
             reported: false,
             must_stop: false,
+            last_step: false,
             vouched: false,
             assignment,
             retry,
@@ -176,7 +179,12 @@ impl Cluster {
         let worker = worker.0;
         // Whether a blocking handler's worker answers for it at once, or waits for what it says in the end.
         if !blocking || self.rng.u32(..5) == 0 {
-            let pause = self.rng.u64(..5 * MS);
+            // Dropping a future may take a while, less than the fifth of a lease that is left for it.
+            let pause = if self.rng.u32(..8) == 0 {
+                self.rng.u64(..nanos(self.plan.config.lease) / 6)
+            } else {
+                self.rng.u64(..5 * MS)
+            };
             let how = How::Stopped;
             self.after(
                 pause,

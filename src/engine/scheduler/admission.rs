@@ -245,7 +245,8 @@ impl SchedulerMachine {
         self.became_due_first(slot);
     }
 
-    fn became_due_first(&mut self, slot: Slot) {
+    /// A task is due and was in no count: its turn counts from now.
+    pub(super) fn became_due_first(&mut self, slot: Slot) {
         self.tasks.get_mut(slot).rank = self.next_rank;
         self.next_rank += 1;
         self.enqueue(slot);

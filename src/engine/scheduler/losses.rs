@@ -369,6 +369,8 @@ impl SchedulerMachine {
         *self.count(Phase::Held) -= 1;
         if not_before == Timestamp(0) {
             self.requeue(slot);
+        } else if not_before <= now {
+            self.became_due_first(slot);
         } else {
             self.wait_until(slot, not_before, Phase::Backoff);
         }

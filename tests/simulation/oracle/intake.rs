@@ -109,11 +109,20 @@ impl Cluster {
                 );
             }
             let life = self.lives;
-            let going = self.procs.iter().any(|proc| {
-                proc.runs
-                    .values()
-                    .any(|run| run.life == life && run.task == task && !run.vouched)
-            });
+            let mut going = false;
+            for proc in &mut self.procs {
+                for run in proc.runs.values_mut() {
+                    if run.life != life || run.task != task || run.vouched || run.last_step {
+                        continue;
+                    }
+                    if proc.frozen && !run.blocking {
+                        // It must not get further when its process wakes.
+                        run.must_stop = true;
+                    } else {
+                        going = true;
+                    }
+                }
+            }
             if going {
                 self.fail(
                     "key",

@@ -149,7 +149,7 @@ impl Cluster {
         for (other, it) in self.procs.iter_mut().enumerate() {
             let (frozen, name) = (it.frozen, it.name.clone());
             for (worker, rival) in &mut it.runs {
-                if rival.life != run.life || rival.vouched {
+                if rival.life != run.life || rival.vouched || rival.last_step {
                     continue;
                 }
                 if rival.task != run.task {
@@ -194,6 +194,9 @@ impl Cluster {
 
     /// A process has woken and handled what was waiting for it.
     pub fn woke(&mut self, proc: usize) {
+        for run in self.procs[proc].runs.values_mut() {
+            run.last_step |= run.stop_asked && !run.blocking;
+        }
         let late = self.procs[proc]
             .runs
             .values()

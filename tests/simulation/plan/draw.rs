@@ -118,7 +118,11 @@ pub fn draw_tasks(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<
         _ => rng.usize(10..60),
     };
     let calm = matches!(family, Family::Calm | Family::Order | Family::Cuts);
-    let exclusives = rng.u32(..3) == 0;
+    let exclusives = match rng.u32(..6) {
+        0 => Some(1),
+        1 | 2 => Some(3),
+        _ => None,
+    };
     let burst = rng.u32(..3) == 0;
     let plain = rng.u32(..4) == 0;
     // Long tasks by the hundred would only stretch the history.
@@ -148,7 +152,8 @@ pub fn draw_tasks(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<
 pub struct Draw {
     at: Time,
     calm: bool,
-    exclusives: bool,
+    /// One task in so many is exclusive.
+    exclusives: Option<u32>,
     plain: bool,
     longest: u32,
     labels: bool,
@@ -159,6 +164,9 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
     let kind = rng.usize(..KINDS.len());
     let ms = if rng.bool() {
         rng.u32(..50)
+    } else if draw.longest > 5_000 && one_in(rng, 6) {
+        // Longer than a lease.
+        rng.u32(..40_000)
     } else {
         rng.u32(..draw.longest)
     };
@@ -171,7 +179,7 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
     };
     let key = one_in(rng, 10).then(|| rng.u8(..5));
     if let Some(key) = key {
-        return keyed(rng, draw.at, key, draw.exclusives);
+        return keyed(rng, draw.at, key, draw.exclusives.is_some());
     }
     TaskPlan {
         at: draw.at,
@@ -184,8 +192,10 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
         delay: one_in(rng, 10).then(|| Duration::from_millis(rng.u64(..10_000))),
         deadline: (!draw.calm && one_in(rng, 12))
             .then(|| Duration::from_millis(rng.u64(1..20_000))),
-        timeout: (mode == Mode::Endless || (!draw.calm && one_in(rng, 10)))
-            .then(|| Duration::from_millis(rng.u64(1..5_000))),
+        timeout: (mode == Mode::Endless || (!draw.calm && one_in(rng, 10))).then(|| {
+            let most = if mode == Mode::Endless { 40_000 } else { 5_000 };
+            Duration::from_millis(rng.u64(1..most))
+        }),
         retry: if mode == Mode::Endless {
             Some(RetryPolicy::fixed(Duration::from_millis(200)).max_attempts(rng.u32(1..4)))
         } else {
@@ -203,7 +213,7 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
         } else {
             Vec::new()
         },
-        exclusive: draw.exclusives && one_in(rng, 3),
+        exclusive: draw.exclusives.is_some_and(|share| rng.u32(..share) == 0),
         key: None,
         max_reroutes: one_in(rng, 20).then(|| rng.u32(..3)),
         audience: match rng.u32(..8) {
@@ -222,7 +232,7 @@ pub fn keyed(rng: &mut fastrand::Rng, at: Time, key: u8, exclusives: bool) -> Ta
     TaskPlan {
         at,
         kind: (usize::from(key) + odd) % KINDS.len(),
-        ms: u32::from(key) * 900 + u32::try_from(odd).unwrap(),
+        ms: [10, 900, 1800, 6000, 25_000][usize::from(key)] + u32::try_from(odd).unwrap(),
         fails: 0,
         mode: Mode::Ends,
         args_bytes: 0,
