@@ -514,7 +514,8 @@ impl SchedulerMachine {
         entry.recall.clear();
         let offered = hello.map_or(0, |hello| hello.workers);
         entry.workers = entry.workers_set.unwrap_or(offered).min(MAX_HELD as u32);
-        entry.stalled = entry.stalled.min(entry.workers);
+        // The node tells it again on each link; what it told last on the older may be lost.
+        entry.stalled = 0;
         entry.leaving = hello.is_some_and(|hello| hello.draining);
         entry.refusing = entry.leaving;
         let welcome = Welcome {

@@ -152,39 +152,29 @@ impl Cluster {
                 if rival.life != run.life || rival.vouched || rival.last_step {
                     continue;
                 }
-                if rival.task != run.task {
-                    let same = key.is_some()
-                        && self.oracle.tasks[rival.life]
-                            .get(&rival.task)
-                            .and_then(Facts::key)
-                            == key.as_ref();
-                    if same {
-                        broken = Some((
-                            "key",
-                            format!(
-                                "{}{} has the same key and runs on {name}",
-                                rival.task, rival.dispatch
-                            ),
-                        ));
-                    }
-                    continue;
-                }
-                if !run.exclusive {
+                let same_task = rival.task == run.task;
+                let same_key = key.is_some()
+                    && self.oracle.tasks[rival.life]
+                        .get(&rival.task)
+                        .and_then(Facts::key)
+                        == key.as_ref();
+                if !(same_task && run.exclusive || !same_task && same_key) {
                     continue;
                 }
                 let still = frozen || it.stalled.contains(worker);
                 if still && !rival.blocking {
                     // It must not get further when its process wakes.
                     rival.must_stop = true;
-                } else {
-                    broken = Some((
-                        "G10",
-                        format!(
-                            "it starts on process {proc} while {} runs on {name} (process {other})",
-                            rival.dispatch
-                        ),
-                    ));
+                    continue;
                 }
+                let promise = if same_task { "G10" } else { "key" };
+                broken = Some((
+                    promise,
+                    format!(
+                        "it starts on process {proc} while {}{} runs on {name} (process {other})",
+                        rival.task, rival.dispatch
+                    ),
+                ));
             }
         }
         if let Some((promise, text)) = broken {
