@@ -238,7 +238,7 @@ async fn run(settings: &Settings) -> Result<ExitCode, AnyError> {
 
     let stats = scheduler.stats().await?;
     scheduler.shutdown(Shutdown::Now).await?;
-    let mut report = Report::new(client.send(Take).await?, unreadable);
+    let report = Report::new(client.send(Take).await?, unreadable);
     report.print_digests().or_else(unless_closed)?;
     eprint!("{}", report.summary(&stats, &kill, took));
     report.print_unreadable()?;

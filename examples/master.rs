@@ -10,10 +10,11 @@
 //! with one `NAME=ADDRESS` for each node.
 //!
 //! **What you will see.** What is known of each node, then twenty scenes, as each is done and by which node,
-//! and among them a number of primes. Kill a node in the middle: its scenes are done by another; kill the only
-//! one: they wait until it is started again.
+//! and how many primes there are below a million. Kill a node in the middle (`kill -9`): its scenes are done by
+//! another; kill the only one: they wait until it is started again.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -50,7 +51,17 @@ impl Handler<TaskStatus> for Client {
 }
 
 #[actix::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("master: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let secret = std::env::var("CALLBOARD_SECRET").map_err(|_| "set CALLBOARD_SECRET")?;
     let mut builder = Scheduler::builder("master")
         .secret(secret)

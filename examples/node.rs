@@ -10,12 +10,14 @@
 //! and then `examples/master.rs` in another. Any number of nodes may run, each with a name and an address of
 //! its own. The secret must be the same everywhere: 16 bytes at least.
 //!
-//! **What you will see.** Where it listens, then a line for each task that it runs. Stop it with SIGTERM
-//! (`kill`) or Ctrl-C, and it finishes what it runs first; the tasks that wait go to other nodes.
+//! **What you will see.** Its name and address, then a line for each task that it runs. Stop it with SIGTERM
+//! (`kill`) or Ctrl-C, and it finishes what it runs first, gives the rest back, and says
+//! why it has ended.
 
 use std::error::Error;
+use std::process::ExitCode;
 
-use callboard::{Handlers, Task, TaskContext, TaskError};
+use callboard::{Gone, Handlers, Task, TaskContext, TaskError};
 use serde::{Deserialize, Serialize};
 
 /// The args, which are the task. The other side, in `master.rs`, knows its kind and its output only.
@@ -38,12 +40,29 @@ impl Task for Rehearse {
 
 /// Takes long and never yields: off the async threads.
 fn count_primes(below: u32) -> Result<usize, TaskError> {
-    let is_prime = |n: &u32| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &u32| {
+        (2..*n)
+            .take_while(|d| d * d <= *n)
+            .all(|d| !n.is_multiple_of(d))
+    };
     Ok((2..below).filter(is_prime).count())
 }
 
 #[actix::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(gone) => {
+            println!("the node has ended: {gone:?}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("node: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<Gone, Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(name), Some(address)) = (args.next(), args.next()) else {
         return Err("usage: node NAME ADDRESS, such as: node slave1 0.0.0.0:7000".into());
@@ -52,13 +71,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let handlers = Handlers::new()
         .task::<Rehearse>()
         .on_blocking("prime.count", count_primes);
-    println!("{name} listens on {address}");
-    callboard::node(name)
+    println!("starting {name} on {address}");
+    let gone = callboard::node(name)
         .handlers(handlers)
         .max_workers(4)
         .secret(secret)
         .listen(address)
         .run()
         .await?;
-    Ok(())
+    Ok(gone)
 }

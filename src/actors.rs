@@ -3,7 +3,9 @@
 //! Owns: mailboxes, timers and spawned futures. Does not know: the rules. An `if` about tasks, nodes or
 //! retries belongs to the engine.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix::{Message, Recipient};
@@ -210,4 +212,18 @@ pub enum Shutdown {
 
 impl Message for Shutdown {
     type Result = Result<Leftovers, Stopped>;
+}
+
+/// Goes to the end of the thread's queue; unlike tokio's `yield_now`, without a look at the sockets.
+pub(crate) async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            Poll::Ready(())
+        } else {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }

@@ -70,6 +70,11 @@ impl<T> Inbox<T> {
         self.state().closed
     }
 
+    /// Whether there is nothing to take.
+    pub fn is_empty(&self) -> bool {
+        self.state().waiting.is_empty()
+    }
+
     /// Moves all elements to the end of `into`, in order; `false` if there were none. When `into` is empty
     /// the two vectors are swapped, so that no element is copied and both allocations are used again.
     pub fn take(&self, into: &mut Vec<T>) -> bool {

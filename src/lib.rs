@@ -115,3 +115,8 @@ pub use retry::RetryPolicy;
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use status::{CancelAnswer, Cause, Failure, Outcome, TaskEvent, TaskStatus};
 pub use task::{Dispatch, Priority, TaskId, TaskKey};
+
+/// The examples of the README are compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -246,11 +246,19 @@ impl NodeBuilder {
             listeners.push(bind(&host, address, &roads.trust, Role::Node, &roads.config).await?);
         }
         let listening = listeners.first().map(Listener::local_addr);
-        let probe = match listening {
-            _ if self.joins.is_empty() || !self.probe => None,
-            // A port that listens on every address serves as well.
-            Some(address) if address.ip().is_unspecified() => Some(address.port()),
-            _ => Some(open_probe(&host).await?),
+        let wants_probe = self.probe && !self.joins.is_empty();
+        // A port that listens on every address serves as well.
+        let open = listening.filter(|address| address.ip().is_unspecified());
+        let (probe, prober) = match open {
+            _ if !wants_probe => (None, None),
+            Some(address) => (Some(address.port()), None),
+            None => {
+                let prober = open_probe(&host).await?;
+                (
+                    Some(prober.local_addr().map_err(no_probe)?.port()),
+                    Some(prober),
+                )
+            }
         };
         let config = NodeConfig {
             max_output: self.config.max_output.min(
@@ -282,7 +290,10 @@ impl NodeBuilder {
             .await
             .map_err(NodeStartError::Thread)?;
         for listener in listeners {
-            roads.listen(listener, running.ports.clone());
+            roads.listen(listener, running.ports.clone(), running.gone.clone());
+        }
+        if let Some(prober) = prober {
+            roads.be_probed(prober, running.gone.clone());
         }
         Ok(NodeHandle {
             name: self.name,
@@ -415,32 +426,24 @@ pub(crate) async fn bind(
         .map_err(|error| NodeStartError::Listen(ListenFault(error.to_string())))
 }
 
-/// Opens a port that says by its being there that this process lives. What comes in is closed at once.
-async fn open_probe(host: &Host) -> Result<u16, NodeStartError> {
+/// A port by which it can be seen that this process lives.
+async fn open_probe(host: &Host) -> Result<TcpListener, NodeStartError> {
     let bound = host
         .on_network(async {
             let any = [
                 SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
                 SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             ];
-            let listener = TcpListener::bind(&any[..]).await?;
-            let port = listener.local_addr()?.port();
-            actix_rt::spawn(async move {
-                loop {
-                    if listener.accept().await.is_err() {
-                        // Out of descriptors: the port is there all the same.
-                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    }
-                }
-            });
-            Ok::<_, std::io::Error>(port)
+            TcpListener::bind(&any[..]).await
         })
         .await;
-    bound.and_then(|bound| bound).map_err(|error| {
-        NodeStartError::Listen(ListenFault(format!(
-            "no port to be probed at can be had: {error}"
-        )))
-    })
+    bound.and_then(|bound| bound).map_err(no_probe)
+}
+
+fn no_probe(error: std::io::Error) -> NodeStartError {
+    NodeStartError::Listen(ListenFault(format!(
+        "no port to be probed at can be had: {error}"
+    )))
 }
 
 pub(crate) fn check_names(name: &str, labels: &Labels) -> Result<(), ConfigError> {

@@ -27,7 +27,7 @@ fn with_node() -> (SchedulerMachine, NodeId) {
         SchedulerMachine::new("test".into(), Life(1), SchedulerConfig::default(), START);
     let node = machine
         .add_node(START, "slave1".into(), Reach::Dial("10.0.0.2:7000".into()))
-        .unwrap();
+        .expect("the name is free");
     assert_eq!(dials(&take(&mut machine, START)), 1);
     machine.handle(
         START,
@@ -41,6 +41,7 @@ fn with_node() -> (SchedulerMachine, NodeId) {
         version_max: VERSION_MAX,
         node: "slave1".into(),
         epoch: Epoch(1),
+        number: 1,
         kinds: Vec::new(),
         labels: Default::default(),
         workers: 1,

@@ -99,12 +99,10 @@ impl Report {
             "\nretries: {}, reroutes: {}\n",
             totals.retried, totals.rerouted
         );
-        match (kill.after, &kill.done) {
-            (Some(after), Some(done)) => text += &format!("{done}, after {after:?}\n"),
-            (Some(after), None) => {
-                text += &format!("no node was killed: all was done before {after:?}\n")
-            }
-            (None, _) => {}
+        if let Some(after) = kill.after {
+            let done = kill.done.as_deref();
+            let done = done.unwrap_or("no node was killed, since all was done");
+            text += &format!("{done}, after {} ms\n", after.as_millis());
         }
         text
     }

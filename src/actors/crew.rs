@@ -30,7 +30,7 @@ use crate::task::Dispatch;
 /// How many orders are taken, and how long at most, before reports are sent and other futures of the
 /// thread have their turn. Few, so that the node's thread works on the first reports while this one is at
 /// the next orders; fewer cost more wake-ups than that gains.
-const TURN: usize = 256;
+const TURN: usize = 64;
 const LONG_TURN: Duration = Duration::from_micros(500);
 
 /// See the module. Lives on its thread.

@@ -5,11 +5,9 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, ArbiterHandle, Context, Handler};
@@ -19,7 +17,7 @@ use tokio::time::Instant;
 use super::line::Start;
 use super::ports::{Dialler, Ports};
 use super::threads::{Threads, WorkerThreads};
-use super::{Attach, Halt, Running};
+use super::{Attach, Halt, Running, yield_once};
 use crate::clock::Clock;
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeNote, NodeSpec};
 use crate::engine::{Timestamp, WorkerId};
@@ -275,6 +273,8 @@ impl Core {
                 if let Some(gone) = &self.gone {
                     gone.send_replace(Some(reason));
                 }
+                // Nothing can come that would matter: the actor ends with this turn.
+                self.ports.inbox().close();
             }
             NodeAction::Note(note) => log(&note),
         }
@@ -318,20 +318,6 @@ async fn pump(core: End, inbox: Inbox<NodeEvent>) {
             () = &mut sleep, if due.is_some() => {}
         }
     }
-}
-
-/// Goes to the end of the thread's queue; unlike tokio's `yield_now`, without a look at the sockets.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            Poll::Ready(())
-        } else {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await;
 }
 
 /// The worker that an event sets free, for the count of those that are taken.

@@ -4,7 +4,7 @@
 //! not know: the rules; what the machine says is done.
 //!
 //! Work is paid per batch. A message or an event is only noted; a *turn* then takes all effects at
-//! once. A turn comes when the mailbox has been drained, or after [`EVENTS_PER_TURN`] messages, since a
+//! once. A turn comes when the mailbox has been drained, or after `EVENTS_PER_TURN` messages, since a
 //! flood of `do_send` keeps a mailbox from being drained. What nodes report does not pass through the
 //! mailbox but through an [`Inbox`], which every turn reads first: so no flood delays a proof of life.
 
@@ -30,7 +30,8 @@ use crate::config::SchedulerConfig;
 use crate::engine::message::{ToNode, ToScheduler};
 use crate::engine::scheduler::{Leftovers, SchedulerMachine};
 use crate::engine::{
-    Accepted, Action, Audience, Epoch, Event, Life, LinkId, NodeId, Refused, Submission, Timestamp,
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Refused, Submission,
+    Timestamp,
 };
 use crate::error::{ExecuteError, NodeError, Stopped};
 use crate::execute::{Execute, ExecuteMany, Parts};
@@ -55,6 +56,11 @@ pub use clients::ClientGone;
 /// Messages that are noted before a turn is taken though the mailbox is not drained. Low values pay the
 /// costs of a turn more often; high ones delay heartbeats and deadlines in a flood.
 const EVENTS_PER_TURN: usize = 256;
+
+/// Statuses that gather for a client while more is to be heard. A client on another thread handles a
+/// status faster than the next one is sent, and so goes to sleep and is woken for nearly each of a small
+/// group; a wake-up costs as much as ten statuses.
+const MAX_DELIVERY: usize = 1024;
 
 /// The longest sleep while the machine has something due: tokio's timers do not count suspend, and the
 /// machine's clock does.
@@ -157,7 +163,11 @@ impl SchedulerActor {
         if core.ended {
             return Err(Stopped);
         }
-        let now = core.clock.now();
+        if core.noted == 0 {
+            core.moment = core.clock.now();
+        }
+        // What comes in one batch comes at one moment.
+        let now = core.moment;
         let result = act(&mut core, now);
         core.noted();
         Ok(result)
@@ -185,8 +195,10 @@ impl Actor for SchedulerActor {
             nodes: Nodes::default(),
             ending: None,
             replies: Vec::new(),
+            deliveries: Vec::new(),
             dirty: Rc::new(Notify::new()),
             noted: 0,
+            moment: Timestamp::default(),
             client_round: Instant::now(),
             ended: false,
             incoming: Vec::new(),
@@ -225,9 +237,12 @@ pub(super) struct Core {
     ending: Option<Ending>,
     /// Answers to `Execute`, to be given when the effects of this turn have been taken.
     replies: Vec<Reply>,
+    /// Statuses for clients, to be sent when there is nothing more to hear.
+    deliveries: Vec<(ClientId, Vec<TaskStatus>)>,
     dirty: Rc<Notify>,
-    /// Messages since the last turn.
+    /// Messages since the last turn, and when the first of them came.
     noted: usize,
+    moment: Timestamp,
     client_round: Instant,
     ended: bool,
     incoming: Vec<Incoming>,
@@ -286,6 +301,7 @@ impl Core {
             self.perform(now, action);
         }
         self.actions = actions;
+        self.deliver(now);
         for reply in self.replies.drain(..) {
             // Whoever has dropped the request does not want to know.
             match reply {
@@ -322,7 +338,7 @@ impl Core {
         }
     }
 
-    fn client_gone(&mut self, now: Timestamp, client: crate::engine::ClientId) {
+    fn client_gone(&mut self, now: Timestamp, client: ClientId) {
         let current = self.machine.client() == Some(client);
         self.clients.forget(client);
         self.machine.handle(now, Event::ClientGone { client });
@@ -364,10 +380,13 @@ impl Core {
                 for status in &statuses {
                     self.callers.answer(status);
                 }
-                if let Err(statuses) = self.clients.deliver(client, statuses, &self.inbox) {
-                    drop(statuses);
-                    self.client_gone(now, client);
-                    self.dirty.notify_one();
+                match self
+                    .deliveries
+                    .iter_mut()
+                    .find(|(other, _)| *other == client)
+                {
+                    Some((_, gathered)) => gathered.extend(statuses),
+                    None => self.deliveries.push((client, statuses)),
                 }
             }
             Action::Answer(status) => {
@@ -381,6 +400,24 @@ impl Core {
             Action::Note(note) => {
                 log::note(self.machine.name(), &note);
                 self.nodes.note(&note);
+            }
+        }
+    }
+
+    /// Sends what has gathered for clients, if there is nothing more to hear or it is much.
+    fn deliver(&mut self, now: Timestamp) {
+        let gathered: usize = self
+            .deliveries
+            .iter()
+            .map(|(_, statuses)| statuses.len())
+            .sum();
+        if gathered == 0 || (gathered < MAX_DELIVERY && !self.inbox.is_empty()) {
+            return;
+        }
+        for (client, statuses) in std::mem::take(&mut self.deliveries) {
+            if !self.clients.deliver(client, statuses, &self.inbox) {
+                self.client_gone(now, client);
+                self.dirty.notify_one();
             }
         }
     }
@@ -465,7 +502,7 @@ async fn pump(core: Rc<RefCell<Core>>) {
             return;
         }
         // Others on this thread have their turn, whatever is in the inbox; meanwhile more comes in.
-        tokio::task::yield_now().await;
+        super::yield_once().await;
         if let Some(due) = due {
             sleep.as_mut().reset(due);
         }

@@ -194,19 +194,48 @@ impl Pools {
         }
         if let Some(turn) = new {
             heads.insert((turn, class));
+        }
+        // A head that leaves may have kept others from being sent ahead.
+        if new.is_some() || manner != Manner::Plain {
             self.mark(pool);
         }
     }
 
+    /// The best turn among the waiting heads of a node's pools that only a free worker will do for: nothing
+    /// that comes after it may be sent ahead to the node, or no worker there would ever be free.
+    pub fn barrier(&self, places: &Places, takes_suspect: bool) -> Option<Turn> {
+        let heads = places.iter().flat_map(|place| {
+            let pool = &self.list[place.pool as usize];
+            let suspect = pool.head(Manner::Suspect).filter(|_| takes_suspect);
+            [pool.head(Manner::Direct), suspect]
+        });
+        heads.flatten().map(|(turn, _)| turn).min()
+    }
+
+    /// The best turn among all that waits for this node.
+    pub fn waiting(&self, places: &Places, takes_suspect: bool) -> Option<Turn> {
+        let plain = places
+            .iter()
+            .filter_map(|place| self.list[place.pool as usize].head(Manner::Plain))
+            .map(|(turn, _)| turn);
+        plain.chain(self.barrier(places, takes_suspect)).min()
+    }
+
     /// The class whose turn it is in this pool, among those that its room allows. `suspect` says whether
-    /// some node with a free worker takes a suspect.
-    pub fn next(&self, pool: PoolId, suspect: impl Fn(&Self) -> bool) -> Option<(Turn, ClassId)> {
+    /// some node with a free worker takes a suspect, `barrier` what must go first at a node without one.
+    pub fn next(
+        &self,
+        pool: PoolId,
+        suspect: impl Fn() -> bool,
+        barrier: impl Fn(NodeIndex) -> Option<Turn>,
+    ) -> Option<(Turn, ClassId)> {
         let entry = &self.list[pool as usize];
         let plain = entry.head(Manner::Plain);
         if entry.free().is_none() {
-            return entry.ahead().and(plain);
+            let barrier = barrier(entry.ahead()?);
+            return plain.filter(|(turn, _)| barrier.is_none_or(|barrier| *turn < barrier));
         }
-        let suspects = entry.head(Manner::Suspect).filter(|_| suspect(self));
+        let suspects = entry.head(Manner::Suspect).filter(|_| suspect());
         [plain, entry.head(Manner::Direct), suspects]
             .into_iter()
             .flatten()

@@ -7,8 +7,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use actix::ArbiterHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::{
     LinkCommand, LinkConfig, LinkEvent, Listener, Proved, Role, Trust, dial, probe, run_link,
@@ -16,7 +19,7 @@ use super::{
 use crate::actors::scheduler::{Incoming, NodeOutlet, Roads};
 use crate::actors::{Dialler, Outlet, Ports};
 use crate::engine::message::{ToNode, ToScheduler};
-use crate::engine::node::NodeEvent;
+use crate::engine::node::{Gone, NodeEvent};
 use crate::engine::{Epoch, Event, LinkId, NodeId};
 use crate::inbox::Inbox;
 
@@ -151,14 +154,41 @@ pub struct NodeRoads {
 }
 
 impl NodeRoads {
-    /// Accepts schedulers that dial, on the network's thread, for ever.
-    pub fn listen(&self, listener: Listener, ports: Ports) {
+    /// Accepts schedulers that dial, on the network's thread, until the node is gone.
+    pub fn listen(
+        &self,
+        listener: Listener,
+        ports: Ports,
+        mut gone: watch::Receiver<Option<Gone>>,
+    ) {
         let roads = self.clone();
         self.network.spawn(async move {
             let accept = |proved, _| {
                 actix_rt::spawn(roads.clone().carry(proved, None, ports.clone()));
             };
-            listener.run(accept).await;
+            tokio::select! {
+                () = listener.run(accept) => {}
+                _ = gone.wait_for(Option::is_some) => {}
+            }
+        });
+    }
+
+    /// Keeps a port open that says by its being there that the node's process lives, until the node is
+    /// gone. What comes in is closed at once.
+    pub fn be_probed(&self, listener: TcpListener, mut gone: watch::Receiver<Option<Gone>>) {
+        self.network.spawn(async move {
+            let accept = async {
+                loop {
+                    if listener.accept().await.is_err() {
+                        // Out of descriptors: the port is there all the same.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = accept => {}
+                _ = gone.wait_for(Option::is_some) => {}
+            }
         });
     }
 

@@ -156,6 +156,8 @@ pub struct Cluster {
     pub actions: Vec<Action>,
     pub node_actions: Vec<NodeAction>,
     pub finished: bool,
+    /// When an operator looks at the cluster again, in the quiet at the end.
+    pub operator_looks_at: Time,
 }
 
 impl Cluster {
@@ -185,6 +187,7 @@ impl Cluster {
             actions: Vec::new(),
             node_actions: Vec::new(),
             finished: false,
+            operator_looks_at: 0,
             plan,
         };
         cluster.begin();
@@ -392,6 +395,7 @@ impl Cluster {
         }
         self.say(|| "# quiet from here on".to_owned());
         self.quiet = true;
+        self.operator_looks_at = self.now + 4 * nanos(self.plan.config.lease);
         for host in &mut self.hosts {
             *host = Host::default();
         }

@@ -166,10 +166,15 @@ impl Cluster {
     pub fn gone(&mut self, proc: usize, why: &Gone) {
         let name = self.procs[proc].name.clone();
         self.say(|| format!("{name} is gone: {why:?}"));
-        let listens_on =
-            *why == Gone::Dismissed && self.nodes[self.procs[proc].node].listens && self.rng.bool();
-        if !listens_on && self.procs[proc].alive {
-            self.kill(proc, Death::Exit);
+        if !self.procs[proc].alive {
+            return;
+        }
+        let node = self.procs[proc].node;
+        self.kill(proc, Death::Exit);
+        if *why == Gone::Dismissed && self.nodes[node].listens && self.rng.bool() {
+            // Whoever keeps it running starts it anew, for the next scheduler.
+            let pause = self.rng.u64(..2 * SECOND);
+            self.after(pause, Ev::Boot { node });
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Whole clusters in one thread, each from a seed: no socket, no clock, no actix.
 //!
 //! `SIM_SEED=123 cargo test --test simulation one_seed -- --nocapture` runs one seed again and prints its
-//! history; `SIM_SEEDS=100000` sets how many are tried.
+//! history; `SIM_SEEDS=100000` sets how many are tried and `SIM_FIRST` the first, `SIM_LINES` how many
+//! lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller history first.
 
 #![allow(clippy::unwrap_used, clippy::field_reassign_with_default)]
 
@@ -66,7 +67,10 @@ fn report(seed: u64, plan: &Arc<Plan>, broken: &Broken) -> ! {
             broken.promise
         );
     };
-    let lines = cluster.trace.about(broken.task.as_deref(), 200).join("\n");
+    let lines = cluster
+        .trace
+        .about(broken.task.as_deref(), number("SIM_LINES", 200))
+        .join("\n");
     panic!(
         "{lines}\n\n{} is broken by seed {seed} ({:?}) at step {}, task {:?}: {}\n\
          Run it again: SIM_SEED={seed} cargo test --test simulation one_seed -- --nocapture\n",
@@ -110,21 +114,23 @@ fn shrink(seed: u64, plan: &Arc<Plan>, broken: &Broken) -> Arc<Plan> {
     plan
 }
 
-fn count() -> u64 {
-    std::env::var("SIM_SEEDS")
+/// A number from the environment.
+fn number<N: std::str::FromStr>(name: &str, default: N) -> N {
+    std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(SEEDS)
+        .unwrap_or(default)
+}
+
+fn count() -> u64 {
+    number("SIM_SEEDS", SEEDS)
 }
 
 /// Tries all seeds of one family.
 fn try_family(family: Family) {
     let mut steps = 0;
     let mut tried = 0;
-    let first = std::env::var("SIM_FIRST")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
+    let first = number("SIM_FIRST", 0);
     for seed in first..first + count() {
         let plan = Arc::new(Plan::draw(seed));
         if plan.family != family {

@@ -202,6 +202,13 @@ impl Oracle {
                 self.current = None;
             }
         }
+        if let Event::Unclaimed(status) = event
+            && self.current.is_none()
+            && let Some(facts) = self.now_tasks().get_mut(&status.id)
+        {
+            // Nobody is there to take it: it is only counted.
+            facts.given = Given::Answered;
+        }
     }
 
     pub fn on_run_over(&mut self, _run: &Run) {}
@@ -361,11 +368,8 @@ impl Facts {
                         return Err(("G12", "its deadline has not passed".into()));
                     }
                 }
-                Cause::NodeLost if !quiet => {
-                    if self.starts.is_empty() {
-                        return Err(("G7", "it failed for lost nodes and never started".into()));
-                    }
-                }
+                // What was sent to a worker counts as started: whether it was is not known of a lost node.
+                Cause::NodeLost if !quiet && status.reroutes > 0 => {}
                 Cause::Permanent if plan.mode == Mode::Permanent => {}
                 cause if self.failed_by.contains(&cause) => {}
                 cause => {

@@ -42,19 +42,39 @@ impl Trace {
         self.lines.as_deref().unwrap_or(&[])
     }
 
-    /// The last lines that name the task, or no task at all.
+    /// The last lines that name the task, and the last that name none, in order. Without a task: the last.
     pub fn about(&self, task: Option<&str>, most: usize) -> Vec<&str> {
+        let Some(task) = task else {
+            let from = self.lines().len().saturating_sub(most);
+            return self.lines()[from..].iter().map(String::as_str).collect();
+        };
+        let (mut naming, mut others) = (0, 0);
         let mut chosen: Vec<&str> = self
             .lines()
             .iter()
             .rev()
             .map(String::as_str)
-            .filter(|line| task.is_none_or(|task| names(line, task) || !names_any(line)))
-            .take(most)
+            .filter(|line| {
+                let count = if names(line, task) {
+                    &mut naming
+                } else if names_any(line) || is_sign_of_life(line) {
+                    return false;
+                } else {
+                    &mut others
+                };
+                *count += 1;
+                *count <= most / 2
+            })
             .collect();
         chosen.reverse();
         chosen
     }
+}
+
+fn is_sign_of_life(line: &str) -> bool {
+    [" Beat(", " Answer(", " Acknowledge(", " Confirmed "]
+        .iter()
+        .any(|sign| line.contains(sign))
 }
 
 fn words(line: &str) -> impl Iterator<Item = &str> {

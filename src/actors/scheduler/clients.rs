@@ -119,23 +119,23 @@ impl Clients {
     }
 
     /// Sends a group of statuses. A mailbox is in order, so the answer to the last one confirms them
-    /// all. `Err` if the client is gone.
+    /// all. `false` if the client is gone.
     pub fn deliver(
         &self,
         number: ClientId,
         mut statuses: Vec<TaskStatus>,
         inbox: &Inbox<Incoming>,
-    ) -> Result<(), Vec<TaskStatus>> {
+    ) -> bool {
         let Some(client) = self
             .clients
             .get(&number)
             .filter(|client| client.connected())
         else {
-            return Err(statuses);
+            return false;
         };
         let count = statuses.len();
         let Some(last) = statuses.pop() else {
-            return Ok(());
+            return true;
         };
         for status in statuses {
             client.do_send(status);
@@ -154,6 +154,6 @@ impl Clients {
             };
             inbox.push(Incoming::Event(event));
         });
-        Ok(())
+        true
     }
 }

@@ -59,12 +59,17 @@ impl NodeMachine {
         self.ready_owed = false;
     }
 
+    /// Whether another scheduler may come after one that has let it go.
+    fn may_be_dialled(&self) -> bool {
+        self.spec.joins.is_empty() && !self.spec.local
+    }
+
     /// Says goodbye, and that the node is gone, as soon as nothing is left to wait for.
     pub(super) fn finish(&mut self, now: Timestamp) {
         if self.gone || self.workers.busy() > 0 {
             return;
         }
-        if self.is_leaving() && self.part(now) && !self.spec.joins.is_empty() {
+        if self.is_leaving() && self.part(now) && !self.may_be_dialled() {
             self.ending.get_or_insert(Gone::Dismissed);
         }
         let Some(why) = self.ending.clone() else {

@@ -8,7 +8,7 @@ use super::{Leftovers, SchedulerMachine};
 use crate::config::NodeConfig;
 use crate::engine::message::{MAX_NAME_BYTES, ToNode};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::State;
+use crate::engine::roster::{Node, State};
 use crate::engine::{Action, ClientId, NodeId, Reach, Timestamp};
 use crate::error::NodeError;
 use crate::retry::RetryPolicy;
@@ -18,7 +18,7 @@ impl SchedulerMachine {
     ///
     /// # Errors
     ///
-    /// [`NodeError::NameTaken`], [`NodeError::Invalid`] for a name that is empty or too long, and
+    /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye, [`NodeError::Invalid`] for a name that is empty or too long, and
     /// [`NodeError::Stopped`] after the end of this life.
     pub fn add_node(
         &mut self,
@@ -35,7 +35,8 @@ impl SchedulerMachine {
                 "the name of a node must have 1 to 256 bytes".to_owned(),
             ));
         }
-        if self.roster.names.contains_key(&name) {
+        // The process of a node that was told to leave answers for its runs until its goodbye.
+        if self.roster.names.contains_key(&name) || self.leaving(&name).is_some() {
             return Err(NodeError::NameTaken(name.to_string()));
         }
         let node = self.enter_node(name, reach);
@@ -223,6 +224,17 @@ impl SchedulerMachine {
             .iter()
             .filter(|node| node.state == State::Up);
         up.filter_map(|node| node.link).collect()
+    }
+
+    /// The node of this name that was told to leave and has not said goodbye.
+    pub(super) fn leaving(&self, name: &str) -> Option<NodeIndex> {
+        let leaving = |node: &Node| {
+            node.removed
+                && *node.name == *name
+                && matches!(node.state, State::Up | State::Unreachable)
+        };
+        let at = self.roster.nodes.iter().position(leaving)?;
+        Some(at as NodeIndex)
     }
 
     fn find_node(&self, name: &str) -> Result<NodeIndex, NodeError> {

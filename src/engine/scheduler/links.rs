@@ -181,9 +181,8 @@ impl SchedulerMachine {
             entry.dial_at = None;
             entry.probe_at = None;
             entry.pause = FIRST_PAUSE;
-            let (removed, local) = (entry.removed, entry.is_local());
-            if removed || local {
-                // Whoever removed it vouches that it is dead; a link within the process breaks with its end.
+            if entry.is_local() {
+                // A link within the process breaks with its end.
                 self.lose(now, node, true, reason);
             } else {
                 let name = self.roster.get(node).name.clone();
@@ -292,7 +291,7 @@ impl SchedulerMachine {
             self.refuse(now, link, &name, refusal);
             return Ok(());
         }
-        match self.identify(link, &name) {
+        match self.identify(link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
             Ok(node) => match self.admit_life(now, link, node, &hello) {
                 Err(refusal) => self.refuse(now, link, &name, refusal),
@@ -306,7 +305,8 @@ impl SchedulerMachine {
     }
 
     /// Which node this is.
-    fn identify(&mut self, link: LinkId, name: &str) -> Result<NodeIndex, LinkRefusal> {
+    fn identify(&mut self, link: LinkId, hello: &NodeHello) -> Result<NodeIndex, LinkRefusal> {
+        let name = hello.node.as_str();
         let session = self.sessions.get(&link).and_then(|session| session.node);
         if let Some(node) = session {
             let expected = &self.roster.get(node).name;
@@ -317,6 +317,11 @@ impl SchedulerMachine {
                 expected: expected.to_string(),
                 found: name.to_owned(),
             });
+        }
+        if let Some(leaving) = self.leaving(name)
+            && self.roster.get(leaving).epoch == Some(hello.epoch)
+        {
+            return Ok(leaving);
         }
         let name_in_words = name.to_owned();
         match self.roster.names.get(name) {
@@ -356,6 +361,19 @@ impl SchedulerMachine {
             Some(_) if dialled && !entry.joined => {
                 self.lose(now, node, true, "a new process answers at its address")
             }
+            // Nor can two listen at one port. While the old life's link is up, the new one's word is doubted.
+            Some(_)
+                if entry.state != State::Up
+                    && entry.probe.is_some()
+                    && entry.probe == hello.probe =>
+            {
+                self.lose(
+                    now,
+                    node,
+                    true,
+                    "a new process has the port that it had named",
+                )
+            }
             Some(_) if entry.state == State::Lost || entry.last_heard + silence <= now => {
                 self.retire(now, node)
             }
@@ -367,9 +385,9 @@ impl SchedulerMachine {
             }
             None => {}
         }
-        if dialled {
-            self.end_retired(now, node, |life| !life.joined);
-        }
+        self.end_retired(now, node, |life| {
+            (dialled && !life.joined) || (life.probe.is_some() && life.probe == hello.probe)
+        });
         Ok(())
     }
 
@@ -415,6 +433,8 @@ impl SchedulerMachine {
             entry.draining = false;
             entry.leaving = false;
         }
+        // Whoever was ever reached at its address listens there.
+        entry.joined &= !dialled;
         entry.hello = hello.number;
         entry.probe = hello.probe.clone();
         entry.last_heard = now;
@@ -513,8 +533,12 @@ impl SchedulerMachine {
             epoch: entry.epoch.unwrap_or(crate::engine::Epoch(0)),
             joined: entry.joined,
         };
-        let (present, runs) = (entry.takes_tasks(), entry.runs);
+        let (removed, runs) = (entry.removed, entry.runs);
+        let present = entry.takes_tasks();
         self.send(link, ToNode::Welcome(welcome));
+        if removed {
+            self.send(link, ToNode::Leave);
+        }
         self.actions.push(Action::Note(note));
         let cancels: Vec<_> = self
             .tasks

@@ -23,7 +23,9 @@ impl SchedulerMachine {
             return;
         }
         if matches!(entry.state, State::Up | State::Unreachable) && entry.lease_until <= now {
-            self.lose(now, node, false, "its lease has ended");
+            // Whoever removed it vouches that it is dead if it cannot be reached.
+            let dead = entry.removed;
+            self.lose(now, node, dead, "its lease has ended");
         }
         self.end_safe_ghosts(now, node);
         self.find_out(now, node);

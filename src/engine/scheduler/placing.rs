@@ -66,8 +66,14 @@ impl SchedulerMachine {
     }
 
     fn next_in(&self, pool: u32) -> Option<(Turn, ClassId)> {
-        self.pools
-            .next(pool, |_| self.node_for_suspect(pool).is_some())
+        self.pools.next(
+            pool,
+            || self.node_for_suspect(pool).is_some(),
+            |node| {
+                let node = self.roster.get(node);
+                self.pools.barrier(&node.places, node.suspects == 0)
+            },
+        )
     }
 
     fn node_for_suspect(&self, pool: u32) -> Option<NodeIndex> {
@@ -185,7 +191,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Asks tasks back that wait at a busy node while a node that may run them has a free worker.
+    /// Asks tasks back that have waited at a busy node while a node that may run them has a free worker, or
+    /// while something waits that goes first there.
     pub(super) fn recall(&mut self, now: Timestamp) {
         self.recall_at = None;
         if self.ahead_at.is_empty() {
@@ -199,6 +206,7 @@ impl SchedulerMachine {
             }
             let patience =
                 RECALL_AFTER.max(Duration::from_nanos(entry.round_trip.saturating_mul(2)));
+            let waiting = self.pools.waiting(&entry.places, entry.suspects == 0);
             let mut at = entry.runs.last;
             let mut budget: std::collections::BTreeMap<u32, u32> =
                 std::collections::BTreeMap::new();
@@ -216,7 +224,9 @@ impl SchedulerMachine {
                 let idle = budget
                     .entry(pool)
                     .or_insert_with(|| self.idle_elsewhere(pool, node));
-                if *idle == 0 {
+                let turn = Turn::new(task.priority, task.rank);
+                let overtaken = waiting.is_some_and(|waiting| waiting < turn);
+                if *idle == 0 && !overtaken {
                     continue;
                 }
                 let ripe_at = task.started_at + patience;
@@ -227,7 +237,7 @@ impl SchedulerMachine {
                     );
                     continue;
                 }
-                *idle -= 1;
+                *idle = idle.saturating_sub(1);
                 let dispatch = task.dispatch;
                 self.tasks.get_mut(slot).recalled = true;
                 self.roster.get_mut(node).recall.push(dispatch);

@@ -49,8 +49,13 @@ impl Cluster {
     pub fn removed(&mut self, node: usize) {
         let name = self.nodes[node].name.clone();
         self.oracle.removed.insert(node);
-        if let Some(epoch) = self.oracle.up.remove(&name) {
-            self.oracle.superseded.insert(epoch);
+        let up = self.oracle.up.remove(&name);
+        self.oracle.superseded.extend(up);
+        for proc in &mut self.procs {
+            // With the name go the lives that others had replaced under it.
+            if proc.node == node && Some(proc.epoch) != up {
+                proc.runs.values_mut().for_each(|run| run.vouched = true);
+            }
         }
         // Whoever removes what cannot be reached vouches that it is dead.
         let cut = self
@@ -79,7 +84,7 @@ impl Cluster {
             return None;
         }
         let plan = &self.nodes[it.node];
-        let told = death == Death::Process && (plan.listens || (plan.joins && plan.probe));
+        let told = death == Death::Process && if plan.joins { plan.probe } else { plan.listens };
         let span = if told {
             1500 * MS
         } else {

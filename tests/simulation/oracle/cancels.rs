@@ -52,7 +52,11 @@ impl Cluster {
         let going = self.procs.iter().find(|proc| {
             !self.oracle.superseded.contains(&proc.epoch)
                 && proc.runs.values().any(|run| {
-                    run.life == life && run.task == task && !run.reported && !run.vouched
+                    run.life == life
+                        && run.task == task
+                        && !run.reported
+                        && !(run.blocking && run.stop_asked)
+                        && !run.vouched
                 })
         });
         let true_answer = match answer {

@@ -1,7 +1,7 @@
 //! G1, G5: what must hold at rest and at the end.
 //!
 //! Owns: the judgement of idle workers, of the end, and of what a shutdown hands back. Does not know: faults.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use callboard::engine::scheduler::Leftovers;
 use callboard::stats::{NodeState, NodeStats, Reason, TaskState};
@@ -10,7 +10,8 @@ use callboard::task::TaskId;
 use super::Given;
 use crate::cluster::{Cluster, Ev};
 use crate::nodes::Proc;
-use crate::plan::{Family, MS};
+use crate::plan::{Family, MS, SECOND};
+use crate::scheduler::SchedulerIn;
 use crate::scheduler::clock;
 
 /// Whether a node that is up, and free to take work, has a free worker in truth.
@@ -70,6 +71,10 @@ impl Cluster {
         if self.in_flight == 0 && self.is_at_rest() {
             self.judge_idle_workers();
         }
+        if self.quiet && self.now > self.operator_looks_at {
+            self.operator_looks_at = self.now + 5 * SECOND;
+            self.vouch_for_the_dead();
+        }
         if self.quiet
             && self.scheduler.machine.is_idle()
             && self.unconfirmed().is_empty()
@@ -77,6 +82,29 @@ impl Cluster {
         {
             self.judge_end();
             self.finished = true;
+        }
+    }
+
+    /// An exclusive task whose blocking run died unseen waits until an operator takes the node out.
+    pub fn vouch_for_the_dead(&mut self) {
+        let life = self.lives;
+        let waiting = self.scheduler.machine.unfinished().into_iter();
+        let held =
+            waiting.filter_map(|task| self.scheduler.machine.explain(clock(self.now), task.id));
+        let dead: BTreeSet<usize> = held
+            .filter_map(|why| match why.reason {
+                Reason::Exclusive { node } => Some((why.id, node)),
+                _ => None,
+            })
+            .filter(|(task, _)| {
+                let mut runs = self.procs.iter().flat_map(|proc| proc.runs.values());
+                !runs.any(|run| run.life == life && run.task == *task)
+            })
+            .filter_map(|(_, name)| self.nodes.iter().position(|node| node.name == *name))
+            .collect();
+        for node in dead {
+            self.command(SchedulerIn::RemoveNode(node));
+            self.after(SECOND, Ev::AddNode { node });
         }
     }
 
@@ -134,11 +162,16 @@ impl Cluster {
             let Some(why) = self.scheduler.machine.explain(clock(self.now), task.id) else {
                 continue;
             };
-            let excused = match why.reason {
+            let excused = match &why.reason {
                 Reason::NotDue { .. }
                 | Reason::Backoff { .. }
                 | Reason::Suspect
                 | Reason::Exclusive { .. } => true,
+                // What an unreachable node holds has to wait for its lease.
+                Reason::SentAhead { node } => !stats
+                    .nodes
+                    .iter()
+                    .any(|it| it.name == *node && it.state == NodeState::Up),
                 Reason::ClientBehind => stats.unconfirmed_statuses >= self.plan.config.max_statuses,
                 _ => false,
             };

@@ -75,12 +75,17 @@ impl Cluster {
         if !fits {
             return Err(("G13", format!("{} has not its kind or labels", it.name)));
         }
-        let earlier_here = facts.starts.iter().any(|start| start.proc == proc);
+        let later_here = facts
+            .starts
+            .iter()
+            .any(|start| start.proc == proc && start.dispatch > run.dispatch);
         let last = facts.starts.iter().map(|start| start.dispatch).max();
-        if last.is_some_and(|last| {
+        // An earlier life's tasks are promised nothing any more.
+        let promised = run.life == self.lives;
+        if last.filter(|_| promised).is_some_and(|last| {
             run.dispatch == last
                 || (run.dispatch < last
-                    && (earlier_here || !self.oracle.superseded.contains(&it.epoch)))
+                    && (later_here || !self.oracle.superseded.contains(&it.epoch)))
         }) {
             return Err(("G3", format!("{} starts after {last:?}", run.dispatch)));
         }
@@ -105,7 +110,8 @@ impl Cluster {
     /// With one worker, nothing better may have waited for longer than news travels.
     pub fn judge_order(&mut self, started: TaskId) {
         let plan = self.plan.clone();
-        let slack = 4 * plan.net.max + plan.late + 20 * MS;
+        // What was sent ahead is asked back when it has waited for two round trips.
+        let slack = 8 * plan.net.max + 2 * plan.late + 50 * MS;
         let now = self.now;
         let rank = |facts: &Facts| {
             let task = &plan.tasks[facts.plan];
@@ -125,9 +131,11 @@ impl Cluster {
                 && due + slack < now
                 && (priority, due + slack) < (mine.0, mine.1)
         });
-        if let Some((id, _)) = better {
-            let text =
-                format!("it starts before {id}, which goes first and has waited long enough");
+        if let Some((id, facts)) = better {
+            let text = format!(
+                "it starts before {id}, which goes first and has waited long enough: {:?}",
+                plan.tasks[facts.plan]
+            );
             self.fail("G6", started, text);
         }
     }
