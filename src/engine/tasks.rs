@@ -72,6 +72,9 @@ pub(crate) struct Task {
     pub recalled: bool,
     /// Whether its node counts it as a suspect.
     pub as_suspect: bool,
+    /// Whether a node was lost to which it had been sent ahead: it may have started there unheard, and
+    /// have been what ended the node. From then on it is never sent ahead, so that the next loss counts.
+    pub lost_ahead: bool,
 }
 
 impl Task {
@@ -398,6 +401,7 @@ mod tests {
             returned: false,
             recalled: false,
             as_suspect: false,
+            lost_ahead: false,
         }
     }
 

@@ -90,7 +90,7 @@ impl SchedulerMachine {
     pub(super) fn manner_of(task: &Task) -> Manner {
         if task.losses() >= 2 {
             Manner::Suspect
-        } else if task.is_exclusive() {
+        } else if task.is_exclusive() || task.lost_ahead {
             Manner::Direct
         } else {
             Manner::Plain
