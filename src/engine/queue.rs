@@ -23,7 +23,7 @@ pub(crate) type KindId = u32;
 pub(crate) enum Manner {
     /// On a free worker, or ahead.
     Plain,
-    /// Exclusive: on a free worker only.
+    /// Exclusive, or lost with a node to which it had been sent ahead: on a free worker only.
     Direct,
     /// Has lost two nodes: on a free worker of a node that has no other such task.
     Suspect,

@@ -24,7 +24,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid,
+};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -179,9 +181,11 @@ impl NodeProcess {
         self.signal(Signal::TERM);
     }
 
-    /// SIGSTOP: freeze, with sockets open.
+    /// SIGSTOP: freeze, with sockets open. Returns when every thread has stopped.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        let stopped = waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED);
+        assert!(stopped.unwrap().is_some_and(|(_, status)| status.stopped()));
     }
 
     /// SIGCONT.

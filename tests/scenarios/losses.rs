@@ -376,6 +376,30 @@ async fn g7_a_task_that_keeps_killing_its_nodes_fails_and_is_not_toured_round_th
 }
 
 #[actix::test]
+async fn g7_a_task_that_kills_before_its_start_is_heard_escapes_the_count_once() {
+    let nodes = NodeProcess::spawn_many("unheard", 5, 1).await;
+    let (scheduler, mut client) = start("loss-unheard", &nodes.iter().collect::<Vec<_>>()).await;
+    // Enough that is short before it that it is sent ahead.
+    let mut tasks = calls(2_000, "echo", &1u64);
+    tasks.insert(1_000, Execute::call("kill", &()).unwrap().max_reroutes(0));
+    let ids = execute(&scheduler, tasks).await;
+    let statuses = endings(&mut client, 2_001).await;
+    let Outcome::Failed(failure) = &statuses[&ids[1_000]].outcome else {
+        panic!("{:?}", statuses[&ids[1_000]])
+    };
+    assert_eq!(failure.cause, Cause::NodeLost);
+    let stats = scheduler.stats().await.unwrap();
+    let lost = stats
+        .nodes
+        .iter()
+        .filter(|node| node.state == NodeState::Lost)
+        .count();
+    assert!((1..=2).contains(&lost), "{stats:?}");
+    assert_eq!(stats.totals.completed, 2_000);
+    finish(scheduler).await;
+}
+
+#[actix::test]
 async fn g7_handlers_that_block_every_thread_of_a_node_do_not_lose_it() {
     let node = NodeProcess::spawn(&Role::new("stalls", 4)).await;
     let (scheduler, mut client) = start("loss-stall", &[&node]).await;

@@ -178,6 +178,7 @@ impl SchedulerMachine {
             returned: false,
             recalled: false,
             as_suspect: false,
+            lost_ahead: false,
         };
         task.audience = match submission.audience {
             Audience::Current => Task::CURRENT,

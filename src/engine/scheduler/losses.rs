@@ -221,6 +221,10 @@ impl SchedulerMachine {
             }
             self.reclass(slot);
         }
+        if !started {
+            self.tasks.get_mut(slot).lost_ahead = true;
+            self.reclass(slot);
+        }
         if dead {
             self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
         }
