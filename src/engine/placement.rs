@@ -189,11 +189,12 @@ impl Pools {
         new: Option<Turn>,
     ) {
         let heads = &mut self.list[pool as usize].heads[manner as usize];
-        if let Some(turn) = old {
-            heads.remove(&(turn, class));
-        }
+        // In this order, so that a set of one never empties and gives its memory back.
         if let Some(turn) = new {
             heads.insert((turn, class));
+        }
+        if let Some(turn) = old {
+            heads.remove(&(turn, class));
         }
         // A head that leaves may have kept others from being sent ahead.
         if new.is_some() || manner != Manner::Plain {

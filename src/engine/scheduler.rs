@@ -63,6 +63,8 @@ pub struct SchedulerMachine {
     tasks: Tasks,
     kinds: Vec<Kind>,
     kind_index: HashMap<TaskKind, KindId>,
+    /// The kind that was named last.
+    last_kind: KindId,
     classes: Vec<Class>,
     class_index: BTreeMap<(KindId, Arc<Labels>, Manner), ClassId>,
     free_classes: Vec<ClassId>,
@@ -118,6 +120,7 @@ impl SchedulerMachine {
             tasks: Tasks::default(),
             kinds: Vec::new(),
             kind_index: HashMap::new(),
+            last_kind: 0,
             classes: Vec::new(),
             class_index: BTreeMap::new(),
             free_classes: Vec::new(),
@@ -210,6 +213,9 @@ impl SchedulerMachine {
     /// A machine that was not driven for two heartbeats, though it had asked to be, was frozen: what its
     /// nodes said meanwhile may still be unread, so no lease ends before there was time to read it.
     fn observe(&mut self, now: Timestamp) {
+        if now <= self.now {
+            return;
+        }
         let asked = self.next_wakeup();
         let late =
             asked.is_some_and(|asked| now.since(asked) > self.config.heartbeat.saturating_mul(2));

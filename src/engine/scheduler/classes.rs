@@ -20,6 +20,20 @@ const SPARE_POOLS: usize = 64;
 
 impl SchedulerMachine {
     pub(super) fn intern(&mut self, kind: &TaskKind) -> KindId {
+        // Tasks of one kind tend to come one after the other, and a comparison costs less than a hash.
+        if self
+            .kinds
+            .get(self.last_kind as usize)
+            .is_some_and(|last| last.name == *kind)
+        {
+            return self.last_kind;
+        }
+        let id = self.find_or_add_kind(kind);
+        self.last_kind = id;
+        id
+    }
+
+    fn find_or_add_kind(&mut self, kind: &TaskKind) -> KindId {
         if let Some(&id) = self.kind_index.get(kind) {
             return id;
         }

@@ -51,14 +51,26 @@ impl SchedulerMachine {
             let Some((current, class)) = self.next_in(pool) else {
                 continue;
             };
-            if current == turn {
-                self.place_head(now, pool, class);
-                if let Some((next, _)) = self.next_in(pool) {
-                    heap.push(Reverse((next, pool)));
-                }
-            } else {
+            if current != turn {
                 // Another pool has taken the room that this one's head had.
                 heap.push(Reverse((current, pool)));
+                continue;
+            }
+            let mut class = class;
+            loop {
+                self.place_head(now, pool, class);
+                match self.next_in(pool) {
+                    None => break,
+                    Some((next, of))
+                        if heap.peek().is_none_or(|Reverse((other, _))| next <= *other) =>
+                    {
+                        class = of;
+                    }
+                    Some((next, _)) => {
+                        heap.push(Reverse((next, pool)));
+                        break;
+                    }
+                }
             }
         }
         // What was marked meanwhile has been looked at.
