@@ -228,6 +228,8 @@ async fn unfinished_lists_all_that_runs_and_waits_and_so_does_shutdown() {
     let node = NodeProcess::spawn_many("busy", 1, 10).await.remove(0);
     let scheduler = Scheduler::builder("seed-unfinished")
         .node(node.node())
+        // Longer than the test's patience: what ends the runs below is the scheduler's goodbye.
+        .configure(|config| config.lease = PATIENCE * 3)
         .start()
         .await
         .unwrap();
