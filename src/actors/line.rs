@@ -102,7 +102,11 @@ impl Line {
         loop {
             match waiting.queue.pop_front()? {
                 Order::Start(start) if occupied(start.worker) => {
-                    waiting.parked.entry(start.worker).or_default().push_back(start);
+                    waiting
+                        .parked
+                        .entry(start.worker)
+                        .or_default()
+                        .push_back(start);
                 }
                 order => return Some(order),
             }

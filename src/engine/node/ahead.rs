@@ -149,7 +149,13 @@ impl Ahead {
         let waiting = waiting?;
         self.len -= 1;
         self.bytes -= waiting.assignment.args.len() as u64;
-        Some((Spot { lane: number, index }, waiting))
+        Some((
+            Spot {
+                lane: number,
+                index,
+            },
+            waiting,
+        ))
     }
 
     /// Takes the one at this spot.

@@ -107,9 +107,7 @@ impl Chains {
     }
 
     fn len_of(&self, worker: WorkerId) -> usize {
-        self.lists
-            .get(worker.0 as usize)
-            .map_or(0, VecDeque::len)
+        self.lists.get(worker.0 as usize).map_or(0, VecDeque::len)
     }
 
     fn push(&mut self, worker: WorkerId, run: Run, bytes: u64) {
@@ -240,9 +238,11 @@ impl NodeMachine {
             return;
         }
         let mut fit = std::mem::take(&mut self.chains.fit);
-        fit.extend(self.workers.usable().filter(|&worker| {
-            self.chains.len_of(worker) < depth && self.may_chain(now, worker)
-        }));
+        fit.extend(
+            self.workers.usable().filter(|&worker| {
+                self.chains.len_of(worker) < depth && self.may_chain(now, worker)
+            }),
+        );
         self.spread(depth, &fit);
         fit.clear();
         self.chains.fit = fit;
@@ -373,7 +373,9 @@ impl NodeMachine {
         for (worker, Chained { run, why, .. }) in self.chains.iter() {
             let dispatch = run.dispatch;
             if self.workers.run(worker).is_none() {
-                return Err(format!("G5: {dispatch} is chained to {worker}, which is free"));
+                return Err(format!(
+                    "G5: {dispatch} is chained to {worker}, which is free"
+                ));
             }
             if run.exclusive || run.blocking {
                 return Err(format!("{dispatch} is exclusive or blocks, and is chained"));
@@ -385,7 +387,9 @@ impl NodeMachine {
             if run.owner == Owner::Session
                 && self.held.get(&dispatch) != Some(&Place::Chained(worker))
             {
-                return Err(format!("{dispatch} is chained to {worker} and is not found"));
+                return Err(format!(
+                    "{dispatch} is chained to {worker} and is not found"
+                ));
             }
         }
         Ok(())
