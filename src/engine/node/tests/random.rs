@@ -1,5 +1,6 @@
 //! Random histories, hostile ones among them.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
@@ -203,14 +204,15 @@ impl Driver {
             }
             NodeAction::Start {
                 worker, assignment, ..
-            } => {
-                if self.runs.contains_key(&worker.0) {
+            } => match self.runs.entry(worker.0) {
+                Entry::Vacant(free) => {
+                    free.insert((assignment, false));
+                }
+                Entry::Occupied(_) => {
                     let chain = self.chains.entry(worker.0).or_default();
                     chain.push_back(assignment);
-                } else {
-                    self.runs.insert(worker.0, (assignment, false));
                 }
-            }
+            },
             NodeAction::Stop { worker, dispatch } => {
                 let run = self.runs.get(&worker.0).map(|(run, _)| run.dispatch);
                 let late = !self.inbox.is_empty();
