@@ -189,17 +189,26 @@ fn a_stop_drops_a_chained_run_that_had_begun() {
 }
 
 #[test]
-fn g10_the_end_of_the_lease_takes_chains_back() {
+fn g10_the_end_of_the_lease_takes_chains_back_and_drops_what_had_begun() {
     let (mut bench, link) = Bench::quick(spec(1));
-    // Just before, so that it is the lease and not the run's length that takes it back.
-    bench.after(LEASE - Duration::from_micros(10));
-    assert_eq!(stopped(&bench.took(0, 1, SHORT)), []);
-    bench.assign(link, vec![ahead(2)]);
-    bench.assign(link, vec![ahead(3)]);
-    bench.node.chains.due();
-    let actions = bench.after(Duration::from_micros(20));
+    bench.assign(link, vec![ahead(2), ahead(3)]);
+    // The process was frozen.
+    let actions = bench.after(LEASE);
+    assert_eq!(stopped(&actions), [(0, 1)]);
+    assert_eq!(taken_back(&actions), [(0, 2), (0, 3)]);
+    assert_eq!(told(&bench.given_back(0, ahead(3))), ["returned #3"]);
+    let actions = bench.ended(0, 1, End::Stopped);
     assert_eq!(stopped(&actions), [(0, 2)]);
-    assert_eq!(told(&actions), ["returned #3"]);
+    assert_eq!(told(&bench.ended(0, 2, End::Stopped)), ["dropped #2"]);
+}
+
+#[test]
+fn nothing_is_chained_when_the_lease_wanes() {
+    let (mut bench, link) = Bench::quick(spec(1));
+    bench.after(LEASE / 5 * 4);
+    assert_eq!(started(&bench.took(0, 1, SHORT)), []);
+    assert_eq!(started(&bench.assign(link, vec![ahead(2)])), [(0, 2)]);
+    assert_eq!(started(&bench.assign(link, vec![ahead(3)])), []);
 }
 
 #[test]
