@@ -184,13 +184,14 @@ impl Actor for SchedulerActor {
         self.guard = Some(parts.guard);
         let machine =
             SchedulerMachine::new(parts.name, parts.life, parts.config, parts.clock.now());
+        let clients = Clients::new(parts.on_client_gone, parts.inbox.clone());
         let core = Core {
             machine,
             clock: parts.clock,
             inbox: parts.inbox,
             roads: parts.roads,
             outlets: Default::default(),
-            clients: Clients::new(parts.on_client_gone),
+            clients,
             callers: Callers::default(),
             nodes: Nodes::default(),
             ending: None,
@@ -328,6 +329,12 @@ impl Core {
     }
 
     fn look_after_clients(&mut self, now: Timestamp) {
+        for event in self.clients.answers() {
+            match event {
+                Event::ClientGone { client } => self.client_gone(now, client),
+                event => self.machine.handle(now, event),
+            }
+        }
         let moment = Instant::now();
         if self.clients.is_empty() || moment < self.client_round {
             return;
@@ -415,7 +422,7 @@ impl Core {
             return;
         }
         for (client, statuses) in std::mem::take(&mut self.deliveries) {
-            if !self.clients.deliver(client, statuses, &self.inbox) {
+            if !self.clients.deliver(client, statuses) {
                 self.client_gone(now, client);
                 self.dirty.notify_one();
             }
