@@ -276,12 +276,7 @@ impl Core {
         let mut incoming = std::mem::take(&mut self.incoming);
         for incoming in incoming.drain(..) {
             match incoming {
-                Incoming::Event(event) => {
-                    if let Event::LinkClosed { link, .. } = &event {
-                        self.outlets.remove(link);
-                    }
-                    self.machine.handle(now, event);
-                }
+                Incoming::Event(event) => self.hear(now, event),
                 Incoming::Attach {
                     link,
                     dialled,
@@ -328,12 +323,20 @@ impl Core {
         [due, clients, ending].into_iter().flatten().min()
     }
 
+    fn hear(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::ClientGone { client } => self.client_gone(now, client),
+            Event::LinkClosed { link, reason } => {
+                self.outlets.remove(&link);
+                self.machine.handle(now, Event::LinkClosed { link, reason });
+            }
+            event => self.machine.handle(now, event),
+        }
+    }
+
     fn look_after_clients(&mut self, now: Timestamp) {
         for event in self.clients.answers() {
-            match event {
-                Event::ClientGone { client } => self.client_gone(now, client),
-                event => self.machine.handle(now, event),
-            }
+            self.hear(now, event);
         }
         let moment = Instant::now();
         if self.clients.is_empty() || moment < self.client_round {
@@ -426,6 +429,10 @@ impl Core {
                 self.client_gone(now, client);
                 self.dirty.notify_one();
             }
+        }
+        // An answer is waited for from its first look on.
+        for event in self.clients.answers() {
+            self.inbox.push(Incoming::Event(event));
         }
     }
 
