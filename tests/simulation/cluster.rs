@@ -161,6 +161,8 @@ pub struct Cluster {
     pub actions: Vec<Action>,
     pub node_actions: Vec<NodeAction>,
     pub finished: bool,
+    /// Since when all has ended, if somebody has still to leave.
+    pub idle_since: Option<Time>,
     /// When an operator looks at the cluster again, in the quiet at the end.
     pub operator_looks_at: Time,
 }
@@ -193,6 +195,7 @@ impl Cluster {
             actions: Vec::new(),
             node_actions: Vec::new(),
             finished: false,
+            idle_since: None,
             operator_looks_at: 0,
             plan,
         };

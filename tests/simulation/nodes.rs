@@ -67,6 +67,8 @@ pub struct Proc {
     pub stalled: Vec<u32>,
     /// It was told to take nothing new.
     pub draining: bool,
+    /// Its own process wants to end.
+    pub ending: bool,
     pub inbox: Vec<NodeIn>,
     pub dirty: bool,
     pub tick_at: Option<Timestamp>,
@@ -146,6 +148,14 @@ impl Cluster {
             && let Some(workers) = brief::workers_said(message)
         {
             it.most_workers = it.most_workers.max(workers);
+        }
+        it.ending |= matches!(event, NodeEvent::Drain | NodeEvent::Stop);
+        if let NodeEvent::Message {
+            message: ToNode::Welcome(welcome),
+            ..
+        } = &event
+        {
+            it.draining = it.ending || welcome.drain;
         }
         it.draining |= matches!(
             event,
@@ -336,6 +346,7 @@ impl Cluster {
             workers_changed: false,
             stalled: Vec::new(),
             draining: false,
+            ending: false,
             inbox: Vec::new(),
             dirty: false,
             tick_at: None,

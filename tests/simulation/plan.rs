@@ -289,6 +289,20 @@ impl Plan {
         let most = self.harmless();
         let settle = 2 * nanos(self.config.heartbeat) + 3 * SECOND;
         let mut faults = Vec::new();
+        if rng.u32(..5) == 0 {
+            // A scheduler that was frozen must read before it expires anyone: as a cut of all at once.
+            let mut at = 2 * SECOND + rng.u64(..5 * SECOND);
+            while at < self.quiet_from {
+                let span = if rng.bool() {
+                    most
+                } else {
+                    rng.u64(100 * MS..most)
+                };
+                faults.push((at, Fault::FreezeScheduler { span }));
+                at += span + settle + rng.u64(..10 * SECOND);
+            }
+            return faults;
+        }
         for node in 0..self.nodes.len() {
             let mut at = 2 * SECOND + rng.u64(..5 * SECOND);
             while at < self.quiet_from {
@@ -300,7 +314,8 @@ impl Plan {
                 let (up, down) = directions(rng);
                 faults.push((
                     at,
-                    match rng.u32(..5) {
+                    match rng.u32(..6) {
+                        5 => Fault::FreezeNode { node, span },
                         0 => Fault::Reset {
                             node,
                             tell_scheduler: rng.bool(),

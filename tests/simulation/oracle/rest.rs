@@ -10,7 +10,7 @@ use callboard::task::TaskId;
 use super::Given;
 use crate::cluster::{Cluster, Ev};
 use crate::nodes::Proc;
-use crate::plan::{Family, MS, SECOND};
+use crate::plan::{Family, MS, SECOND, nanos};
 use crate::scheduler::SchedulerIn;
 use crate::scheduler::clock;
 
@@ -79,6 +79,7 @@ impl Cluster {
             && self.scheduler.machine.is_idle()
             && self.unconfirmed().is_empty()
             && self.no_run()
+            && self.have_the_drained_left()
         {
             self.judge_end();
             self.finished = true;
@@ -106,6 +107,28 @@ impl Cluster {
             self.command(SchedulerIn::RemoveNode(node));
             self.after(SECOND, Ev::AddNode { node });
         }
+    }
+
+    /// Whether no process that was told to take nothing new is still there; it may take its time.
+    fn have_the_drained_left(&mut self) -> bool {
+        let Some(it) = self.procs.iter().find(|proc| proc.alive && proc.ending) else {
+            return true;
+        };
+        let name = it.name.clone();
+        let now = self.now;
+        // A node without a link gives up after two leases.
+        let patience = 3 * nanos(self.plan.config.lease) + 5 * SECOND;
+        let since = *self.idle_since.get_or_insert(now);
+        if now > since + patience {
+            self.oracle.fail(
+                "drain",
+                None,
+                format!(
+                    "{name} takes nothing new and has nothing to do, and yet it does not leave"
+                ),
+            );
+        }
+        false
     }
 
     pub fn no_run(&self) -> bool {
