@@ -4,11 +4,14 @@
 //! Owns: these threads, until the handle's actors have ended. Does not know: what runs on them.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use actix::{Arbiter, ArbiterHandle, System};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+
+use crate::net::roads::part;
 
 /// The threads of one handle. They end with it, or when it is stopped.
 pub(crate) struct Host {
@@ -18,6 +21,8 @@ pub(crate) struct Host {
     network: Mutex<Option<ArbiterHandle>>,
     /// The System that was started for it.
     own: Option<System>,
+    stopping: AtomicBool,
+    ended: watch::Sender<bool>,
 }
 
 impl Host {
@@ -27,6 +32,8 @@ impl Host {
             control: None,
             network: Mutex::new(None),
             own: None,
+            stopping: AtomicBool::new(false),
+            ended: watch::Sender::new(false),
         }
     }
 
@@ -37,6 +44,8 @@ impl Host {
                 control: Some(Arbiter::new().handle()),
                 network: Mutex::new(None),
                 own: None,
+                stopping: AtomicBool::new(false),
+                ended: watch::Sender::new(false),
             });
         }
         let (tx, rx) = oneshot::channel();
@@ -56,11 +65,20 @@ impl Host {
             control: Some(own.arbiter().clone()),
             network: Mutex::new(None),
             own: Some(own),
+            stopping: AtomicBool::new(false),
+            ended: watch::Sender::new(false),
         })
     }
 
     pub fn control(&self) -> Option<&ArbiterHandle> {
         self.control.as_ref()
+    }
+
+    /// Carries the links on the control thread too. For a node: nobody but its links sends its actor
+    /// messages, so that no flood keeps a socket from being read, and a task costs two wake-ups less.
+    pub fn with_one_thread(self) -> Self {
+        *self.network.lock().unwrap_or_else(PoisonError::into_inner) = self.control.clone();
+        self
     }
 
     /// The network's thread.
@@ -106,21 +124,54 @@ impl Host {
 }
 
 impl Host {
-    /// Ends the threads. Doing so again changes nothing.
+    /// Ends the threads, that of the network when its links have said their last words. Doing so again
+    /// changes nothing.
     pub fn stop(&self) {
         let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
         let network = network.take();
-        if let Some(control) = &self.control {
-            if let Some(network) = network {
-                network.stop();
-            }
-            match &self.own {
+        let Some(control) = self.control.clone() else {
+            self.ended.send_replace(true);
+            return;
+        };
+        if self.stopping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (own, ended) = (self.own.clone(), Ended(self.ended.clone()));
+        let end = move || {
+            let _ended = ended;
+            match own {
                 Some(own) => own.stop(),
                 None => {
                     control.stop();
                 }
             }
+        };
+        match network {
+            None => end(),
+            Some(network) => {
+                // Where the System is stopping by itself, this is dropped, which is an end too.
+                network.spawn(async move {
+                    part().await;
+                    Arbiter::current().stop();
+                    end();
+                });
+            }
         }
+    }
+
+    /// Waits until [`Host::stop`] has ended the threads.
+    pub async fn ended(&self) {
+        // It is not dropped before, since `self` holds it.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+}
+
+/// Says, when it is dropped, that the threads have ended.
+struct Ended(watch::Sender<bool>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
     }
 }
 

@@ -236,6 +236,7 @@ impl NodeBuilder {
             None => Trust::Open,
         };
         let host = Host::start().await.map_err(NodeStartError::Thread)?;
+        let host = host.with_one_thread();
         let roads = NodeRoads {
             network: host.network().await.map_err(NodeStartError::Thread)?,
             trust,

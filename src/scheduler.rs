@@ -383,6 +383,8 @@ impl Scheduler {
         let leftovers = self.inner.addr.send(shutdown).await.unwrap_or(Err(Stopped));
         // The name is freed by the actor's end, which is awaited so that it can be used again at once.
         let _ = self.inner.addr.send(Halt).await;
+        // So that an application that ends now has told its nodes.
+        self.inner.threads.host.ended().await;
         leftovers
     }
 }

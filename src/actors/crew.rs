@@ -29,9 +29,9 @@ use crate::task::Dispatch;
 
 /// How many orders are taken, and how long at most, before reports are sent and other futures of the
 /// thread have their turn. Few, so that the node's thread works on the first reports while this one is at
-/// the next orders; fewer cost more wake-ups than that gains.
+/// the next orders, and soon, so that it knows what runs; fewer cost more wake-ups than that gains.
 const TURN: usize = 64;
-const LONG_TURN: Duration = Duration::from_micros(500);
+const LONG_TURN: Duration = Duration::from_micros(100);
 
 /// See the module. Lives on its thread.
 pub(super) struct Crew {
@@ -50,6 +50,8 @@ pub(super) struct Crew {
 struct Seat {
     actor: Option<Addr<WorkerActor>>,
     run: Option<Rc<Run>>,
+    /// Whether the line keeps starts until the run has ended.
+    awaited: bool,
 }
 
 /// What the first poll led to.
@@ -92,7 +94,7 @@ impl Crew {
         let mut now = began;
         let mut more = true;
         for _ in 0..TURN {
-            match self.line.pop() {
+            match self.line.pop(|worker| self.is_occupied(worker)) {
                 Some(Order::Start(start)) => now = self.begin(start, now, cx),
                 Some(Order::Stop { worker, dispatch }) => self.stop(worker, dispatch),
                 None => {
@@ -210,17 +212,28 @@ impl Crew {
         self.seat(run);
     }
 
-    /// Forgets a run that has really ended.
+    /// Whether a worker has a run, so that the next must wait.
+    fn is_occupied(&self, worker: WorkerId) -> bool {
+        self.with_seat(worker, |seat| {
+            seat.awaited |= seat.run.is_some();
+            seat.run.is_some()
+        })
+    }
+
+    /// Forgets a run that has really ended, so that the next can begin.
     pub(super) fn unseat(&self, run: &Run) {
-        self.with_seat(run.worker, |seat| {
-            if seat
-                .run
-                .as_ref()
-                .is_some_and(|seated| seated.dispatch == run.dispatch)
-            {
+        let awaited = self.with_seat(run.worker, |seat| {
+            let seated = seat.run.as_ref().map(|seated| seated.dispatch);
+            if seated == Some(run.dispatch) {
                 seat.run = None;
+                std::mem::take(&mut seat.awaited)
+            } else {
+                false
             }
         });
+        if awaited && self.line.resume(run.worker) && !self.turning.get() {
+            self.line.wake();
+        }
     }
 
     /// Runs what belongs to a user: a panic costs nothing but its message.

@@ -6,7 +6,7 @@
 //! A handler may block the thread. What lies on the line is therefore seen from both ends, and the node's
 //! thread can take it when the other one does not move.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -39,10 +39,18 @@ pub(super) struct Start {
     pub(super) retry: RetryPolicy,
 }
 
+/// What has not begun.
+#[derive(Debug, Default)]
+struct Orders {
+    queue: VecDeque<Order>,
+    /// Starts whose worker has a run, in order. They stay here, so that they can be taken back.
+    parked: BTreeMap<WorkerId, VecDeque<Start>>,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    orders: Mutex<VecDeque<Order>>,
+    orders: Mutex<Orders>,
     reports: Mutex<Vec<NodeEvent>>,
     waker: AtomicWaker,
     closed: AtomicBool,
@@ -53,43 +61,106 @@ pub(super) struct Line {
     active: AtomicU32,
 }
 
+impl Start {
+    pub(super) fn unstarted(self) -> NodeEvent {
+        NodeEvent::Unstarted {
+            worker: self.worker,
+            assignment: self.assignment,
+        }
+    }
+}
+
+impl Orders {
+    fn take_from_queue(&mut self, wanted: impl Fn(Dispatch) -> bool, into: &mut Vec<Start>) {
+        for order in std::mem::take(&mut self.queue) {
+            match order {
+                Order::Start(start) if wanted(start.assignment.dispatch) => into.push(start),
+                other => self.queue.push_back(other),
+            }
+        }
+    }
+}
+
 impl Line {
     /// Adds all, in order, with at most one wake-up.
     pub(super) fn extend(&self, orders: &mut Vec<Order>) {
         if orders.is_empty() {
             return;
         }
-        let mut queue = lock(&self.orders);
-        let was_empty = queue.is_empty();
-        queue.extend(orders.drain(..));
-        drop(queue);
+        let mut waiting = lock(&self.orders);
+        let was_empty = waiting.queue.is_empty();
+        waiting.queue.extend(orders.drain(..));
+        drop(waiting);
         if was_empty {
             self.waker.wake();
         }
     }
 
-    /// Takes the next order to begin it.
-    pub(super) fn pop(&self) -> Option<Order> {
-        lock(&self.orders).pop_front()
+    /// Takes the next order to begin it. A start whose worker is `occupied` is kept until [`Line::resume`].
+    pub(super) fn pop(&self, occupied: impl Fn(WorkerId) -> bool) -> Option<Order> {
+        let mut waiting = lock(&self.orders);
+        loop {
+            match waiting.queue.pop_front()? {
+                Order::Start(start) if occupied(start.worker) => {
+                    waiting
+                        .parked
+                        .entry(start.worker)
+                        .or_default()
+                        .push_back(start);
+                }
+                order => return Some(order),
+            }
+        }
+    }
+
+    /// Puts what was kept for a worker first in the line, in its order. Whether there was anything.
+    pub(super) fn resume(&self, worker: WorkerId) -> bool {
+        let mut waiting = lock(&self.orders);
+        let Some(parked) = waiting.parked.remove(&worker) else {
+            return false;
+        };
+        for start in parked.into_iter().rev() {
+            waiting.queue.push_front(Order::Start(start));
+        }
+        true
     }
 
     /// Takes back every start that has not begun. Stops stay: what they stop may have begun before.
-    pub(super) fn take_back(&self) -> Vec<Start> {
-        let mut starts = Vec::new();
-        let mut queue = lock(&self.orders);
-        for order in std::mem::take(&mut *queue) {
-            match order {
-                Order::Start(start) => starts.push(start),
-                stop @ Order::Stop { .. } => queue.push_back(stop),
-            }
-        }
+    pub(super) fn take_all_back(&self) -> Vec<Start> {
+        let mut waiting = lock(&self.orders);
+        // What is kept for a worker has come before what lies in the line for it.
+        let parked = std::mem::take(&mut waiting.parked);
+        let mut starts: Vec<Start> = parked.into_values().flatten().collect();
+        waiting.take_from_queue(|_| true, &mut starts);
         starts
+    }
+
+    /// Takes these starts back, if they have not begun, and says so before anything behind them can end.
+    pub(super) fn take_back(&self, back: &mut HashSet<Dispatch>, inbox: &Inbox<NodeEvent>) {
+        if back.is_empty() {
+            return;
+        }
+        let mut starts = Vec::new();
+        let mut waiting = lock(&self.orders);
+        waiting.parked.retain(|_, parked| {
+            for start in std::mem::take(parked) {
+                match back.contains(&start.assignment.dispatch) {
+                    true => starts.push(start),
+                    false => parked.push_back(start),
+                }
+            }
+            !parked.is_empty()
+        });
+        waiting.take_from_queue(|dispatch| back.contains(&dispatch), &mut starts);
+        inbox.extend(starts.into_iter().map(Start::unstarted));
+        drop(waiting);
+        back.clear();
     }
 
     /// Ends the thread's work; orders that have not begun are dropped.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        lock(&self.orders).clear();
+        *lock(&self.orders) = Orders::default();
         self.waker.wake();
     }
 

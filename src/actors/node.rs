@@ -268,6 +268,7 @@ impl Core {
                 assignment,
                 retry,
             }),
+            NodeAction::TakeBack { worker, dispatch } => threads.order_back(worker, dispatch),
             NodeAction::Stop { worker, dispatch } => threads.order_stop(worker, dispatch),
             NodeAction::Gone(reason) => {
                 if let Some(gone) = &self.gone {

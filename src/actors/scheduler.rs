@@ -184,13 +184,14 @@ impl Actor for SchedulerActor {
         self.guard = Some(parts.guard);
         let machine =
             SchedulerMachine::new(parts.name, parts.life, parts.config, parts.clock.now());
+        let clients = Clients::new(parts.on_client_gone, parts.inbox.clone());
         let core = Core {
             machine,
             clock: parts.clock,
             inbox: parts.inbox,
             roads: parts.roads,
             outlets: Default::default(),
-            clients: Clients::new(parts.on_client_gone),
+            clients,
             callers: Callers::default(),
             nodes: Nodes::default(),
             ending: None,
@@ -275,12 +276,7 @@ impl Core {
         let mut incoming = std::mem::take(&mut self.incoming);
         for incoming in incoming.drain(..) {
             match incoming {
-                Incoming::Event(event) => {
-                    if let Event::LinkClosed { link, .. } = &event {
-                        self.outlets.remove(link);
-                    }
-                    self.machine.handle(now, event);
-                }
+                Incoming::Event(event) => self.hear(now, event),
                 Incoming::Attach {
                     link,
                     dialled,
@@ -327,7 +323,21 @@ impl Core {
         [due, clients, ending].into_iter().flatten().min()
     }
 
+    fn hear(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::ClientGone { client } => self.client_gone(now, client),
+            Event::LinkClosed { link, reason } => {
+                self.outlets.remove(&link);
+                self.machine.handle(now, Event::LinkClosed { link, reason });
+            }
+            event => self.machine.handle(now, event),
+        }
+    }
+
     fn look_after_clients(&mut self, now: Timestamp) {
+        for event in self.clients.answers() {
+            self.hear(now, event);
+        }
         let moment = Instant::now();
         if self.clients.is_empty() || moment < self.client_round {
             return;
@@ -415,10 +425,14 @@ impl Core {
             return;
         }
         for (client, statuses) in std::mem::take(&mut self.deliveries) {
-            if !self.clients.deliver(client, statuses, &self.inbox) {
+            if !self.clients.deliver(client, statuses) {
                 self.client_gone(now, client);
                 self.dirty.notify_one();
             }
+        }
+        // An answer is waited for from its first look on.
+        for event in self.clients.answers() {
+            self.inbox.push(Incoming::Event(event));
         }
     }
 

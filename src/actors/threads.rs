@@ -3,6 +3,7 @@
 //! Owns: the arbiters of a node's workers, the batches of orders to them, and noticing that one does not
 //! answer. Does not know: what runs there, beyond whether anything does.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub(super) struct Threads {
 struct Thread {
     line: Arc<Line>,
     batch: Vec<Order>,
+    /// Starts to take back.
+    back: HashSet<Dispatch>,
     /// Workers of it that are taken.
     taken: usize,
     open_rounds: u8,
@@ -110,10 +113,20 @@ impl Threads {
         self.of(worker).batch.push(stop);
     }
 
+    /// Has a start taken back, if it has not begun.
+    pub(super) fn order_back(&mut self, worker: WorkerId, dispatch: Dispatch) {
+        self.of(worker).back.insert(dispatch);
+    }
+
     /// Sends off the orders.
     pub(super) fn flush(&mut self) {
         for thread in &mut self.threads {
             thread.line.extend(&mut thread.batch);
+            if !thread.back.is_empty() {
+                // A handler that holds the thread holds the reports of those before it, too.
+                thread.line.send_reports(&self.home.inbox);
+                thread.line.take_back(&mut thread.back, &self.home.inbox);
+            }
         }
     }
 
@@ -163,16 +176,13 @@ impl Threads {
     fn take_from(&mut self, index: usize) {
         let thread = &mut self.threads[index];
         thread.line.send_reports(&self.home.inbox);
-        let taken = thread.line.take_back();
+        let taken = thread.line.take_all_back();
         if thread.stalled && taken.is_empty() {
             return;
         }
         thread.stalled = true;
         let active = thread.line.active();
-        let unstarted = taken.into_iter().map(|start| NodeEvent::Unstarted {
-            worker: start.worker,
-            assignment: start.assignment,
-        });
+        let unstarted = taken.into_iter().map(Start::unstarted);
         // First the stall, so that what is taken back does not go to the same thread again.
         let workers = self.workers_of(index, active);
         let stalled = std::iter::once(NodeEvent::Stalled { workers });
@@ -211,6 +221,7 @@ impl Thread {
         Self {
             line,
             batch: Vec::new(),
+            back: HashSet::new(),
             taken: 0,
             open_rounds: 0,
             stalled: false,

@@ -19,6 +19,7 @@ use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, Labels, TaskId};
 
 mod ahead;
+mod chain;
 mod check;
 mod dial;
 mod ending;
@@ -32,6 +33,7 @@ mod tests;
 mod workers;
 
 use ahead::Ahead;
+use chain::Chains;
 use dial::Dialler;
 use kept::{Kept, Outbox};
 use lease::Lease;
@@ -126,7 +128,8 @@ pub enum NodeEvent {
         /// The encoded value.
         value: Bytes,
     },
-    /// A started assignment was taken back from a stalled thread before the worker saw it.
+    /// A started assignment was taken back before its worker had begun it: from a stalled thread, or by
+    /// [`NodeAction::TakeBack`]. It is told before the end of anything that was started there behind it.
     Unstarted {
         /// The worker.
         worker: WorkerId,
@@ -176,7 +179,8 @@ pub enum NodeAction {
         /// Where.
         address: String,
     },
-    /// Run an assignment on a worker that is free.
+    /// Run an assignment on a worker. If that is occupied, the worker begins it when its run has really
+    /// ended, in the order of these actions, unless it is taken back before.
     Start {
         /// The worker.
         worker: WorkerId,
@@ -184,6 +188,14 @@ pub enum NodeAction {
         assignment: Assignment,
         /// The policy that its verdict follows.
         retry: RetryPolicy,
+    },
+    /// Do not begin an assignment that was started on an occupied worker. Answer with
+    /// [`NodeEvent::Unstarted`] if it had not begun, and else not at all: its own end tells of it.
+    TakeBack {
+        /// The worker.
+        worker: WorkerId,
+        /// The run.
+        dispatch: Dispatch,
     },
     /// Stop a run: drop its future, or tell a blocking handler that it is cancelled. The worker answers
     /// with [`NodeEvent::Ended`] (and `End::Stopped`), unless its own verdict is under way already.
@@ -257,6 +269,7 @@ pub struct NodeMachine {
     retry: RetryPolicy,
     workers: Workers,
     ahead: Ahead,
+    chains: Chains,
     held: Held,
     kept: Kept,
     /// Filled only while the link is up.
@@ -288,6 +301,7 @@ impl NodeMachine {
             retry: RetryPolicy::default(),
             workers: Workers::new(spec.config.max_workers),
             ahead: Ahead::default(),
+            chains: Chains::default(),
             held: Held::default(),
             kept: Kept::default(),
             outbox: Outbox::default(),
@@ -329,20 +343,23 @@ impl NodeMachine {
                 end,
                 ran,
                 overrun,
-            } => self.ended(Ended {
-                worker,
-                dispatch,
-                end,
-                ran,
-                overrun,
-            }),
-            NodeEvent::Freed { worker, dispatch } => self.freed(worker, dispatch),
+            } => {
+                let ended = Ended {
+                    worker,
+                    dispatch,
+                    end,
+                    ran,
+                    overrun,
+                };
+                self.ended(now, ended);
+            }
+            NodeEvent::Freed { worker, dispatch } => self.freed(now, worker, dispatch),
             NodeEvent::Progress {
                 worker,
                 dispatch,
                 value,
             } => self.progress(worker, dispatch, value),
-            NodeEvent::Unstarted { worker, assignment } => self.unstarted(worker, assignment),
+            NodeEvent::Unstarted { worker, assignment } => self.unstarted(now, worker, assignment),
             NodeEvent::Stalled { workers } => self.stalled(&workers),
             NodeEvent::Resumed { workers } => self.resumed(&workers),
             NodeEvent::Workers(workers) => {
@@ -360,6 +377,7 @@ impl NodeMachine {
     pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
         self.expire(now);
         self.pump(now);
+        self.chain(now);
         self.sweep(now);
         actions.append(&mut self.actions);
         self.tell_workers();
@@ -386,6 +404,7 @@ impl NodeMachine {
             self.lease.due(),
             self.dial_due(),
             self.hopeless(),
+            self.chains.due(),
             idle,
         ]
         .into_iter()
@@ -398,8 +417,8 @@ impl NodeMachine {
         self.workers.busy() as usize
     }
 
-    /// What it holds for the scheduler that it serves: runs in order of their workers, then what waits, in
-    /// order.
+    /// What it holds for the scheduler that it serves: runs in order of their workers, then what is chained to
+    /// workers, then what waits, in order.
     pub fn holds(&self) -> Vec<HeldRun> {
         self.held_runs()
     }

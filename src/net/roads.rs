@@ -29,6 +29,51 @@ pub fn fresh_link() -> LinkId {
     LinkId(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// How long the last words of links may take when their thread is to end: a peer that does not read must
+/// not hold it up. Longer than the default of [`LinkConfig::close_timeout`].
+const LAST_WORDS: Duration = Duration::from_secs(4);
+
+/// The links that this thread carries.
+struct Traffic {
+    open: watch::Sender<usize>,
+    parting: watch::Sender<bool>,
+}
+
+thread_local! {
+    static TRAFFIC: Traffic = Traffic {
+        open: watch::Sender::new(0),
+        parting: watch::Sender::new(false),
+    };
+}
+
+/// One link of this thread, while it is carried.
+struct Carried(watch::Sender<usize>);
+
+impl Carried {
+    fn begin() -> Self {
+        let open = TRAFFIC.with(|traffic| traffic.open.clone());
+        open.send_modify(|open| *open += 1);
+        Self(open)
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// Accepts nothing more on this thread, and waits until its links, which are told to close, have sent what
+/// was given to them: a node that does not hear that its scheduler leaves works on until its lease ends.
+pub async fn part() {
+    let mut open = TRAFFIC.with(|traffic| {
+        traffic.parting.send_replace(true);
+        traffic.open.subscribe()
+    });
+    // Whoever has not read by then does without.
+    let _ = tokio::time::timeout(LAST_WORDS, open.wait_for(|open| *open == 0)).await;
+}
+
 /// The way out of a link that runs on the network's thread.
 struct Commands<M>(Inbox<LinkCommand<M>>);
 
@@ -66,18 +111,23 @@ pub struct SchedulerRoads {
 }
 
 impl SchedulerRoads {
-    /// Accepts nodes that join, on the network's thread, for ever.
+    /// Accepts nodes that join, on the network's thread, until that is to end.
     pub fn listen(&self, listener: Listener) {
         let roads = self.clone();
         self.network.spawn(async move {
             let accept = |proved, peer: SocketAddr| {
                 actix_rt::spawn(roads.clone().carry(proved, None, Some(peer.ip())));
             };
-            listener.run(accept).await;
+            let mut parting = TRAFFIC.with(|traffic| traffic.parting.subscribe());
+            tokio::select! {
+                () = listener.run(accept) => {}
+                _ = parting.wait_for(|parting| *parting) => {}
+            }
         });
     }
 
     async fn carry(self, proved: Proved, dialled: Option<NodeId>, peer: Option<IpAddr>) {
+        let _carried = Carried::begin();
         let link = fresh_link();
         let commands = Inbox::new();
         self.inbox.push(Incoming::Attach {
@@ -193,6 +243,7 @@ impl NodeRoads {
     }
 
     async fn carry(self, proved: Proved, dialled: Option<String>, ports: Ports) {
+        let _carried = Carried::begin();
         let link = fresh_link();
         let commands = Inbox::new();
         ports.attach(link, dialled, Box::new(Commands(commands.clone())));

@@ -204,6 +204,38 @@ fn retries_take_no_time_under_a_paused_clock() {
     });
 }
 
+#[test]
+fn a_client_whose_window_is_full_gets_the_next_status_as_soon_as_it_confirms() {
+    let system = actix::System::with_tokio_rt(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    });
+    system.block_on(async {
+        let (tx, mut statuses) = tokio::sync::mpsc::unbounded_channel();
+        let client = Fragile(usize::MAX, tx).start();
+        let scheduler = Scheduler::builder("handle-window")
+            .node(here(handlers()))
+            .client(client.recipient())
+            .configure(|config| config.status_window = 1)
+            .on_current_arbiter();
+        let scheduler = scheduler.start().await.unwrap();
+        let before = tokio::time::Instant::now();
+        for _ in 0..20 {
+            let execute = Execute::call("echo", &1u64).unwrap();
+            scheduler.execute(execute).await.unwrap();
+        }
+        for _ in 0..20 {
+            statuses.recv().await.unwrap();
+        }
+        // The clock stands still while anything can be done; a timer that helps out would move it.
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        finish(scheduler).await;
+    });
+}
+
 /// A client that dies after so many statuses.
 struct Fragile(usize, Listened);
 

@@ -18,7 +18,7 @@ use crate::oracle::{Expectation, Oracle};
 use crate::plan::{Family, Fault, KINDS, MS, NodePlan, Plan, SECOND, Time, nanos};
 use crate::scheduler::{Scheduler, SchedulerIn};
 use crate::trace::Trace;
-use crate::workers::How;
+use crate::workers::{Chained, How};
 
 /// Where nodes that join dial to.
 pub const SCHEDULER: &str = "scheduler";
@@ -99,6 +99,10 @@ pub enum Ev {
         proc: usize,
         workers: Vec<u32>,
     },
+    /// What workers have said arrives.
+    Hear {
+        proc: usize,
+    },
     Look,
     Expect(Box<Expectation>),
     Quiet,
@@ -140,6 +144,7 @@ pub struct Cluster {
     heap: BinaryHeap<Coming>,
     next_event: u64,
     pub steps: u64,
+    pub chained: Chained,
     pub lives: usize,
     pub scheduler: Scheduler,
     pub nodes: Vec<NodePlan>,
@@ -173,6 +178,7 @@ impl Cluster {
             heap: BinaryHeap::new(),
             next_event: 0,
             steps: 0,
+            chained: Chained::default(),
             lives: 0,
             scheduler: Scheduler::start(0, &plan, 0),
             hosts: vec![Host::default(); nodes.len()],
@@ -376,6 +382,7 @@ impl Cluster {
                 }
             }
             Ev::Resumed { proc, workers } => self.resumed(proc, workers),
+            Ev::Hear { proc } => self.hear(proc),
             Ev::Look => self.look(),
             Ev::Expect(expectation) => self.expect(*expectation),
             Ev::Quiet => self.begin_quiet(),

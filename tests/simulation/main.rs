@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use cluster::Cluster;
 use plan::{Family, Plan};
+use workers::Chained;
 
 /// How many seeds `cargo test` tries, shared by the families.
 const SEEDS: u64 = 10_000;
@@ -130,6 +131,7 @@ fn count() -> u64 {
 fn try_family(family: Family) {
     let mut steps = 0;
     let mut tried = 0;
+    let mut chained = Chained::default();
     let first = number("SIM_FIRST", 0);
     for seed in first..first + count() {
         let plan = Arc::new(Plan::draw(seed));
@@ -138,12 +140,19 @@ fn try_family(family: Family) {
         }
         let (broken, cluster) = run(seed, &plan, false);
         steps += cluster.steps;
+        chained.given += cluster.chained.given;
+        chained.taken_back += cluster.chained.taken_back;
+        chained.too_late += cluster.chained.too_late;
         tried += 1;
         if let Some(broken) = broken {
             report(seed, &plan, &broken);
         }
     }
-    println!("{family:?}: {tried} histories, {steps} events");
+    println!("{family:?}: {tried} histories, {steps} events, {chained:?}");
+    assert!(
+        tried < 100 || (chained.given > 0 && chained.taken_back > 0),
+        "chains are hardly tried: {chained:?}"
+    );
 }
 
 #[test]

@@ -2,14 +2,15 @@
 //!
 //! Owns: how a node's machine is driven. Does not know: the order of events, or what runs do (see `workers`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::config::NodeConfig;
-use callboard::engine::message::{KindOffer, ToNode};
+use callboard::engine::message::{Assignment, KindOffer, ToNode};
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use callboard::engine::{Epoch, Timestamp};
+use callboard::retry::RetryPolicy;
 use callboard::task::Dispatch;
 
 use crate::brief;
@@ -32,6 +33,8 @@ pub enum Death {
 /// What a process of a node handles.
 pub enum NodeIn {
     Event(NodeEvent),
+    /// What a worker said a while ago.
+    Told(NodeEvent),
     Run {
         worker: u32,
         dispatch: Dispatch,
@@ -51,6 +54,12 @@ pub struct Proc {
     pub kinds: Vec<usize>,
     pub labels: Vec<&'static str>,
     pub runs: BTreeMap<u32, Run>,
+    /// What each worker begins next, in order.
+    pub chains: BTreeMap<u32, VecDeque<(Assignment, RetryPolicy)>>,
+    /// What workers have said that is not yet under way to the machine.
+    pub told: VecDeque<NodeEvent>,
+    /// How much of what workers have said the machine has not heard.
+    pub unheard: usize,
     /// The largest number of workers that it was ever allowed.
     pub most_workers: u32,
     /// Whether its own process ever changed its number of workers, of which the scheduler is not told.
@@ -114,6 +123,10 @@ impl Cluster {
     pub fn node_handles(&mut self, proc: usize, event: NodeIn) {
         match event {
             NodeIn::Event(event) => self.handle_node_event(proc, event),
+            NodeIn::Told(event) => {
+                self.procs[proc].unheard -= 1;
+                self.handle_node_event(proc, event);
+            }
             NodeIn::Run {
                 worker,
                 dispatch,
@@ -195,7 +208,7 @@ impl Cluster {
         self.node_actions = actions;
         let it = &self.procs[proc];
         let (counted, true_count) = (it.machine.running(), it.runs.len());
-        if counted != true_count {
+        if counted != true_count && it.unheard == 0 {
             let name = it.name.clone();
             self.oracle.fail(
                 "G4",
@@ -237,8 +250,9 @@ impl Cluster {
                 assignment,
                 retry,
             } => {
-                self.start_run(proc, worker, assignment, retry);
+                self.give_worker(proc, worker, assignment, retry);
             }
+            NodeAction::TakeBack { worker, dispatch } => self.take_back(proc, worker, dispatch),
             NodeAction::Stop { worker, dispatch } => self.stop_run(proc, worker, dispatch),
             NodeAction::Gone(_) => {}
             NodeAction::Note(note) => self.say(|| format!("{name} notes {note:?}")),
@@ -325,6 +339,9 @@ impl Cluster {
             frozen: false,
             local,
             runs: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            told: VecDeque::new(),
+            unheard: 0,
             most_workers: plan.workers,
             workers_changed: false,
             stalled: Vec::new(),
@@ -365,6 +382,8 @@ impl Cluster {
         let it = &mut self.procs[proc];
         it.alive = false;
         it.inbox.clear();
+        it.chains.clear();
+        it.told.clear();
         let runs = std::mem::take(&mut it.runs);
         for run in runs.values() {
             self.oracle.on_run_over(run);

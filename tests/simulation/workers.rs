@@ -9,6 +9,7 @@ use callboard::engine::node::NodeEvent;
 use callboard::engine::worker::{Attempts, Tried};
 use callboard::retry::RetryPolicy;
 use callboard::task::{Dispatch, TaskId};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Ev};
@@ -48,6 +49,15 @@ impl Run {
     pub fn serial(&self) -> u64 {
         serial_of(&self.assignment.args)
     }
+}
+
+/// How often what concerns chains has happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chained {
+    pub given: u64,
+    pub taken_back: u64,
+    /// Asked back when it had begun.
+    pub too_late: u64,
 }
 
 /// Why a run's turn has come.
@@ -107,6 +117,66 @@ pub fn output(dispatch: Dispatch) -> Bytes {
 }
 
 impl Cluster {
+    /// A worker begins an assignment, or keeps it until it has nothing else to do.
+    pub fn give_worker(
+        &mut self,
+        proc: usize,
+        worker: WorkerId,
+        assignment: Assignment,
+        retry: RetryPolicy,
+    ) {
+        if !self.procs[proc].runs.contains_key(&worker.0) {
+            self.start_run(proc, worker, assignment, retry);
+            return;
+        }
+        self.chained.given += 1;
+        let (name, dispatch) = (self.procs[proc].name.clone(), assignment.dispatch);
+        self.trace.mix((proc, worker.0, dispatch.get()));
+        self.say(|| format!("{name} chains {dispatch} to {worker}"));
+        let chains = &mut self.procs[proc].chains;
+        let chain = chains.entry(worker.0).or_default();
+        chain.push_back((assignment, retry));
+    }
+
+    pub fn take_back(&mut self, proc: usize, worker: WorkerId, dispatch: Dispatch) {
+        let it = &mut self.procs[proc];
+        let chain = it.chains.entry(worker.0).or_default();
+        let place = chain.iter().position(|(next, _)| next.dispatch == dispatch);
+        let Some((assignment, _)) = place.and_then(|place| chain.remove(place)) else {
+            self.chained.too_late += 1;
+            return;
+        };
+        self.chained.taken_back += 1;
+        self.worker_says(proc, NodeEvent::Unstarted { worker, assignment });
+    }
+
+    /// What a worker says, in order and mostly at once.
+    fn worker_says(&mut self, proc: usize, event: NodeEvent) {
+        let it = &mut self.procs[proc];
+        it.told.push_back(event);
+        it.unheard += 1;
+        if it.told.len() == 1 {
+            let pause = match self.rng.u32(..4) {
+                0 => self.rng.u64(..200_000),
+                _ => 0,
+            };
+            self.after(pause, Ev::Hear { proc });
+        }
+    }
+
+    pub fn hear(&mut self, proc: usize) {
+        for event in std::mem::take(&mut self.procs[proc].told) {
+            self.tell_node(proc, NodeIn::Told(event));
+        }
+    }
+
+    fn begin_next(&mut self, proc: usize, worker: u32) {
+        let chains = &mut self.procs[proc].chains;
+        if let Some((assignment, retry)) = chains.get_mut(&worker).and_then(VecDeque::pop_front) {
+            self.start_run(proc, WorkerId(worker), assignment, retry);
+        }
+    }
+
     pub fn start_run(
         &mut self,
         proc: usize,
@@ -140,7 +210,10 @@ impl Cluster {
         };
         self.judge_start(proc, worker.0, kind, &run);
         if behaviour.mode != Mode::Endless {
-            let span = Time::from(behaviour.ms) * MS / 100 * self.rng.u64(80..=120);
+            let span = match behaviour.ms {
+                0 => self.rng.u64(10_000..=40_000),
+                ms => Time::from(ms) * MS / 100 * self.rng.u64(80..=120),
+            };
             self.after(
                 span,
                 Ev::RunEnds {
@@ -237,13 +310,14 @@ impl Cluster {
         let ran = Duration::from_nanos(self.now - run.started);
         if reported {
             self.run_over(proc, worker);
-            self.handle_node_event(
+            self.worker_says(
                 proc,
                 NodeEvent::Freed {
                     worker: WorkerId(worker),
                     dispatch,
                 },
             );
+            self.begin_next(proc, worker);
             return;
         }
         let end = self.end(proc, worker, how);
@@ -261,7 +335,10 @@ impl Cluster {
             ran,
             overrun: goes_on,
         };
-        self.handle_node_event(proc, event);
+        self.worker_says(proc, event);
+        if !goes_on {
+            self.begin_next(proc, worker);
+        }
     }
 
     fn run_over(&mut self, proc: usize, worker: u32) {
@@ -358,7 +435,12 @@ impl Cluster {
                     worker: WorkerId(worker),
                     assignment: run.assignment,
                 };
-                self.tell_node(proc, NodeIn::Event(event));
+                self.worker_says(proc, event);
+                let chain = self.procs[proc].chains.remove(&worker);
+                for (assignment, _) in chain.into_iter().flatten() {
+                    let worker = WorkerId(worker);
+                    self.worker_says(proc, NodeEvent::Unstarted { worker, assignment });
+                }
             }
         }
         self.after(span, Ev::Resumed { proc, workers });

@@ -74,6 +74,11 @@ impl Bench {
         self.line.extend(&mut vec![Order::Start(start)]);
     }
 
+    fn take_back(&self, dispatches: &[u64]) {
+        let mut back = dispatches.iter().copied().map(Dispatch::new).collect();
+        self.line.take_back(&mut back, &self.inbox);
+    }
+
     fn kill(&self) {
         let actor = self.crew.with_seat(WORKER, |seat| seat.actor.clone());
         actor.unwrap().do_send(Die);
@@ -155,5 +160,101 @@ fn g4_a_worker_that_dies_under_a_blocking_handler_is_free_when_that_ends() {
             NodeEvent::Freed { dispatch, .. } => assert_eq!(dispatch, Dispatch::new(1)),
             other => panic!("{other:?}"),
         }
+    });
+}
+
+fn ended(event: NodeEvent) -> u64 {
+    match event {
+        NodeEvent::Ended { dispatch, .. } => dispatch.get(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn unstarted(event: NodeEvent) -> u64 {
+    match event {
+        NodeEvent::Unstarted { assignment, .. } => assignment.dispatch.get(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A handler that waits for a permit, whose number of runs at once is watched, and one that ends at once.
+fn gated() -> (Handlers, Arc<Semaphore>, Arc<Semaphore>) {
+    let started = Arc::new(Semaphore::new(0));
+    let gate = Arc::new(Semaphore::new(0));
+    let handlers = Handlers::new()
+        .on("held", {
+            let (started, gate) = (Arc::clone(&started), Arc::clone(&gate));
+            async move |(): ()| {
+                started.add_permits(1);
+                gate.acquire().await?.forget();
+                Ok(())
+            }
+        })
+        .on("ends", async |(): ()| Ok(()));
+    (handlers, started, gate)
+}
+
+#[test]
+fn g4_a_chained_start_begins_when_the_run_before_it_has_ended_and_in_order() {
+    let (handlers, started, gate) = gated();
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(handlers);
+        bench.start(0, 1);
+        started.acquire().await.unwrap().forget();
+        bench.start(0, 2);
+        bench.start(1, 3);
+        // Many turns of the crew change nothing.
+        for _ in 0..10 {
+            bench.line.wake();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(started.available_permits(), 0, "one at a time");
+        assert!(bench.inbox.is_empty());
+        gate.add_permits(1);
+        assert_eq!(ended(bench.event().await), 1);
+        started.acquire().await.unwrap().forget();
+        assert!(bench.inbox.is_empty());
+        gate.add_permits(1);
+        assert_eq!(ended(bench.event().await), 2);
+        assert_eq!(ended(bench.event().await), 3);
+    });
+}
+
+#[test]
+fn g12_a_chained_start_is_taken_back_from_either_place_in_the_line_or_not_at_all() {
+    let (handlers, started, gate) = gated();
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(handlers);
+        bench.start(0, 1);
+        started.acquire().await.unwrap().forget();
+        bench.start(1, 2);
+        bench.start(1, 3);
+        tokio::task::yield_now().await;
+        // This one has not even been looked at.
+        bench.start(1, 4);
+        bench.take_back(&[1, 2, 4]);
+        assert_eq!(unstarted(bench.event().await), 2);
+        assert_eq!(unstarted(bench.event().await), 4);
+        gate.add_permits(1);
+        assert_eq!(ended(bench.event().await), 1);
+        assert_eq!(ended(bench.event().await), 3);
+        assert!(bench.inbox.is_empty() && bench.events.is_empty());
+    });
+}
+
+#[test]
+fn g12_a_stopped_run_makes_way_for_the_next_of_its_chain() {
+    let (handlers, started, _gate) = gated();
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(handlers);
+        bench.start(0, 1);
+        started.acquire().await.unwrap().forget();
+        bench.start(1, 2);
+        let (worker, dispatch) = (WORKER, Dispatch::new(1));
+        bench
+            .line
+            .extend(&mut vec![Order::Stop { worker, dispatch }]);
+        assert_eq!(ended(bench.event().await), 1);
+        assert_eq!(ended(bench.event().await), 2);
     });
 }

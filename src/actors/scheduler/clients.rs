@@ -4,7 +4,11 @@
 //! Does not know: which status is for whom.
 
 use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
+use actix::dev::RecipientRequest;
 use actix::{MailboxError, Recipient};
 
 use super::Incoming;
@@ -31,10 +35,13 @@ pub(super) struct Clients {
     numbers: HashMap<Recipient<TaskStatus>, ClientId>,
     watchers: HashMap<ClientId, Recipient<TaskEvent>>,
     watcher_numbers: HashMap<Recipient<TaskEvent>, ClientId>,
+    /// In order of their sending.
+    groups: Vec<Group>,
+    waker: Waker,
 }
 
 impl Clients {
-    pub fn new(on_gone: ClientGone) -> Self {
+    pub fn new(on_gone: ClientGone, inbox: Inbox<Incoming>) -> Self {
         Self {
             on_gone,
             next: 1,
@@ -42,6 +49,8 @@ impl Clients {
             numbers: HashMap::new(),
             watchers: HashMap::new(),
             watcher_numbers: HashMap::new(),
+            groups: Vec::new(),
+            waker: Arc::new(Answered(inbox)).into(),
         }
     }
 
@@ -120,17 +129,9 @@ impl Clients {
 
     /// Sends a group of statuses. A mailbox is in order, so the answer to the last one confirms them
     /// all. `false` if the client is gone.
-    pub fn deliver(
-        &self,
-        number: ClientId,
-        mut statuses: Vec<TaskStatus>,
-        inbox: &Inbox<Incoming>,
-    ) -> bool {
-        let Some(client) = self
-            .clients
-            .get(&number)
-            .filter(|client| client.connected())
-        else {
+    pub fn deliver(&mut self, client: ClientId, mut statuses: Vec<TaskStatus>) -> bool {
+        let recipient = self.clients.get(&client);
+        let Some(recipient) = recipient.filter(|recipient| recipient.connected()) else {
             return false;
         };
         let count = statuses.len();
@@ -138,22 +139,51 @@ impl Clients {
             return true;
         };
         for status in statuses {
-            client.do_send(status);
+            recipient.do_send(status);
         }
-        let answer = client.send(last);
-        let inbox = inbox.clone();
-        actix_rt::spawn(async move {
-            let event = match answer.await {
-                Ok(()) => Event::Confirmed {
-                    client: number,
-                    count,
-                },
-                Err(MailboxError::Closed | MailboxError::Timeout) => {
-                    Event::ClientGone { client: number }
-                }
-            };
-            inbox.push(Incoming::Event(event));
+        self.groups.push(Group {
+            client,
+            count,
+            answer: Box::pin(recipient.send(last)),
         });
         true
+    }
+
+    /// What has become of the groups since the last look. They are looked at in each turn, and not by a
+    /// future of their own, which a flooded mailbox would keep from being polled.
+    pub fn answers(&mut self) -> Vec<Event> {
+        let mut cx = Context::from_waker(&self.waker);
+        let mut events = Vec::new();
+        self.groups.retain_mut(|group| {
+            let client = group.client;
+            match group.answer.as_mut().poll(&mut cx) {
+                Poll::Pending => return true,
+                Poll::Ready(Ok(())) => events.push(Event::Confirmed {
+                    client,
+                    count: group.count,
+                }),
+                Poll::Ready(Err(MailboxError::Closed | MailboxError::Timeout)) => {
+                    events.push(Event::ClientGone { client });
+                }
+            }
+            false
+        });
+        events
+    }
+}
+
+/// Statuses that are with a client.
+struct Group {
+    client: ClientId,
+    count: usize,
+    answer: Pin<Box<RecipientRequest<TaskStatus>>>,
+}
+
+/// An answer has come: the actor is to take a turn.
+struct Answered(Inbox<Incoming>);
+
+impl Wake for Answered {
+    fn wake(self: Arc<Self>) {
+        self.0.push(Incoming::Event(Event::Tick));
     }
 }

@@ -66,8 +66,18 @@ impl Ahead {
         self.len == 0
     }
 
-    pub(super) fn has_room(&self, assignment: &Assignment) -> bool {
-        self.len < MAX_AHEAD && self.bytes + assignment.args.len() as u64 <= MAX_AHEAD_BYTES
+    /// Whether one more may wait, if so many with so many bytes wait elsewhere.
+    pub(super) fn has_room(&self, assignment: &Assignment, elsewhere: (usize, u64)) -> bool {
+        let (len, bytes) = elsewhere;
+        self.len + len < MAX_AHEAD
+            && self.bytes + bytes + assignment.args.len() as u64 <= MAX_AHEAD_BYTES
+    }
+
+    /// The one that [`Ahead::pop`] would take.
+    pub(super) fn first(&self) -> Option<&Waiting> {
+        let mut lanes = self.lanes.values().rev();
+        let lane = lanes.find(|lane| lane.live > 0)?;
+        lane.entries.front()?.1.as_ref()
     }
 
     /// Adds an assignment behind all of its priority.
@@ -90,6 +100,23 @@ impl Ahead {
         self.push_to(FRONT, waiting)
     }
 
+    /// Adds an assignment where it has waited before.
+    pub(super) fn put_back(&mut self, spot: Spot, waiting: Waiting) {
+        let lane = self.lanes.entry(spot.lane).or_default();
+        let bytes = waiting.assignment.args.len() as u64;
+        let place = lane
+            .entries
+            .binary_search_by_key(&spot.index, |(index, _)| *index);
+        match place {
+            // Nobody else has had its place; what it left there is a gap.
+            Ok(place) => lane.entries[place].1 = Some(waiting),
+            Err(place) => lane.entries.insert(place, (spot.index, Some(waiting))),
+        }
+        lane.live += 1;
+        self.len += 1;
+        self.bytes += bytes;
+    }
+
     fn push_to(&mut self, lane: i16, waiting: Waiting) -> Spot {
         let index = self.next;
         self.next += 1;
@@ -102,7 +129,7 @@ impl Ahead {
     }
 
     /// Takes the first.
-    pub(super) fn pop(&mut self) -> Option<Waiting> {
+    pub(super) fn pop(&mut self) -> Option<(Spot, Waiting)> {
         if self.len == 0 {
             return None;
         }
@@ -112,7 +139,7 @@ impl Ahead {
             .rev()
             .find(|(_, lane)| lane.live > 0)?;
         // The front of a lane is never a gap: `tidy` follows every removal.
-        let (_, waiting) = lane.entries.pop_front()?;
+        let (index, waiting) = lane.entries.pop_front()?;
         lane.live -= 1;
         lane.tidy();
         let empty = lane.live == 0 && number != 0;
@@ -122,7 +149,13 @@ impl Ahead {
         let waiting = waiting?;
         self.len -= 1;
         self.bytes -= waiting.assignment.args.len() as u64;
-        Some(waiting)
+        Some((
+            Spot {
+                lane: number,
+                index,
+            },
+            waiting,
+        ))
     }
 
     /// Takes the one at this spot.

@@ -15,6 +15,7 @@ impl NodeMachine {
     pub fn check(&self) -> Result<(), String> {
         self.workers.check()?;
         self.ahead.check()?;
+        self.check_chains()?;
         self.kept.check()?;
         self.lease.check()?;
         self.check_held()?;
@@ -32,7 +33,9 @@ impl NodeMachine {
     }
 
     fn check_held(&self) -> Result<(), String> {
-        let mut held = self.ahead.len();
+        let chained = self.chains.iter();
+        let chained = chained.filter(|(_, chained)| chained.run.owner == Owner::Session);
+        let mut held = self.ahead.len() + chained.count();
         for (spot, waiting) in self.ahead.iter() {
             let dispatch = waiting.assignment.dispatch;
             if self.held.get(&dispatch) != Some(&Place::Ahead(spot)) {

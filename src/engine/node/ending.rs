@@ -52,6 +52,7 @@ impl NodeMachine {
                 run.owner = owner;
             }
         }
+        self.discard_chains(owner);
         self.held.clear();
         self.ahead.clear();
         self.kept.clear();

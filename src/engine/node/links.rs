@@ -223,7 +223,14 @@ impl NodeMachine {
             dispatch: waiting.assignment.dispatch,
             state: HeldState::Ahead,
         });
-        running.chain(waiting).collect()
+        let chained = self.chains.iter();
+        let chained = chained.filter(|(_, chained)| chained.run.owner == Owner::Session);
+        let chained = chained.map(|(_, chained)| HeldRun {
+            task: chained.run.task,
+            dispatch: chained.run.dispatch,
+            state: HeldState::Ahead,
+        });
+        running.chain(chained).chain(waiting).collect()
     }
 
     fn welcome(&mut self, now: Timestamp, welcome: Welcome) -> Result<(), String> {

@@ -54,6 +54,8 @@ pub(super) struct Current {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Worker(WorkerId),
+    /// Behind the run of this worker.
+    Chained(WorkerId),
     Ahead(Spot),
 }
 

@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::ahead::{MAX_AHEAD, Spot, Waiting};
+use super::chain::Why;
 use super::lease::Stage;
 use super::state::Place;
 use super::workers::{Owner, Run, State};
 use super::{NodeAction, NodeMachine, NodeNote};
 use crate::engine::message::{Assignment, End, RefusedBy, Report};
 use crate::engine::{Timestamp, WorkerId};
+use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, TaskId};
 
 /// The most kept reports of assignments that never started; whoever assigns on without acknowledging them
@@ -48,7 +50,7 @@ impl NodeMachine {
                 Some(reason) => self.refuse_assignment(&assignment, reason),
                 None if self.can_start() => {
                     let told = !assignment.ahead;
-                    self.start(now, Waiting { assignment, told });
+                    self.start(now, Waiting { assignment, told }, None);
                 }
                 None => {
                     let dispatch = assignment.dispatch;
@@ -76,7 +78,8 @@ impl NodeMachine {
         if given_up {
             return Some(RefusedBy::NoWorker);
         }
-        if self.can_start() || (assignment.ahead && self.ahead.has_room(assignment)) {
+        let chained = (self.chains.len(), self.chains.bytes());
+        if self.can_start() || (assignment.ahead && self.ahead.has_room(assignment, chained)) {
             None
         } else if self.keeps_too_much() && self.workers.has_free() {
             Some(RefusedBy::KeptResults)
@@ -99,7 +102,7 @@ impl NodeMachine {
         });
     }
 
-    fn keeps_too_much(&self) -> bool {
+    pub(super) fn keeps_too_much(&self) -> bool {
         self.kept.bytes() >= self.spec.config.max_kept_bytes
     }
 
@@ -115,14 +118,14 @@ impl NodeMachine {
     pub(super) fn pump(&mut self, now: Timestamp) {
         while !self.ahead.is_empty() && self.can_start() {
             match self.ahead.pop() {
-                Some(waiting) => self.start(now, waiting),
+                Some((spot, waiting)) => self.start(now, waiting, Some(spot)),
                 None => return,
             }
         }
     }
 
     /// Puts an assignment on a free worker.
-    fn start(&mut self, now: Timestamp, waiting: Waiting) {
+    fn start(&mut self, now: Timestamp, waiting: Waiting, spot: Option<Spot>) {
         let Waiting { assignment, told } = waiting;
         let (task, dispatch) = (assignment.task, assignment.dispatch);
         let up = self.is_up();
@@ -131,23 +134,13 @@ impl NodeMachine {
         } else {
             0
         };
-        let terms = assignment.terms.as_deref();
-        let retry = terms.and_then(|terms| terms.retry).unwrap_or(self.retry);
+        let retry = self.retry_of(&assignment);
         let run = Run {
-            task,
-            dispatch,
-            blocking: self
-                .spec
-                .kinds
-                .get(usize::from(assignment.kind))
-                .is_some_and(|kind| kind.blocking),
-            exclusive: is_exclusive(&assignment),
-            watched: terms.is_some_and(|terms| terms.watched),
-            state: State::Running,
-            owner: Owner::Session,
             told: told || up,
             announced,
             started: now,
+            spot,
+            ..self.run_of(&assignment)
         };
         // The callers have asked `can_start`.
         if let Some(worker) = self.workers.occupy(run) {
@@ -160,7 +153,36 @@ impl NodeMachine {
         }
     }
 
-    pub(super) fn ended(&mut self, ended: Ended) {
+    /// What an assignment is on its worker, before its start.
+    pub(super) fn run_of(&self, assignment: &Assignment) -> Run {
+        let terms = assignment.terms.as_deref();
+        Run {
+            task: assignment.task,
+            dispatch: assignment.dispatch,
+            blocking: self.blocks(assignment),
+            exclusive: is_exclusive(assignment),
+            watched: terms.is_some_and(|terms| terms.watched),
+            state: State::Running,
+            owner: Owner::Session,
+            told: false,
+            announced: 0,
+            started: Timestamp::default(),
+            spot: None,
+            recalled: false,
+        }
+    }
+
+    pub(super) fn blocks(&self, assignment: &Assignment) -> bool {
+        let kind = self.spec.kinds.get(usize::from(assignment.kind));
+        kind.is_some_and(|kind| kind.blocking)
+    }
+
+    pub(super) fn retry_of(&self, assignment: &Assignment) -> RetryPolicy {
+        let terms = assignment.terms.as_deref();
+        terms.and_then(|terms| terms.retry).unwrap_or(self.retry)
+    }
+
+    pub(super) fn ended(&mut self, now: Timestamp, ended: Ended) {
         let Ended {
             worker,
             dispatch,
@@ -176,8 +198,9 @@ impl NodeMachine {
         if overrun {
             run.state = State::Overrun;
         } else {
-            self.workers.free(worker);
+            self.succeed(now, worker);
         }
+        self.chains.learn(ran);
         if owner != Owner::Session {
             return;
         }
@@ -206,7 +229,7 @@ impl NodeMachine {
         });
     }
 
-    pub(super) fn freed(&mut self, worker: WorkerId, dispatch: Dispatch) {
+    pub(super) fn freed(&mut self, now: Timestamp, worker: WorkerId, dispatch: Dispatch) {
         let Some(run) = self.workers.run_mut(worker, dispatch) else {
             return;
         };
@@ -214,7 +237,7 @@ impl NodeMachine {
         if owner == Owner::Session && run.state != State::Overrun {
             return;
         }
-        self.workers.free(worker);
+        self.succeed(now, worker);
         if owner == Owner::Session {
             self.held.remove(&dispatch);
             self.report(|seq| Report::Freed { seq, dispatch });
@@ -237,14 +260,17 @@ impl NodeMachine {
         }
     }
 
-    /// A stalled thread has given an assignment back.
-    pub(super) fn unstarted(&mut self, worker: WorkerId, assignment: Assignment) {
+    /// A worker has given an assignment back: its thread is stalled, or it was asked to.
+    pub(super) fn unstarted(&mut self, now: Timestamp, worker: WorkerId, assignment: Assignment) {
+        let Some(assignment) = self.unchained(worker, assignment) else {
+            return;
+        };
         let dispatch = assignment.dispatch;
         let Some(run) = self.workers.run_mut(worker, dispatch) else {
             return;
         };
         let run = *run;
-        self.workers.free(worker);
+        self.succeed(now, worker);
         if self.blamed == Some(run.task) {
             // What has not started blocks nothing.
             self.blamed = self.workers.blamed_anywhere();
@@ -255,9 +281,16 @@ impl NodeMachine {
         self.held.remove(&dispatch);
         let unheard = self.outbox.retract(run.announced);
         match run.state {
-            State::Running if self.may_wait(&assignment) => {
+            State::Running if !run.recalled && self.may_wait(&assignment) => {
                 let told = run.told && !unheard;
-                let spot = self.ahead.push_front(Waiting { assignment, told });
+                let waiting = Waiting { assignment, told };
+                let spot = match run.spot {
+                    Some(spot) if !told => {
+                        self.ahead.put_back(spot, waiting);
+                        spot
+                    }
+                    _ => self.ahead.push_front(waiting),
+                };
                 self.held.insert(dispatch, Place::Ahead(spot));
             }
             State::Running | State::Dropping => self.give_back(run.task, dispatch),
@@ -266,7 +299,7 @@ impl NodeMachine {
         }
     }
 
-    fn may_wait(&self, assignment: &Assignment) -> bool {
+    pub(super) fn may_wait(&self, assignment: &Assignment) -> bool {
         !self.takes_nothing()
             && match self.lease.stage() {
                 Stage::Whole => true,
@@ -275,7 +308,7 @@ impl NodeMachine {
             }
     }
 
-    fn give_back(&mut self, task: TaskId, dispatch: Dispatch) {
+    pub(super) fn give_back(&mut self, task: TaskId, dispatch: Dispatch) {
         self.report(|seq| Report::Returned {
             seq,
             task,
@@ -283,7 +316,7 @@ impl NodeMachine {
         });
     }
 
-    fn never_started(&mut self, task: TaskId, dispatch: Dispatch) {
+    pub(super) fn never_started(&mut self, task: TaskId, dispatch: Dispatch) {
         self.report(|seq| Report::Ended {
             seq,
             task,
@@ -296,8 +329,10 @@ impl NodeMachine {
 
     pub(super) fn recall(&mut self, dispatches: &[Dispatch]) {
         for &dispatch in dispatches {
-            if let Some(&Place::Ahead(spot)) = self.held.get(&dispatch) {
-                self.give_back_spot(spot);
+            match self.held.get(&dispatch) {
+                Some(&Place::Ahead(spot)) => self.give_back_spot(spot),
+                Some(&Place::Chained(worker)) => self.take_back(worker, dispatch, Why::Return),
+                Some(Place::Worker(_)) | None => {}
             }
         }
     }
@@ -319,6 +354,7 @@ impl NodeMachine {
                         self.never_started(waiting.assignment.task, dispatch);
                     }
                 }
+                Some(&Place::Chained(worker)) => self.take_back(worker, dispatch, Why::Cancel),
                 Some(&Place::Worker(worker)) => {
                     if let Some(run) = self.workers.run_mut(worker, dispatch)
                         && run.state == State::Running
@@ -332,8 +368,11 @@ impl NodeMachine {
         }
     }
 
-    /// Gives back all that waits, or only what is exclusive.
+    /// Gives back all that waits, or only what is exclusive, which is never chained.
     pub(super) fn return_waiting(&mut self, all: bool) {
+        if all {
+            self.take_all_back(Why::Return);
+        }
         let spots: Vec<Spot> = self
             .ahead
             .iter()
@@ -348,6 +387,9 @@ impl NodeMachine {
     /// Stops every run, or only what is exclusive, to report it as dropped. A blocking one goes on: it is
     /// dropped at once for the scheduler, and its worker is freed when it really ends.
     pub(super) fn drop_runs(&mut self, now: Timestamp, all: bool) {
+        if all {
+            self.take_all_back(Why::Drop);
+        }
         let mut overruns = Vec::new();
         let mut runs = 0;
         for (worker, run) in self.workers.iter_mut() {
@@ -425,7 +467,7 @@ impl NodeMachine {
     }
 }
 
-fn is_exclusive(assignment: &Assignment) -> bool {
+pub(super) fn is_exclusive(assignment: &Assignment) -> bool {
     assignment
         .terms
         .as_ref()

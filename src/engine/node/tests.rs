@@ -2,6 +2,7 @@
 //!
 //! Owns: the bench on which one machine is driven by hand. Every step checks the invariants.
 
+mod chains;
 mod ending;
 mod lease;
 mod links;
@@ -292,6 +293,16 @@ fn started(actions: &[NodeAction]) -> Vec<(u32, u64)> {
             NodeAction::Start {
                 worker, assignment, ..
             } => Some((worker.0, assignment.dispatch.get())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn taken_back(actions: &[NodeAction]) -> Vec<(u32, u64)> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            NodeAction::TakeBack { worker, dispatch } => Some((worker.0, dispatch.get())),
             _ => None,
         })
         .collect()

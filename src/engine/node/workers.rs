@@ -3,6 +3,7 @@
 //! Owns: the occupancy, the limit, the workers whose thread is blocked. Does not know: what is reported,
 //! links, the lease.
 
+use super::ahead::Spot;
 use crate::config::NodeConfig;
 use crate::engine::{Timestamp, WorkerId};
 use crate::task::{Dispatch, TaskId};
@@ -46,6 +47,10 @@ pub(super) struct Run {
     /// Where its start stands in the outbox; 0 if it does not.
     pub(super) announced: u64,
     pub(super) started: Timestamp,
+    /// Where it waited before, if it did.
+    pub(super) spot: Option<Spot>,
+    /// Whether its scheduler asked for it back before it was known to have started.
+    pub(super) recalled: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -145,6 +150,34 @@ impl Workers {
     pub(super) fn run_mut(&mut self, worker: WorkerId, dispatch: Dispatch) -> Option<&mut Run> {
         let run = self.slots.get_mut(worker.0 as usize)?.run.as_mut()?;
         (run.dispatch == dispatch).then_some(run)
+    }
+
+    /// The run on this worker.
+    pub(super) fn run(&self, worker: WorkerId) -> Option<&Run> {
+        self.slots.get(worker.0 as usize)?.run.as_ref()
+    }
+
+    /// Gives an occupied worker to another run, without a pause.
+    pub(super) fn replace(&mut self, worker: WorkerId, run: Run) {
+        if let Some(slot) = self.slots.get_mut(worker.0 as usize)
+            && slot.run.is_some()
+        {
+            slot.run = Some(run);
+        }
+    }
+
+    /// Whether something may begin on this worker when its run has ended.
+    pub(super) fn is_usable(&self, worker: WorkerId) -> bool {
+        let slot = self.slots.get(worker.0 as usize);
+        worker.0 < self.limit && slot.is_some_and(|slot| !slot.stalled)
+    }
+
+    /// Every worker below the limit that was ever used and is not stalled, in order.
+    pub(super) fn usable(&self) -> impl Iterator<Item = WorkerId> {
+        let below = self.slots.iter().zip(0..).take(self.limit as usize);
+        below
+            .filter(|(slot, _)| !slot.stalled)
+            .map(|(_, index)| WorkerId(index))
     }
 
     /// Frees an occupied worker.

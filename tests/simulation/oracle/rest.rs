@@ -145,10 +145,10 @@ impl Cluster {
                 .machine
                 .next_wakeup()
                 .is_none_or(|at| at > now)
-            && self
-                .procs
-                .iter()
-                .all(|proc| !proc.alive || (!proc.frozen && !proc.dirty && proc.stalled.is_empty()))
+            && self.procs.iter().all(|proc| {
+                let heard = proc.unheard == 0 && !proc.dirty;
+                !proc.alive || (!proc.frozen && heard && proc.stalled.is_empty())
+            })
     }
 
     /// G5: no idle worker while a task that may run there is due.

@@ -126,6 +126,7 @@ pub fn draw_tasks(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<
     let burst = rng.u32(..3) == 0;
     let plain = rng.u32(..4) == 0;
     let keyed_share = if rng.u32(..6) == 0 { 2 } else { 10 };
+    let quick = rng.u32(..4) == 0;
     // Long tasks by the hundred would only stretch the history.
     let longest = if count > 60 { 1500 } else { 8000 };
     (0..count)
@@ -143,6 +144,7 @@ pub fn draw_tasks(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<
                     exclusives,
                     plain,
                     keyed_share,
+                    quick,
                     longest,
                     labels: family != Family::Order,
                 },
@@ -159,14 +161,22 @@ pub struct Draw {
     plain: bool,
     /// One task in so many has a key.
     keyed_share: u32,
+    /// Nearly all are so short that they are chained.
+    quick: bool,
     longest: u32,
     labels: bool,
 }
 
 pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
     let one_in = |rng: &mut fastrand::Rng, n: u32| !draw.plain && rng.u32(..n) == 0;
-    let kind = rng.usize(..KINDS.len());
-    let ms = if rng.bool() {
+    let quick = draw.quick && rng.u32(..32) != 0;
+    let kind = match quick {
+        true => 0,
+        false => rng.usize(..KINDS.len()),
+    };
+    let ms = if quick {
+        0
+    } else if rng.bool() {
         rng.u32(..50)
     } else if draw.longest > 5_000 && one_in(rng, 6) {
         // Longer than a lease.
@@ -176,12 +186,12 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
     };
     let mode = if one_in(rng, 20) {
         Mode::Permanent
-    } else if !draw.calm && kind != BLOCK && one_in(rng, 20) {
+    } else if !draw.calm && !quick && kind != BLOCK && one_in(rng, 20) {
         Mode::Endless
     } else {
         Mode::Ends
     };
-    let key = one_in(rng, draw.keyed_share).then(|| rng.u8(..5));
+    let key = (!quick && one_in(rng, draw.keyed_share)).then(|| rng.u8(..5));
     if let Some(key) = key {
         return keyed(rng, key, &draw);
     }

@@ -1,0 +1,405 @@
+//! Chained starts: assignments that a worker was given beside the run it has, so that short runs follow one
+//! another without a word to the node between them.
+//!
+//! Owns: how many a worker is given, in which order they succeed, and how they are taken back. Does not know:
+//! how a worker keeps them, links, or what is reported of a run.
+//!
+//! A chained assignment has not started, for any purpose but one: only its worker can say that it will not
+//! start there after all.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::ahead::Waiting;
+use super::lease::Stage;
+use super::state::Place;
+use super::tasks::is_exclusive;
+use super::workers::{Owner, Run, State};
+use super::{NodeAction, NodeMachine};
+use crate::engine::message::{Assignment, Report};
+use crate::engine::{Timestamp, WorkerId};
+use crate::task::Dispatch;
+
+/// Runs that take longer on average are not chained: to ask for the next then costs little beside the run.
+const SHORT_RUN: Duration = Duration::from_micros(50);
+/// What a chain may take in all on average. It bounds how much later than a free worker's a chained start may
+/// be, and is several times what two wake-ups between threads cost.
+const CHAIN_SPAN: Duration = Duration::from_micros(300);
+/// The most that one chain holds, however short the runs: far more gain nothing, and each may have to be taken
+/// back.
+const MAX_CHAIN: usize = 64;
+/// A run that has lasted so long is none of the short ones that a chain counts on: what is behind it goes
+/// elsewhere. Well above [`CHAIN_SPAN`], since a worker tells its ends in batches.
+const LONG_RUN: Duration = Duration::from_millis(1);
+/// The least that a run is counted at, below what clocks can tell.
+const SHORTEST_RUN: u64 = 100;
+
+/// Why a chained assignment is taken back; of two reasons the greater counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Why {
+    /// To wait at its place among the others.
+    Requeue,
+    /// To go back to the scheduler; if it has begun, it goes on.
+    Return,
+    /// The same, but if it has begun it is dropped: the lease or the node ends.
+    Drop,
+    /// Its scheduler has cancelled it.
+    Cancel,
+}
+
+/// An assignment in a chain.
+#[derive(Debug)]
+pub(super) struct Chained {
+    /// What it will be on its worker.
+    pub(super) run: Run,
+    bytes: u64,
+    /// Set once it was asked back.
+    pub(super) why: Option<Why>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    /// By worker; grows as workers are first given one.
+    lists: Vec<VecDeque<Chained>>,
+    len: usize,
+    bytes: u64,
+    /// Moving average of a run, in nanoseconds; 0 before the first.
+    average: u64,
+    /// When a chain is to be looked at, if nothing happens until then.
+    due: Option<Timestamp>,
+    /// Kept for its allocation.
+    fit: Vec<WorkerId>,
+}
+
+impl Chains {
+    /// Learns from a run.
+    pub(super) fn learn(&mut self, ran: Duration) {
+        let most = u64::MAX / 16;
+        let ran = u64::try_from(ran.as_nanos()).unwrap_or(most);
+        let ran = ran.clamp(SHORTEST_RUN, most);
+        self.average = match self.average {
+            0 => ran,
+            old => old - old / 8 + ran / 8,
+        };
+    }
+
+    /// How many may be behind one run.
+    fn depth(&self) -> usize {
+        let average = Duration::from_nanos(self.average);
+        if average.is_zero() || average > SHORT_RUN {
+            return 0;
+        }
+        let depth = CHAIN_SPAN.as_nanos() / average.as_nanos();
+        usize::try_from(depth).map_or(MAX_CHAIN, |depth| depth.min(MAX_CHAIN))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.due
+    }
+
+    fn len_of(&self, worker: WorkerId) -> usize {
+        self.lists.get(worker.0 as usize).map_or(0, VecDeque::len)
+    }
+
+    fn push(&mut self, worker: WorkerId, run: Run, bytes: u64) {
+        let index = worker.0 as usize;
+        if self.lists.len() <= index {
+            self.lists.resize_with(index + 1, VecDeque::new);
+        }
+        self.len += 1;
+        self.bytes += bytes;
+        let why = None;
+        self.lists[index].push_back(Chained { run, bytes, why });
+    }
+
+    fn pop(&mut self, worker: WorkerId) -> Option<Chained> {
+        let chained = self.lists.get_mut(worker.0 as usize)?.pop_front()?;
+        self.len -= 1;
+        self.bytes -= chained.bytes;
+        Some(chained)
+    }
+
+    fn find(&mut self, worker: WorkerId, dispatch: Dispatch) -> Option<&mut Chained> {
+        let list = self.lists.get_mut(worker.0 as usize)?;
+        list.iter_mut()
+            .find(|chained| chained.run.dispatch == dispatch)
+    }
+
+    fn remove(&mut self, worker: WorkerId, dispatch: Dispatch) -> Option<Chained> {
+        let list = self.lists.get_mut(worker.0 as usize)?;
+        let place = list
+            .iter()
+            .position(|chained| chained.run.dispatch == dispatch)?;
+        let chained = list.remove(place)?;
+        self.len -= 1;
+        self.bytes -= chained.bytes;
+        Some(chained)
+    }
+
+    /// All, worker by worker, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Chained)> {
+        let lists = match self.len {
+            0 => &[],
+            _ => self.lists.as_slice(),
+        };
+        lists
+            .iter()
+            .zip(0..)
+            .flat_map(|(list, worker)| list.iter().map(move |chained| (WorkerId(worker), chained)))
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut Chained)> {
+        let lists = match self.len {
+            0 => &mut [],
+            _ => self.lists.as_mut_slice(),
+        };
+        lists.iter_mut().zip(0..).flat_map(|(list, worker)| {
+            list.iter_mut()
+                .map(move |chained| (WorkerId(worker), chained))
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        let len = self.lists.iter().map(VecDeque::len).sum::<usize>();
+        let bytes = self.iter().map(|(_, chained)| chained.bytes).sum::<u64>();
+        if (len, bytes) != (self.len, self.bytes) {
+            return Err(format!(
+                "{} chained assignments with {} bytes are counted, {len} with {bytes} are",
+                self.len, self.bytes
+            ));
+        }
+        match self.lists.iter().map(VecDeque::len).max() {
+            Some(longest) if longest > MAX_CHAIN => Err(format!("a chain holds {longest}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl NodeMachine {
+    /// Takes back what is behind a run that is no short one, and gives workers more of what waits.
+    pub(super) fn chain(&mut self, now: Timestamp) {
+        self.shorten_chains(now);
+        self.lengthen_chains(now);
+        let lists = self.chains.lists.iter().zip(0..);
+        let unasked = lists.filter(|(list, _)| list.iter().rev().any(|next| next.why.is_none()));
+        let started =
+            unasked.filter_map(|(_, worker)| Some(self.workers.run(WorkerId(worker))?.started));
+        self.chains.due = match self.chains.len {
+            0 => None,
+            _ => started.min().map(|started| started + LONG_RUN),
+        };
+    }
+
+    /// Whether a worker may have a chain.
+    fn may_chain(&self, now: Timestamp, worker: WorkerId) -> bool {
+        self.workers.is_usable(worker)
+            && self.workers.run(worker).is_some_and(|run| {
+                run.owner == Owner::Session
+                    && run.state == State::Running
+                    && !run.blocking
+                    && now.since(run.started) < LONG_RUN
+            })
+    }
+
+    fn shorten_chains(&mut self, now: Timestamp) {
+        if self.chains.len == 0 {
+            return;
+        }
+        let full = self.keeps_too_much();
+        for index in 0..self.chains.lists.len() {
+            // No larger than the largest worker's number.
+            let worker = WorkerId(index as u32);
+            if self.chains.len_of(worker) > 0 && (full || !self.may_chain(now, worker)) {
+                for chained in &mut self.chains.lists[index] {
+                    ask_back(&mut self.actions, worker, chained, Why::Requeue);
+                }
+            }
+        }
+    }
+
+    fn lengthen_chains(&mut self, now: Timestamp) {
+        let depth = self.chains.depth();
+        if depth == 0
+            || self.ahead.is_empty()
+            || self.workers.has_free()
+            || self.takes_nothing()
+            || self.keeps_too_much()
+            || self.lease.stage() != Stage::Whole
+        {
+            return;
+        }
+        let mut fit = std::mem::take(&mut self.chains.fit);
+        fit.extend(
+            self.workers.usable().filter(|&worker| {
+                self.chains.len_of(worker) < depth && self.may_chain(now, worker)
+            }),
+        );
+        self.spread(depth, &fit);
+        fit.clear();
+        self.chains.fit = fit;
+    }
+
+    /// Gives each of these workers one after the other the next that waits, the shortest chains first.
+    fn spread(&mut self, depth: usize, fit: &[WorkerId]) {
+        let lengths = fit.iter().map(|&worker| self.chains.len_of(worker));
+        let shortest = lengths.min().unwrap_or(depth);
+        for length in shortest..depth {
+            for &worker in fit {
+                if self.chains.len_of(worker) <= length && !self.chain_next(worker) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Chains the first that waits, if it may be.
+    fn chain_next(&mut self, worker: WorkerId) -> bool {
+        // One that its scheduler believes to run must not wait in a chain, which counts as waiting.
+        let may = self.ahead.first().is_some_and(|waiting| {
+            let assignment = &waiting.assignment;
+            !waiting.told && !is_exclusive(assignment) && !self.blocks(assignment)
+        });
+        if !may {
+            return false;
+        }
+        let Some((spot, Waiting { assignment, .. })) = self.ahead.pop() else {
+            return false;
+        };
+        let mut run = self.run_of(&assignment);
+        run.spot = Some(spot);
+        let bytes = assignment.args.len() as u64;
+        self.held.insert(run.dispatch, Place::Chained(worker));
+        self.chains.push(worker, run, bytes);
+        let retry = self.retry_of(&assignment);
+        self.actions.push(NodeAction::Start {
+            worker,
+            assignment,
+            retry,
+        });
+        true
+    }
+
+    /// A run has left its worker: the next of its chain has it, or nobody. Whether it was asked back makes no
+    /// difference until the worker says that it did not start.
+    pub(super) fn succeed(&mut self, now: Timestamp, worker: WorkerId) {
+        let Some(Chained { mut run, why, .. }) = self.chains.pop(worker) else {
+            self.workers.free(worker);
+            return;
+        };
+        let (task, dispatch) = (run.task, run.dispatch);
+        run.started = now;
+        run.recalled = why == Some(Why::Return);
+        if run.owner == Owner::Session {
+            self.held.insert(dispatch, Place::Worker(worker));
+            run.told = self.is_up();
+            if run.told {
+                run.announced = self.outbox.push(Report::Started { task, dispatch });
+            }
+            match why {
+                Some(Why::Cancel) => run.state = State::Cancelled,
+                Some(Why::Drop) => run.state = State::Dropping,
+                Some(Why::Requeue | Why::Return) | None => {}
+            }
+        } else {
+            run.state = State::Cancelled;
+        }
+        if run.state != State::Running {
+            self.actions.push(NodeAction::Stop { worker, dispatch });
+        }
+        self.workers.replace(worker, run);
+    }
+
+    /// Asks one chained assignment back.
+    pub(super) fn take_back(&mut self, worker: WorkerId, dispatch: Dispatch, why: Why) {
+        if let Some(chained) = self.chains.find(worker, dispatch) {
+            ask_back(&mut self.actions, worker, chained, why);
+        }
+    }
+
+    /// Asks all back that are chained for the scheduler which is served.
+    pub(super) fn take_all_back(&mut self, why: Why) {
+        for (worker, chained) in self.chains.iter_mut() {
+            ask_back(&mut self.actions, worker, chained, why);
+        }
+    }
+
+    /// Asks all back; nothing is said of them any more.
+    pub(super) fn discard_chains(&mut self, owner: Owner) {
+        for (worker, chained) in self.chains.iter_mut() {
+            ask_back(&mut self.actions, worker, chained, Why::Cancel);
+            if chained.run.owner != Owner::Nobody {
+                chained.run.owner = owner;
+            }
+        }
+    }
+
+    /// A chained assignment has been given back. If it is none, it is handed back to the caller.
+    pub(super) fn unchained(
+        &mut self,
+        worker: WorkerId,
+        assignment: Assignment,
+    ) -> Option<Assignment> {
+        let dispatch = assignment.dispatch;
+        let Some(chained) = self.chains.remove(worker, dispatch) else {
+            return Some(assignment);
+        };
+        if chained.run.owner != Owner::Session {
+            return None;
+        }
+        self.held.remove(&dispatch);
+        match (chained.why, chained.run.spot) {
+            (Some(Why::Cancel), _) => self.never_started(assignment.task, dispatch),
+            (Some(Why::Requeue) | None, Some(spot)) if self.may_wait(&assignment) => {
+                let told = false;
+                self.ahead.put_back(spot, Waiting { assignment, told });
+                self.held.insert(dispatch, Place::Ahead(spot));
+            }
+            _ => self.give_back(assignment.task, dispatch),
+        }
+        None
+    }
+
+    pub(super) fn check_chains(&self) -> Result<(), String> {
+        self.chains.check()?;
+        for (worker, Chained { run, why, .. }) in self.chains.iter() {
+            let dispatch = run.dispatch;
+            if self.workers.run(worker).is_none() {
+                return Err(format!(
+                    "G5: {dispatch} is chained to {worker}, which is free"
+                ));
+            }
+            if run.exclusive || run.blocking {
+                return Err(format!("{dispatch} is exclusive or blocks, and is chained"));
+            }
+            let given_up = self.takes_nothing() || self.lease.stage() == Stage::Ended;
+            if why.is_none() && (given_up || run.owner != Owner::Session) {
+                return Err(format!("{dispatch} is chained and was not asked back"));
+            }
+            if run.owner == Owner::Session
+                && self.held.get(&dispatch) != Some(&Place::Chained(worker))
+            {
+                return Err(format!(
+                    "{dispatch} is chained to {worker} and is not found"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ask_back(actions: &mut Vec<NodeAction>, worker: WorkerId, chained: &mut Chained, why: Why) {
+    if chained.why.is_none() {
+        let dispatch = chained.run.dispatch;
+        actions.push(NodeAction::TakeBack { worker, dispatch });
+    }
+    chained.why = chained.why.max(Some(why));
+}
