@@ -68,9 +68,14 @@ fn report(seed: u64, plan: &Arc<Plan>, broken: &Broken) -> ! {
             broken.promise
         );
     };
+    let task = if number("SIM_ALL", 0) == 1 {
+        None
+    } else {
+        broken.task.as_deref()
+    };
     let lines = cluster
         .trace
-        .about(broken.task.as_deref(), number("SIM_LINES", 200))
+        .about(task, number("SIM_LINES", 200))
         .join("\n");
     panic!(
         "{lines}\n\n{} is broken by seed {seed} ({:?}) at step {}, task {:?}: {}\n\
