@@ -2,7 +2,7 @@
 //!
 //! Owns: how its machine is driven. Does not know: the order of events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,8 @@ pub struct Scheduler {
     pub machine: SchedulerMachine,
     pub alive: bool,
     pub frozen: bool,
-    pub inbox: Vec<SchedulerIn>,
+    /// What has arrived and was not read.
+    pub inbox: VecDeque<SchedulerIn>,
     pub dirty: bool,
     pub draining: bool,
     pub tick_at: Option<Timestamp>,
@@ -58,7 +59,7 @@ impl Scheduler {
             ),
             alive: true,
             frozen: false,
-            inbox: Vec::new(),
+            inbox: VecDeque::new(),
             dirty: false,
             draining: false,
             tick_at: None,
@@ -107,7 +108,7 @@ impl Cluster {
             return;
         }
         if self.scheduler.frozen {
-            self.scheduler.inbox.push(command);
+            self.scheduler.inbox.push_back(command);
             return;
         }
         self.scheduler_handles(command);
@@ -127,6 +128,7 @@ impl Cluster {
             SchedulerIn::Event(event) => {
                 self.say_event(&event);
                 self.oracle.on_scheduler_event(&event);
+                self.judge_refusals(&event);
                 self.scheduler.machine.handle(now, event);
             }
             SchedulerIn::Submit(index) => self.submit(index),
@@ -364,7 +366,7 @@ impl Cluster {
         self.say(|| "# the scheduler wakes".to_owned());
         self.scheduler.frozen = false;
         // Its driver reads the sockets before the tick.
-        for command in std::mem::take(&mut self.scheduler.inbox) {
+        while let Some(command) = self.scheduler.inbox.pop_front() {
             self.scheduler_handles(command);
             if self.rng.u32(..4) == 0 {
                 self.flush_scheduler();

@@ -400,6 +400,13 @@ impl Cluster {
         if !self.procs[proc].stalled.is_empty() || self.procs[proc].frozen {
             return;
         }
+        if self.procs[proc].dirty {
+            // What was decided before is done before.
+            self.flush_node(proc);
+        }
+        if !self.procs[proc].alive {
+            return;
+        }
         let workers: Vec<u32> = (0..8).filter(|worker| worker % 2 == 0).collect();
         self.procs[proc].stalled = workers.clone();
         let event = NodeEvent::Stalled {

@@ -1,14 +1,14 @@
 //! G8, G9: what is believed of nodes, and by when.
 //!
 //! Owns: the judgement of notes and of what had to be by now. Does not know: how nodes die.
-use callboard::engine::Note;
+use callboard::engine::{Event, Note};
 use callboard::stats::{NodeState, Stats};
 
 use super::Expectation;
 use crate::cluster::Cluster;
 use crate::nodes::Death;
 use crate::plan::{Family, MS, Time, nanos};
-use crate::scheduler::clock;
+use crate::scheduler::{SchedulerIn, clock};
 
 impl Cluster {
     pub fn note(&mut self, note: Note) {
@@ -25,6 +25,13 @@ impl Cluster {
             Note::NodeLost { name, reason, .. } => {
                 if let Some(epoch) = self.oracle.up.get(&*name) {
                     self.oracle.superseded.insert(*epoch);
+                }
+                if reason.contains("lease") && self.has_unread(&name) {
+                    self.oracle.fail(
+                        "G8",
+                        None,
+                        format!("{name} is lost while what it said is not read: {reason}"),
+                    );
                 }
                 if matches!(
                     self.plan.family,
@@ -44,6 +51,16 @@ impl Cluster {
             }
             _ => {}
         }
+    }
+
+    /// Whether messages of a node of this name wait in the sockets of a scheduler that was frozen.
+    fn has_unread(&self, name: &str) -> bool {
+        self.scheduler.inbox.iter().any(|command| match command {
+            SchedulerIn::Event(Event::Message { link, .. }) => {
+                *self.procs[self.links[self.link_index(*link)].proc].name == *name
+            }
+            _ => false,
+        })
     }
 
     pub fn removed(&mut self, node: usize) {

@@ -49,6 +49,28 @@ impl Cluster {
         }
         let settled_before = it.settled_before;
         let settled = self.is_settled(task);
+        let asked = self.now.saturating_sub(SECOND + self.plan.late);
+        if answer == CancelAnswer::StillRunning
+            && !self.oracle.is_disturbed(asked, self.now)
+            && self.procs.iter().any(|proc| {
+                let mut runs = proc.runs.values();
+                proc.alive
+                    && !self.oracle.superseded.contains(&proc.epoch)
+                    && runs.any(|run| {
+                        run.life == life
+                            && run.task == task
+                            && run.started < asked
+                            && !run.stop_asked
+                            && !run.reported
+                    })
+            })
+        {
+            self.fail(
+                "G12",
+                task,
+                "a second after its cancel its run was not asked to stop".into(),
+            );
+        }
         let going = self.procs.iter().find(|proc| {
             !self.oracle.superseded.contains(&proc.epoch)
                 && proc.runs.values().any(|run| {
@@ -80,7 +102,7 @@ impl Cluster {
         let told = facts.outcome.clone();
         facts.must_be_cancelled |= cancelled;
         let contradiction = match told {
-            Some(Outcome::Cancelled) => answer == CancelAnswer::TooLate,
+            Some(Outcome::Cancelled) => answer == CancelAnswer::TooLate && !settled_before,
             Some(_) => cancelled,
             None => false,
         };

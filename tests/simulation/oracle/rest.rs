@@ -71,7 +71,8 @@ impl Cluster {
         if self.in_flight == 0 && self.is_at_rest() {
             self.judge_idle_workers();
         }
-        if self.quiet && self.now > self.operator_looks_at {
+        let deadly = matches!(self.plan.family, Family::Kills | Family::Everything);
+        if self.quiet && deadly && self.now > self.operator_looks_at {
             self.operator_looks_at = self.now + 5 * SECOND;
             self.vouch_for_the_dead();
         }

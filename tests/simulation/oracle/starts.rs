@@ -1,6 +1,8 @@
 //! G3, G4, G6, G9, G10: whether a run may start.
 //!
 //! Owns: the judgement of a start. Does not know: what is told of it.
+use callboard::engine::Event;
+use callboard::engine::message::{Report, ToScheduler};
 use callboard::task::TaskId;
 
 use super::{Facts, Start};
@@ -105,6 +107,29 @@ impl Cluster {
             ));
         }
         Ok(())
+    }
+
+    /// Without faults a worker that the scheduler takes for free is free.
+    pub fn judge_refusals(&mut self, event: &Event) {
+        if !matches!(self.plan.family, Family::Calm | Family::Order) {
+            return;
+        }
+        let Event::Message {
+            message: ToScheduler::Reports(reports),
+            ..
+        } = event
+        else {
+            return;
+        };
+        for report in reports {
+            if let Report::Refused { task, reason, .. } = report {
+                self.fail(
+                    "G4",
+                    *task,
+                    format!("it was sent where it is refused: {reason:?}"),
+                );
+            }
+        }
     }
 
     /// With one worker, nothing better may have waited for longer than news travels.

@@ -125,6 +125,7 @@ pub fn draw_tasks(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<
     };
     let burst = rng.u32(..3) == 0;
     let plain = rng.u32(..4) == 0;
+    let keyed_share = if rng.u32(..6) == 0 { 2 } else { 10 };
     let quick = rng.u32(..4) == 0;
     // Long tasks by the hundred would only stretch the history.
     let longest = if count > 60 { 1500 } else { 8000 };
@@ -142,6 +143,7 @@ pub fn draw_tasks(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<
                     calm,
                     exclusives,
                     plain,
+                    keyed_share,
                     quick,
                     longest,
                     labels: family != Family::Order,
@@ -157,6 +159,8 @@ pub struct Draw {
     /// One task in so many is exclusive.
     exclusives: Option<u32>,
     plain: bool,
+    /// One task in so many has a key.
+    keyed_share: u32,
     /// Nearly all are so short that they are chained.
     quick: bool,
     longest: u32,
@@ -187,9 +191,9 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
     } else {
         Mode::Ends
     };
-    let key = (!quick && one_in(rng, 10)).then(|| rng.u8(..5));
+    let key = (!quick && one_in(rng, draw.keyed_share)).then(|| rng.u8(..5));
     if let Some(key) = key {
-        return keyed(rng, draw.at, key, draw.exclusives.is_some());
+        return keyed(rng, key, &draw);
     }
     TaskPlan {
         at: draw.at,
@@ -202,7 +206,7 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
         delay: one_in(rng, 10).then(|| Duration::from_millis(rng.u64(..10_000))),
         deadline: (!draw.calm && one_in(rng, 12))
             .then(|| Duration::from_millis(rng.u64(1..20_000))),
-        timeout: (mode == Mode::Endless || (!draw.calm && one_in(rng, 10))).then(|| {
+        timeout: (mode == Mode::Endless || (draw.labels && one_in(rng, 10))).then(|| {
             let most = if mode == Mode::Endless { 40_000 } else { 5_000 };
             Duration::from_millis(rng.u64(1..most))
         }),
@@ -237,26 +241,27 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
 }
 
 /// Tasks with one key are equal but for one in six, so that they join.
-pub fn keyed(rng: &mut fastrand::Rng, at: Time, key: u8, exclusives: bool) -> TaskPlan {
+pub fn keyed(rng: &mut fastrand::Rng, key: u8, draw: &Draw) -> TaskPlan {
     let odd = usize::from(rng.u32(..6) == 0);
     TaskPlan {
-        at,
-        kind: (usize::from(key) + odd) % KINDS.len(),
+        at: draw.at,
+        kind: ([0, BLOCK, BLOCK, 1, BLOCK][usize::from(key)] + odd) % KINDS.len(),
         ms: [10, 900, 1800, 6000, 25_000][usize::from(key)] + u32::try_from(odd).unwrap(),
         fails: 0,
         mode: Mode::Ends,
         args_bytes: 0,
         priority: 0,
         delay: None,
-        deadline: None,
+        deadline: (!draw.calm && rng.u32(..4) == 0)
+            .then(|| Duration::from_millis(rng.u64(1..8_000))),
         timeout: None,
         retry: None,
         labels: Vec::new(),
-        exclusive: exclusives && rng.bool(),
+        exclusive: draw.exclusives.is_some() && rng.bool(),
         key: Some(key),
         max_reroutes: None,
         audience: AudiencePlan::Current,
         watched: false,
-        cancel_after: None,
+        cancel_after: (!draw.calm && rng.u32(..4) == 0).then(|| rng.u64(..8 * SECOND)),
     }
 }
