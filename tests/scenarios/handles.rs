@@ -223,11 +223,8 @@ fn a_client_whose_window_is_full_gets_the_next_status_as_soon_as_it_confirms() {
             .on_current_arbiter();
         let scheduler = scheduler.start().await.unwrap();
         let before = tokio::time::Instant::now();
-        for _ in 0..20 {
-            let execute = Execute::call("echo", &1u64).unwrap();
-            scheduler.execute(execute).await.unwrap();
-        }
-        for _ in 0..20 {
+        execute(&scheduler, calls(100, "echo", &1u64)).await;
+        for _ in 0..100 {
             statuses.recv().await.unwrap();
         }
         // The clock stands still while anything can be done; a timer that helps out would move it.
