@@ -204,7 +204,8 @@ fn one_seed_gives_one_history() {
 fn survey() {
     let mut broken_by: std::collections::BTreeMap<String, Vec<(u64, String)>> = Default::default();
     std::panic::set_hook(Box::new(|_| {}));
-    for seed in 0..count() {
+    let first = number("SIM_FIRST", 0);
+    for seed in first..first + count() {
         let plan = Arc::new(Plan::draw(seed));
         if let (Some(broken), _) = run(seed, &plan, false) {
             broken_by
