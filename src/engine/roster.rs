@@ -124,6 +124,8 @@ pub(crate) struct Node {
     pub last_heard: Timestamp,
     /// When the lease ends, unless a proof comes.
     pub lease_until: Timestamp,
+    /// Whether it has ended once, and only a last look is due.
+    pub expiring: bool,
     /// When the node's own half of the lease ends at the latest.
     pub safe_at: Timestamp,
     pub answers: VecDeque<(u64, Timestamp)>,
@@ -191,6 +193,7 @@ impl Node {
             settled: 0,
             last_heard: Timestamp(0),
             lease_until: Timestamp(0),
+            expiring: false,
             safe_at: Timestamp(0),
             answers: VecDeque::new(),
             named_at: Timestamp(0),
@@ -328,6 +331,12 @@ impl Node {
         self.safe_at = self.safe_at.max(now + lease);
     }
 
+    /// A proof of life holds until then.
+    pub fn extend_lease(&mut self, until: Timestamp) {
+        self.lease_until = self.lease_until.max(until);
+        self.expiring = false;
+    }
+
     /// Notes a proof of life that names the answer to beat `answered`. Only one that proves that the
     /// node hears the scheduler, too, extends the lease.
     pub fn proved(&mut self, now: Timestamp, answered: u64, lease: Duration) {
@@ -343,7 +352,7 @@ impl Node {
             && now.since(given) <= lease
         {
             self.named_at = now;
-            self.lease_until = self.lease_until.max(now + lease);
+            self.extend_lease(now + lease);
         }
     }
 
@@ -351,7 +360,7 @@ impl Node {
     pub fn heard(&mut self, now: Timestamp, lease: Duration) {
         self.last_heard = now;
         if now.since(self.named_at) <= lease {
-            self.lease_until = self.lease_until.max(now + lease);
+            self.extend_lease(now + lease);
         }
     }
 }

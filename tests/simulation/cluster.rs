@@ -153,6 +153,8 @@ pub struct Cluster {
     pub links: Vec<Link>,
     pub in_flight: usize,
     pub listeners: BTreeMap<String, usize>,
+    /// The machine of every port that was ever named for probes.
+    pub addresses: BTreeMap<String, usize>,
     pub clients: BTreeMap<u64, Client>,
     pub current_client: Option<u64>,
     pub oracle: Oracle,
@@ -187,6 +189,7 @@ impl Cluster {
             links: Vec::new(),
             in_flight: 0,
             listeners: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             clients: BTreeMap::new(),
             current_client: None,
             oracle: Oracle::new(seed),

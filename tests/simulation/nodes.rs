@@ -288,13 +288,12 @@ impl Cluster {
         let proc = self.procs.len();
         let plan = &self.nodes[node];
         let joins = plan.joins || double;
-        let probe = (joins && plan.probe).then(|| {
-            if double {
-                format!("{}-double-probe", plan.name)
-            } else {
-                format!("{}-probe", plan.name)
-            }
-        });
+        let double_at = if double {
+            format!("-double{proc}")
+        } else {
+            String::new()
+        };
+        let probe = (joins && plan.probe).then(|| format!("{}{double_at}-probe", plan.name));
         let mut config = NodeConfig::default();
         config.max_workers = plan.workers;
         config.max_kept_bytes = plan.kept;
@@ -325,6 +324,7 @@ impl Cluster {
             self.listeners.insert(plan.name.clone(), proc);
         }
         if let Some(probe) = probe {
+            self.addresses.insert(probe.clone(), host);
             self.listeners.insert(probe, proc);
         }
         let it = Proc {
@@ -367,12 +367,11 @@ impl Cluster {
             .find(|&proc| self.procs[proc].node == node && self.procs[proc].alive)
     }
 
+    /// The machine at an address, whether somebody listens there or not.
     pub fn host_of(&self, address: &str) -> usize {
-        let name = address.trim_end_matches("-probe");
-        let name = name.trim_end_matches("-double");
-        self.nodes
-            .iter()
-            .position(|node| node.name == name)
+        let known = self.addresses.get(address).copied();
+        known
+            .or_else(|| self.nodes.iter().position(|node| node.name == *address))
             .unwrap()
     }
 

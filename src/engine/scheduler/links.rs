@@ -429,6 +429,7 @@ impl SchedulerMachine {
             entry.joined = !dialled;
             entry.safe_at = now;
             entry.lease_until = now + lease;
+            entry.expiring = false;
             entry.state = State::Unreachable;
             entry.draining = false;
             entry.leaving = false;
@@ -506,7 +507,7 @@ impl SchedulerMachine {
         entry.pause = entry.usual_pause();
         entry.last_heard = now;
         entry.named_at = now;
-        entry.lease_until = entry.lease_until.max(now + lease);
+        entry.extend_lease(now + lease);
         entry.answers.clear();
         entry.answered(now, 0, lease);
         entry.acknowledge = false;

@@ -15,6 +15,9 @@ use crate::task::{Dispatch, TaskId};
 /// Retired lives of one node that are remembered; beyond it the oldest is vouched for by the newer ones.
 const MAX_RETIRED: usize = 16;
 
+/// The share of a heartbeat for which a lease that has ended is looked at once more.
+const LAST_LOOK: u32 = 4;
+
 impl SchedulerMachine {
     /// Looks at one node whose time has come.
     pub(super) fn attend(&mut self, now: Timestamp, node: NodeIndex) {
@@ -22,7 +25,15 @@ impl SchedulerMachine {
         if entry.is_local() {
             return;
         }
-        if matches!(entry.state, State::Up | State::Unreachable) && entry.lease_until <= now {
+        let expired =
+            matches!(entry.state, State::Up | State::Unreachable) && entry.lease_until <= now;
+        if expired && !entry.expiring {
+            // Whoever drives the machine may have been asleep: what the node has said is read before it is lost.
+            let last_look = now + self.config.heartbeat / LAST_LOOK;
+            let entry = self.roster.get_mut(node);
+            entry.expiring = true;
+            entry.lease_until = last_look;
+        } else if expired {
             // Whoever removed it vouches that it is dead if it cannot be reached.
             let dead = entry.removed;
             self.lose(now, node, dead, "its lease has ended");

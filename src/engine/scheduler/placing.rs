@@ -328,11 +328,12 @@ impl SchedulerMachine {
             in_batches(std::mem::take(&mut entry.cancel), |batch| {
                 send(ToNode::Cancel(batch))
             });
-            in_batches(std::mem::take(&mut entry.recall), |batch| {
-                send(ToNode::Recall(batch))
-            });
             in_batches(std::mem::take(&mut entry.assign), |batch| {
                 send(ToNode::Assign(batch))
+            });
+            // Behind the assignments, since one of them may be asked back at once.
+            in_batches(std::mem::take(&mut entry.recall), |batch| {
+                send(ToNode::Recall(batch))
             });
         }
     }
