@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::message::{Assignment, KindOffer};
 use super::placement::{NodeIndex, OfferId, Places, PlacesOf, Room};
-use super::queue::KindId;
+use super::queue::{KindId, Turn};
 use super::tasks::List;
 use super::{Epoch, LinkId, Reach, Timestamp};
 use crate::task::{Dispatch, Labels, TaskId, TaskKey};
@@ -108,6 +108,10 @@ pub(crate) struct Node {
     pub running: u32,
     pub ahead: u32,
     pub suspects: u32,
+    /// Tasks that were asked back and have neither come back nor started, and the best turn among them:
+    /// nothing after it is sent ahead, since it would start before what comes back.
+    pub recalls: u32,
+    pub recalled: Option<Turn>,
     /// Its runs, in order of their assignment.
     pub runs: List,
     pub ghosts: BTreeMap<Dispatch, Ghost>,
@@ -177,6 +181,8 @@ impl Node {
             running: 0,
             ahead: 0,
             suspects: 0,
+            recalls: 0,
+            recalled: None,
             runs: List::default(),
             ghosts: BTreeMap::new(),
             retired: Vec::new(),
@@ -223,6 +229,14 @@ impl Node {
 
     pub fn is_local(&self) -> bool {
         self.reach == Reach::Local
+    }
+
+    /// A task that was asked back has come back, or will not.
+    pub fn recall_over(&mut self) {
+        self.recalls -= 1;
+        if self.recalls == 0 {
+            self.recalled = None;
+        }
     }
 
     /// Workers that are taken, or out of reach.

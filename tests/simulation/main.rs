@@ -68,9 +68,14 @@ fn report(seed: u64, plan: &Arc<Plan>, broken: &Broken) -> ! {
             broken.promise
         );
     };
+    let task = if number("SIM_ALL", 0) == 1 {
+        None
+    } else {
+        broken.task.as_deref()
+    };
     let lines = cluster
         .trace
-        .about(broken.task.as_deref(), number("SIM_LINES", 200))
+        .about(task, number("SIM_LINES", 200))
         .join("\n");
     panic!(
         "{lines}\n\n{} is broken by seed {seed} ({:?}) at step {}, task {:?}: {}\n\
@@ -199,7 +204,8 @@ fn one_seed_gives_one_history() {
 fn survey() {
     let mut broken_by: std::collections::BTreeMap<String, Vec<(u64, String)>> = Default::default();
     std::panic::set_hook(Box::new(|_| {}));
-    for seed in 0..count() {
+    let first = number("SIM_FIRST", 0);
+    for seed in first..first + count() {
         let plan = Arc::new(Plan::draw(seed));
         if let (Some(broken), _) = run(seed, &plan, false) {
             broken_by

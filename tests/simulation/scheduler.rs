@@ -37,6 +37,7 @@ pub struct Scheduler {
     pub machine: SchedulerMachine,
     pub alive: bool,
     pub frozen: bool,
+    pub frozen_at: Time,
     /// What has arrived and was not read.
     pub inbox: VecDeque<SchedulerIn>,
     pub dirty: bool,
@@ -59,6 +60,7 @@ impl Scheduler {
             ),
             alive: true,
             frozen: false,
+            frozen_at: 0,
             inbox: VecDeque::new(),
             dirty: false,
             draining: false,
@@ -350,6 +352,7 @@ impl Cluster {
             )
         });
         self.scheduler.frozen = true;
+        self.scheduler.frozen_at = self.now;
         self.oracle.disturbed(self.now + span);
         self.after(span, Ev::ThawScheduler);
         for proc in 0..self.procs.len() {

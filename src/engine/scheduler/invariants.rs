@@ -101,7 +101,7 @@ impl SchedulerMachine {
     fn check_nodes(&self) -> Result<(), String> {
         for (index, node) in self.roster.nodes.iter().enumerate() {
             let name = &node.name;
-            let (mut running, mut ahead, mut suspects) = (0, 0, 0);
+            let (mut running, mut ahead, mut suspects, mut recalls) = (0, 0, 0, 0);
             for slot in self.tasks.walk(&node.runs) {
                 let task = self.tasks.get(slot);
                 match task.phase {
@@ -110,9 +110,16 @@ impl SchedulerMachine {
                     phase => return Err(format!("{name} has {} in the phase {phase:?}", task.id)),
                 }
                 suspects += u32::from(task.as_suspect);
+                recalls += u32::from(task.recalled);
                 if task.node as usize != index {
                     return Err(format!("{name} has {}, which another node has", task.id));
                 }
+            }
+            if recalls != node.recalls || node.recalled.is_some() != (recalls > 0) {
+                return Err(format!(
+                    "G6: {name} has {recalls} tasks asked back, {} are counted",
+                    node.recalls
+                ));
             }
             if (running, ahead, suspects) != (node.running, node.ahead, node.suspects) {
                 return Err(format!("G4: the runs of {name} are miscounted"));

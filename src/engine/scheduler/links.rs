@@ -568,7 +568,7 @@ impl SchedulerMachine {
             match held.get(&task.dispatch).filter(|run| run.task == task.id) {
                 Some(run) if run.state == HeldState::Running => self.started(now, slot),
                 // What was asked back on the older link may never have been read there.
-                Some(_) => self.tasks.get_mut(slot).recalled = false,
+                Some(_) => self.forget_recall(slot),
                 None => self.never_arrived(now, slot),
             }
         }

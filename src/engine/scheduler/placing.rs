@@ -83,7 +83,8 @@ impl SchedulerMachine {
             || self.node_for_suspect(pool).is_some(),
             |node| {
                 let node = self.roster.get(node);
-                self.pools.barrier(&node.places, node.suspects == 0)
+                let barrier = self.pools.barrier(&node.places, node.suspects == 0);
+                barrier.into_iter().chain(node.recalled).min()
             },
         )
     }
@@ -136,7 +137,6 @@ impl SchedulerMachine {
         task.dispatch = dispatch;
         task.node = node;
         task.started_at = now;
-        task.recalled = false;
         task.as_suspect = suspect;
         self.put_on(
             node,
@@ -167,8 +167,18 @@ impl SchedulerMachine {
         self.roster.touch(node);
     }
 
+    /// A task was asked back on a link that is gone, or is no longer at its node.
+    pub(super) fn forget_recall(&mut self, slot: Slot) {
+        let task = self.tasks.get_mut(slot);
+        if std::mem::take(&mut task.recalled) {
+            let node = task.node;
+            self.roster.get_mut(node).recall_over();
+        }
+    }
+
     /// Takes a task off its node; what becomes of it is the caller's.
     pub(super) fn take_off(&mut self, slot: Slot) -> NodeIndex {
+        self.forget_recall(slot);
         let task = self.tasks.get(slot);
         let (node, phase, suspect) = (task.node, task.phase, task.as_suspect);
         *self.count(phase) -= 1;
@@ -218,8 +228,8 @@ impl SchedulerMachine {
             }
             let patience =
                 RECALL_AFTER.max(Duration::from_nanos(entry.round_trip.saturating_mul(2)));
-            let waiting = self.pools.waiting(&entry.places, entry.suspects == 0);
-            let mut at = entry.runs.last;
+            let overtaken = self.overtaken(now, node, patience);
+            let mut at = self.roster.get(node).runs.last;
             let mut budget: std::collections::BTreeMap<u32, u32> =
                 std::collections::BTreeMap::new();
             for _ in 0..RECALL_SWEEP {
@@ -237,12 +247,12 @@ impl SchedulerMachine {
                     .entry(pool)
                     .or_insert_with(|| self.idle_elsewhere(pool, node));
                 let turn = Turn::new(task.priority, task.rank);
-                let overtaken = waiting.is_some_and(|waiting| waiting < turn);
-                if *idle == 0 && !overtaken {
+                let after = overtaken.is_some_and(|first| first <= turn);
+                if *idle == 0 && !after {
                     continue;
                 }
                 let ripe_at = task.started_at + patience;
-                if ripe_at > now {
+                if ripe_at > now && !after {
                     self.recall_at = Some(
                         self.recall_at
                             .map_or(ripe_at, |earlier| earlier.min(ripe_at)),
@@ -252,10 +262,41 @@ impl SchedulerMachine {
                 *idle = idle.saturating_sub(1);
                 let dispatch = task.dispatch;
                 self.tasks.get_mut(slot).recalled = true;
-                self.roster.get_mut(node).recall.push(dispatch);
+                let entry = self.roster.get_mut(node);
+                entry.recall.push(dispatch);
+                entry.recalls += 1;
+                entry.recalled = Some(entry.recalled.map_or(turn, |first| first.min(turn)));
                 self.roster.touch(node);
             }
         }
+    }
+
+    /// The best turn among the tasks that have waited long enough at a node and after which something goes
+    /// that waits here. What comes after it goes back with it, or would start before it.
+    fn overtaken(&mut self, now: Timestamp, node: NodeIndex, patience: Duration) -> Option<Turn> {
+        let entry = self.roster.get(node);
+        let waiting = self.pools.waiting(&entry.places, entry.suspects == 0)?;
+        let mut at = entry.runs.last;
+        let mut first: Option<Turn> = None;
+        for _ in 0..RECALL_SWEEP {
+            if at == NO_SLOT {
+                break;
+            }
+            let task = self.tasks.get(at);
+            at = task.prev;
+            let turn = Turn::new(task.priority, task.rank);
+            if task.phase != Phase::Ahead || task.recalled || turn < waiting {
+                continue;
+            }
+            let ripe_at = task.started_at + patience;
+            if ripe_at > now {
+                let earliest = self.recall_at.map_or(ripe_at, |other| other.min(ripe_at));
+                self.recall_at = Some(earliest);
+            } else if first.is_none_or(|first| turn < first) {
+                first = Some(turn);
+            }
+        }
+        first
     }
 
     /// Free workers of the least loaded node of a pool, if that is another than `node`.

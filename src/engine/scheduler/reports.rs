@@ -327,13 +327,14 @@ impl SchedulerMachine {
     ) -> Result<(), String> {
         match self.find_run(node, task, dispatch)? {
             Run::Live(slot) => {
+                let recalled = self.tasks.get(slot).recalled;
                 self.take_off(slot);
                 self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
                 if self.tasks.get(slot).is_cancelling() {
                     self.tasks.get_mut(slot).started_at = Timestamp(0);
                     self.settle(now, slot, Outcome::Cancelled, CancelAnswer::NeverStarted);
                 } else {
-                    if !std::mem::take(&mut self.tasks.get_mut(slot).recalled) {
+                    if !recalled {
                         self.totals.rerouted += 1;
                         self.tell_rerouted(slot);
                     }

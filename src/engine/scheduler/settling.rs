@@ -105,7 +105,6 @@ impl SchedulerMachine {
 
     /// Leaves a task pending again under the rank that it had, after it was taken off its node.
     pub(super) fn requeue(&mut self, slot: Slot) {
-        self.tasks.get_mut(slot).recalled = false;
         self.enqueue(slot);
     }
 

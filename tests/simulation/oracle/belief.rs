@@ -26,7 +26,12 @@ impl Cluster {
                 if let Some(epoch) = self.oracle.up.get(&*name) {
                     self.oracle.superseded.insert(*epoch);
                 }
-                if reason.contains("lease") && self.has_unread(&name) {
+                // A sleep that is shorter than this cannot be told from a busy machine.
+                let noticed = 3 * nanos(self.plan.config.heartbeat);
+                if reason.contains("lease")
+                    && self.now > self.scheduler.frozen_at + noticed
+                    && self.has_unread(&name)
+                {
                     self.oracle.fail(
                         "G8",
                         None,
