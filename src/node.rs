@@ -368,13 +368,6 @@ impl NodeHandle {
         self.gone().await
     }
 
-    /// Sets how many tasks may run at once.
-    pub fn set_workers(&self, workers: u32) {
-        self.running
-            .inbox
-            .push(NodeEvent::Workers(workers.min(NodeConfig::MAX_WORKERS)));
-    }
-
     /// Waits until it has nothing more to do.
     pub async fn gone(&self) -> Gone {
         ended(&mut self.gone.clone()).await

@@ -71,7 +71,8 @@ struct Threads {
     host: Host,
     current: bool,
     clock: Clock,
-    nodes: Mutex<Vec<RunningNode>>,
+    /// Nodes of this process, by their links.
+    nodes: Mutex<Vec<(LinkId, RunningNode)>>,
 }
 
 /// Frees the name and ends the threads when the actor has ended.
@@ -86,7 +87,7 @@ impl Drop for Guard {
         let removed = lock(&NAMES).remove(&self.name);
         drop(removed);
         if let Some(threads) = self.threads.take() {
-            for node in lock(&threads.nodes).drain(..) {
+            for (_, node) in lock(&threads.nodes).drain(..) {
                 node.addr.do_send(Halt);
             }
             threads.host.stop();
@@ -282,11 +283,13 @@ impl Scheduler {
                 .await
                 .map_err(|error| NodeError::Invalid(error.to_string()))?,
         };
-        self.inner
-            .addr
-            .send(adding)
-            .await
-            .unwrap_or(Err(NodeError::Stopped))
+        let link = adding.linked.as_ref().map(|(link, _)| *link);
+        let added = self.inner.addr.send(adding).await;
+        let added = added.unwrap_or(Err(NodeError::Stopped));
+        if let (Err(_), Some(link)) = (&added, link) {
+            self.inner.threads.stop_local(link);
+        }
+        added
     }
 
     /// Takes a node out: its tasks go elsewhere. If it cannot be reached, the caller vouches that it is
@@ -406,6 +409,15 @@ impl fmt::Debug for Scheduler {
 }
 
 impl Threads {
+    /// Ends a node of this process that was not added after all.
+    fn stop_local(&self, link: LinkId) {
+        let mut nodes = lock(&self.nodes);
+        if let Some(at) = nodes.iter().position(|(other, _)| *other == link) {
+            let (_, node) = nodes.swap_remove(at);
+            node.addr.do_send(Halt);
+        }
+    }
+
     /// Starts a node in this process; what it returns adds it to the scheduler.
     async fn start_local(
         &self,
@@ -449,7 +461,7 @@ impl Threads {
             .map_err(StartError::Thread)?;
         let link: LinkId = fresh_link();
         let outlet = local::join(link, &running, inbox);
-        lock(&self.nodes).push(running);
+        lock(&self.nodes).push((link, running));
         Ok(AddNode {
             name,
             reach: Reach::Local,

@@ -44,14 +44,18 @@ impl Handler<Hand> for Link {
     }
 }
 
-/// A scheduler, a node and a client that do nothing, on so many arbiters.
+/// The actors that a task passes, as hops that do nothing: scheduler, node, worker, node, scheduler,
+/// client.
+const HOPS: usize = 6;
+
+/// Hands numbers through all hops, which are spread over so many arbiters.
 fn chain(count: u64, arbiters: usize) -> f64 {
     System::new().block_on(async move {
         let arbiters: Vec<_> = (0..arbiters).map(|_| Arbiter::new()).collect();
         let (tx, rx) = oneshot::channel();
         let mut next = None;
         let mut done = Some(tx);
-        for index in (0..3).rev() {
+        for index in (0..HOPS).rev() {
             let (after, told) = (next.take(), done.take());
             let arbiter = &arbiters[index % arbiters.len()];
             let link = Link::start_in_arbiter(&arbiter.handle(), move |_| Link {
@@ -61,7 +65,7 @@ fn chain(count: u64, arbiters: usize) -> f64 {
             });
             next = Some(link.recipient());
         }
-        let first = next.expect("the chain has three links");
+        let first = next.expect("the chain has links");
         let began = Instant::now();
         for n in 0..count {
             first.do_send(Hand(n));

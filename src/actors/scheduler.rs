@@ -14,36 +14,31 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::dev::{MessageResponse, OneshotSender};
-use actix::{
-    Actor, ActorContext, Addr, ArbiterHandle, Context, Handler, Recipient, ResponseFuture,
-};
+use actix::dev::OneshotSender;
+use actix::{Actor, Addr, ArbiterHandle, Context};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::{
-    AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, RemoveNode, SetClient, SetRetry,
-    SetWorkers, Shutdown, Submit,
-};
+use super::Shutdown;
 use crate::clock::Clock;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{ToNode, ToScheduler};
-use crate::engine::scheduler::{Leftovers, SchedulerMachine};
+use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::{
     Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Refused, Submission,
     Timestamp,
 };
-use crate::error::{ExecuteError, NodeError, Stopped};
-use crate::execute::{Execute, ExecuteMany, Parts};
+use crate::error::{ExecuteError, Stopped};
+use crate::execute::{Execute, Parts};
 use crate::inbox::Inbox;
-use crate::stats::{Explanation, Stats, Unfinished};
-use crate::status::{CancelAnswer, TaskStatus};
+use crate::status::TaskStatus;
 use crate::task::TaskId;
 
 mod callers;
 mod clients;
 mod ending;
 mod log;
+mod messages;
 mod nodes;
 
 use callers::Callers;
@@ -526,294 +521,6 @@ async fn pump(core: Rc<RefCell<Core>>) {
             () = dirty.notified() => {}
             () = &mut sleep, if due.is_some() => {}
         }
-    }
-}
-
-/// The answer to an `Execute`: given when its effects have been taken, or, if nobody waits for it, told
-/// by a status if it is a refusal.
-pub struct ExecuteReply {
-    core: Option<Rc<RefCell<Core>>>,
-    result: Result<TaskId, Refused>,
-}
-
-impl MessageResponse<SchedulerActor, Execute> for ExecuteReply {
-    fn handle(self, _: &mut Context<SchedulerActor>, tx: Option<OneshotSender<Answer>>) {
-        let Some(core) = self.core else {
-            return;
-        };
-        let mut core = core.borrow_mut();
-        match (self.result, tx) {
-            (Ok(_), None) => {}
-            (Ok(id), Some(tx)) => core.replies.push(Reply::One(tx, Ok(id))),
-            (Err(refused), Some(tx)) => {
-                let answer = Err(core.hand_back(refused));
-                core.replies.push(Reply::One(tx, answer));
-            }
-            (Err(refused), None) => {
-                let now = core.clock.now();
-                core.machine.tell_refusal(now, refused);
-            }
-        }
-    }
-}
-
-impl Handler<Execute> for SchedulerActor {
-    type Result = ExecuteReply;
-
-    fn handle(&mut self, execute: Execute, _: &mut Self::Context) -> ExecuteReply {
-        let result = self.with(|core, now| core.submit(now, execute, None));
-        match result {
-            Ok(result) => ExecuteReply {
-                core: self.core.clone(),
-                result,
-            },
-            // The request is dropped, which tells its sender that the actor has stopped.
-            Err(Stopped) => ExecuteReply {
-                core: None,
-                result: Ok(TaskId::new(0)),
-            },
-        }
-    }
-}
-
-/// The answers to an `ExecuteMany`.
-pub struct ExecuteManyReply {
-    core: Option<Rc<RefCell<Core>>>,
-    results: Vec<Result<TaskId, Refused>>,
-}
-
-impl MessageResponse<SchedulerActor, ExecuteMany> for ExecuteManyReply {
-    fn handle(self, _: &mut Context<SchedulerActor>, tx: Option<OneshotSender<Vec<Answer>>>) {
-        let Some(core) = self.core else {
-            return;
-        };
-        let mut core = core.borrow_mut();
-        let Some(tx) = tx else {
-            let now = core.clock.now();
-            for refused in self.results.into_iter().filter_map(Result::err) {
-                core.machine.tell_refusal(now, refused);
-            }
-            return;
-        };
-        let answers = self.results.into_iter();
-        let answers = answers
-            .map(|result| result.map_err(|refused| core.hand_back(refused)))
-            .collect();
-        core.replies.push(Reply::Many(tx, answers));
-    }
-}
-
-impl Handler<ExecuteMany> for SchedulerActor {
-    type Result = ExecuteManyReply;
-
-    fn handle(&mut self, many: ExecuteMany, _: &mut Self::Context) -> ExecuteManyReply {
-        let results = self.with(|core, now| {
-            let tasks = many.0.into_iter();
-            tasks
-                .map(|execute| core.submit(now, execute, None))
-                .collect()
-        });
-        ExecuteManyReply {
-            core: results.is_ok().then(|| self.core.clone()).flatten(),
-            results: results.unwrap_or_default(),
-        }
-    }
-}
-
-impl Handler<Submit> for SchedulerActor {
-    type Result = ();
-
-    fn handle(&mut self, submit: Submit, _: &mut Self::Context) {
-        let Submit {
-            execute,
-            reply,
-            caller,
-            permit,
-        } = submit;
-        // Whoever has dropped the reply does not want to know.
-        let _ = self.with(|core, now| {
-            let result = core.submit(now, execute, caller);
-            let answer = result.map_err(|refused| core.hand_back(refused));
-            core.replies.push(Reply::One(reply, answer));
-        });
-        drop(permit);
-    }
-}
-
-impl Handler<Cancel> for SchedulerActor {
-    type Result = ResponseFuture<Result<CancelAnswer, Stopped>>;
-
-    fn handle(&mut self, cancel: Cancel, _: &mut Self::Context) -> Self::Result {
-        let waiting = self.with(|core, now| {
-            let (ticket, waiting) = core.callers.ticket();
-            core.machine.cancel(now, cancel.0, ticket);
-            waiting
-        });
-        Box::pin(async move { waiting?.await.map_err(|_| Stopped) })
-    }
-}
-
-impl Handler<GetStats> for SchedulerActor {
-    type Result = Result<Stats, Stopped>;
-
-    fn handle(&mut self, _: GetStats, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| {
-            // What has been noted so far is to be seen in the numbers.
-            core.turn();
-            core.machine.stats(now)
-        })
-    }
-}
-
-impl Handler<GetUnfinished> for SchedulerActor {
-    type Result = Result<Vec<Unfinished>, Stopped>;
-
-    fn handle(&mut self, _: GetUnfinished, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, _| core.machine.unfinished())
-    }
-}
-
-impl Handler<Explain> for SchedulerActor {
-    type Result = Result<Option<Explanation>, Stopped>;
-
-    fn handle(&mut self, explain: Explain, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| {
-            core.turn();
-            core.machine.explain(now, explain.0)
-        })
-    }
-}
-
-impl Handler<AddNode> for SchedulerActor {
-    type Result = ResponseFuture<Result<(), NodeError>>;
-
-    fn handle(&mut self, add: AddNode, _: &mut Self::Context) -> Self::Result {
-        let AddNode {
-            name,
-            reach,
-            workers,
-            keep,
-            linked,
-        } = add;
-        let core = self.core.clone();
-        let added = self.with(|core, now| {
-            let node = core.machine.add_node(now, Arc::clone(&name), reach)?;
-            if let Some(workers) = workers
-                && let Err(error) = core.machine.set_workers(now, Some(&name), workers)
-            {
-                // It was never up, so that taking it out changes nothing else.
-                let _ = core.machine.remove_node(now, &name);
-                return Err(error);
-            }
-            if let Some(link) = linked {
-                core.outlets.insert(link.0, link.1);
-                core.machine.handle(
-                    now,
-                    Event::LinkOpened {
-                        link: link.0,
-                        dialled: Some(node),
-                    },
-                );
-            }
-            Ok(core.nodes.expect(node))
-        });
-        Box::pin(async move {
-            let up = added.map_err(|Stopped| NodeError::Stopped)??;
-            let reason = match up.await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(reason)) => reason,
-                Err(_) => return Err(NodeError::Stopped),
-            };
-            if !keep && let Some(core) = core {
-                let mut core = core.borrow_mut();
-                let now = core.clock.now();
-                // Nothing can have been placed on it, since it was never up.
-                let _ = core.machine.remove_node(now, &name);
-                core.noted();
-            }
-            Err(NodeError::Unreachable {
-                name: name.to_string(),
-                reason,
-            })
-        })
-    }
-}
-
-impl Handler<RemoveNode> for SchedulerActor {
-    type Result = Result<(), NodeError>;
-
-    fn handle(&mut self, remove: RemoveNode, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.remove_node(now, &remove.0))
-            .map_err(|Stopped| NodeError::Stopped)?
-    }
-}
-
-impl Handler<DrainNode> for SchedulerActor {
-    type Result = ResponseFuture<Result<(), NodeError>>;
-
-    fn handle(&mut self, drain: DrainNode, _: &mut Self::Context) -> Self::Result {
-        let left = self.with(|core, now| {
-            core.machine.drain_node(now, &drain.0)?;
-            Ok(core.nodes.expect_left(&core.machine.stats(now), &drain.0))
-        });
-        Box::pin(async move {
-            let left = left.map_err(|Stopped| NodeError::Stopped)??;
-            left.await.map_err(|_| NodeError::Stopped)
-        })
-    }
-}
-
-impl Handler<SetWorkers> for SchedulerActor {
-    type Result = Result<(), NodeError>;
-
-    fn handle(&mut self, set: SetWorkers, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| {
-            core.machine
-                .set_workers(now, set.node.as_deref(), set.workers)
-        })
-        .map_err(|Stopped| NodeError::Stopped)?
-    }
-}
-
-impl Handler<SetRetry> for SchedulerActor {
-    type Result = Result<(), Stopped>;
-
-    fn handle(&mut self, set: SetRetry, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.set_retry(now, set.0))
-    }
-}
-
-impl Handler<SetClient> for SchedulerActor {
-    type Result = Result<(), Stopped>;
-
-    fn handle(&mut self, set: SetClient, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| {
-            let client = set
-                .0
-                .map(|client: Recipient<TaskStatus>| core.clients.enter(client));
-            core.machine.set_client(now, client);
-        })
-    }
-}
-
-impl Handler<Shutdown> for SchedulerActor {
-    type Result = ResponseFuture<Result<Leftovers, Stopped>>;
-
-    fn handle(&mut self, shutdown: Shutdown, _: &mut Self::Context) -> Self::Result {
-        let (tx, rx) = oneshot::channel();
-        let begun = self.with(|core, now| core.begin_ending(now, shutdown, Some(tx)));
-        Box::pin(async move {
-            begun?;
-            rx.await.map_err(|_| Stopped)
-        })
-    }
-}
-
-impl Handler<super::Halt> for SchedulerActor {
-    type Result = ();
-
-    fn handle(&mut self, _: super::Halt, ctx: &mut Self::Context) {
-        ctx.stop();
     }
 }
 
