@@ -2,7 +2,7 @@
 //!
 //! **How to run it.** `cargo run --example hello`
 //!
-//! **What you will see.** Three greetings in any order, each with its task's id, its node, and `Ok`.
+//! **What you will see.** Three greetings in any order, each with its task's id and `Ok`.
 
 use actix::prelude::*;
 use callboard::{Execute, Handlers, Node, Scheduler, Shutdown, TaskStatus};
@@ -18,12 +18,7 @@ impl Handler<TaskStatus> for Client {
     type Result = ();
 
     fn handle(&mut self, status: TaskStatus, _: &mut Self::Context) {
-        println!(
-            "{} on {:?}: {:?}",
-            status.id,
-            status.node,
-            status.output::<String>()
-        );
+        println!("{}: {:?}", status.id, status.output::<String>());
     }
 }
 
@@ -39,8 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         scheduler.execute(Execute::call("hello", &name)?).await?;
     }
     // Waits until all is done and told, ten seconds at most.
-    scheduler
-        .shutdown(Shutdown::Drain(Duration::from_secs(10)))
-        .await?;
+    let limit = Duration::from_secs(10);
+    scheduler.shutdown(Shutdown::Drain(limit)).await?;
     Ok(())
 }
