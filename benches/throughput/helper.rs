@@ -1,4 +1,4 @@
-//! Helper processes: the bench runs itself again as nodes of a scheduler.
+//! Helper processes: the bench runs itself again as nodes of its scheduler.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -8,10 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use callboard::{Handlers, NodeHandle};
 
-const JOIN: &str = "CALLBOARD_BENCH_JOIN";
-const NODES: &str = "CALLBOARD_BENCH_NODES";
-const WORKERS: &str = "CALLBOARD_BENCH_WORKERS";
-const FIRST: &str = "CALLBOARD_BENCH_FIRST";
+/// The hidden argument; a join address, the number of the first node, of nodes and of workers follow.
+const AS_NODES: &str = "--as-nodes";
 
 /// What every node of the bench offers.
 pub fn handlers() -> Handlers {
@@ -31,10 +29,8 @@ impl Helper {
     pub fn spawn(join: SocketAddr, first: u32, nodes: u32, workers: u32) -> Self {
         let own = std::env::current_exe().expect("the bench has a path");
         let child = Command::new(own)
-            .env(JOIN, join.to_string())
-            .env(FIRST, first.to_string())
-            .env(NODES, nodes.to_string())
-            .env(WORKERS, workers.to_string())
+            .args([AS_NODES, &join.to_string()])
+            .args([first, nodes, workers].map(|number| number.to_string()))
             .stdin(Stdio::piped())
             .spawn()
             .expect("the bench can be run again");
@@ -48,21 +44,22 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
+        // It has ended already, or ends by this.
         let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.0.wait().expect("it is our child");
     }
 }
 
-/// Acts as a helper if this process was started as one.
-pub fn act_if_told() -> bool {
-    let Ok(join) = std::env::var(JOIN) else {
-        return false;
-    };
-    let number = |name: &str| -> u32 {
-        let text = std::env::var(name).expect("a helper is told its numbers");
-        text.parse().expect("a helper is told numbers")
-    };
-    let (first, nodes, workers) = (number(FIRST), number(NODES), number(WORKERS));
+/// Acts as a helper if this process was started as one; then it ends with its standard input.
+pub fn act_if_told() {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() != Some(AS_NODES) {
+        return;
+    }
+    let mut word = || words.next().expect("a helper is told four words");
+    let join = word();
+    let mut number = || -> u32 { word().parse().expect("a helper is told numbers") };
+    let (first, nodes, workers) = (number(), number(), number());
     actix::System::new().block_on(async move {
         let mut running: Vec<NodeHandle> = Vec::new();
         for index in first..first + nodes {
@@ -79,12 +76,11 @@ pub fn act_if_told() -> bool {
         }
         tokio::task::spawn_blocking(|| {
             let mut nothing = Vec::new();
-            // The end of its parent is the end of its input.
+            // An error is an end of it too.
             let _ = std::io::stdin().read_to_end(&mut nothing);
         })
         .await
         .expect("it only reads");
         std::process::exit(0);
     });
-    true
 }

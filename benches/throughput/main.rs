@@ -3,21 +3,27 @@
 //! `cargo bench --bench throughput` measures everything, `-- local remote` only the rows whose names begin
 //! with one of these words, and `--quick` a tenth of the tasks in one round. Each round measures every row
 //! once, in turn; the table has the minimum, median and maximum of all rounds and the ratio of the median
-//! to that of the row's floor.
+//! to that of the row's floors, which are measured with it.
 //!
 //! The rows of callboard go through the public API as a user would: one `Execute` a task by `do_send`, its
 //! args encoded from a Rust value, one `TaskStatus` a task in the client's handler, its output decoded.
-//! Rows with `many` hand tasks in by `execute_many`.
+//! Rows with `many` hand tasks in by `execute_many`, and `large` one by one by the handle, which waits
+//! where there is no room.
 //!
-//! Not measured: real networks (all links are on loopback), more cores than the machine has, handlers that
-//! do anything, TLS. The nodes of `nodes` rows and of `idle` live in one helper process, so what they cost
-//! there is in the figure too.
+//! Not measured: real networks (all links are on loopback), TLS, more cores than the machine has, handlers
+//! that do anything, options of tasks, failures and retries. Nodes that are not `local` live in helper
+//! processes, those of a `nodes` row in one; what they cost is in the rates, since they share the cores
+//! with the scheduler, but not in `idle`, which counts the scheduler's process alone.
 
 mod board;
 mod floors;
 mod helper;
+mod idle;
+mod latency;
 mod peer;
+mod rates;
 mod table;
+mod tcp;
 
 use table::{Row, Unit};
 
@@ -34,75 +40,72 @@ impl Scale {
 }
 
 fn rows() -> Vec<Row> {
-    let rate = Unit::PerSecond;
     vec![
-        Row::new("chain-1", rate, "", floors::chain_one),
-        Row::new("chain-3", rate, "", floors::chain_three),
-        Row::new(
-            "chain-3-latency",
-            Unit::Micros,
-            "",
-            floors::chain_three_latency,
-        ),
-        Row::new("tcp-10", rate, "", floors::tcp_ten),
-        Row::new("tcp-pipelined", rate, "", floors::tcp_pipelined),
-        Row::new("tcp-latency", Unit::Micros, "", floors::tcp_latency),
-        Row::new("tcp-bytes", Unit::Bytes, "", floors::tcp_bytes),
-        Row::new("ractor", rate, "", peer::factory),
-        Row::new("local", rate, "chain-1", board::local),
-        Row::new("local-many", rate, "chain-1", board::local_many),
-        Row::new("remote-1", rate, "tcp-10", board::remote_one),
-        Row::new("remote-4", rate, "remote-1", board::remote_four),
-        Row::new(
-            "latency-local",
-            Unit::Micros,
-            "chain-3-latency",
-            board::latency_local,
-        ),
-        Row::new(
-            "latency-remote",
-            Unit::Micros,
-            "tcp-latency",
-            board::latency_remote,
-        ),
-        Row::new("pending-10k", rate, "", board::pending_few),
-        Row::new("pending-1M", rate, "pending-10k", board::pending_many),
-        Row::new("pending-10M", rate, "pending-10k", board::pending_most),
-        Row::new("nodes-1", rate, "", board::nodes_one),
-        Row::new("nodes-10", rate, "nodes-1", board::nodes_ten),
-        Row::new("nodes-100", rate, "nodes-1", board::nodes_hundred),
-        Row::new("nodes-1000", rate, "nodes-1", board::nodes_thousand),
-        Row::new("large", Unit::Bytes, "tcp-bytes", board::large),
-        Row::new("await-4000", rate, "", board::await_many),
-        Row::new("killed", rate, "remote-4", board::killed),
-        Row::new("idle-100", Unit::PercentOfCore, "", board::idle),
+        Row::rate("chain-1", floors::chain_one),
+        Row::rate("chain-3", floors::chain_three),
+        Row::latency("chain-3-latency", floors::ring),
+        Row::rate("tcp-10", tcp::ten),
+        Row::rate("tcp-pipelined", tcp::pipelined),
+        Row::latency("tcp-latency", tcp::latency),
+        Row::bytes("tcp-bytes", tcp::bytes),
+        Row::rate("ractor", peer::factory),
+        Row::rate("local", rates::local)
+            .over("chain-1")
+            .over("ractor"),
+        Row::rate("local-many", rates::local_many)
+            .over("chain-1")
+            .over("ractor"),
+        Row::rate("remote-1", rates::remote_one)
+            .over("tcp-10")
+            .over("tcp-pipelined"),
+        Row::rate("remote-4", rates::remote_four)
+            .over("remote-1")
+            .over("tcp-10"),
+        Row::latency("latency-local", latency::local).over("chain-3-latency"),
+        Row::latency("latency-remote", latency::remote).over("tcp-latency"),
+        Row::rate("pending-10k", rates::pending_few),
+        Row::rate("pending-1M", rates::pending_many).over("pending-10k"),
+        Row::rate("pending-10M", rates::pending_most).over("pending-10k"),
+        Row::rate("nodes-1", rates::nodes_one),
+        Row::rate("nodes-10", rates::nodes_ten).over("nodes-1"),
+        Row::rate("nodes-100", rates::nodes_hundred).over("nodes-1"),
+        Row::rate("nodes-1000", rates::nodes_thousand).over("nodes-1"),
+        Row::bytes("large", rates::large).over("tcp-bytes"),
+        // 4,000 workers, each free again after 20 ms.
+        Row::rate("await-4000", rates::await_many).over_fixed(200_000.0),
+        Row::rate("killed", rates::killed).over("remote-4"),
+        Row::new("idle-100", Unit::PercentOfCore, idle::hundred_links),
     ]
 }
 
-fn main() {
-    if helper::act_if_told() {
+/// Leaves the rows that were asked for by the beginnings of their names, and their floors.
+fn pick(rows: &mut Vec<Row>, words: &[String]) {
+    if words.is_empty() {
         return;
     }
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
-    let quick = words.iter().any(|word| word == "--quick");
-    words.retain(|word| !word.starts_with("--"));
+    let picked = |row: &Row| words.iter().any(|word| row.name.starts_with(word.as_str()));
+    let floors: Vec<_> = rows
+        .iter()
+        .filter(|row| picked(row))
+        .flat_map(Row::floors)
+        .collect();
+    rows.retain(|row| picked(row) || floors.contains(&row.name));
+}
+
+fn main() {
+    helper::act_if_told();
+    let (options, words): (Vec<_>, Vec<_>) = std::env::args()
+        .skip(1)
+        .partition(|word| word.starts_with("--"));
+    // Cargo adds an option of its own.
+    let quick = options.iter().any(|option| option == "--quick");
     let scale = Scale { quick };
     let mut rows = rows();
-    if !words.is_empty() {
-        let picked = |row: &Row| words.iter().any(|word| row.name.starts_with(word.as_str()));
-        let floors: Vec<_> = rows
-            .iter()
-            .filter(|row| picked(row))
-            .map(|row| row.floor)
-            .collect();
-        rows.retain(|row| picked(row) || floors.contains(&row.name));
-    }
-    let rounds = if quick { 1 } else { 5 };
-    for round in 1..=rounds {
+    pick(&mut rows, &words);
+    for round in 1..=if quick { 1 } else { 5 } {
         for row in &mut rows {
             eprint!("round {round}: {:<16}", row.name);
-            let figure = row.measure(&scale);
-            eprintln!("{}", row.unit.show(figure));
+            eprintln!("{}", row.measure(&scale));
         }
     }
     table::print(&rows);

@@ -1,0 +1,165 @@
+//! A node's machine with a scheduler and workers that answer at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use callboard::engine::message::{
+    Assignment, End, KindOffer, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN,
+    Welcome,
+};
+use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
+use callboard::engine::{Epoch, Life, LinkId, Timestamp, WorkerId};
+use callboard::{Dispatch, NodeConfig, RetryPolicy, TaskId};
+
+use super::OFFERED;
+
+const LINK: LinkId = LinkId(1);
+
+pub struct NodeBench {
+    machine: NodeMachine,
+    now: Timestamp,
+    workers: u64,
+    /// The number of the last task, and of its run.
+    last: u64,
+    /// Kept for their capacity.
+    actions: Vec<NodeAction>,
+    begun: Vec<(WorkerId, Dispatch, Bytes)>,
+    ended: u64,
+}
+
+impl NodeBench {
+    pub fn new(workers: u32) -> Self {
+        let mut config = NodeConfig::default();
+        config.max_workers = workers;
+        let spec = NodeSpec {
+            name: Arc::from("node"),
+            epoch: Epoch(1),
+            kinds: vec![KindOffer {
+                kind: OFFERED.to_owned(),
+                blocking: false,
+            }],
+            labels: Default::default(),
+            config,
+            probe: None,
+            joins: Vec::new(),
+            local: false,
+        };
+        let now = Timestamp(1 << 60);
+        let mut bench = Self {
+            machine: NodeMachine::new(spec, now),
+            now,
+            workers: u64::from(workers),
+            last: 0,
+            actions: Vec::new(),
+            begun: Vec::new(),
+            ended: 0,
+        };
+        bench.serve();
+        bench
+    }
+
+    fn serve(&mut self) {
+        let opened = NodeEvent::LinkOpened {
+            link: LINK,
+            dialled: None,
+        };
+        self.machine.handle(self.now, opened);
+        self.hear(ToNode::Hello(SchedulerHello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            scheduler: "bench".to_owned(),
+            life: Life(1),
+        }));
+        self.perform();
+        self.hear(ToNode::Welcome(Welcome {
+            version: VERSION_MAX,
+            heartbeat: Duration::from_secs(2),
+            lease: Duration::from_secs(15),
+            workers: None,
+            retry: RetryPolicy::default(),
+            acknowledged: 0,
+            stop: Vec::new(),
+            drain: false,
+        }));
+        self.perform();
+    }
+
+    fn hear(&mut self, message: ToNode) {
+        let event = NodeEvent::Message {
+            link: LINK,
+            message,
+        };
+        self.machine.handle(self.now, event);
+    }
+
+    /// Assigns so many tasks, all but the first few ahead, and sees them end.
+    pub fn batch(&mut self, tasks: u64) {
+        let before = self.ended;
+        let (first, workers) = (self.last + 1, self.workers);
+        self.last += tasks;
+        let assignments = (first..).take(tasks as usize).map(|number| Assignment {
+            task: TaskId::new(number),
+            dispatch: Dispatch::new(number),
+            kind: 0,
+            attempt: 1,
+            ahead: number - first >= workers,
+            args: Bytes::from_static(b"123456789"),
+            terms: None,
+        });
+        let assignments = assignments.collect();
+        self.hear(ToNode::Assign(assignments));
+        while self.ended - before < tasks {
+            self.perform();
+            self.end_all();
+        }
+        self.perform();
+    }
+
+    /// Has the workers end all that they were given.
+    fn end_all(&mut self) {
+        assert!(!self.begun.is_empty(), "a node starts what it is assigned");
+        for (worker, dispatch, args) in self.begun.drain(..) {
+            self.ended += 1;
+            let ended = NodeEvent::Ended {
+                worker,
+                dispatch,
+                end: End::Completed(args),
+                ran: Duration::from_micros(5),
+                overrun: false,
+            };
+            self.machine.handle(self.now, ended);
+        }
+    }
+
+    /// Takes the effects; the scheduler acknowledges reports and answers beats at once.
+    fn perform(&mut self) {
+        self.now = self.now + Duration::from_micros(10);
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.take_effects(self.now, &mut actions);
+        for action in actions.drain(..) {
+            match action {
+                NodeAction::Start {
+                    worker, assignment, ..
+                } => self
+                    .begun
+                    .push((worker, assignment.dispatch, assignment.args)),
+                NodeAction::Send { message, .. } => self.answer(&message),
+                _ => {}
+            }
+        }
+        self.actions = actions;
+    }
+
+    fn answer(&mut self, message: &ToScheduler) {
+        match message {
+            ToScheduler::Beat(beat) => self.hear(ToNode::Answer(beat.number)),
+            ToScheduler::Reports(reports) => {
+                if let Some(seq) = reports.iter().rev().find_map(|report| report.seq()) {
+                    self.hear(ToNode::Acknowledge(seq));
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A scheduler's machine with nodes and a client that answer at once.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use callboard::SchedulerConfig;
+use callboard::engine::message::{
+    Assignment, End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler, VERSION_MAX,
+    VERSION_MIN,
+};
+use callboard::engine::scheduler::SchedulerMachine;
+use callboard::engine::{
+    Action, Audience, ClientId, Epoch, Event, Life, LinkId, Reach, Submission, Timestamp,
+};
+use callboard::task::TaskKind;
+
+use super::OFFERED;
+
+const CLIENT: ClientId = ClientId(1);
+
+pub struct SchedulerBench {
+    machine: SchedulerMachine,
+    now: Timestamp,
+    /// Kept for its capacity.
+    actions: Vec<Action>,
+    /// What is at the nodes, oldest first.
+    sent: VecDeque<(LinkId, Assignment)>,
+    /// The last number of a report of each node.
+    seqs: Vec<u64>,
+}
+
+impl SchedulerBench {
+    pub fn new(nodes: u32, workers: u32) -> Self {
+        let mut config = SchedulerConfig::default();
+        config.max_tasks = 20_000_000;
+        config.max_args_bytes = u64::MAX;
+        let now = Timestamp(1 << 60);
+        let mut machine = SchedulerMachine::new("bench".into(), Life(1), config, now);
+        machine.set_client(now, Some(CLIENT));
+        let mut bench = Self {
+            machine,
+            now,
+            actions: Vec::new(),
+            sent: VecDeque::new(),
+            seqs: vec![0; nodes as usize],
+        };
+        for node in 0..nodes {
+            bench.join(node, workers);
+        }
+        bench.perform();
+        bench
+    }
+
+    /// One node of ten workers, and so many tasks of this kind.
+    pub fn crowded(kind: &TaskKind, tasks: u64) -> Self {
+        let mut bench = Self::new(1, 10);
+        for _ in 0..tasks {
+            bench.submit(kind);
+        }
+        bench.perform();
+        bench
+    }
+
+    fn join(&mut self, index: u32, workers: u32) {
+        let link = LinkId(u64::from(index));
+        let name = format!("node{index}");
+        let node = self
+            .machine
+            .add_node(self.now, name.as_str().into(), Reach::Local)
+            .expect("the names differ");
+        let dialled = Some(node);
+        self.machine
+            .handle(self.now, Event::LinkOpened { link, dialled });
+        let hello = NodeHello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            node: name,
+            epoch: Epoch(u64::from(index)),
+            number: 1,
+            kinds: vec![KindOffer {
+                kind: OFFERED.to_owned(),
+                blocking: false,
+            }],
+            labels: Default::default(),
+            workers,
+            probe: None,
+            draining: false,
+        };
+        let holding = Holding {
+            last: true,
+            ..Holding::default()
+        };
+        self.hear(link, ToScheduler::Hello(hello));
+        self.hear(link, ToScheduler::Holding(holding));
+    }
+
+    fn hear(&mut self, link: LinkId, message: ToScheduler) {
+        self.machine
+            .handle(self.now, Event::Message { link, message });
+    }
+
+    fn submit(&mut self, kind: &TaskKind) {
+        self.submit_args(kind, Bytes::from_static(b"123456789"));
+    }
+
+    /// With args on the heap.
+    pub fn submit_owned(&mut self, kind: &TaskKind, args: Vec<u8>) {
+        self.submit_args(kind, Bytes::from(args.into_boxed_slice()));
+    }
+
+    fn submit_args(&mut self, kind: &TaskKind, args: Bytes) {
+        let submission = Submission {
+            kind: kind.clone(),
+            args,
+            options: None,
+            audience: Audience::Current,
+            watcher: None,
+        };
+        let accepted = self.machine.submit(self.now, submission);
+        assert!(accepted.is_ok(), "the bench has room for all its tasks");
+    }
+
+    /// Takes in so many tasks and ends as many, the oldest first, so that a crowd stays as large as it is.
+    pub fn batch(&mut self, kind: &TaskKind, tasks: u64) {
+        for _ in 0..tasks {
+            self.submit(kind);
+        }
+        let mut left = tasks as usize;
+        while left > 0 {
+            self.perform();
+            // Fewer are sent until the machine has learnt how short the tasks are.
+            let ended = left.min(self.sent.len());
+            assert!(ended > 0, "what nodes are free for is sent");
+            self.report(ended);
+            left -= ended;
+        }
+        self.perform();
+    }
+
+    /// Has the nodes report the ends of so many tasks, those in a row at one node together.
+    fn report(&mut self, tasks: usize) {
+        let mut reports = Vec::new();
+        let ended: Vec<_> = self.sent.drain(..tasks).collect();
+        let mut ended = ended.into_iter().peekable();
+        while let Some((link, assignment)) = ended.next() {
+            let seq = &mut self.seqs[link.0 as usize];
+            *seq += 1;
+            reports.push(Report::Ended {
+                seq: *seq,
+                task: assignment.task,
+                dispatch: assignment.dispatch,
+                end: End::Completed(assignment.args),
+                ran: Duration::from_micros(5),
+                overrun: false,
+            });
+            if ended.peek().is_none_or(|(next, _)| *next != link) {
+                let reports = std::mem::take(&mut reports);
+                self.hear(link, ToScheduler::Reports(reports));
+            }
+        }
+    }
+
+    /// Takes the effects of all that has happened; the client confirms what it is given at once.
+    fn perform(&mut self) {
+        self.now = self.now + Duration::from_micros(10);
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.take_effects(self.now, &mut actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Send {
+                    link,
+                    message: ToNode::Assign(assignments),
+                } => {
+                    let sent = assignments.into_iter().map(|assignment| (link, assignment));
+                    self.sent.extend(sent);
+                }
+                Action::Deliver { client, statuses } => {
+                    let count = statuses.len();
+                    self.machine
+                        .handle(self.now, Event::Confirmed { client, count });
+                }
+                _ => {}
+            }
+        }
+        self.actions = actions;
+    }
+}

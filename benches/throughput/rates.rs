@@ -1,0 +1,143 @@
+//! How many tasks a second, and how many bytes.
+
+use std::time::Instant;
+
+use actix::System;
+use bytes::Bytes;
+use callboard::Execute;
+
+use super::Scale;
+use super::board::{Counted, Nodes};
+use super::latency::percentile;
+
+/// How many are handed in by one `execute_many`.
+const MANY: u64 = 1000;
+
+fn next(n: u64) -> Execute {
+    Execute::call("next", &n).expect("a number")
+}
+
+/// The rate at which so many are done by these nodes.
+fn rate(count: u64, nodes: Nodes) -> f64 {
+    rate_of(count, nodes, next)
+}
+
+fn rate_of(count: u64, nodes: Nodes, execute: fn(u64) -> Execute) -> f64 {
+    System::new().block_on(async move {
+        let counted = Counted::start(count, nodes).await;
+        let began = Instant::now();
+        counted.send_all(execute);
+        counted.rate_since(began).await
+    })
+}
+
+pub fn local(scale: &Scale) -> f64 {
+    rate(scale.of(1_000_000), Nodes::Local { workers: 10 })
+}
+
+pub fn local_many(scale: &Scale) -> f64 {
+    let count = scale.of(1_000_000);
+    System::new().block_on(async move {
+        let counted = Counted::start(count, Nodes::Local { workers: 10 }).await;
+        let began = Instant::now();
+        for first in (0..count).step_by(MANY as usize) {
+            let batch = (first..count.min(first + MANY)).map(next).collect();
+            let ids = counted.scheduler().execute_many(batch).await;
+            assert!(ids.iter().all(Result::is_ok), "there is room for all");
+        }
+        counted.rate_since(began).await
+    })
+}
+
+pub fn remote_one(scale: &Scale) -> f64 {
+    rate(scale.of(500_000), Nodes::remote(1, 1, 10))
+}
+
+pub fn remote_four(scale: &Scale) -> f64 {
+    rate(scale.of(500_000), Nodes::remote(4, 1, 10))
+}
+
+fn one_process(scale: &Scale, nodes: u32) -> f64 {
+    rate(scale.of(500_000), Nodes::remote(1, nodes, 10))
+}
+
+pub fn nodes_one(scale: &Scale) -> f64 {
+    one_process(scale, 1)
+}
+
+pub fn nodes_ten(scale: &Scale) -> f64 {
+    one_process(scale, 10)
+}
+
+pub fn nodes_hundred(scale: &Scale) -> f64 {
+    one_process(scale, 100)
+}
+
+pub fn nodes_thousand(scale: &Scale) -> f64 {
+    one_process(scale, 1000)
+}
+
+/// So many tasks pending, then ten workers: the rate at which they are done.
+fn drain(count: u64) -> f64 {
+    System::new().block_on(async move {
+        let counted = Counted::start(count, Nodes::Local { workers: 0 }).await;
+        counted.send_all(next);
+        // Answered when all that was sent before has been taken in.
+        let stats = counted.scheduler().stats().await.expect("it runs");
+        assert_eq!(stats.pending as u64, count);
+        let began = Instant::now();
+        let set = counted.scheduler().set_workers("local", 10).await;
+        set.expect("it is there");
+        counted.rate_since(began).await
+    })
+}
+
+/// Ten thousand are done in a moment, so many such crowds are, and the median counts.
+pub fn pending_few(scale: &Scale) -> f64 {
+    let mut rates: Vec<_> = (0..scale.of(50)).map(|_| drain(10_000)).collect();
+    percentile(&mut rates, 0.5)
+}
+
+pub fn pending_many(scale: &Scale) -> f64 {
+    drain(scale.of(1_000_000))
+}
+
+pub fn pending_most(scale: &Scale) -> f64 {
+    drain(scale.of(10_000_000))
+}
+
+/// Args and outputs of 1 MiB, four workers: bytes in one direction.
+pub fn large(scale: &Scale) -> f64 {
+    let count = scale.of(400);
+    System::new().block_on(async move {
+        let counted = Counted::start(count, Nodes::remote(1, 1, 4)).await;
+        let body = Bytes::from(vec![7_u8; 1 << 20]);
+        let began = Instant::now();
+        for _ in 0..count {
+            let execute = Execute::raw("echo", body.clone());
+            let id = counted.scheduler().execute(execute).await;
+            id.expect("it is accepted");
+        }
+        counted.rate_since(began).await * f64::from(1 << 20)
+    })
+}
+
+/// Tasks that await 20 ms on 4,000 workers of one node.
+pub fn await_many(scale: &Scale) -> f64 {
+    rate_of(scale.of(1_000_000), Nodes::remote(1, 1, 4000), |_| {
+        Execute::call("wait", &20_u64).expect("a number")
+    })
+}
+
+/// Four processes, one of which is killed when a third of the tasks is done.
+pub fn killed(scale: &Scale) -> f64 {
+    let count = scale.of(1_000_000);
+    System::new().block_on(async move {
+        let mut counted = Counted::start(count, Nodes::remote(4, 1, 10)).await;
+        let began = Instant::now();
+        counted.send_all(next);
+        counted.third().await;
+        counted.kill_one();
+        counted.rate_since(began).await
+    })
+}
