@@ -157,8 +157,10 @@ impl World {
             .tasks
             .get_mut(&task)
             .expect("g1: only accepted tasks start");
+        // A node that is cut off starts what waits there until its lease ends, though the task may have gone
+        // elsewhere since.
         assert!(
-            known.last < Some(dispatch),
+            known.last < Some(dispatch) || !self.nodes[node].up,
             "g3: {task}{dispatch} starts after {:?}",
             known.last
         );
@@ -166,7 +168,7 @@ impl World {
             !(known.exclusive && exclusive_elsewhere),
             "g10: {task} runs twice"
         );
-        known.last = Some(dispatch);
+        known.last = known.last.max(Some(dispatch));
         let it = &mut self.nodes[node];
         it.running.insert(dispatch, (task, assignment.attempt));
         self.fresh.insert(task);
