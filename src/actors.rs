@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 
 use crate::engine::scheduler::Leftovers;
-use crate::engine::{LinkId, Reach};
+use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::{ExecuteError, NodeError, Stopped};
 use crate::execute::Execute;
 use crate::retry::RetryPolicy;
@@ -226,4 +227,13 @@ pub(crate) async fn yield_once() {
         }
     })
     .await;
+}
+
+/// The longest sleep while the machine has something due: tokio's timers do not count suspend, and the
+/// machine's clock does.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// When to look again for what the machine has due.
+pub(crate) fn sleep_until(due: Timestamp, now: Timestamp) -> Instant {
+    Instant::now() + due.since(now).min(LONGEST_SLEEP)
 }

@@ -276,6 +276,12 @@ pub enum NodeError {
 #[error("the scheduler has stopped")]
 pub struct Stopped;
 
+impl From<Stopped> for NodeError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
 /// A setting that is out of its range. The caller's fault; nothing was started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the setting `{setting}` is out of range: {reason}")]

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Recipient};
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::node::{NodeParts, RunningNode};
@@ -217,17 +218,26 @@ impl Scheduler {
         answer.await.unwrap_or_else(|_| Err(stopped(kept)))
     }
 
+    /// Sends a message whose answer may be that the scheduler has stopped.
+    async fn ask<M, T, E>(&self, message: M) -> Result<T, E>
+    where
+        M: Message<Result = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<Stopped> + Send + 'static,
+        SchedulerActor: Handler<M>,
+        Context<SchedulerActor>: ToEnvelope<SchedulerActor, M>,
+    {
+        let answer = self.inner.addr.send(message).await;
+        answer.unwrap_or_else(|_| Err(Stopped.into()))
+    }
+
     /// Asks for the end of a task. Answered within a second with what happened.
     ///
     /// # Errors
     ///
     /// The scheduler has stopped.
     pub async fn cancel(&self, task: TaskId) -> Result<CancelAnswer, Stopped> {
-        self.inner
-            .addr
-            .send(Cancel(task))
-            .await
-            .unwrap_or(Err(Stopped))
+        self.ask(Cancel(task)).await
     }
 
     /// The snapshot.
@@ -236,7 +246,7 @@ impl Scheduler {
     ///
     /// The scheduler has stopped.
     pub async fn stats(&self) -> Result<Stats, Stopped> {
-        self.inner.addr.send(GetStats).await.unwrap_or(Err(Stopped))
+        self.ask(GetStats).await
     }
 
     /// Every unsettled task, in order of id.
@@ -245,11 +255,7 @@ impl Scheduler {
     ///
     /// The scheduler has stopped.
     pub async fn unfinished(&self) -> Result<Vec<Unfinished>, Stopped> {
-        self.inner
-            .addr
-            .send(GetUnfinished)
-            .await
-            .unwrap_or(Err(Stopped))
+        self.ask(GetUnfinished).await
     }
 
     /// What an unsettled task waits for, or does; `None` if no unsettled task has this id.
@@ -258,11 +264,7 @@ impl Scheduler {
     ///
     /// The scheduler has stopped.
     pub async fn explain(&self, task: TaskId) -> Result<Option<Explanation>, Stopped> {
-        self.inner
-            .addr
-            .send(Explain(task))
-            .await
-            .unwrap_or(Err(Stopped))
+        self.ask(Explain(task)).await
     }
 
     /// Adds a node, and waits until it is up.
@@ -284,8 +286,7 @@ impl Scheduler {
                 .map_err(|error| NodeError::Invalid(error.to_string()))?,
         };
         let link = adding.linked.as_ref().map(|(link, _)| *link);
-        let added = self.inner.addr.send(adding).await;
-        let added = added.unwrap_or(Err(NodeError::Stopped));
+        let added = self.ask(adding).await;
         if let (Err(_), Some(link)) = (&added, link) {
             self.inner.threads.stop_local(link);
         }
@@ -300,11 +301,7 @@ impl Scheduler {
     /// [`NodeError::NotFound`], [`NodeError::Stopped`].
     pub async fn remove_node(&self, name: &str) -> Result<(), NodeError> {
         let message = RemoveNode(name.to_owned());
-        self.inner
-            .addr
-            .send(message)
-            .await
-            .unwrap_or(Err(NodeError::Stopped))
+        self.ask(message).await
     }
 
     /// Gives a node nothing new, and waits until nothing runs there any more.
@@ -314,11 +311,7 @@ impl Scheduler {
     /// [`NodeError::NotFound`], [`NodeError::Stopped`].
     pub async fn drain_node(&self, name: &str) -> Result<(), NodeError> {
         let message = DrainNode(name.to_owned());
-        self.inner
-            .addr
-            .send(message)
-            .await
-            .unwrap_or(Err(NodeError::Stopped))
+        self.ask(message).await
     }
 
     /// Sets the workers of one node.
@@ -329,11 +322,7 @@ impl Scheduler {
     pub async fn set_workers(&self, node: &str, workers: u32) -> Result<(), NodeError> {
         let node = Some(node.to_owned());
         let message = SetWorkers { node, workers };
-        self.inner
-            .addr
-            .send(message)
-            .await
-            .unwrap_or(Err(NodeError::Stopped))
+        self.ask(message).await
     }
 
     /// Sets the workers of all present and future nodes.
@@ -346,11 +335,7 @@ impl Scheduler {
             node: None,
             workers,
         };
-        self.inner
-            .addr
-            .send(message)
-            .await
-            .unwrap_or(Err(NodeError::Stopped))
+        self.ask(message).await
     }
 
     /// Sets the policy of tasks that bring none, for attempts that start from now on.
@@ -359,11 +344,7 @@ impl Scheduler {
     ///
     /// The scheduler has stopped.
     pub async fn set_retry(&self, retry: RetryPolicy) -> Result<(), Stopped> {
-        self.inner
-            .addr
-            .send(SetRetry(retry))
-            .await
-            .unwrap_or(Err(Stopped))
+        self.ask(SetRetry(retry)).await
     }
 
     /// Sets the client. Statuses that wait for one go to it.
@@ -373,7 +354,7 @@ impl Scheduler {
     /// The scheduler has stopped.
     pub async fn set_client(&self, client: Recipient<TaskStatus>) -> Result<(), Stopped> {
         let message = SetClient(Some(client));
-        self.inner.addr.send(message).await.unwrap_or(Err(Stopped))
+        self.ask(message).await
     }
 
     /// Ends it, and returns what was not done. Its name is free then.
@@ -383,7 +364,7 @@ impl Scheduler {
     /// It has stopped already, or another call has had what was left.
     pub async fn shutdown(&self, shutdown: Shutdown) -> Result<Leftovers, Stopped> {
         self.inner.permits.close();
-        let leftovers = self.inner.addr.send(shutdown).await.unwrap_or(Err(Stopped));
+        let leftovers = self.ask(shutdown).await;
         // The name is freed by the actor's end, which is awaited so that it can be used again at once.
         let _ = self.inner.addr.send(Halt).await;
         // So that an application that ends now has told its nodes.

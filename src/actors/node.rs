@@ -17,16 +17,12 @@ use tokio::time::Instant;
 use super::line::Start;
 use super::ports::{Dialler, Ports};
 use super::threads::{Threads, WorkerThreads};
-use super::{Attach, Halt, Running, yield_once};
+use super::{Attach, Halt, Running, sleep_until, yield_once};
 use crate::clock::Clock;
+use crate::engine::WorkerId;
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeNote, NodeSpec};
-use crate::engine::{Timestamp, WorkerId};
 use crate::handlers::{Handlers, Home};
 use crate::inbox::Inbox;
-
-/// The longest sleep while the machine has something due: tokio's timers do not count suspend, and the
-/// machine's clock does.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -333,10 +329,6 @@ fn frees(event: &NodeEvent) -> Option<WorkerId> {
         | NodeEvent::Unstarted { worker, .. } => Some(*worker),
         _ => None,
     }
-}
-
-fn sleep_until(due: Timestamp, now: Timestamp) -> Instant {
-    Instant::now() + due.since(now).min(LONGEST_SLEEP)
 }
 
 fn log(note: &NodeNote) {

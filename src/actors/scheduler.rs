@@ -57,10 +57,6 @@ const EVENTS_PER_TURN: usize = 256;
 /// group; a wake-up costs as much as ten statuses.
 const MAX_DELIVERY: usize = 1024;
 
-/// The longest sleep while the machine has something due: tokio's timers do not count suspend, and the
-/// machine's clock does.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-
 /// How often it is looked whether the clients are still there: an actor's end is not announced.
 const CLIENT_ROUND: Duration = Duration::from_millis(500);
 
@@ -305,10 +301,8 @@ impl Core {
     }
 
     fn next_turn(&self, now: Timestamp) -> Option<Instant> {
-        let due = self.machine.next_wakeup().map(|due| {
-            let wait = due.since(now).min(LONGEST_SLEEP);
-            Instant::now() + wait
-        });
+        let due = self.machine.next_wakeup();
+        let due = due.map(|due| super::sleep_until(due, now));
         let clients = (!self.clients.is_empty()).then_some(self.client_round);
         let ending = self
             .ending

@@ -230,6 +230,11 @@ impl Node {
         }
     }
 
+    /// Whether nothing is heard of it: it has no link, or its link has been silent for so long.
+    pub fn is_silent(&self, now: Timestamp, silence: Duration) -> bool {
+        self.state != State::Up || self.last_heard + silence <= now
+    }
+
     pub fn is_local(&self) -> bool {
         self.reach == Reach::Local
     }

@@ -165,16 +165,20 @@ async fn a_dropped_run_leaves_the_task_and_its_status_goes_to_the_client() {
     finish(scheduler).await;
 }
 
-#[test]
-fn retries_take_no_time_under_a_paused_clock() {
-    let system = actix::System::with_tokio_rt(|| {
+/// A System whose clock moves only when nothing can be done.
+fn paused() -> actix::SystemRunner {
+    actix::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
             .build()
             .unwrap()
-    });
-    system.block_on(async {
+    })
+}
+
+#[test]
+fn retries_take_no_time_under_a_paused_clock() {
+    paused().block_on(async {
         let scheduler = Scheduler::builder("handle-paused")
             .node(here(handlers()))
             .on_current_arbiter();
@@ -206,14 +210,7 @@ fn retries_take_no_time_under_a_paused_clock() {
 
 #[test]
 fn a_client_whose_window_is_full_gets_the_next_status_as_soon_as_it_confirms() {
-    let system = actix::System::with_tokio_rt(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    });
-    system.block_on(async {
+    paused().block_on(async {
         let (tx, mut statuses) = tokio::sync::mpsc::unbounded_channel();
         let client = Fragile(usize::MAX, tx).start();
         let scheduler = Scheduler::builder("handle-window")

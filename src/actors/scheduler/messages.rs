@@ -210,10 +210,10 @@ impl Handler<AddNode> for SchedulerActor {
                     },
                 );
             }
-            Ok(core.nodes.expect(node))
+            Ok::<_, NodeError>(core.nodes.expect(node))
         });
         Box::pin(async move {
-            let up = added.map_err(|Stopped| NodeError::Stopped)??;
+            let up = added??;
             let reason = match up.await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(reason)) => reason,
@@ -238,8 +238,7 @@ impl Handler<RemoveNode> for SchedulerActor {
     type Result = Result<(), NodeError>;
 
     fn handle(&mut self, remove: RemoveNode, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.remove_node(now, &remove.0))
-            .map_err(|Stopped| NodeError::Stopped)?
+        self.with(|core, now| core.machine.remove_node(now, &remove.0))?
     }
 }
 
@@ -249,10 +248,11 @@ impl Handler<DrainNode> for SchedulerActor {
     fn handle(&mut self, drain: DrainNode, _: &mut Self::Context) -> Self::Result {
         let left = self.with(|core, now| {
             core.machine.drain_node(now, &drain.0)?;
-            Ok(core.nodes.expect_left(&core.machine.stats(now), &drain.0))
+            let stats = core.machine.stats(now);
+            Ok::<_, NodeError>(core.nodes.expect_left(&stats, &drain.0))
         });
         Box::pin(async move {
-            let left = left.map_err(|Stopped| NodeError::Stopped)??;
+            let left = left??;
             left.await.map_err(|_| NodeError::Stopped)
         })
     }
@@ -265,8 +265,7 @@ impl Handler<SetWorkers> for SchedulerActor {
         self.with(|core, now| {
             core.machine
                 .set_workers(now, set.node.as_deref(), set.workers)
-        })
-        .map_err(|Stopped| NodeError::Stopped)?
+        })?
     }
 }
 

@@ -86,12 +86,11 @@ impl SchedulerMachine {
                 self.settle(now, slot, Outcome::Cancelled, CancelAnswer::Stopped);
                 continue;
             }
-            self.totals.rerouted += 1;
-            self.tell_rerouted(slot);
+            self.rerouted(slot);
             if exclusive {
                 self.hold(slot, Timestamp(0));
             } else {
-                self.requeue(slot);
+                self.enqueue(slot);
             }
         }
         self.roster.get_mut(node).cancel.clear();

@@ -570,7 +570,8 @@ impl SchedulerMachine {
                 Some(run) if run.state == HeldState::Running => self.started(now, slot),
                 // What was asked back on the older link may never have been read there.
                 Some(_) => self.forget_recall(slot),
-                None => self.never_arrived(now, slot),
+                // It was lost on the way.
+                None => self.never_started(now, slot, false),
             }
         }
         let ghosts: Vec<_> = self.roster.get(node).ghosts.keys().copied().collect();
@@ -589,26 +590,6 @@ impl SchedulerMachine {
             }
         }
         stop
-    }
-
-    /// An assignment that was sent and that the node does not hold was lost on the way: it never started.
-    fn never_arrived(&mut self, now: Timestamp, slot: Slot) {
-        self.take_off(slot);
-        let task = self.tasks.get_mut(slot);
-        task.dispatch = Dispatch::new(0);
-        if task.is_cancelling() {
-            task.started_at = Timestamp(0);
-            self.settle(
-                now,
-                slot,
-                crate::status::Outcome::Cancelled,
-                crate::status::CancelAnswer::NeverStarted,
-            );
-        } else {
-            self.totals.rerouted += 1;
-            self.tell_rerouted(slot);
-            self.requeue(slot);
-        }
     }
 
     /// Whether a held run is its task's; a run that was given up for lost becomes it again if no later
@@ -665,7 +646,7 @@ impl SchedulerMachine {
         let runs = self.roster.get(node).runs;
         let left: Vec<_> = self.tasks.walk(&runs).collect();
         for slot in left {
-            self.never_arrived(now, slot);
+            self.never_started(now, slot, false);
         }
         self.lose(now, node, true, "it has left");
         let entry = self.roster.get_mut(node);

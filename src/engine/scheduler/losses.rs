@@ -48,7 +48,7 @@ impl SchedulerMachine {
         let silence = self.config.heartbeat.saturating_mul(2);
         let in_handshake = self.is_in_handshake(node);
         let entry = self.roster.get_mut(node);
-        let silent = entry.state != State::Up || entry.last_heard + silence <= now;
+        let silent = entry.is_silent(now, silence);
         if let Reach::Dial(address) = &entry.reach
             && silent
             && !entry.dialling
@@ -214,8 +214,7 @@ impl SchedulerMachine {
             self.settle(now, slot, Outcome::Cancelled, answer);
             return;
         }
-        self.totals.rerouted += 1;
-        self.tell_rerouted(slot);
+        self.rerouted(slot);
         if started && let Some(epoch) = epoch {
             let task = self.tasks.get_mut(slot);
             let rare = task.rare();
@@ -242,7 +241,7 @@ impl SchedulerMachine {
         if haunts && exclusive {
             self.hold(slot, Timestamp(0));
         } else {
-            self.requeue(slot);
+            self.enqueue(slot);
         }
     }
 
@@ -383,7 +382,7 @@ impl SchedulerMachine {
         }
         *self.count(Phase::Held) -= 1;
         if not_before == Timestamp(0) {
-            self.requeue(slot);
+            self.enqueue(slot);
         } else if not_before <= now {
             self.became_due_first(slot);
         } else {
@@ -443,7 +442,7 @@ impl SchedulerMachine {
         entry.dial_at = Some(now + entry.take_pause());
         let same_life =
             entry.epoch.is_some() && entry.epoch == entry.dialled_epoch && !entry.joined;
-        let silent = entry.state != State::Up || entry.last_heard + silence <= now;
+        let silent = entry.is_silent(now, silence);
         if entry.state != State::Up {
             entry.reason = reason.clone();
         }

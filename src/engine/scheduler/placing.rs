@@ -253,10 +253,7 @@ impl SchedulerMachine {
                 }
                 let ripe_at = task.started_at + patience;
                 if ripe_at > now && !after {
-                    self.recall_at = Some(
-                        self.recall_at
-                            .map_or(ripe_at, |earlier| earlier.min(ripe_at)),
-                    );
+                    self.look_again_at(ripe_at);
                     continue;
                 }
                 *idle = idle.saturating_sub(1);
@@ -290,13 +287,16 @@ impl SchedulerMachine {
             }
             let ripe_at = task.started_at + patience;
             if ripe_at > now {
-                let earliest = self.recall_at.map_or(ripe_at, |other| other.min(ripe_at));
-                self.recall_at = Some(earliest);
+                self.look_again_at(ripe_at);
             } else if first.is_none_or(|first| turn < first) {
                 first = Some(turn);
             }
         }
         first
+    }
+
+    fn look_again_at(&mut self, at: Timestamp) {
+        self.recall_at = Some(self.recall_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Free workers of the least loaded node of a pool, if that is another than `node`.

@@ -35,15 +35,14 @@ impl SchedulerMachine {
         for report in reports {
             if let Some(seq) = report.seq() {
                 let entry = self.roster.get_mut(node);
-                if seq <= entry.acknowledged {
-                    self.totals.stale_reports += 1;
-                    entry.acknowledge = true;
-                    self.roster.touch(node);
-                    continue;
-                }
-                entry.acknowledged = seq;
+                let doubled = seq <= entry.acknowledged;
+                entry.acknowledged = entry.acknowledged.max(seq);
                 entry.acknowledge = true;
                 self.roster.touch(node);
+                if doubled {
+                    self.totals.stale_reports += 1;
+                    continue;
+                }
             }
             self.report(now, node, report)?;
         }
@@ -257,13 +256,12 @@ impl SchedulerMachine {
             }
             End::Again { after, failure } => self.try_again(now, slot, after, failure, overrun),
             End::Stopped | End::Dropped => {
-                self.totals.rerouted += 1;
-                self.tell_rerouted(slot);
+                self.rerouted(slot);
                 if overrun && self.tasks.get(slot).is_exclusive() {
                     self.hold(slot, Timestamp(0));
                 } else {
                     self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
-                    self.requeue(slot);
+                    self.enqueue(slot);
                 }
             }
         }
@@ -328,18 +326,7 @@ impl SchedulerMachine {
         match self.find_run(node, task, dispatch)? {
             Run::Live(slot) => {
                 let recalled = self.tasks.get(slot).recalled;
-                self.take_off(slot);
-                self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
-                if self.tasks.get(slot).is_cancelling() {
-                    self.tasks.get_mut(slot).started_at = Timestamp(0);
-                    self.settle(now, slot, Outcome::Cancelled, CancelAnswer::NeverStarted);
-                } else {
-                    if !recalled {
-                        self.totals.rerouted += 1;
-                        self.tell_rerouted(slot);
-                    }
-                    self.requeue(slot);
-                }
+                self.never_started(now, slot, recalled);
             }
             Run::Ghost => self.ghost_ended(now, node, dispatch),
             Run::Stale => self.totals.stale_reports += 1,
@@ -348,7 +335,26 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    pub(super) fn tell_rerouted(&mut self, slot: Slot) {
+    /// An assignment did not start and is not at its node: its task is pending again under the rank that
+    /// it had. One that was asked back is not counted as rerouted.
+    pub(super) fn never_started(&mut self, now: Timestamp, slot: Slot, asked_back: bool) {
+        self.take_off(slot);
+        let task = self.tasks.get_mut(slot);
+        task.dispatch = Dispatch::new(0);
+        if task.is_cancelling() {
+            task.started_at = Timestamp(0);
+            self.settle(now, slot, Outcome::Cancelled, CancelAnswer::NeverStarted);
+            return;
+        }
+        if !asked_back {
+            self.rerouted(slot);
+        }
+        self.enqueue(slot);
+    }
+
+    /// A task is pending again for no fault of its own: counts it, and tells a watcher.
+    pub(super) fn rerouted(&mut self, slot: Slot) {
+        self.totals.rerouted += 1;
         let task = self.tasks.get(slot);
         if let Some(watcher) = task.watcher() {
             let event = TaskEvent {

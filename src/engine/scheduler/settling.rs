@@ -103,11 +103,6 @@ impl SchedulerMachine {
         }
     }
 
-    /// Leaves a task pending again under the rank that it had, after it was taken off its node.
-    pub(super) fn requeue(&mut self, slot: Slot) {
-        self.enqueue(slot);
-    }
-
     /// Lets go of a task's run at its node without an end of it: the run becomes a ghost, which keeps
     /// its worker, and is told to stop.
     pub(super) fn abandon(&mut self, slot: Slot) {
