@@ -105,7 +105,7 @@ pub struct Totals {
     pub retried: u64,
     /// Times that a task became pending again because its node was lost, refused it or was drained.
     pub rerouted: u64,
-    /// Reports about superseded or unknown runs, which changed nothing.
+    /// Reports about superseded or unknown runs, which changed no task: at most a worker became free.
     pub stale_reports: u64,
     /// Messages that a node had no business to send, each of which closed a link.
     pub violations: u64,

@@ -199,14 +199,17 @@ impl fmt::Display for Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CancelAnswer {
-    /// The task is settled as cancelled, and no run of it was going on.
+    /// The task is settled as cancelled, and no run of it had ever begun.
     NeverStarted,
-    /// The task is settled as cancelled, and the run that was going on has been stopped.
+    /// The task is settled as cancelled, and no run of it goes on: what ran has ended or was stopped.
     Stopped,
     /// The task had settled otherwise before the cancel could act on it.
     TooLate,
-    /// A second has passed and the run still goes on. It keeps its worker; the task settles when the
-    /// run ends: as completed if that is what the run reports, as cancelled otherwise.
+    /// A run still goes on, or is not known to have ended, and keeps its worker. If it is the task's
+    /// present run, a second has passed, and the task settles when the run ends: as completed if that is
+    /// what the run reports, as cancelled otherwise. If it is an earlier one (a blocking handler whose
+    /// attempt had timed out, or a run on a node that was lost), the task is settled as cancelled
+    /// already, and nothing that comes of that run changes it.
     StillRunning,
     /// No unsettled task has this id.
     NotFound,

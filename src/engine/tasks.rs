@@ -75,6 +75,8 @@ pub(crate) struct Task {
     /// Whether a node was lost to which it had been sent ahead: it may have started there unheard, and
     /// have been what ended the node. From then on it is never sent ahead, so that the next loss counts.
     pub lost_ahead: bool,
+    /// Whether a run of it has started, or may have on a node that was lost.
+    pub has_run: bool,
 }
 
 impl Task {
@@ -127,6 +129,10 @@ pub(crate) struct Rare {
     pub tickets: Vec<(Timestamp, u64)>,
     /// Lives of nodes that were lost under a started run of it.
     pub lost_on: Vec<(NodeId, Epoch)>,
+    /// The life that was lost when the task had been sent ahead to it. There is one at most.
+    pub lost_ahead_on: Option<(NodeId, Epoch)>,
+    /// Earlier runs of it that are ghosts.
+    pub ghosts: u32,
     pub last_failure: Option<Failure>,
     /// While held: the run that may still be going on, and the time before which it is not due.
     pub held_on: Option<(NodeId, Dispatch)>,
@@ -430,6 +436,7 @@ mod tests {
             recalled: false,
             as_suspect: false,
             lost_ahead: false,
+            has_run: false,
         }
     }
 

@@ -223,7 +223,7 @@ async fn explain_says_what_a_task_waits_for_at_each_stage() {
     assert!(failure.ends_with("attempt 1 failed"), "{failure}");
     assert_eq!(
         scheduler.cancel(fails).await,
-        Ok(callboard::CancelAnswer::NeverStarted)
+        Ok(callboard::CancelAnswer::Stopped)
     );
     client.next().await;
     finish(scheduler).await;

@@ -179,6 +179,7 @@ impl SchedulerMachine {
             recalled: false,
             as_suspect: false,
             lost_ahead: false,
+            has_run: false,
         };
         task.audience = match submission.audience {
             Audience::Current => Task::CURRENT,

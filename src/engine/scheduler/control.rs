@@ -12,6 +12,7 @@ use crate::engine::roster::{Node, State};
 use crate::engine::{Action, ClientId, NodeId, Reach, Timestamp};
 use crate::error::NodeError;
 use crate::retry::RetryPolicy;
+use crate::status::Outcome;
 
 impl SchedulerMachine {
     /// Adds a node. A dialled one is dialled at the next effects.
@@ -82,8 +83,8 @@ impl SchedulerMachine {
             let cancelling = self.tasks.get(slot).is_cancelling();
             self.abandon(slot);
             if cancelling {
-                use crate::status::{CancelAnswer, Outcome};
-                self.settle(now, slot, Outcome::Cancelled, CancelAnswer::Stopped);
+                let answer = self.answer_without_run(now, slot);
+                self.settle(now, slot, Outcome::Cancelled, answer);
                 continue;
             }
             self.rerouted(slot);

@@ -642,10 +642,12 @@ impl SchedulerMachine {
         entry.link = None;
         entry.state = State::Unreachable;
         self.close(link, "the node has said goodbye");
-        // Nothing can be left with it; what is believed to be was on its way and did not start.
+        // Nothing can be left with it: what is believed to be was on its way, or was stopped because it leaves.
         let runs = self.roster.get(node).runs;
         let left: Vec<_> = self.tasks.walk(&runs).collect();
         for slot in left {
+            let task = self.tasks.get_mut(slot);
+            task.has_run |= task.phase == Phase::Running;
             self.never_started(now, slot, false);
         }
         self.lose(now, node, true, "it has left");

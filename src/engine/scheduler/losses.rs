@@ -205,11 +205,13 @@ impl SchedulerMachine {
             };
             self.add_ghost(node, dispatch, ghost);
         }
+        self.tasks.get_mut(slot).has_run = true;
         if cancelling {
-            let answer = if dead || !started {
-                CancelAnswer::Stopped
-            } else {
-                CancelAnswer::StillRunning
+            let answer = match epoch {
+                Some(epoch) if !dead && self.life_may_run(now, slot, node, epoch) => {
+                    CancelAnswer::StillRunning
+                }
+                _ => self.answer_without_run(now, slot),
             };
             self.settle(now, slot, Outcome::Cancelled, answer);
             return;
@@ -226,14 +228,16 @@ impl SchedulerMachine {
                 self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
                 return;
             }
-            if !dead {
-                self.roster.get_mut(node).lost_tasks.push(id);
-            }
             self.reclass(slot);
         }
         if !started {
-            self.tasks.get_mut(slot).lost_ahead = true;
+            let task = self.tasks.get_mut(slot);
+            task.lost_ahead = true;
+            task.rare().lost_ahead_on = epoch.map(|epoch| (Self::node_id(node), epoch));
             self.reclass(slot);
+        }
+        if !dead {
+            self.roster.get_mut(node).lost_tasks.push(id);
         }
         if dead {
             self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
@@ -276,6 +280,7 @@ impl SchedulerMachine {
                 if let Some(at) = rare.lost_on.iter().position(|&lost| lost == entry) {
                     rare.lost_on.swap_remove(at);
                 }
+                rare.lost_ahead_on.take_if(|lost| *lost == entry);
             }
             self.reclass(slot);
         }
@@ -306,9 +311,33 @@ impl SchedulerMachine {
         self.roster.attend(node, now);
     }
 
+    /// Whether a run of this task may be going on in a life of a node that was lost with it. What can be
+    /// stopped was stopped when the life's own half of the lease ended.
+    pub(super) fn life_may_run(
+        &self,
+        now: Timestamp,
+        slot: Slot,
+        node: NodeIndex,
+        epoch: Epoch,
+    ) -> bool {
+        let entry = self.roster.get(node);
+        let safe_at = if entry.epoch == Some(epoch) {
+            Some(entry.safe_at)
+        } else {
+            let life = entry.retired.iter().find(|life| life.epoch == epoch);
+            life.map(|life| life.safe_at)
+        };
+        safe_at.is_some_and(|safe_at| {
+            now < safe_at + self.config.heartbeat || self.blocks_at(slot, node)
+        })
+    }
+
     pub(super) fn add_ghost(&mut self, node: NodeIndex, dispatch: Dispatch, ghost: Ghost) {
         if let Some(key) = &ghost.key {
             self.keys.ghost_began(key);
+        }
+        if let Some(slot) = self.tasks.find(ghost.task) {
+            self.tasks.get_mut(slot).rare().ghosts += 1;
         }
         self.roster.get_mut(node).ghosts.insert(dispatch, ghost);
         self.roster.touch(node);
@@ -350,6 +379,12 @@ impl SchedulerMachine {
         if let Some(key) = &ghost.key {
             self.keys.ghost_ended(key);
         }
+        if let Some(slot) = self.tasks.find(ghost.task)
+            && let Some(rare) = &mut self.tasks.get_mut(slot).rare
+        {
+            // A node that lies may have named a task before it was there.
+            rare.ghosts = rare.ghosts.saturating_sub(1);
+        }
         self.roster.touch(node);
         Some(ghost)
     }
@@ -377,7 +412,8 @@ impl SchedulerMachine {
         task.dispatch = Dispatch::new(0);
         if cancelling {
             // Still counted as held: settling takes it out.
-            self.settle(now, slot, Outcome::Cancelled, CancelAnswer::Stopped);
+            let answer = self.answer_without_run(now, slot);
+            self.settle(now, slot, Outcome::Cancelled, answer);
             return;
         }
         *self.count(Phase::Held) -= 1;

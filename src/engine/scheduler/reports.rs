@@ -67,8 +67,13 @@ impl SchedulerMachine {
                 self.roster.get_mut(node).refusing = false;
                 match self.find_run(node, task, dispatch)? {
                     Run::Live(slot) => self.ended(now, slot, end, ran, overrun),
-                    Run::Ghost if overrun => {}
-                    Run::Ghost => self.ghost_ended(now, node, dispatch),
+                    // The run was given up before: what came of it is late, and only its worker counts.
+                    Run::Ghost => {
+                        self.totals.stale_reports += 1;
+                        if !overrun {
+                            self.ghost_ended(now, node, dispatch);
+                        }
+                    }
                     Run::Stale => {
                         self.totals.stale_reports += 1;
                         if overrun {
@@ -193,6 +198,7 @@ impl SchedulerMachine {
             self.take_off(slot);
             let task = self.tasks.get_mut(slot);
             task.started_at = now;
+            task.has_run = true;
             let node = task.node;
             self.put_on(node, slot, Phase::Running);
             self.tell_running(slot);
@@ -205,11 +211,13 @@ impl SchedulerMachine {
         let assigned_at = task.started_at;
         let (id, dispatch, cancelling) = (task.id, task.dispatch, task.is_cancelling());
         let never_started = !direct && ran.is_zero();
+        let key = task.key().cloned();
+        self.tasks.get_mut(slot).has_run |= !never_started;
         if overrun {
             let ghost = Ghost {
                 task: id,
                 blocking: true,
-                key: task.key().cloned(),
+                key,
                 holds_task: false,
             };
             let node = self.take_off(slot);
@@ -236,11 +244,7 @@ impl SchedulerMachine {
                 self.settle(now, slot, Outcome::Completed(output), CancelAnswer::TooLate);
             }
             End::Failed(_) | End::Again { .. } | End::Stopped | End::Dropped if cancelling => {
-                let answer = match (never_started, overrun) {
-                    (true, _) => CancelAnswer::NeverStarted,
-                    (false, false) => CancelAnswer::Stopped,
-                    (false, true) => CancelAnswer::StillRunning,
-                };
+                let answer = self.answer_without_run(now, slot);
                 let task = self.tasks.get_mut(slot);
                 if never_started {
                     task.started_at = Timestamp(0);
@@ -343,7 +347,8 @@ impl SchedulerMachine {
         task.dispatch = Dispatch::new(0);
         if task.is_cancelling() {
             task.started_at = Timestamp(0);
-            self.settle(now, slot, Outcome::Cancelled, CancelAnswer::NeverStarted);
+            let answer = self.answer_without_run(now, slot);
+            self.settle(now, slot, Outcome::Cancelled, answer);
             return;
         }
         if !asked_back {

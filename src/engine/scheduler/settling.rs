@@ -4,6 +4,7 @@
 //! Does not know: what a report says.
 
 use super::{CANCEL_PATIENCE, SchedulerMachine};
+use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Phase, Slot, Task};
 use crate::engine::{Action, ClientId, Timestamp};
@@ -106,10 +107,9 @@ impl SchedulerMachine {
     /// Lets go of a task's run at its node without an end of it: the run becomes a ghost, which keeps
     /// its worker, and is told to stop.
     pub(super) fn abandon(&mut self, slot: Slot) {
-        let (task, dispatch) = {
-            let task = self.tasks.get(slot);
-            (task.id, task.dispatch)
-        };
+        let task = self.tasks.get_mut(slot);
+        task.has_run |= task.phase == Phase::Running;
+        let (task, dispatch) = (task.id, task.dispatch);
         let ghost = Ghost {
             task,
             blocking: self.blocks(slot),
@@ -123,11 +123,31 @@ impl SchedulerMachine {
 
     /// Whether the handler of a task cannot be stopped at the node that has it.
     pub(super) fn blocks(&self, slot: Slot) -> bool {
-        let task = self.tasks.get(slot);
-        let kind = self.classes[task.class as usize].kind;
+        self.blocks_at(slot, self.tasks.get(slot).node)
+    }
+
+    /// Whether the handler of a task cannot be stopped at this node.
+    pub(super) fn blocks_at(&self, slot: Slot, node: NodeIndex) -> bool {
+        let kind = self.classes[self.tasks.get(slot).class as usize].kind;
         self.roster
-            .kind_at(task.node, kind)
+            .kind_at(node, kind)
             .is_some_and(|(_, blocking)| blocking)
+    }
+
+    /// What a cancel is told of a task that no node has any more: an earlier run, whose attempt is over or
+    /// whose node was lost, may still be going on.
+    pub(super) fn answer_without_run(&self, now: Timestamp, slot: Slot) -> CancelAnswer {
+        let task = self.tasks.get(slot);
+        let goes_on = task.rare.as_ref().is_some_and(|rare| {
+            let mut lives = rare.lost_on.iter().chain(&rare.lost_ahead_on);
+            rare.ghosts > 0
+                || lives.any(|&(node, epoch)| self.life_may_run(now, slot, node.0, epoch))
+        });
+        match (goes_on, task.has_run) {
+            (true, _) => CancelAnswer::StillRunning,
+            (false, true) => CancelAnswer::Stopped,
+            (false, false) => CancelAnswer::NeverStarted,
+        }
     }
 
     pub(super) fn deadline_passed(&mut self, now: Timestamp, slot: Slot) {
@@ -175,7 +195,8 @@ impl SchedulerMachine {
         self.tickets.insert((patience_until, ticket), task);
         match phase {
             Phase::Later | Phase::Backoff | Phase::Queued => {
-                self.settle(now, slot, Outcome::Cancelled, CancelAnswer::NeverStarted);
+                let answer = self.answer_without_run(now, slot);
+                self.settle(now, slot, Outcome::Cancelled, answer);
             }
             // An earlier run may be going on: the truth is not known before it has ended.
             Phase::Held => {}

@@ -1,1 +1,199 @@
+//! The machine by hand: what its promises say of single steps.
+//!
+//! Owns: a machine with nodes that say what a test has them say. Does not know: actors, sockets, histories at
+//! random (the model test and the simulation have those).
 
+mod cancels;
+mod late;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::SchedulerMachine;
+use crate::config::SchedulerConfig;
+use crate::engine::message::{
+    Assignment, End, HeldRun, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
+    VERSION_MAX, VERSION_MIN,
+};
+use crate::engine::{
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, Submission, Timestamp,
+};
+use crate::status::{CancelAnswer, TaskStatus};
+use crate::task::TaskId;
+
+/// The kind whose handler blocks.
+const BLOCKS: &str = "blocks";
+/// The kind whose handler can be stopped.
+const STOPS: &str = "stops";
+
+/// A scheduler's machine and what it has decided.
+struct Board {
+    machine: SchedulerMachine,
+    now: Timestamp,
+    links: u64,
+    hellos: u64,
+    reports: u64,
+    assigned: Vec<(LinkId, Assignment)>,
+    told: Vec<TaskStatus>,
+    answers: Vec<CancelAnswer>,
+}
+
+impl Board {
+    fn new() -> Self {
+        let config = SchedulerConfig {
+            accept_joins: true,
+            max_ahead: 0,
+            ..SchedulerConfig::default()
+        };
+        let now = Timestamp(1_700_000_000_000_000_000);
+        let mut machine = SchedulerMachine::new("board".into(), Life(1), config, now);
+        machine.set_client(now, Some(ClientId(1)));
+        Self {
+            machine,
+            now,
+            links: 0,
+            hellos: 0,
+            reports: 0,
+            assigned: Vec::new(),
+            told: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.machine.handle(self.now, event);
+        self.settle_down();
+    }
+
+    fn settle_down(&mut self) {
+        let mut actions = Vec::new();
+        self.machine.take_effects(self.now, &mut actions);
+        for action in actions {
+            match action {
+                Action::Send {
+                    link,
+                    message: ToNode::Assign(runs),
+                } => self
+                    .assigned
+                    .extend(runs.into_iter().map(|run| (link, run))),
+                Action::Deliver { statuses, .. } => self.told.extend(statuses),
+                Action::CancelAnswer { answer, .. } => self.answers.push(answer),
+                _ => {}
+            }
+        }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.machine.next_wakeup().filter(|&at| at <= until) {
+            self.now = at.max(self.now);
+            self.event(Event::Tick);
+        }
+        self.now = until;
+        self.event(Event::Tick);
+    }
+
+    fn say(&mut self, link: LinkId, message: ToScheduler) {
+        self.event(Event::Message { link, message });
+    }
+
+    /// A node dials in with what it holds.
+    fn join(&mut self, name: &str, epoch: u64, runs: Vec<HeldRun>) -> LinkId {
+        self.links += 1;
+        self.hellos += 1;
+        let link = LinkId(self.links);
+        self.event(Event::LinkOpened {
+            link,
+            dialled: None,
+        });
+        let offer = |kind: &str, blocking| KindOffer {
+            kind: kind.to_owned(),
+            blocking,
+        };
+        let hello = NodeHello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            node: name.to_owned(),
+            epoch: Epoch(epoch),
+            number: self.hellos,
+            kinds: vec![offer(BLOCKS, true), offer(STOPS, false)],
+            labels: Default::default(),
+            workers: 2,
+            probe: None,
+            draining: false,
+        };
+        self.say(link, ToScheduler::Hello(hello));
+        let holding = Holding {
+            runs,
+            last: true,
+            ..Default::default()
+        };
+        self.say(link, ToScheduler::Holding(holding));
+        link
+    }
+
+    fn cut(&mut self, link: LinkId) {
+        let reason = "it was cut".to_owned();
+        self.event(Event::LinkClosed { link, reason });
+    }
+
+    fn submit(&mut self, kind: &str) -> TaskId {
+        let submission = Submission {
+            kind: kind.into(),
+            args: Bytes::new(),
+            options: None,
+            audience: Audience::Current,
+            watcher: None,
+        };
+        let accepted = self.machine.submit(self.now, submission);
+        self.settle_down();
+        match accepted {
+            Ok(Accepted::New(id)) => id,
+            other => panic!("it was not accepted: {other:?}"),
+        }
+    }
+
+    /// The latest assignment of a task, and where it went.
+    fn assignment(&self, task: TaskId) -> (LinkId, Assignment) {
+        let mut latest = self.assigned.iter().rev();
+        latest
+            .find(|(_, run)| run.task == task)
+            .expect("the task was assigned")
+            .clone()
+    }
+
+    /// The latest run of a task ends.
+    fn end(&mut self, task: TaskId, end: End, overrun: bool) {
+        let (link, run) = self.assignment(task);
+        self.end_of(link, &run, end, overrun);
+    }
+
+    fn end_of(&mut self, link: LinkId, run: &Assignment, end: End, overrun: bool) {
+        self.reports += 1;
+        let report = Report::Ended {
+            seq: self.reports,
+            task: run.task,
+            dispatch: run.dispatch,
+            end,
+            ran: Duration::from_millis(5),
+            overrun,
+        };
+        self.say(link, ToScheduler::Reports(vec![report]));
+    }
+
+    /// The worker of an overrun run is free.
+    fn freed(&mut self, link: LinkId, run: &Assignment) {
+        self.reports += 1;
+        let report = Report::Freed {
+            seq: self.reports,
+            dispatch: run.dispatch,
+        };
+        self.say(link, ToScheduler::Reports(vec![report]));
+    }
+
+    fn cancel(&mut self, task: TaskId) {
+        self.machine.cancel(self.now, task, 7);
+        self.settle_down();
+    }
+}

@@ -73,19 +73,25 @@ impl Cluster {
         }
         let going = self.procs.iter().find(|proc| {
             !self.oracle.superseded.contains(&proc.epoch)
-                && proc.runs.values().any(|run| {
-                    run.life == life
-                        && run.task == task
-                        && !run.reported
-                        && !(run.blocking && run.stop_asked)
-                        && !run.vouched
-                })
+                && proc
+                    .runs
+                    .values()
+                    .any(|run| run.life == life && run.task == task && !run.vouched)
         });
+        let has_run = self
+            .oracle
+            .now_tasks()
+            .get(&task)
+            .is_some_and(|facts| !facts.starts.is_empty());
         let true_answer = match answer {
             CancelAnswer::NotFound => settled_before,
             CancelAnswer::TooLate => settled,
-            CancelAnswer::Stopped | CancelAnswer::NeverStarted => settled && going.is_none(),
-            CancelAnswer::StillRunning => !settled_before,
+            CancelAnswer::Stopped => settled && going.is_none(),
+            CancelAnswer::NeverStarted => settled && !has_run,
+            // What was on its way to a node that was lost may have begun there.
+            CancelAnswer::StillRunning => {
+                !settled_before && (has_run || self.oracle.is_disturbed(0, self.now))
+            }
             _ => false,
         };
         if !true_answer {
