@@ -103,6 +103,11 @@ impl Task {
         self.rare.as_ref().and_then(|rare| rare.watcher)
     }
 
+    /// The number of its next attempt, or of the one that goes on.
+    pub fn attempt(&self) -> u32 {
+        self.failed_attempts.saturating_add(1)
+    }
+
     pub fn losses(&self) -> usize {
         self.rare.as_ref().map_or(0, |rare| rare.lost_on.len())
     }
@@ -137,6 +142,8 @@ pub(crate) struct Rare {
     /// While held: the run that may still be going on, and the time before which it is not due.
     pub held_on: Option<(NodeId, Dispatch)>,
     pub not_before: Timestamp,
+    /// When its progress has come as fast as it may: see `reports`.
+    pub progress_until: Timestamp,
 }
 
 const CHUNK: usize = 1024;

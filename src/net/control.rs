@@ -163,7 +163,7 @@ pub(crate) fn encode_refusal(frames: &mut Frames, reason: &LinkRefusal) -> Resul
 
 pub(crate) fn decode_refusal(frame: &Frame) -> Result<LinkRefusal, LinkError> {
     match decode(frame) {
-        Ok(RefusalIn { reason }) => Ok(reason),
+        Ok(RefusalIn { reason }) => legible(reason),
         Err(error) => match decode(frame) {
             Ok(RefusalWords { words }) => Err(LinkError::Malformed(format!(
                 "a refusal for a reason that this version does not know: {}",
@@ -171,6 +171,30 @@ pub(crate) fn decode_refusal(frame: &Frame) -> Result<LinkRefusal, LinkError> {
             ))),
             Err(_) => Err(error),
         },
+    }
+}
+
+/// A refusal as it may be shown: what a peer says goes to logs.
+fn legible(reason: LinkRefusal) -> Result<LinkRefusal, LinkError> {
+    let names = match &reason {
+        LinkRefusal::NameInUse { name }
+        | LinkRefusal::Replaced { name }
+        | LinkRefusal::NotExpected { name }
+        | LinkRefusal::Busy { name } => [name.as_str(), ""],
+        LinkRefusal::WrongName { expected, found } => [expected.as_str(), found.as_str()],
+        LinkRefusal::Violation(what) => {
+            return Ok(LinkRefusal::Violation(super::proof::printable(
+                what.as_bytes(),
+            )));
+        }
+        LinkRefusal::Version { .. } | LinkRefusal::TooMany | LinkRefusal::Stopping => ["", ""],
+    };
+    match names.iter().find(|name| name.len() > MAX_NAME_BYTES) {
+        None => Ok(reason),
+        Some(name) => Err(LinkError::Malformed(format!(
+            "a refusal with a name of {} bytes, more than {MAX_NAME_BYTES}",
+            name.len()
+        ))),
     }
 }
 

@@ -63,6 +63,7 @@ fn refusal() -> impl Strategy<Value = LinkRefusal> {
         name().prop_map(|name| LinkRefusal::NotExpected { name }),
         name().prop_map(|name| LinkRefusal::Busy { name }),
         name().prop_map(LinkRefusal::Violation),
+        Just(LinkRefusal::TooMany),
         Just(LinkRefusal::Stopping),
     ]
 }

@@ -24,6 +24,9 @@ use super::workers::Workers;
 /// More steps find nothing that fewer do not, and cost time.
 const MAX_STEPS: usize = 300;
 
+/// The life of a node's process: drawn at random in earnest, and known to nobody but its scheduler.
+pub const EPOCH: Epoch = Epoch(0x5eed);
+
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mut stage = Stage::new(&mut input);
@@ -46,7 +49,7 @@ pub fn spec(name: &str, workers: u32) -> NodeSpec {
     };
     NodeSpec {
         name: name.into(),
-        epoch: Epoch(1),
+        epoch: EPOCH,
         kinds: vec![offer("soft", false), offer("hard", true)],
         labels: Labels::new(),
         config,
@@ -340,6 +343,10 @@ impl Stage {
         assert_eq!(self.machine.running(), self.workers.runs.len());
         let limit = NodeConfig::MAX_WORKERS as usize;
         assert!(self.workers.runs.len() <= limit);
+        // Another life's run that cannot be stopped may bear the number of one of this life.
+        let held: Vec<_> = self.machine.holds();
+        let distinct: BTreeSet<_> = held.iter().map(|run| run.dispatch).collect();
+        assert_eq!(held.len(), distinct.len(), "a run is held twice: {held:?}");
         let due = self.machine.next_wakeup();
         assert!(due.is_none_or(|due| due > self.now), "it would spin");
     }
@@ -361,11 +368,6 @@ impl Stage {
             NodeAction::Gone(_) => {
                 assert!(!self.gone && self.workers.runs.is_empty());
                 self.gone = true;
-            }
-            NodeAction::Start { ref assignment, .. } => {
-                let dispatch = assignment.dispatch;
-                assert!(!self.workers.has(dispatch), "{dispatch} runs twice at once");
-                self.workers.perform(action);
             }
             action => self.workers.perform(action),
         }

@@ -14,6 +14,7 @@ use callboard::status::{Cause, Failure};
 use callboard::task::{Dispatch, Labels, TaskId};
 
 use super::super::input::Input;
+use super::super::node::EPOCH;
 
 /// The names that are said, the honest node's among them.
 pub const NAMES: [&str; 5] = ["evil", "worse", "dialled", "honest", ""];
@@ -108,8 +109,11 @@ impl Knows {
             }
             5 => hello.probe = Some("p".repeat(input.below(256) * 2)),
             6 => (hello.version_min, hello.version_max) = (input.number_32(), input.number_32()),
-            // As the honest node's process, if the epoch is.
+            // As another process of the honest node.
             _ => (hello.node, hello.epoch) = (NAMES[3].to_owned(), Epoch(input.number())),
+        }
+        if hello.epoch == EPOCH {
+            hello.epoch = Epoch(0);
         }
         ToScheduler::Hello(hello)
     }
