@@ -1,5 +1,7 @@
 //! A proved peer that is no honest node, over a real link.
 
+use std::sync::Arc;
+
 use actix::System;
 use callboard::engine::Epoch;
 use callboard::engine::message::{End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler};
@@ -10,6 +12,7 @@ use callboard::net::wire::Frame;
 use callboard::net::{LinkCommand, LinkConfig, LinkEvent, Role, Trust, Wire, dial, run_link};
 use callboard::stats::Stats;
 use callboard::{Execute, Handlers, Node, Scheduler, Shutdown};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::processes::PATIENCE;
@@ -93,30 +96,31 @@ async fn join(scheduler: &Scheduler, words: Vec<Says>) -> Vec<ToNode> {
     heard
 }
 
-/// An honest node's task ends well while the other says this; what is counted then.
-async fn beside(words: Vec<Says>) -> (Stats, Vec<ToNode>) {
-    let (go, wait) = tokio::sync::oneshot::channel::<()>();
-    let wait = std::sync::Mutex::new(Some(wait));
-    let handlers = Handlers::new().on("work", move |n: u64| {
-        let wait = wait.lock().unwrap().take();
-        async move {
-            if let Some(wait) = wait {
-                let _ = wait.await;
+/// An honest node's task ends well while the other says this; what is counted then, and what the scheduler said.
+async fn beside(name: &str, words: Vec<Says>) -> (Stats, Vec<ToNode>) {
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handlers = {
+        let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
+        Handlers::new().on("work", move |n: u64| {
+            let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
+            async move {
+                begun.notify_one();
+                go.notified().await;
+                Ok(n)
             }
-            Ok(n)
-        }
-    });
-    let scheduler = Scheduler::builder("roles")
+        })
+    };
+    let scheduler = Scheduler::builder(name)
         .node(Node::local("honest", handlers))
         .listen("127.0.0.1:0")
         .start()
         .await
         .unwrap();
-    let execute = Execute::call("work", &7u64).unwrap();
-    let settles = scheduler.settle(execute);
+    let settles = scheduler.settle(Execute::call("work", &7u64).unwrap());
     let evil = async {
+        begun.notified().await;
         let heard = join(&scheduler, words).await;
-        go.send(()).unwrap();
+        go.notify_one();
         heard
     };
     let (status, heard) = tokio::join!(settles, evil);
@@ -143,7 +147,7 @@ fn g11_a_proved_peer_that_reports_what_was_never_assigned_is_counted_and_told() 
             overrun: false,
         };
         let report = ToScheduler::Reports(vec![report]);
-        let (stats, heard) = beside(vec![Says::Message(report)]).await;
+        let (stats, heard) = beside("roles-report", vec![Says::Message(report)]).await;
         assert_eq!(stats.totals.violations, 1);
         assert_eq!(violations_of(&stats, "evil"), 1);
         assert_eq!(violations_of(&stats, "honest"), 0);
@@ -157,7 +161,7 @@ fn g11_a_proved_peer_that_reports_what_was_never_assigned_is_counted_and_told() 
 #[test]
 fn g11_a_proved_peer_that_sends_what_is_no_frame_is_counted() {
     System::new().block_on(async {
-        let (stats, _) = beside(vec![Says::Garbage]).await;
+        let (stats, _) = beside("roles-frame", vec![Says::Garbage]).await;
         assert_eq!(stats.totals.violations, 1);
         assert_eq!(violations_of(&stats, "evil"), 1);
         assert_eq!(violations_of(&stats, "honest"), 0);

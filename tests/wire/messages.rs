@@ -62,7 +62,7 @@ fn refusal() -> impl Strategy<Value = LinkRefusal> {
         (name(), name()).prop_map(|(expected, found)| LinkRefusal::WrongName { expected, found }),
         name().prop_map(|name| LinkRefusal::NotExpected { name }),
         name().prop_map(|name| LinkRefusal::Busy { name }),
-        name().prop_map(LinkRefusal::Violation),
+        "[a-z ]{0,200}".prop_map(LinkRefusal::Violation),
         Just(LinkRefusal::TooMany),
         Just(LinkRefusal::Stopping),
     ]
