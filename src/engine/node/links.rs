@@ -20,10 +20,20 @@ use crate::error::LinkRefusal;
 /// How long an open link may go without a hello, so that idle connections do not pile up.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 
+/// The most such links, for the same reason; beyond it the oldest is closed for a new one. An honest scheduler says
+/// hello at once.
+const MAX_IDLE_LINKS: usize = 64;
+
 impl NodeMachine {
     pub(super) fn link_opened(&mut self, now: Timestamp, link: LinkId, dialled: Option<String>) {
         if let Some(address) = &dialled {
             self.dialler.answered(address);
+        }
+        if self.idle_links().count() >= MAX_IDLE_LINKS
+            && let Some((oldest, _)) = self.idle_links().min_by_key(|(_, due)| *due)
+        {
+            let reason = "too many links without a hello".to_owned();
+            self.close(now, oldest, reason);
         }
         let entry = Link {
             dialled: dialled.is_some(),

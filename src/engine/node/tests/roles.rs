@@ -77,6 +77,22 @@ fn g11_what_is_assigned_after_a_drain_or_a_leave_is_refused_and_never_runs() {
 }
 
 #[test]
+fn g11_a_flood_of_links_closes_the_oldest_and_none_that_is_up() {
+    let (mut bench, up) = Bench::up(spec(2));
+    let mut closes = Vec::new();
+    for number in 0..1000 {
+        let link = LinkId(1000 + number);
+        let dialled = None;
+        let actions = bench.event(NodeEvent::LinkOpened { link, dialled });
+        closes.extend(closed(&actions));
+        bench.now = bench.now + Duration::from_nanos(1);
+    }
+    let oldest: Vec<_> = (0..1000 - 64).map(|number| LinkId(1000 + number)).collect();
+    assert_eq!(closes, oldest);
+    assert_eq!(started(&bench.assign(up, vec![at_once(1)])).len(), 1);
+}
+
+#[test]
 fn g11_numbers_of_any_size_are_taken_as_they_are() {
     let longest = Terms {
         timeout: Some(Duration::MAX),
