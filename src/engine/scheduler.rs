@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Keys;
+use super::numbered::Numbered;
 use super::outbox::Outbox;
 use super::placement::{NodeIndex, Pools};
 use super::queue::{Class, ClassId, KindId, Manner};
@@ -79,7 +80,7 @@ pub struct SchedulerMachine {
     deadlines: BTreeSet<(Timestamp, TaskId, Slot)>,
     /// Cancels that wait for their answer.
     tickets: BTreeMap<(Timestamp, u64), TaskId>,
-    sessions: BTreeMap<LinkId, Session>,
+    sessions: Numbered<LinkId, Session>,
     handshakes: BTreeSet<(Timestamp, LinkId)>,
     /// Nodes that hold tasks which have not started.
     ahead_at: BTreeSet<NodeIndex>,
@@ -131,7 +132,7 @@ impl SchedulerMachine {
             due: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             tickets: BTreeMap::new(),
-            sessions: BTreeMap::new(),
+            sessions: Numbered::default(),
             handshakes: BTreeSet::new(),
             ahead_at: BTreeSet::new(),
             recall_at: None,
@@ -168,7 +169,9 @@ impl SchedulerMachine {
                 refused,
             } => self.probed(now, node, epoch, refused),
             Event::Message { link, message } => self.message(now, link, message),
-            Event::Heard { link } => self.heard(now, link),
+            Event::Heard { link } => {
+                self.heard(now, link);
+            }
             Event::Confirmed { client, count } => {
                 self.outbox.confirmed(client, count);
             }

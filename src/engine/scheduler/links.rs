@@ -215,22 +215,24 @@ impl SchedulerMachine {
         self.roster.touch(node);
     }
 
-    pub(super) fn heard(&mut self, now: Timestamp, link: LinkId) {
-        let lease = self.config.lease;
-        if let Some(session) = self.sessions.get_mut(&link) {
-            session.heard_at = now;
-            if let (Some(node), Stage::Up) = (session.node, session.stage) {
-                self.roster.get_mut(node).heard(now, lease);
-            }
+    pub(super) fn heard(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+    ) -> Option<(Stage, Option<NodeIndex>)> {
+        let session = self.sessions.get_mut(&link)?;
+        session.heard_at = now;
+        let (stage, node) = (session.stage, session.node);
+        if let (Some(node), Stage::Up) = (node, stage) {
+            self.roster.get_mut(node).heard(now, self.config.lease);
         }
+        Some((stage, node))
     }
 
     pub(super) fn message(&mut self, now: Timestamp, link: LinkId, message: ToScheduler) {
-        self.heard(now, link);
-        let Some(session) = self.sessions.get(&link) else {
+        let Some((stage, node)) = self.heard(now, link) else {
             return;
         };
-        let (stage, node) = (session.stage, session.node);
         let outcome = match (stage, node, message) {
             (_, _, ToScheduler::Refuse(refusal)) => {
                 self.was_refused(now, link, &refusal);
