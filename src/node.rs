@@ -58,9 +58,9 @@ pub(crate) struct LocalNode {
 
 impl Node {
     /// A node in this process, with these handlers.
-    pub fn local(name: impl Into<Arc<str>>, handlers: Handlers) -> Self {
+    pub fn local(name: impl AsRef<str>, handlers: Handlers) -> Self {
         Self {
-            name: name.into(),
+            name: name.as_ref().into(),
             place: Place::Local(Box::new(LocalNode {
                 handlers,
                 labels: Labels::new(),
@@ -71,9 +71,9 @@ impl Node {
 
     /// A node in another process, which listens at `address` (`host:port`). Its handlers, labels and threads
     /// are set there.
-    pub fn connect(name: impl Into<Arc<str>>, address: impl Into<String>) -> Self {
+    pub fn connect(name: impl AsRef<str>, address: impl Into<String>) -> Self {
         Self {
-            name: name.into(),
+            name: name.as_ref().into(),
             place: Place::Connect {
                 address: address.into(),
                 workers: None,
@@ -127,9 +127,9 @@ impl Node {
 /// # Ok(())
 /// # }
 /// ```
-pub fn node(name: impl Into<Arc<str>>) -> NodeBuilder {
+pub fn node(name: impl AsRef<str>) -> NodeBuilder {
     NodeBuilder {
-        name: name.into(),
+        name: name.as_ref().into(),
         handlers: Handlers::new(),
         labels: Labels::new(),
         config: NodeConfig::default(),

@@ -107,8 +107,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Scheduler {
     /// Begins a scheduler of this name, which must be its own in the process.
-    pub fn builder(name: impl Into<Arc<str>>) -> SchedulerBuilder {
-        SchedulerBuilder::new(name.into())
+    pub fn builder(name: impl AsRef<str>) -> SchedulerBuilder {
+        SchedulerBuilder::new(name.as_ref().into())
     }
 
     /// Begins a scheduler without a name: it is called `callboard`, or `callboard-2` and so on if others

@@ -127,6 +127,18 @@ impl From<&str> for TaskKind {
     }
 }
 
+impl From<&String> for TaskKind {
+    fn from(name: &String) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<String> for TaskKind {
+    fn from(name: String) -> Self {
+        Self::new(name)
+    }
+}
+
 impl fmt::Display for TaskKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -151,8 +163,8 @@ impl TaskKey {
     pub const MAX_BYTES: usize = 1024;
 
     /// A key of this text.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Self(text.as_ref().into())
     }
 
     /// The text.
@@ -163,6 +175,12 @@ impl TaskKey {
 
 impl From<&str> for TaskKey {
     fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&String> for TaskKey {
+    fn from(text: &String) -> Self {
         Self::new(text)
     }
 }
