@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::dial::{is_loopback, prepare};
-use super::proof::{Side, prove};
+use super::proof::{Side, prove_socket};
 use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
 
@@ -27,12 +27,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// The caller's fault: strangers could connect. Set a secret or listen on loopback.
+    /// The caller's fault: strangers could connect. Set a secret, give certificates, or listen on loopback.
     #[error(
-        "{address} can be reached from other machines, so a shared secret is needed to listen there; \
-         set a secret, or listen on 127.0.0.1"
+        "{address} can be reached from other machines, so a shared secret or certificates are needed to \
+         listen there; set a secret, give certificates, or listen on 127.0.0.1"
     )]
-    NeedsSecret {
+    NeedsTrust {
         /// The address.
         address: SocketAddr,
     },
@@ -61,7 +61,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// If the address cannot be had, or others than this machine could connect and there is no secret.
+    /// If the address cannot be had, or others than this machine could connect and there is neither a secret nor
+    /// a certificate.
     pub async fn bind(
         address: &str,
         trust: Trust,
@@ -76,7 +77,7 @@ impl Listener {
         if matches!(trust, Trust::Open)
             && let Some(&address) = addresses.iter().find(|address| !is_loopback(address))
         {
-            return Err(ListenError::NeedsSecret { address });
+            return Err(ListenError::NeedsTrust { address });
         }
         let socket = TcpListener::bind(&addresses[..]).await.map_err(io)?;
         let address = socket.local_addr().map_err(io)?;
@@ -132,8 +133,7 @@ impl Listener {
         let (trust, role) = (self.trust.clone(), self.role);
         let limit = self.config.handshake_timeout;
         unproved.add(peer, async move {
-            let (read, write) = stream.into_split();
-            timeout(limit, prove(read, write, Side::Acceptor, role, &trust))
+            timeout(limit, prove_socket(stream, Side::Acceptor, role, &trust))
                 .await
                 .unwrap_or(Err(LinkError::HandshakeTimeout))
         });
