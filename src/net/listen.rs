@@ -115,7 +115,7 @@ impl Listener {
                 },
                 Some(ended) = unproved.next() => match ended {
                     (peer, Ok(proved)) => on_proved(proved, peer),
-                    (peer, Err(error)) => report(peer, &error),
+                    (peer, Err(error)) => self.report(peer, &error),
                 },
             }
         }
@@ -137,6 +137,20 @@ impl Listener {
                 .await
                 .unwrap_or(Err(LinkError::HandshakeTimeout))
         });
+    }
+
+    fn report(&self, peer: SocketAddr, error: &LinkError) {
+        let address = self.address;
+        match error {
+            // Probes connect and say nothing.
+            LinkError::Io(error) => {
+                debug!(%address, %peer, %error, "a connection ended before its proof");
+            }
+            LinkError::HandshakeTimeout => {
+                info!(%address, %peer, %error, "refused a connection");
+            }
+            error => warn!(%address, %peer, %error, "refused a connection"),
+        }
     }
 
     fn next_wait(&self, error: &io::Error, wait: Duration) -> Duration {
@@ -167,15 +181,6 @@ fn wait_after(error: &io::Error, wait: Duration) -> Duration {
         | io::ErrorKind::ConnectionRefused
         | io::ErrorKind::Interrupted => Duration::ZERO,
         _ => (wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT),
-    }
-}
-
-fn report(peer: SocketAddr, error: &LinkError) {
-    match error {
-        // Probes connect and say nothing.
-        LinkError::Io(error) => debug!(%peer, %error, "a connection ended before its proof"),
-        LinkError::HandshakeTimeout => info!(%peer, %error, "refused a connection"),
-        error => warn!(%peer, %error, "refused a connection"),
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) enum Names {
 impl Names {
     /// Why the peer may not claim this name; in words that are sent to it too.
     fn check(&self, name: &str) -> Result<(), String> {
+        #[cfg(not(feature = "tls"))]
+        let _ = name;
         match self {
             Self::Any => Ok(()),
             #[cfg(feature = "tls")]
@@ -84,6 +86,7 @@ pub(super) struct Gate {
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     /// Until a name is claimed, and is right.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "any name will do"))]
     Waiting,
     Open,
     /// The peer was refused.

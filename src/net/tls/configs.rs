@@ -131,7 +131,9 @@ fn check_own(
     for error in found.into_iter().filter_map(Result::err) {
         if !matches!(
             error,
-            Error::InvalidCertificate(CertificateError::UnknownIssuer)
+            Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature
+            )
         ) {
             let problem = words::of_certificate(&error);
             return Err(fault(

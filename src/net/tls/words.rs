@@ -50,6 +50,9 @@ pub(super) fn of_certificate(error: &Error) -> String {
         CertificateError::UnknownIssuer => "is signed by no authority that this side trusts; give both sides \
              certificates and roots of the same authority"
             .to_owned(),
+        CertificateError::BadSignature => "is not signed by the authority that it names, as this side knows it: there \
+             are two of one name; give both sides certificates and roots of the same authority"
+            .to_owned(),
         CertificateError::ExpiredContext { time, not_after } => format!(
             "expired {} ago, or one that signed it did; renew it, or set the clock",
             span(time.as_secs().saturating_sub(not_after.as_secs()))
@@ -76,6 +79,10 @@ fn of_alert(alert: AlertDescription) -> String {
              the peer trusts; give both sides certificates and roots of the same authority"
                 .to_owned()
         }
+        AlertDescription::DecryptError => "the peer refused: this side's certificate is not signed by the authority \
+             that it names, as the peer knows it: there are two of one name; give both sides certificates and \
+             roots of the same authority"
+            .to_owned(),
         AlertDescription::CertificateExpired => {
             "the peer refused: this side's certificate has expired, or is not \
              valid yet; renew it, or set the clock of the peer"
