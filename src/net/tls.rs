@@ -15,11 +15,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use self::configs::Configs;
@@ -137,8 +139,9 @@ impl Credentials {
     async fn current(&self) -> Configs {
         if !self.0.checking.swap(true, Ordering::AcqRel) {
             let check = Check(Arc::clone(&self.0));
+            let look = tokio::task::spawn_blocking(move || check.0.renew());
             // If it could not be done, because the runtime ends say, the old ones are as good as before.
-            let _ = tokio::task::spawn_blocking(move || check.0.renew()).await;
+            let _ = timeout(LOOK, look).await;
         }
         self.0.state().configs.clone()
     }
@@ -147,6 +150,10 @@ impl Credentials {
         self.0.tls.peers.clone()
     }
 }
+
+/// How long a connection waits for a look at the files. A disk that hangs, or handlers that block on every
+/// thread of the pool, must not keep nodes out.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Ends with the look at the files, however it ends.
 struct Check(Arc<Inner>);
@@ -187,6 +194,9 @@ impl Inner {
     }
 }
 
+/// The longest DNS name, in bytes.
+const MAX_NAME: usize = 253;
+
 /// Whether a process may have this name with TLS: one that is spelled one way only, since in a certificate
 /// upper and lower case are the same, and two nodes must not be.
 pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
@@ -199,7 +209,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
             && !label.ends_with('-')
     };
     let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    let usable = name.len() <= 253
+    let usable = name.len() <= MAX_NAME
         && name.split('.').all(label)
         // It would be taken for an address.
         && !name.rsplit('.').next().is_some_and(is_number);
@@ -218,6 +228,13 @@ pub(super) fn bears(
     peers: Option<&[String]>,
     name: &str,
 ) -> Result<(), String> {
+    if name.len() > MAX_NAME {
+        // It is not repeated: it may be as long as a frame.
+        return Err(format!(
+            "a name of {} bytes cannot stand in a certificate; use one of at most {MAX_NAME}",
+            name.len()
+        ));
+    }
     check_name(name).map_err(|error| error.to_string())?;
     let server_name = ServerName::try_from(name).map_err(|error| format!("{name:?}: {error}"))?;
     let parsed = ParsedCertificate::try_from(certificate)
