@@ -255,10 +255,10 @@ pub(super) async fn exchange(
 
 /// Ends a connection whose last words were written, and gives the peer a moment to read them.
 #[cfg(feature = "tls")]
-pub(super) async fn linger(mut stream: TcpStream) {
+pub(super) async fn linger(stream: &mut TcpStream) {
     let ending = async {
         stream.shutdown().await?;
-        drain(&mut stream).await
+        drain(stream).await
     };
     // Whatever happens, the connection is over.
     let _ = timeout(LINGER, ending).await;

@@ -194,9 +194,6 @@ impl Inner {
     }
 }
 
-/// The longest DNS name, in bytes.
-const MAX_NAME: usize = 253;
-
 /// Whether a process may have this name with TLS: one that is spelled one way only, since in a certificate
 /// upper and lower case are the same, and two nodes must not be.
 pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
@@ -209,7 +206,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
             && !label.ends_with('-')
     };
     let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    let usable = name.len() <= MAX_NAME
+    let usable = name.len() <= 253
         && name.split('.').all(label)
         // It would be taken for an address.
         && !name.rsplit('.').next().is_some_and(is_number);
@@ -222,19 +219,12 @@ pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
 }
 
 /// Whether this certificate bears this name; if not, in words for both sides. A name with a star bears what
-/// it always does.
+/// it always does. The codec has bounded the name.
 pub(super) fn bears(
     certificate: &CertificateDer<'_>,
     peers: Option<&[String]>,
     name: &str,
 ) -> Result<(), String> {
-    if name.len() > MAX_NAME {
-        // It is not repeated: it may be as long as a frame.
-        return Err(format!(
-            "a name of {} bytes cannot stand in a certificate; use one of at most {MAX_NAME}",
-            name.len()
-        ));
-    }
     check_name(name).map_err(|error| error.to_string())?;
     let server_name = ServerName::try_from(name).map_err(|error| format!("{name:?}: {error}"))?;
     let parsed = ParsedCertificate::try_from(certificate)

@@ -119,9 +119,9 @@ async fn accept(
     });
     match accepting.into_fallible().await {
         Ok(stream) => Ok(stream),
-        Err((error, stream)) => {
+        Err((error, mut stream)) => {
             // The reason is under way to the peer as an alert.
-            linger(stream).await;
+            linger(&mut stream).await;
             Err(words::of_link(error))
         }
     }
@@ -146,13 +146,15 @@ async fn connect(
         stream.write_all(&hello).await?;
         let mut first = [0];
         if stream.peek(&mut first).await? == 1 && first[0] == FIRST_OF_MAGIC {
+            // It reads the first message and says what it thinks of it.
+            linger(stream).await;
             return Err(LinkError::Tls(WITHOUT.to_owned()));
         }
     }
     match connecting.into_fallible().await {
         Ok(stream) => Ok(stream),
-        Err((error, stream)) => {
-            linger(stream).await;
+        Err((error, mut stream)) => {
+            linger(&mut stream).await;
             Err(words::of_link(error))
         }
     }
