@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::proof::{Side, prove};
+use super::proof::{Side, prove_socket};
 use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
 
@@ -43,8 +43,8 @@ impl From<LinkError> for DialError {
 ///
 /// # Errors
 ///
-/// If nothing answers there, or either side does not trust the other. Without a secret only loopback
-/// addresses are dialled.
+/// If nothing answers there, or either side does not trust the other. Without a secret or certificates only
+/// loopback addresses are dialled.
 pub async fn dial(
     address: &str,
     trust: &Trust,
@@ -54,8 +54,7 @@ pub async fn dial(
     let attempt = async {
         let stream = connect(address, Some(trust), config.handshake_timeout).await?;
         prepare(&stream, config).map_err(LinkError::from)?;
-        let (read, write) = stream.into_split();
-        Ok(prove(read, write, Side::Dialler, role, trust).await?)
+        Ok(prove_socket(stream, Side::Dialler, role, trust).await?)
     };
     match timeout(config.handshake_timeout, attempt).await {
         Ok(result) => result,
@@ -87,7 +86,8 @@ async fn connect(
         && let Some(far) = addresses.iter().find(|address| !is_loopback(address))
     {
         return Err(LinkError::Proof(format!(
-            "{far} is not a loopback address, so a shared secret is needed; give both sides the same"
+            "{far} is not a loopback address, so a shared secret or certificates are needed; give both \
+             sides the same secret, or certificates of the same authority"
         ))
         .into());
     }

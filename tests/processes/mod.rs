@@ -20,6 +20,7 @@ use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -45,6 +46,7 @@ const LISTEN: &str = "CALLBOARD_TEST_LISTEN";
 const JOIN: &str = "CALLBOARD_TEST_JOIN";
 const PROBE: &str = "CALLBOARD_TEST_PROBE";
 const SECRET: &str = "CALLBOARD_TEST_SECRET";
+const TLS: &str = "CALLBOARD_TEST_TLS";
 
 const READY: &str = "the node listens at ";
 const GONE: &str = "the node is gone: ";
@@ -58,6 +60,7 @@ pub struct Role {
     join: Option<String>,
     probe: bool,
     secret: Option<String>,
+    tls: Option<String>,
 }
 
 impl Role {
@@ -70,6 +73,7 @@ impl Role {
             join: None,
             probe: true,
             secret: None,
+            tls: None,
         }
     }
 
@@ -93,6 +97,12 @@ impl Role {
 
     pub fn secret(mut self, secret: &str) -> Self {
         self.secret = Some(secret.to_owned());
+        self
+    }
+
+    /// Has it use the certificates in this directory: its own, by its name, and `ca.crt`.
+    pub fn tls(mut self, directory: &Path) -> Self {
+        self.tls = Some(directory.to_str().unwrap().to_owned());
         self
     }
 }
@@ -121,6 +131,7 @@ impl NodeProcess {
             (LISTEN, &role.listen),
             (JOIN, &role.join),
             (SECRET, &role.secret),
+            (TLS, &role.tls),
         ] {
             if let Some(value) = value {
                 command.env(key, value);
@@ -248,6 +259,13 @@ pub fn act_if_told() {
         .labels([name.as_str()]);
     if let Ok(secret) = env::var(SECRET) {
         node = node.secret(secret);
+    }
+    #[cfg(feature = "tls")]
+    if let Ok(directory) = env::var(TLS) {
+        let directory = Path::new(&directory);
+        let own = |kind| directory.join(format!("{name}.{kind}"));
+        let tls = callboard::Tls::files(own("crt"), own("key"), directory.join("ca.crt"));
+        node = node.tls(tls);
     }
     if let Ok(address) = env::var(LISTEN) {
         node = node.listen(address);

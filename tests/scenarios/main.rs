@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[cfg(feature = "tls")]
+#[path = "../certificates/mod.rs"]
+mod certificates;
 #[path = "../processes/mod.rs"]
 mod processes;
 
@@ -16,6 +19,8 @@ mod membership;
 mod options;
 mod placing;
 mod seed;
+#[cfg(feature = "tls")]
+mod tls;
 
 /// Not a test: what the spawned processes run.
 #[test]

@@ -174,7 +174,9 @@ impl SchedulerMachine {
         if entry.handshake == Some(link) {
             entry.handshake = None;
             entry.dial_at = Some(now + entry.take_pause());
+            self.setup_failed(node, reason);
         }
+        let entry = self.roster.get_mut(node);
         if entry.link == Some(link) {
             self.forget_link(node, reason);
             let entry = self.roster.get_mut(node);
@@ -194,6 +196,24 @@ impl SchedulerMachine {
             }
         }
         self.roster.attend(node, now);
+    }
+
+    /// A link was closed before it was up. Whoever waits for the node hears why, as of a dial that failed; a
+    /// refusal in words has said it already.
+    fn setup_failed(&mut self, node: NodeIndex, reason: &str) {
+        let entry = self.roster.get_mut(node);
+        if entry.state == State::Up || entry.reason == reason {
+            return;
+        }
+        reason.clone_into(&mut entry.reason);
+        if entry.state == State::Connecting {
+            let name = entry.name.clone();
+            self.actions.push(Action::Note(Note::NodeRefused {
+                node: Some(Self::node_id(node)),
+                name,
+                reason: reason.to_owned(),
+            }));
+        }
     }
 
     /// The node has no link that counts any more. It keeps its tasks.
