@@ -68,6 +68,9 @@ pub const DEFAULT_MAX_FRAME: usize = 16 << 20;
 pub const FRAME_OVERHEAD: usize = 64 << 10;
 
 impl SchedulerConfig {
+    /// The longest lease, a day: a node takes none that is longer, since it may wait for two.
+    pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);
+
     /// Checks every setting against its range.
     ///
     /// # Errors
@@ -103,7 +106,7 @@ impl SchedulerConfig {
         )?;
         check(
             "lease",
-            self.lease <= Duration::from_secs(24 * 3600),
+            self.lease <= Self::MAX_LEASE,
             "must be at most a day",
         )?;
         check(

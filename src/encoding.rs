@@ -17,6 +17,10 @@ const NIL: &[u8] = &[0xc0];
 /// allocation of the right size; larger ones keep the buffer they grew in.
 const COPIED: usize = 4096;
 
+/// How deep a value may be nested, as serde_json has it: each level takes stack, and what is decoded here comes
+/// from another process.
+const MAX_DEPTH: usize = 128;
+
 /// Encodes a value.
 pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Bytes, String> {
     if let Some(raw) = (value as &dyn Any).downcast_ref::<Bytes>() {
@@ -52,6 +56,35 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(bytes: &Bytes) -> Result<T, 
     }
     match decoded {
         Some(raw) => Ok(raw),
-        None => rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
+        None => {
+            let mut deserializer = rmp_serde::Deserializer::from_read_ref(&bytes[..]);
+            deserializer.set_max_depth(MAX_DEPTH);
+            T::deserialize(&mut deserializer).map_err(|error| error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, Serialize)]
+    struct Nest(Vec<Nest>);
+
+    fn nest(depth: usize) -> Bytes {
+        let mut bytes = vec![0x91; depth - 1];
+        bytes.push(0x90);
+        bytes.into()
+    }
+
+    #[test]
+    fn g11_a_value_that_is_nested_too_deep_is_refused_before_the_stack_ends() {
+        assert!(decode::<Nest>(&nest(100)).is_ok());
+        for depth in [200, 1000, 1_000_000] {
+            let error = decode::<Nest>(&nest(depth)).expect_err("it is too deep");
+            assert!(error.contains("depth"), "{error}");
+        }
     }
 }

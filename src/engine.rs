@@ -244,6 +244,13 @@ pub enum Event {
         /// The message.
         message: ToScheduler,
     },
+    /// What has arrived is no message. [`Event::LinkClosed`] follows.
+    Malformed {
+        /// On this connection.
+        link: LinkId,
+        /// What is wrong with it, in words.
+        reason: String,
+    },
     /// A part of a message has arrived: a proof of life.
     Heard {
         /// On this connection.

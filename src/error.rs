@@ -371,6 +371,11 @@ pub enum LinkRefusal {
         /// The name.
         name: String,
     },
+    /// The scheduler has as many nodes, or as many kinds and labels of nodes, as it can keep.
+    #[error(
+        "the scheduler knows as many nodes, or kinds and labels of nodes, as it can; remove nodes that are gone"
+    )]
+    TooMany,
     /// The node serves another scheduler, heard a moment ago.
     #[error("the node serves the scheduler {name:?}, which was heard a moment ago")]
     Busy {

@@ -63,6 +63,9 @@ pub struct NodeStats {
     pub last_heard: Option<SystemTime>,
     /// Tasks it has settled.
     pub settled: u64,
+    /// Links under its name that were closed because it broke the protocol: a node may report only on what it
+    /// was assigned. More than 0 is a fault, or an enemy; an honest node has none.
+    pub violations: u64,
     /// The labels it bears.
     pub labels: Labels,
     /// The kinds it offers.
@@ -107,7 +110,8 @@ pub struct Totals {
     pub rerouted: u64,
     /// Reports about superseded or unknown runs, which changed no task: at most a worker became free.
     pub stale_reports: u64,
-    /// Messages that a node had no business to send, each of which closed a link.
+    /// Messages that a node had no business to send, and frames of proved nodes that could not be read; each
+    /// closed its link. Those of nodes whose name was not known yet are counted here alone.
     pub violations: u64,
     /// Statuses that nobody waited for any more (a dropped `run` or `settle`) while no client was set.
     pub unclaimed: u64,

@@ -44,6 +44,11 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// The most elements in one vector of a message (assignments, reports, dispatches). Longer ones are split.
 pub const MAX_BATCH: usize = 4096;
 
+/// The largest encoded progress value, in bytes: progress is told often and is not what a task is for.
+pub const MAX_PROGRESS_BYTES: usize = 16 << 10;
+/// How long it takes in the long run until a task may tell another progress value.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(10);
+
 /// From a scheduler to a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToNode {

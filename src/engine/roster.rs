@@ -39,6 +39,8 @@ pub(crate) struct Ghost {
     pub key: Option<TaskKey>,
     /// Whether its (exclusive) task is held until it has ended.
     pub holds_task: bool,
+    /// Whether only its node has told of it.
+    pub stranger: bool,
 }
 
 /// A life of a node's process that another has replaced, for as long as runs of it may be going on.
@@ -95,6 +97,7 @@ pub(crate) struct Node {
     pub handshake: Option<LinkId>,
     pub offer: Option<OfferId>,
     pub labels: Labels,
+    pub label_bytes: usize,
     pub probe: Option<String>,
     /// Whether this life dialled in.
     pub joined: bool,
@@ -120,6 +123,8 @@ pub(crate) struct Node {
     pub lost_tasks: Vec<TaskId>,
     pub places: Places,
     pub settled: u64,
+    /// Links of it that were closed because it broke the protocol.
+    pub violations: u64,
 
     pub last_heard: Timestamp,
     /// When the lease ends, unless a proof comes.
@@ -174,6 +179,7 @@ impl Node {
             handshake: None,
             offer: None,
             labels: Labels::new(),
+            label_bytes: 0,
             probe: None,
             joined: false,
             present: false,
@@ -191,6 +197,7 @@ impl Node {
             lost_tasks: Vec::new(),
             places: Places::new(),
             settled: 0,
+            violations: 0,
             last_heard: Timestamp(0),
             lease_until: Timestamp(0),
             expiring: false,
@@ -324,7 +331,7 @@ impl Node {
     /// Learns from a run alone, since its wait says nothing of the round trip.
     pub fn learn_run(&mut self, ran: Duration) {
         let round_trip = Duration::from_nanos(self.round_trip);
-        self.learn(ran, ran + round_trip);
+        self.learn(ran, ran.saturating_add(round_trip));
     }
 
     /// Notes that an answer to beat `number` goes out now.
@@ -376,7 +383,14 @@ pub(crate) struct Offer {
     pub kinds: Vec<KindOffer>,
     /// The index of each kind, and whether it blocks.
     pub index: BTreeMap<KindId, (u16, bool)>,
+    pub bytes: usize,
     pub nodes: usize,
+}
+
+/// About what it takes to remember these names.
+pub(crate) fn names_bytes<'a>(names: impl IntoIterator<Item = &'a String>) -> usize {
+    const EACH: usize = 64;
+    names.into_iter().map(|name| name.len() + EACH).sum()
 }
 
 /// All nodes.
@@ -432,6 +446,18 @@ impl Roster {
         self.attention.pop_first();
         self.nodes[node as usize].attention_at = None;
         Some(node)
+    }
+
+    /// About what it takes to remember the kinds and labels of all nodes but one.
+    pub fn offered_bytes(&self, but: NodeIndex) -> usize {
+        let but = self.get(but);
+        let offers = self.offers.iter().zip(0..);
+        let kinds = offers.filter_map(|(offer, at)| {
+            let offer = offer.as_ref()?;
+            (but.offer != Some(at) || offer.nodes > 1).then_some(offer.bytes)
+        });
+        let labels = self.nodes.iter().map(|node| node.label_bytes);
+        kinds.chain(labels).sum::<usize>() - but.label_bytes
     }
 
     /// The index of a kind at a node, and whether it blocks there.

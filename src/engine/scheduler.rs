@@ -48,6 +48,8 @@ struct Kind {
     name: TaskKind,
     /// Its classes without labels, by manner: the way of nearly every task.
     classes: [Option<ClassId>; 3],
+    /// How many offers have it.
+    offers: usize,
 }
 
 /// See the module.
@@ -64,6 +66,7 @@ pub struct SchedulerMachine {
     tasks: Tasks,
     kinds: Vec<Kind>,
     kind_index: HashMap<TaskKind, KindId>,
+    free_kinds: Vec<KindId>,
     /// The kind that was named last.
     last_kind: KindId,
     classes: Vec<Class>,
@@ -85,6 +88,9 @@ pub struct SchedulerMachine {
     /// Nodes that hold tasks which have not started.
     ahead_at: BTreeSet<NodeIndex>,
     recall_at: Option<Timestamp>,
+
+    /// Ghosts that only their node has told of.
+    strangers: usize,
 
     next_task: u64,
     next_dispatch: u64,
@@ -121,6 +127,7 @@ impl SchedulerMachine {
             tasks: Tasks::default(),
             kinds: Vec::new(),
             kind_index: HashMap::new(),
+            free_kinds: Vec::new(),
             last_kind: 0,
             classes: Vec::new(),
             class_index: BTreeMap::new(),
@@ -136,6 +143,7 @@ impl SchedulerMachine {
             handshakes: BTreeSet::new(),
             ahead_at: BTreeSet::new(),
             recall_at: None,
+            strangers: 0,
             next_task: 1,
             next_dispatch: 1,
             next_rank: 0,
@@ -169,6 +177,7 @@ impl SchedulerMachine {
                 refused,
             } => self.probed(now, node, epoch, refused),
             Event::Message { link, message } => self.message(now, link, message),
+            Event::Malformed { link, reason } => self.malformed(now, link, &reason),
             Event::Heard { link } => {
                 self.heard(now, link);
             }

@@ -101,6 +101,11 @@ impl Task {
         self.rare.as_ref().and_then(|rare| rare.watcher)
     }
 
+    /// The number of its next attempt, or of the one that goes on.
+    pub fn attempt(&self) -> u32 {
+        self.failed_attempts.saturating_add(1)
+    }
+
     pub fn losses(&self) -> usize {
         self.rare.as_ref().map_or(0, |rare| rare.lost_on.len())
     }
@@ -135,6 +140,8 @@ pub(crate) struct Rare {
     /// While held: the run that may still be going on, and the time before which it is not due.
     pub held_on: Option<(NodeId, Dispatch)>,
     pub not_before: Timestamp,
+    /// When its progress has come as fast as it may: see `reports`.
+    pub progress_until: Timestamp,
 }
 
 /// Records in a chunk: as many as fit the 64 KiB above which freeing a block makes glibc's allocator

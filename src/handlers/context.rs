@@ -15,19 +15,17 @@ use tokio::time::Instant;
 use super::{Handlers, TaskError};
 use crate::encoding;
 use crate::engine::WorkerId;
-use crate::engine::message::Assignment;
+use crate::engine::message::{Assignment, PROGRESS_INTERVAL};
 use crate::engine::node::NodeEvent;
 use crate::error::EncodeError;
 use crate::inbox::Inbox;
 use crate::task::{Dispatch, TaskId, TaskKind};
 
-/// The largest encoded progress value, in bytes: progress is told often and is not what a task is for.
-pub const MAX_PROGRESS_BYTES: usize = 16 << 10;
+pub use crate::engine::message::MAX_PROGRESS_BYTES;
 
-/// How many progress values one attempt may tell at once, and how long it takes until it may tell
-/// another: a handler in a tight loop must not fill the node's memory.
+/// How many progress values one attempt may tell at once, before it has to wait [`PROGRESS_INTERVAL`] for
+/// each: a handler in a tight loop must not fill the node's memory.
 const PROGRESS_BURST: u64 = 32;
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What all attempts on a node share.
 #[derive(Debug)]

@@ -22,6 +22,8 @@ use crate::error::{LinkError, LinkRefusal};
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, Labels, TaskKind};
 
+/// The longest refusal in words, in bytes, of which more is cut.
+const MAX_WORDS: usize = 1024;
 /// How deep values may be nested. Ours are at most 5 deep; what is skipped must not exhaust the stack.
 const MAX_DEPTH: usize = 32;
 /// The most runs that one welcome can stop: more than a node can hold.
@@ -163,14 +165,54 @@ pub(crate) fn encode_refusal(frames: &mut Frames, reason: &LinkRefusal) -> Resul
 
 pub(crate) fn decode_refusal(frame: &Frame) -> Result<LinkRefusal, LinkError> {
     match decode(frame) {
-        Ok(RefusalIn { reason }) => Ok(reason),
+        Ok(RefusalIn { reason }) => legible(reason),
         Err(error) => match decode(frame) {
             Ok(RefusalWords { words }) => Err(LinkError::Malformed(format!(
                 "a refusal for a reason that this version does not know: {}",
-                super::proof::printable(words.as_bytes())
+                printable(&words)
             ))),
             Err(_) => Err(error),
         },
+    }
+}
+
+/// Words without control characters, cut at [`MAX_WORDS`]; what is so already stays the same.
+fn printable(words: &str) -> String {
+    let mut legible = String::with_capacity(words.len().min(MAX_WORDS));
+    for c in words.chars() {
+        let c = if c.is_control() { '.' } else { c };
+        if legible.len() + c.len_utf8() > MAX_WORDS {
+            break;
+        }
+        legible.push(c);
+    }
+    legible
+}
+
+/// A refusal as it may be shown: what a peer says goes to logs.
+fn legible(reason: LinkRefusal) -> Result<LinkRefusal, LinkError> {
+    let names = match &reason {
+        LinkRefusal::NameInUse { name }
+        | LinkRefusal::Replaced { name }
+        | LinkRefusal::NotExpected { name }
+        | LinkRefusal::Busy { name } => [name.as_str(), ""],
+        LinkRefusal::WrongName { expected, found } => [expected.as_str(), found.as_str()],
+        LinkRefusal::Violation(what) => {
+            return Ok(LinkRefusal::Violation(printable(what)));
+        }
+        LinkRefusal::NotCertified { words } => {
+            return Ok(LinkRefusal::NotCertified {
+                words: printable(words),
+            });
+        }
+        LinkRefusal::Version { .. } | LinkRefusal::TooMany | LinkRefusal::Stopping => ["", ""],
+    };
+    match names.iter().find(|name| name.len() > MAX_NAME_BYTES) {
+        None => Ok(reason),
+        Some(name) => Err(LinkError::Malformed(format!(
+            "a refusal with a name of {} bytes, more than {MAX_NAME_BYTES}",
+            name.len()
+        ))),
     }
 }
 

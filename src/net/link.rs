@@ -45,6 +45,9 @@ pub enum LinkEvent<In> {
     Message(In),
     /// A part of a message has arrived: a proof of life. At most one for each delivery.
     Heard,
+    /// What has arrived is none of the protocol; what is wrong with it, in words. Nothing after it is read, and
+    /// the link is closed.
+    Malformed(String),
     /// The link is closed, by whichever side; why, in words. The last event.
     Closed(String),
 }
@@ -108,6 +111,9 @@ async fn receive<In: Wire>(
         }
         let mut events = Vec::new();
         let whole = decode(&mut incoming, &mut buffer, &mut events);
+        if let Err(error) = &whole {
+            events.push(LinkEvent::Malformed(error.to_string()));
+        }
         if !events.is_empty() {
             deliver(events);
             tokio::task::yield_now().await;

@@ -112,7 +112,8 @@ impl Gate {
         events.retain(|event| match event {
             LinkEvent::Closed(_) => true,
             LinkEvent::Heard => self.state == State::Open,
-            LinkEvent::Message(_) if self.state == State::Shut => false,
+            LinkEvent::Message(_) | LinkEvent::Malformed(_) if self.state == State::Shut => false,
+            LinkEvent::Malformed(_) => true,
             LinkEvent::Message(message) => match self.judge(message.claim()) {
                 Ok(()) => true,
                 Err(denied) => {

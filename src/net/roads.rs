@@ -146,6 +146,7 @@ impl SchedulerRoads {
             inbox.extend(events.into_iter().map(|event| match event {
                 LinkEvent::Message(message) => Incoming::message(link, with_probe(message, peer)),
                 LinkEvent::Heard => Incoming::Event(Event::Heard { link }),
+                LinkEvent::Malformed(reason) => Incoming::Event(Event::Malformed { link, reason }),
                 LinkEvent::Closed(reason) => Incoming::Event(Event::LinkClosed { link, reason }),
             }));
         };
@@ -278,6 +279,8 @@ impl NodeRoads {
                         ports.inbox().push(NodeEvent::Message { link, message })
                     }
                     LinkEvent::Heard => ports.inbox().push(NodeEvent::Heard { link }),
+                    // The close that follows says the same.
+                    LinkEvent::Malformed(_) => {}
                     LinkEvent::Closed(reason) => ports.detach(link, reason),
                 }
             }

@@ -18,6 +18,7 @@ mod losses;
 mod membership;
 mod options;
 mod placing;
+mod roles;
 mod seed;
 #[cfg(feature = "tls")]
 mod tls;

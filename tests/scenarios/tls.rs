@@ -93,7 +93,7 @@ async fn converse<In: Wire, Out: Wire>(proved: Proved, says: Vec<Out>) -> (Vec<I
         for event in events {
             match event {
                 LinkEvent::Message(message) => heard.0.push(message),
-                LinkEvent::Heard => {}
+                LinkEvent::Heard | LinkEvent::Malformed(_) => {}
                 LinkEvent::Closed(reason) => heard.1 = reason,
             }
         }

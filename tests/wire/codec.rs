@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use callboard::engine::Epoch;
 use callboard::engine::message::*;
-use callboard::error::LinkError;
+use callboard::error::{LinkError, LinkRefusal};
 use callboard::net::Wire;
 use callboard::net::body::{Burst, Frames, MAX_CHUNK, MAX_WIRE_FRAME};
 use callboard::net::wire::{Arrived, Incoming};
@@ -281,4 +281,31 @@ fn unknown_fields_of_control_messages_are_skipped() {
     .concat();
     let messages = decode::<ToNode>(&mut frame(7, &content)).unwrap();
     assert_eq!(messages, [ToNode::Acknowledge(7)]);
+}
+
+#[test]
+fn g11_a_refusal_is_fit_for_a_log() {
+    let refuse = |refusal| ToNode::Refuse(refusal);
+    let violation = |words: String| refuse(LinkRefusal::Violation(words));
+    let words = "\u{1b}[31mred\r\n".repeat(500);
+    let [ToNode::Refuse(LinkRefusal::Violation(shown))] =
+        &decode_whole::<ToNode>(encode(&violation(words)))[..]
+    else {
+        panic!("another message");
+    };
+    assert!(shown.starts_with(".[31mred.."), "{shown}");
+    assert_eq!(shown.len(), 1024);
+    let name = "n".repeat(MAX_NAME_BYTES + 1);
+    let refused = refused::<ToNode>(encode(&refuse(LinkRefusal::Replaced { name })));
+    assert!(refused.contains("a name of 257 bytes"), "{refused}");
+}
+
+#[test]
+fn g11_what_only_the_other_side_may_send_is_no_frame() {
+    for kind in 20..24 {
+        assert!(refused::<ToNode>(frame(kind, &[0x80])).contains("no kind of frame here"));
+    }
+    for kind in 3..13 {
+        assert!(refused::<ToScheduler>(frame(kind, &[0x80])).contains("no kind of frame here"));
+    }
 }

@@ -132,7 +132,7 @@ async fn g8_a_beat_overtakes_between_the_chunks_of_a_large_output() {
                     }
                 }
                 LinkEvent::Message(message) => messages.push((heard, message)),
-                LinkEvent::Closed(reason) => panic!("{reason}"),
+                LinkEvent::Malformed(reason) | LinkEvent::Closed(reason) => panic!("{reason}"),
             }
         }
     }

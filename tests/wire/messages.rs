@@ -63,7 +63,8 @@ fn refusal() -> impl Strategy<Value = LinkRefusal> {
         name().prop_map(|name| LinkRefusal::NotExpected { name }),
         name().prop_map(|words| LinkRefusal::NotCertified { words }),
         name().prop_map(|name| LinkRefusal::Busy { name }),
-        name().prop_map(LinkRefusal::Violation),
+        "[a-z ]{0,200}".prop_map(LinkRefusal::Violation),
+        Just(LinkRefusal::TooMany),
         Just(LinkRefusal::Stopping),
     ]
 }

@@ -9,6 +9,7 @@ use super::lease::{Lease, MIN_HEARTBEAT};
 use super::state::{Current, Link, Session};
 use super::workers::{Owner, State};
 use super::{Gone, NodeAction, NodeMachine, NodeNote};
+use crate::config::SchedulerConfig;
 use crate::engine::message::{
     HeldRun, HeldState, MAX_NAME_BYTES, NodeHello, Report, SchedulerHello, ToNode, ToScheduler,
     VERSION_MAX, VERSION_MIN, Welcome,
@@ -272,11 +273,12 @@ impl NodeMachine {
                 welcome.version
             ));
         }
+        let lease = welcome.heartbeat..=SchedulerConfig::MAX_LEASE;
         if !self.spec.local
-            && (welcome.heartbeat < MIN_HEARTBEAT || welcome.lease < welcome.heartbeat)
+            && (welcome.heartbeat < MIN_HEARTBEAT || !lease.contains(&welcome.lease))
         {
             return Err(format!(
-                "the welcome names a heartbeat of {:?} and a lease of {:?}; the first must be at least {MIN_HEARTBEAT:?}, the second no shorter than it",
+                "the welcome names a heartbeat of {:?} and a lease of {:?}; the first must be at least {MIN_HEARTBEAT:?}, the second no shorter than it, and at most a day",
                 welcome.heartbeat, welcome.lease
             ));
         }

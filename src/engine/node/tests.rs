@@ -7,6 +7,7 @@ mod ending;
 mod lease;
 mod links;
 mod random;
+mod roles;
 mod tasks;
 
 use super::*;

@@ -9,7 +9,7 @@ use super::SchedulerMachine;
 use crate::engine::message::KindOffer;
 use crate::engine::placement::{NodeIndex, OfferId, Places, Pools, Selector};
 use crate::engine::queue::{Class, ClassId, KindId, Manner};
-use crate::engine::roster::{Node, Offer};
+use crate::engine::roster::{Node, Offer, names_bytes};
 use crate::engine::tasks::{Phase, Slot, Task};
 use crate::engine::{Action, Note};
 use crate::status::{Event as TaskEventKind, TaskEvent};
@@ -37,13 +37,39 @@ impl SchedulerMachine {
         if let Some(&id) = self.kind_index.get(kind) {
             return id;
         }
-        let id = self.kinds.len() as KindId;
-        self.kinds.push(super::Kind {
+        let entry = super::Kind {
             name: kind.clone(),
             classes: [None; 3],
-        });
+            offers: 0,
+        };
+        let id = match self.free_kinds.pop() {
+            Some(id) => {
+                self.kinds[id as usize] = entry;
+                id
+            }
+            None => {
+                self.kinds.push(entry);
+                (self.kinds.len() - 1) as KindId
+            }
+        };
         self.kind_index.insert(kind.clone(), id);
         id
+    }
+
+    /// An offer with this kind is gone. A kind that no other has, and no task has had, is forgotten: nodes must
+    /// not fill the memory with names by offering ever new ones.
+    fn leave_kind(&mut self, id: KindId) {
+        let kind = &mut self.kinds[id as usize];
+        kind.offers -= 1;
+        let first = (id, Arc::clone(&self.no_labels), Manner::Plain);
+        let mut labelled = self.class_index.range(first..);
+        let used = kind.classes.iter().any(Option::is_some)
+            || labelled.next().is_some_and(|(key, _)| key.0 == id);
+        if kind.offers == 0 && !used {
+            let name = std::mem::replace(&mut kind.name, TaskKind::from(""));
+            self.kind_index.remove(&name);
+            self.free_kinds.push(id);
+        }
     }
 
     /// The class of tasks of this kind that are placed in this manner.
@@ -207,6 +233,7 @@ impl SchedulerMachine {
             .iter()
             .position(|offer| offer.as_ref().is_some_and(|offer| offer.kinds == kinds));
         let entry = self.roster.get_mut(node);
+        entry.label_bytes = names_bytes(&labels);
         entry.labels = labels;
         match known {
             Some(at) => {
@@ -223,17 +250,17 @@ impl SchedulerMachine {
             None => {
                 let index = kinds
                     .iter()
-                    .enumerate()
-                    .map(|(at, offer)| {
-                        (
-                            self.intern(&TaskKind::from(offer.kind.as_str())),
-                            (at as u16, offer.blocking),
-                        )
+                    .zip(0..)
+                    .map(|(offer, at)| {
+                        let kind = self.intern(&TaskKind::from(offer.kind.as_str()));
+                        self.kinds[kind as usize].offers += 1;
+                        (kind, (at, offer.blocking))
                     })
                     .collect();
                 let offer = Some(Offer {
                     kinds: kinds.to_vec(),
                     index,
+                    bytes: names_bytes(kinds.iter().map(|offer| &offer.kind)),
                     nodes: 1,
                 });
                 let at = self.roster.offers.iter().position(Option::is_none);
@@ -260,7 +287,11 @@ impl SchedulerMachine {
             if let Some(known) = offer {
                 known.nodes -= 1;
                 if known.nodes == 0 {
+                    let kinds = std::mem::take(&mut known.index);
                     *offer = None;
+                    for kind in kinds.into_keys() {
+                        self.leave_kind(kind);
+                    }
                     self.rebuild_pools();
                 }
             }

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SchedulerMachine;
+use crate::config::NodeConfig;
 use crate::engine::message::{
     Beat, HeldRun, HeldState, Holding, MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello,
     SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN, Welcome,
 };
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{FIRST_PAUSE, Node, State};
+use crate::engine::roster::{FIRST_PAUSE, Node, State, names_bytes};
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, LinkId, NodeId, Note, Reach, Timestamp};
 use crate::error::LinkRefusal;
@@ -20,6 +21,15 @@ use crate::task::{Dispatch, TaskKind};
 
 /// Runs that a node may hold: all its workers and all that may wait there, with room to spare.
 const MAX_HELD: usize = 1 << 21;
+/// Runs that all nodes together may hold while they are being compared: twice what one may, since many may
+/// return at once. A link beyond it is closed, and its node comes again.
+const MAX_COMPARED: usize = 2 * MAX_HELD;
+/// Nodes under as many names, those that joined among them; beyond it nobody joins whose name is not known. A
+/// node is remembered until it is removed by hand.
+pub(super) const MAX_NODES: usize = 10_000;
+/// About how many bytes the kinds and labels of all nodes may take: each of ten thousand may bring hundreds of
+/// its own.
+const MAX_OFFERED_BYTES: usize = 256 << 20;
 /// Connections that have not said hello; beyond it the oldest is closed.
 const MAX_HANDSHAKES: usize = 4096;
 
@@ -65,11 +75,7 @@ impl SchedulerMachine {
             self.close(link, "the scheduler has stopped");
             return;
         }
-        if self.handshakes.len() >= MAX_HANDSHAKES
-            && let Some(&(_, oldest)) = self.handshakes.first()
-        {
-            self.fail(now, oldest, "too many connections are being set up");
-        }
+        self.make_room_for_a_handshake(now);
         self.handshakes.insert((now + self.handshake_limit(), link));
         self.sessions.insert(
             link,
@@ -92,6 +98,23 @@ impl SchedulerMachine {
                 life: self.life,
             }),
         );
+    }
+
+    fn make_room_for_a_handshake(&mut self, now: Timestamp) {
+        if self.handshakes.len() < MAX_HANDSHAKES {
+            return;
+        }
+        // Links that are up, or closed, are noted until their time would have come.
+        let sessions = &self.sessions;
+        self.handshakes.retain(|(_, link)| {
+            let session = sessions.get(link);
+            session.is_some_and(|session| session.stage != Stage::Up)
+        });
+        if self.handshakes.len() >= MAX_HANDSHAKES
+            && let Some((_, oldest)) = self.handshakes.pop_first()
+        {
+            self.fail(now, oldest, "too many connections are being set up");
+        }
     }
 
     /// How long a side may be silent while a link is set up: short enough that a cut in the middle costs
@@ -119,8 +142,19 @@ impl SchedulerMachine {
         self.link_closed(now, link, reason);
     }
 
+    /// A proved node has sent what cannot be read.
+    pub(super) fn malformed(&mut self, now: Timestamp, link: LinkId, what: &str) {
+        if self.sessions.contains_key(&link) {
+            self.violation(now, link, what);
+        }
+    }
+
+    /// Counts a breach of the protocol and closes the link, in words.
     fn violation(&mut self, now: Timestamp, link: LinkId, what: &str) {
         self.totals.violations += 1;
+        if let Some(node) = self.sessions.get(&link).and_then(|session| session.node) {
+            self.roster.get_mut(node).violations += 1;
+        }
         self.send(
             link,
             ToNode::Refuse(LinkRefusal::Violation(what.to_owned())),
@@ -317,6 +351,9 @@ impl SchedulerMachine {
             Err(refusal) => self.refuse(now, link, &name, refusal),
             Ok(node) => match self.admit_life(now, link, node, &hello) {
                 Err(refusal) => self.refuse(now, link, &name, refusal),
+                Ok(()) if self.offers_too_much(node, &hello) => {
+                    self.refuse(now, link, &name, LinkRefusal::TooMany);
+                }
                 Ok(()) if self.is_outdated(node, &hello) => {
                     self.fail(now, link, "the node has said a later hello on another link");
                 }
@@ -351,6 +388,9 @@ impl SchedulerMachine {
                 name: name_in_words,
             }),
             Some(&node) => Ok(node),
+            None if self.config.accept_joins && self.roster.names.len() >= MAX_NODES => {
+                Err(LinkRefusal::TooMany)
+            }
             None if self.config.accept_joins => Ok(self.enter_node(name.into(), Reach::Joins)),
             None => Err(LinkRefusal::NotExpected {
                 name: name_in_words,
@@ -411,6 +451,13 @@ impl SchedulerMachine {
             (dialled && !life.joined) || (life.probe.is_some() && life.probe == hello.probe)
         });
         Ok(())
+    }
+
+    /// Whether what all nodes offer would become too much to remember.
+    fn offers_too_much(&self, node: NodeIndex, hello: &NodeHello) -> bool {
+        let kinds = hello.kinds.iter().map(|offer| &offer.kind);
+        let own = names_bytes(kinds.chain(&hello.labels));
+        self.roster.offered_bytes(node).saturating_add(own) > MAX_OFFERED_BYTES
     }
 
     /// Whether a later hello of this life was heard already: two links may bring them in either order, and
@@ -475,19 +522,19 @@ impl SchedulerMachine {
             return Err("it told what it holds with a report that has no number".to_owned());
         }
         self.reports(now, node, holding.reports)?;
-        let next_dispatch = self.next_dispatch;
+        for run in &holding.runs {
+            self.check_holder(node, run.task, run.dispatch)?;
+        }
+        let held: usize = self.sessions.values().map(|it| it.held.len()).sum();
+        if held + holding.runs.len() > MAX_COMPARED {
+            self.fail(now, link, "too many runs are being compared at once");
+            return Ok(());
+        }
         let Some(session) = self.sessions.get_mut(&link) else {
             return Ok(());
         };
-        for run in holding.runs {
-            if !(1..next_dispatch).contains(&run.dispatch.get()) {
-                return Err(format!(
-                    "it holds the run {}, which was never assigned",
-                    run.dispatch
-                ));
-            }
-            session.held.insert(run.dispatch, run);
-        }
+        let runs = holding.runs.into_iter();
+        session.held.extend(runs.map(|run| (run.dispatch, run)));
         if session.held.len() > MAX_HELD {
             return Err("it holds more runs than a node may".to_owned());
         }
@@ -536,7 +583,10 @@ impl SchedulerMachine {
         entry.cancel.clear();
         entry.recall.clear();
         let offered = hello.map_or(0, |hello| hello.workers);
-        entry.workers = entry.workers_set.unwrap_or(offered).min(MAX_HELD as u32);
+        entry.workers = entry
+            .workers_set
+            .unwrap_or(offered)
+            .min(NodeConfig::MAX_WORKERS);
         // The node tells it again on each link; what it told last on the older may be lost.
         entry.stalled = 0;
         entry.leaving = hello.is_some_and(|hello| hello.draining);

@@ -15,6 +15,10 @@ use crate::task::{Dispatch, TaskId};
 /// Retired lives of one node that are remembered; beyond it the oldest is vouched for by the newer ones.
 const MAX_RETIRED: usize = 16;
 
+/// Runs that nodes say they hold and that the scheduler knows nothing of: as many as a cluster of a million
+/// workers can have. They are remembered on a node's word alone, so they are bounded over all nodes.
+const MAX_STRANGERS: usize = 1 << 20;
+
 /// The share of a heartbeat for which a lease that has ended is looked at once more.
 const LAST_LOOK: u32 = 4;
 
@@ -202,6 +206,7 @@ impl SchedulerMachine {
                 blocking,
                 key,
                 holds_task: false,
+                stranger: false,
             };
             self.add_ghost(node, dispatch, ghost);
         }
@@ -298,9 +303,11 @@ impl SchedulerMachine {
                 joined: entry.joined,
                 ghosts: std::mem::take(&mut entry.ghosts),
             });
-            entry.lost_tasks.clear();
+            let lost = std::mem::take(&mut entry.lost_tasks);
             entry.acknowledged = 0;
+            self.lost_for_good(node, &lost);
         }
+        let entry = self.roster.get_mut(node);
         // Runs of the oldest that could be stopped were, long ago; of the others an operator decides.
         if entry.retired.len() > MAX_RETIRED {
             let at = entry.retired.iter().position(|life| life.ghosts.is_empty());
@@ -309,6 +316,19 @@ impl SchedulerMachine {
             }
         }
         self.roster.attend(node, now);
+    }
+
+    /// A life has been replaced: its runs will not be taken back, so nobody may speak for them.
+    fn lost_for_good(&mut self, node: NodeIndex, lost: &[TaskId]) {
+        for &id in lost {
+            let Some(slot) = self.tasks.find(id) else {
+                continue;
+            };
+            let task = self.tasks.get_mut(slot);
+            if task.node == node && matches!(task.phase, Phase::Queued | Phase::Held) {
+                task.dispatch = Dispatch::new(0);
+            }
+        }
     }
 
     /// Whether a run of this task may be going on in a life of a node that was lost with it. What can be
@@ -345,13 +365,19 @@ impl SchedulerMachine {
         self.roster.attend(node, at);
     }
 
-    /// A run that the scheduler knows nothing of occupies a worker.
+    /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_STRANGERS`] it is not
+    /// remembered: then its node may be given more than it can start, and will refuse it.
     pub(super) fn add_stranger(&mut self, node: NodeIndex, task: TaskId, dispatch: Dispatch) {
+        if self.strangers >= MAX_STRANGERS {
+            return;
+        }
+        self.strangers += 1;
         let ghost = Ghost {
             task,
             blocking: true,
             key: None,
             holds_task: false,
+            stranger: true,
         };
         self.add_ghost(node, dispatch, ghost);
     }
@@ -379,6 +405,7 @@ impl SchedulerMachine {
         if let Some(key) = &ghost.key {
             self.keys.ghost_ended(key);
         }
+        self.strangers -= usize::from(ghost.stranger);
         if let Some(slot) = self.tasks.find(ghost.task)
             && let Some(rare) = &mut self.tasks.get_mut(slot).rare
         {

@@ -128,7 +128,7 @@ impl SchedulerMachine {
             task: task.id,
             dispatch,
             kind,
-            attempt: task.failed_attempts + 1,
+            attempt: task.attempt(),
             ahead,
             args: task.args.clone(),
             terms: terms_of(now, task),
@@ -206,7 +206,7 @@ impl SchedulerMachine {
             let event = TaskEventKind::Running {
                 node: self.roster.get(task.node).name.clone(),
                 dispatch: task.dispatch,
-                attempt: task.failed_attempts + 1,
+                attempt: task.attempt(),
             };
             let event = TaskEvent { id: task.id, event };
             self.actions.push(Action::Notify { watcher, event });
@@ -304,7 +304,8 @@ impl SchedulerMachine {
         match self.pools.list[pool as usize].free() {
             Some(free) if free != node => {
                 let free = self.roster.get(free);
-                free.workers.saturating_sub(free.taken() + free.ahead)
+                free.workers
+                    .saturating_sub(free.taken().saturating_add(free.ahead))
             }
             _ => 0,
         }

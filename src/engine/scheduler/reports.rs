@@ -5,14 +5,21 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::SchedulerMachine;
-use crate::engine::message::{End, RefusedBy, Report};
+use crate::engine::message::{End, MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, Note, Timestamp};
 use crate::status::{CancelAnswer, Event as TaskEventKind, Failure, Outcome, TaskEvent};
 use crate::task::{Dispatch, TaskId};
+
+/// How far a task's progress may be ahead of one value each [`PROGRESS_INTERVAL`]; beyond it nothing is told.
+/// Twenty times what an honest node lets through at once, since a slow link may bring many together. So no
+/// node can fill a watcher's mailbox.
+const PROGRESS_SLACK: Duration = Duration::from_secs(6);
 
 /// What a report's run is to the scheduler.
 enum Run {
@@ -83,7 +90,7 @@ impl SchedulerMachine {
                 }
             }
             Report::Freed { dispatch, .. } => {
-                self.check_number(dispatch)?;
+                self.check_number(node, dispatch)?;
                 self.roster.get_mut(node).refusing = false;
                 self.ghost_ended(now, node, dispatch);
             }
@@ -108,8 +115,12 @@ impl SchedulerMachine {
             }
             Report::Ready => {
                 let entry = self.roster.get_mut(node);
+                // Draining is for good. Whoever took it back again and again would have every task that waits
+                // looked at each time.
+                if entry.leaving {
+                    return Err("it would start something again, though it drains".to_owned());
+                }
                 entry.refusing = false;
-                entry.leaving = false;
                 let present = entry.takes_tasks();
                 self.set_present(node, present);
                 self.roster.touch(node);
@@ -120,28 +131,70 @@ impl SchedulerMachine {
                 dispatch,
                 value,
             } => {
-                if let Run::Live(slot) = self.find_run(node, task, dispatch)?
-                    && let Some(watcher) = self.tasks.get(slot).watcher()
-                {
-                    let event = TaskEvent {
-                        id: task,
-                        event: TaskEventKind::Progress(value),
-                    };
-                    self.actions.push(Action::Notify { watcher, event });
+                if value.len() > MAX_PROGRESS_BYTES {
+                    return Err(format!(
+                        "it told a progress of {} bytes, more than {MAX_PROGRESS_BYTES}",
+                        value.len()
+                    ));
+                }
+                if let Run::Live(slot) = self.find_run(node, task, dispatch)? {
+                    self.progress(now, slot, value);
                 }
             }
         }
         Ok(())
     }
 
-    /// A number that was never given out cannot be reported by an honest node.
-    fn check_number(&self, dispatch: Dispatch) -> Result<(), String> {
-        if (1..self.next_dispatch).contains(&dispatch.get()) {
-            Ok(())
-        } else {
-            Err(format!(
-                "it reported the run {dispatch}, which was never assigned"
-            ))
+    /// Tells a watcher, unless its task has told far more than a node lets through.
+    fn progress(&mut self, now: Timestamp, slot: Slot, value: Bytes) {
+        let task = self.tasks.get_mut(slot);
+        let (id, Some(watcher)) = (task.id, task.watcher()) else {
+            return;
+        };
+        let until = &mut task.rare().progress_until;
+        if now + PROGRESS_SLACK < *until {
+            return;
+        }
+        *until = now.max(*until) + PROGRESS_INTERVAL;
+        let event = TaskEvent {
+            id,
+            event: TaskEventKind::Progress(value),
+        };
+        self.actions.push(Action::Notify { watcher, event });
+    }
+
+    /// A number that was never given out cannot be told of by an honest node, nor one that an earlier process
+    /// of its name was given: what that runs goes on all the same.
+    fn check_number(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
+        if !(1..self.next_dispatch).contains(&dispatch.get()) {
+            return Err(format!(
+                "it told of the run {dispatch}, which was never assigned"
+            ));
+        }
+        let mut retired = self.roster.get(node).retired.iter();
+        if retired.any(|life| life.ghosts.contains_key(&dispatch)) {
+            return Err(format!(
+                "it told of the run {dispatch}, which an earlier process of its name has"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Nor one that another node was given.
+    pub(super) fn check_holder(
+        &self,
+        node: NodeIndex,
+        task: TaskId,
+        dispatch: Dispatch,
+    ) -> Result<(), String> {
+        self.check_number(node, dispatch)?;
+        let task = self.tasks.find(task).map(|slot| self.tasks.get(slot));
+        match task.filter(|task| task.dispatch == dispatch && task.node != node) {
+            None => Ok(()),
+            Some(task) => Err(format!(
+                "it told of {}{dispatch}, which another node has",
+                task.id
+            )),
         }
     }
 
@@ -151,14 +204,9 @@ impl SchedulerMachine {
         task: TaskId,
         dispatch: Dispatch,
     ) -> Result<Run, String> {
-        self.check_number(dispatch)?;
+        self.check_holder(node, task, dispatch)?;
         if let Some(slot) = self.tasks.find(task) {
             let entry = self.tasks.get(slot);
-            if entry.dispatch == dispatch && entry.node != node {
-                return Err(format!(
-                    "it reported {task}{dispatch}, which another node has"
-                ));
-            }
             if entry.dispatch == dispatch {
                 match entry.phase {
                     Phase::Ahead | Phase::Running => return Ok(Run::Live(slot)),
@@ -219,6 +267,7 @@ impl SchedulerMachine {
                 blocking: true,
                 key,
                 holds_task: false,
+                stranger: false,
             };
             let node = self.take_off(slot);
             self.add_ghost(node, dispatch, ghost);
@@ -239,7 +288,8 @@ impl SchedulerMachine {
                 // It ran, even if its start was not told apart from its end.
                 let task = self.tasks.get_mut(slot);
                 if !direct {
-                    task.started_at = now - ran;
+                    // What it says it ran cannot have begun before it had it.
+                    task.started_at = assigned_at.max(now - ran);
                 }
                 self.settle(now, slot, Outcome::Completed(output), CancelAnswer::TooLate);
             }

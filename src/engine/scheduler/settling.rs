@@ -67,7 +67,7 @@ impl SchedulerMachine {
             args: std::mem::take(&mut task.args),
             outcome,
             node,
-            attempts: task.failed_attempts + last_attempt,
+            attempts: task.failed_attempts.saturating_add(last_attempt),
             reroutes,
             accepted_at: task.accepted_at.to_system_time(),
             started_at: ran.then(|| task.started_at.to_system_time()),
@@ -115,6 +115,7 @@ impl SchedulerMachine {
             blocking: self.blocks(slot),
             key: self.tasks.get(slot).key().cloned(),
             holds_task: false,
+            stranger: false,
         };
         let node = self.take_off(slot);
         self.add_ghost(node, dispatch, ghost);
@@ -166,7 +167,9 @@ impl SchedulerMachine {
         }
         let failure = Failure::new(Cause::Deadline, message);
         if task.is_placed() {
-            self.tasks.get_mut(slot).failed_attempts += u32::from(task_runs(self.tasks.get(slot)));
+            let runs = u32::from(task_runs(self.tasks.get(slot)));
+            let task = self.tasks.get_mut(slot);
+            task.failed_attempts = task.failed_attempts.saturating_add(runs);
             self.abandon(slot);
         }
         self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);

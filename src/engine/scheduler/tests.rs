@@ -3,8 +3,10 @@
 //! Owns: a machine with nodes that say what a test has them say. Does not know: actors, sockets, histories at
 //! random (the model test and the simulation have those).
 
+mod bounds;
 mod cancels;
 mod late;
+mod roles;
 
 use std::time::Duration;
 
@@ -36,6 +38,10 @@ struct Board {
     reports: u64,
     assigned: Vec<(LinkId, Assignment)>,
     told: Vec<TaskStatus>,
+    /// What watchers were told, and how often.
+    notified: usize,
+    /// Links that the scheduler closed, and why.
+    closed: Vec<(LinkId, String)>,
     answers: Vec<CancelAnswer>,
 }
 
@@ -57,6 +63,8 @@ impl Board {
             reports: 0,
             assigned: Vec::new(),
             told: Vec::new(),
+            notified: 0,
+            closed: Vec::new(),
             answers: Vec::new(),
         }
     }
@@ -78,6 +86,8 @@ impl Board {
                     .assigned
                     .extend(runs.into_iter().map(|run| (link, run))),
                 Action::Deliver { statuses, .. } => self.told.extend(statuses),
+                Action::Notify { .. } => self.notified += 1,
+                Action::Close { link, reason } => self.closed.push((link, reason)),
                 Action::CancelAnswer { answer, .. } => self.answers.push(answer),
                 _ => {}
             }
@@ -98,20 +108,24 @@ impl Board {
         self.event(Event::Message { link, message });
     }
 
-    /// A node dials in with what it holds.
-    fn join(&mut self, name: &str, epoch: u64, runs: Vec<HeldRun>) -> LinkId {
+    /// Somebody dials in and has said nothing so far.
+    fn open(&mut self) -> LinkId {
         self.links += 1;
-        self.hellos += 1;
         let link = LinkId(self.links);
         self.event(Event::LinkOpened {
             link,
             dialled: None,
         });
+        link
+    }
+
+    fn hello(&mut self, name: &str, epoch: u64) -> NodeHello {
+        self.hellos += 1;
         let offer = |kind: &str, blocking| KindOffer {
             kind: kind.to_owned(),
             blocking,
         };
-        let hello = NodeHello {
+        NodeHello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             node: name.to_owned(),
@@ -122,7 +136,17 @@ impl Board {
             workers: 2,
             probe: None,
             draining: false,
-        };
+        }
+    }
+
+    /// A node dials in with what it holds.
+    fn join(&mut self, name: &str, epoch: u64, runs: Vec<HeldRun>) -> LinkId {
+        let hello = self.hello(name, epoch);
+        self.join_by(hello, runs)
+    }
+
+    fn join_by(&mut self, hello: NodeHello, runs: Vec<HeldRun>) -> LinkId {
+        let link = self.open();
         self.say(link, ToScheduler::Hello(hello));
         let holding = Holding {
             runs,
@@ -139,13 +163,18 @@ impl Board {
     }
 
     fn submit(&mut self, kind: &str) -> TaskId {
-        let submission = Submission {
+        self.submit_with(kind, |_| {})
+    }
+
+    fn submit_with(&mut self, kind: &str, change: impl FnOnce(&mut Submission)) -> TaskId {
+        let mut submission = Submission {
             kind: kind.into(),
             args: Bytes::new(),
             options: None,
             audience: Audience::Current,
             watcher: None,
         };
+        change(&mut submission);
         let accepted = self.machine.submit(self.now, submission);
         self.settle_down();
         match accepted {

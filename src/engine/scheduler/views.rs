@@ -63,6 +63,7 @@ impl SchedulerMachine {
             epoch: node.epoch.map(|epoch| epoch.0),
             last_heard: (heard != Timestamp(0)).then(|| heard.to_system_time()),
             settled: node.settled,
+            violations: node.violations,
             labels: node.labels.clone(),
             kinds: offer.map_or_else(Vec::new, |offer| {
                 offer
@@ -131,7 +132,9 @@ impl SchedulerMachine {
         Some(Explanation {
             id: task.id,
             reason,
-            attempts: task.failed_attempts + u32::from(task.phase == Phase::Running),
+            attempts: task
+                .failed_attempts
+                .saturating_add(u32::from(task.phase == Phase::Running)),
             last_failure: last_failure.map(ToString::to_string),
             nodes: if task.phase == Phase::Queued {
                 self.objections(slot)

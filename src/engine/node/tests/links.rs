@@ -1,6 +1,7 @@
 //! Link set-up, taking over, silence and dialling.
 
 use super::*;
+use crate::config::SchedulerConfig;
 use crate::engine::message::{HeldState, MAX_BATCH};
 
 fn is_violation(actions: &[NodeAction]) -> bool {
@@ -282,6 +283,15 @@ fn g11_absurd_numbers_close_their_link() {
             ..welcome()
         },
         Welcome {
+            lease: SchedulerConfig::MAX_LEASE + Duration::from_nanos(1),
+            ..welcome()
+        },
+        Welcome {
+            heartbeat: Duration::MAX,
+            lease: Duration::MAX,
+            ..welcome()
+        },
+        Welcome {
             version: VERSION_MAX + 1,
             ..welcome()
         },
@@ -305,8 +315,8 @@ fn g11_absurd_numbers_close_their_link() {
         &bench.say(link, hello(&"x".repeat(10_000), 1))
     ));
     let huge = Welcome {
-        heartbeat: Duration::MAX,
-        lease: Duration::MAX,
+        heartbeat: SchedulerConfig::MAX_LEASE,
+        lease: SchedulerConfig::MAX_LEASE,
         ..welcome()
     };
     let link = bench.serve(1, huge);

@@ -1,0 +1,259 @@
+//! What a node may say is only what it was asked for. Anything else closes its link, is counted, and disturbs
+//! nothing else.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Board, STOPS};
+use crate::engine::message::{
+    Beat, End, HeldRun, HeldState, Holding, MAX_PROGRESS_BYTES, Report, ToScheduler,
+};
+use crate::engine::{Event, LinkId};
+use crate::stats::NodeState;
+use crate::task::{Dispatch, TaskId};
+
+/// An honest node with a task of its own, and the link of one that is about to break the protocol.
+struct Stage {
+    board: Board,
+    honest: LinkId,
+    task: TaskId,
+    evil: LinkId,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut board = Board::new();
+        let honest = board.join("honest", 1, Vec::new());
+        let task = board.submit(STOPS);
+        assert_eq!(board.assignment(task).0, honest);
+        let evil = board.join("evil", 2, Vec::new());
+        Self {
+            board,
+            honest,
+            task,
+            evil,
+        }
+    }
+
+    fn run(&self) -> Dispatch {
+        self.board.assignment(self.task).1.dispatch
+    }
+
+    /// Says it, and sees what comes of it.
+    fn is_a_breach(mut self, message: ToScheduler, words: &str) {
+        let evil = self.evil;
+        self.board.say(evil, message);
+        self.was_a_breach(words, 1);
+    }
+
+    fn was_a_breach(mut self, words: &str, of_the_node: u64) {
+        let closed = std::mem::take(&mut self.board.closed);
+        let [(link, reason)] = &closed[..] else {
+            panic!("one link is closed, not {closed:?}");
+        };
+        assert_eq!(*link, self.evil);
+        assert!(reason.contains(words), "{reason}");
+        let stats = self.board.machine.stats(self.board.now);
+        assert_eq!(stats.totals.violations, 1);
+        for node in &stats.nodes {
+            let (state, violations) = match &*node.name {
+                "honest" => (NodeState::Up, 0),
+                _ => (node.state, of_the_node),
+            };
+            assert_eq!((node.state, node.violations), (state, violations));
+        }
+        assert_eq!(self.board.machine.check(), Ok(()));
+        // The honest node's task is where it was, and ends as it says.
+        assert_eq!(stats.running, 1);
+        let output = Bytes::from_static(b"done");
+        let run = self.board.assignment(self.task).1;
+        self.board
+            .end_of(self.honest, &run, End::Completed(output.clone()), false);
+        let [status] = &self.board.told[..] else {
+            panic!("one ending, not {:?}", self.board.told);
+        };
+        assert_eq!(status.output::<Bytes>(), Ok(output));
+        assert_eq!(
+            self.board.machine.stats(self.board.now).totals.violations,
+            1
+        );
+    }
+}
+
+fn reports(report: Report) -> ToScheduler {
+    ToScheduler::Reports(vec![report])
+}
+
+fn ended(task: TaskId, dispatch: Dispatch) -> Report {
+    Report::Ended {
+        seq: 1,
+        task,
+        dispatch,
+        end: End::Completed(Bytes::from_static(b"lie")),
+        ran: Duration::from_millis(1),
+        overrun: false,
+    }
+}
+
+#[test]
+fn g11_a_node_that_reports_what_another_runs_loses_its_link_alone() {
+    let about = |told: fn(TaskId, Dispatch) -> Report| {
+        let stage = Stage::new();
+        let message = reports(told(stage.task, stage.run()));
+        stage.is_a_breach(message, "another node has");
+    };
+    about(ended);
+    about(|task, dispatch| Report::Started { task, dispatch });
+    about(|task, dispatch| Report::Returned {
+        seq: 1,
+        task,
+        dispatch,
+    });
+    about(|task, dispatch| Report::Progress {
+        task,
+        dispatch,
+        value: Bytes::new(),
+    });
+}
+
+#[test]
+fn g11_a_node_that_holds_what_another_runs_loses_its_link_alone() {
+    let mut stage = Stage::new();
+    let runs = vec![HeldRun {
+        task: stage.task,
+        dispatch: stage.run(),
+        state: HeldState::Running,
+    }];
+    stage.board.cut(stage.evil);
+    stage.evil = stage.board.join("evil", 2, runs);
+    stage.was_a_breach("another node has", 1);
+}
+
+#[test]
+fn g11_a_run_that_was_never_assigned_is_a_breach() {
+    for number in [0, 2, u64::MAX] {
+        let stage = Stage::new();
+        let message = reports(ended(stage.task, Dispatch::new(number)));
+        stage.is_a_breach(message, "never assigned");
+        let freed = Report::Freed {
+            seq: 1,
+            dispatch: Dispatch::new(number),
+        };
+        Stage::new().is_a_breach(reports(freed), "never assigned");
+    }
+}
+
+#[test]
+fn g11_beats_out_of_order_are_a_breach() {
+    for (number, answered) in [(0, 0), (1, 1), (1, u64::MAX), (u64::MAX, u64::MAX)] {
+        let beat = Beat { number, answered };
+        Stage::new().is_a_breach(ToScheduler::Beat(beat), "out of order");
+    }
+    let mut stage = Stage::new();
+    let beat = Beat {
+        number: u64::MAX,
+        answered: 0,
+    };
+    stage.board.say(stage.evil, ToScheduler::Beat(beat));
+    stage.is_a_breach(ToScheduler::Beat(beat), "out of order");
+}
+
+#[test]
+fn g11_what_comes_out_of_turn_is_a_breach() {
+    let mut stage = Stage::new();
+    let hello = stage.board.hello("evil", 2);
+    stage.is_a_breach(ToScheduler::Hello(hello), "a hello while the link was up");
+
+    let holding = ToScheduler::Holding(Holding::default());
+    Stage::new().is_a_breach(holding, "what it holds while the link was up");
+
+    for early in [
+        ToScheduler::Goodbye,
+        ToScheduler::Beat(Beat {
+            number: 1,
+            answered: 0,
+        }),
+        reports(Report::Ready),
+        ToScheduler::Holding(Holding::default()),
+    ] {
+        let mut stage = Stage::new();
+        // It has not said its name, so the breach is nobody's.
+        stage.evil = stage.board.open();
+        stage.board.say(stage.evil, early);
+        stage.was_a_breach("waiting for its hello", 0);
+    }
+}
+
+#[test]
+fn g11_a_holding_without_an_end_is_waited_for_and_holds_up_nobody() {
+    let mut stage = Stage::new();
+    stage.board.cut(stage.evil);
+    stage.evil = stage.board.open();
+    let hello = stage.board.hello("evil", 2);
+    stage.board.say(stage.evil, ToScheduler::Hello(hello));
+    for _ in 0..100 {
+        stage
+            .board
+            .say(stage.evil, ToScheduler::Holding(Holding::default()));
+    }
+    assert!(stage.board.closed.is_empty());
+    let held = stage.board.submit(STOPS);
+    assert_eq!(stage.board.assignment(held).0, stage.honest);
+    stage.board.end(held, End::Completed(Bytes::new()), false);
+    assert_eq!(stage.board.told.len(), 1);
+    // Silent, it is closed, which is no breach.
+    stage.board.wait(Duration::from_secs(6));
+    let closed = stage
+        .board
+        .closed
+        .iter()
+        .find(|closed| closed.0 == stage.evil);
+    assert!(closed.is_some_and(|(_, reason)| reason.contains("silent")));
+    let totals = stage.board.machine.stats(stage.board.now).totals;
+    assert_eq!(totals.violations, 0);
+}
+
+#[test]
+fn g11_a_node_that_drains_cannot_take_it_back() {
+    let mut stage = Stage::new();
+    stage.board.say(stage.evil, reports(Report::Draining));
+    stage.is_a_breach(reports(Report::Ready), "though it drains");
+}
+
+#[test]
+fn g11_a_progress_beyond_its_bound_is_a_breach() {
+    let mut stage = Stage::new();
+    let second = stage.board.submit(STOPS);
+    let (link, run) = stage.board.assignment(second);
+    assert_eq!(link, stage.evil, "the least loaded");
+    let progress = Report::Progress {
+        task: second,
+        dispatch: run.dispatch,
+        value: vec![0; MAX_PROGRESS_BYTES + 1].into(),
+    };
+    stage.board.say(stage.evil, reports(progress));
+    let stats = stage.board.machine.stats(stage.board.now);
+    assert_eq!(stats.totals.violations, 1);
+    assert_eq!(stage.board.closed.len(), 1);
+}
+
+#[test]
+fn g11_what_cannot_be_read_is_counted_once() {
+    let mut stage = Stage::new();
+    let (link, reason) = (stage.evil, "no kind of frame".to_owned());
+    stage.board.event(Event::Malformed { link, reason });
+    let reason = "closed".to_owned();
+    stage.board.event(Event::LinkClosed { link, reason });
+    stage.was_a_breach("no kind of frame", 1);
+}
+
+#[test]
+fn g11_a_hello_that_is_out_of_bounds_is_a_breach_of_nobody() {
+    let mut stage = Stage::new();
+    stage.evil = stage.board.open();
+    let mut hello = stage.board.hello("", 2);
+    hello.node = String::new();
+    stage.board.say(stage.evil, ToScheduler::Hello(hello));
+    stage.was_a_breach("its name is empty", 0);
+}

@@ -1,0 +1,42 @@
+//! What the fuzzer runs for each input, and `cargo test` for each one in the corpus.
+//!
+//! Owns: the bodies, one a target. Does not know: where an input comes from.
+
+pub mod frames;
+mod input;
+pub mod node;
+pub mod proof;
+pub mod scheduler;
+mod workers;
+
+use bytes::BytesMut;
+use callboard::net::Wire;
+use callboard::net::body::{Burst, Frames, MAX_CHUNK};
+use callboard::net::wire::{Arrived, Incoming};
+
+/// A message as the wire delivers it, so that a machine hears nothing that cannot come; `None` if the link
+/// would be closed.
+fn carried<M: Wire>(message: &M) -> Option<Vec<M>> {
+    let mut frames = Frames::new(MAX_CHUNK, frames::MAX_BODY);
+    message.encode(&mut frames).ok()?;
+    let mut incoming = Incoming::new(frames::MAX_BODY);
+    let mut buffer = written(frames);
+    let mut messages = Vec::new();
+    while let Some(arrived) = incoming.next(&mut buffer).ok()? {
+        if let Arrived::Message(message) = arrived {
+            messages.push(message);
+        }
+    }
+    Some(messages)
+}
+
+/// What waits to be sent, as one.
+fn written(mut frames: Frames) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    let mut burst = Burst::default();
+    while !frames.is_empty() {
+        frames.take_burst(&mut burst);
+        bytes::BufMut::put(&mut bytes, &mut burst);
+    }
+    bytes
+}

@@ -1,0 +1,231 @@
+//! What a hostile node says.
+//!
+//! Owns: the messages that the input makes of what a node may know. Does not know: who hears them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use callboard::engine::Epoch;
+use callboard::engine::message::{
+    Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report, ToScheduler,
+};
+use callboard::error::LinkRefusal;
+use callboard::status::{Cause, Failure};
+use callboard::task::{Dispatch, Labels, TaskId};
+
+use super::super::input::Input;
+use super::super::node::EPOCH;
+
+/// The names that are said, the honest node's among them.
+pub const NAMES: [&str; 5] = ["evil", "worse", "dialled", "honest", ""];
+
+/// What a node knows of its link and can say something about.
+#[derive(Default)]
+pub struct Knows {
+    /// Runs that were assigned to it.
+    pub own: Vec<(TaskId, Dispatch)>,
+    /// Runs that were assigned to anybody.
+    pub all: Vec<(TaskId, Dispatch)>,
+    pub seq: u64,
+    pub hellos: u64,
+    pub beat: u64,
+    pub answered: u64,
+}
+
+impl Knows {
+    pub fn word(&mut self, input: &mut Input) -> ToScheduler {
+        match input.below(16) {
+            0 => ToScheduler::Hello(self.hello(input)),
+            1 => self.odd_hello(input),
+            2 => ToScheduler::Refuse(LinkRefusal::Stopping),
+            3 => self.holding(input),
+            4 => ToScheduler::Goodbye,
+            5 => ToScheduler::Beat(Beat {
+                number: input.number(),
+                answered: input.number(),
+            }),
+            6 | 7 => self.next_beat(),
+            _ => {
+                let count = input.below(5) + 1;
+                ToScheduler::Reports((0..count).map(|_| self.report(input)).collect())
+            }
+        }
+    }
+
+    pub fn next_beat(&mut self) -> ToScheduler {
+        self.beat += 1;
+        ToScheduler::Beat(Beat {
+            number: self.beat,
+            answered: self.answered,
+        })
+    }
+
+    /// One that is taken.
+    pub fn hello(&mut self, input: &mut Input) -> NodeHello {
+        self.hellos += 1;
+        let kind = |kind: &str, blocking| KindOffer {
+            kind: kind.to_owned(),
+            blocking,
+        };
+        NodeHello {
+            version_min: 1,
+            version_max: 1,
+            node: NAMES[input.below(3)].to_owned(),
+            epoch: Epoch(10 + input.below(3) as u64),
+            number: self.hellos,
+            kinds: match input.below(4) {
+                0 => vec![kind("hard", true)],
+                1 => vec![kind("soft", true), kind("hard", false)],
+                _ => vec![kind("soft", false), kind("hard", true)],
+            },
+            labels: Labels::new(),
+            workers: input.number_32(),
+            probe: match input.below(4) {
+                0 => Some("1.2.3.4:5".to_owned()),
+                _ => None,
+            },
+            draining: input.below(16) == 1,
+        }
+    }
+
+    fn odd_hello(&mut self, input: &mut Input) -> ToScheduler {
+        let mut hello = self.hello(input);
+        match input.below(8) {
+            0 => hello.node = "n".repeat(input.below(256) * 2),
+            1 => hello.epoch = Epoch(input.number()),
+            2 => hello.number = input.number(),
+            3 => {
+                let count = input.below(8) << input.below(11);
+                hello.kinds = (0..count)
+                    .map(|at| KindOffer {
+                        kind: at.to_string(),
+                        blocking: input.bool(),
+                    })
+                    .collect();
+            }
+            4 => {
+                let count = input.below(256) * 2;
+                hello.labels = (0..count).map(|label| label.to_string()).collect();
+            }
+            5 => hello.probe = Some("p".repeat(input.below(256) * 2)),
+            6 => (hello.version_min, hello.version_max) = (input.number_32(), input.number_32()),
+            // As another process of the honest node.
+            _ => (hello.node, hello.epoch) = (NAMES[3].to_owned(), Epoch(input.number())),
+        }
+        if hello.epoch == EPOCH {
+            hello.epoch = Epoch(0);
+        }
+        ToScheduler::Hello(hello)
+    }
+
+    fn run(&self, input: &mut Input) -> (TaskId, Dispatch) {
+        let odd = |input: &mut Input| (TaskId::new(input.number()), Dispatch::new(input.number()));
+        let known = |input: &mut Input, of: &[_]| input.pick(of).copied();
+        match input.below(8) {
+            0 => odd(input),
+            1 => known(input, &self.all).unwrap_or_else(|| odd(input)),
+            2 => {
+                let (task, _) = known(input, &self.all).unwrap_or_else(|| odd(input));
+                let (_, dispatch) = known(input, &self.all).unwrap_or_else(|| odd(input));
+                (task, dispatch)
+            }
+            _ => known(input, &self.own).unwrap_or_else(|| odd(input)),
+        }
+    }
+
+    fn number(&mut self, input: &mut Input) -> u64 {
+        if input.below(16) == 15 {
+            return input.number();
+        }
+        self.seq += 1;
+        self.seq
+    }
+
+    fn report(&mut self, input: &mut Input) -> Report {
+        let (task, dispatch) = self.run(input);
+        match input.below(16) {
+            0 => Report::Started { task, dispatch },
+            1..=6 => Report::Ended {
+                seq: self.number(input),
+                task,
+                dispatch,
+                end: end(input),
+                ran: match input.below(4) {
+                    0 => Duration::from_nanos(input.number()),
+                    ms => Duration::from_millis(ms as u64),
+                },
+                overrun: input.below(3) == 2,
+            },
+            7 | 8 => Report::Freed {
+                seq: self.number(input),
+                dispatch,
+            },
+            9 | 10 => Report::Refused {
+                seq: self.number(input),
+                task,
+                dispatch,
+                reason: match input.below(4) {
+                    0 => RefusedBy::NoWorker,
+                    1 => RefusedBy::Draining,
+                    2 => RefusedBy::KeptResults,
+                    _ => RefusedBy::UnknownKind,
+                },
+            },
+            11 => Report::Returned {
+                seq: self.number(input),
+                task,
+                dispatch,
+            },
+            12 => Report::Ready,
+            13 => Report::Draining,
+            14 => Report::Stalled {
+                workers: input.number_32(),
+                task: input.bool().then_some(task),
+            },
+            _ => Report::Progress {
+                task,
+                dispatch,
+                value: Bytes::from_static(b"half"),
+            },
+        }
+    }
+
+    pub fn holding(&mut self, input: &mut Input) -> ToScheduler {
+        let runs = (0..input.below(4)).map(|_| {
+            let (task, dispatch) = self.run(input);
+            HeldRun {
+                task,
+                dispatch,
+                state: match input.below(3) {
+                    0 => HeldState::Ahead,
+                    1 => HeldState::Running,
+                    _ => HeldState::Overrun,
+                },
+            }
+        });
+        let runs = runs.collect();
+        let odd = input.below(8) == 0;
+        let reports = (0..input.below(4)).map(|_| self.report(input));
+        ToScheduler::Holding(Holding {
+            runs,
+            reports: reports
+                .filter(|report| odd || report.seq().is_some())
+                .collect(),
+            last: input.below(4) > 0,
+        })
+    }
+}
+
+fn end(input: &mut Input) -> End {
+    let failure = Failure::new(Cause::Error, "no");
+    match input.below(8) {
+        0 => End::Failed(failure),
+        1 => End::Again {
+            after: input.duration(),
+            failure,
+        },
+        2 => End::Stopped,
+        3 => End::Dropped,
+        _ => End::Completed(Bytes::from_static(b"lie")),
+    }
+}
