@@ -32,6 +32,7 @@ use tokio::time::timeout;
 
 pub mod gate;
 pub mod handlers;
+pub mod poison;
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -45,6 +46,8 @@ const LISTEN: &str = "CALLBOARD_TEST_LISTEN";
 const JOIN: &str = "CALLBOARD_TEST_JOIN";
 const PROBE: &str = "CALLBOARD_TEST_PROBE";
 const SECRET: &str = "CALLBOARD_TEST_SECRET";
+const MEMORY: &str = "CALLBOARD_TEST_MEMORY";
+const LOGS: &str = "CALLBOARD_TEST_LOGS";
 
 const READY: &str = "the node listens at ";
 const GONE: &str = "the node is gone: ";
@@ -58,6 +61,8 @@ pub struct Role {
     join: Option<String>,
     probe: bool,
     secret: Option<String>,
+    memory: Option<u64>,
+    logs: bool,
 }
 
 impl Role {
@@ -70,6 +75,8 @@ impl Role {
             join: None,
             probe: true,
             secret: None,
+            memory: None,
+            logs: false,
         }
     }
 
@@ -95,6 +102,18 @@ impl Role {
         self.secret = Some(secret.to_owned());
         self
     }
+
+    /// How many bytes its process may write to; what asks for more ends it.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// Has it print what it warns of, for [`NodeProcess::said`].
+    pub fn logs(mut self) -> Self {
+        self.logs = true;
+        self
+    }
 }
 
 /// A process that acts as a node. Dropped, it is killed and reaped.
@@ -114,13 +133,16 @@ impl NodeProcess {
             .env(NAME, &role.name)
             .env(WORKERS, role.workers.to_string())
             .env(PROBE, role.probe.to_string())
+            .env(LOGS, role.logs.to_string())
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        let memory = role.memory.map(|bytes| bytes.to_string());
         for (key, value) in [
             (LISTEN, &role.listen),
             (JOIN, &role.join),
             (SECRET, &role.secret),
+            (MEMORY, &memory),
         ] {
             if let Some(value) = value {
                 command.env(key, value);
@@ -207,6 +229,12 @@ impl NodeProcess {
         self.ended().await.0.signal()
     }
 
+    /// What follows `start` in the next line that it prints with it; of a node that [`Role::logs`].
+    pub async fn said(&mut self, start: &str) -> String {
+        let line = self.line(start).await;
+        line.unwrap_or_else(|| panic!("{} ended and never said {start:?}", self.name))
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -240,9 +268,14 @@ pub fn act_if_told() {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(3);
     });
+    poison::limit(env::var(MEMORY).ok().map(|bytes| bytes.parse().unwrap()));
+    if env::var(LOGS).unwrap() == "true" {
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN);
+        log.with_ansi(false).init();
+    }
     let workers = env::var(WORKERS).unwrap().parse().unwrap();
     let mut node = callboard::node(name.as_str())
-        .handlers(handlers::handlers())
+        .handlers(poison::add_to(handlers::handlers()))
         .max_workers(workers)
         .threads(2)
         .labels([name.as_str()]);

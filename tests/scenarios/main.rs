@@ -15,6 +15,7 @@ mod losses;
 mod membership;
 mod options;
 mod placing;
+mod poison;
 mod seed;
 
 /// Not a test: what the spawned processes run.
