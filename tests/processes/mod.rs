@@ -33,6 +33,8 @@ use tokio::time::timeout;
 pub mod gate;
 pub mod handlers;
 pub mod poison;
+#[path = "../../examples/soak/proxy.rs"]
+pub mod proxy;
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -47,6 +49,7 @@ const JOIN: &str = "CALLBOARD_TEST_JOIN";
 const PROBE: &str = "CALLBOARD_TEST_PROBE";
 const SECRET: &str = "CALLBOARD_TEST_SECRET";
 const MEMORY: &str = "CALLBOARD_TEST_MEMORY";
+const KEPT: &str = "CALLBOARD_TEST_KEPT";
 const LOGS: &str = "CALLBOARD_TEST_LOGS";
 
 const READY: &str = "the node listens at ";
@@ -62,6 +65,7 @@ pub struct Role {
     probe: bool,
     secret: Option<String>,
     memory: Option<u64>,
+    kept: Option<u64>,
     logs: bool,
 }
 
@@ -76,6 +80,7 @@ impl Role {
             probe: true,
             secret: None,
             memory: None,
+            kept: None,
             logs: false,
         }
     }
@@ -109,6 +114,12 @@ impl Role {
         self
     }
 
+    /// How many bytes of results it keeps (`NodeConfig::max_kept_bytes`).
+    pub fn kept(mut self, bytes: u64) -> Self {
+        self.kept = Some(bytes);
+        self
+    }
+
     /// Has it print what it warns of, for [`NodeProcess::said`].
     pub fn logs(mut self) -> Self {
         self.logs = true;
@@ -137,12 +148,14 @@ impl NodeProcess {
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let memory = role.memory.map(|bytes| bytes.to_string());
+        let [memory, kept] =
+            [role.memory, role.kept].map(|bytes| bytes.map(|bytes| bytes.to_string()));
         for (key, value) in [
             (LISTEN, &role.listen),
             (JOIN, &role.join),
             (SECRET, &role.secret),
             (MEMORY, &memory),
+            (KEPT, &kept),
         ] {
             if let Some(value) = value {
                 command.env(key, value);
@@ -229,6 +242,16 @@ impl NodeProcess {
         self.ended().await.0.signal()
     }
 
+    /// The most memory that it has had, in bytes, as the kernel counts it; `None` where that is not told.
+    pub fn memory_peak(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib << 10)
+    }
+
     /// What follows `start` in the next line that it prints with it; of a node that [`Role::logs`].
     pub async fn said(&mut self, start: &str) -> String {
         let line = self.line(start).await;
@@ -284,6 +307,9 @@ pub fn act_if_told() {
     }
     if let Ok(address) = env::var(LISTEN) {
         node = node.listen(address);
+    }
+    if let Ok(bytes) = env::var(KEPT) {
+        node = node.configure(|config| config.max_kept_bytes = bytes.parse().unwrap());
     }
     if env::var(PROBE).unwrap() == "false" {
         node = node.without_probe();

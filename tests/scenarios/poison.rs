@@ -1,14 +1,13 @@
 //! Tasks that harm the process that runs them, and what becomes of their neighbours.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::sync::{Mutex, Once};
 
 use callboard::stats::{NodeState, Reason, Stats};
 use callboard::{CancelAnswer, Cause, Execute, Outcome, Scheduler, TaskId, TaskStatus};
 use rustix::process::Signal;
 
 use crate::cluster::{Listener, brisk, calls, endings, execute, find, finish, until, until_node};
+use crate::log::Log;
 use crate::processes::gate::{Gate, Visit};
 use crate::processes::{NodeProcess, Role};
 
@@ -234,43 +233,4 @@ async fn g7_a_handler_that_never_awaits_costs_its_thread_and_is_named() {
         );
     }
     finish(scheduler).await;
-}
-
-/// What all schedulers of this process warn of. A subscriber is for the whole process.
-struct Log;
-
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-impl Log {
-    fn of_this_process() -> Self {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::WARN)
-                .with_ansi(false)
-                .with_writer(|| Self)
-                .init();
-        });
-        Self
-    }
-
-    fn lines(&self, scheduler: &str) -> Vec<String> {
-        let name = format!("scheduler=\"{scheduler}\"");
-        let lines = LINES.lock().unwrap();
-        let of_it = lines.iter().filter(|line| line.contains(&name));
-        of_it.cloned().collect()
-    }
-}
-
-impl io::Write for Log {
-    /// A line comes in one piece.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line).into_owned();
-        LINES.lock().unwrap().push(text);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
