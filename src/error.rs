@@ -37,6 +37,14 @@ pub enum Refusal {
         /// The limit, in statuses.
         limit: usize,
     },
+    /// The client's fault: the statuses that wait for it fill their budget. Try again when it has handled some.
+    #[error(
+        "the statuses that wait for a client fill their budget of {limit} bytes; let the client handle some, or set a client"
+    )]
+    StatusBytesFull {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// Nobody's fault: the scheduler is shutting down. Trying again does not help.
     #[error("the scheduler is shutting down and takes nothing new")]
     Draining,
@@ -98,8 +106,26 @@ impl Refusal {
             Self::QueueFull { .. }
                 | Self::BytesFull { .. }
                 | Self::ClientBehind { .. }
+                | Self::StatusBytesFull { .. }
                 | Self::KeyBusy { .. }
         )
+    }
+
+    /// Its cause in a word or two, as [`Totals::refused`](crate::stats::Totals::refused) counts it.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::QueueFull { .. } => "queue full",
+            Self::BytesFull { .. } => "bytes full",
+            Self::ClientBehind { .. } => "client behind",
+            Self::StatusBytesFull { .. } => "status bytes full",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::ArgsTooLarge { .. } => "args too large",
+            Self::KeyConflict { .. } => "key conflict",
+            Self::KeyBusy { .. } => "key busy",
+            Self::InvalidOption { .. } => "invalid option",
+            Self::InvalidKind { .. } => "invalid kind",
+        }
     }
 }
 

@@ -117,7 +117,7 @@ impl SchedulerMachine {
     /// A scheduler without nodes, clients and tasks. `config` must have been validated.
     pub fn new(name: Arc<str>, life: Life, config: SchedulerConfig, now: Timestamp) -> Self {
         Self {
-            outbox: Outbox::new(config.status_window, config.max_statuses),
+            outbox: Outbox::new(&config),
             name,
             life,
             config,

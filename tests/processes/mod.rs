@@ -33,6 +33,9 @@ use tokio::time::timeout;
 
 pub mod gate;
 pub mod handlers;
+pub mod poison;
+#[path = "../../examples/soak/proxy.rs"]
+pub mod proxy;
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -47,6 +50,9 @@ const JOIN: &str = "CALLBOARD_TEST_JOIN";
 const PROBE: &str = "CALLBOARD_TEST_PROBE";
 const SECRET: &str = "CALLBOARD_TEST_SECRET";
 const TLS: &str = "CALLBOARD_TEST_TLS";
+const MEMORY: &str = "CALLBOARD_TEST_MEMORY";
+const KEPT: &str = "CALLBOARD_TEST_KEPT";
+const LOGS: &str = "CALLBOARD_TEST_LOGS";
 
 const READY: &str = "the node listens at ";
 const GONE: &str = "the node is gone: ";
@@ -61,6 +67,9 @@ pub struct Role {
     probe: bool,
     secret: Option<String>,
     tls: Option<String>,
+    memory: Option<u64>,
+    kept: Option<u64>,
+    logs: bool,
 }
 
 impl Role {
@@ -74,6 +83,9 @@ impl Role {
             probe: true,
             secret: None,
             tls: None,
+            memory: None,
+            kept: None,
+            logs: false,
         }
     }
 
@@ -105,6 +117,24 @@ impl Role {
         self.tls = Some(directory.to_str().unwrap().to_owned());
         self
     }
+
+    /// How many bytes its process may write to; what asks for more ends it.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// How many bytes of results it keeps (`NodeConfig::max_kept_bytes`).
+    pub fn kept(mut self, bytes: u64) -> Self {
+        self.kept = Some(bytes);
+        self
+    }
+
+    /// Has it print what it warns of, for [`NodeProcess::said`].
+    pub fn logs(mut self) -> Self {
+        self.logs = true;
+        self
+    }
 }
 
 /// A process that acts as a node. Dropped, it is killed and reaped.
@@ -124,14 +154,19 @@ impl NodeProcess {
             .env(NAME, &role.name)
             .env(WORKERS, role.workers.to_string())
             .env(PROBE, role.probe.to_string())
+            .env(LOGS, role.logs.to_string())
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        let [memory, kept] =
+            [role.memory, role.kept].map(|bytes| bytes.map(|bytes| bytes.to_string()));
         for (key, value) in [
             (LISTEN, &role.listen),
             (JOIN, &role.join),
             (SECRET, &role.secret),
             (TLS, &role.tls),
+            (MEMORY, &memory),
+            (KEPT, &kept),
         ] {
             if let Some(value) = value {
                 command.env(key, value);
@@ -218,6 +253,22 @@ impl NodeProcess {
         self.ended().await.0.signal()
     }
 
+    /// The most memory that it has had, in bytes, as the kernel counts it; `None` where that is not told.
+    pub fn memory_peak(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib << 10)
+    }
+
+    /// What follows `start` in the next line that it prints with it; of a node that [`Role::logs`].
+    pub async fn said(&mut self, start: &str) -> String {
+        let line = self.line(start).await;
+        line.unwrap_or_else(|| panic!("{} ended and never said {start:?}", self.name))
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -251,9 +302,14 @@ pub fn act_if_told() {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(3);
     });
+    poison::limit(env::var(MEMORY).ok().map(|bytes| bytes.parse().unwrap()));
+    if env::var(LOGS).unwrap() == "true" {
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN);
+        log.with_ansi(false).init();
+    }
     let workers = env::var(WORKERS).unwrap().parse().unwrap();
     let mut node = callboard::node(name.as_str())
-        .handlers(handlers::handlers())
+        .handlers(poison::add_to(handlers::handlers()))
         .max_workers(workers)
         .threads(2)
         .labels([name.as_str()]);
@@ -269,6 +325,9 @@ pub fn act_if_told() {
     }
     if let Ok(address) = env::var(LISTEN) {
         node = node.listen(address);
+    }
+    if let Ok(bytes) = env::var(KEPT) {
+        node = node.configure(|config| config.max_kept_bytes = bytes.parse().unwrap());
     }
     if env::var(PROBE).unwrap() == "false" {
         node = node.without_probe();

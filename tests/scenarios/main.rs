@@ -14,10 +14,13 @@ mod processes;
 mod cluster;
 mod handles;
 mod load;
+mod log;
 mod losses;
 mod membership;
 mod options;
+mod overload;
 mod placing;
+mod poison;
 mod roles;
 mod seed;
 #[cfg(feature = "tls")]

@@ -263,12 +263,16 @@ impl SchedulerMachine {
             .filter_map(|(node, _)| self.roster.nodes.get(node.0 as usize))
             .map(|node| node.name.as_ref())
             .collect();
+        let kind = self.classes[task.class as usize].kind;
+        let nodes = match names.as_slice() {
+            [name] => format!("the node {name} was lost"),
+            names => format!("{} nodes were lost ({})", names.len(), names.join(", ")),
+        };
         Failure::new(
             Cause::NodeLost,
             format!(
-                "{} nodes were lost while the task ran on them ({}), more than it may cost; the last one because {reason}",
-                names.len(),
-                names.join(", ")
+                "{nodes} while {} ({}) ran there, more than its max_reroutes allow; the last one because {reason}",
+                task.id, self.kinds[kind as usize].name
             ),
         )
     }

@@ -135,7 +135,9 @@ impl Cluster {
 
     pub fn refused(&mut self, refused: &Refused, sent: &Submission, before: &Stats, after: &Stats) {
         let mut after = after.clone();
-        after.totals.refused = before.totals.refused;
+        let counted = after.totals.refused.entry(refused.refusal.cause());
+        *counted.or_default() -= 1;
+        after.totals.refused.retain(|_, count| *count > 0);
         let (before_text, after_text) = (format!("{before:?}"), format!("{after:?}"));
         if before_text != after_text {
             self.oracle.fail(
@@ -166,6 +168,7 @@ impl Cluster {
             Refusal::Draining => self.scheduler.draining,
             Refusal::QueueFull { .. } => unsettled >= config.max_tasks,
             Refusal::ClientBehind { .. } => before.unconfirmed_statuses >= config.max_statuses,
+            Refusal::StatusBytesFull { .. } => before.unconfirmed_bytes >= config.max_status_bytes,
             Refusal::KeyConflict { id, .. } | Refusal::KeyBusy { id, .. } => self
                 .oracle
                 .now_tasks()
