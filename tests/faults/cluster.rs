@@ -260,11 +260,11 @@ impl Cluster {
         self.cut(Cut::default()).await
     }
 
-    /// Hands in tasks number `from` to `to`, and waits until all are accepted.
-    pub async fn execute(&mut self, from: u64, to: u64, mean_millis: u64) {
-        self.scheduler
-            .order(&format!("execute {from} {to} {mean_millis}"));
-        self.until("all are accepted", |told| told.accepted.len() as u64 >= to)
+    /// Hands in what the order says, and waits until it is accepted.
+    pub async fn execute(&mut self, order: &str) {
+        let before = self.told().batches;
+        self.scheduler.order(order);
+        self.until("all are accepted", |told| told.batches > before)
             .await;
     }
 

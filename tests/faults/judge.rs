@@ -76,7 +76,11 @@ pub fn judge(cluster: &Cluster, course: &Course, mean: u64) -> Figures {
     let mut figures = Figures::default();
     endings(&told, &runs, course, mean, &mut figures);
     repeats(&runs, &cluster.fates, course, &mut figures);
-    for process in cluster.fates.keys() {
+    let honest = cluster
+        .fates
+        .keys()
+        .filter(|name| *name != crate::double::NAME);
+    for process in honest {
         limit(process, &runs, &mut figures);
     }
     for (task, effects) in &effects {
@@ -280,14 +284,8 @@ fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
         return;
     };
     let all = i64::from(course.nodes * WORKERS);
-    let mut running = 0;
-    for (at, change) in changes(runs.iter().filter(|run| run.end.is_some())) {
-        running += change;
-        if running >= all && at >= healed {
-            figures.busy_after = Some(Duration::from_nanos(at - healed));
-            break;
-        }
-    }
+    let at = busy_again(runs, healed, all, course.nodes as usize);
+    figures.busy_after = at.map(|at| Duration::from_nanos(at - healed));
     if figures
         .busy_after
         .is_none_or(|after| after > BUSY_WITHIN + GROSS)
@@ -297,4 +295,25 @@ fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
             figures.busy_after
         ));
     }
+}
+
+/// When all workers were first busy after the heal, each node with something that it was given since.
+fn busy_again(runs: &[Run], healed: u64, all: i64, nodes: usize) -> Option<u64> {
+    let given: BTreeMap<&str, u64> = runs
+        .iter()
+        .rev()
+        .filter(|run| run.start >= healed)
+        .map(|run| (&*run.process, run.start))
+        .collect();
+    let mut firsts: Vec<u64> = given.into_values().collect();
+    firsts.sort_unstable();
+    let served = *firsts.get(nodes.checked_sub(1)?)?;
+    changes(runs.iter().filter(|run| run.end.is_some()))
+        .into_iter()
+        .scan(0, |running, (at, change)| {
+            *running += change;
+            Some((*running, at))
+        })
+        .find(|&(running, at)| running >= all && at >= served)
+        .map(|(_, at)| at)
 }

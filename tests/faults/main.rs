@@ -151,11 +151,12 @@ impl Scenario {
             ..Course::default()
         };
         let first = if self.ending { TASKS } else { TASKS - AFTER };
-        cluster.execute(0, first, mean).await;
+        cluster.execute(&format!("execute 0 {first} {mean}")).await;
         cluster.until_settled(BEFORE).await;
         (self.fault.strike)(&mut cluster, &mut course).await;
         if !self.ending {
-            cluster.execute(first, TASKS, mean).await;
+            let rest = format!("execute {first} {TASKS} {mean}");
+            cluster.execute(&rest).await;
             let accepted = cluster.told().accepted.len();
             cluster.until_settled(accepted).await;
         }

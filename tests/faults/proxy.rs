@@ -25,7 +25,8 @@ const WAITING: usize = 256;
 pub struct Control(Arc<State>);
 
 struct State {
-    delay: Duration,
+    /// In milliseconds.
+    delay: AtomicU64,
     /// How many pieces of a connection pass, in both directions together, before it is held back.
     allowed: AtomicU64,
     /// How often what was held back was let go.
@@ -36,6 +37,13 @@ impl Control {
     /// From now on a new connection is held back after so many pieces.
     pub fn hold_after(&self, pieces: u64) {
         self.0.allowed.store(pieces, Ordering::SeqCst);
+    }
+
+    /// Delays what comes from now on by so much, each way.
+    pub fn delay(&self, delay: Duration) {
+        self.0
+            .delay
+            .store(delay.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// Lets everything on, and holds nothing back.
@@ -56,7 +64,7 @@ impl Proxy {
     /// Starts it in this namespace: who connects to one of these ports is led on to the address beside it.
     pub fn start(namespace: &str, delay: Duration, routes: Vec<(u16, SocketAddr)>) -> Self {
         let control = Control(Arc::new(State {
-            delay,
+            delay: AtomicU64::new(delay.as_millis() as u64),
             allowed: AtomicU64::new(u64::MAX),
             releases: watch::Sender::new(0),
         }));
@@ -131,7 +139,7 @@ async fn accept(listener: TcpListener, to: SocketAddr, control: Control) {
                     passed: Arc::clone(&passed),
                     releases: control.0.releases.subscribe(),
                 };
-                carry(read, write, control.0.delay, gate)
+                carry(read, write, &control, gate)
             };
             // The end of one direction is the end of both.
             tokio::select! {
@@ -161,13 +169,14 @@ impl Gate {
 async fn carry(
     mut read: tokio::net::tcp::OwnedReadHalf,
     mut write: tokio::net::tcp::OwnedWriteHalf,
-    delay: Duration,
+    control: &Control,
     mut gate: Gate,
 ) {
     let (sender, mut pieces) = mpsc::channel::<(Instant, Vec<u8>)>(WAITING);
     let reading = async {
         let mut buffer = vec![0; 16 << 10];
         while let Ok(length @ 1..) = read.read(&mut buffer).await {
+            let delay = Duration::from_millis(control.0.delay.load(Ordering::SeqCst));
             let piece = (Instant::now() + delay, buffer[..length].to_vec());
             if sender.send(piece).await.is_err() {
                 break;

@@ -13,12 +13,12 @@ pub struct Told {
     pub ready: bool,
     /// The number of each task that was accepted, by id.
     pub accepted: BTreeMap<u64, u64>,
+    /// How many batches were handed in whole.
+    pub batches: usize,
     pub statuses: Vec<Status>,
     pub reroutes: Vec<Reroute>,
     /// What was last believed of each node.
     pub nodes: BTreeMap<String, Belief>,
-    /// When each node was last seen not to be up.
-    pub down: BTreeMap<String, u64>,
     /// Every change of what was believed, for those who ask why.
     pub beliefs: Vec<String>,
     /// Tasks that were not settled when it shut down.
@@ -47,6 +47,8 @@ pub struct Reroute {
 
 #[derive(Clone, Debug)]
 pub struct Belief {
+    /// Since when.
+    pub at: u64,
     pub state: String,
     #[allow(dead_code, reason = "shown when a scenario fails")]
     pub reason: String,
@@ -73,6 +75,7 @@ impl Told {
                 let _: u64 = number(words);
                 self.accepted.insert(number(words), number(words));
             }
+            Some("batch") => self.batches += 1,
             Some("status") => {
                 let _: u64 = number(words);
                 let (task, outcome) = (number(words), name(words));
@@ -99,7 +102,13 @@ impl Told {
                 self.violations = number(words);
             }
             Some("left") => self.left.push(number(words)),
-            Some("untold") => self.untold.push(number(words)),
+            Some("untold") => {
+                let task = number(words);
+                // What is marked so may have been handled.
+                if name(words) != "true" {
+                    self.untold.push(task);
+                }
+            }
             Some("ended") => self.ended = true,
             _ => {}
         }
@@ -111,12 +120,10 @@ impl Told {
         let (epoch, state) = (number(words), name(words));
         let reason = words.collect::<Vec<_>>().join(" ");
         self.beliefs.push(line.to_owned());
-        if state != "Up" {
-            self.down.insert(name_of.clone(), at);
-        }
         self.nodes.insert(
             name_of,
             Belief {
+                at,
                 state,
                 reason,
                 epoch,
@@ -124,9 +131,10 @@ impl Told {
         );
     }
 
-    /// Whether a node was down at some time after this, and is up again.
-    pub fn came_back(&self, node: &str, since: u64) -> bool {
-        self.is(node, "Up") && self.down.get(node).is_some_and(|&at| at >= since)
+    /// Whether a node has come up after this.
+    pub fn came_up(&self, node: &str, since: u64) -> bool {
+        let belief = self.nodes.get(node);
+        belief.is_some_and(|belief| belief.state == "Up" && belief.at >= since)
     }
 
     pub fn is(&self, node: &str, state: &str) -> bool {

@@ -166,6 +166,7 @@ async fn accept(scheduler: &Scheduler, teller: &actix::Addr<Teller>, planned: Ve
     for (n, answer) in numbers.into_iter().zip(scheduler.execute_many(tasks).await) {
         println!("accepted {} {} {n}", now(), answer.unwrap().get());
     }
+    println!("batch");
 }
 
 /// Tells whenever it is known something else of a node.
@@ -196,7 +197,7 @@ async fn end(scheduler: &Scheduler, drain_millis: u64) {
         println!("left {}", task.id.get());
     }
     for status in &left.statuses {
-        println!("untold {}", status.id.get());
+        println!("untold {} {}", status.id.get(), status.is_given_again());
     }
     println!("ended");
 }
