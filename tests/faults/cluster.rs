@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::network::{Cut, Host, Network, address};
+use crate::network::{self, Cut, Host, Network, address};
 use crate::processes::{NodeProcess, Process, Role, own_binary};
 use crate::proxy::{Control, Proxy};
 use crate::record::Told;
@@ -108,7 +108,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts all of it, and waits until every node is up.
     pub async fn start(shape: Shape, delay: Duration, network: Arc<Network>, ending: bool) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = network::directory();
         Ledger::prepare(directory.path());
         let by = |number| match shape.proxy {
             true => format!("{}:{}", address(Host::Proxy), NODE_PORT + u16::from(number)),
@@ -291,6 +291,7 @@ impl Cluster {
             let told = self.told();
             std::fs::create_dir_all(&place).unwrap();
             std::fs::write(place.join("beliefs"), told.beliefs.join("\n")).unwrap();
+            std::fs::write(place.join("reroutes"), format!("{:#?}", told.reroutes)).unwrap();
             drop(told);
             self.directory.disable_cleanup(true);
             std::fs::write(

@@ -173,7 +173,7 @@ impl State {
         assignment: Assignment,
         running: &mut tokio::task::JoinSet<(u64, Assignment, Going)>,
     ) {
-        if self.taken % 4 == 0 {
+        if self.taken.is_multiple_of(4) {
             let refused = Report::Refused {
                 seq: self.next_seq(),
                 task: assignment.task,

@@ -264,7 +264,9 @@ fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
                 .filter(|(later, others)| later > at && others.contains(&reroute.node))
                 .map(|(later, _)| *later)
                 .min();
+            // What comes after the heal is what the node itself reports on its return.
             reroute.at >= *at
+                && course.healed.is_none_or(|healed| reroute.at < healed)
                 && nodes.contains(&reroute.node)
                 && next.is_none_or(|next| reroute.at < next)
         });

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{fs, process};
+use std::{env, fs, process};
 
 /// How the names of all namespaces of this test begin; nobody else's do.
 const PREFIX: &str = "cbfaults";
@@ -237,15 +237,31 @@ pub fn available() -> Result<(), String> {
     network.reset(Host::Scheduler)
 }
 
-/// Removes the namespaces of runs that were killed.
+/// Removes what runs that were killed have left: namespaces and directories.
 fn clear_leftovers() {
-    for name in all_of(PREFIX) {
+    let is_left = |name: &str| {
         let owner = name.split('-').nth(1).and_then(|id| id.parse::<u32>().ok());
-        let lives = owner.is_some_and(|id| fs::exists(format!("/proc/{id}")).unwrap_or(true));
-        if !lives || owner == Some(process::id()) {
-            let _ = run(&["ip", "netns", "delete", &name], "");
+        owner.is_some_and(|id| !fs::exists(format!("/proc/{id}")).unwrap_or(true))
+    };
+    for name in all_of(PREFIX).iter().filter(|name| is_left(name)) {
+        let _ = run(&["ip", "netns", "delete", name], "");
+    }
+    for entry in fs::read_dir(env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(&format!("{PREFIX}-")) && is_left(&name) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// A directory for what is written down. Dropped, it is gone.
+pub fn directory() -> tempfile::TempDir {
+    let prefix = format!("{PREFIX}-{}-", process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir().unwrap()
 }
 
 /// The namespaces whose names begin with `prefix` and a dash.

@@ -53,22 +53,22 @@ pub fn all() -> Vec<Fault> {
         // The longest first, so that they do not wait for others.
         Fault {
             shape: Shape::USUAL,
-            mean: 1000,
+            mean: 450,
             ..fault!("1 Mbit/s and 5 MiB of args", narrow)
         },
         Fault {
             shape: Shape::USUAL.with_proxy(),
-            mean: 600,
+            mean: 200,
             delay: MILLIS(200),
             ..fault!("200 ms delay, 10 % loss, reordering", far)
         },
         Fault {
-            mean: 600,
+            mean: flapping_for().as_millis() as u64 / 40,
             ..fault!("flapping each 500 ms", flap)
         },
         Fault {
             shape: Shape::USUAL,
-            mean: 600,
+            mean: 300,
             ..fault!("silent machine, default lease", cut_long)
         },
         fault!("kill -9 of one node after another", kill_one),
@@ -215,6 +215,9 @@ async fn to_short(cluster: &mut Cluster, course: &mut Course) {
 
 async fn to_long(cluster: &mut Cluster, course: &mut Course) {
     cut_until_lost(cluster, course, Cut::default().to(hosts(STRUCK))).await;
+    // The node is not silent until it gives the link up, after two heartbeats without an answer.
+    let heard = cluster.shape().heartbeat * 2;
+    course.reroute_within = course.reroute_within.map(|within| within + heard);
 }
 
 async fn freeze_short(cluster: &mut Cluster, course: &mut Course) {
@@ -273,13 +276,16 @@ async fn restart(cluster: &mut Cluster, course: &mut Course) {
     course.healed = Some(crate::work::now());
 }
 
-async fn flap(cluster: &mut Cluster, course: &mut Course) {
-    let half = MILLIS(500);
-    let span = match std::env::var_os("CALLBOARD_FAULTS_MINUTE") {
+fn flapping_for() -> Duration {
+    match std::env::var_os("CALLBOARD_FAULTS_MINUTE") {
         Some(_) => Duration::from_secs(60),
         None => Duration::from_secs(16),
-    };
-    for flap in 0..span.as_millis() / (2 * half.as_millis()) {
+    }
+}
+
+async fn flap(cluster: &mut Cluster, course: &mut Course) {
+    let half = MILLIS(500);
+    for flap in 0..flapping_for().as_millis() / (2 * half.as_millis()) {
         cluster.cut(Cut::default().both(hosts(0..NODES))).await;
         lasts(half).await;
         course.healed = Some(cluster.heal().await);
@@ -388,6 +394,10 @@ async fn hello(cluster: &mut Cluster, course: &mut Course) {
             cluster.middle();
         }
         lasts(SHORT).await;
+        if pieces % 2 == 1 {
+            // What was held back is lost, not late.
+            cluster.network(|network| network.reset(Host::Proxy)).await;
+        }
         control.release();
         course.healed = Some(crate::work::now());
         let names = names(0..NODES);

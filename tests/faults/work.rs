@@ -221,7 +221,9 @@ pub fn handlers() -> Handlers {
     let (first, second) = (Arc::clone(&ledger), Arc::clone(&ledger));
     // Many tasks panic as they should.
     std::panic::set_hook(Box::new(|panic| {
-        if panic.payload_as_str() != Some(PANIC) {
+        let told = panic.payload().downcast_ref::<String>().map(String::as_str);
+        let told = told.or_else(|| panic.payload().downcast_ref::<&str>().copied());
+        if told != Some(PANIC) {
             eprintln!("{panic}");
         }
     }));
