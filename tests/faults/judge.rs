@@ -120,12 +120,25 @@ fn endings(told: &Told, runs: &[Run], course: &Course, mean: u64, figures: &mut 
             ));
         }
     }
-    // What shutdown hands back was told to nobody, and is an ending or none.
-    let left: BTreeSet<u64> = told.left.iter().chain(&told.untold).copied().collect();
+    // What shutdown hands back was told to nobody, and is an ending or none; unless it is marked.
+    let unmarked = told.untold.iter().filter(|(_, again)| !again);
+    let once: BTreeSet<u64> = told
+        .left
+        .iter()
+        .chain(unmarked.map(|(task, _)| task))
+        .copied()
+        .collect();
+    let left: BTreeSet<u64> = told
+        .untold
+        .iter()
+        .map(|(task, _)| *task)
+        .chain(once.iter().copied())
+        .filter(|task| !settled.contains(task) || once.contains(task))
+        .collect();
     figures.accepted = told.accepted.len();
     figures.settled = settled.len();
     figures.left = left.len();
-    figures.double += left.intersection(&settled).count();
+    figures.double += once.intersection(&settled).count();
     figures.lost = told
         .accepted
         .keys()

@@ -23,8 +23,9 @@ pub struct Told {
     pub beliefs: Vec<String>,
     /// Tasks that were not settled when it shut down.
     pub left: Vec<u64>,
-    /// Tasks whose statuses no client had confirmed.
-    pub untold: Vec<u64>,
+    /// Tasks whose statuses no client had confirmed, and whether they are marked as such that one may have
+    /// handled.
+    pub untold: Vec<(u64, bool)>,
     pub stale_reports: u64,
     pub violations: u64,
     pub ended: bool,
@@ -103,11 +104,8 @@ impl Told {
             }
             Some("left") => self.left.push(number(words)),
             Some("untold") => {
-                let task = number(words);
-                // What is marked so may have been handled.
-                if name(words) != "true" {
-                    self.untold.push(task);
-                }
+                let (task, again) = (number(words), name(words));
+                self.untold.push((task, again == "true"));
             }
             Some("ended") => self.ended = true,
             _ => {}
