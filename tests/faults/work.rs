@@ -60,7 +60,7 @@ impl Planned {
     /// Task number `n`; a run of it takes `mean` milliseconds, half as much or half as much again.
     pub fn new(n: u64, mean: u64) -> Self {
         let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let millis = mean / 2 + spread % (mean + 1);
+        let mut millis = mean / 2 + spread % (mean + 1);
         let (kind, fails, how, exclusive) = match n % 20 {
             0..=6 => ("async", 0, Fails::Error, false),
             7..=10 => ("blocking", 0, Fails::Error, false),
@@ -72,6 +72,16 @@ impl Planned {
             17 | 18 => ("async", 0, Fails::Error, true),
             _ => ("blocking", 0, Fails::Error, true),
         };
+        // Some that run when the fault begins outlast a lease: only they show whether a rerun waits for them.
+        let long = exclusive && (60..260).contains(&n) && n % 40 < 20;
+        let kind = if long && n % 20 == 18 {
+            "blocking"
+        } else {
+            kind
+        };
+        if long {
+            millis = mean * 30;
+        }
         let work = Work {
             millis,
             fails,
@@ -209,8 +219,8 @@ impl Drop for Going {
     }
 }
 
-/// In how many steps a run does its work: an exclusive one has an effect at each.
-const STEPS: u64 = 4;
+/// How long a step of a run takes at most: an exclusive one has an effect after each.
+const STEP_MILLIS: u64 = 50;
 
 /// What a run returns: the number of the run and where it was.
 pub type Output = (u64, String);
@@ -236,7 +246,7 @@ pub fn handlers() -> Handlers {
         })
         .on_blocking("blocking", move |work: Work, cx: TaskContext| {
             let mut going = begin(&second, &work, &cx);
-            for _ in 0..STEPS {
+            for _ in 0..steps(&work) {
                 thread::sleep(step(&work));
                 going.affect("step");
             }
@@ -246,15 +256,19 @@ pub fn handlers() -> Handlers {
 
 async fn work_async(ledger: Arc<Ledger>, work: Work, cx: TaskContext) -> Result<Output, TaskError> {
     let mut going = begin(&ledger, &work, &cx);
-    for _ in 0..STEPS {
+    for _ in 0..steps(&work) {
         tokio::time::sleep(step(&work)).await;
         going.affect("step");
     }
     finish(&mut going, &work, &cx)
 }
 
+fn steps(work: &Work) -> u64 {
+    work.millis.div_ceil(STEP_MILLIS).max(1)
+}
+
 fn step(work: &Work) -> Duration {
-    Duration::from_micros(work.millis * 1000 / STEPS)
+    Duration::from_micros(work.millis * 1000 / steps(work))
 }
 
 fn begin(ledger: &Arc<Ledger>, work: &Work, cx: &TaskContext) -> Going {
