@@ -239,25 +239,28 @@ impl Cluster {
         now()
     }
 
-    /// Does this to the network, and returns when it was done.
+    /// Does this to the network, and returns when it was begun and when it was done.
     pub async fn network(
         &self,
         what: impl FnOnce(&Network) -> Result<(), String> + Send + 'static,
-    ) -> u64 {
+    ) -> (u64, u64) {
         let network = Arc::clone(&self.network);
-        tokio::task::spawn_blocking(move || what(&network))
-            .await
-            .unwrap()
-            .unwrap();
-        now()
+        let doing = tokio::task::spawn_blocking(move || {
+            let begun = now();
+            what(&network).unwrap();
+            (begun, now())
+        });
+        doing.await.unwrap()
     }
 
+    /// Returns when it was begun.
     pub async fn cut(&self, cut: Cut) -> u64 {
-        self.network(move |network| network.cut(&cut)).await
+        self.network(move |network| network.cut(&cut)).await.0
     }
 
+    /// Ends every cut; returns when that was done.
     pub async fn heal(&self) -> u64 {
-        self.cut(Cut::default()).await
+        self.network(|network| network.cut(&Cut::default())).await.1
     }
 
     /// Hands in what the order says, and waits until it is accepted.
@@ -346,6 +349,14 @@ impl Cluster {
         self.until("the scheduler has ended", |told| told.ended)
             .await;
         assert!(self.scheduler.process.wait().success());
+    }
+
+    /// Ends what is left, on a thread where it holds nobody up.
+    pub async fn end(self) {
+        let Self { network, .. } = self;
+        tokio::task::spawn_blocking(move || drop(network))
+            .await
+            .unwrap();
     }
 
     /// Ends every node at once, so that the ledgers are whole.

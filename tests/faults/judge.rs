@@ -301,7 +301,7 @@ fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
         return;
     };
     let all = i64::from(course.nodes * WORKERS);
-    let at = busy_again(runs, healed, all, course.nodes as usize);
+    let at = busy_again(runs, healed, all);
     figures.busy_after = at.map(|at| Duration::from_nanos(at - healed));
     if figures
         .busy_after
@@ -314,23 +314,18 @@ fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
     }
 }
 
-/// When all workers were first busy after the heal, each node with something that it was given since.
-fn busy_again(runs: &[Run], healed: u64, all: i64, nodes: usize) -> Option<u64> {
-    let given: BTreeMap<&str, u64> = runs
+/// When all workers were first busy after the heal and something had been started since.
+fn busy_again(runs: &[Run], healed: u64, all: i64) -> Option<u64> {
+    let first = runs
         .iter()
-        .rev()
-        .filter(|run| run.start >= healed)
-        .map(|run| (&*run.process, run.start))
-        .collect();
-    let mut firsts: Vec<u64> = given.into_values().collect();
-    firsts.sort_unstable();
-    let served = *firsts.get(nodes.checked_sub(1)?)?;
+        .map(|run| run.start)
+        .find(|&start| start >= healed)?;
     changes(runs.iter().filter(|run| run.end.is_some()))
         .into_iter()
         .scan(0, |running, (at, change)| {
             *running += change;
             Some((*running, at))
         })
-        .find(|&(running, at)| running >= all && at >= served)
+        .find(|&(running, at)| running >= all && at >= first)
         .map(|(_, at)| at)
 }

@@ -170,6 +170,7 @@ impl Scenario {
         if !figures.broken.is_empty() {
             cluster.keep(&self.name);
         }
+        cluster.end().await;
         Ok((course, figures))
     }
 }

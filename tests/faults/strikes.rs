@@ -158,11 +158,11 @@ async fn kill_and_replace(cluster: &mut Cluster, course: &mut Course, numbers: V
 
 async fn reset(cluster: &mut Cluster, course: &mut Course) {
     course.no_second_runs = true;
-    let at = cluster
+    let (_, done) = cluster
         .network(|network| network.reset(Host::Scheduler))
         .await;
     cluster.middle();
-    course.healed = Some(at);
+    course.healed = Some(done);
 }
 
 async fn cut_for(cluster: &mut Cluster, course: &mut Course, cut: Cut) {
@@ -176,8 +176,7 @@ async fn cut_for(cluster: &mut Cluster, course: &mut Course, cut: Cut) {
 async fn cut_until_lost(cluster: &mut Cluster, course: &mut Course, cut: Cut) {
     let lease = cluster.shape().lease;
     course.reroute_within = Some(lease + lease / 10);
-    let at = crate::work::now();
-    cluster.cut(cut).await;
+    let at = cluster.cut(cut).await;
     course.faults.push((at, names(STRUCK)));
     cluster.middle();
     until_lost(cluster).await;
@@ -379,7 +378,7 @@ async fn far(cluster: &mut Cluster, course: &mut Course) {
     cluster.middle();
     lasts(Duration::from_secs(10)).await;
     cluster.proxy_control().delay(Duration::ZERO);
-    course.healed = Some(cluster.network(|network| network.lose(0)).await);
+    course.healed = Some(cluster.network(|network| network.lose(0)).await.1);
 }
 
 /// Each connection is held back in the middle of its hello, one piece later each time.
@@ -387,7 +386,6 @@ async fn hello(cluster: &mut Cluster, course: &mut Course) {
     course.no_second_runs = true;
     let control = cluster.proxy_control();
     for pieces in 0..8 {
-        let at = crate::work::now();
         control.hold_after(pieces);
         cluster.network(|network| network.reset(Host::Proxy)).await;
         if pieces == 4 {
@@ -400,12 +398,7 @@ async fn hello(cluster: &mut Cluster, course: &mut Course) {
         }
         control.release();
         course.healed = Some(crate::work::now());
-        let names = names(0..NODES);
-        cluster
-            .until("all are back", |told| {
-                names.iter().all(|name| told.came_up(name, at))
-            })
-            .await;
+        cluster.until_up(0..NODES).await;
     }
 }
 
