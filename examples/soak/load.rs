@@ -16,6 +16,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// The most that is handed in at once: what was held up comes in such steps.
 const MOST: u64 = 2_000;
 
+/// How many nodes a long task may lose: more than any plan takes from it.
+const LOSSES: u32 = 100;
+
 /// One task to hand in.
 #[derive(Clone)]
 struct Drawn {
@@ -38,6 +41,14 @@ impl Drawn {
 fn draw(rng: &mut fastrand::Rng, number: u64) -> Drawn {
     let call = |kind: &str, amount| Execute::raw(kind, Work { number, amount }.to_args());
     let retry = RetryPolicy::fixed(Duration::from_millis(50));
+    if rng.u32(..500) == 0 {
+        // Those that outlast a lease, and so may lose one node after another.
+        let long = match rng.bool() {
+            true => call(LOCK, rng.u32(3_000..10_000)).exclusive(),
+            false => call(SLEEP, rng.u32(2_000..6_000)),
+        };
+        return Drawn::new(long.max_reroutes(LOSSES));
+    }
     match rng.u32(..100) {
         0..50 => Drawn::new(call(QUICK, 0)),
         50..65 => Drawn::new(call(SLEEP, rng.u32(1..20))),
@@ -45,7 +56,7 @@ fn draw(rng: &mut fastrand::Rng, number: u64) -> Drawn {
         75..82 => Drawn::new(call(STUMBLE, rng.u32(2..4)).retry(retry.max_attempts(3))),
         82..85 => Drawn::new(call(FAIL, 0)),
         85..88 => Drawn::new(call(PANIC, 0).retry(retry.max_attempts(2))),
-        88..92 => Drawn::new(call(LOCK, rng.u32(1..300)).exclusive()),
+        88..92 => Drawn::new(call(LOCK, rng.u32(1..100)).exclusive()),
         92..93 => Drawn::new(call(LOCK_BLOCK, rng.u32(1..50)).exclusive()),
         93..96 => Drawn {
             twice: rng.bool(),
@@ -98,12 +109,13 @@ pub async fn hand_in(
         let share = started.elapsed().div_duration_f64(length).min(1.0);
         let due = (total as f64 * share) as u64;
         let mut tasks = std::mem::take(&mut again);
-        for number in drawn..due.min(drawn + MOST) {
+        let most = due.min(drawn + MOST);
+        for number in drawn..most {
             let task = draw(&mut rng, number);
             tasks.extend(task.twice.then(|| task.clone()));
             tasks.push(task);
-            drawn += 1;
         }
+        drawn = most;
         let answers = scheduler
             .execute_many(tasks.iter().map(|task| task.execute.clone()).collect())
             .await;

@@ -3,7 +3,9 @@
 //! Owns: the judgement of acceptance, refusal and statuses. Does not know: runs.
 use std::collections::BTreeSet;
 
-use callboard::engine::{Accepted, Refused, Submission};
+use callboard::SchedulerConfig;
+use callboard::engine::message::ToNode;
+use callboard::engine::{Accepted, Action, Refused, Submission};
 use callboard::error::Refusal;
 use callboard::stats::Stats;
 use callboard::status::TaskStatus;
@@ -12,6 +14,7 @@ use callboard::task::{TaskId, TaskKey};
 use super::{Expectation, Facts, Given};
 use crate::cluster::{Cluster, Ev};
 use crate::plan::{MS, TaskPlan, nanos};
+use crate::scheduler::clock;
 
 impl Cluster {
     pub fn serial(&mut self, task: &TaskPlan) -> u64 {
@@ -130,6 +133,33 @@ impl Cluster {
                     format!("it takes the key {key} while a run of {task} goes on"),
                 );
             }
+        }
+    }
+
+    /// Whether as much waits for clients as may.
+    pub fn client_is_behind(&self) -> bool {
+        let (config, default) = (&self.plan.config, SchedulerConfig::default());
+        if (config.max_statuses, config.max_status_bytes)
+            == (default.max_statuses, default.max_status_bytes)
+        {
+            // More than any history has.
+            return false;
+        }
+        let stats = self.scheduler.machine.stats(clock(self.now));
+        stats.unconfirmed_statuses >= config.max_statuses
+            || stats.unconfirmed_bytes >= config.max_status_bytes
+    }
+
+    /// What is done while a client is behind.
+    pub fn placed_nothing(&mut self, action: &Action) {
+        if let Action::Send {
+            message: ToNode::Assign(assignments),
+            ..
+        } = action
+        {
+            let task = assignments.first().map(|first| first.task);
+            let words = "it was placed though too much waits for a client";
+            self.oracle.fail("G1", task, words.to_owned());
         }
     }
 
