@@ -4,7 +4,7 @@
 //! hold. Does not know: what the messages mean, leases, who should dial whom.
 //!
 //! - [`proof`]: before anything else is interpreted, both sides prove that they know the secret, or, by
-//!   [`tls`], that they hold a certificate of a trusted authority;
+//!   `tls`, that they hold a certificate of a trusted authority;
 //! - [`names`]: with TLS, a peer claims no other name than its certificate bears;
 //! - [`wire`]: frames and codec, no sockets ([`control`]: rare messages as maps; [`hot`]: assignments and
 //!   reports as arrays; [`body`]: large args and outputs in chunks);

@@ -164,7 +164,8 @@ async fn g11_a_node_that_joins_is_only_who_its_certificate_says() {
             .await
             .unwrap();
         let (heard, _) = converse::<ToNode, _>(link, node_says(claims)).await;
-        let [ToNode::Hello(_), ToNode::Refuse(refusal)] = &heard[..] else {
+        // Before it, the scheduler's hello, if it was sooner than the double.
+        let Some(ToNode::Refuse(refusal)) = heard.last() else {
             panic!("{claims} heard {heard:?}");
         };
         assert!(matches!(refusal, LinkRefusal::NotCertified { .. }));
@@ -175,8 +176,9 @@ async fn g11_a_node_that_joins_is_only_who_its_certificate_says() {
         .await
         .unwrap();
     let (heard, _) = converse::<ToNode, _>(link, vec![ToScheduler::Goodbye]).await;
+    let last = heard.last();
     assert!(
-        matches!(&heard[1], ToNode::Refuse(LinkRefusal::Violation(_))),
+        matches!(last, Some(ToNode::Refuse(LinkRefusal::Violation(_)))),
         "{heard:?}"
     );
     assert!(scheduler.stats().await.unwrap().nodes.is_empty());
