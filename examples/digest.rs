@@ -204,7 +204,11 @@ impl Handler<Take> for Client {
 // ---- The run ----
 
 async fn run(settings: &Settings) -> Result<ExitCode, AnyError> {
-    let mut processes = Processes::start(settings)?;
+    let mut processes = Processes::new()?;
+    for number in 1..=settings.nodes {
+        processes.spawn(&format!("node-{number}"), &[settings.workers.to_string()])?;
+    }
+    processes.hear_addresses()?;
     let window = Arc::new(Semaphore::new(WINDOW as usize));
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(
         "{bar:30} {human_pos}/{human_len} files, {per_sec}, running: {msg}",

@@ -7,7 +7,8 @@
 //! CALLBOARD_SECRET="the curtain rises at eight" cargo run --example master -- slave1=127.0.0.1:7000
 //! ```
 //!
-//! with one `NAME=ADDRESS` for each node.
+//! with one `NAME=ADDRESS` for each node. `CALLBOARD_CERTS` in place of the secret is a directory with `master.crt`,
+//! `master.key` and `ca.crt`.
 //!
 //! **What you will see.** What is known of each node, then twenty scenes, as each is done and by which node,
 //! and how many primes there are below a million. Kill a node in the middle (`kill -9`): its scenes are done by
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard::{Call, Execute, Node, Scheduler, Shutdown, TaskStatus};
+use callboard::{Call, Execute, Node, Scheduler, Shutdown, TaskStatus, Tls};
 use serde::Serialize;
 
 /// What a caller has to know of a task whose body is linked into the node alone.
@@ -62,10 +63,22 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let secret = std::env::var("CALLBOARD_SECRET").map_err(|_| "set CALLBOARD_SECRET")?;
-    let mut builder = Scheduler::builder("master")
-        .secret(secret)
-        .client(Client.start().recipient());
+    let mut builder = Scheduler::builder("master").client(Client.start().recipient());
+    builder = match std::env::var("CALLBOARD_CERTS") {
+        Ok(certs) => {
+            let file = |name| format!("{certs}/{name}");
+            builder.tls(Tls::files(
+                file("master.crt"),
+                file("master.key"),
+                file("ca.crt"),
+            ))
+        }
+        Err(_) => {
+            let secret = std::env::var("CALLBOARD_SECRET")
+                .map_err(|_| "set CALLBOARD_SECRET, or CALLBOARD_CERTS")?;
+            builder.secret(secret)
+        }
+    };
     for arg in std::env::args().skip(1) {
         let (name, address) = arg
             .split_once('=')

@@ -1,5 +1,5 @@
 //! **What it shows.** A node in a process of its own, reached over the network and trusted by a shared
-//! secret.
+//! secret, or by certificates.
 //!
 //! **How to run it.** In one terminal, or on one machine:
 //!
@@ -8,7 +8,9 @@
 //! ```
 //!
 //! and then `examples/master.rs` in another. Any number of nodes may run, each with a name and an address of
-//! its own. The secret must be the same everywhere: 16 bytes at least.
+//! its own. The secret must be the same everywhere: 16 bytes at least. With `CALLBOARD_CERTS` in its
+//! place, a directory that has `slave1.crt`, `slave1.key` and `ca.crt`, the link is encrypted; the README says how to
+//! make them.
 //!
 //! **What you will see.** Its name and address, then a line for each task that it runs. Stop it with SIGTERM
 //! (`kill`) or Ctrl-C, and it finishes what it runs first, gives the rest back, and says
@@ -17,7 +19,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use callboard::{Gone, Handlers, Task, TaskContext, TaskError};
+use callboard::{Gone, Handlers, Task, TaskContext, TaskError, Tls};
 use serde::{Deserialize, Serialize};
 
 /// The args, which are the task. The other side, in `master.rs`, knows its kind and its output only.
@@ -67,17 +69,26 @@ async fn run() -> Result<Gone, Box<dyn Error>> {
     let (Some(name), Some(address)) = (args.next(), args.next()) else {
         return Err("usage: node NAME ADDRESS, such as: node slave1 0.0.0.0:7000".into());
     };
-    let secret = std::env::var("CALLBOARD_SECRET").map_err(|_| "set CALLBOARD_SECRET")?;
     let handlers = Handlers::new()
         .task::<Rehearse>()
         .on_blocking("prime.count", count_primes);
     println!("starting {name} on {address}");
-    let gone = callboard::node(name)
+    let node = callboard::node(name.as_str())
         .handlers(handlers)
         .max_workers(4)
-        .secret(secret)
-        .listen(address)
-        .run()
-        .await?;
-    Ok(gone)
+        .listen(address);
+    let node = match std::env::var("CALLBOARD_CERTS") {
+        Ok(certs) => {
+            let own = |kind| format!("{certs}/{name}.{kind}");
+            let tls = Tls::files(own("crt"), own("key"), format!("{certs}/ca.crt"));
+            // Other nodes have certificates too; none of them is a scheduler to this one.
+            node.tls(tls.peers(["master"]))
+        }
+        Err(_) => {
+            let secret = std::env::var("CALLBOARD_SECRET")
+                .map_err(|_| "set CALLBOARD_SECRET, or CALLBOARD_CERTS")?;
+            node.secret(secret)
+        }
+    };
+    Ok(node.run().await?)
 }

@@ -130,9 +130,9 @@ pub struct AddNode {
 
 impl AddNode {
     /// A node that listens at `address` (`host:port`). It is not added if it cannot be reached.
-    pub fn connect(name: impl Into<Arc<str>>, address: impl Into<String>) -> Self {
+    pub fn connect(name: impl AsRef<str>, address: impl Into<String>) -> Self {
         Self {
-            name: name.into(),
+            name: name.as_ref().into(),
             reach: Reach::Dial(address.into()),
             workers: None,
             keep: false,

@@ -25,6 +25,9 @@ pub struct SchedulerConfig {
     /// How many statuses may wait for clients. Default 100,000, from 1. At the limit nothing new is
     /// placed and `Execute` is refused, so too low a limit idles workers when a client is slow.
     pub max_statuses: usize,
+    /// How many bytes of args and outputs the statuses that wait for clients may hold. Default 1 GiB, from 1.
+    /// At the limit it is as with `max_statuses`; what runs already may go beyond it with its outputs.
+    pub max_status_bytes: u64,
     /// How many statuses may be with one client at once, unconfirmed. Default 4096, from 1. Low values
     /// cost a round trip to the client more often; high ones fill its mailbox.
     pub status_window: usize,
@@ -51,6 +54,7 @@ impl Default for SchedulerConfig {
             max_args_bytes: 1 << 30,
             max_task_args: DEFAULT_MAX_FRAME - FRAME_OVERHEAD,
             max_statuses: 100_000,
+            max_status_bytes: 1 << 30,
             status_window: 4096,
             max_ahead: 4096,
             heartbeat: Duration::from_secs(2),
@@ -89,6 +93,11 @@ impl SchedulerConfig {
             "must be at least 1",
         )?;
         check("max_statuses", self.max_statuses >= 1, "must be at least 1")?;
+        check(
+            "max_status_bytes",
+            self.max_status_bytes >= 1,
+            "must be at least 1",
+        )?;
         check(
             "status_window",
             self.status_window >= 1,

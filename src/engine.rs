@@ -36,6 +36,7 @@ use crate::task::{Options, TaskId, TaskKind};
 mod keys;
 pub mod message;
 pub mod node;
+mod numbered;
 mod outbox;
 mod placement;
 mod queue;

@@ -37,6 +37,14 @@ pub enum Refusal {
         /// The limit, in statuses.
         limit: usize,
     },
+    /// The client's fault: the statuses that wait for it fill their budget. Try again when it has handled some.
+    #[error(
+        "the statuses that wait for a client fill their budget of {limit} bytes; let the client handle some, or set a client"
+    )]
+    StatusBytesFull {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// Nobody's fault: the scheduler is shutting down. Trying again does not help.
     #[error("the scheduler is shutting down and takes nothing new")]
     Draining,
@@ -98,8 +106,26 @@ impl Refusal {
             Self::QueueFull { .. }
                 | Self::BytesFull { .. }
                 | Self::ClientBehind { .. }
+                | Self::StatusBytesFull { .. }
                 | Self::KeyBusy { .. }
         )
+    }
+
+    /// Its cause in a word or two, as [`Totals::refused`](crate::stats::Totals::refused) counts it.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::QueueFull { .. } => "queue full",
+            Self::BytesFull { .. } => "bytes full",
+            Self::ClientBehind { .. } => "client behind",
+            Self::StatusBytesFull { .. } => "status bytes full",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::ArgsTooLarge { .. } => "args too large",
+            Self::KeyConflict { .. } => "key conflict",
+            Self::KeyBusy { .. } => "key busy",
+            Self::InvalidOption { .. } => "invalid option",
+            Self::InvalidKind { .. } => "invalid kind",
+        }
     }
 }
 
@@ -171,6 +197,9 @@ pub enum StartError {
     /// It cannot listen at its address.
     #[error(transparent)]
     Listen(ListenFault),
+    /// Its certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system could not start a thread.
     #[error("a thread could not be started: {0}")]
     Thread(io::Error),
@@ -192,9 +221,41 @@ pub enum NodeStartError {
     /// It cannot listen at its address.
     #[error(transparent)]
     Listen(ListenFault),
+    /// Its certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system could not start a thread.
     #[error("a thread could not be started: {0}")]
     Thread(io::Error),
+}
+
+/// Why the links of a scheduler or a node cannot be secured by TLS. The fault of whoever set it up; nothing
+/// was started. Trying again helps when the files have been mended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file cannot be read, or does not hold what it should.
+    #[error("the TLS file {file}: {problem}")]
+    File {
+        /// Its path, as given.
+        file: String,
+        /// What is wrong and what would be right. Nothing of what is in the file.
+        problem: String,
+    },
+    /// A scheduler, or a node in another process, has a name that no certificate can bear.
+    #[error(
+        "the name {name:?} cannot stand in a certificate, so it cannot be used with TLS; use a DNS name in lower \
+         case: letters, digits and hyphens, with dots between its parts, such as `node-1` or `node-1.example.org`"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A secret was given besides certificates, which would say twice, and in two ways, who is trusted.
+    #[error(
+        "both a shared secret and certificates were given; give one of them, the same on all sides"
+    )]
+    AlsoSecret,
 }
 
 /// Why an address cannot be listened at; see its words. The caller's fault, or another process has it.
@@ -347,6 +408,12 @@ pub enum LinkRefusal {
         /// The scheduler that it serves.
         name: String,
     },
+    /// With TLS, the peer's certificate does not bear the name that the peer claims.
+    #[error("{words}")]
+    NotCertified {
+        /// The name and what is wrong with it, in words.
+        words: String,
+    },
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Violation(String),
@@ -362,9 +429,14 @@ pub enum LinkError {
     /// The network, or a peer that went away. Dialling again is automatic.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
-    /// The peer did not prove that it knows the secret, or found that we do not. Check the secrets.
-    #[error("the proof of the shared secret failed: {0}")]
+    /// The peer did not prove that it is trusted, or found that we are not. Check that both sides have the
+    /// same secret, or both certificates.
+    #[error("the proof of trust failed: {0}")]
     Proof(String),
+    /// The peer's certificate is not trusted, or ours is not, or one of the two speaks no TLS 1.3. See the words
+    /// for what to do; then dialling again, which is automatic, helps.
+    #[error("TLS failed: {0}")]
+    Tls(String),
     /// The peer sent what is not a frame of this protocol.
     #[error("the peer sent a malformed frame: {0}")]
     Malformed(String),

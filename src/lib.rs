@@ -110,6 +110,8 @@ pub use engine::node::Gone;
 pub use engine::scheduler::Leftovers;
 pub use execute::{Execute, ExecuteMany};
 pub use handlers::{Call, Handlers, Task, TaskContext, TaskError};
+#[cfg(feature = "tls")]
+pub use net::Tls;
 pub use node::{Node, NodeBuilder, NodeHandle, node};
 pub use retry::RetryPolicy;
 pub use scheduler::{Scheduler, SchedulerBuilder};

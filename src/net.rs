@@ -1,16 +1,18 @@
 //! The edge to other machines: listen, dial, prove, and carry messages.
 //!
-//! Owns: bytes. Sockets, frames, the proof of the shared secret, and every bound on what a peer can make
-//! this process hold. Does not know: what the messages mean, leases, names, who should dial whom.
+//! Owns: bytes. Sockets, frames, the proof of trust, and every bound on what a peer can make this process
+//! hold. Does not know: what the messages mean, leases, who should dial whom.
 //!
-//! - [`proof`]: before anything else is interpreted, both sides prove that they know the secret;
+//! - [`proof`]: before anything else is interpreted, both sides prove that they know the secret, or, by
+//!   `tls`, that they hold a certificate of a trusted authority;
+//! - [`names`]: with TLS, a peer claims no other name than its certificate bears;
 //! - [`wire`]: frames and codec, no sockets ([`control`]: rare messages as maps; [`hot`]: assignments and
 //!   reports as arrays; [`body`]: large args and outputs in chunks);
 //! - [`link`]: one running connection;
 //! - [`listen`] and [`mod@dial`]: how a connection comes about.
 //!
-//! A proved connection is neither encrypted nor sealed: the secret keeps strangers out, not those who can
-//! read or change what is on the network's wires.
+//! A connection that was proved by a secret is neither encrypted nor sealed: the secret keeps strangers out,
+//! not those who can read or change what is on the network's wires. One by TLS is both.
 
 use std::time::Duration;
 
@@ -24,14 +26,19 @@ pub(crate) mod elements;
 pub mod hot;
 pub mod link;
 pub mod listen;
+pub mod names;
 pub mod proof;
 pub mod roads;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wire;
 
 pub use dial::{DialError, dial, probe};
 pub use link::{LinkCommand, LinkEvent, run_link};
 pub use listen::{ListenError, Listener};
 pub use proof::{Proved, Role, Secret, Trust};
+#[cfg(feature = "tls")]
+pub use tls::{Credentials, Tls};
 pub use wire::Wire;
 
 /// The settings of connections. Both ends may differ in all of them but `max_frame`, of which the
@@ -42,7 +49,7 @@ pub struct LinkConfig {
     /// The largest args or output, in bytes, that is put together from chunks. Default 16 MiB, 128 KiB to
     /// 1 GiB. Too low: large tasks close the link; too high: a peer may make this process hold that much.
     pub max_frame: usize,
-    /// How long dialling, or accepting, and the proof may take together. Default 5 s, 10 ms to 60 s. Too low:
+    /// How long dialling, or accepting, and the proof may take together, the handshake of TLS included. Default 5 s, 10 ms to 60 s. Too low:
     /// distant nodes are not reached; too high: silent strangers stay longer.
     pub handshake_timeout: Duration,
     /// Args and outputs above this size travel in chunks of it. Default 64 KiB, 1 KiB to 64 KiB. Low values
@@ -50,10 +57,12 @@ pub struct LinkConfig {
     pub chunk_bytes: usize,
     /// How much unsent data the kernel may hold before the link stops writing (TCP_NOTSENT_LOWAT, where the
     /// system has it). Default 64 KiB, 4 KiB to 16 MiB. With a chunk it is what a heartbeat waits behind:
-    /// 128 KiB pass in a quarter of the default lease at 280 kbit/s. Low values cost wake-ups.
+    /// 128 KiB pass in a quarter of the default lease at 280 kbit/s. TLS holds a record or two of 16 KiB
+    /// besides. Low values cost wake-ups.
     pub notsent_lowat: u32,
     /// How many connections of one listener may be unproved at once; the oldest is dropped for a new one.
-    /// Default 64, 1 to 65,536. Each holds a socket and less than 4 KiB.
+    /// Default 64, 1 to 65,536. Each holds a socket and less than 4 KiB; with TLS less than 256 KiB, since the
+    /// certificates of a peer may have 64 KiB.
     pub max_unproved: usize,
     /// How long a link that is to close may take to send what was given before. Default 3 s, up to 60 s.
     pub close_timeout: Duration,

@@ -17,9 +17,11 @@ use crate::config::NodeConfig;
 use crate::engine::Epoch;
 use crate::engine::message::{MAX_LABELS, MAX_NAME_BYTES};
 use crate::engine::node::{Gone, NodeEvent, NodeSpec};
-use crate::error::{ConfigError, ListenFault, NodeStartError};
+use crate::error::{ConfigError, ListenFault, NodeStartError, TlsError};
 use crate::handlers::Handlers;
 use crate::host::Host;
+#[cfg(feature = "tls")]
+use crate::net::Tls;
 use crate::net::roads::NodeRoads;
 use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
 use crate::task::Labels;
@@ -58,9 +60,9 @@ pub(crate) struct LocalNode {
 
 impl Node {
     /// A node in this process, with these handlers.
-    pub fn local(name: impl Into<Arc<str>>, handlers: Handlers) -> Self {
+    pub fn local(name: impl AsRef<str>, handlers: Handlers) -> Self {
         Self {
-            name: name.into(),
+            name: name.as_ref().into(),
             place: Place::Local(Box::new(LocalNode {
                 handlers,
                 labels: Labels::new(),
@@ -71,9 +73,9 @@ impl Node {
 
     /// A node in another process, which listens at `address` (`host:port`). Its handlers, labels and threads
     /// are set there.
-    pub fn connect(name: impl Into<Arc<str>>, address: impl Into<String>) -> Self {
+    pub fn connect(name: impl AsRef<str>, address: impl Into<String>) -> Self {
         Self {
-            name: name.into(),
+            name: name.as_ref().into(),
             place: Place::Connect {
                 address: address.into(),
                 workers: None,
@@ -104,6 +106,15 @@ impl Node {
         self
     }
 
+    /// Whether a link to it can be trusted so: with certificates, one must be able to bear its name.
+    pub(crate) fn check_trust(&self, trust: &Trust) -> Result<(), TlsError> {
+        match (&self.place, trust) {
+            #[cfg(feature = "tls")]
+            (Place::Connect { .. }, Trust::Tls(_)) => crate::net::tls::check_name(&self.name),
+            _ => Ok(()),
+        }
+    }
+
     /// Changes its settings; for a local node.
     pub fn configure(mut self, set: impl FnOnce(&mut NodeConfig)) -> Self {
         if let Place::Local(local) = &mut self.place {
@@ -127,14 +138,16 @@ impl Node {
 /// # Ok(())
 /// # }
 /// ```
-pub fn node(name: impl Into<Arc<str>>) -> NodeBuilder {
+pub fn node(name: impl AsRef<str>) -> NodeBuilder {
     NodeBuilder {
-        name: name.into(),
+        name: name.as_ref().into(),
         handlers: Handlers::new(),
         labels: Labels::new(),
         config: NodeConfig::default(),
         link: LinkConfig::default(),
         secret: None,
+        #[cfg(feature = "tls")]
+        tls: None,
         listen: Vec::new(),
         joins: Vec::new(),
         probe: true,
@@ -151,6 +164,8 @@ pub struct NodeBuilder {
     config: NodeConfig,
     link: LinkConfig,
     secret: Option<Result<Secret, ConfigError>>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     listen: Vec<String>,
     joins: Vec<String>,
     probe: bool,
@@ -191,10 +206,18 @@ impl NodeBuilder {
         self
     }
 
-    /// The secret that it shares with its schedulers, at least 16 bytes. Required on any address but
-    /// loopback.
+    /// The secret that it shares with its schedulers, at least 16 bytes. This or certificates are required on
+    /// any address but loopback.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Secret::new(secret));
+        self
+    }
+
+    /// The certificates by which it and its schedulers trust each other, in place of a secret; see [`Tls`]. Its
+    /// name must be a DNS name in lower case, which its certificate bears.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -231,10 +254,11 @@ impl NodeBuilder {
         if self.listen.is_empty() && self.joins.is_empty() {
             return Err(NodeStartError::NoWay);
         }
-        let trust = match self.secret {
-            Some(secret) => Trust::Secret(secret?),
-            None => Trust::Open,
-        };
+        let trust = trust(
+            self.secret,
+            #[cfg(feature = "tls")]
+            self.tls.map(|tls| (tls, &*self.name)),
+        )?;
         let host = Host::start().await.map_err(NodeStartError::Thread)?;
         let host = host.with_one_thread();
         let roads = NodeRoads {
@@ -403,6 +427,22 @@ pub(crate) fn random() -> u64 {
         // Without a source of randomness, the time and this thread still tell starts apart.
         fastrand::u64(..)
     })
+}
+
+/// What a peer must prove: the one of both that was given. Certificates come with the name that they are for.
+pub(crate) fn trust(
+    secret: Option<Result<Secret, ConfigError>>,
+    #[cfg(feature = "tls")] tls: Option<(Tls, &str)>,
+) -> Result<Trust, NodeStartError> {
+    let secret = secret.transpose()?;
+    #[cfg(feature = "tls")]
+    if let Some((tls, name)) = tls {
+        return match secret {
+            Some(_) => Err(TlsError::AlsoSecret.into()),
+            None => Ok(Trust::Tls(tls.load(name)?)),
+        };
+    }
+    Ok(secret.map_or(Trust::Open, Trust::Secret))
 }
 
 /// Binds a listener on the network's thread.

@@ -32,9 +32,11 @@ use crate::handlers::Call;
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::local;
+#[cfg(feature = "tls")]
+use crate::net::Tls;
 use crate::net::roads::{SchedulerRoads, fresh_link};
 use crate::net::{LinkConfig, Role, Secret, Trust};
-use crate::node::{LocalNode, Node, Place, bind, check_names, random};
+use crate::node::{LocalNode, Node, Place, bind, check_names, random, trust};
 use crate::retry::RetryPolicy;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, Outcome, TaskStatus};
@@ -64,6 +66,7 @@ struct Inner {
     listening: Option<SocketAddr>,
     permits: Arc<Semaphore>,
     inbox: Inbox<Incoming>,
+    trust: Trust,
     threads: Arc<Threads>,
 }
 
@@ -107,8 +110,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Scheduler {
     /// Begins a scheduler of this name, which must be its own in the process.
-    pub fn builder(name: impl Into<Arc<str>>) -> SchedulerBuilder {
-        SchedulerBuilder::new(name.into())
+    pub fn builder(name: impl AsRef<str>) -> SchedulerBuilder {
+        SchedulerBuilder::new(name.as_ref().into())
     }
 
     /// Begins a scheduler without a name: it is called `callboard`, or `callboard-2` and so on if others
@@ -273,6 +276,8 @@ impl Scheduler {
     ///
     /// [`NodeError`]; one that cannot be reached is not added.
     pub async fn add_node(&self, node: Node) -> Result<(), NodeError> {
+        node.check_trust(&self.inner.trust)
+            .map_err(|error| NodeError::Invalid(error.to_string()))?;
         let adding = match node.place {
             Place::Connect { address, workers } => AddNode {
                 workers,
@@ -462,6 +467,8 @@ pub struct SchedulerBuilder {
     nodes: Vec<Node>,
     listen: Option<String>,
     secret: Option<Result<Secret, ConfigError>>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     client: Option<Recipient<TaskStatus>>,
     on_client_gone: ClientGone,
     config: SchedulerConfig,
@@ -479,6 +486,8 @@ impl SchedulerBuilder {
             nodes: Vec::new(),
             listen: None,
             secret: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             client: None,
             on_client_gone: ClientGone::default(),
             config: SchedulerConfig::default(),
@@ -501,9 +510,18 @@ impl SchedulerBuilder {
         self
     }
 
-    /// The secret that it shares with its nodes, at least 16 bytes. Required on any address but loopback.
+    /// The secret that it shares with its nodes, at least 16 bytes. This or certificates are required on any
+    /// address but loopback.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Secret::new(secret));
+        self
+    }
+
+    /// The certificates by which it and its nodes trust each other, in place of a secret; see [`Tls`]. Its
+    /// name must be a DNS name in lower case, which its certificate bears.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -585,15 +603,20 @@ impl SchedulerBuilder {
         if self.nodes.is_empty() && self.listen.is_none() {
             return Err(StartError::NoNodes);
         }
-        let trust = match self.secret.take() {
-            Some(secret) => Trust::Secret(secret?),
-            None => Trust::Open,
-        };
         let name = self.claim_name()?;
         let mut guard = Guard {
             name: Arc::clone(&name),
             threads: None,
         };
+        let trust = trust(
+            self.secret.take(),
+            #[cfg(feature = "tls")]
+            self.tls.take().map(|tls| (tls, &*name)),
+        )
+        .map_err(start_error)?;
+        for node in &self.nodes {
+            node.check_trust(&trust)?;
+        }
         let host = if self.current {
             Host::current()
         } else {
@@ -669,6 +692,7 @@ impl SchedulerBuilder {
                 listening,
                 permits: Arc::new(Semaphore::new(PERMITS)),
                 inbox,
+                trust,
                 threads,
             }),
         };
@@ -758,6 +782,7 @@ fn start_error(error: NodeStartError) -> StartError {
         NodeStartError::Listen(fault) => StartError::Listen(fault),
         NodeStartError::Thread(error) => StartError::Thread(error),
         NodeStartError::Config(error) => StartError::Config(error),
+        NodeStartError::Tls(error) => StartError::Tls(error),
         other => StartError::Node(NodeError::Invalid(other.to_string())),
     }
 }

@@ -31,6 +31,8 @@ pub struct Stats {
     pub args_bytes: u64,
     /// Statuses that no client has confirmed yet.
     pub unconfirmed_statuses: usize,
+    /// Bytes of args and outputs that these hold.
+    pub unconfirmed_bytes: u64,
     /// Every node that was named or has joined, in order of name.
     pub nodes: Vec<NodeStats>,
     /// Counts since the start.
@@ -94,8 +96,9 @@ pub enum NodeState {
 pub struct Totals {
     /// Tasks accepted.
     pub executed: u64,
-    /// Tasks refused.
-    pub refused: u64,
+    /// Tasks refused, by [`Refusal::cause`](crate::error::Refusal::cause). What was told to a client and what was
+    /// only counted are both in it.
+    pub refused: BTreeMap<&'static str, u64>,
     /// Tasks that joined an earlier one by key.
     pub joined: u64,
     /// Tasks completed.
@@ -123,6 +126,11 @@ impl Totals {
     /// Tasks settled in any way.
     pub fn settled(&self) -> u64 {
         self.completed + self.cancelled + self.failed.values().sum::<u64>()
+    }
+
+    /// Tasks refused for any cause.
+    pub fn refusals(&self) -> u64 {
+        self.refused.values().sum()
     }
 }
 

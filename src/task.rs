@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::retry::RetryPolicy;
 
@@ -95,17 +96,18 @@ impl Priority {
     pub const HIGH: Self = Self(64);
 }
 
-/// The name under which a handler is registered, such as `image.resize`.
+/// The name under which a handler is registered, such as `image.resize`. One of up to 23 bytes takes no
+/// allocation.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskKind(Arc<str>);
+pub struct TaskKind(SmolStr);
 
 impl TaskKind {
     /// The longest name that is accepted, in bytes.
     pub const MAX_BYTES: usize = 256;
 
     /// A kind of this name. Whether the name is usable is checked where it is registered or executed.
-    pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
+    pub fn new(name: impl AsRef<str>) -> Self {
+        Self(SmolStr::new(name))
     }
 
     /// The name.
@@ -121,6 +123,18 @@ impl TaskKind {
 
 impl From<&str> for TaskKind {
     fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<&String> for TaskKind {
+    fn from(name: &String) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<String> for TaskKind {
+    fn from(name: String) -> Self {
         Self::new(name)
     }
 }
@@ -149,8 +163,8 @@ impl TaskKey {
     pub const MAX_BYTES: usize = 1024;
 
     /// A key of this text.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Self(text.as_ref().into())
     }
 
     /// The text.
@@ -161,6 +175,12 @@ impl TaskKey {
 
 impl From<&str> for TaskKey {
     fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&String> for TaskKey {
+    fn from(text: &String) -> Self {
         Self::new(text)
     }
 }

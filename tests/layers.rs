@@ -36,7 +36,7 @@ const EXCEPTIONS: [(&str, &str, &str); 1] = [(
 
 /// All that the values and the engine may name outside the crate. Whatever can tell the time, draw a number,
 /// wait, or reach another thread or machine is absent.
-const PURE_CRATES: [&str; 4] = ["std", "bytes", "serde", "thiserror"];
+const PURE_CRATES: [&str; 5] = ["std", "bytes", "serde", "smol_str", "thiserror"];
 const PURE_STD: [&str; 17] = [
     "borrow",
     "cell",

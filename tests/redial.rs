@@ -116,3 +116,19 @@ fn g8_a_node_that_stays_away_is_dialled_each_half_second() {
         assert_eq!(pair[1].since(pair[0]), Duration::from_millis(500));
     }
 }
+
+#[test]
+fn g8_a_dial_that_hangs_is_followed_by_another_at_once() {
+    let (mut machine, node) = with_node();
+    let mut now = START + Duration::from_secs(1);
+    let reason = "the connection failed".to_owned();
+    machine.handle(now, Event::LinkClosed { link: LINK, reason });
+    for _ in 0..20 {
+        assert_eq!(dials(&take(&mut machine, now)), 1, "it dials at once");
+        now = now + Duration::from_secs(1);
+        fail(&mut machine, now, node, false);
+        let next = machine.next_wakeup().unwrap().max(now);
+        assert!(next.since(now) <= Duration::from_millis(1));
+        now = next;
+    }
+}

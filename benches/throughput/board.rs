@@ -7,6 +7,8 @@ use callboard::stats::NodeState;
 use callboard::{Execute, Node, Outcome, Scheduler, Shutdown, TaskStatus};
 use tokio::sync::oneshot;
 
+#[cfg(feature = "tls")]
+use super::certificates::Authority;
 use super::helper::{Helper, handlers};
 
 /// Where tasks run.
@@ -19,6 +21,7 @@ pub enum Nodes {
         processes: u32,
         nodes: u32,
         workers: u32,
+        tls: bool,
     },
 }
 
@@ -28,7 +31,17 @@ impl Nodes {
             processes,
             nodes,
             workers,
+            tls: false,
         }
+    }
+
+    /// The same over TLS.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self) -> Self {
+        if let Self::Remote { tls, .. } = &mut self {
+            *tls = true;
+        }
+        self
     }
 }
 
@@ -60,12 +73,20 @@ impl Board {
                 processes,
                 nodes,
                 workers,
+                tls,
             } => {
+                #[cfg(feature = "tls")]
+                let (builder, authority) = secure(builder, tls, processes * nodes);
+                #[cfg(feature = "tls")]
+                let certificates = authority.as_ref().map(Authority::directory);
+                #[cfg(not(feature = "tls"))]
+                let (certificates, _) = (None, tls);
                 let started = builder.listen("127.0.0.1:0").start().await;
                 let scheduler = started.expect("it starts");
                 let address = scheduler.listen_addr().expect("it listens");
                 for process in 0..processes {
-                    helpers.push(Helper::spawn(address, process * nodes, nodes, workers));
+                    let first = process * nodes;
+                    helpers.push(Helper::spawn(address, first, nodes, workers, certificates));
                 }
                 wait_for(&scheduler, processes * nodes).await;
                 scheduler
@@ -83,6 +104,24 @@ impl Board {
         ended.expect("it runs");
         self.arbiter.stop();
     }
+}
+
+/// Gives the scheduler a certificate, and one to each of so many nodes, if that is asked for.
+#[cfg(feature = "tls")]
+fn secure(
+    builder: callboard::SchedulerBuilder,
+    tls: bool,
+    nodes: u32,
+) -> (callboard::SchedulerBuilder, Option<Authority>) {
+    if !tls {
+        return (builder, None);
+    }
+    let authority = Authority::new();
+    for node in 0..nodes {
+        authority.issue(&format!("node{node}"));
+    }
+    // The name of one that has none.
+    (builder.tls(authority.issue("callboard")), Some(authority))
 }
 
 /// Waits until so many nodes are up.

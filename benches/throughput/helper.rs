@@ -2,13 +2,15 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use callboard::{Handlers, NodeHandle};
 
-/// The hidden argument; a join address, the number of the first node, of nodes and of workers follow.
+/// The hidden argument; a join address, the number of the first node, of nodes and of workers follow, and a
+/// directory of certificates if there is one.
 const AS_NODES: &str = "--as-nodes";
 
 /// What every node of the bench offers.
@@ -26,11 +28,18 @@ pub fn handlers() -> Handlers {
 pub struct Helper(Child);
 
 impl Helper {
-    pub fn spawn(join: SocketAddr, first: u32, nodes: u32, workers: u32) -> Self {
+    pub fn spawn(
+        join: SocketAddr,
+        first: u32,
+        nodes: u32,
+        workers: u32,
+        certificates: Option<&Path>,
+    ) -> Self {
         let own = std::env::current_exe().expect("the bench has a path");
         let child = Command::new(own)
             .args([AS_NODES, &join.to_string()])
             .args([first, nodes, workers].map(|number| number.to_string()))
+            .args(certificates)
             .stdin(Stdio::piped())
             .spawn()
             .expect("the bench can be run again");
@@ -60,6 +69,8 @@ pub fn act_if_told() {
     let join = word();
     let mut number = || -> u32 { word().parse().expect("a helper is told numbers") };
     let (first, nodes, workers) = (number(), number(), number());
+    #[cfg(feature = "tls")]
+    let certificates = words.next().map(std::path::PathBuf::from);
     actix::System::new().block_on(async move {
         let mut running: Vec<NodeHandle> = Vec::new();
         for index in first..first + nodes {
@@ -68,6 +79,12 @@ pub fn act_if_told() {
                 .max_workers(workers)
                 .threads(1)
                 .join(join.as_str());
+            #[cfg(feature = "tls")]
+            if let Some(directory) = &certificates {
+                let own = |kind: &str| directory.join(format!("node{index}.{kind}"));
+                let roots = directory.join("ca.crt");
+                node = node.tls(callboard::Tls::files(own("crt"), own("key"), roots));
+            }
             if nodes > 1 {
                 // Nobody kills one of many, and so many ports would not be had.
                 node = node.without_probe();

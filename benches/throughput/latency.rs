@@ -138,3 +138,8 @@ pub fn local(scale: &Scale) -> [f64; 3] {
 pub fn remote(scale: &Scale) -> [f64; 3] {
     latency(scale.of(20_000), Nodes::remote(1, 1, 10))
 }
+
+#[cfg(feature = "tls")]
+pub fn tls(scale: &Scale) -> [f64; 3] {
+    latency(scale.of(20_000), Nodes::remote(1, 1, 10).tls())
+}

@@ -10,12 +10,17 @@
 //! Rows with `many` hand tasks in by `execute_many`, and `large` one by one by the handle, which waits
 //! where there is no room.
 //!
-//! Not measured: real networks (all links are on loopback), TLS, more cores than the machine has, handlers
+//! Links are plain TCP, but for the rows with `tls`.
+//!
+//! Not measured: real networks (all links are on loopback), more cores than the machine has, handlers
 //! that do anything, options of tasks, failures and retries. Nodes that are not `local` live in helper
 //! processes, those of a `nodes` row in one; what they cost is in the rates, since they share the cores
 //! with the scheduler, but not in `idle`, which counts the scheduler's process alone.
 
 mod board;
+#[cfg(feature = "tls")]
+#[path = "../../tests/certificates/mod.rs"]
+mod certificates;
 mod floors;
 mod helper;
 mod idle;
@@ -71,6 +76,12 @@ fn rows() -> Vec<Row> {
         Row::rate("nodes-100", rates::nodes_hundred).over("nodes-1"),
         Row::rate("nodes-1000", rates::nodes_thousand).over("nodes-1"),
         Row::bytes("large", rates::large).over("tcp-bytes"),
+        #[cfg(feature = "tls")]
+        Row::rate("tls-1", rates::tls_one).over("remote-1"),
+        #[cfg(feature = "tls")]
+        Row::latency("tls-latency", latency::tls).over("latency-remote"),
+        #[cfg(feature = "tls")]
+        Row::bytes("tls-large", rates::tls_large).over("large"),
         // 4,000 workers, each free again after 20 ms.
         Row::rate("await-4000", rates::await_many).over_fixed(200_000.0),
         Row::rate("killed", rates::killed).over("remote-4"),

@@ -53,6 +53,11 @@ pub fn remote_one(scale: &Scale) -> f64 {
     rate(scale.of(500_000), Nodes::remote(1, 1, 10))
 }
 
+#[cfg(feature = "tls")]
+pub fn tls_one(scale: &Scale) -> f64 {
+    rate(scale.of(500_000), Nodes::remote(1, 1, 10).tls())
+}
+
 pub fn remote_four(scale: &Scale) -> f64 {
     rate(scale.of(500_000), Nodes::remote(4, 1, 10))
 }
@@ -108,9 +113,18 @@ pub fn pending_most(scale: &Scale) -> f64 {
 
 /// Args and outputs of 1 MiB, four workers: bytes in one direction.
 pub fn large(scale: &Scale) -> f64 {
+    mebibytes(scale, Nodes::remote(1, 1, 4))
+}
+
+#[cfg(feature = "tls")]
+pub fn tls_large(scale: &Scale) -> f64 {
+    mebibytes(scale, Nodes::remote(1, 1, 4).tls())
+}
+
+fn mebibytes(scale: &Scale, nodes: Nodes) -> f64 {
     let count = scale.of(400);
     System::new().block_on(async move {
-        let counted = Counted::start(count, Nodes::remote(1, 1, 4)).await;
+        let counted = Counted::start(count, nodes).await;
         let body = Bytes::from(vec![7_u8; 1 << 20]);
         let began = Instant::now();
         for _ in 0..count {

@@ -3,14 +3,17 @@
 //! Owns: that each is killed and waited for, and that each hears of the parent's end. Does not know: what
 //! they do.
 
+#![allow(dead_code, reason = "each example uses a part")]
+
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use crate::AnyError;
-use crate::settings::Settings;
+use rustix::process::{Pid, Signal, kill_process};
 
-/// The first argument of a process that is to be a node.
+use crate::AnyError;
+
+/// The first argument of a process that is to be a node. Its name follows, and then what it is given.
 pub const NODE_PROCESS: &str = "--node-process";
 
 /// The nodes' processes; none outlives this value.
@@ -21,37 +24,82 @@ pub struct Processes {
 
 pub struct Process {
     pub name: String,
+    /// Where it listens, once it has said so.
     pub address: SocketAddr,
     child: Child,
     /// How it ended before its time.
     pub ended: Option<String>,
 }
 
-impl Drop for Processes {
+impl Drop for Process {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
-            // An error says that it has ended already.
-            let _ = node.child.kill();
-            let _ = node.child.wait();
-        }
+        // An error says that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// SIGKILL, and waits until it is no more.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGSTOP: it does nothing more, and its sockets stay open.
+    pub fn freeze(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::STOP)?)
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::CONT)?)
     }
 }
 
 impl Processes {
-    /// Starts them all, then waits until each has said where it listens.
-    pub fn start(settings: &Settings) -> Result<Self, AnyError> {
+    /// None so far, and a secret for those to come.
+    pub fn new() -> Result<Self, AnyError> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         // Other users of this machine can reach loopback too, and must not have our files read.
         let secret: String = key.iter().map(|b| format!("{b:02x}")).collect();
-        let mut processes = Self {
+        Ok(Self {
             nodes: Vec::new(),
             secret,
+        })
+    }
+
+    /// Starts one, in place of an earlier one of this name.
+    pub fn spawn(&mut self, name: &str, args: &[String]) -> Result<(), AnyError> {
+        let child = Command::new(std::env::current_exe()?)
+            .args([NODE_PROCESS, name])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut node = Process {
+            name: name.to_owned(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            child,
+            ended: None,
         };
-        for number in 1..=settings.nodes {
-            processes.spawn(format!("node-{number}"), settings.workers)?;
+        // Not by an argument or a variable, which others can see. The pipe stays open as long as the child
+        // is to live.
+        if let Some(stdin) = &mut node.child.stdin {
+            writeln!(stdin, "{}", self.secret)?;
         }
-        for node in &mut processes.nodes {
+        match self.nodes.iter_mut().find(|other| other.name == name) {
+            Some(other) => *other = node,
+            None => self.nodes.push(node),
+        }
+        Ok(())
+    }
+
+    /// Waits until each has said where it listens.
+    pub fn hear_addresses(&mut self) -> Result<(), AnyError> {
+        for node in &mut self.nodes {
             let stdout = node.child.stdout.take().ok_or("a node has no stdout")?;
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line)?;
@@ -59,33 +107,12 @@ impl Processes {
             node.address =
                 said.map_err(|_| format!("the process of {} did not start", node.name))?;
         }
-        Ok(processes)
-    }
-
-    fn spawn(&mut self, name: String, workers: u32) -> Result<(), AnyError> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args([NODE_PROCESS, &name, &workers.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        // Not by an argument or a variable, which others can see. The pipe stays open as long as the child
-        // is to live.
-        let sent = match &mut child.stdin {
-            Some(stdin) => writeln!(stdin, "{}", self.secret),
-            None => Ok(()),
-        };
-        self.nodes.push(Process {
-            name,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            child,
-            ended: None,
-        });
-        Ok(sent?)
+        Ok(())
     }
 
     pub fn kill(&mut self, name: &str) -> io::Result<()> {
         match self.nodes.iter_mut().find(|node| node.name == name) {
-            Some(node) => node.child.kill(),
+            Some(node) => node.kill(),
             None => Ok(()),
         }
     }

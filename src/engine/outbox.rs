@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{Action, ClientId};
+use crate::config::SchedulerConfig;
+use crate::error::Refusal;
 use crate::status::{Outcome, TaskStatus};
 
 /// One eighth of what may be held may be refusals, so that a flood of them does not stop the endings.
@@ -29,15 +31,20 @@ pub(crate) struct Outbox {
     ready: BTreeSet<ClientId>,
     answers: Vec<TaskStatus>,
     held: usize,
+    /// Of args and outputs in what is held.
+    bytes: u64,
     refusals: usize,
+    /// The part of `bytes` in refusals.
+    refusal_bytes: u64,
     window: usize,
     limit: usize,
+    bytes_limit: u64,
     pub unclaimed: u64,
     pub refusals_not_told: u64,
 }
 
 impl Outbox {
-    pub fn new(window: usize, limit: usize) -> Self {
+    pub fn new(config: &SchedulerConfig) -> Self {
         Self {
             clients: BTreeMap::new(),
             current: None,
@@ -45,9 +52,12 @@ impl Outbox {
             ready: BTreeSet::new(),
             answers: Vec::new(),
             held: 0,
+            bytes: 0,
             refusals: 0,
-            window,
-            limit,
+            refusal_bytes: 0,
+            window: config.status_window,
+            limit: config.max_statuses,
+            bytes_limit: config.max_status_bytes,
             unclaimed: 0,
             refusals_not_told: 0,
         }
@@ -58,12 +68,23 @@ impl Outbox {
         self.held
     }
 
-    pub fn is_full(&self) -> bool {
-        self.held >= self.limit
+    /// Bytes of args and outputs in them.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
-    pub fn limit(&self) -> usize {
-        self.limit
+    pub fn is_full(&self) -> bool {
+        self.held >= self.limit || self.bytes >= self.bytes_limit
+    }
+
+    /// Why nothing new may come in, if so.
+    pub fn fullness(&self) -> Option<Refusal> {
+        if self.held >= self.limit {
+            return Some(Refusal::ClientBehind { limit: self.limit });
+        }
+        (self.bytes >= self.bytes_limit).then_some(Refusal::StatusBytesFull {
+            limit: self.bytes_limit,
+        })
     }
 
     /// Makes a client known. Its number is never used again.
@@ -107,7 +128,9 @@ impl Outbox {
 
     /// Whether there is room to tell of a refusal; counts it if there is none.
     pub fn admits_refusal(&mut self) -> bool {
-        let admits = self.held < self.limit && self.refusals < self.limit.div_ceil(REFUSALS_SHARE);
+        let admits = !self.is_full()
+            && self.refusals < self.limit.div_ceil(REFUSALS_SHARE)
+            && self.refusal_bytes < self.bytes_limit.div_ceil(REFUSALS_SHARE as u64);
         if !admits {
             self.refusals_not_told += 1;
         }
@@ -115,8 +138,13 @@ impl Outbox {
     }
 
     fn count(&mut self, status: &TaskStatus) {
+        let bytes = weight(status);
         self.held += 1;
-        self.refusals += usize::from(is_refusal(status));
+        self.bytes += bytes;
+        if is_refusal(status) {
+            self.refusals += 1;
+            self.refusal_bytes += bytes;
+        }
     }
 
     fn push_to(&mut self, client: ClientId, status: TaskStatus) {
@@ -135,8 +163,13 @@ impl Outbox {
         let count = count.min(queue.with_client);
         queue.with_client -= count;
         for status in queue.statuses.drain(..count) {
+            let bytes = weight(&status);
             self.held -= 1;
-            self.refusals -= usize::from(is_refusal(&status));
+            self.bytes -= bytes;
+            if is_refusal(&status) {
+                self.refusals -= 1;
+                self.refusal_bytes -= bytes;
+            }
         }
         if queue.statuses.len() > queue.with_client {
             self.ready.insert(client);
@@ -216,7 +249,9 @@ impl Outbox {
         }
         all.append(&mut self.answers);
         self.held = 0;
+        self.bytes = 0;
         self.refusals = 0;
+        self.refusal_bytes = 0;
         all
     }
 
@@ -233,6 +268,14 @@ impl Outbox {
                 self.held
             ));
         }
+        let queued = self.clients.values().flat_map(|queue| &queue.statuses);
+        let bytes: u64 = self.homeless.iter().chain(queued).map(weight).sum();
+        if bytes != self.bytes {
+            return Err(format!(
+                "G1: {bytes} bytes of statuses are held, {} are counted",
+                self.bytes
+            ));
+        }
         for (client, queue) in &self.clients {
             if queue.with_client > queue.statuses.len() || queue.with_client > self.window {
                 return Err(format!(
@@ -245,6 +288,16 @@ impl Outbox {
         }
         Ok(())
     }
+}
+
+/// The bodies in a status, which may be large. The rest of it is bounded by the count.
+fn weight(status: &TaskStatus) -> u64 {
+    let body = match &status.outcome {
+        Outcome::Completed(output) => output.len(),
+        Outcome::Failed(failure) => failure.message.len(),
+        Outcome::Cancelled | Outcome::Refused(_) => 0,
+    };
+    (status.args.len() + body) as u64
 }
 
 fn is_refusal(status: &TaskStatus) -> bool {

@@ -149,8 +149,12 @@ pub(crate) struct Node {
     pub dialling: bool,
     /// The life that was known when the dial went out: a refusal speaks of no later one.
     pub dialled_epoch: Option<Epoch>,
+    /// When the last dial went out, and when the next one may. What hangs is followed by another at once.
+    pub dialled_at: Timestamp,
     pub dial_at: Option<Timestamp>,
     pub probing: bool,
+    /// The same of probes.
+    pub probed_at: Timestamp,
     pub probe_at: Option<Timestamp>,
     /// How long to wait after the next dial or probe that tells nothing.
     pub pause: Duration,
@@ -212,8 +216,10 @@ impl Node {
             touched: false,
             dialling: false,
             dialled_epoch: None,
+            dialled_at: Timestamp(0),
             dial_at: None,
             probing: false,
+            probed_at: Timestamp(0),
             probe_at: None,
             pause: DIAL_PAUSE,
             attention_at: None,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Keys;
+use super::numbered::Numbered;
 use super::outbox::Outbox;
 use super::placement::{NodeIndex, Pools};
 use super::queue::{Class, ClassId, KindId, Manner};
@@ -82,7 +83,7 @@ pub struct SchedulerMachine {
     deadlines: BTreeSet<(Timestamp, TaskId, Slot)>,
     /// Cancels that wait for their answer.
     tickets: BTreeMap<(Timestamp, u64), TaskId>,
-    sessions: BTreeMap<LinkId, Session>,
+    sessions: Numbered<LinkId, Session>,
     handshakes: BTreeSet<(Timestamp, LinkId)>,
     /// Nodes that hold tasks which have not started.
     ahead_at: BTreeSet<NodeIndex>,
@@ -116,7 +117,7 @@ impl SchedulerMachine {
     /// A scheduler without nodes, clients and tasks. `config` must have been validated.
     pub fn new(name: Arc<str>, life: Life, config: SchedulerConfig, now: Timestamp) -> Self {
         Self {
-            outbox: Outbox::new(config.status_window, config.max_statuses),
+            outbox: Outbox::new(&config),
             name,
             life,
             config,
@@ -138,7 +139,7 @@ impl SchedulerMachine {
             due: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             tickets: BTreeMap::new(),
-            sessions: BTreeMap::new(),
+            sessions: Numbered::default(),
             handshakes: BTreeSet::new(),
             ahead_at: BTreeSet::new(),
             recall_at: None,
@@ -177,7 +178,9 @@ impl SchedulerMachine {
             } => self.probed(now, node, epoch, refused),
             Event::Message { link, message } => self.message(now, link, message),
             Event::Malformed { link, reason } => self.malformed(now, link, &reason),
-            Event::Heard { link } => self.heard(now, link),
+            Event::Heard { link } => {
+                self.heard(now, link);
+            }
             Event::Confirmed { client, count } => {
                 self.outbox.confirmed(client, count);
             }

@@ -7,11 +7,9 @@
 //! empties is given back. Ids rise, so the index is a table of small pages keyed by the id's upper part:
 //! four bytes a task where ids are dense, a page for a lone survivor.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use bytes::Bytes;
 
+use super::numbered::Numbered;
 use super::{ClientId, Epoch, NodeId, Timestamp};
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
@@ -146,7 +144,9 @@ pub(crate) struct Rare {
     pub progress_until: Timestamp,
 }
 
-const CHUNK: usize = 1024;
+/// Records in a chunk: as many as fit the 64 KiB above which freeing a block makes glibc's allocator
+/// gather all its small free blocks, which costs more than the block was worth.
+const CHUNK: usize = 512;
 const WORDS: usize = CHUNK / 64;
 
 #[derive(Debug)]
@@ -172,27 +172,6 @@ impl Chunk {
     }
 }
 
-/// Ids rise by one, so a multiplication spreads them well enough.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        // 2^64 divided by the golden ratio: Fibonacci hashing (Knuth, TAOCP vol. 3, 6.4).
-        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
 const PAGE: u64 = 64;
 
 #[derive(Debug)]
@@ -209,7 +188,7 @@ pub(crate) struct Tasks {
     open: Vec<u32>,
     /// An empty chunk that keeps its room.
     spare: Option<usize>,
-    pages: HashMap<u64, Box<Page>, BuildHasherDefault<IdHasher>>,
+    pages: Numbered<u64, Box<Page>>,
     /// The page of the newest task, out of the table: nearly every task is added to it.
     newest: Option<(u64, Box<Page>)>,
     len: usize,

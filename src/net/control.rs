@@ -200,6 +200,11 @@ fn legible(reason: LinkRefusal) -> Result<LinkRefusal, LinkError> {
         LinkRefusal::Violation(what) => {
             return Ok(LinkRefusal::Violation(printable(what)));
         }
+        LinkRefusal::NotCertified { words } => {
+            return Ok(LinkRefusal::NotCertified {
+                words: printable(words),
+            });
+        }
         LinkRefusal::Version { .. } | LinkRefusal::TooMany | LinkRefusal::Stopping => ["", ""],
     };
     match names.iter().find(|name| name.len() > MAX_NAME_BYTES) {

@@ -7,15 +7,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::proof::{Side, prove};
+use super::proof::{Side, prove_socket};
 use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
 
 /// How long a probe waits for an answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an attempt to connect is alone before a fresh one joins it.
+const FRESH: Duration = Duration::from_millis(500);
+/// The most attempts at once, which is what the default time limit has room for; the oldest go on alone after
+/// that, as the system repeats them.
+const MAX_ATTEMPTS: usize = 10;
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
 
@@ -43,8 +50,8 @@ impl From<LinkError> for DialError {
 ///
 /// # Errors
 ///
-/// If nothing answers there, or either side does not trust the other. Without a secret only loopback
-/// addresses are dialled.
+/// If nothing answers there, or either side does not trust the other. Without a secret or certificates only
+/// loopback addresses are dialled.
 pub async fn dial(
     address: &str,
     trust: &Trust,
@@ -54,8 +61,7 @@ pub async fn dial(
     let attempt = async {
         let stream = connect(address, Some(trust), config.handshake_timeout).await?;
         prepare(&stream, config).map_err(LinkError::from)?;
-        let (read, write) = stream.into_split();
-        Ok(prove(read, write, Side::Dialler, role, trust).await?)
+        Ok(prove_socket(stream, Side::Dialler, role, trust).await?)
     };
     match timeout(config.handshake_timeout, attempt).await {
         Ok(result) => result,
@@ -87,7 +93,8 @@ async fn connect(
         && let Some(far) = addresses.iter().find(|address| !is_loopback(address))
     {
         return Err(LinkError::Proof(format!(
-            "{far} is not a loopback address, so a shared secret is needed; give both sides the same"
+            "{far} is not a loopback address, so a shared secret or certificates are needed; give both \
+             sides the same secret, or certificates of the same authority"
         ))
         .into());
     }
@@ -99,7 +106,7 @@ async fn connect(
     )));
     let mut refusals = 0;
     for &candidate in &addresses {
-        failure = match timeout(share, TcpStream::connect(candidate)).await {
+        failure = match timeout(share, first_of(|| TcpStream::connect(candidate))).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => {
                 refusals += usize::from(error.kind() == io::ErrorKind::ConnectionRefused);
@@ -116,6 +123,23 @@ async fn connect(
     Err(failure)
 }
 
+/// The first answer to attempts that begin [`FRESH`] after each other.
+///
+/// An attempt whose packets were lost is repeated by the system a second later, then two, then four: after a
+/// cut its next try may be far away, and a fresh one is not.
+async fn first_of<F: Future>(mut attempt: impl FnMut() -> F) -> F::Output {
+    let mut attempts = FuturesUnordered::new();
+    loop {
+        if attempts.len() < MAX_ATTEMPTS {
+            attempts.push(attempt());
+        }
+        // There is at least one, so it is not the end that is seen.
+        if let Ok(Some(answer)) = timeout(FRESH, attempts.next()).await {
+            return answer;
+        }
+    }
+}
+
 pub(super) fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
@@ -130,10 +154,41 @@ pub(super) fn prepare(stream: &TcpStream, config: &LinkConfig) -> io::Result<()>
     Ok(())
 }
 
-#[cfg(all(test, any(target_os = "android", target_os = "linux")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn g8_an_attempt_to_connect_that_hangs_is_joined_by_a_fresh_one_each_half_second() {
+        use std::future::{Pending, pending, ready};
+
+        use futures_util::future::Either;
+
+        let start = tokio::time::Instant::now();
+        let mut number = 0;
+        let answer = first_of(|| {
+            number += 1;
+            let hangs: Either<Pending<u32>, _> = Either::Left(pending());
+            if number < 4 {
+                hangs
+            } else {
+                Either::Right(ready(number))
+            }
+        });
+        assert_eq!(answer.await, 4);
+        assert_eq!(start.elapsed(), 3 * FRESH);
+
+        // There is an end to that.
+        let mut begun = 0;
+        let silent = first_of(|| {
+            begun += 1;
+            pending::<()>()
+        });
+        assert!(timeout(Duration::from_secs(60), silent).await.is_err());
+        assert_eq!(begun, MAX_ATTEMPTS);
+    }
+
+    #[cfg(any(target_os = "android", target_os = "linux"))]
     #[tokio::test]
     async fn g8_little_waits_unsent_in_the_socket() {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

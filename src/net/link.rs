@@ -8,6 +8,7 @@
 //! at once; nothing waits for company.
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -62,7 +63,7 @@ pub async fn run_link<In: Wire, Out: Wire>(
     commands: Inbox<LinkCommand<Out>>,
     mut deliver: impl FnMut(Vec<LinkEvent<In>>),
 ) {
-    let Proved { read, write } = proved;
+    let Proved { read, write, .. } = proved;
     let closing = AtomicBool::new(false);
     let closed = {
         let reading = receive(read, config.max_frame, &closing, &mut deliver);
@@ -97,9 +98,11 @@ async fn receive<In: Wire>(
             buffer.reserve(READ_BUFFER);
         }
         match read.read_buf(&mut buffer).await {
-            Ok(0) if buffer.is_empty() => return "the peer closed the connection".to_owned(),
-            Ok(0) => return "the peer closed the connection within a frame".to_owned(),
+            Ok(0) => return ended(&buffer),
             Ok(_) => {}
+            // TLS tells an end that was announced from one that was not, and a process that is killed
+            // announces none. What it means is the same as without TLS: dial again.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return ended(&buffer),
             Err(error) => return LinkError::from(error).to_string(),
         }
         if closing.load(Ordering::Relaxed) {
@@ -119,6 +122,16 @@ async fn receive<In: Wire>(
             return error.to_string();
         }
     }
+}
+
+/// The end of what the peer sent, with this left of it.
+fn ended(buffer: &BytesMut) -> String {
+    let within = if buffer.is_empty() {
+        ""
+    } else {
+        " within a frame"
+    };
+    format!("the peer closed the connection{within}")
 }
 
 /// All that is whole in the buffer.

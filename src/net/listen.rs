@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::dial::{is_loopback, prepare};
-use super::proof::{Side, prove};
+use super::proof::{Side, prove_socket};
 use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
 
@@ -27,12 +27,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// The caller's fault: strangers could connect. Set a secret or listen on loopback.
+    /// The caller's fault: strangers could connect. Set a secret, give certificates, or listen on loopback.
     #[error(
-        "{address} can be reached from other machines, so a shared secret is needed to listen there; \
-         set a secret, or listen on 127.0.0.1"
+        "{address} can be reached from other machines, so a shared secret or certificates are needed to \
+         listen there; set a secret, give certificates, or listen on 127.0.0.1"
     )]
-    NeedsSecret {
+    NeedsTrust {
         /// The address.
         address: SocketAddr,
     },
@@ -61,7 +61,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// If the address cannot be had, or others than this machine could connect and there is no secret.
+    /// If the address cannot be had, or others than this machine could connect and there is neither a secret nor
+    /// a certificate.
     pub async fn bind(
         address: &str,
         trust: Trust,
@@ -76,7 +77,7 @@ impl Listener {
         if matches!(trust, Trust::Open)
             && let Some(&address) = addresses.iter().find(|address| !is_loopback(address))
         {
-            return Err(ListenError::NeedsSecret { address });
+            return Err(ListenError::NeedsTrust { address });
         }
         let socket = TcpListener::bind(&addresses[..]).await.map_err(io)?;
         let address = socket.local_addr().map_err(io)?;
@@ -114,7 +115,7 @@ impl Listener {
                 },
                 Some(ended) = unproved.next() => match ended {
                     (peer, Ok(proved)) => on_proved(proved, peer),
-                    (peer, Err(error)) => report(peer, &error),
+                    (peer, Err(error)) => self.report(peer, &error),
                 },
             }
         }
@@ -132,11 +133,24 @@ impl Listener {
         let (trust, role) = (self.trust.clone(), self.role);
         let limit = self.config.handshake_timeout;
         unproved.add(peer, async move {
-            let (read, write) = stream.into_split();
-            timeout(limit, prove(read, write, Side::Acceptor, role, &trust))
+            timeout(limit, prove_socket(stream, Side::Acceptor, role, &trust))
                 .await
                 .unwrap_or(Err(LinkError::HandshakeTimeout))
         });
+    }
+
+    fn report(&self, peer: SocketAddr, error: &LinkError) {
+        let address = self.address;
+        match error {
+            // Probes connect and say nothing.
+            LinkError::Io(error) => {
+                debug!(%address, %peer, %error, "a connection ended before its proof");
+            }
+            LinkError::HandshakeTimeout => {
+                info!(%address, %peer, %error, "refused a connection");
+            }
+            error => warn!(%address, %peer, %error, "refused a connection"),
+        }
     }
 
     fn next_wait(&self, error: &io::Error, wait: Duration) -> Duration {
@@ -167,15 +181,6 @@ fn wait_after(error: &io::Error, wait: Duration) -> Duration {
         | io::ErrorKind::ConnectionRefused
         | io::ErrorKind::Interrupted => Duration::ZERO,
         _ => (wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT),
-    }
-}
-
-fn report(peer: SocketAddr, error: &LinkError) {
-    match error {
-        // Probes connect and say nothing.
-        LinkError::Io(error) => debug!(%peer, %error, "a connection ended before its proof"),
-        LinkError::HandshakeTimeout => info!(%peer, %error, "refused a connection"),
-        error => warn!(%peer, %error, "refused a connection"),
     }
 }
 

@@ -1,11 +1,12 @@
-//! The first bytes of a connection: who is there, and does it know the secret.
+//! The first bytes of a connection: who is there, and is it trusted.
 //!
-//! Owns: the exchange, its words, the secret. Does not know: sockets (any pair of byte streams will do),
-//! frames, messages.
+//! Owns: the exchange, its words, the secret. Does not know: frames, messages, and, but for one function,
+//! sockets (any pair of byte streams will do).
 //!
 //! Both sides send a greeting of [`GREETING`] bytes: a magic word, the generation of this exchange, which
 //! side they are (the one that dialled or the one that accepted), what they are (scheduler or node),
-//! whether they have a secret, and a nonce. With a secret, the side that dialled then sends
+//! what they ask for (nothing, a secret, TLS), and a nonce. With TLS all this is within it, and nothing more
+//! has to be proved: the certificates were. With a secret, the side that dialled then sends
 //! HMAC-SHA-256(secret, label, its side, its greeting, the other's greeting), and only when that has been
 //! found right the side that accepted does the same. The side within the code, as well as in the greetings,
 //! makes a proof useless when it is sent back to its maker. Instead of a proof, a side may send a refusal in
@@ -18,26 +19,40 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use super::names::Names;
+#[cfg(feature = "tls")]
+use super::tls::{self, Credentials};
 use crate::error::{ConfigError, LinkError};
 
 const MAGIC: &[u8; 9] = b"callboard";
 const GENERATION: u8 = 1;
 const NONCE: usize = 32;
-/// How long a greeting is: magic, generation, side, role, secret or none, nonce.
+/// How long a greeting is: magic, generation, side, role, what is asked for, nonce.
 pub const GREETING: usize = MAGIC.len() + 4 + NONCE;
 const PROOF: u8 = 1;
 const REFUSAL: u8 = 2;
 const MAC: usize = 32;
 /// The longest refusal that is read or sent.
 const MAX_WORDS: usize = 1024;
+/// How long, and how much, is read from a peer that was refused, and thrown away. Closing a socket that has
+/// something to read would take the words back that are still on their way.
+const LINGER: Duration = Duration::from_millis(500);
+const MAX_LINGER: u64 = 64 << 10;
 /// Separates these codes from any other use of the same secret.
 const LABEL: &[u8] = b"callboard link proof 1";
+/// The first byte of a record of TLS that holds a part of a handshake, and so of every TLS connection.
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+/// To a side with certificates, of a peer without.
+pub(super) const WITHOUT: &str = "this side speaks TLS only and the peer has no certificates; give both sides certificates, or neither";
 
 /// A shared secret. It is neither shown nor sent.
 #[derive(Clone)]
@@ -81,6 +96,25 @@ pub enum Trust {
     Open,
     /// That it knows the secret.
     Secret(Secret),
+    /// That it holds the key of a certificate which a trusted authority has signed.
+    #[cfg(feature = "tls")]
+    Tls(Credentials),
+}
+
+/// What a greeting asks for, as a byte.
+const OPEN: u8 = 0;
+const SECRET: u8 = 1;
+const TLS: u8 = 2;
+
+impl Trust {
+    fn byte(&self) -> u8 {
+        match self {
+            Self::Open => OPEN,
+            Self::Secret(_) => SECRET,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => TLS,
+        }
+    }
 }
 
 /// What this side of a connection is.
@@ -144,6 +178,8 @@ impl Side {
 pub struct Proved {
     pub(crate) read: Box<dyn AsyncRead + Send + Unpin>,
     pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Which names it may claim.
+    pub(crate) names: Names,
 }
 
 impl fmt::Debug for Proved {
@@ -152,11 +188,27 @@ impl fmt::Debug for Proved {
     }
 }
 
+/// Proves over a socket, by TLS if that is what is trusted. Put a time limit around it; safe to drop.
+pub(super) async fn prove_socket(
+    stream: TcpStream,
+    side: Side,
+    role: Role,
+    trust: &Trust,
+) -> Result<Proved, LinkError> {
+    #[cfg(feature = "tls")]
+    if let Trust::Tls(credentials) = trust {
+        return tls::prove(stream, side, role, trust, credentials).await;
+    }
+    let (read, write) = stream.into_split();
+    prove(read, write, side, role, trust).await
+}
+
 /// Exchanges greetings and proofs. Put a time limit around it; safe to drop.
 ///
 /// # Errors
 ///
-/// If the peer is none of ours, or either side does not trust the other.
+/// If the peer is none of ours, or either side does not trust the other. Where certificates are what is
+/// trusted this always fails, since nothing here secures the streams: it tells a peer that speaks no TLS so.
 pub async fn prove<R, W>(
     mut read: R,
     mut write: W,
@@ -168,18 +220,54 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    match exchange(&mut read, &mut write, side, role, trust).await {
-        Ok(()) => Ok(Proved {
-            read: Box::new(read),
-            write: Box::new(write),
-        }),
+    exchange(&mut read, &mut write, side, role, trust, false).await?;
+    Ok(Proved {
+        read: Box::new(read),
+        write: Box::new(write),
+        names: Names::Any,
+    })
+}
+
+/// Exchanges greetings and proofs, and tells the peer why if it is refused. `secured` says whether these
+/// streams are within TLS.
+pub(super) async fn exchange(
+    read: &mut (impl AsyncRead + Unpin),
+    write: &mut (impl AsyncWrite + Unpin),
+    side: Side,
+    role: Role,
+    trust: &Trust,
+    secured: bool,
+) -> Result<(), LinkError> {
+    match try_exchange(read, write, side, role, trust, secured).await {
+        Ok(()) => Ok(()),
         Err(Failed::Link(error)) => Err(error),
         Err(Failed::Refuse { error, words }) => {
+            let refusing = async {
+                refuse(write, words).await?;
+                drain(read).await
+            };
             // The peer may be gone already; our own error counts.
-            let _ = refuse(&mut write, words).await;
+            let _ = timeout(LINGER, refusing).await;
             Err(error)
         }
     }
+}
+
+/// Ends a connection whose last words were written, and gives the peer a moment to read them.
+#[cfg(feature = "tls")]
+pub(super) async fn linger(stream: &mut TcpStream) {
+    let ending = async {
+        stream.shutdown().await?;
+        drain(stream).await
+    };
+    // Whatever happens, the connection is over.
+    let _ = timeout(LINGER, ending).await;
+}
+
+/// Reads what comes until the peer has seen the end.
+async fn drain(read: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    tokio::io::copy(&mut read.take(MAX_LINGER), &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 enum Failed {
@@ -204,25 +292,30 @@ impl From<io::Error> for Failed {
     }
 }
 
-async fn exchange(
+async fn try_exchange(
     read: &mut (impl AsyncRead + Unpin),
     write: &mut (impl AsyncWrite + Unpin),
     side: Side,
     role: Role,
     trust: &Trust,
+    secured: bool,
 ) -> Result<(), Failed> {
-    let secret = match trust {
-        Trust::Open => None,
-        Trust::Secret(secret) => Some(secret),
-    };
-    let ours = greeting(side, role, secret.is_some())?;
+    let ours = greeting(side, role, trust.byte())?;
     write.write_all(&ours).await?;
     write.flush().await?;
     let theirs = read_greeting(read).await?;
-    check_greeting(&theirs, side, role, secret.is_some())?;
-    let Some(secret) = secret else {
-        return Ok(());
+    check_greeting(&theirs, side, role, trust.byte())?;
+    let secret = match trust {
+        Trust::Open => return Ok(()),
+        Trust::Secret(secret) => secret,
+        #[cfg(feature = "tls")]
+        Trust::Tls(_) if secured => return Ok(()),
+        // It asks for TLS outside of TLS, which none of ours does.
+        #[cfg(feature = "tls")]
+        Trust::Tls(_) => return Err(Failed::Link(LinkError::Tls(WITHOUT.to_owned()))),
     };
+    #[cfg(not(feature = "tls"))]
+    let _ = secured;
     let proof = code(secret, side, &ours, &theirs);
     let expected = code(secret, side.other(), &theirs, &ours);
     if side == Side::Dialler {
@@ -241,12 +334,12 @@ async fn exchange(
     Ok(())
 }
 
-fn greeting(side: Side, role: Role, secret: bool) -> Result<[u8; GREETING], Failed> {
+fn greeting(side: Side, role: Role, asks: u8) -> Result<[u8; GREETING], Failed> {
     let mut greeting = [0; GREETING];
     let (fixed, nonce) = greeting.split_at_mut(GREETING - NONCE);
     let (magic, rest) = fixed.split_at_mut(MAGIC.len());
     magic.copy_from_slice(MAGIC);
-    rest.copy_from_slice(&[GENERATION, side.byte(), role.byte(), u8::from(secret)]);
+    rest.copy_from_slice(&[GENERATION, side.byte(), role.byte(), asks]);
     getrandom::fill(nonce).map_err(|error| Failed::Link(io::Error::other(error).into()))?;
     Ok(greeting)
 }
@@ -263,6 +356,16 @@ async fn read_greeting(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; GREET
         }
         length += count;
         let seen = length.min(MAGIC.len());
+        if greeting[0] == TLS_HANDSHAKE {
+            return Err(Failed::Refuse {
+                error: LinkError::Tls(
+                    "the peer speaks TLS and this side has no certificates; give both sides certificates, or \
+                     neither"
+                        .to_owned(),
+                ),
+                words: "this side has no certificates and speaks no TLS; give both sides certificates, or neither",
+            });
+        }
         if greeting[..seen] != MAGIC[..seen] {
             return Err(Failed::Refuse {
                 error: LinkError::Malformed(format!(
@@ -287,14 +390,9 @@ async fn read_greeting(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; GREET
     Ok(greeting)
 }
 
-fn check_greeting(
-    theirs: &[u8; GREETING],
-    side: Side,
-    role: Role,
-    secret: bool,
-) -> Result<(), Failed> {
+fn check_greeting(theirs: &[u8; GREETING], side: Side, role: Role, asks: u8) -> Result<(), Failed> {
     let proof = |words: &str| Err(Failed::Link(LinkError::Proof(words.to_owned())));
-    let [their_side, their_role, their_secret] = {
+    let [their_side, their_role, they_ask] = {
         let at = MAGIC.len() + 1;
         [theirs[at], theirs[at + 1], theirs[at + 2]]
     };
@@ -308,10 +406,19 @@ fn check_greeting(
             role.other().name()
         ))));
     }
-    match (secret, their_secret) {
-        (true, 1) | (false, 0) => Ok(()),
-        (true, 0) => proof("this side has a secret and the peer has none"),
-        (false, 1) => proof("the peer has a secret and this side has none"),
+    match (asks, they_ask) {
+        (OPEN, OPEN) | (SECRET, SECRET) | (TLS, TLS) => Ok(()),
+        (SECRET, OPEN) => {
+            proof("this side has a secret and the peer has none; give both the same")
+        }
+        (OPEN, SECRET) => {
+            proof("the peer has a secret and this side has none; give both the same")
+        }
+        (TLS, OPEN | SECRET) => Err(Failed::Link(LinkError::Tls(WITHOUT.to_owned()))),
+        (OPEN | SECRET, TLS) => Err(Failed::Link(LinkError::Tls(
+            "the peer speaks TLS only and this side has no certificates; give both sides certificates, or neither"
+                .to_owned(),
+        ))),
         _ => proof("the peer asks for a kind of proof that this version does not know"),
     }
 }

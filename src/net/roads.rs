@@ -12,7 +12,9 @@ use std::time::Duration;
 use actix::ArbiterHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tracing::warn;
 
+use super::names::{Claiming, Gate};
 use super::{
     LinkCommand, LinkConfig, LinkEvent, Listener, Proved, Role, Trust, dial, probe, run_link,
 };
@@ -21,6 +23,7 @@ use crate::actors::{Dialler, Outlet, Ports};
 use crate::engine::message::{ToNode, ToScheduler};
 use crate::engine::node::{Gone, NodeEvent};
 use crate::engine::{Epoch, Event, LinkId, NodeId};
+use crate::error::LinkRefusal;
 use crate::inbox::Inbox;
 
 /// A number that no other link of this process has.
@@ -136,7 +139,10 @@ impl SchedulerRoads {
             outlet: Box::new(Commands(commands.clone())),
         });
         let inbox = self.inbox;
-        let deliver = move |events: Vec<LinkEvent<ToScheduler>>| {
+        let mut gate = Gate::new(proved.names.clone());
+        let answers = commands.clone();
+        let deliver = move |mut events: Vec<LinkEvent<ToScheduler>>| {
+            guard(&mut gate, &mut events, &answers, ToNode::Refuse);
             inbox.extend(events.into_iter().map(|event| match event {
                 LinkEvent::Message(message) => Incoming::message(link, with_probe(message, peer)),
                 LinkEvent::Heard => Incoming::Event(Event::Heard { link }),
@@ -175,6 +181,21 @@ impl Roads for SchedulerRoads {
                 refused,
             }));
         });
+    }
+}
+
+/// Keeps back what a peer says before, or beside, a name that it may claim, and ends such a link in words.
+fn guard<In: Claiming, Out>(
+    gate: &mut Gate,
+    events: &mut Vec<LinkEvent<In>>,
+    answers: &Inbox<LinkCommand<Out>>,
+    refuse: impl FnOnce(LinkRefusal) -> Out,
+) {
+    if let Some(refusal) = gate.admit(events) {
+        let reason = refusal.to_string();
+        warn!(%reason, "refused a link");
+        answers.push(LinkCommand::Send(refuse(refusal)));
+        answers.push(LinkCommand::Close(reason));
     }
 }
 
@@ -248,7 +269,10 @@ impl NodeRoads {
         let link = fresh_link();
         let commands = Inbox::new();
         ports.attach(link, dialled, Box::new(Commands(commands.clone())));
-        let deliver = move |events: Vec<LinkEvent<ToNode>>| {
+        let mut gate = Gate::new(proved.names.clone());
+        let answers = commands.clone();
+        let deliver = move |mut events: Vec<LinkEvent<ToNode>>| {
+            guard(&mut gate, &mut events, &answers, ToScheduler::Refuse);
             for event in events {
                 match event {
                     LinkEvent::Message(message) => {

@@ -178,7 +178,9 @@ impl World {
                 );
                 let after = self.machine.stats(self.now).totals;
                 let mut unrefused = after.clone();
-                unrefused.refused -= 1;
+                let counted = unrefused.refused.get_mut(refused.refusal.cause());
+                *counted.unwrap() -= 1;
+                unrefused.refused.retain(|_, count| *count > 0);
                 assert_eq!(
                     before,
                     format!("{unrefused:?}"),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use callboard::{Handlers, TaskContext, TaskError};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,8 @@ pub fn handlers() -> Handlers {
             sleep(millis).await;
             Ok(cx.node().to_owned())
         })
+        // An output of so many bytes.
+        .on("bulk", async |bytes: usize| Ok(Bytes::from(vec![7; bytes])))
         .on("count", count)
         .on("log", log)
         .on("gate", gate::wait)

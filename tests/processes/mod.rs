@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Nothing is left running: a process ends when its standard input closes, when the thread that spawned it
-//! ends, and when its [`NodeProcess`] is dropped.
+//! ends, and when its [`Process`] is dropped.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "a helper of tests")]
@@ -19,11 +19,14 @@
 use std::env;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use callboard::Handlers;
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid,
 };
@@ -32,6 +35,9 @@ use tokio::time::timeout;
 
 pub mod gate;
 pub mod handlers;
+pub mod poison;
+#[path = "../../examples/soak/proxy.rs"]
+pub mod proxy;
 
 /// Longer than anything here takes; only a failing test waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -45,6 +51,10 @@ const LISTEN: &str = "CALLBOARD_TEST_LISTEN";
 const JOIN: &str = "CALLBOARD_TEST_JOIN";
 const PROBE: &str = "CALLBOARD_TEST_PROBE";
 const SECRET: &str = "CALLBOARD_TEST_SECRET";
+const TLS: &str = "CALLBOARD_TEST_TLS";
+const MEMORY: &str = "CALLBOARD_TEST_MEMORY";
+const KEPT: &str = "CALLBOARD_TEST_KEPT";
+const LOGS: &str = "CALLBOARD_TEST_LOGS";
 
 const READY: &str = "the node listens at ";
 const GONE: &str = "the node is gone: ";
@@ -58,6 +68,12 @@ pub struct Role {
     join: Option<String>,
     probe: bool,
     secret: Option<String>,
+    tls: Option<String>,
+    memory: Option<u64>,
+    kept: Option<u64>,
+    logs: bool,
+    namespace: Option<String>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Role {
@@ -70,6 +86,12 @@ impl Role {
             join: None,
             probe: true,
             secret: None,
+            tls: None,
+            memory: None,
+            kept: None,
+            logs: false,
+            namespace: None,
+            environment: Vec::new(),
         }
     }
 
@@ -95,12 +117,132 @@ impl Role {
         self.secret = Some(secret.to_owned());
         self
     }
+
+    /// Has it use the certificates in this directory: its own, by its name, and `ca.crt`.
+    pub fn tls(mut self, directory: &Path) -> Self {
+        self.tls = Some(directory.to_str().unwrap().to_owned());
+        self
+    }
+
+    /// How many bytes its process may write to; what asks for more ends it.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// How many bytes of results it keeps (`NodeConfig::max_kept_bytes`).
+    pub fn kept(mut self, bytes: u64) -> Self {
+        self.kept = Some(bytes);
+        self
+    }
+
+    /// Has it print what it warns of, for [`NodeProcess::said`].
+    pub fn logs(mut self) -> Self {
+        self.logs = true;
+        self
+    }
+
+    /// Runs it in this network namespace.
+    pub fn within(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    /// What its handlers find in their environment.
+    pub fn env(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((key, value.into()));
+        self
+    }
 }
 
-/// A process that acts as a node. Dropped, it is killed and reaped.
+/// This binary again, in a network namespace if one is named. Its standard input and output are pipes.
+pub fn own_binary(namespace: Option<&str>) -> Command {
+    let own = env::current_exe().unwrap();
+    let mut command = match namespace {
+        // It becomes the command, so the process id is that of the command.
+        Some(namespace) => {
+            let mut ip = Command::new("ip");
+            ip.args(["netns", "exec", namespace]).arg(own);
+            ip
+        }
+        None => Command::new(own),
+    };
+    command
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Has this process end with the thread that spawned it.
+pub fn end_with_the_test() {
+    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+}
+
+/// A process of the test. Dropped, it is killed and reaped.
+pub struct Process(Child);
+
+impl Process {
+    pub fn new(child: Child) -> Self {
+        Self(child)
+    }
+
+    /// SIGKILL, and waits until the process is no more.
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// SIGTERM: drain and end.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: freeze, with sockets open. Returns when every thread has stopped.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let stopped = waitpid(Some(Pid::from_child(&self.0)), WaitOptions::UNTRACED);
+        assert!(stopped.unwrap().is_some_and(|(_, status)| status.stopped()));
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The most memory that it has had, in bytes, as the kernel counts it; `None` where that is not told.
+    pub fn memory_peak(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib << 10)
+    }
+
+    /// Sends a signal and waits for nothing.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// Waits for its end, which must be near.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be dead and reaped already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A process that acts as a node.
 pub struct NodeProcess {
     name: String,
-    child: Child,
+    process: Process,
     lines: mpsc::UnboundedReceiver<String>,
     address: Option<SocketAddr>,
 }
@@ -108,19 +250,23 @@ pub struct NodeProcess {
 impl NodeProcess {
     /// Starts the process and, if it is one that is dialled, waits until it listens.
     pub async fn spawn(role: &Role) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
+        let mut command = own_binary(role.namespace.as_deref());
         command
             .args([ENTRY, "--exact", "--nocapture", "--test-threads=1"])
             .env(NAME, &role.name)
             .env(WORKERS, role.workers.to_string())
             .env(PROBE, role.probe.to_string())
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .env(LOGS, role.logs.to_string())
+            .envs(role.environment.iter().cloned());
+        let [memory, kept] =
+            [role.memory, role.kept].map(|bytes| bytes.map(|bytes| bytes.to_string()));
         for (key, value) in [
             (LISTEN, &role.listen),
             (JOIN, &role.join),
             (SECRET, &role.secret),
+            (TLS, &role.tls),
+            (MEMORY, &memory),
+            (KEPT, &kept),
         ] {
             if let Some(value) = value {
                 command.env(key, value);
@@ -136,7 +282,7 @@ impl NodeProcess {
         });
         let mut process = Self {
             name: role.name.clone(),
-            child,
+            process: Process::new(child),
             lines,
             address: None,
         };
@@ -170,36 +316,13 @@ impl NodeProcess {
         callboard::Node::connect(self.name(), self.address().to_string())
     }
 
-    /// SIGKILL, and waits until the process is no more.
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// SIGTERM: drain and end.
-    pub fn terminate(&self) {
-        self.signal(Signal::TERM);
-    }
-
-    /// SIGSTOP: freeze, with sockets open. Returns when every thread has stopped.
-    pub fn freeze(&self) {
-        self.signal(Signal::STOP);
-        let stopped = waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED);
-        assert!(stopped.unwrap().is_some_and(|(_, status)| status.stopped()));
-    }
-
-    /// SIGCONT.
-    pub fn thaw(&self) {
-        self.signal(Signal::CONT);
-    }
-
     /// Waits until the process ends by itself, and returns how its node said that it was gone.
     pub async fn ended(&mut self) -> (ExitStatus, Option<String>) {
         let mut gone = None;
         while let Some(line) = self.line(GONE).await {
             gone = Some(line);
         }
-        (self.child.wait().unwrap(), gone)
+        (self.process.wait(), gone)
     }
 
     /// Waits until the process was killed by a signal, by whomever.
@@ -207,8 +330,10 @@ impl NodeProcess {
         self.ended().await.0.signal()
     }
 
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    /// What follows `start` in the next line that it prints with it; of a node that [`Role::logs`].
+    pub async fn said(&mut self, start: &str) -> String {
+        let line = self.line(start).await;
+        line.unwrap_or_else(|| panic!("{} ended and never said {start:?}", self.name))
     }
 
     /// What follows `start` in the next line that has it; `None` at the end of the output. libtest writes
@@ -224,33 +349,59 @@ impl NodeProcess {
     }
 }
 
-impl Drop for NodeProcess {
-    fn drop(&mut self) {
-        // It may be dead and reaped already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for NodeProcess {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for NodeProcess {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
     }
 }
 
 /// Acts as a node, if this process was spawned by [`NodeProcess::spawn`], and otherwise returns at once.
 pub fn act_if_told() {
+    act_if_told_with(handlers::handlers);
+}
+
+/// The same with these handlers.
+pub fn act_if_told_with(handlers: impl FnOnce() -> Handlers) {
     let Ok(name) = env::var(NAME) else { return };
-    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    end_with_the_test();
     thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(3);
     });
+    poison::limit(env::var(MEMORY).ok().map(|bytes| bytes.parse().unwrap()));
+    if env::var(LOGS).unwrap() == "true" {
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN);
+        log.with_ansi(false).init();
+    }
     let workers = env::var(WORKERS).unwrap().parse().unwrap();
     let mut node = callboard::node(name.as_str())
-        .handlers(handlers::handlers())
+        .handlers(poison::add_to(handlers()))
         .max_workers(workers)
         .threads(2)
         .labels([name.as_str()]);
     if let Ok(secret) = env::var(SECRET) {
         node = node.secret(secret);
     }
+    #[cfg(feature = "tls")]
+    if let Ok(directory) = env::var(TLS) {
+        let directory = Path::new(&directory);
+        let own = |kind| directory.join(format!("{name}.{kind}"));
+        let tls = callboard::Tls::files(own("crt"), own("key"), directory.join("ca.crt"));
+        node = node.tls(tls);
+    }
     if let Ok(address) = env::var(LISTEN) {
         node = node.listen(address);
+    }
+    if let Ok(bytes) = env::var(KEPT) {
+        node = node.configure(|config| config.max_kept_bytes = bytes.parse().unwrap());
     }
     if env::var(PROBE).unwrap() == "false" {
         node = node.without_probe();

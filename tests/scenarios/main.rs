@@ -5,18 +5,26 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[cfg(feature = "tls")]
+#[path = "../certificates/mod.rs"]
+mod certificates;
 #[path = "../processes/mod.rs"]
 mod processes;
 
 mod cluster;
 mod handles;
 mod load;
+mod log;
 mod losses;
 mod membership;
 mod options;
+mod overload;
 mod placing;
+mod poison;
 mod roles;
 mod seed;
+#[cfg(feature = "tls")]
+mod tls;
 
 /// Not a test: what the spawned processes run.
 #[test]

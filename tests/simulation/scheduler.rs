@@ -195,11 +195,15 @@ impl Cluster {
 
     pub fn flush_scheduler(&mut self) {
         self.scheduler.dirty = false;
+        let behind = self.client_is_behind();
         let mut actions = std::mem::take(&mut self.actions);
         self.scheduler
             .machine
             .take_effects(clock(self.now), &mut actions);
         for action in actions.drain(..) {
+            if behind {
+                self.placed_nothing(&action);
+            }
             self.trace.mix(std::mem::discriminant(&action));
             self.perform(action);
         }

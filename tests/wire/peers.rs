@@ -10,8 +10,8 @@ use callboard::error::LinkError;
 use callboard::inbox::Inbox;
 use callboard::net::proof::GREETING;
 use callboard::net::{
-    LinkCommand, LinkConfig, LinkEvent, ListenError, Listener, Proved, Role, Secret, Trust, dial,
-    probe, run_link,
+    DialError, LinkCommand, LinkConfig, LinkEvent, ListenError, Listener, Proved, Role, Secret,
+    Trust, dial, probe, run_link,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,15 +25,20 @@ fn secret() -> Trust {
 }
 
 /// A node that listens, and what it let in.
-struct Listening {
-    address: SocketAddr,
+pub struct Listening {
+    pub address: SocketAddr,
+    trust: Trust,
     proved: Inbox<Proved>,
     running: JoinHandle<()>,
 }
 
 impl Listening {
     async fn start(config: LinkConfig) -> Self {
-        let listener = Listener::bind("127.0.0.1:0", secret(), Role::Node, config)
+        Self::start_with(secret(), config).await
+    }
+
+    pub async fn start_with(trust: Trust, config: LinkConfig) -> Self {
+        let listener = Listener::bind("127.0.0.1:0", trust.clone(), Role::Node, config)
             .await
             .unwrap();
         let address = listener.local_addr();
@@ -42,26 +47,25 @@ impl Listening {
         let running = tokio::spawn(listener.run(move |link, _| given.push(link)));
         Self {
             address,
+            trust,
             proved,
             running,
         }
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Whether a scheduler still gets in and can speak, large tasks included.
-    async fn serves(&self) {
+    pub async fn serves(&self) {
+        self.serves_to(&self.trust).await;
+    }
+
+    /// The same for a scheduler that trusts so.
+    pub async fn serves_to(&self, trust: &Trust) {
         let config = LinkConfig::default();
-        let dialled = dial(
-            &self.address.to_string(),
-            &secret(),
-            Role::Scheduler,
-            &config,
-        )
-        .await
-        .unwrap();
+        let dialled = self.dial(trust).await.unwrap();
         self.proved.ready().await;
         let mut accepted = Vec::new();
         self.proved.take(&mut accepted);
@@ -86,7 +90,12 @@ impl Listening {
         assert_eq!(at_scheduler[0], LinkEvent::Message(ToScheduler::Goodbye));
     }
 
-    async fn stop(self) {
+    pub async fn dial(&self, trust: &Trust) -> Result<Proved, DialError> {
+        let config = LinkConfig::default();
+        dial(&self.address.to_string(), trust, Role::Scheduler, &config).await
+    }
+
+    pub async fn stop(self) {
         self.running.abort();
         assert!(self.running.await.unwrap_err().is_cancelled());
         let mut left = Vec::new();
@@ -94,7 +103,7 @@ impl Listening {
     }
 }
 
-async fn all_words(mut stream: TcpStream) -> String {
+pub async fn all_words(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
     // A reset is an end too.
     let _ = stream.read_to_end(&mut bytes).await;
@@ -109,7 +118,10 @@ async fn g11_peers_that_say_something_else_are_refused_in_words() {
             &b"GET / HTTP/1.1\r\n\r\n"[..],
             "does not speak its protocol",
         ),
-        (b"\x16\x03\x01\x02\x00", "does not speak its protocol"),
+        (
+            b"\x16\x03\x01\x02\x00",
+            "this side has no certificates and speaks no TLS",
+        ),
         (&[0xff; 40], "does not speak its protocol"),
         (b"callboard\x02", "another generation"),
     ] {
@@ -204,14 +216,18 @@ async fn a_listener_for_strangers_needs_a_secret_and_so_does_a_dial() {
     let error = Listener::bind("0.0.0.0:0", Trust::Open, Role::Node, config.clone())
         .await
         .unwrap_err();
-    assert!(matches!(error, ListenError::NeedsSecret { .. }));
+    assert!(matches!(error, ListenError::NeedsTrust { .. }));
     assert!(error.to_string().contains("set a secret"), "{error}");
     let open = Listener::bind("127.0.0.1:0", Trust::Open, Role::Node, config.clone()).await;
     assert!(open.is_ok());
     let error = dial("192.0.2.1:9", &Trust::Open, Role::Node, &config)
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("a shared secret is needed"));
+    assert!(
+        error
+            .to_string()
+            .contains("a shared secret or certificates are needed")
+    );
 }
 
 #[tokio::test]

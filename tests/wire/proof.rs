@@ -143,7 +143,10 @@ async fn a_peer_that_is_not_callboard_is_told_apart_at_its_first_bytes() {
             &b"GET / HTTP/1.1\r\n"[..],
             "it began with \"GET / HTTP/1.1..\"",
         ),
-        (b"\x16\x03\x01", "does not speak callboard's protocol"),
+        (
+            b"\x16\x03\x01",
+            "the peer speaks TLS and this side has no certificates",
+        ),
         (b"callboard\x09", "generation 9"),
         (b"callboard\x01DS", "closed it during the handshake"),
         (b"", "closed it during the handshake"),

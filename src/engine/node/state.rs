@@ -2,11 +2,9 @@
 //!
 //! Owns: the values. Does not know: when they change.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use super::ahead::Spot;
 use crate::engine::message::SchedulerHello;
+use crate::engine::numbered::Numbered;
 use crate::engine::{Life, LinkId, Timestamp, WorkerId};
 use crate::task::Dispatch;
 
@@ -59,26 +57,5 @@ pub(super) enum Place {
     Ahead(Spot),
 }
 
-/// Spreads dispatch numbers, which one proved peer counts up; the multiplier is 2^64 by the golden ratio.
-/// Nothing depends on the order of the map.
-#[derive(Default)]
-pub(super) struct DispatchHasher(u64);
-
-impl Hasher for DispatchHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(self.0 ^ u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// Where each held dispatch is.
-pub(super) type Held = HashMap<Dispatch, Place, BuildHasherDefault<DispatchHasher>>;
+pub(super) type Held = Numbered<Dispatch, Place>;

@@ -27,7 +27,7 @@ impl SchedulerMachine {
                 Ok(Accepted::Joined(joined))
             }
             Err(refusal) => {
-                self.totals.refused += 1;
+                *self.totals.refused.entry(refusal.cause()).or_default() += 1;
                 Err(Refused {
                     refusal,
                     submission: Box::new(submission),
@@ -114,12 +114,10 @@ impl SchedulerMachine {
                 limit: self.config.max_args_bytes,
             });
         }
-        if self.outbox.is_full() {
-            return Err(Refusal::ClientBehind {
-                limit: self.outbox.limit(),
-            });
+        match self.outbox.fullness() {
+            Some(refusal) => Err(refusal),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     fn find_key(&self, key: &TaskKey, submission: &Submission) -> Result<Option<TaskId>, Refusal> {

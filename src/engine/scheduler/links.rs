@@ -208,7 +208,9 @@ impl SchedulerMachine {
         if entry.handshake == Some(link) {
             entry.handshake = None;
             entry.dial_at = Some(now + entry.take_pause());
+            self.setup_failed(node, reason);
         }
+        let entry = self.roster.get_mut(node);
         if entry.link == Some(link) {
             self.forget_link(node, reason);
             let entry = self.roster.get_mut(node);
@@ -230,6 +232,24 @@ impl SchedulerMachine {
         self.roster.attend(node, now);
     }
 
+    /// A link was closed before it was up. Whoever waits for the node hears why, as of a dial that failed; a
+    /// refusal in words has said it already.
+    fn setup_failed(&mut self, node: NodeIndex, reason: &str) {
+        let entry = self.roster.get_mut(node);
+        if entry.state == State::Up || entry.reason == reason {
+            return;
+        }
+        reason.clone_into(&mut entry.reason);
+        if entry.state == State::Connecting {
+            let name = entry.name.clone();
+            self.actions.push(Action::Note(Note::NodeRefused {
+                node: Some(Self::node_id(node)),
+                name,
+                reason: reason.to_owned(),
+            }));
+        }
+    }
+
     /// The node has no link that counts any more. It keeps its tasks.
     pub(super) fn forget_link(&mut self, node: NodeIndex, reason: &str) {
         let entry = self.roster.get_mut(node);
@@ -249,22 +269,24 @@ impl SchedulerMachine {
         self.roster.touch(node);
     }
 
-    pub(super) fn heard(&mut self, now: Timestamp, link: LinkId) {
-        let lease = self.config.lease;
-        if let Some(session) = self.sessions.get_mut(&link) {
-            session.heard_at = now;
-            if let (Some(node), Stage::Up) = (session.node, session.stage) {
-                self.roster.get_mut(node).heard(now, lease);
-            }
+    pub(super) fn heard(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+    ) -> Option<(Stage, Option<NodeIndex>)> {
+        let session = self.sessions.get_mut(&link)?;
+        session.heard_at = now;
+        let (stage, node) = (session.stage, session.node);
+        if let (Some(node), Stage::Up) = (node, stage) {
+            self.roster.get_mut(node).heard(now, self.config.lease);
         }
+        Some((stage, node))
     }
 
     pub(super) fn message(&mut self, now: Timestamp, link: LinkId, message: ToScheduler) {
-        self.heard(now, link);
-        let Some(session) = self.sessions.get(&link) else {
+        let Some((stage, node)) = self.heard(now, link) else {
             return;
         };
-        let (stage, node) = (session.stage, session.node);
         let outcome = match (stage, node, message) {
             (_, _, ToScheduler::Refuse(refusal)) => {
                 self.was_refused(now, link, &refusal);

@@ -63,6 +63,7 @@ impl SchedulerMachine {
             let address = address.clone();
             entry.dialling = true;
             entry.dialled_epoch = entry.epoch;
+            entry.dialled_at = now;
             entry.dial_at = None;
             self.actions.push(Action::Dial {
                 node: Self::node_id(node),
@@ -82,6 +83,7 @@ impl SchedulerMachine {
             && entry.probe_at.is_none_or(|at| at <= now)
         {
             entry.probing = true;
+            entry.probed_at = now;
             entry.probe_at = None;
             self.actions.push(Action::Probe {
                 node: Self::node_id(node),
@@ -263,12 +265,16 @@ impl SchedulerMachine {
             .filter_map(|(node, _)| self.roster.nodes.get(node.0 as usize))
             .map(|node| node.name.as_ref())
             .collect();
+        let kind = self.classes[task.class as usize].kind;
+        let nodes = match names.as_slice() {
+            [name] => format!("the node {name} was lost"),
+            names => format!("{} nodes were lost ({})", names.len(), names.join(", ")),
+        };
         Failure::new(
             Cause::NodeLost,
             format!(
-                "{} nodes were lost while the task ran on them ({}), more than it may cost; the last one because {reason}",
-                names.len(),
-                names.join(", ")
+                "{nodes} while {} ({}) ran there, more than its max_reroutes allow; the last one because {reason}",
+                task.id, self.kinds[kind as usize].name
             ),
         )
     }
@@ -502,7 +508,7 @@ impl SchedulerMachine {
             return;
         };
         entry.dialling = false;
-        entry.dial_at = Some(now + entry.take_pause());
+        entry.dial_at = Some(entry.dialled_at + entry.take_pause());
         let same_life =
             entry.epoch.is_some() && entry.epoch == entry.dialled_epoch && !entry.joined;
         let silent = entry.is_silent(now, silence);
@@ -532,7 +538,7 @@ impl SchedulerMachine {
             return;
         };
         entry.probing = false;
-        entry.probe_at = Some(now + entry.take_pause());
+        entry.probe_at = Some(entry.probed_at + entry.take_pause());
         if refused {
             if entry.epoch == Some(epoch) && entry.state != State::Up {
                 self.lose(

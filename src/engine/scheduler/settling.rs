@@ -57,7 +57,8 @@ impl SchedulerMachine {
             Outcome::Completed(_) => self.totals.completed += 1,
             Outcome::Failed(failure) => *self.totals.failed.entry(failure.cause).or_default() += 1,
             Outcome::Cancelled => self.totals.cancelled += 1,
-            Outcome::Refused(_) => self.totals.refused += 1,
+            // What was refused has never been a task.
+            Outcome::Refused(_) => {}
         }
         let ending = Ending {
             scheduler: self.name.clone(),

@@ -25,6 +25,7 @@ impl SchedulerMachine {
             running: self.count_of(Phase::Running),
             args_bytes: self.tasks.args_bytes(),
             unconfirmed_statuses: self.outbox.held(),
+            unconfirmed_bytes: self.outbox.bytes(),
             nodes: self
                 .roster
                 .names

@@ -3,7 +3,9 @@
 //! Owns: the judgement of acceptance, refusal and statuses. Does not know: runs.
 use std::collections::BTreeSet;
 
-use callboard::engine::{Accepted, Refused, Submission};
+use callboard::SchedulerConfig;
+use callboard::engine::message::ToNode;
+use callboard::engine::{Accepted, Action, Refused, Submission};
 use callboard::error::Refusal;
 use callboard::stats::Stats;
 use callboard::status::TaskStatus;
@@ -12,6 +14,7 @@ use callboard::task::{TaskId, TaskKey};
 use super::{Expectation, Facts, Given};
 use crate::cluster::{Cluster, Ev};
 use crate::plan::{MS, TaskPlan, nanos};
+use crate::scheduler::clock;
 
 impl Cluster {
     pub fn serial(&mut self, task: &TaskPlan) -> u64 {
@@ -133,9 +136,38 @@ impl Cluster {
         }
     }
 
+    /// Whether as much waits for clients as may.
+    pub fn client_is_behind(&self) -> bool {
+        let (config, default) = (&self.plan.config, SchedulerConfig::default());
+        if (config.max_statuses, config.max_status_bytes)
+            == (default.max_statuses, default.max_status_bytes)
+        {
+            // More than any history has.
+            return false;
+        }
+        let stats = self.scheduler.machine.stats(clock(self.now));
+        stats.unconfirmed_statuses >= config.max_statuses
+            || stats.unconfirmed_bytes >= config.max_status_bytes
+    }
+
+    /// What is done while a client is behind.
+    pub fn placed_nothing(&mut self, action: &Action) {
+        if let Action::Send {
+            message: ToNode::Assign(assignments),
+            ..
+        } = action
+        {
+            let task = assignments.first().map(|first| first.task);
+            let words = "it was placed though too much waits for a client";
+            self.oracle.fail("G1", task, words.to_owned());
+        }
+    }
+
     pub fn refused(&mut self, refused: &Refused, sent: &Submission, before: &Stats, after: &Stats) {
         let mut after = after.clone();
-        after.totals.refused = before.totals.refused;
+        let counted = after.totals.refused.entry(refused.refusal.cause());
+        *counted.or_default() -= 1;
+        after.totals.refused.retain(|_, count| *count > 0);
         let (before_text, after_text) = (format!("{before:?}"), format!("{after:?}"));
         if before_text != after_text {
             self.oracle.fail(
@@ -166,6 +198,7 @@ impl Cluster {
             Refusal::Draining => self.scheduler.draining,
             Refusal::QueueFull { .. } => unsettled >= config.max_tasks,
             Refusal::ClientBehind { .. } => before.unconfirmed_statuses >= config.max_statuses,
+            Refusal::StatusBytesFull { .. } => before.unconfirmed_bytes >= config.max_status_bytes,
             Refusal::KeyConflict { id, .. } | Refusal::KeyBusy { id, .. } => self
                 .oracle
                 .now_tasks()

@@ -196,7 +196,10 @@ impl Cluster {
                     .nodes
                     .iter()
                     .any(|it| it.name == *node && it.state == NodeState::Up),
-                Reason::ClientBehind => stats.unconfirmed_statuses >= self.plan.config.max_statuses,
+                Reason::ClientBehind => {
+                    stats.unconfirmed_statuses >= self.plan.config.max_statuses
+                        || stats.unconfirmed_bytes >= self.plan.config.max_status_bytes
+                }
                 _ => false,
             };
             let Some(facts) = self

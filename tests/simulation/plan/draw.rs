@@ -31,6 +31,11 @@ pub fn draw_config(rng: &mut fastrand::Rng, family: Family) -> SchedulerConfig {
         if rng.u32(..5) == 0 {
             config.max_statuses = rng.usize(1..20);
         }
+        // Aside, so that it changes nothing else of what a seed draws.
+        let mut aside = fastrand::Rng::with_seed(rng.clone().u64(..));
+        if aside.u32(..5) == 0 {
+            config.max_status_bytes = aside.u64(1..200);
+        }
         if rng.u32(..4) == 0 {
             config.max_tasks = rng.usize(5..60);
         }

@@ -41,7 +41,7 @@ impl Stage {
     }
 
     /// Says it, and sees what comes of it.
-    fn is_a_breach(mut self, message: ToScheduler, words: &str) {
+    fn breaks_by(mut self, message: ToScheduler, words: &str) {
         let evil = self.evil;
         self.board.say(evil, message);
         self.was_a_breach(words, 1);
@@ -101,7 +101,7 @@ fn g11_a_node_that_reports_what_another_runs_loses_its_link_alone() {
     let about = |told: fn(TaskId, Dispatch) -> Report| {
         let stage = Stage::new();
         let message = reports(told(stage.task, stage.run()));
-        stage.is_a_breach(message, "another node has");
+        stage.breaks_by(message, "another node has");
     };
     about(ended);
     about(|task, dispatch| Report::Started { task, dispatch });
@@ -135,12 +135,12 @@ fn g11_a_run_that_was_never_assigned_is_a_breach() {
     for number in [0, 2, u64::MAX] {
         let stage = Stage::new();
         let message = reports(ended(stage.task, Dispatch::new(number)));
-        stage.is_a_breach(message, "never assigned");
+        stage.breaks_by(message, "never assigned");
         let freed = Report::Freed {
             seq: 1,
             dispatch: Dispatch::new(number),
         };
-        Stage::new().is_a_breach(reports(freed), "never assigned");
+        Stage::new().breaks_by(reports(freed), "never assigned");
     }
 }
 
@@ -148,7 +148,7 @@ fn g11_a_run_that_was_never_assigned_is_a_breach() {
 fn g11_beats_out_of_order_are_a_breach() {
     for (number, answered) in [(0, 0), (1, 1), (1, u64::MAX), (u64::MAX, u64::MAX)] {
         let beat = Beat { number, answered };
-        Stage::new().is_a_breach(ToScheduler::Beat(beat), "out of order");
+        Stage::new().breaks_by(ToScheduler::Beat(beat), "out of order");
     }
     let mut stage = Stage::new();
     let beat = Beat {
@@ -156,17 +156,17 @@ fn g11_beats_out_of_order_are_a_breach() {
         answered: 0,
     };
     stage.board.say(stage.evil, ToScheduler::Beat(beat));
-    stage.is_a_breach(ToScheduler::Beat(beat), "out of order");
+    stage.breaks_by(ToScheduler::Beat(beat), "out of order");
 }
 
 #[test]
 fn g11_what_comes_out_of_turn_is_a_breach() {
     let mut stage = Stage::new();
     let hello = stage.board.hello("evil", 2);
-    stage.is_a_breach(ToScheduler::Hello(hello), "a hello while the link was up");
+    stage.breaks_by(ToScheduler::Hello(hello), "a hello while the link was up");
 
     let holding = ToScheduler::Holding(Holding::default());
-    Stage::new().is_a_breach(holding, "what it holds while the link was up");
+    Stage::new().breaks_by(holding, "what it holds while the link was up");
 
     for early in [
         ToScheduler::Goodbye,
@@ -218,7 +218,7 @@ fn g11_a_holding_without_an_end_is_waited_for_and_holds_up_nobody() {
 fn g11_a_node_that_drains_cannot_take_it_back() {
     let mut stage = Stage::new();
     stage.board.say(stage.evil, reports(Report::Draining));
-    stage.is_a_breach(reports(Report::Ready), "though it drains");
+    stage.breaks_by(reports(Report::Ready), "though it drains");
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! Reads what the nodes wrote down, and says what is wrong with it.
+//!
+//! Owns: which runs may overlap. Does not know: what the client was told.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use crate::AnyError;
+use crate::LEASE;
+use crate::cluster::Life;
+
+/// How long a process that was frozen may take, once it goes on, to see that its lease has ended: until then it may
+/// take a last step, which only the fencing number stops.
+const LAST_STEP: u64 = 1_000_000_000;
+
+/// One run of a task.
+#[derive(Clone, Copy)]
+struct Run {
+    task: u64,
+    dispatch: u64,
+    attempt: u32,
+    exclusive: bool,
+    begin: u64,
+    end: u64,
+    /// Whether its process may not have known yet that it had lost it.
+    last_step: bool,
+}
+
+/// What the runs show.
+#[derive(Default)]
+pub struct Judgement {
+    pub runs: usize,
+    /// Runs of an attempt that had been run before.
+    pub second_runs: usize,
+    /// Those that began before the earlier one had ended.
+    pub overlaps: usize,
+    pub exclusive_runs: usize,
+    pub exclusive_second_runs: usize,
+    /// Exclusive runs that went on for a moment in a process that had been frozen.
+    pub last_steps: usize,
+    pub wrong: Vec<String>,
+}
+
+pub fn judge(lives: &[Life]) -> Result<Judgement, AnyError> {
+    let mut judgement = Judgement::default();
+    let mut runs = Vec::new();
+    for life in lives {
+        read(life, &mut runs, &mut judgement.wrong)?;
+    }
+    judgement.runs = runs.len();
+    let mut dispatches = HashSet::with_capacity(runs.len());
+    for run in &runs {
+        if !dispatches.insert(run.dispatch) {
+            let words = format!("the dispatch {} of t{} began twice", run.dispatch, run.task);
+            judgement.wrong.push(words);
+        }
+    }
+    runs.sort_unstable_by_key(|run| (run.task, run.dispatch));
+    for of_task in runs.chunk_by(|a, b| a.task == b.task) {
+        judgement.compare(of_task);
+    }
+    Ok(judgement)
+}
+
+impl Judgement {
+    /// The runs of one task, in the order of their fencing numbers.
+    fn compare(&mut self, runs: &[Run]) {
+        self.exclusive_runs += runs.iter().filter(|run| run.exclusive).count();
+        self.last_steps += runs
+            .iter()
+            .filter(|run| run.exclusive && run.last_step)
+            .count();
+        let mut before: Option<&Run> = None;
+        for run in runs {
+            if let Some(before) = before {
+                let again = run.attempt == before.attempt;
+                self.second_runs += usize::from(again);
+                self.exclusive_second_runs += usize::from(again && run.exclusive);
+                let overlap = run.begin < before.end;
+                self.overlaps += usize::from(overlap);
+                if overlap && run.exclusive {
+                    self.wrong.push(format!(
+                        "two runs of t{}, which is exclusive, overlap by {} us: {} and {}",
+                        run.task,
+                        (before.end.min(run.end) - run.begin) / 1_000,
+                        before.dispatch,
+                        run.dispatch
+                    ));
+                }
+            }
+            if !(run.exclusive && run.last_step) {
+                before = Some(run);
+            }
+        }
+    }
+}
+
+fn read(life: &Life, runs: &mut Vec<Run>, wrong: &mut Vec<String>) -> Result<(), AnyError> {
+    let first = runs.len();
+    let mut going = HashMap::new();
+    let file = match File::open(&life.journal) {
+        Ok(file) => file,
+        // It was killed before it had made one.
+        Err(_) if life.ended.is_some() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    for line in BufReader::new(file).lines() {
+        let line = line?;
+        let mut words = line.split(' ');
+        let what = words.next();
+        let numbers: Vec<u64> = words.map(str::parse).collect::<Result<_, _>>()?;
+        match (what, &numbers[..]) {
+            (Some("B"), &[task, dispatch, attempt, exclusive, begin]) => {
+                going.insert(dispatch, runs.len());
+                runs.push(Run {
+                    task,
+                    dispatch,
+                    attempt: attempt as u32,
+                    exclusive: exclusive == 1,
+                    begin,
+                    // Of one that was killed in the middle, only this is known.
+                    end: life.ended.unwrap_or(u64::MAX),
+                    last_step: false,
+                });
+            }
+            (Some("E"), &[dispatch, end]) => match going.remove(&dispatch) {
+                Some(at) => runs[at].end = end,
+                None => wrong.push(format!("the dispatch {dispatch} ended and never began")),
+            },
+            (Some("O"), &[task, _, running]) => {
+                wrong.push(format!(
+                    "t{task} began as the {running}th at once on its node"
+                ));
+            }
+            _ => wrong.push(format!("a node wrote {line:?}")),
+        }
+    }
+    let lease = u64::try_from(LEASE.as_nanos())?;
+    let frozen = life.frozen.iter();
+    for &(_, to) in frozen.filter(|(from, to)| to.saturating_sub(*from) > lease / 5 * 4) {
+        for run in &mut runs[first..] {
+            let across = run.begin < to && run.end >= to;
+            run.last_step |= across && run.end <= to.saturating_add(LAST_STEP);
+        }
+    }
+    Ok(())
+}

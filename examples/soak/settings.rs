@@ -1,0 +1,51 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::AnyError;
+
+pub struct Settings {
+    pub length: Duration,
+    pub tasks: u64,
+    pub nodes: usize,
+    pub seed: u64,
+}
+
+const USAGE: &str = "usage: soak [--minutes M] [--seed S] [--nodes N]";
+const TASKS_PER_MINUTE: u64 = 100_000;
+
+impl Settings {
+    /// `None` if only help was asked for.
+    pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Self>, AnyError> {
+        let (mut minutes, mut nodes, mut seed) = (10, 20, fastrand::u64(..));
+        while let Some(arg) = args.next() {
+            let mut number = |range: RangeInclusive<u64>| -> Result<u64, AnyError> {
+                let value = args.next().ok_or(USAGE)?;
+                let read = value.to_str().and_then(|text| text.parse().ok());
+                let read = read.filter(|number| range.contains(number));
+                read.ok_or_else(|| {
+                    let (from, to) = range.into_inner();
+                    format!("{} is not a number from {from} to {to}", value.display()).into()
+                })
+            };
+            match arg.to_str() {
+                Some("--minutes") => minutes = number(1..=1440)?,
+                Some("--nodes") => nodes = number(2..=100)?,
+                Some("--seed") => seed = number(0..=u64::MAX)?,
+                Some("--help" | "-h") => {
+                    println!("{USAGE}");
+                    return Ok(None);
+                }
+                _ => return Err(format!("{} is no option\n{USAGE}", arg.display()).into()),
+            }
+        }
+        Ok(Some(Self {
+            length: Duration::from_secs(60 * minutes),
+            tasks: TASKS_PER_MINUTE * minutes,
+            nodes: usize::try_from(nodes)?,
+            seed,
+        }))
+    }
+}

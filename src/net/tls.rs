@@ -1,0 +1,253 @@
+//! Mutual TLS: who is trusted is who holds the key of a certificate that a trusted authority has signed.
+//!
+//! Owns: the certificates, their renewal, the handshake and what it says when it fails. Does not know:
+//! messages, and what the peer will call itself; [`names`](super::names) asks when it is known.
+//!
+//! TLS 1.3 only, by rustls with ring. Both sides present a certificate, whichever dials. No session is
+//! resumed: each connection proves anew, so that authorities which were taken away count no more.
+//!
+//! - `files`: what is on disk, and whether it has changed;
+//! - `configs`: what rustls is given, and what is checked of the own certificate at the start;
+//! - `handshake`: over a socket, and peers that speak something else;
+//! - `words`: what rustls says, as sentences that say what to do.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, Error};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use self::configs::Configs;
+use self::files::Stamps;
+use crate::error::TlsError;
+
+mod configs;
+mod files;
+mod handshake;
+mod words;
+
+pub(super) use handshake::prove;
+
+/// The files by which a scheduler or a node proves who it is by TLS, and knows whom to trust. All are PEM.
+///
+/// They are read when it starts, and again by the first new connection after one of them has changed, so
+/// that certificates are renewed without a restart. New ones that cannot be used are told of by `tracing`,
+/// once, and the old ones stay in use. Replace each file as a whole, by a rename. Connections that are up
+/// stay up.
+///
+/// ```no_run
+/// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeStartError> {
+/// use callboard::Tls;
+///
+/// callboard::node("slave1")
+///     .handlers(handlers)
+///     .tls(Tls::files("slave1.crt", "slave1.key", "ca.crt").peers(["master"]))
+///     .listen("0.0.0.0:7000")
+///     .run()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Tls {
+    certificates: PathBuf,
+    key: PathBuf,
+    roots: PathBuf,
+    peers: Option<Arc<[String]>>,
+}
+
+impl Tls {
+    /// These files: `certificates` holds the own certificate first, which bears the own name as a DNS name
+    /// and may be used by servers and clients, then those that lead from it to an authority; `key` its
+    /// private key (PKCS#8, PKCS#1 or SEC1, not encrypted; ECDSA P-256 or P-384, Ed25519, or RSA); `roots` the
+    /// authorities that vouch for peers. None may be larger than 1 MiB.
+    pub fn files(
+        certificates: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        roots: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            certificates: certificates.into(),
+            key: key.into(),
+            roots: roots.into(),
+            peers: None,
+        }
+    }
+
+    /// Takes only peers of these names. Without it all are taken for whom the authorities vouch; then whoever
+    /// has the key of one node can be a scheduler to the other nodes that listen. So give it to nodes, with
+    /// the names of their schedulers.
+    pub fn peers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.peers = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Reads and checks the files, for a scheduler or a node of this name. The files are read on this
+    /// thread.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`]: which file, or that the name cannot stand in a certificate.
+    pub fn load(self, name: &str) -> Result<Credentials, TlsError> {
+        check_name(name)?;
+        let stamps = Stamps::of(&self);
+        let configs = Configs::load(&self, name)?;
+        Ok(Credentials(Arc::new(Inner {
+            tls: self,
+            name: name.to_owned(),
+            state: Mutex::new(State { stamps, configs }),
+            checking: AtomicBool::new(false),
+        })))
+    }
+}
+
+/// Certificates and key in use. Clones are the same. The key is neither shown nor sent.
+#[derive(Clone)]
+pub struct Credentials(Arc<Inner>);
+
+struct Inner {
+    tls: Tls,
+    name: String,
+    state: Mutex<State>,
+    /// Whether a thread looks at the files now: one that hangs must not make others hang.
+    checking: AtomicBool,
+}
+
+struct State {
+    /// Of the files that were last read, of use or not.
+    stamps: Stamps,
+    /// From the files that were last of use.
+    configs: Configs,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Credentials").field(&self.0.tls).finish()
+    }
+}
+
+impl Credentials {
+    /// What a connection that begins now is to use. Looks at the files first, on a thread on which that may
+    /// take its time; while one connection's look takes long, others do with what is known.
+    async fn current(&self) -> Configs {
+        if !self.0.checking.swap(true, Ordering::AcqRel) {
+            let check = Check(Arc::clone(&self.0));
+            let look = tokio::task::spawn_blocking(move || check.0.renew());
+            // If it could not be done, because the runtime ends say, the old ones are as good as before.
+            let _ = timeout(LOOK, look).await;
+        }
+        self.0.state().configs.clone()
+    }
+
+    fn peers(&self) -> Option<Arc<[String]>> {
+        self.0.tls.peers.clone()
+    }
+}
+
+/// How long a connection waits for a look at the files. A disk that hangs, or handlers that block on every
+/// thread of the pool, must not keep nodes out.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Ends with the look at the files, however it ends.
+struct Check(Arc<Inner>);
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        self.0.checking.store(false, Ordering::Release);
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a panic interrupts here is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the files if they have changed.
+    fn renew(&self) {
+        // Before they are read: a change in between is seen by the next look.
+        let stamps = Stamps::of(&self.tls);
+        if self.state().stamps == stamps {
+            return;
+        }
+        let loaded = Configs::load(&self.tls, &self.name);
+        let mut state = self.state();
+        state.stamps = stamps;
+        match loaded {
+            Ok(configs) => {
+                state.configs = configs;
+                info!(name = %self.name, "new connections use the renewed TLS files");
+            }
+            Err(error) => warn!(
+                name = %self.name,
+                %error,
+                "the TLS files have changed and cannot be used; the old ones stay in use"
+            ),
+        }
+    }
+}
+
+/// Whether a process may have this name with TLS: one that is spelled one way only, since in a certificate
+/// upper and lower case are the same, and two nodes must not be.
+pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    let usable = name.len() <= 253
+        && name.split('.').all(label)
+        // It would be taken for an address.
+        && !name.rsplit('.').next().is_some_and(is_number);
+    if usable {
+        return Ok(());
+    }
+    Err(TlsError::Name {
+        name: name.to_owned(),
+    })
+}
+
+/// Whether this certificate bears this name; if not, in words for both sides. A name with a star bears what
+/// it always does. The codec has bounded the name.
+pub(super) fn bears(
+    certificate: &CertificateDer<'_>,
+    peers: Option<&[String]>,
+    name: &str,
+) -> Result<(), String> {
+    check_name(name).map_err(|error| error.to_string())?;
+    let server_name = ServerName::try_from(name).map_err(|error| format!("{name:?}: {error}"))?;
+    let parsed = ParsedCertificate::try_from(certificate)
+        .map_err(|error| format!("the certificate cannot be read: {error}"))?;
+    let borne = match verify_server_name(&parsed, &server_name) {
+        Ok(()) => None,
+        Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            presented,
+            ..
+        })) => Some(words::names(&presented)),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(borne) = borne {
+        return Err(format!(
+            "a process calls itself {name:?} and its certificate does not bear that name ({borne}); give it a \
+             certificate with the DNS name {name}, or another name"
+        ));
+    }
+    match peers {
+        Some(peers) if !peers.iter().any(|peer| peer == name) => Err(format!(
+            "{name:?} is not among the peers that the other side takes; add it to `Tls::peers` there, if it \
+             is to be trusted"
+        )),
+        _ => Ok(()),
+    }
+}

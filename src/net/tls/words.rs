@@ -1,0 +1,136 @@
+//! What rustls says, as sentences that say what to do.
+//!
+//! Owns: the sentences. Does not know: who reads them; each is for the log of one side.
+
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+
+use crate::error::LinkError;
+use crate::net::proof::printable;
+
+pub(super) const NO_CERTIFICATE: &str =
+    "the peer presented no certificate; give it one that an authority of this side has signed";
+
+/// A peer that was there, and said nothing or too little.
+pub(super) fn closed() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the peer closed it during the handshake",
+    )
+}
+
+/// An error of a connection that is being secured.
+pub(super) fn of_link(error: io::Error) -> LinkError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(inner) => LinkError::Tls(of(inner)),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => closed().into(),
+        None => error.into(),
+    }
+}
+
+fn of(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(_) => format!("the peer's certificate {}", of_certificate(error)),
+        Error::NoCertificatesPresented => NO_CERTIFICATE.to_owned(),
+        Error::AlertReceived(alert) => of_alert(*alert),
+        Error::PeerIncompatible(reason) => of_incompatible(reason),
+        Error::InvalidMessage(_) => "what the peer sent is not TLS; check the address".to_owned(),
+        error => format!("the handshake failed: {error}"),
+    }
+}
+
+/// What is wrong with a certificate; what it is stands before.
+pub(super) fn of_certificate(error: &Error) -> String {
+    let Error::InvalidCertificate(error) = error else {
+        return format!("cannot be used: {error}");
+    };
+    match error {
+        CertificateError::UnknownIssuer => "is signed by no authority that this side trusts; give both sides \
+             certificates and roots of the same authority"
+            .to_owned(),
+        CertificateError::BadSignature => "is not signed by the authority that it names, as this side knows it: there \
+             are two of one name; give both sides certificates and roots of the same authority"
+            .to_owned(),
+        CertificateError::ExpiredContext { time, not_after } => format!(
+            "expired {} ago, or one that signed it did; renew it, or set the clock",
+            span(time.as_secs().saturating_sub(not_after.as_secs()))
+        ),
+        CertificateError::Expired => "has expired; renew it, or set the clock".to_owned(),
+        CertificateError::NotValidYetContext { time, not_before } => format!(
+            "is not valid before {} from now; set the clock, or wait",
+            span(not_before.as_secs().saturating_sub(time.as_secs()))
+        ),
+        CertificateError::NotValidYet => "is not valid yet; set the clock, or wait".to_owned(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "may not be used for both servers and clients; make one with the extended key usage serverAuth \
+             and clientAuth"
+                .to_owned()
+        }
+        error => format!("cannot be used: {}", printable(error.to_string().as_bytes())),
+    }
+}
+
+fn of_alert(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::UnknownCA => {
+            "the peer refused: this side's certificate is signed by no authority that \
+             the peer trusts; give both sides certificates and roots of the same authority"
+                .to_owned()
+        }
+        AlertDescription::DecryptError => "the peer refused: this side's certificate is not signed by the authority \
+             that it names, as the peer knows it: there are two of one name; give both sides certificates and \
+             roots of the same authority"
+            .to_owned(),
+        AlertDescription::CertificateExpired => {
+            "the peer refused: this side's certificate has expired, or is not \
+             valid yet; renew it, or set the clock of the peer"
+                .to_owned()
+        }
+        AlertDescription::CertificateRequired => {
+            "the peer refused: this side presented no certificate; give it one".to_owned()
+        }
+        AlertDescription::ProtocolVersion => {
+            "the peer refused: it does not speak TLS 1.3".to_owned()
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::CertificateRevoked => {
+            format!("the peer refused this side's certificate ({alert:?}); its log says why")
+        }
+        alert => format!("the peer broke the handshake off ({alert:?}); its log says why"),
+    }
+}
+
+fn of_incompatible(reason: &PeerIncompatible) -> String {
+    match reason {
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        | PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled => {
+            "the peer does not speak TLS 1.3, and this side nothing else; update the peer"
+                .to_owned()
+        }
+        reason => format!("the peer's TLS has nothing in common with this side's ({reason:?})"),
+    }
+}
+
+/// The names of a certificate, which its authority chose.
+pub(super) fn names(presented: &[String]) -> String {
+    if presented.is_empty() {
+        return "it bears none".to_owned();
+    }
+    printable(format!("it bears {}", presented.join(", ")).as_bytes())
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        120..7200 => format!("{} minutes", seconds / 60),
+        7200..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,286 @@
+//! A node that breaks the rules: it speaks the wire as a node does, refuses, reports twice, and reports what is
+//! another's.
+//!
+//! Owns: that node, on a thread in its namespace. It writes in a ledger like any other, and is honest there.
+//! Does not know: the engine of a node.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use callboard::engine::Epoch;
+use callboard::engine::message::{
+    Assignment, Beat, End, Holding, KindOffer, NodeHello, RefusedBy, Report, ToNode, ToScheduler,
+    VERSION_MAX, VERSION_MIN,
+};
+use callboard::inbox::Inbox;
+use callboard::net::{LinkCommand, LinkConfig, LinkEvent, Role, Secret, Trust, dial, run_link};
+use callboard::status::Failure;
+use callboard::{Cause, Dispatch, TaskId};
+use tokio::sync::oneshot;
+
+use crate::cluster::WORKERS;
+use crate::proxy::inside;
+use crate::scheduler::SECRET;
+use crate::work::{Fails, Going, Ledger, RETRY, Work};
+
+pub const NAME: &str = "double";
+
+/// A running double. Dropped, it is gone.
+pub struct Double {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Double {
+    pub fn start(namespace: &str, scheduler: String, directory: &Path) -> Self {
+        let ledger = Arc::new(Ledger::open(directory, NAME));
+        let (stop, stopped) = oneshot::channel();
+        let thread = inside(namespace, async move {
+            let mut node = State {
+                ledger,
+                hello: 0,
+                seq: 0,
+                taken: 0,
+            };
+            tokio::select! {
+                () = node.serve(&scheduler) => {}
+                _ = stopped => {}
+            }
+        });
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Double {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct State {
+    ledger: Arc<Ledger>,
+    hello: u64,
+    seq: u64,
+    taken: u64,
+}
+
+type Commands = Inbox<LinkCommand<ToScheduler>>;
+
+impl State {
+    /// Dials for ever.
+    async fn serve(&mut self, scheduler: &str) {
+        let trust = Trust::Secret(Secret::new(SECRET).unwrap());
+        let config = LinkConfig::default();
+        loop {
+            if let Ok(proved) = dial(scheduler, &trust, Role::Node, &config).await {
+                let (commands, events) = (Inbox::new(), Inbox::new());
+                let given = events.clone();
+                let link = run_link(proved, config.clone(), commands.clone(), move |batch| {
+                    given.extend(batch);
+                });
+                tokio::select! {
+                    () = link => {}
+                    () = self.talk(&commands, &events) => {}
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn talk(&mut self, commands: &Commands, events: &Inbox<LinkEvent<ToNode>>) {
+        let mut beat = Beat {
+            number: 0,
+            answered: 0,
+        };
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        let mut up = false;
+        // What runs ends with the link, and nothing of it is held.
+        let mut running = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                _ = ticks.tick(), if up => {
+                    beat.number += 1;
+                    commands.push(LinkCommand::Send(ToScheduler::Beat(beat)));
+                }
+                Some(ended) = running.join_next(), if !running.is_empty() => {
+                    let (number, assignment, going): (u64, Assignment, Going) = ended.unwrap();
+                    self.report(commands, number, &assignment, going);
+                }
+                () = events.ready() => {}
+            }
+            let mut batch = Vec::new();
+            events.take(&mut batch);
+            for event in batch {
+                match event {
+                    LinkEvent::Message(ToNode::Hello(_)) => self.greet(commands),
+                    LinkEvent::Message(ToNode::Welcome(_)) => up = true,
+                    LinkEvent::Message(ToNode::Answer(number)) => beat.answered = number,
+                    LinkEvent::Message(ToNode::Assign(assignments)) => {
+                        for assignment in assignments {
+                            self.taken += 1;
+                            self.take(commands, assignment, &mut running);
+                        }
+                    }
+                    LinkEvent::Closed(_) => return,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn greet(&mut self, commands: &Commands) {
+        self.hello += 1;
+        commands.push(LinkCommand::Send(ToScheduler::Hello(NodeHello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            node: NAME.to_owned(),
+            epoch: Epoch(77),
+            number: self.hello,
+            kinds: vec![KindOffer {
+                kind: "async".to_owned(),
+                blocking: false,
+            }],
+            labels: Default::default(),
+            workers: WORKERS,
+            probe: None,
+            draining: false,
+        })));
+        let nothing = Holding {
+            last: true,
+            ..Holding::default()
+        };
+        commands.push(LinkCommand::Send(ToScheduler::Holding(nothing)));
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    /// Every fourth is refused, the others are run.
+    fn take(
+        &mut self,
+        commands: &Commands,
+        assignment: Assignment,
+        running: &mut tokio::task::JoinSet<(u64, Assignment, Going)>,
+    ) {
+        if self.taken.is_multiple_of(4) {
+            let refused = Report::Refused {
+                seq: self.next_seq(),
+                task: assignment.task,
+                dispatch: assignment.dispatch,
+                reason: RefusedBy::NoWorker,
+            };
+            send(commands, vec![refused, Report::Ready]);
+            return;
+        }
+        let work: Work = rmp_serde::from_slice(&assignment.args).unwrap();
+        let going = Going::begin(
+            Arc::clone(&self.ledger),
+            assignment.task,
+            assignment.dispatch,
+            assignment.attempt,
+            work.exclusive,
+        );
+        let number = self.taken;
+        running.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            (number, assignment, going)
+        });
+    }
+
+    fn report(
+        &mut self,
+        commands: &Commands,
+        number: u64,
+        assignment: &Assignment,
+        mut going: Going,
+    ) {
+        let end = verdict(assignment);
+        going.ends(if matches!(end, End::Completed(_)) {
+            "completed"
+        } else {
+            "failed"
+        });
+        drop(going);
+        let (task, dispatch) = (assignment.task, assignment.dispatch);
+        let ended = |seq, task, dispatch, end| Report::Ended {
+            seq,
+            task,
+            dispatch,
+            end,
+            ran: Duration::from_millis(20),
+            overrun: false,
+        };
+        let seq = self.next_seq();
+        send(commands, vec![ended(seq, task, dispatch, end.clone())]);
+        match number % 4 {
+            // The very same once more.
+            1 => send(commands, vec![ended(seq, task, dispatch, end)]),
+            // It once more under another number.
+            2 => {
+                let seq = self.next_seq();
+                send(commands, vec![ended(seq, task, dispatch, end)]);
+            }
+            // The runs about it, which are others'.
+            _ if number % 16 == 3 => {
+                for distance in 1..=4 {
+                    let seq = self.next_seq();
+                    let task = TaskId::new(task.get() + distance);
+                    let dispatch = Dispatch::new(dispatch.get().saturating_sub(distance).max(1));
+                    send(commands, vec![ended(seq, task, dispatch, stolen())]);
+                }
+                for distance in 1..=4 {
+                    let seq = self.next_seq();
+                    let task = TaskId::new(task.get().saturating_sub(distance));
+                    let dispatch = Dispatch::new(dispatch.get().saturating_sub(distance).max(1));
+                    send(commands, vec![ended(seq, task, dispatch, stolen())]);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn send(commands: &Commands, reports: Vec<Report>) {
+    commands.push(LinkCommand::Send(ToScheduler::Reports(reports)));
+}
+
+/// What no run ever returned.
+fn stolen() -> End {
+    End::Completed(Bytes::from(rmp_serde::to_vec(&(0u64, "stolen")).unwrap()))
+}
+
+fn verdict(assignment: &Assignment) -> End {
+    let work: Work = rmp_serde::from_slice(&assignment.args).unwrap();
+    if assignment.attempt > work.fails {
+        let output = (assignment.dispatch.get(), NAME);
+        return End::Completed(Bytes::from(rmp_serde::to_vec(&output).unwrap()));
+    }
+    let cause = match work.how {
+        Fails::Error => Cause::Error,
+        Fails::Permanent => Cause::Permanent,
+        Fails::Panic => Cause::Panic,
+    };
+    let failure = Failure::new(cause, "as it was told to");
+    let last = RETRY
+        .limit()
+        .is_some_and(|limit| assignment.attempt >= limit);
+    if last || work.how == Fails::Permanent {
+        End::Failed(failure)
+    } else {
+        End::Again {
+            after: Duration::from_millis(50),
+            failure,
+        }
+    }
+}

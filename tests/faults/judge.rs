@@ -1,0 +1,331 @@
+//! Whether a scenario kept what is promised, from the ledgers, the effects and what the scheduler told.
+//!
+//! Owns: the promises as predicates over these, and the figures of the table. Does not know: how the faults
+//! were made, but for their times.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::cluster::{Cluster, Fate, WORKERS};
+use crate::record::{Effect, Run, Told, effects, runs};
+use crate::work::{Expected, Planned};
+
+/// What happened in a scenario and what it promises.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// When a fault began, and the nodes that were lost by it.
+    pub faults: Vec<(u64, Vec<String>)>,
+    /// When the last fault ended.
+    pub healed: Option<u64>,
+    /// Nodes that have to be busy again then.
+    pub nodes: u32,
+    /// Whether no attempt may run twice.
+    pub no_second_runs: bool,
+    /// How long after the fault the tasks of a lost node are to be pending again.
+    pub reroute_within: Option<Duration>,
+    /// Whether the drain and the shutdown came in the middle.
+    pub cut_off: bool,
+}
+
+/// How far beyond what is promised a time may be before it fails the test: other work has the machine too.
+/// The table shows what is missed by less.
+const GROSS: Duration = Duration::from_secs(3);
+/// One last step is what a frozen process may take, and a few more when its threads wait for a core.
+const LATE_STEPS: usize = 5;
+/// Within what all workers are to be busy again after a heal.
+pub const BUSY_WITHIN: Duration = Duration::from_secs(1);
+
+/// What is put in the table.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// From the fault to the reroute, in order.
+    pub reroutes: Vec<Duration>,
+    pub second_runs: usize,
+    pub overlaps: usize,
+    pub exclusive_overlaps: usize,
+    pub late_steps: usize,
+    pub busy_after: Option<Duration>,
+    pub accepted: usize,
+    pub settled: usize,
+    pub left: usize,
+    pub lost: usize,
+    pub double: usize,
+    /// Every promise that was broken, in a sentence.
+    pub broken: Vec<String>,
+}
+
+impl Figures {
+    pub fn reroute(&self, percent: usize) -> Option<Duration> {
+        let last = self.reroutes.len().checked_sub(1)?;
+        // The nearest rank.
+        Some(
+            self.reroutes[(self.reroutes.len() * percent)
+                .div_ceil(100)
+                .clamp(1, last + 1)
+                - 1],
+        )
+    }
+
+    fn broke(&mut self, promise: impl Into<String>) {
+        self.broken.push(promise.into());
+    }
+}
+
+/// Judges a scenario whose processes have all ended.
+pub fn judge(cluster: &Cluster, course: &Course, mean: u64) -> Figures {
+    let (runs, effects) = (runs(cluster.directory()), effects(cluster.directory()));
+    let told = cluster.told();
+    let mut figures = Figures::default();
+    endings(&told, &runs, course, mean, &mut figures);
+    repeats(&runs, &cluster.fates, course, &mut figures);
+    let honest = cluster
+        .fates
+        .keys()
+        .filter(|name| *name != crate::double::NAME);
+    for process in honest {
+        limit(process, &runs, &mut figures);
+    }
+    for (task, effects) in &effects {
+        exclusive(*task, effects, &runs, &cluster.fates, &mut figures);
+    }
+    times(&told, &runs, course, &mut figures);
+    figures
+}
+
+/// G1: one ending for every accepted task, and the right one.
+fn endings(told: &Told, runs: &[Run], course: &Course, mean: u64, figures: &mut Figures) {
+    let completed: BTreeSet<(u64, u64)> = runs
+        .iter()
+        .filter(|run| matches!(&run.end, Some((_, how)) if how == "completed"))
+        .map(|run| (run.task, run.dispatch))
+        .collect();
+    let mut settled = BTreeSet::new();
+    for status in &told.statuses {
+        let Some(&n) = told.accepted.get(&status.task) else {
+            figures.broke(format!("t{} settled and was not accepted", status.task));
+            continue;
+        };
+        if !settled.insert(status.task) || status.given_again {
+            figures.double += 1;
+        }
+        let right = match Planned::new(n, mean).expected() {
+            Expected::Completed => status.outcome == "completed",
+            Expected::Failed(cause) => status.outcome == format!("failed:{cause:?}"),
+        };
+        if !right {
+            figures.broke(format!("t{} ended with {}", status.task, status.outcome));
+        }
+        if status.outcome == "completed" && !completed.contains(&(status.task, status.dispatch)) {
+            figures.broke(format!(
+                "t{} was completed by #{}, and no such run was",
+                status.task, status.dispatch
+            ));
+        }
+    }
+    // What shutdown hands back was told to nobody, and is an ending or none; unless it is marked.
+    let unmarked = told.untold.iter().filter(|(_, again)| !again);
+    let once: BTreeSet<u64> = told
+        .left
+        .iter()
+        .chain(unmarked.map(|(task, _)| task))
+        .copied()
+        .collect();
+    let left: BTreeSet<u64> = told
+        .untold
+        .iter()
+        .map(|(task, _)| *task)
+        .chain(once.iter().copied())
+        .filter(|task| !settled.contains(task) || once.contains(task))
+        .collect();
+    figures.accepted = told.accepted.len();
+    figures.settled = settled.len();
+    figures.left = left.len();
+    figures.double += once.intersection(&settled).count();
+    figures.lost = told
+        .accepted
+        .keys()
+        .filter(|id| !settled.contains(id) && !left.contains(id))
+        .count();
+    if figures.lost > 0 {
+        figures.broke("tasks were lost");
+    }
+    if figures.double > 0 {
+        figures.broke("tasks have two endings");
+    }
+    if !course.cut_off && !left.is_empty() {
+        figures.broke("tasks were left over");
+    }
+}
+
+/// Runs of an attempt that had been begun before, and runs of one task at the same time.
+fn repeats(runs: &[Run], fates: &BTreeMap<String, Fate>, course: &Course, figures: &mut Figures) {
+    let mut begun = BTreeSet::new();
+    let mut last: BTreeMap<u64, &Run> = BTreeMap::new();
+    for run in runs {
+        if !begun.insert((run.task, run.attempt)) {
+            figures.second_runs += 1;
+            if course.no_second_runs && figures.second_runs <= 5 {
+                figures.broke(format!(
+                    "t{}#{} is a second run of attempt {} (on {})",
+                    run.task, run.dispatch, run.attempt, run.process
+                ));
+            }
+        }
+        if let Some(earlier) = last.insert(run.task, run) {
+            let fate = &fates[&earlier.process];
+            let over = earlier.end.as_ref().is_some_and(|(at, _)| *at <= run.start);
+            if !over && !fate.was_dead(run.start) && !fate.was_frozen(run.start) {
+                figures.overlaps += 1;
+            }
+        }
+    }
+}
+
+/// G4: no more than the limit at once. What a killed process ran ended with it, so it frees nothing.
+fn limit(process: &str, runs: &[Run], figures: &mut Figures) {
+    let own = runs.iter().filter(|run| run.process == process);
+    let most = most_at_once(own).map_or(0, |(most, _)| most);
+    if most > i64::from(WORKERS) {
+        figures.broke(format!(
+            "{process} ran {most} at once, of {WORKERS} that it may"
+        ));
+    }
+}
+
+/// The most runs at once, and when it was first so many.
+fn most_at_once<'a>(runs: impl Iterator<Item = &'a Run>) -> Option<(i64, u64)> {
+    changes(runs)
+        .into_iter()
+        .scan(0, |running, (at, change)| {
+            *running += change;
+            Some((*running, at))
+        })
+        .max_by_key(|&(running, at)| (running, std::cmp::Reverse(at)))
+}
+
+/// Starts and ends in order; at one moment ends come first.
+fn changes<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<(u64, i64)> {
+    let mut changes: Vec<_> = runs
+        .flat_map(|run| {
+            let end = run.end.as_ref().map(|(at, _)| (*at, -1));
+            [Some((run.start, 1)), end]
+        })
+        .flatten()
+        .collect();
+    changes.sort_unstable();
+    changes
+}
+
+/// G10: the effects of one run end before those of the next begin, as a keeper sees them that refuses a
+/// lower fencing number than it has seen. Of a run whose process was frozen when the next began it refuses
+/// one last step.
+fn exclusive(
+    task: u64,
+    effects: &[Effect],
+    runs: &[Run],
+    fates: &BTreeMap<String, Fate>,
+    figures: &mut Figures,
+) {
+    let mut open: BTreeMap<u64, &Effect> = BTreeMap::new();
+    let mut late: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut highest = 0;
+    for effect in effects {
+        if effect.dispatch < highest {
+            // The last step and the end that follows from it.
+            if effect.what != "end" {
+                *late.entry(effect.dispatch).or_default() += 1;
+                figures.late_steps += 1;
+            }
+            open.remove(&effect.dispatch);
+            continue;
+        }
+        highest = effect.dispatch;
+        if effect.what == "start" {
+            for &dispatch in open.keys() {
+                let earlier = runs
+                    .iter()
+                    .find(|run| (run.task, run.dispatch) == (task, dispatch));
+                let fate = &fates[&earlier.unwrap().process];
+                if !fate.was_dead(effect.at) && !fate.was_frozen(effect.at) {
+                    figures.exclusive_overlaps += 1;
+                    figures.broke(format!(
+                        "the exclusive t{task}#{} began while #{dispatch} went on",
+                        effect.dispatch
+                    ));
+                }
+            }
+            open.insert(effect.dispatch, effect);
+        } else if effect.what == "end" {
+            open.remove(&effect.dispatch);
+        }
+    }
+    for (dispatch, steps) in late {
+        if steps > LATE_STEPS {
+            figures.broke(format!(
+                "t{task}#{dispatch} took {steps} steps after it was fenced off"
+            ));
+        }
+    }
+}
+
+/// G8 and G5: how soon tasks were rerouted and workers busy again.
+fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
+    for (at, nodes) in &course.faults {
+        let reroutes = told.reroutes.iter().filter(|reroute| {
+            // A later fault of the same node has its own.
+            let next = course
+                .faults
+                .iter()
+                .filter(|(later, others)| later > at && others.contains(&reroute.node))
+                .map(|(later, _)| *later)
+                .min();
+            // What comes after the heal is what the node itself reports on its return.
+            reroute.at >= *at
+                && course.healed.is_none_or(|healed| reroute.at < healed)
+                && nodes.contains(&reroute.node)
+                && next.is_none_or(|next| reroute.at < next)
+        });
+        figures
+            .reroutes
+            .extend(reroutes.map(|reroute| Duration::from_nanos(reroute.at - at)));
+    }
+    figures.reroutes.sort_unstable();
+    if let (Some(limit), Some(p99)) = (course.reroute_within, figures.reroute(99))
+        && p99 > limit + GROSS
+    {
+        figures.broke(format!(
+            "a reroute took {p99:?} where {limit:?} is promised"
+        ));
+    }
+    let Some(healed) = course.healed.filter(|_| !course.cut_off) else {
+        return;
+    };
+    let all = i64::from(course.nodes * WORKERS);
+    let at = busy_again(runs, healed, all);
+    figures.busy_after = at.map(|at| Duration::from_nanos(at - healed));
+    if figures
+        .busy_after
+        .is_none_or(|after| after > BUSY_WITHIN + GROSS)
+    {
+        figures.broke(format!(
+            "{all} workers were to be busy within {BUSY_WITHIN:?} of the heal, and were after {:?}",
+            figures.busy_after
+        ));
+    }
+}
+
+/// When all workers were first busy after the heal and something had been started since.
+fn busy_again(runs: &[Run], healed: u64, all: i64) -> Option<u64> {
+    let first = runs
+        .iter()
+        .map(|run| run.start)
+        .find(|&start| start >= healed)?;
+    changes(runs.iter().filter(|run| run.end.is_some()))
+        .into_iter()
+        .scan(0, |running, (at, change)| {
+            *running += change;
+            Some((*running, at))
+        })
+        .find(|&(running, at)| running >= all && at >= first)
+        .map(|(_, at)| at)
+}

@@ -1,0 +1,415 @@
+//! The faults, one after another: what is done to a cluster that is at work, and what is promised then.
+//!
+//! Owns: each fault from its beginning to the heal. Does not know: the load, or how it is judged.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::cluster::{Cluster, NODE_PORT, NODES, Shape, name};
+use crate::double::Double;
+use crate::judge::Course;
+use crate::network::{Cut, Host, address};
+use crate::proxy::Proxy;
+use crate::scheduler::PORT;
+
+/// What is done to a cluster, and noted in the course.
+pub type Strike =
+    for<'a> fn(&'a mut Cluster, &'a mut Course) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// One fault.
+#[derive(Clone, Copy)]
+pub struct Fault {
+    pub name: &'static str,
+    pub strike: Strike,
+    pub shape: Shape,
+    /// How long a run takes, in milliseconds: such that there is work until after the heal.
+    pub mean: u64,
+    /// Proxies delay by so much.
+    pub delay: Duration,
+}
+
+const MILLIS: fn(u64) -> Duration = Duration::from_millis;
+/// A cut that is within the lease of [`Shape::BRISK`] less a heartbeat and a second.
+const SHORT: Duration = Duration::from_millis(600);
+/// Those that are struck when not all are: one that is dialled and one that joins.
+const STRUCK: [u8; 2] = [1, 4];
+
+macro_rules! fault {
+    ($name:literal, $strike:ident) => {
+        Fault {
+            name: $name,
+            strike: |cluster, course| Box::pin($strike(cluster, course)),
+            shape: Shape::BRISK,
+            mean: 150,
+            delay: Duration::ZERO,
+        }
+    };
+}
+
+/// All of them.
+pub fn all() -> Vec<Fault> {
+    vec![
+        // The longest first, so that they do not wait for others.
+        Fault {
+            shape: Shape::USUAL,
+            mean: 450,
+            ..fault!("1 Mbit/s and 5 MiB of args", narrow)
+        },
+        Fault {
+            shape: Shape::USUAL.with_proxy(),
+            mean: 200,
+            delay: MILLIS(200),
+            ..fault!("200 ms delay, 10 % loss, reordering", far)
+        },
+        Fault {
+            mean: flapping_for().as_millis() as u64 / 40,
+            ..fault!("flapping each 500 ms", flap)
+        },
+        Fault {
+            shape: Shape::USUAL,
+            mean: 300,
+            ..fault!("silent machine, default lease", cut_long)
+        },
+        fault!("kill -9 of one node after another", kill_one),
+        fault!("kill -9 of three at once", kill_three),
+        fault!("kill -9 of all, then new ones", kill_all),
+        fault!("reset of every link at once", reset),
+        fault!("full cut, shorter than the lease", cut_short),
+        fault!("full cut, longer", cut_long),
+        fault!("cut from the nodes, shorter", from_short),
+        fault!("cut from the nodes, longer", from_long),
+        fault!("cut to the nodes, shorter", to_short),
+        fault!("cut to the nodes, longer", to_long),
+        Fault {
+            shape: Shape::BRISK.with_proxy(),
+            mean: 300,
+            ..fault!("cut during the hello", hello)
+        },
+        fault!("SIGSTOP of a node, shorter than the lease", freeze_short),
+        fault!("SIGSTOP of a node, longer", freeze_long),
+        fault!("SIGSTOP of the scheduler, shorter", scheduler_short),
+        fault!("SIGSTOP of the scheduler, longer", scheduler_long),
+        fault!("restart under the old name", restart),
+        Fault {
+            mean: 200,
+            ..fault!("two nodes claim one name", claim)
+        },
+        fault!("a node that breaks the rules", double),
+    ]
+}
+
+fn names(numbers: impl IntoIterator<Item = u8>) -> Vec<String> {
+    numbers.into_iter().map(name).collect()
+}
+
+fn hosts(numbers: impl IntoIterator<Item = u8>) -> Vec<Host> {
+    numbers.into_iter().map(Host::Node).collect()
+}
+
+/// A fault lasts so long; nothing is waited for.
+async fn lasts(span: Duration) {
+    tokio::time::sleep(span).await;
+}
+
+async fn kill_one(cluster: &mut Cluster, course: &mut Course) {
+    course.reroute_within = Some(MILLIS(50));
+    for number in [1, 4, 0, 3] {
+        let at = cluster.kill([number]);
+        course.faults.push((at, names([number])));
+        if number == 4 {
+            cluster.middle();
+        }
+        lasts(MILLIS(200)).await;
+        cluster.start_node(number).await;
+        let name = name(number);
+        cluster
+            .until("it is back", |told| told.came_up(&name, at))
+            .await;
+    }
+    course.healed = Some(crate::work::now());
+}
+
+async fn kill_three(cluster: &mut Cluster, course: &mut Course) {
+    kill_and_replace(cluster, course, vec![0, 1, 4]).await;
+}
+
+async fn kill_all(cluster: &mut Cluster, course: &mut Course) {
+    kill_and_replace(cluster, course, (0..NODES).collect()).await;
+}
+
+async fn kill_and_replace(cluster: &mut Cluster, course: &mut Course, numbers: Vec<u8>) {
+    course.reroute_within = Some(MILLIS(50));
+    let at = cluster.kill(numbers.clone());
+    course.faults.push((at, names(numbers.clone())));
+    cluster.middle();
+    lasts(MILLIS(300)).await;
+    for &number in &numbers {
+        cluster.start_node(number).await;
+    }
+    let names = names(numbers);
+    cluster
+        .until("they are back", |told| {
+            names.iter().all(|name| told.came_up(name, at))
+        })
+        .await;
+    course.healed = Some(crate::work::now());
+}
+
+async fn reset(cluster: &mut Cluster, course: &mut Course) {
+    course.no_second_runs = true;
+    let (_, done) = cluster
+        .network(|network| network.reset(Host::Scheduler))
+        .await;
+    cluster.middle();
+    course.healed = Some(done);
+}
+
+async fn cut_for(cluster: &mut Cluster, course: &mut Course, cut: Cut) {
+    course.no_second_runs = true;
+    cluster.cut(cut).await;
+    cluster.middle();
+    lasts(SHORT).await;
+    course.healed = Some(cluster.heal().await);
+}
+
+async fn cut_until_lost(cluster: &mut Cluster, course: &mut Course, cut: Cut) {
+    let lease = cluster.shape().lease;
+    course.reroute_within = Some(lease + lease / 10);
+    let at = cluster.cut(cut).await;
+    course.faults.push((at, names(STRUCK)));
+    cluster.middle();
+    until_lost(cluster).await;
+    course.healed = Some(cluster.heal().await);
+}
+
+async fn until_lost(cluster: &Cluster) {
+    let names = names(STRUCK);
+    cluster
+        .until("they are lost", |told| {
+            names.iter().all(|name| told.is(name, "Lost"))
+        })
+        .await;
+}
+
+async fn cut_short(cluster: &mut Cluster, course: &mut Course) {
+    cut_for(cluster, course, Cut::default().both(hosts(0..NODES))).await;
+}
+
+async fn cut_long(cluster: &mut Cluster, course: &mut Course) {
+    cut_until_lost(cluster, course, Cut::default().both(hosts(STRUCK))).await;
+}
+
+async fn from_short(cluster: &mut Cluster, course: &mut Course) {
+    cut_for(cluster, course, Cut::default().from(hosts(0..NODES))).await;
+}
+
+async fn from_long(cluster: &mut Cluster, course: &mut Course) {
+    cut_until_lost(cluster, course, Cut::default().from(hosts(STRUCK))).await;
+}
+
+async fn to_short(cluster: &mut Cluster, course: &mut Course) {
+    cut_for(cluster, course, Cut::default().to(hosts(0..NODES))).await;
+}
+
+async fn to_long(cluster: &mut Cluster, course: &mut Course) {
+    cut_until_lost(cluster, course, Cut::default().to(hosts(STRUCK))).await;
+    // The node is not silent until it gives the link up, after two heartbeats without an answer.
+    let heard = cluster.shape().heartbeat * 2;
+    course.reroute_within = course.reroute_within.map(|within| within + heard);
+}
+
+async fn freeze_short(cluster: &mut Cluster, course: &mut Course) {
+    course.no_second_runs = true;
+    for number in STRUCK {
+        cluster.freeze(number);
+    }
+    cluster.middle();
+    lasts(SHORT).await;
+    course.healed = STRUCK.map(|number| cluster.thaw(number)).last().copied();
+}
+
+async fn freeze_long(cluster: &mut Cluster, course: &mut Course) {
+    let lease = cluster.shape().lease;
+    course.reroute_within = Some(lease + lease / 10);
+    for number in STRUCK {
+        let at = cluster.freeze(number);
+        course.faults.push((at, names([number])));
+    }
+    cluster.middle();
+    until_lost(cluster).await;
+    // Until after the exclusive tasks have waited out the lease and run elsewhere.
+    lasts(MILLIS(500)).await;
+    course.healed = STRUCK.map(|number| cluster.thaw(number)).last().copied();
+}
+
+async fn scheduler_short(cluster: &mut Cluster, course: &mut Course) {
+    course.no_second_runs = true;
+    cluster.middle();
+    cluster.freeze_scheduler();
+    lasts(SHORT).await;
+    course.healed = Some(cluster.thaw_scheduler());
+}
+
+async fn scheduler_long(cluster: &mut Cluster, course: &mut Course) {
+    cluster.middle();
+    cluster.freeze_scheduler();
+    lasts(MILLIS(3000)).await;
+    course.healed = Some(cluster.thaw_scheduler());
+}
+
+async fn restart(cluster: &mut Cluster, course: &mut Course) {
+    course.reroute_within = Some(MILLIS(50));
+    for number in STRUCK {
+        let at = cluster.kill([number]);
+        course.faults.push((at, names([number])));
+        cluster.start_node(number).await;
+        if number == STRUCK[0] {
+            cluster.middle();
+        }
+        let name = name(number);
+        cluster
+            .until("it is back", |told| told.came_up(&name, at))
+            .await;
+    }
+    course.healed = Some(crate::work::now());
+}
+
+fn flapping_for() -> Duration {
+    match std::env::var_os("CALLBOARD_FAULTS_MINUTE") {
+        Some(_) => Duration::from_secs(60),
+        None => Duration::from_secs(16),
+    }
+}
+
+async fn flap(cluster: &mut Cluster, course: &mut Course) {
+    let half = MILLIS(500);
+    for flap in 0..flapping_for().as_millis() / (2 * half.as_millis()) {
+        cluster.cut(Cut::default().both(hosts(0..NODES))).await;
+        lasts(half).await;
+        course.healed = Some(cluster.heal().await);
+        if flap == 2 {
+            cluster.middle();
+        }
+        lasts(half).await;
+        if cluster.told().ended {
+            return;
+        }
+    }
+}
+
+/// A second process of one name is refused while the first is heard, and takes its place when it is not.
+async fn claim(cluster: &mut Cluster, course: &mut Course) {
+    let node = name(4);
+    let first = cluster.told().nodes[&node].epoch;
+    let claimant = cluster.start_claimant(4).await;
+    lasts(MILLIS(800)).await;
+    let held = cluster.told().nodes[&node].epoch;
+    assert!(
+        held == first || cluster.told().ended,
+        "the claimant was let in"
+    );
+    let at = cluster.freeze(4);
+    course.faults.push((at, names([4])));
+    cluster.middle();
+    cluster
+        .until("the claimant has its place", |told| {
+            told.is(&node, "Up") && told.nodes[&node].epoch != first
+        })
+        .await;
+    course.healed = Some(cluster.thaw(4));
+    let mut replaced = cluster.replace(4, claimant);
+    if !cluster.told().ended {
+        let (status, gone) = replaced.ended().await;
+        assert!(
+            status.success() && gone.as_deref() == Some("Replaced"),
+            "{status} {gone:?}"
+        );
+    }
+}
+
+async fn double(cluster: &mut Cluster, course: &mut Course) {
+    let namespace = cluster.namespace(Host::Stranger);
+    let scheduler = format!("{}:{PORT}", address(Host::Scheduler));
+    let double = Double::start(&namespace, scheduler, cluster.directory());
+    cluster
+        .fates
+        .insert(crate::double::NAME.to_owned(), Default::default());
+    cluster
+        .until("it is up", |told| {
+            told.nodes.contains_key(crate::double::NAME)
+        })
+        .await;
+    cluster.middle();
+    lasts(MILLIS(3000)).await;
+    drop(double);
+    course.healed = Some(crate::work::now());
+}
+
+async fn narrow(cluster: &mut Cluster, course: &mut Course) {
+    course.no_second_runs = true;
+    cluster
+        .network(|network| network.limit(Host::Node(0), "1mbit"))
+        .await;
+    // One of them for the narrow link, over which it takes most of a minute.
+    cluster
+        .execute(&format!("large 1000 1001 {} node0", 5 << 20))
+        .await;
+    cluster
+        .execute(&format!("large 1001 1005 {} node1", 5 << 20))
+        .await;
+    cluster.middle();
+}
+
+async fn far(cluster: &mut Cluster, course: &mut Course) {
+    cluster
+        .network(|network| {
+            network.lose(10)?;
+            for host in hosts(0..NODES)
+                .into_iter()
+                .chain([Host::Scheduler, Host::Proxy])
+            {
+                network.reorder(host, 20)?;
+            }
+            Ok(())
+        })
+        .await;
+    course.no_second_runs = true;
+    cluster.middle();
+    lasts(Duration::from_secs(10)).await;
+    cluster.proxy_control().delay(Duration::ZERO);
+    course.healed = Some(cluster.network(|network| network.lose(0)).await.1);
+}
+
+/// Each connection is held back in the middle of its hello, one piece later each time.
+async fn hello(cluster: &mut Cluster, course: &mut Course) {
+    course.no_second_runs = true;
+    let control = cluster.proxy_control();
+    for pieces in 0..8 {
+        control.hold_after(pieces);
+        cluster.network(|network| network.reset(Host::Proxy)).await;
+        if pieces == 4 {
+            cluster.middle();
+        }
+        lasts(SHORT).await;
+        if pieces % 2 == 1 {
+            // What was held back is lost, not late.
+            cluster.network(|network| network.reset(Host::Proxy)).await;
+        }
+        control.release();
+        course.healed = Some(crate::work::now());
+        cluster.until_up(0..NODES).await;
+    }
+}
+
+/// The proxy's part of a cluster: it leads on to every node, and to the scheduler.
+pub fn proxy(namespace: &str, delay: Duration) -> Proxy {
+    let nodes = (0..NODES).map(|number| {
+        let to = format!("{}:{NODE_PORT}", address(Host::Node(number)));
+        (NODE_PORT + u16::from(number), to)
+    });
+    let scheduler = (PORT, format!("{}:{PORT}", address(Host::Scheduler)));
+    let routes = nodes.chain([scheduler]);
+    let routes = routes.map(|(port, to)| (port, to.parse().unwrap()));
+    Proxy::start(namespace, delay, routes.collect())
+}
