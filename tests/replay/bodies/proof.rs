@@ -11,14 +11,30 @@ use std::task::{Context, Poll, Waker};
 use callboard::net::proof::{Side, prove};
 use callboard::net::{Role, Secret, Trust};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::{Builder, Runtime};
 
 use super::input::Input;
 
 /// More turns than two sides that answer each other byte by byte need.
 const TURNS: usize = 256;
 
+thread_local! {
+    /// Whose clock the exchange asks for; it stands still.
+    static RUNTIME: Runtime = Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime without threads");
+}
+
 /// The first byte says who takes part.
 pub fn run(data: &[u8]) {
+    RUNTIME.with(|runtime| {
+        let _entered = runtime.enter();
+        exchange(data);
+    });
+}
+
+fn exchange(data: &[u8]) {
     let mut input = Input::new(data);
     let mode = input.byte();
     let side = if mode & 1 == 0 {
