@@ -329,6 +329,8 @@ async fn claim(cluster: &mut Cluster, course: &mut Course) {
 }
 
 async fn double(cluster: &mut Cluster, course: &mut Course) {
+    // Within what is left of time it may come to nothing.
+    course.breaks_rules = !course.cut_off;
     let namespace = cluster.namespace(Host::Stranger);
     let scheduler = format!("{}:{PORT}", address(Host::Scheduler));
     let double = Double::start(&namespace, scheduler, cluster.directory());
