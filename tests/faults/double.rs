@@ -27,6 +27,8 @@ use crate::scheduler::SECRET;
 use crate::work::{Fails, Going, Ledger, RETRY, Work};
 
 pub const NAME: &str = "double";
+/// So many runs back it looks for one that is going on elsewhere.
+const NEIGHBOURS: u64 = 200;
 
 /// A running double. Dropped, it is gone.
 pub struct Double {
@@ -231,17 +233,11 @@ impl State {
                 let seq = self.next_seq();
                 send(commands, vec![ended(seq, task, dispatch, end)]);
             }
-            // The runs about it, which are others'.
+            // The runs about it; some are others'.
             _ if number % 16 == 3 => {
-                for distance in 1..=4 {
+                for distance in 1..=NEIGHBOURS {
                     let seq = self.next_seq();
-                    let task = TaskId::new(task.get() + distance);
-                    let dispatch = Dispatch::new(dispatch.get().saturating_sub(distance).max(1));
-                    send(commands, vec![ended(seq, task, dispatch, stolen())]);
-                }
-                for distance in 1..=4 {
-                    let seq = self.next_seq();
-                    let task = TaskId::new(task.get().saturating_sub(distance));
+                    let task = TaskId::new(task.get().saturating_sub(distance).max(1));
                     let dispatch = Dispatch::new(dispatch.get().saturating_sub(distance).max(1));
                     send(commands, vec![ended(seq, task, dispatch, stolen())]);
                 }

@@ -23,6 +23,8 @@ pub struct Course {
     pub no_second_runs: bool,
     /// How long after the fault the tasks of a lost node are to be pending again.
     pub reroute_within: Option<Duration>,
+    /// Whether a node breaks the rules, which has to be counted.
+    pub breaks_rules: bool,
     /// Whether the drain and the shutdown came in the middle.
     pub cut_off: bool,
 }
@@ -146,6 +148,12 @@ fn endings(told: &Told, runs: &[Run], course: &Course, mean: u64, figures: &mut 
         .keys()
         .filter(|id| !settled.contains(id) && !left.contains(id))
         .count();
+    if course.breaks_rules && (told.violations == 0 || told.stale_reports == 0) {
+        figures.broke(format!(
+            "{} violations and {} stale reports were counted of a node that breaks the rules",
+            told.violations, told.stale_reports
+        ));
+    }
     if figures.lost > 0 {
         figures.broke("tasks were lost");
     }

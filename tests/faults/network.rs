@@ -140,9 +140,10 @@ impl Network {
         ))
     }
 
-    /// Resets every connection that the host has, on both of its ends.
-    pub fn reset(&self, host: Host) -> Result<(), String> {
-        self.inside(host, &["ss", "-K", "-tn", "state", "connected"], "")
+    /// Resets every connection that the host has, on both of its ends; how many there were.
+    pub fn reset(&self, host: Host) -> Result<usize, String> {
+        let words = ["ss", "-K", "-H", "-tn", "state", "connected"];
+        Ok(self.inside(host, &words, "")?.lines().count())
     }
 
     /// Limits what a host sends and what it is sent, each, to this rate (as tc writes it).
@@ -173,17 +174,15 @@ impl Network {
             "table inet faults {{\n chain slow {{\n  type filter hook postrouting priority 0\n  \
              numgen random mod 100 < {percent} meta priority set 1:2\n }}\n}}\n"
         );
-        self.inside(host, &["nft", "-f", "-"], &rules)
+        self.inside(host, &["nft", "-f", "-"], &rules).map(drop)
     }
 
     fn nft(&self, rules: &str) -> Result<(), String> {
-        run(
-            &["ip", "netns", "exec", &self.bridge(), "nft", "-f", "-"],
-            rules,
-        )
+        let words = ["ip", "netns", "exec", &self.bridge(), "nft", "-f", "-"];
+        run(&words, rules).map(drop)
     }
 
-    fn inside(&self, host: Host, words: &[&str], input: &str) -> Result<(), String> {
+    fn inside(&self, host: Host, words: &[&str], input: &str) -> Result<String, String> {
         let namespace = self.namespace(host);
         let mut all = vec!["ip", "netns", "exec", &namespace];
         all.extend(words);
@@ -234,7 +233,7 @@ pub fn available() -> Result<(), String> {
     network.lose(10)?;
     network.limit(Host::Node(0), "1mbit")?;
     network.reorder(Host::Scheduler, 20)?;
-    network.reset(Host::Scheduler)
+    network.reset(Host::Scheduler).map(drop)
 }
 
 /// Removes what runs that were killed have left: namespaces and directories.
@@ -282,11 +281,12 @@ pub fn left_over() -> Vec<String> {
     all_of(&format!("{PREFIX}-{}", process::id()))
 }
 
-fn run(words: &[&str], input: &str) -> Result<(), String> {
+/// Runs a command; what it has printed.
+fn run(words: &[&str], input: &str) -> Result<String, String> {
     let output = output_of(words, input)
         .map_err(|error| format!("{:?} cannot be run: {error}", words.join(" ")))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!(
         "{:?} failed: {}",

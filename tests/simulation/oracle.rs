@@ -5,6 +5,7 @@
 
 mod belief;
 mod cancels;
+mod dials;
 mod intake;
 mod rest;
 mod starts;
@@ -115,6 +116,9 @@ pub struct Oracle {
     ahead: BTreeMap<TaskId, Time>,
     current: Option<u64>,
     gone: BTreeSet<u64>,
+    dials: dials::Dials,
+    /// Whether a node was told to drain in this life.
+    has_drained: bool,
 }
 
 impl Oracle {
@@ -133,6 +137,8 @@ impl Oracle {
             ahead: BTreeMap::new(),
             current: None,
             gone: BTreeSet::new(),
+            dials: dials::Dials::default(),
+            has_drained: false,
         }
     }
 
@@ -159,6 +165,8 @@ impl Oracle {
         self.superseded.clear();
         self.removed.clear();
         self.current = None;
+        self.dials = dials::Dials::default();
+        self.has_drained = false;
     }
 
     pub fn now_tasks(&mut self) -> &mut BTreeMap<TaskId, Facts> {
@@ -187,6 +195,10 @@ impl Oracle {
                 > 1
     }
 
+    pub fn drained(&mut self) {
+        self.has_drained = true;
+    }
+
     pub fn is_removed(&self, node: usize) -> bool {
         self.removed.contains(&node)
     }
@@ -195,7 +207,8 @@ impl Oracle {
         self.current = client.map(|client| client.0);
     }
 
-    pub fn on_scheduler_event(&mut self, event: &Event) {
+    pub fn on_scheduler_event(&mut self, now: Time, event: &Event) {
+        self.dials.heard(now, event);
         if let Event::ClientGone { client } = event {
             self.gone.insert(client.0);
             if self.current == Some(client.0) {

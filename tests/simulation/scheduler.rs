@@ -129,7 +129,7 @@ impl Cluster {
         match command {
             SchedulerIn::Event(event) => {
                 self.say_event(&event);
-                self.oracle.on_scheduler_event(&event);
+                self.oracle.on_scheduler_event(self.now, &event);
                 self.judge_refusals(&event);
                 self.scheduler.machine.handle(now, event);
             }
@@ -138,6 +138,7 @@ impl Cluster {
             SchedulerIn::AddNode(node) => self.add_node(node),
             SchedulerIn::RemoveNode(node) => self.remove_node(node),
             SchedulerIn::DrainNode(node) => {
+                self.oracle.drained();
                 let name = self.nodes[node].name.clone();
                 self.say(|| format!("# drain_node {name}"));
                 let _ = self.scheduler.machine.drain_node(now, &name);
@@ -244,6 +245,7 @@ impl Cluster {
             }
             Action::Dial { node, address } => {
                 self.say(|| format!("S dials {node} at {address}"));
+                self.judge_dial(node);
                 self.start_dial(Dialler::Scheduler(node), address, None);
             }
             Action::Probe {

@@ -1,0 +1,61 @@
+//! G8: a node that stays away is dialled again at once after a dial that hung.
+//!
+//! Owns: the dials of this scheduler that ended without an answer. Does not know: what a link says.
+
+use std::collections::BTreeMap;
+
+use callboard::engine::{Event, NodeId};
+
+use crate::cluster::Cluster;
+use crate::plan::{MS, Time};
+
+/// A dial that took as long as this has waited out the pause before the next.
+const PAUSE: Time = 500 * MS;
+/// What lies between a dial's end and the next, in a scheduler that is awake.
+const AT_ONCE: Time = 20 * MS;
+
+#[derive(Default)]
+pub struct Dials {
+    begun: BTreeMap<NodeId, Time>,
+    /// When a dial that had hung ended, while nothing else has come in.
+    hung: BTreeMap<NodeId, Time>,
+}
+
+impl Dials {
+    pub fn heard(&mut self, now: Time, event: &Event) {
+        match event {
+            Event::DialFailed {
+                node,
+                refused: false,
+                ..
+            } => {
+                let begun = self.begun.remove(node);
+                if begun.is_some_and(|begun| begun + PAUSE <= now) {
+                    self.hung.insert(*node, now);
+                }
+            }
+            Event::Probed { .. } => {}
+            // It may be a reason to wait, or none to dial.
+            _ => self.hung.clear(),
+        }
+    }
+}
+
+impl Cluster {
+    pub fn judge_dial(&mut self, node: NodeId) {
+        let now = self.now;
+        self.oracle.dials.begun.insert(node, now);
+        let Some(hung) = self.oracle.dials.hung.remove(&node) else {
+            return;
+        };
+        // One that drains is dialled less often.
+        let excused = self.oracle.scheduler_late_until >= hung || self.oracle.has_drained;
+        if !excused && now > hung + AT_ONCE {
+            let text = format!(
+                "{node} was dialled {} ms after a dial that hung",
+                (now - hung) / MS
+            );
+            self.oracle.fail("G8", None, text);
+        }
+    }
+}
