@@ -43,6 +43,19 @@ pub(crate) struct Ghost {
     pub stranger: bool,
 }
 
+impl Ghost {
+    /// When it has ended at the latest, if it can be stopped, in a life whose own half of the lease ended at
+    /// `safe_at`: an exclusive run stops at four fifths of it, any other at its end, and gets `margin` more.
+    pub fn safe_at(&self, safe_at: Timestamp, margin: Duration) -> Option<Timestamp> {
+        let margin = if self.holds_task {
+            Duration::ZERO
+        } else {
+            margin
+        };
+        (!self.blocking).then(|| safe_at + margin)
+    }
+}
+
 /// A life of a node's process that another has replaced, for as long as runs of it may be going on.
 #[derive(Debug)]
 pub(crate) struct Retired {
@@ -250,6 +263,27 @@ impl Node {
 
     pub fn is_local(&self) -> bool {
         self.reach == Reach::Local
+    }
+
+    /// The life of which a probe would tell something now, and the port that it had named.
+    pub fn to_probe(&self) -> Option<(Epoch, &str)> {
+        if self.probing {
+            return None;
+        }
+        let current = (self.state != State::Up && self.joined)
+            .then_some((self.epoch, self.probe.as_deref()))
+            .and_then(|(epoch, probe)| Some((epoch?, probe?)));
+        let mut retired = self.retired.iter();
+        current.or_else(|| retired.find_map(|life| Some((life.epoch, life.probe.as_deref()?))))
+    }
+
+    /// The runs that may be going on in lives that were lost, and when each life's own half of the lease ended.
+    pub fn lost_lives(&self) -> impl Iterator<Item = (Timestamp, &BTreeMap<Dispatch, Ghost>)> {
+        let current = (self.state == State::Lost).then_some((self.safe_at, &self.ghosts));
+        let retired = self.retired.iter();
+        current
+            .into_iter()
+            .chain(retired.map(|life| (life.safe_at, &life.ghosts)))
     }
 
     /// A task that was asked back has come back, or will not.

@@ -4,7 +4,7 @@
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Ghost, State};
+use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Epoch, Timestamp};
 use crate::status::Outcome;
@@ -141,27 +141,15 @@ impl SchedulerMachine {
     /// runs stop at four fifths of it, all others at its end, so they get a heartbeat more.
     pub(super) fn end_safe_ghosts(&mut self, now: Timestamp, node: NodeIndex) {
         let margin = self.config.heartbeat;
-        let entry = self.roster.get_mut(node);
-        let mut ended = Vec::new();
-        let mut collect =
-            |safe_at: Timestamp, ghosts: &std::collections::BTreeMap<Dispatch, Ghost>| {
-                for (&dispatch, ghost) in ghosts {
-                    let safe = if ghost.holds_task {
-                        safe_at
-                    } else {
-                        safe_at + margin
-                    };
-                    if !ghost.blocking && safe <= now {
-                        ended.push(dispatch);
-                    }
-                }
-            };
-        if entry.state == State::Lost {
-            collect(entry.safe_at, &entry.ghosts);
-        }
-        for life in &entry.retired {
-            collect(life.safe_at, &life.ghosts);
-        }
+        let lives = self.roster.get(node).lost_lives();
+        let ended: Vec<_> = lives
+            .flat_map(|(safe_at, ghosts)| ghosts.iter().map(move |it| (safe_at, it)))
+            .filter(|(safe_at, (_, ghost))| {
+                let safe_at = ghost.safe_at(*safe_at, margin);
+                safe_at.is_some_and(|safe_at| safe_at <= now)
+            })
+            .map(|(_, (&dispatch, _))| dispatch)
+            .collect();
         for dispatch in ended {
             self.ghost_ended(now, node, dispatch);
         }

@@ -67,17 +67,10 @@ impl SchedulerMachine {
             });
         }
         let entry = self.roster.get_mut(node);
-        let current = (entry.state != State::Up && entry.joined)
-            .then_some((entry.epoch, entry.probe.clone()))
-            .and_then(|(epoch, probe)| Some((epoch?, probe?)));
-        let retired = entry
-            .retired
-            .iter()
-            .find_map(|life| Some((life.epoch, life.probe.clone()?)));
-        if let Some((epoch, address)) = current.or(retired)
-            && !entry.probing
-            && entry.probe_at.is_none_or(|at| at <= now)
+        if entry.probe_at.is_none_or(|at| at <= now)
+            && let Some((epoch, address)) = entry.to_probe()
         {
+            let address = address.to_owned();
             entry.probing = true;
             entry.probed_at = now;
             entry.probe_at = None;
@@ -89,13 +82,19 @@ impl SchedulerMachine {
         }
     }
 
+    /// Asks for the next look at a node. Only what lies ahead is planned: what was due has just been looked at,
+    /// and waits for an event.
     fn plan_attention(&mut self, now: Timestamp, node: NodeIndex) {
         let silence = self.config.heartbeat.saturating_mul(2);
         let margin = self.config.heartbeat;
         let in_handshake = self.is_in_handshake(node);
         let entry = self.roster.get(node);
         let mut next: Option<Timestamp> = None;
-        let mut at = |time: Timestamp| next = Some(next.map_or(time, |earlier| earlier.min(time)));
+        let mut at = |time: Timestamp| {
+            if time > now {
+                next = Some(next.map_or(time, |earlier| earlier.min(time)));
+            }
+        };
         if matches!(entry.state, State::Up | State::Unreachable) {
             at(entry.lease_until);
         }
@@ -104,31 +103,23 @@ impl SchedulerMachine {
             && !in_handshake
             && !entry.removed
         {
-            match (entry.state, entry.dial_at) {
-                (State::Up, None) => at(entry.last_heard + silence),
-                (State::Up, Some(dial)) => at(dial.max(entry.last_heard + silence)),
-                (_, dial) => at(dial.unwrap_or(now)),
+            let dial_at = entry.dial_at.unwrap_or_default();
+            match entry.state {
+                State::Up => at(dial_at.max(entry.last_heard + silence)),
+                _ => at(dial_at),
             }
         }
-        if let Some(probe) = entry.probe_at
-            && !entry.probing
-        {
-            at(probe);
+        if entry.to_probe().is_some() {
+            at(entry.probe_at.unwrap_or_default());
         }
-        if entry.state == State::Lost && entry.ghosts.values().any(|ghost| !ghost.blocking) {
-            at(entry.safe_at);
-            at(entry.safe_at + margin);
-        }
-        for life in &entry.retired {
-            if life.ghosts.values().any(|ghost| !ghost.blocking) {
-                at(life.safe_at);
-                at(life.safe_at + margin);
-            }
+        for (safe_at, ghosts) in entry.lost_lives() {
+            let ends = ghosts
+                .values()
+                .filter_map(|ghost| ghost.safe_at(safe_at, margin));
+            ends.for_each(&mut at);
         }
         if let Some(next) = next {
-            // What lies at or before now has just been looked at and waits for something else.
-            self.roster
-                .attend(node, next.max(now + std::time::Duration::from_millis(1)));
+            self.roster.attend(node, next);
         }
     }
 

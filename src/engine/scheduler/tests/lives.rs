@@ -1,0 +1,118 @@
+//! What is left of a life of a node that has ended, and for how long.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Board, STOPS};
+use crate::engine::message::{End, NodeHello, ToScheduler};
+use crate::engine::{Epoch, Event, LinkId, NodeId};
+use crate::task::{Options, TaskId};
+
+const FIRST: NodeId = NodeId(0);
+
+/// A node that names a port to probe.
+fn probed(board: &mut Board, epoch: u64) -> NodeHello {
+    let mut hello = board.hello("first", epoch);
+    hello.probe = Some(format!("127.0.0.1:{epoch}"));
+    hello
+}
+
+fn join_probed(board: &mut Board, epoch: u64) -> LinkId {
+    let hello = probed(board, epoch);
+    board.join_by(hello, Vec::new())
+}
+
+fn somebody_listens(board: &mut Board, epoch: u64) {
+    let (node, epoch, refused) = (FIRST, Epoch(epoch), false);
+    board.event(Event::Probed {
+        node,
+        epoch,
+        refused,
+    });
+}
+
+/// Asleep, a scheduler of one node wakes for a beat, a lease or a probe now and then.
+fn sleeps(board: &mut Board, time: Duration) {
+    board.ticks = 0;
+    board.wait(time);
+    assert!(board.ticks < 10, "{} ticks in {time:?}", board.ticks);
+    assert_eq!(board.machine.check(), Ok(()));
+}
+
+fn submit_keyed(board: &mut Board, kind: &str, exclusive: bool) -> TaskId {
+    board.submit_with(kind, |it| {
+        let options = Options {
+            key: Some("key".into()),
+            exclusive,
+            ..Options::default()
+        };
+        it.options = Some(Box::new(options));
+    })
+}
+
+#[test]
+fn g8_a_probe_that_is_answered_when_its_node_is_back_wakes_nobody() {
+    let mut board = Board::new();
+    join_probed(&mut board, 1);
+    board.wait(Duration::from_secs(60));
+    assert_eq!(board.probes, [(FIRST, Epoch(1))]);
+    join_probed(&mut board, 1);
+    somebody_listens(&mut board, 1);
+    sleeps(&mut board, Duration::from_secs(4));
+}
+
+#[test]
+fn g8_a_probe_that_is_answered_after_a_goodbye_wakes_nobody() {
+    let mut board = Board::new();
+    let link = join_probed(&mut board, 1);
+    board.cut(link);
+    assert_eq!(board.probes.len(), 1);
+    let link = join_probed(&mut board, 1);
+    board.say(link, ToScheduler::Goodbye);
+    somebody_listens(&mut board, 1);
+    sleeps(&mut board, Duration::from_secs(4));
+    assert_eq!(board.probes.len(), 1);
+}
+
+#[test]
+fn g8_a_replaced_life_is_probed_until_its_last_run_has_ended() {
+    let mut board = Board::new();
+    join_probed(&mut board, 1);
+    submit_keyed(&mut board, STOPS, false);
+    board.wait(Duration::from_secs(10));
+    let link = join_probed(&mut board, 2);
+    assert_eq!(board.closed.pop().map(|it| it.0), Some(LinkId(1)));
+    let mut answered = 0;
+    for number in 1..60 {
+        if let Some(&(_, Epoch(epoch))) = board.probes.get(answered) {
+            answered += 1;
+            somebody_listens(&mut board, epoch);
+        }
+        let beat = crate::engine::message::Beat {
+            number: number as u64,
+            answered: number as u64 - 1,
+        };
+        board.say(link, ToScheduler::Beat(beat));
+        sleeps(&mut board, Duration::from_secs(1));
+    }
+    let probes = board.probes.iter().filter(|probe| probe.1 == Epoch(1));
+    assert!((3..40).contains(&probes.count()), "{:?}", board.probes);
+}
+
+#[test]
+fn g8_a_run_without_a_task_that_waits_for_it_wakes_nobody_before_it_has_ended() {
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    let task = submit_keyed(&mut board, STOPS, false);
+    board.cut(link);
+    let lost = |board: &Board| board.machine.stats(board.now).running == 0;
+    while !lost(&board) {
+        board.wait(Duration::from_millis(100));
+    }
+    sleeps(&mut board, Duration::from_secs(20));
+    board.join("second", 2, Vec::new());
+    board.end(task, End::Completed(Bytes::new()), false);
+    // Nothing of its first run is left, and so its key is free.
+    submit_keyed(&mut board, STOPS, false);
+}
