@@ -166,8 +166,9 @@ impl SchedulerMachine {
         entry.probe = None;
         entry.probe_at = None;
         entry.acknowledged = 0;
-        entry.lost_tasks.clear();
+        let lost = std::mem::take(&mut entry.lost_tasks);
         let ghosts: Vec<_> = entry.ghosts.keys().copied().collect();
+        self.lost_for_good(node, &lost);
         for dispatch in ghosts {
             self.ghost_ended(now, node, dispatch);
         }
@@ -311,7 +312,7 @@ impl SchedulerMachine {
         self.roster.attend(node, now);
     }
 
-    /// A life has been replaced: its runs will not be taken back, so nobody may speak for them.
+    /// A life has been replaced or has ended: its runs will not be taken back, so nobody may speak for them.
     fn lost_for_good(&mut self, node: NodeIndex, lost: &[TaskId]) {
         for &id in lost {
             let Some(slot) = self.tasks.find(id) else {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Board, STOPS};
-use crate::engine::message::{End, NodeHello, ToScheduler};
+use super::{BLOCKS, Board, STOPS};
+use crate::engine::message::{End, HeldRun, HeldState, NodeHello, ToScheduler};
 use crate::engine::{Epoch, Event, LinkId, NodeId};
 use crate::task::{Options, TaskId};
 
@@ -25,6 +25,15 @@ fn join_probed(board: &mut Board, epoch: u64) -> LinkId {
 
 fn somebody_listens(board: &mut Board, epoch: u64) {
     let (node, epoch, refused) = (FIRST, Epoch(epoch), false);
+    board.event(Event::Probed {
+        node,
+        epoch,
+        refused,
+    });
+}
+
+fn nobody_listens(board: &mut Board, epoch: u64) {
+    let (node, epoch, refused) = (FIRST, Epoch(epoch), true);
     board.event(Event::Probed {
         node,
         epoch,
@@ -115,4 +124,35 @@ fn g8_a_run_without_a_task_that_waits_for_it_wakes_nobody_before_it_has_ended() 
     board.end(task, End::Completed(Bytes::new()), false);
     // Nothing of its first run is left, and so its key is free.
     submit_keyed(&mut board, STOPS, false);
+}
+
+/// A node was lost with a task, and was found dead before another process of its name came.
+fn died_after_it_was_lost(exclusive: bool) -> (Board, TaskId, HeldRun) {
+    let mut board = Board::new();
+    let link = join_probed(&mut board, 1);
+    let task = submit_keyed(&mut board, BLOCKS, exclusive);
+    let (_, run) = board.assignment(task);
+    board.cut(link);
+    board.wait(Duration::from_secs(60));
+    nobody_listens(&mut board, 1);
+    let run = HeldRun {
+        task,
+        dispatch: run.dispatch,
+        state: HeldState::Running,
+    };
+    (board, task, run)
+}
+
+#[test]
+fn g3_a_new_process_does_not_take_over_a_run_of_a_dead_one() {
+    for exclusive in [false, true] {
+        let (mut board, task, run) = died_after_it_was_lost(exclusive);
+        let hello = probed(&mut board, 2);
+        let link = board.join_by(hello, vec![run]);
+        let (to, again) = board.assignment(task);
+        assert_eq!(to, link);
+        assert!(again.dispatch > run.dispatch, "it was taken over");
+        board.end(task, End::Completed(Bytes::new()), false);
+        assert_eq!(board.told.len(), 1);
+    }
 }
