@@ -14,6 +14,11 @@ use crate::task::{Dispatch, TaskId};
 /// workers can have. They are remembered on a node's word alone, so they are bounded over all nodes.
 const MAX_STRANGERS: usize = 1 << 20;
 
+/// Retired lives of one node that are remembered though no run of theirs is waited for, so that they are
+/// refused if they return; beyond it the oldest is forgotten. A life with a run that is waited for is
+/// remembered for as long as that is, and so there are no more of them than such runs.
+pub(super) const MAX_RETIRED: usize = 16;
+
 impl SchedulerMachine {
     /// Whether a run of this task may be going on in a life of a node that was lost with it. What can be
     /// stopped was stopped when the life's own half of the lease ended.
@@ -153,11 +158,34 @@ impl SchedulerMachine {
         for dispatch in ended {
             self.ghost_ended(now, node, dispatch);
         }
-        // A life without runs needs no more probes. It stays on record, so that it is refused if it returns.
-        for life in &mut self.roster.get_mut(node).retired {
-            if life.ghosts.is_empty() {
-                life.probe = None;
-            }
+        self.end_idle_ghosts(now, node);
+    }
+
+    /// Ends the ghosts of replaced lives that nobody waits for: those of tasks that have settled and whose key is
+    /// none. They occupy no worker of the node as it is now.
+    pub(super) fn end_idle_ghosts(&mut self, now: Timestamp, node: NodeIndex) {
+        let lives = self.roster.get(node).retired.iter();
+        let idle: Vec<_> = lives
+            .flat_map(|life| &life.ghosts)
+            .filter(|(_, ghost)| {
+                ghost.key.is_none() && !ghost.holds_task && self.tasks.find(ghost.task).is_none()
+            })
+            .map(|(&dispatch, _)| dispatch)
+            .collect();
+        for dispatch in idle {
+            self.ghost_ended(now, node, dispatch);
         }
+        // A life without runs needs no more probes. It stays on record, so that it is refused if it returns.
+        let retired = &mut self.roster.get_mut(node).retired;
+        let mut idle = 0;
+        for life in retired.iter_mut().filter(|life| life.ghosts.is_empty()) {
+            life.probe = None;
+            idle += 1;
+        }
+        retired.retain(|life| {
+            let forget = life.ghosts.is_empty() && idle > MAX_RETIRED;
+            idle -= usize::from(forget);
+            !forget
+        });
     }
 }

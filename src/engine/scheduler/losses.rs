@@ -12,9 +12,6 @@ use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
 use crate::task::{Dispatch, TaskId};
 
-/// Retired lives of one node that are remembered; beyond it the oldest is vouched for by the newer ones.
-const MAX_RETIRED: usize = 16;
-
 /// The share of a heartbeat for which a lease that has ended is looked at once more.
 const LAST_LOOK: u32 = 4;
 
@@ -301,14 +298,7 @@ impl SchedulerMachine {
             entry.acknowledged = 0;
             self.lost_for_good(node, &lost);
         }
-        let entry = self.roster.get_mut(node);
-        // Runs of the oldest that could be stopped were, long ago; of the others an operator decides.
-        if entry.retired.len() > MAX_RETIRED {
-            let at = entry.retired.iter().position(|life| life.ghosts.is_empty());
-            if let Some(at) = at {
-                entry.retired.remove(at);
-            }
-        }
+        self.end_idle_ghosts(now, node);
         self.roster.attend(node, now);
     }
 

@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState, NodeHello, ToScheduler};
+use crate::engine::scheduler::ghosts::MAX_RETIRED;
 use crate::engine::{Epoch, Event, LinkId, NodeId};
-use crate::task::{Options, TaskId};
+use crate::task::{Dispatch, Options, TaskId};
 
 const FIRST: NodeId = NodeId(0);
 
@@ -155,4 +156,74 @@ fn g3_a_new_process_does_not_take_over_a_run_of_a_dead_one() {
         board.end(task, End::Completed(Bytes::new()), false);
         assert_eq!(board.told.len(), 1);
     }
+}
+
+/// Another process of the name comes when nothing was heard of the last one for long enough.
+fn replace(board: &mut Board, link: LinkId, epoch: u64, runs: Vec<HeldRun>) -> LinkId {
+    board.cut(link);
+    board.wait(Duration::from_secs(60));
+    let hello = probed(board, epoch);
+    board.join_by(hello, runs)
+}
+
+#[test]
+fn g8_runs_that_nobody_waits_for_end_with_the_life_that_is_replaced() {
+    let mut board = Board::new();
+    board.machine.next_dispatch = 1000;
+    let stranger = |number| HeldRun {
+        task: TaskId::new(500 + number),
+        dispatch: Dispatch::new(number),
+        state: HeldState::Overrun,
+    };
+    let hello = probed(&mut board, 1);
+    let link = board.join_by(hello, vec![stranger(1)]);
+    let task = board.submit(BLOCKS);
+    board.end(task, End::Completed(Bytes::new()), true);
+    replace(&mut board, link, 2, Vec::new());
+    let life = &board.machine.roster.nodes[0].retired[0];
+    assert!(life.ghosts.is_empty(), "{:?}", life.ghosts);
+    assert_eq!((board.machine.strangers, life.probe.as_ref()), (0, None));
+}
+
+#[test]
+fn g12_a_run_of_a_replaced_life_is_forgotten_when_its_task_has_settled() {
+    let mut board = Board::new();
+    let link = join_probed(&mut board, 1);
+    let task = board.submit(BLOCKS);
+    // It goes on though its attempt is over.
+    board.end(task, End::Stopped, true);
+    let (_, second) = board.assignment(task);
+    let link_2 = replace(&mut board, link, 2, Vec::new());
+    let ghosts = |board: &Board| board.machine.roster.nodes[0].retired[0].ghosts.len();
+    assert_eq!(ghosts(&board), 1);
+    let (to, third) = board.assignment(task);
+    assert!(to == link_2 && third.dispatch > second.dispatch);
+    board.end(task, End::Completed(Bytes::new()), false);
+    board.wait(Duration::from_secs(60));
+    assert_eq!(ghosts(&board), 0);
+}
+
+#[test]
+fn g10_of_replaced_lives_those_are_remembered_whose_runs_are_waited_for() {
+    let mut board = Board::new();
+    let mut link = join_probed(&mut board, 1);
+    let mut tasks = Vec::new();
+    for epoch in 2..102 {
+        if epoch < 22 {
+            tasks.push(board.submit_with(BLOCKS, |it| {
+                let options = Options {
+                    exclusive: true,
+                    ..Options::default()
+                };
+                it.options = Some(Box::new(options));
+            }));
+        }
+        link = replace(&mut board, link, epoch, Vec::new());
+    }
+    assert_eq!(board.machine.stats(board.now).held, tasks.len());
+    let retired = &board.machine.roster.nodes[0].retired;
+    assert_eq!(retired.len(), tasks.len() + MAX_RETIRED);
+    // The last of those that nobody waits for.
+    assert!(retired.iter().any(|life| life.epoch == Epoch(100)));
+    assert_eq!(board.machine.check(), Ok(()));
 }
