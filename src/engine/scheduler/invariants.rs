@@ -19,6 +19,7 @@ impl SchedulerMachine {
         self.check_tasks()?;
         self.check_nodes()?;
         self.check_heads()?;
+        self.check_totals()?;
         self.outbox.check()
     }
 
@@ -142,6 +143,18 @@ impl SchedulerMachine {
                     "G5: {name} is wrongly counted as present or absent"
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// What is counted as it comes and goes is what is there.
+    fn check_totals(&self) -> Result<(), String> {
+        let held: usize = self.sessions.values().map(|it| it.held.len()).sum();
+        if held != self.compared {
+            return Err(format!(
+                "G11: {held} runs are being compared, {} are counted",
+                self.compared
+            ));
         }
         Ok(())
     }
