@@ -367,6 +367,8 @@ pub enum Note {
         name: Arc<str>,
         /// Tasks that are pending again.
         rerouted: usize,
+        /// Whether its process is known to be dead: then nothing runs there any more.
+        dead: bool,
         /// How it is known.
         reason: String,
     },

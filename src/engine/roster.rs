@@ -91,8 +91,9 @@ pub(crate) struct Node {
     pub reason: String,
     /// Taken out by hand; kept while runs of it may be going on.
     pub removed: bool,
-    /// Drains by an operator's wish.
+    /// Drains by an operator's wish: the life of which that was asked, or the next one if none was known.
     pub draining: bool,
+    pub draining_life: Option<Epoch>,
     /// Drains by the wish of its own process.
     pub leaving: bool,
     /// It has refused an assignment and not yet said that it would start something again.
@@ -187,6 +188,7 @@ impl Node {
             reason: "it was not reached so far".to_owned(),
             removed: false,
             draining: false,
+            draining_life: None,
             leaving: false,
             refusing: false,
             epoch: None,

@@ -63,7 +63,9 @@ impl SchedulerMachine {
             entry.lease_until = now + lease;
             entry.expiring = false;
             entry.state = State::Unreachable;
-            entry.draining = false;
+            // The process after the one that was drained takes tasks again.
+            entry.draining &= entry.draining_life.is_none();
+            entry.draining_life = entry.draining.then_some(hello.epoch);
             entry.leaving = false;
         }
         // Whoever was ever reached at its address listens there.

@@ -98,7 +98,8 @@ impl SchedulerMachine {
     }
 
     /// Lets a node finish what runs and gives it nothing new. [`crate::engine::Note::NodeLeft`] tells
-    /// when it is done.
+    /// when it is done. A node that has not come so far, or whose process has ended, drains when it comes; the
+    /// process after that takes tasks again.
     ///
     /// # Errors
     ///
@@ -107,6 +108,7 @@ impl SchedulerMachine {
         self.observe(now);
         let node = self.find_node(name)?;
         let entry = self.roster.get_mut(node);
+        entry.draining_life = entry.epoch;
         if !std::mem::replace(&mut entry.draining, true)
             && let Some(link) = entry.link.filter(|_| entry.state == State::Up)
         {

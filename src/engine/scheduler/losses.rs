@@ -150,6 +150,7 @@ impl SchedulerMachine {
                 node: Self::node_id(node),
                 name,
                 rerouted,
+                dead,
                 reason: reason.to_owned(),
             }));
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState, NodeHello, ToScheduler};
 use crate::engine::scheduler::ghosts::MAX_RETIRED;
-use crate::engine::{Epoch, Event, LinkId, NodeId};
+use crate::engine::{Epoch, Event, LinkId, NodeId, Reach};
 use crate::task::{Dispatch, Options, TaskId};
 
 const FIRST: NodeId = NodeId(0);
@@ -226,4 +226,72 @@ fn g10_of_replaced_lives_those_are_remembered_whose_runs_are_waited_for() {
     // The last of those that nobody waits for.
     assert!(retired.iter().any(|life| life.epoch == Epoch(100)));
     assert_eq!(board.machine.check(), Ok(()));
+}
+
+fn drain(board: &mut Board) {
+    assert_eq!(board.machine.drain_node(board.now, "first"), Ok(()));
+    board.settle_down();
+}
+
+/// Whether the node that has just come was told to drain, and is given nothing.
+fn drains(board: &mut Board, link: LinkId) -> bool {
+    let task = board.submit(STOPS);
+    let given = board.assigned.iter().any(|(_, run)| run.task == task);
+    let told = board.drains.contains(&link);
+    assert_ne!(given, told);
+    board.cancel(task);
+    if given {
+        board.end(task, End::Stopped, false);
+    }
+    told
+}
+
+fn add_first(board: &mut Board) {
+    let reach = Reach::Dial("127.0.0.1:1".to_owned());
+    let added = board.machine.add_node(board.now, "first".into(), reach);
+    assert_eq!(added, Ok(FIRST));
+    board.settle_down();
+}
+
+#[test]
+fn a_node_that_is_drained_before_it_comes_drains_when_it_does() {
+    let mut board = Board::new();
+    add_first(&mut board);
+    drain(&mut board);
+    let link = board.join("first", 1, Vec::new());
+    assert!(drains(&mut board, link));
+    // So it does on another link.
+    let link = board.join("first", 1, Vec::new());
+    assert!(drains(&mut board, link));
+    board.say(link, ToScheduler::Goodbye);
+    let link = board.join("first", 2, Vec::new());
+    assert!(!drains(&mut board, link), "a new process takes tasks again");
+}
+
+#[test]
+fn a_node_that_is_drained_while_its_process_is_gone_drains_when_it_is_back() {
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    drain(&mut board);
+    assert!(drains(&mut board, link));
+    board.say(link, ToScheduler::Goodbye);
+    drain(&mut board);
+    let link = board.join("first", 2, Vec::new());
+    assert!(drains(&mut board, link));
+    board.say(link, ToScheduler::Goodbye);
+    let link = board.join("first", 3, Vec::new());
+    assert!(!drains(&mut board, link));
+}
+
+#[test]
+fn a_lost_node_that_is_drained_drains_if_it_returns_and_its_successor_does_not() {
+    for epoch in [1, 2] {
+        let mut board = Board::new();
+        let link = board.join("first", 1, Vec::new());
+        board.cut(link);
+        board.wait(Duration::from_secs(60));
+        drain(&mut board);
+        let link = board.join("first", epoch, Vec::new());
+        assert_eq!(drains(&mut board, link), epoch == 1);
+    }
 }
