@@ -123,7 +123,8 @@ number! {
     LinkId(u64), "link-"
 }
 number! {
-    /// A node, numbered by its scheduler; never reused within a life.
+    /// A node, numbered by its scheduler; within a life it is never that of another name. One that was removed and
+    /// is added again may have its number again.
     NodeId(u32), "n"
 }
 number! {

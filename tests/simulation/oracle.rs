@@ -14,7 +14,7 @@ mod wakeups;
 use std::collections::{BTreeMap, BTreeSet};
 
 use callboard::engine::worker::Tried;
-use callboard::engine::{Audience, ClientId, Epoch, Event, Submission};
+use callboard::engine::{Audience, ClientId, Epoch, Event, NodeId, Submission};
 use callboard::status::{Cause, Outcome, TaskStatus};
 use callboard::task::{Dispatch, TaskId, TaskKey};
 
@@ -197,6 +197,10 @@ impl Oracle {
                 .filter(|(from, _)| *from == since)
                 .count()
                 > 1
+    }
+
+    pub fn added(&mut self, node: NodeId) {
+        self.dials.added(node);
     }
 
     pub fn drained(&mut self) {

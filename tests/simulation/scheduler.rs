@@ -339,6 +339,7 @@ impl Cluster {
             .add_node(clock(self.now), name.clone(), reach);
         self.say(|| format!("# add_node {name} -> {added:?}"));
         let Ok(id) = added else { return };
+        self.oracle.added(id);
         self.scheduler.names.insert(id, name);
         if local {
             let proc = self.spawn(node, node, true, false);

@@ -156,6 +156,26 @@ impl SchedulerMachine {
                 self.compared
             ));
         }
+        let offers = self.roster.offers.iter().flatten().map(|it| it.bytes);
+        let labels = self.roster.nodes.iter().map(|node| node.label_bytes);
+        if offers.chain(labels).sum::<usize>() != self.roster.offered_bytes {
+            return Err("G11: the bytes of kinds and labels are miscounted".to_owned());
+        }
+        for (index, node) in (0..).zip(&self.roster.nodes) {
+            let there = self.roster.names.get(&node.name) == Some(&index);
+            let leaves = self.roster.leaving.contains(&index);
+            let empty = node.is_vacant()
+                && node.offer.is_none()
+                && node.labels.is_empty()
+                && node.ghosts.is_empty()
+                && node.retired.is_empty();
+            if u8::from(there) + u8::from(leaves) + u8::from(empty) != 1 {
+                return Err(format!(
+                    "{} is neither there, nor leaving, nor gone with all that it had",
+                    node.name
+                ));
+            }
+        }
         Ok(())
     }
 

@@ -154,6 +154,10 @@ impl SchedulerMachine {
                 reason: reason.to_owned(),
             }));
         }
+        if self.roster.get(node).is_vacant() {
+            self.clear_offer(node);
+            self.roster.vacate(node);
+        }
         self.roster.attend(node, now);
     }
 
@@ -329,6 +333,9 @@ impl SchedulerMachine {
             return;
         };
         entry.dialling = false;
+        if entry.is_vacant() {
+            return;
+        }
         entry.dial_at = Some(entry.dialled_at + entry.take_pause());
         let same_life =
             entry.epoch.is_some() && entry.epoch == entry.dialled_epoch && !entry.joined;
@@ -359,6 +366,9 @@ impl SchedulerMachine {
             return;
         };
         entry.probing = false;
+        if entry.is_vacant() {
+            return;
+        }
         entry.probe_at = Some(entry.probed_at + entry.take_pause());
         if refused {
             if entry.epoch == Some(epoch) && entry.state != State::Up {

@@ -295,3 +295,103 @@ fn a_lost_node_that_is_drained_drains_if_it_returns_and_its_successor_does_not()
         assert_eq!(drains(&mut board, link), epoch == 1);
     }
 }
+
+fn remove(board: &mut Board, name: &str) {
+    assert_eq!(board.machine.remove_node(board.now, name), Ok(()));
+    board.settle_down();
+    assert_eq!(board.machine.check(), Ok(()));
+}
+
+fn dial_fails(board: &mut Board, node: NodeId) {
+    board.event(Event::DialFailed {
+        node,
+        refused: false,
+        reason: "no route to host".to_owned(),
+    });
+}
+
+#[test]
+fn a_node_that_is_added_and_removed_again_and_again_leaves_one_record() {
+    let mut board = Board::new();
+    for _ in 0..1000 {
+        add_first(&mut board);
+        dial_fails(&mut board, FIRST);
+        remove(&mut board, "first");
+    }
+    let roster = &board.machine.roster;
+    assert_eq!((roster.nodes.len(), roster.vacant.len()), (1, 1));
+    assert!(roster.nodes[0].reason.is_empty());
+    board.wait(Duration::from_secs(60));
+    assert!(board.machine.roster.attention.is_empty());
+}
+
+#[test]
+fn the_answer_to_a_dial_is_not_taken_for_that_of_a_later_node_of_the_name() {
+    let mut board = Board::new();
+    add_first(&mut board);
+    remove(&mut board, "first");
+    let reach = Reach::Dial("127.0.0.1:2".to_owned());
+    let later = board.machine.add_node(board.now, "first".into(), reach);
+    assert_eq!(later, Ok(NodeId(1)));
+    dial_fails(&mut board, FIRST);
+    let stats = board.machine.stats(board.now);
+    assert_eq!(stats.nodes[0].reason, "it was not reached so far");
+}
+
+#[test]
+fn g11_a_removed_node_leaves_its_name_alone() {
+    let mut board = Board::new();
+    board.join("first", 1, Vec::new());
+    let before = board.machine.roster.offered_bytes;
+    let mut hello = board.hello("second", 2);
+    hello.kinds.truncate(1);
+    hello.kinds[0].kind = "rare".to_owned();
+    hello.labels = ["gpu".to_owned()].into();
+    hello.workers = 4;
+    let link = board.join_by(hello, Vec::new());
+    let task = board.submit("rare");
+    board.end(task, End::Stopped, true);
+    let exclusive = board.submit_with("rare", |it| {
+        let options = Options {
+            exclusive: true,
+            ..Options::default()
+        };
+        it.options = Some(Box::new(options));
+    });
+    assert!(board.machine.roster.offered_bytes > before);
+    remove(&mut board, "second");
+    // Until its goodbye it speaks for its runs.
+    let held = board.machine.stats(board.now).held;
+    assert_eq!((held, board.machine.roster.leaving.len()), (1, 1));
+    board.say(link, ToScheduler::Goodbye);
+    assert_eq!(board.machine.check(), Ok(()));
+    assert_eq!(board.machine.stats(board.now).held, 0);
+    let roster = &board.machine.roster;
+    assert_eq!(roster.offered_bytes, before);
+    assert!(roster.nodes[1].labels.is_empty() && roster.leaving.is_empty());
+    // Its tasks still know where they have run.
+    for task in [task, exclusive] {
+        board.cancel(task);
+        let status = board.told.last().expect("it was cancelled");
+        assert_eq!((status.id, status.node.as_deref()), (task, Some("second")));
+    }
+}
+
+#[test]
+fn g3_a_node_that_is_added_again_does_not_take_over_a_run_of_the_removed_one() {
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    let task = board.submit(STOPS);
+    let (_, run) = board.assignment(task);
+    remove(&mut board, "first");
+    board.say(link, ToScheduler::Goodbye);
+    let run = HeldRun {
+        task,
+        dispatch: run.dispatch,
+        state: HeldState::Running,
+    };
+    board.join("first", 2, vec![run]);
+    assert_eq!(board.machine.roster.nodes.len(), 1);
+    let (_, again) = board.assignment(task);
+    assert!(again.dispatch > run.dispatch, "it was taken over");
+}
