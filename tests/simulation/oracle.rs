@@ -9,11 +9,12 @@ mod dials;
 mod intake;
 mod rest;
 mod starts;
+mod wakeups;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use callboard::engine::worker::Tried;
-use callboard::engine::{Audience, ClientId, Epoch, Event, Submission};
+use callboard::engine::{Audience, ClientId, Epoch, Event, NodeId, Submission};
 use callboard::status::{Cause, Outcome, TaskStatus};
 use callboard::task::{Dispatch, TaskId, TaskKey};
 
@@ -117,6 +118,7 @@ pub struct Oracle {
     current: Option<u64>,
     gone: BTreeSet<u64>,
     dials: dials::Dials,
+    pub wakeups: wakeups::Wakeups,
     /// Whether a node was told to drain in this life.
     has_drained: bool,
 }
@@ -138,6 +140,7 @@ impl Oracle {
             current: None,
             gone: BTreeSet::new(),
             dials: dials::Dials::default(),
+            wakeups: wakeups::Wakeups::default(),
             has_drained: false,
         }
     }
@@ -166,6 +169,7 @@ impl Oracle {
         self.removed.clear();
         self.current = None;
         self.dials = dials::Dials::default();
+        self.wakeups.effect();
         self.has_drained = false;
     }
 
@@ -193,6 +197,10 @@ impl Oracle {
                 .filter(|(from, _)| *from == since)
                 .count()
                 > 1
+    }
+
+    pub fn added(&mut self, node: NodeId) {
+        self.dials.added(node);
     }
 
     pub fn drained(&mut self) {

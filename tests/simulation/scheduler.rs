@@ -126,6 +126,7 @@ impl Cluster {
     pub fn scheduler_handles(&mut self, command: SchedulerIn) {
         let now = clock(self.now);
         self.scheduler.dirty = true;
+        self.oracle.wakeups.effect();
         match command {
             SchedulerIn::Event(event) => {
                 self.say_event(&event);
@@ -180,6 +181,7 @@ impl Cluster {
     }
 
     pub fn tick_scheduler(&mut self) {
+        let before = self.counts();
         self.scheduler.machine.handle(clock(self.now), Event::Tick);
         self.flush_scheduler();
         let wakeup = self.scheduler.machine.next_wakeup();
@@ -192,6 +194,9 @@ impl Cluster {
                 ),
             );
         }
+        if self.scheduler.alive {
+            self.judge_tick(before);
+        }
     }
 
     pub fn flush_scheduler(&mut self) {
@@ -201,6 +206,9 @@ impl Cluster {
         self.scheduler
             .machine
             .take_effects(clock(self.now), &mut actions);
+        if !actions.is_empty() {
+            self.oracle.wakeups.effect();
+        }
         for action in actions.drain(..) {
             if behind {
                 self.placed_nothing(&action);
@@ -331,6 +339,7 @@ impl Cluster {
             .add_node(clock(self.now), name.clone(), reach);
         self.say(|| format!("# add_node {name} -> {added:?}"));
         let Ok(id) = added else { return };
+        self.oracle.added(id);
         self.scheduler.names.insert(id, name);
         if local {
             let proc = self.spawn(node, node, true, false);

@@ -19,6 +19,7 @@ impl SchedulerMachine {
         self.check_tasks()?;
         self.check_nodes()?;
         self.check_heads()?;
+        self.check_totals()?;
         self.outbox.check()
     }
 
@@ -140,6 +141,38 @@ impl SchedulerMachine {
             if node.present != node.takes_tasks() {
                 return Err(format!(
                     "G5: {name} is wrongly counted as present or absent"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is counted as it comes and goes is what is there.
+    fn check_totals(&self) -> Result<(), String> {
+        let held: usize = self.sessions.values().map(|it| it.held.len()).sum();
+        if held != self.compared {
+            return Err(format!(
+                "G11: {held} runs are being compared, {} are counted",
+                self.compared
+            ));
+        }
+        let offers = self.roster.offers.iter().flatten().map(|it| it.bytes);
+        let labels = self.roster.nodes.iter().map(|node| node.label_bytes);
+        if offers.chain(labels).sum::<usize>() != self.roster.offered_bytes {
+            return Err("G11: the bytes of kinds and labels are miscounted".to_owned());
+        }
+        for (index, node) in (0..).zip(&self.roster.nodes) {
+            let there = self.roster.names.get(&node.name) == Some(&index);
+            let leaves = self.roster.leaving.contains(&index);
+            let empty = node.is_vacant()
+                && node.offer.is_none()
+                && node.labels.is_empty()
+                && node.ghosts.is_empty()
+                && node.retired.is_empty();
+            if u8::from(there) + u8::from(leaves) + u8::from(empty) != 1 {
+                return Err(format!(
+                    "{} is neither there, nor leaving, nor gone with all that it had",
+                    node.name
                 ));
             }
         }

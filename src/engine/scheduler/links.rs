@@ -190,8 +190,15 @@ impl SchedulerMachine {
         }
     }
 
+    /// Forgets a session, and what its node has told that it holds.
+    pub(super) fn end_session(&mut self, link: LinkId) -> Option<Session> {
+        let session = self.sessions.remove(&link)?;
+        self.compared -= session.held.len();
+        Some(session)
+    }
+
     pub(super) fn link_closed(&mut self, now: Timestamp, link: LinkId, reason: &str) {
-        let Some(session) = self.sessions.remove(&link) else {
+        let Some(session) = self.end_session(link) else {
             return;
         };
         let Some(node) = session.node else {
@@ -253,7 +260,7 @@ impl SchedulerMachine {
             entry.assign.clear();
         }
         for link in links.into_iter().flatten() {
-            if self.sessions.remove(&link).is_some() {
+            if self.end_session(link).is_some() {
                 self.close(link, reason);
             }
         }
@@ -351,9 +358,9 @@ impl SchedulerMachine {
 
     /// Nothing runs there any more, by the node's own word.
     fn goodbye(&mut self, now: Timestamp, link: LinkId, node: NodeIndex) {
+        self.end_session(link);
         let entry = self.roster.get_mut(node);
         let name = entry.name.clone();
-        self.sessions.remove(&link);
         entry.link = None;
         entry.state = State::Unreachable;
         self.close(link, "the node has said goodbye");

@@ -6,6 +6,7 @@
 mod bounds;
 mod cancels;
 mod late;
+mod lives;
 mod roles;
 
 use std::time::Duration;
@@ -16,10 +17,10 @@ use super::SchedulerMachine;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{
     Assignment, End, HeldRun, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
-    VERSION_MAX, VERSION_MIN,
+    VERSION_MAX, VERSION_MIN, Welcome,
 };
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, Submission, Timestamp,
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Submission, Timestamp,
 };
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
@@ -43,6 +44,12 @@ struct Board {
     /// Links that the scheduler closed, and why.
     closed: Vec<(LinkId, String)>,
     answers: Vec<CancelAnswer>,
+    /// Probes that were asked for.
+    probes: Vec<(NodeId, Epoch)>,
+    /// Nodes that were told to drain, by their link.
+    drains: Vec<LinkId>,
+    /// How often time has called while a test waited.
+    ticks: usize,
 }
 
 impl Board {
@@ -66,6 +73,9 @@ impl Board {
             notified: 0,
             closed: Vec::new(),
             answers: Vec::new(),
+            probes: Vec::new(),
+            drains: Vec::new(),
+            ticks: 0,
         }
     }
 
@@ -85,6 +95,11 @@ impl Board {
                 } => self
                     .assigned
                     .extend(runs.into_iter().map(|run| (link, run))),
+                Action::Send {
+                    link,
+                    message: ToNode::Welcome(Welcome { drain: true, .. }) | ToNode::Drain,
+                } => self.drains.push(link),
+                Action::Probe { node, epoch, .. } => self.probes.push((node, epoch)),
                 Action::Deliver { statuses, .. } => self.told.extend(statuses),
                 Action::Notify { .. } => self.notified += 1,
                 Action::Close { link, reason } => self.closed.push((link, reason)),
@@ -98,6 +113,7 @@ impl Board {
         let until = self.now + time;
         while let Some(at) = self.machine.next_wakeup().filter(|&at| at <= until) {
             self.now = at.max(self.now);
+            self.ticks += 1;
             self.event(Event::Tick);
         }
         self.now = until;
