@@ -7,6 +7,7 @@ mod bounds;
 mod cancels;
 mod late;
 mod roles;
+mod runs;
 
 use std::time::Duration;
 
@@ -216,6 +217,7 @@ impl Board {
         self.reports += 1;
         let report = Report::Freed {
             seq: self.reports,
+            task: run.task,
             dispatch: run.dispatch,
         };
         self.say(link, ToScheduler::Reports(vec![report]));
