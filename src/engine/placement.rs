@@ -8,7 +8,8 @@
 //! over the levels, so the least loaded is found, and a node moved, without a search; within a level
 //! the one that waited longest comes first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::successors;
 use std::sync::Arc;
 
 use super::queue::{ClassId, Manner, Turn};
@@ -141,21 +142,25 @@ impl Pool {
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
     pub list: Vec<Pool>,
+    by_selector: BTreeMap<Selector, PoolId>,
     dirty: Vec<PoolId>,
 }
 
 impl Pools {
     /// The pool of this selector; `true` if it is new and its nodes are to be entered.
     pub fn find_or_add(&mut self, selector: Selector) -> (PoolId, bool) {
-        if let Some(at) = self.list.iter().position(|pool| pool.selector == selector) {
-            return (at as PoolId, false);
+        if let Some(&pool) = self.by_selector.get(&selector) {
+            return (pool, false);
         }
-        self.list.push(Pool::new(selector));
-        ((self.list.len() - 1) as PoolId, true)
+        let pool = self.list.len() as PoolId;
+        self.list.push(Pool::new(selector.clone()));
+        self.by_selector.insert(selector, pool);
+        (pool, true)
     }
 
     pub fn clear(&mut self) {
         self.list.clear();
+        self.by_selector.clear();
         self.dirty.clear();
     }
 
@@ -247,23 +252,17 @@ impl Pools {
     pub fn free_nodes<'a>(
         &'a self,
         pool: PoolId,
-        places: impl Fn(NodeIndex) -> &'a Places + 'a,
+        places: impl Fn(NodeIndex) -> &'a Places + Copy + 'a,
     ) -> impl Iterator<Item = NodeIndex> + 'a {
         let entry = &self.list[pool as usize];
         (0..AHEAD)
             .filter(|&level| entry.levels & (1 << level) != 0)
             .flat_map(move |level| {
-                let mut at = entry.first[usize::from(level)];
-                let places = &places;
-                let mut row = Vec::new();
-                while at != NO_NODE {
-                    row.push(at);
-                    at = places(at)
-                        .iter()
-                        .find(|place| place.pool == pool)
-                        .map_or(NO_NODE, |place| place.next);
-                }
-                row
+                let some = |node| (node != NO_NODE).then_some(node);
+                successors(some(entry.first[usize::from(level)]), move |&node| {
+                    let mut of_node = places(node).iter();
+                    some(of_node.find(|place| place.pool == pool)?.next)
+                })
             })
     }
 
