@@ -41,6 +41,22 @@ pub(crate) struct Ghost {
     pub holds_task: bool,
     /// Whether only its node has told of it.
     pub stranger: bool,
+    /// Whether its task counts it. The word of a node is not enough for that.
+    pub counted: bool,
+}
+
+impl Ghost {
+    /// A run that was followed so far.
+    pub fn of_run(task: TaskId, blocking: bool, key: Option<TaskKey>) -> Self {
+        Self {
+            task,
+            blocking,
+            key,
+            holds_task: false,
+            stranger: false,
+            counted: true,
+        }
+    }
 }
 
 impl Ghost {

@@ -8,6 +8,7 @@ mod cancels;
 mod dials;
 mod intake;
 mod rest;
+mod runs;
 mod starts;
 mod wakeups;
 
@@ -45,9 +46,14 @@ pub struct Facts {
     sent: Submission,
     accepted_at: Time,
     starts: Vec<Start>,
+    placings: Vec<runs::Placing>,
+    /// Whether a watcher was told that it is rerouted, and it was not placed since.
+    rerouted: bool,
     failed_by: BTreeSet<Cause>,
     completed: BTreeSet<Dispatch>,
     cancel_asked: bool,
+    /// A cancel was asked before it was settled.
+    to_be_cancelled: bool,
     must_be_cancelled: bool,
     outcome: Option<Outcome>,
     given: Given,
@@ -71,6 +77,7 @@ pub struct Start {
     dispatch: Dispatch,
     attempt: u32,
     proc: usize,
+    at: Time,
 }
 
 pub struct Ticket {
@@ -217,6 +224,7 @@ impl Oracle {
 
     pub fn on_scheduler_event(&mut self, now: Time, event: &Event) {
         self.dials.heard(now, event);
+        self.hear_of_runs(now, event);
         if let Event::ClientGone { client } = event {
             self.gone.insert(client.0);
             if self.current == Some(client.0) {
@@ -329,6 +337,7 @@ impl Oracle {
         if facts.outcome.is_none() {
             facts.outcome = Some(status.outcome.clone());
             facts.judge_outcome(status, family, plan, now)?;
+            facts.judge_runs(status, family)?;
         }
         Ok(())
     }
@@ -352,6 +361,10 @@ impl Facts {
                     status.outcome
                 ),
             ));
+        }
+        if self.to_be_cancelled && matches!(status.outcome, Outcome::Failed(_)) {
+            let text = format!("it was to be cancelled, and yet it {}", status.outcome);
+            return Err(("G12", text));
         }
         match &status.outcome {
             Outcome::Completed(bytes) => {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard::engine::message::ToNode;
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{
     Action, Audience, ClientId, Epoch, Event, Life, NodeId, Reach, Submission, Timestamp,
@@ -245,6 +246,10 @@ impl Cluster {
                     );
                     self.say(|| format!("S -> {name} {id} {}", brief::to_node(&message)));
                 }
+                if let ToNode::Assign(assignments) = &message {
+                    let name = &self.procs[self.links[link].proc].name;
+                    self.oracle.placed(self.now, name, assignments);
+                }
                 self.send(link, DOWN, Item::ToNode(message));
             }
             Action::Close { link, reason } => {
@@ -269,6 +274,7 @@ impl Cluster {
             Action::CancelAnswer { ticket, answer } => self.cancel_answer(ticket, answer),
             Action::Notify { event, .. } => {
                 self.say(|| format!("watcher: {event:?}"));
+                self.judge_event(&event);
             }
             Action::Note(note) => self.note(note),
         }

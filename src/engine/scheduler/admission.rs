@@ -162,7 +162,7 @@ impl SchedulerMachine {
             args: submission.args,
             rare,
             accepted_at: now,
-            started_at: Timestamp(0),
+            placed_at: Timestamp(0),
             dispatch: Dispatch::new(0),
             rank: 0,
             prev: NO_SLOT,
@@ -178,6 +178,7 @@ impl SchedulerMachine {
             as_suspect: false,
             lost_ahead: false,
             has_run: false,
+            started: false,
         };
         task.audience = match submission.audience {
             Audience::Current => Task::CURRENT,

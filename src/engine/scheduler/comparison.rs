@@ -123,13 +123,14 @@ impl SchedulerMachine {
         held: BTreeMap<Dispatch, HeldRun>,
         hello: Option<&NodeHello>,
     ) {
-        let entry = self.roster.get_mut(node);
+        let stop = self.compare(now, node, &held);
+        let entry = self.roster.get(node);
         if entry.state == State::Lost
             && let Some(epoch) = entry.epoch
         {
+            // Not before: what the comparison finds is told from a lie by what was lost here.
             self.life_returned(node, epoch);
         }
-        let stop = self.compare(now, node, &held);
         let (heartbeat, lease, retry) =
             (self.config.heartbeat, self.config.lease, self.config.retry);
         let entry = self.roster.get_mut(node);
@@ -221,7 +222,7 @@ impl SchedulerMachine {
         }
         let mut stop = Vec::new();
         for run in held.values() {
-            if !self.holds_rightly(node, run) {
+            if !self.holds_rightly(now, node, run) {
                 stop.push(run.dispatch);
                 if !self.roster.get(node).ghosts.contains_key(&run.dispatch) {
                     self.add_stranger(node, run.task, run.dispatch);
@@ -233,7 +234,7 @@ impl SchedulerMachine {
 
     /// Whether a held run is its task's; a run that was given up for lost becomes it again if no later
     /// one was begun.
-    fn holds_rightly(&mut self, node: NodeIndex, run: &HeldRun) -> bool {
+    fn holds_rightly(&mut self, now: Timestamp, node: NodeIndex, run: &HeldRun) -> bool {
         let Some(slot) = self.tasks.find(run.task) else {
             return false;
         };
@@ -243,8 +244,11 @@ impl SchedulerMachine {
         }
         match task.phase {
             Phase::Ahead | Phase::Running => true,
-            Phase::Queued | Phase::Held if run.state == HeldState::Running => {
+            Phase::Queued | Phase::Held
+                if run.state == HeldState::Running && self.may_take_back(slot) =>
+            {
                 self.take_back(slot);
+                self.started(now, slot);
                 true
             }
             _ => false,

@@ -42,10 +42,14 @@ impl SchedulerMachine {
     }
 
     pub(super) fn add_ghost(&mut self, node: NodeIndex, dispatch: Dispatch, ghost: Ghost) {
+        // Its node may have told lies of it before.
+        self.remove_ghost(node, dispatch);
         if let Some(key) = &ghost.key {
             self.keys.ghost_began(key);
         }
-        if let Some(slot) = self.tasks.find(ghost.task) {
+        if ghost.counted
+            && let Some(slot) = self.tasks.find(ghost.task)
+        {
             self.tasks.get_mut(slot).rare().ghosts += 1;
         }
         self.roster.get_mut(node).ghosts.insert(dispatch, ghost);
@@ -62,13 +66,25 @@ impl SchedulerMachine {
         }
         self.strangers += 1;
         let ghost = Ghost {
-            task,
-            blocking: true,
-            key: None,
-            holds_task: false,
             stranger: true,
+            counted: self.was_lost_here(node, task),
+            ..Ghost::of_run(task, true, None)
         };
         self.add_ghost(node, dispatch, ghost);
+    }
+
+    /// Whether a task's run was lost with the present life of a node, which has not been taken back so far: then
+    /// it may have that run, and no node can say so of a task that it never had.
+    fn was_lost_here(&self, node: NodeIndex, task: TaskId) -> bool {
+        let epoch = self.roster.get(node).epoch;
+        let here = epoch.map(|epoch| (Self::node_id(node), epoch));
+        let slot = self.tasks.find(task);
+        let rare = slot.and_then(|slot| self.tasks.get(slot).rare.as_ref());
+        here.is_some()
+            && rare.is_some_and(|rare| {
+                let mut lost = rare.lost_on.iter().chain(&rare.lost_ahead_on);
+                lost.any(|&lost| Some(lost) == here)
+            })
     }
 
     pub(super) fn find_ghost(&mut self, node: NodeIndex, dispatch: Dispatch) -> Option<&mut Ghost> {
@@ -95,11 +111,10 @@ impl SchedulerMachine {
             self.keys.ghost_ended(key);
         }
         self.strangers -= usize::from(ghost.stranger);
-        if let Some(slot) = self.tasks.find(ghost.task)
-            && let Some(rare) = &mut self.tasks.get_mut(slot).rare
+        if ghost.counted
+            && let Some(slot) = self.tasks.find(ghost.task)
         {
-            // A node that lies may have named a task before it was there.
-            rare.ghosts = rare.ghosts.saturating_sub(1);
+            self.tasks.get_mut(slot).rare().ghosts -= 1;
         }
         self.roster.touch(node);
         Some(ghost)

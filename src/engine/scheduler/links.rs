@@ -139,7 +139,10 @@ impl SchedulerMachine {
     /// Counts a breach of the protocol and closes the link, in words.
     fn violation(&mut self, now: Timestamp, link: LinkId, what: &str) {
         self.totals.violations += 1;
-        if let Some(node) = self.sessions.get(&link).and_then(|session| session.node) {
+        // Before its hello was taken, nobody knows that it is the node which was dialled.
+        let session = self.sessions.get(&link);
+        let known = session.filter(|session| session.stage != Stage::Greeted);
+        if let Some(node) = known.and_then(|session| session.node) {
             self.roster.get_mut(node).violations += 1;
         }
         self.send(
@@ -370,7 +373,7 @@ impl SchedulerMachine {
         for slot in left {
             let task = self.tasks.get_mut(slot);
             task.has_run |= task.phase == Phase::Running;
-            self.never_started(now, slot, false);
+            self.left_undone(now, slot, false);
         }
         self.lose(now, node, true, "it has left");
         let entry = self.roster.get_mut(node);

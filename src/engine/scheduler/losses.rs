@@ -193,13 +193,7 @@ impl SchedulerMachine {
         self.take_off(slot);
         let haunts = !dead && (exclusive || key.is_some());
         if haunts {
-            let ghost = Ghost {
-                task: id,
-                blocking,
-                key,
-                holds_task: false,
-                stranger: false,
-            };
+            let ghost = Ghost::of_run(id, blocking, key);
             self.add_ghost(node, dispatch, ghost);
         }
         self.tasks.get_mut(slot).has_run = true;
@@ -276,14 +270,19 @@ impl SchedulerMachine {
             let Some(slot) = self.tasks.find(id) else {
                 continue;
             };
-            if let Some(rare) = &mut self.tasks.get_mut(slot).rare {
-                let entry = (Self::node_id(node), epoch);
-                if let Some(at) = rare.lost_on.iter().position(|&lost| lost == entry) {
-                    rare.lost_on.swap_remove(at);
-                }
-                rare.lost_ahead_on.take_if(|lost| *lost == entry);
-            }
+            self.forgive(slot, node, epoch);
             self.reclass(slot);
+        }
+    }
+
+    /// Takes back what one task blames a life of a node for. Its class is left to the caller.
+    pub(super) fn forgive(&mut self, slot: Slot, node: NodeIndex, epoch: Epoch) {
+        if let Some(rare) = &mut self.tasks.get_mut(slot).rare {
+            let entry = (Self::node_id(node), epoch);
+            if let Some(at) = rare.lost_on.iter().position(|&lost| lost == entry) {
+                rare.lost_on.swap_remove(at);
+            }
+            rare.lost_ahead_on.take_if(|lost| *lost == entry);
         }
     }
 

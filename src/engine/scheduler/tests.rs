@@ -8,6 +8,7 @@ mod cancels;
 mod late;
 mod lives;
 mod roles;
+mod runs;
 
 use std::time::Duration;
 
@@ -232,6 +233,7 @@ impl Board {
         self.reports += 1;
         let report = Report::Freed {
             seq: self.reports,
+            task: run.task,
             dispatch: run.dispatch,
         };
         self.say(link, ToScheduler::Reports(vec![report]));

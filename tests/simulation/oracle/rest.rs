@@ -277,6 +277,7 @@ impl Cluster {
                 "an honest node is said to have broken the protocol".into(),
             );
         }
+        self.judge_settled();
         self.finish_check();
     }
 

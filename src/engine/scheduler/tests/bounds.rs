@@ -101,7 +101,12 @@ fn g11_a_report_of_the_highest_number_leaves_nothing_to_report() {
     let (_, run) = board.assignment(task);
     let dispatch = run.dispatch;
     let seq = u64::MAX;
-    report(&mut board, link, Report::Freed { seq, dispatch });
+    let freed = Report::Freed {
+        seq,
+        task,
+        dispatch,
+    };
+    report(&mut board, link, freed);
     assert_eq!(board.machine.stats(board.now).totals.stale_reports, 1);
     assert_eq!(board.machine.check(), Ok(()));
 }
@@ -229,8 +234,12 @@ fn g11_runs_that_nobody_knows_of_take_workers_and_go_with_their_node() {
     let link = board.join("first", 1, (1..100).map(run).collect());
     assert_eq!(board.machine.strangers, 99);
     for (seq, number) in (1..).zip(1..50) {
-        let dispatch = Dispatch::new(number);
-        report(&mut board, link, Report::Freed { seq, dispatch });
+        let freed = Report::Freed {
+            seq,
+            task: TaskId::new(number),
+            dispatch: Dispatch::new(number),
+        };
+        report(&mut board, link, freed);
     }
     assert_eq!(board.machine.strangers, 50);
     board.say(link, ToScheduler::Goodbye);
@@ -296,7 +305,11 @@ fn g10_a_new_life_of_a_node_does_not_speak_for_the_old_one() {
         matches!(why, Some(Reason::Exclusive { .. }))
     };
     let lies: [fn(TaskId, Dispatch) -> Report; 2] = [
-        |_, dispatch| Report::Freed { seq: 1, dispatch },
+        |task, dispatch| Report::Freed {
+            seq: 1,
+            task,
+            dispatch,
+        },
         |task, dispatch| Report::Ended {
             seq: 1,
             task,
