@@ -277,6 +277,9 @@ impl Cluster {
                 "an honest node is said to have broken the protocol".into(),
             );
         }
+        if let Some(&id) = self.oracle.waiting.first() {
+            self.fail("G1", id, "it has ended, and a caller still waits".into());
+        }
         self.finish_check();
     }
 
