@@ -32,7 +32,7 @@ pub(crate) struct Outbox {
     /// For callers, and whether nobody else is told.
     answers: Vec<(TaskStatus, bool)>,
     held: usize,
-    /// Of args and outputs in what is held.
+    /// Of args, outputs and messages of failures in what is held.
     bytes: u64,
     refusals: usize,
     /// The part of `bytes` in refusals.
@@ -69,7 +69,7 @@ impl Outbox {
         self.held
     }
 
-    /// Bytes of args and outputs in them.
+    /// Bytes of args, outputs and messages of failures in them.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
