@@ -377,6 +377,18 @@ pub enum Note {
         /// How it is known.
         reason: String,
     },
+    /// Tasks are pending again for no fault of theirs: told once for each batch, node and reason.
+    Rerouted {
+        /// The node that they were placed on.
+        node: NodeId,
+        /// Its name.
+        name: Arc<str>,
+        /// In a word: the node was `lost` or `removed`, has `refused` them, has given them back since it
+        /// `drained`, or has `stopped` their runs since its lease was ending.
+        reason: &'static str,
+        /// How many tasks.
+        count: usize,
+    },
     /// A node could not be reached, or its connection was refused.
     NodeRefused {
         /// The node, if it is known.

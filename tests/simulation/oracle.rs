@@ -123,6 +123,8 @@ pub struct Oracle {
     tasks: Vec<BTreeMap<TaskId, Facts>>,
     /// Tasks for which somebody waits who is to be answered.
     waiting: BTreeSet<TaskId>,
+    /// Reroutes that were noted in this life.
+    rerouted: u64,
     serials: u64,
     tickets: Vec<Ticket>,
     /// Spans of faults, and of what they brought about.
@@ -148,6 +150,7 @@ impl Oracle {
             broken: None,
             tasks: vec![BTreeMap::new()],
             waiting: BTreeSet::new(),
+            rerouted: 0,
             serials: 0,
             tickets: Vec::new(),
             disturbances: Vec::new(),
@@ -183,6 +186,7 @@ impl Oracle {
     pub fn new_life(&mut self) {
         self.tasks.push(BTreeMap::new());
         self.waiting.clear();
+        self.rerouted = 0;
         self.up.clear();
         self.superseded.clear();
         self.removed.clear();

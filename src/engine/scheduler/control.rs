@@ -87,7 +87,7 @@ impl SchedulerMachine {
                 self.settle(now, slot, Outcome::Cancelled, answer);
                 continue;
             }
-            self.rerouted(slot);
+            self.rerouted(slot, "removed");
             if exclusive {
                 self.hold(slot, Timestamp(0));
             } else {

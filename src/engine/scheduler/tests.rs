@@ -5,7 +5,9 @@
 
 mod bounds;
 mod cancels;
+mod joins;
 mod late;
+mod reroutes;
 mod roles;
 
 use std::time::Duration;
@@ -19,7 +21,7 @@ use crate::engine::message::{
     VERSION_MAX, VERSION_MIN,
 };
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, Submission, Timestamp,
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, Note, Submission, Timestamp,
 };
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
@@ -38,11 +40,15 @@ struct Board {
     reports: u64,
     assigned: Vec<(LinkId, Assignment)>,
     told: Vec<TaskStatus>,
+    /// What callers were answered, and whether nobody else is told.
+    answered: Vec<(TaskStatus, bool)>,
     /// What watchers were told, and how often.
     notified: usize,
     /// Links that the scheduler closed, and why.
     closed: Vec<(LinkId, String)>,
     answers: Vec<CancelAnswer>,
+    /// Of reroutes: the reason, the node and the count.
+    reroutes: Vec<(&'static str, String, usize)>,
 }
 
 impl Board {
@@ -63,9 +69,11 @@ impl Board {
             reports: 0,
             assigned: Vec::new(),
             told: Vec::new(),
+            answered: Vec::new(),
             notified: 0,
             closed: Vec::new(),
             answers: Vec::new(),
+            reroutes: Vec::new(),
         }
     }
 
@@ -86,9 +94,16 @@ impl Board {
                     .assigned
                     .extend(runs.into_iter().map(|run| (link, run))),
                 Action::Deliver { statuses, .. } => self.told.extend(statuses),
+                Action::Answer { status, alone } => self.answered.push((status, alone)),
                 Action::Notify { .. } => self.notified += 1,
                 Action::Close { link, reason } => self.closed.push((link, reason)),
                 Action::CancelAnswer { answer, .. } => self.answers.push(answer),
+                Action::Note(Note::Rerouted {
+                    name,
+                    reason,
+                    count,
+                    ..
+                }) => self.reroutes.push((reason, name.to_string(), count)),
                 _ => {}
             }
         }
