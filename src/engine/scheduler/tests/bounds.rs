@@ -324,8 +324,10 @@ fn kinds_that_an_application_makes_up_are_forgotten_when_their_tasks_have_ended(
         let exclusive = number % 3 == 1;
         let labelled = number % 3 == 2;
         let made_up = board.submit_with(&format!("made up {number}"), |submission| {
-            let mut options = Options::default();
-            options.exclusive = exclusive;
+            let mut options = Options {
+                exclusive,
+                ..Options::default()
+            };
             options.labels.extend(labelled.then(|| "gpu".to_owned()));
             submission.options = Some(Box::new(options));
         });

@@ -8,8 +8,10 @@ use crate::engine::{Accepted, Audience, ClientId, Submission};
 use crate::task::{Options, TaskId};
 
 fn keyed(audience: Audience) -> Submission {
-    let mut options = Options::default();
-    options.key = Some("k".into());
+    let options = Options {
+        key: Some("k".into()),
+        ..Options::default()
+    };
     Submission {
         kind: STOPS.into(),
         args: Bytes::new(),
