@@ -33,21 +33,6 @@ mod threads;
 pub use ports::{Dialler, Outlet, Ports};
 pub use threads::WorkerThreads;
 
-/// To a [`NodeActor`](node::NodeActor): a proved connection is open. [`Ports::attach`] does the same from
-/// any thread, at once.
-pub struct Attach {
-    /// The connection.
-    pub link: LinkId,
-    /// The address, if the node had it dialled.
-    pub dialled: Option<String>,
-    /// The way out.
-    pub outlet: Box<dyn Outlet>,
-}
-
-impl Message for Attach {
-    type Result = ();
-}
-
 /// To a [`NodeActor`](node::NodeActor): how many workers are taken now?
 #[derive(Clone, Copy, Debug)]
 pub struct Running;
@@ -74,7 +59,8 @@ pub(crate) struct Submit {
     pub(crate) reply: oneshot::Sender<Result<TaskId, ExecuteError>>,
     /// Waits for the status of this task alone.
     pub(crate) caller: Option<oneshot::Sender<TaskStatus>>,
-    pub(crate) permit: OwnedSemaphorePermit,
+    /// They are never closed: whether the scheduler drains or has stopped is its actor's to say.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Message for Submit {

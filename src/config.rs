@@ -16,17 +16,19 @@ pub struct SchedulerConfig {
     /// How many nodes may be lost under a task before it fails. Default 5, from 0. Too low: an unlucky
     /// task fails in a rolling restart by kill; too high: a task that kills its node costs more nodes.
     pub max_reroutes: u32,
-    /// How many tasks may be unsettled. Default 4,000,000, from 1. Each costs about 100 bytes and its args.
+    /// How many tasks may be unsettled. Default 4,000,000, from 1 to 4,294,967,294. Each costs about 100 bytes
+    /// and its args.
     pub max_tasks: usize,
     /// How many bytes the args of unsettled tasks may take. Default 1 GiB, from 1.
     pub max_args_bytes: u64,
-    /// How large the args of one task may be. Default 16 MiB less 64 KiB; at most `max_frame` less 64 KiB.
+    /// How large the args of one task may be, in bytes. At most `max_frame` less 64 KiB, which is the default too,
+    /// but never more than 16 MiB less 64 KiB.
     pub max_task_args: usize,
     /// How many statuses may wait for clients. Default 100,000, from 1. At the limit nothing new is
     /// placed and `Execute` is refused, so too low a limit idles workers when a client is slow.
     pub max_statuses: usize,
-    /// How many bytes of args and outputs the statuses that wait for clients may hold. Default 1 GiB, from 1.
-    /// At the limit it is as with `max_statuses`; what runs already may go beyond it with its outputs.
+    /// How many bytes of args, outputs and messages of failures the statuses that wait for clients may hold.
+    /// Default 1 GiB, from 1. At the limit it is as with `max_statuses`; what runs already may go beyond it with its outputs.
     pub max_status_bytes: u64,
     /// How many statuses may be with one client at once, unconfirmed. Default 4096, from 1. Low values
     /// cost a round trip to the client more often; high ones fill its mailbox.
@@ -36,7 +38,7 @@ pub struct SchedulerConfig {
     pub max_ahead: u32,
     /// How often a node proves that it lives. Default 2 s, from 10 ms, at most a fifth of `lease`.
     pub heartbeat: Duration,
-    /// How long a proof of life holds. Default 15 s, from five heartbeats. Short: a loaded or distant node
+    /// How long a proof of life holds. Default 15 s, from five heartbeats to a day. Short: a loaded or distant node
     /// is thought lost; long: the tasks of a silent machine wait that long for another.
     pub lease: Duration,
     /// The largest frame on a link, in bytes. Default 16 MiB, 128 KiB to 1 GiB. Bounds args and outputs.

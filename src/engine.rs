@@ -145,7 +145,8 @@ pub enum Audience {
     /// This client; the current one if it is gone.
     Client(ClientId),
     /// A caller that waits for this task alone. The status goes out as [`Action::Answer`] and counts as
-    /// confirmed, unless it comes back as [`Event::Unclaimed`].
+    /// confirmed, unless it comes back as [`Event::Unclaimed`]. It is answered too if it joins a task with
+    /// another audience.
     Caller,
 }
 
@@ -169,8 +170,8 @@ pub struct Submission {
 pub enum Accepted {
     /// It is a task of its own.
     New(TaskId),
-    /// A task with its key, kind and args is there already; nothing was added, and that task's audience
-    /// is unchanged.
+    /// A task with its key, kind and args is there already; nothing was added. That task keeps its audience,
+    /// unless only callers waited for it: then this submission's audience is told besides.
     Joined(TaskId),
 }
 
@@ -269,7 +270,7 @@ pub enum Event {
         /// The client.
         client: ClientId,
     },
-    /// Nobody waits for this answer any more.
+    /// Nobody waits for this answer any more, and nobody else was told.
     Unclaimed(TaskStatus),
     /// Time has passed.
     Tick,
@@ -317,8 +318,14 @@ pub enum Action {
         /// The statuses.
         statuses: Vec<TaskStatus>,
     },
-    /// Give a status to the callers that wait for its task alone.
-    Answer(TaskStatus),
+    /// Give a status to the callers that wait for its task.
+    Answer {
+        /// The status.
+        status: TaskStatus,
+        /// Whether nobody else is told. Then, if none of them waits any more, answer with
+        /// [`Event::Unclaimed`].
+        alone: bool,
+    },
     /// Answer a cancel.
     CancelAnswer {
         /// The number that came with the cancel.
@@ -372,6 +379,18 @@ pub enum Note {
         dead: bool,
         /// How it is known.
         reason: String,
+    },
+    /// Tasks are pending again for no fault of theirs: told once for each batch, node and reason.
+    Rerouted {
+        /// The node that they were placed on.
+        node: NodeId,
+        /// Its name.
+        name: Arc<str>,
+        /// In a word: the node was `lost` or `removed`, has `refused` them, has given them back since it
+        /// `drained`, or has `stopped` their runs since its lease was ending.
+        reason: &'static str,
+        /// How many tasks.
+        count: usize,
     },
     /// A node could not be reached, or its connection was refused.
     NodeRefused {

@@ -132,7 +132,8 @@ impl Execute {
         self.with(|options| options.max_reroutes = Some(reroutes))
     }
 
-    /// Names it, so that handing it in twice runs it once; see [`TaskKey`].
+    /// Names it, so that handing it in twice runs it once; see [`TaskKey`], which says what the second one
+    /// gets.
     pub fn key(self, key: impl Into<TaskKey>) -> Self {
         self.with(|options| options.key = Some(key.into()))
     }

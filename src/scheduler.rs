@@ -153,7 +153,6 @@ impl Scheduler {
     pub async fn execute_many(&self, tasks: Vec<Execute>) -> Vec<Result<TaskId, ExecuteError>> {
         let kept = tasks.clone();
         let permits = u32::try_from(tasks.len().clamp(1, PERMITS)).unwrap_or(1);
-        // A closed semaphore is a scheduler that has stopped, which the send says too.
         let _permit = self.inner.permits.acquire_many(permits).await;
         match self.inner.addr.send(ExecuteMany(tasks)).await {
             Ok(answers) => answers,
@@ -186,7 +185,7 @@ impl Scheduler {
     }
 
     /// Hands a task in, with options or by the name of its kind, and waits for its status, which then goes
-    /// nowhere else. What is said of [`Scheduler::run`] holds here too.
+    /// nowhere else (but see [`TaskKey`](crate::TaskKey) for those that share a key). What is said of [`Scheduler::run`] holds here too.
     ///
     /// # Errors
     ///
@@ -205,15 +204,13 @@ impl Scheduler {
         caller: Option<oneshot::Sender<TaskStatus>>,
     ) -> Result<TaskId, ExecuteError> {
         let kept = execute.clone();
-        let Ok(permit) = Arc::clone(&self.inner.permits).acquire_owned().await else {
-            return Err(stopped(kept));
-        };
+        let permit = Arc::clone(&self.inner.permits).acquire_owned().await;
         let (reply, answer) = oneshot::channel();
         self.inner.addr.do_send(Submit {
             execute,
             reply,
             caller,
-            permit,
+            permit: permit.ok(),
         });
         answer.await.unwrap_or_else(|_| Err(stopped(kept)))
     }
@@ -368,7 +365,6 @@ impl Scheduler {
     ///
     /// It has stopped already, or another call has had what was left.
     pub async fn shutdown(&self, shutdown: Shutdown) -> Result<Leftovers, Stopped> {
-        self.inner.permits.close();
         let leftovers = self.ask(shutdown).await;
         // The name is freed by the actor's end, which is awaited so that it can be used again at once.
         let _ = self.inner.addr.send(Halt).await;

@@ -31,9 +31,10 @@ pub struct Stats {
     pub args_bytes: u64,
     /// Statuses that no client has confirmed yet.
     pub unconfirmed_statuses: usize,
-    /// Bytes of args and outputs that these hold.
+    /// Bytes of args, outputs and messages of failures that these hold.
     pub unconfirmed_bytes: u64,
-    /// Every node that was named or has joined, in order of name.
+    /// Every node that was named or has joined, in order of name. One that was removed is not among them, even
+    /// while it finishes its runs.
     pub nodes: Vec<NodeStats>,
     /// Counts since the start.
     pub totals: Totals,
@@ -59,7 +60,7 @@ pub struct NodeStats {
     pub ahead: u32,
     /// Workers taken by runs that were given up but go on, or by a handler that blocks its thread.
     pub taken: u32,
-    /// The current life of its process, if it was ever up.
+    /// The latest life of its process; `None` if it was never up, or this life is known to have ended.
     pub epoch: Option<u64>,
     /// When it was last heard; `None` if never. The scheduler's own node is always heard.
     pub last_heard: Option<SystemTime>,

@@ -155,6 +155,11 @@ impl fmt::Debug for TaskKind {
 ///
 /// While no run of the first task is known to have ended everywhere, an `Execute` with the same key,
 /// kind and args joins that task and gets its id; with another kind or other args it is refused.
+///
+/// Of what joins, the other options and the watcher are dropped: those of the first hold. A `run` or `settle`
+/// that joins is answered as soon as the task has settled, whoever else is told. An `execute` that joins is
+/// told by the status that the first one's client gets, and a client of its own is dropped; only where nobody
+/// but `run` and `settle` waited so far, its client (its own, or else the scheduler's) is told too.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskKey(Arc<str>);
 

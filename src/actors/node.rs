@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::line::Start;
 use super::ports::{Dialler, Ports};
 use super::threads::{Threads, WorkerThreads};
-use super::{Attach, Halt, Running, sleep_until, yield_once};
+use super::{Halt, Running, sleep_until, yield_once};
 use crate::clock::Clock;
 use crate::engine::WorkerId;
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeNote, NodeSpec};
@@ -142,17 +142,6 @@ impl Actor for NodeActor {
     fn stopped(&mut self, _: &mut Self::Context) {
         if let Some(core) = self.core.take() {
             core.borrow_mut().end();
-        }
-    }
-}
-
-impl Handler<Attach> for NodeActor {
-    type Result = ();
-
-    fn handle(&mut self, attach: Attach, _: &mut Self::Context) {
-        if let Some(core) = &self.core {
-            let ports = &core.borrow().ports;
-            ports.attach(attach.link, attach.dialled, attach.outlet);
         }
     }
 }

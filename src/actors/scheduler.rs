@@ -376,9 +376,6 @@ impl Core {
                 address,
             } => self.roads.probe(node, epoch, address),
             Action::Deliver { client, statuses } => {
-                for status in &statuses {
-                    self.callers.answer(status);
-                }
                 match self
                     .deliveries
                     .iter_mut()
@@ -388,8 +385,8 @@ impl Core {
                     None => self.deliveries.push((client, statuses)),
                 }
             }
-            Action::Answer(status) => {
-                if !self.callers.answer(&status) {
+            Action::Answer { status, alone } => {
+                if !self.callers.answer(&status) && alone {
                     self.machine.handle(now, Event::Unclaimed(status));
                     self.dirty.notify_one();
                 }

@@ -29,9 +29,10 @@ pub(crate) struct Outbox {
     homeless: VecDeque<TaskStatus>,
     /// Clients with something to deliver.
     ready: BTreeSet<ClientId>,
-    answers: Vec<TaskStatus>,
+    /// For callers, and whether nobody else is told.
+    answers: Vec<(TaskStatus, bool)>,
     held: usize,
-    /// Of args and outputs in what is held.
+    /// Of args, outputs and messages of failures in what is held.
     bytes: u64,
     refusals: usize,
     /// The part of `bytes` in refusals.
@@ -68,7 +69,7 @@ impl Outbox {
         self.held
     }
 
-    /// Bytes of args and outputs in them.
+    /// Bytes of args, outputs and messages of failures in them.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -112,9 +113,9 @@ impl Outbox {
         }
     }
 
-    /// For the callers that wait for its task alone.
-    pub fn push_caller(&mut self, status: TaskStatus) {
-        self.answers.push(status);
+    /// For the callers that wait for its task; `alone` if nobody else is told.
+    pub fn push_caller(&mut self, status: TaskStatus, alone: bool) {
+        self.answers.push((status, alone));
     }
 
     /// A status whose callers are gone: for the current client, if there is one.
@@ -217,7 +218,8 @@ impl Outbox {
 
     /// Appends what may go out now.
     pub fn flush(&mut self, actions: &mut Vec<Action>) {
-        actions.extend(self.answers.drain(..).map(Action::Answer));
+        let answers = self.answers.drain(..);
+        actions.extend(answers.map(|(status, alone)| Action::Answer { status, alone }));
         while let Some(client) = self.ready.pop_first() {
             let Some(queue) = self.clients.get_mut(&client) else {
                 continue;
@@ -247,7 +249,9 @@ impl Outbox {
             }
             queue.with_client = 0;
         }
-        all.append(&mut self.answers);
+        // What a client is told besides is among the others already; its callers still hear it.
+        let alone = self.answers.extract_if(.., |(_, alone)| *alone);
+        all.extend(alone.map(|(status, _)| status));
         self.held = 0;
         self.bytes = 0;
         self.refusals = 0;

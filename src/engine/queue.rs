@@ -85,6 +85,8 @@ pub(crate) struct Class {
     pub announced: Option<Turn>,
     /// Unsettled tasks of this class, queued or not.
     pub members: usize,
+    /// Whether it is among the machine's classes that may be empty.
+    pub listed: bool,
     /// Whether it was said that no present node can run it.
     pub noted: bool,
     /// Waiting tasks that somebody watches.
@@ -95,6 +97,9 @@ pub(crate) struct Class {
 }
 
 impl Class {
+    /// The kind of a class that is forgotten.
+    pub const NO_KIND: KindId = KindId::MAX;
+
     pub fn new(kind: KindId, labels: Arc<Labels>, manner: Manner) -> Self {
         Self {
             kind,
@@ -103,6 +108,7 @@ impl Class {
             pool: u32::MAX,
             announced: None,
             members: 0,
+            listed: false,
             noted: false,
             watched: BTreeSet::new(),
             lanes: Vec::new(),

@@ -75,6 +75,8 @@ pub struct SchedulerMachine {
     classes: Vec<Class>,
     class_index: BTreeMap<(KindId, Arc<Labels>, Manner), ClassId>,
     free_classes: Vec<ClassId>,
+    /// Classes without labels that have lost their last task, and may have others since.
+    emptied: Vec<ClassId>,
     no_labels: Arc<Labels>,
     pools: Pools,
     roster: Roster,
@@ -107,6 +109,8 @@ pub struct SchedulerMachine {
     workers_for_all: Option<u32>,
     totals: Totals,
     flushes: u64,
+    /// Tasks rerouted since the last flush, by where they were placed and why.
+    reroutes: BTreeMap<(NodeIndex, &'static str), usize>,
     /// What is to be done, in order, up to the next flush.
     actions: Vec<Action>,
 }
@@ -139,6 +143,7 @@ impl SchedulerMachine {
             classes: Vec::new(),
             class_index: BTreeMap::new(),
             free_classes: Vec::new(),
+            emptied: Vec::new(),
             no_labels: Arc::default(),
             pools: Pools::default(),
             roster: Roster::default(),
@@ -160,6 +165,7 @@ impl SchedulerMachine {
             workers_for_all: None,
             totals: Totals::default(),
             flushes: 0,
+            reroutes: BTreeMap::new(),
             actions: Vec::new(),
         }
     }
@@ -206,6 +212,7 @@ impl SchedulerMachine {
         self.enter_loads();
         self.place(now);
         self.recall(now);
+        self.note_reroutes();
         actions.append(&mut self.actions);
         self.flush_nodes(actions);
         self.outbox.flush(actions);

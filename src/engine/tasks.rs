@@ -137,6 +137,8 @@ pub(crate) struct Rare {
     pub max_reroutes: Option<u32>,
     pub key: Option<TaskKey>,
     pub watcher: Option<ClientId>,
+    /// Whether callers wait for its ending beside its audience.
+    pub callers: bool,
     pub exclusive: bool,
     /// A cancel was asked for.
     pub cancelling: bool,

@@ -162,10 +162,12 @@ impl SchedulerBuilder {
             .link
             .handshake_timeout
             .min(self.config.heartbeat.max(MIN_HANDSHAKE));
-        self.config.max_task_args = self
-            .config
-            .max_task_args
-            .min(self.config.max_frame - FRAME_OVERHEAD.min(self.config.max_frame));
+        // The default shrinks with the frame. What was set to more than fits is an error below.
+        let default = SchedulerConfig::default().max_task_args;
+        if self.config.max_task_args == default {
+            let fits = self.config.max_frame.saturating_sub(FRAME_OVERHEAD);
+            self.config.max_task_args = default.min(fits);
+        }
         self.config.validate()?;
         self.link.validate()?;
         check_names(&self.name, &Default::default())?;

@@ -92,6 +92,23 @@ async fn a_kind_registered_twice_is_a_start_error_of_scheduler_and_node() {
 }
 
 #[actix::test]
+async fn args_that_no_frame_can_hold_are_an_error_if_set_and_shrink_if_left_alone() {
+    let start = |max_task_args: Option<usize>| {
+        let scheduler = Scheduler::builder("handle-args").node(here(handlers()));
+        let scheduler = scheduler.configure(|config| {
+            config.max_frame = 1 << 20;
+            config.max_task_args = max_task_args.unwrap_or(config.max_task_args);
+        });
+        scheduler.start()
+    };
+    match start(Some(1 << 20)).await.map(|_| ()).unwrap_err() {
+        StartError::Config(error) => assert_eq!(error.setting, "max_task_args"),
+        other => panic!("{other:?}"),
+    }
+    finish(start(None).await.unwrap()).await;
+}
+
+#[actix::test]
 async fn g11_another_address_than_loopback_needs_a_secret() {
     let error = Scheduler::builder("handle-secret")
         .listen("0.0.0.0:0")

@@ -11,6 +11,7 @@ mod certificates;
 #[path = "../processes/mod.rs"]
 mod processes;
 
+mod callers;
 mod cluster;
 mod handles;
 mod load;

@@ -151,8 +151,12 @@ impl Cluster {
     }
 
     /// The callers that wait for one task: most of them take the answer.
-    pub fn answer(&mut self, status: TaskStatus) {
+    pub fn answer(&mut self, status: TaskStatus, alone: bool) {
         self.say(|| format!("callers are told: {} {}", status.id, status.outcome));
+        self.answered(&status, alone);
+        if !alone {
+            return;
+        }
         self.told(None, &status);
         if self.rng.u32(..8) == 0 {
             self.oracle.on_unclaimed(self.lives, status.id);

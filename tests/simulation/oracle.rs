@@ -44,6 +44,8 @@ pub enum Given {
 pub struct Facts {
     plan: usize,
     sent: Submission,
+    /// Who is told, beside callers that have joined.
+    audience: Audience,
     accepted_at: Time,
     starts: Vec<Start>,
     placings: Vec<runs::Placing>,
@@ -69,6 +71,22 @@ impl Facts {
             .options
             .as_ref()
             .and_then(|options| options.key.as_ref())
+    }
+
+    /// What a status says otherwise than the task was handed in or has ended before.
+    pub fn differs_from(&self, status: &TaskStatus) -> Option<&'static str> {
+        let same = status.args == self.sent.args
+            && status.kind == self.sent.kind
+            && status.key.as_ref() == self.key()
+            && &*status.scheduler == "sim";
+        let before = self.outcome.as_ref();
+        if !same {
+            Some("its status does not say what was handed in")
+        } else if before.is_some_and(|before| *before != status.outcome) {
+            Some("it ends twice, and not alike")
+        } else {
+            None
+        }
     }
 }
 
@@ -111,6 +129,10 @@ pub struct Oracle {
     pub step: u64,
     pub broken: Option<Broken>,
     tasks: Vec<BTreeMap<TaskId, Facts>>,
+    /// Tasks for which somebody waits who is to be answered.
+    waiting: BTreeSet<TaskId>,
+    /// Reroutes that were noted in this life.
+    rerouted: u64,
     serials: u64,
     tickets: Vec<Ticket>,
     /// Spans of faults, and of what they brought about.
@@ -136,6 +158,8 @@ impl Oracle {
             step: 0,
             broken: None,
             tasks: vec![BTreeMap::new()],
+            waiting: BTreeSet::new(),
+            rerouted: 0,
             serials: 0,
             tickets: Vec::new(),
             disturbances: Vec::new(),
@@ -171,6 +195,8 @@ impl Oracle {
     /// All that was promised by an earlier life is void.
     pub fn new_life(&mut self) {
         self.tasks.push(BTreeMap::new());
+        self.waiting.clear();
+        self.rerouted = 0;
         self.up.clear();
         self.superseded.clear();
         self.removed.clear();
@@ -182,6 +208,19 @@ impl Oracle {
 
     pub fn now_tasks(&mut self) -> &mut BTreeMap<TaskId, Facts> {
         self.tasks.last_mut().unwrap()
+    }
+
+    /// A submission has joined a task: a caller is answered too, and another audience is told where only callers
+    /// were to be.
+    pub fn joined(&mut self, id: TaskId, audience: Audience) {
+        let Some(facts) = self.tasks.last_mut().and_then(|tasks| tasks.get_mut(&id)) else {
+            return;
+        };
+        if audience == Audience::Caller {
+            self.waiting.insert(id);
+        } else if facts.audience == Audience::Caller {
+            facts.audience = audience;
+        }
     }
 
     pub fn disturbed(&mut self, until: Time) {
@@ -292,27 +331,17 @@ impl Oracle {
             .now_tasks()
             .get_mut(&status.id)
             .expect("looked up before");
-        let same = status.args == facts.sent.args
-            && status.kind == facts.sent.kind
-            && status.key.as_ref() == facts.key()
-            && &*status.scheduler == "sim";
-        if !same {
-            return Err(("G1", "its status does not say what was handed in".into()));
+        if let Some(difference) = facts.differs_from(status) {
+            return Err(("G1", format!("{difference}: {}", status.outcome)));
         }
-        match (&facts.outcome, facts.given) {
-            (Some(before), _) if *before != status.outcome => {
-                return Err((
-                    "G1",
-                    format!("it ends twice: {before}, then {}", status.outcome),
-                ));
-            }
-            (_, Given::Confirmed | Given::Answered) => {
+        match facts.given {
+            Given::Confirmed | Given::Answered => {
                 return Err(("G1", "its status was confirmed and is given again".into()));
             }
-            (_, Given::Nowhere) if status.is_given_again() => {
+            Given::Nowhere if status.is_given_again() => {
                 return Err(("G1", "its first status says that it is given again".into()));
             }
-            (_, Given::With(client)) if !gone.contains(&client) || !status.is_given_again() => {
+            Given::With(client) if !gone.contains(&client) || !status.is_given_again() => {
                 return Err((
                     "G1",
                     format!(
@@ -322,7 +351,7 @@ impl Oracle {
             }
             _ => {}
         }
-        let wanted = match (facts.sent.audience, facts.given) {
+        let wanted = match (facts.audience, facts.given) {
             (Audience::Caller, Given::Nowhere) => None,
             (Audience::Client(client), _) if !gone.contains(&client.0) => Some(client.0),
             _ => current,

@@ -218,6 +218,7 @@ impl Cluster {
             self.perform(action);
         }
         self.actions = actions;
+        self.judge_waiting();
         self.arm_scheduler();
     }
 
@@ -270,7 +271,7 @@ impl Cluster {
                 self.start_dial(Dialler::Scheduler(node), address, Some(epoch));
             }
             Action::Deliver { client, statuses } => self.deliver_statuses(client, statuses),
-            Action::Answer(status) => self.answer(status),
+            Action::Answer { status, alone } => self.answer(status, alone),
             Action::CancelAnswer { ticket, answer } => self.cancel_answer(ticket, answer),
             Action::Notify { event, .. } => {
                 self.say(|| format!("watcher: {event:?}"));

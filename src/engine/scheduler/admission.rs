@@ -24,6 +24,7 @@ impl SchedulerMachine {
             Ok(None) => Ok(Accepted::New(self.accept(now, submission))),
             Ok(Some(joined)) => {
                 self.totals.joined += 1;
+                self.join(joined, submission.audience);
                 Ok(Accepted::Joined(joined))
             }
             Err(refusal) => {
@@ -32,6 +33,39 @@ impl SchedulerMachine {
                     refusal,
                     submission: Box::new(submission),
                 })
+            }
+        }
+    }
+
+    /// Another caller wants to know how a task ends. One that waits is answered beside the audience; where
+    /// only callers waited so far, the first of another kind becomes the audience.
+    fn join(&mut self, id: TaskId, audience: Audience) {
+        let number = self.enter_audience(audience);
+        let Some(slot) = self.tasks.find(id) else {
+            return;
+        };
+        let task = self.tasks.get_mut(slot);
+        let (waits, callers_alone) = (number == Task::CALLER, task.audience == Task::CALLER);
+        if waits != callers_alone {
+            task.rare().callers = true;
+            if callers_alone {
+                task.audience = number;
+            }
+        }
+    }
+
+    /// An audience as a task keeps it.
+    fn enter_audience(&mut self, audience: Audience) -> u32 {
+        match audience {
+            Audience::Current => Task::CURRENT,
+            Audience::Caller => Task::CALLER,
+            Audience::Client(client) => {
+                self.outbox.enter(client);
+                // A driver numbers its clients from 1; one that would collide is told as current.
+                u32::try_from(client.0)
+                    .ok()
+                    .filter(|&number| number != Task::CALLER)
+                    .unwrap_or(Task::CURRENT)
             }
         }
     }
@@ -180,18 +214,7 @@ impl SchedulerMachine {
             has_run: false,
             started: false,
         };
-        task.audience = match submission.audience {
-            Audience::Current => Task::CURRENT,
-            Audience::Caller => Task::CALLER,
-            Audience::Client(client) => {
-                self.outbox.enter(client);
-                // A driver numbers its clients from 1; one that would collide is told as current.
-                u32::try_from(client.0)
-                    .ok()
-                    .filter(|&number| number != Task::CALLER)
-                    .unwrap_or(Task::CURRENT)
-            }
-        };
+        task.audience = self.enter_audience(submission.audience);
         task.class = self.class_for(kind, &labels, Self::manner_of(&task));
         self.classes[task.class as usize].members += 1;
         if let Some(key) = task.key() {

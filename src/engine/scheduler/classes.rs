@@ -18,6 +18,10 @@ use crate::task::{Labels, TaskKind};
 /// Pools beyond twice the classes, and these, are those of classes that are gone: all are built anew.
 const SPARE_POOLS: usize = 64;
 
+/// Classes without labels that are kept though they have no task, since most kinds come again soon. Beyond these
+/// all are forgotten, so that an application may make up kinds without end.
+pub(super) const SPARE_CLASSES: usize = 1024;
+
 impl SchedulerMachine {
     pub(super) fn intern(&mut self, kind: &TaskKind) -> KindId {
         // Tasks of one kind tend to come one after the other, and a comparison costs less than a hash.
@@ -56,16 +60,22 @@ impl SchedulerMachine {
         id
     }
 
-    /// An offer with this kind is gone. A kind that no other has, and no task has had, is forgotten: nodes must
-    /// not fill the memory with names by offering ever new ones.
+    /// An offer with this kind is gone.
     fn leave_kind(&mut self, id: KindId) {
+        self.kinds[id as usize].offers -= 1;
+        self.forget_unused_kind(id);
+    }
+
+    /// A kind that no node offers and no class has is forgotten: neither nodes nor applications may fill the
+    /// memory with ever new names.
+    fn forget_unused_kind(&mut self, id: KindId) {
         let kind = &mut self.kinds[id as usize];
-        kind.offers -= 1;
+        if kind.offers > 0 || kind.classes.iter().any(Option::is_some) {
+            return;
+        }
         let first = (id, Arc::clone(&self.no_labels), Manner::Plain);
         let mut labelled = self.class_index.range(first..);
-        let used = kind.classes.iter().any(Option::is_some)
-            || labelled.next().is_some_and(|(key, _)| key.0 == id);
-        if kind.offers == 0 && !used {
+        if labelled.next().is_none_or(|(key, _)| key.0 != id) {
             let name = std::mem::replace(&mut kind.name, TaskKind::from(""));
             self.kind_index.remove(&name);
             self.free_kinds.push(id);
@@ -111,20 +121,49 @@ impl SchedulerMachine {
         id
     }
 
-    /// One task less is of this class; a class with labels that nobody uses is forgotten.
+    /// One task less is of this class. One with labels is forgotten with its last task, others when there are
+    /// many.
     pub(super) fn leave_class(&mut self, id: ClassId) {
         let class = &mut self.classes[id as usize];
         class.members -= 1;
-        if class.members == 0 && !class.labels.is_empty() {
-            let key = (class.kind, Arc::clone(&class.labels), class.manner);
-            self.class_index.remove(&key);
-            self.free_classes.push(id);
+        if class.members > 0 {
+            return;
+        }
+        if !class.labels.is_empty() {
+            self.forget_class(id);
+        } else if !std::mem::replace(&mut class.listed, true) {
+            self.emptied.push(id);
+            if self.emptied.len() > SPARE_CLASSES {
+                self.forget_empty_classes();
+            }
         }
     }
 
+    fn forget_empty_classes(&mut self) {
+        for id in std::mem::take(&mut self.emptied) {
+            let class = &mut self.classes[id as usize];
+            class.listed = false;
+            if class.members == 0 {
+                self.forget_class(id);
+            }
+        }
+    }
+
+    fn forget_class(&mut self, id: ClassId) {
+        let forgotten = Class::new(Class::NO_KIND, Arc::clone(&self.no_labels), Manner::Plain);
+        let class = std::mem::replace(&mut self.classes[id as usize], forgotten);
+        if class.labels.is_empty() {
+            self.kinds[class.kind as usize].classes[class.manner as usize] = None;
+        } else {
+            self.class_index
+                .remove(&(class.kind, class.labels, class.manner));
+        }
+        self.free_classes.push(id);
+        self.forget_unused_kind(class.kind);
+    }
+
     fn is_free_class(&self, id: ClassId) -> bool {
-        let class = &self.classes[id as usize];
-        class.members == 0 && !class.labels.is_empty()
+        self.classes[id as usize].kind == Class::NO_KIND
     }
 
     pub(super) fn manner_of(task: &Task) -> Manner {

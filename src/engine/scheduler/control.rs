@@ -88,7 +88,7 @@ impl SchedulerMachine {
                 self.settle(now, slot, Outcome::Cancelled, answer);
                 continue;
             }
-            self.rerouted(slot);
+            self.rerouted(slot, "removed");
             // The node may speak for it until it has ended, and nobody may then.
             self.roster.get_mut(node).lost_tasks.push(id);
             if exclusive {

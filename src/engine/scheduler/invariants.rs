@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
-use crate::engine::queue::Turn;
+use crate::engine::queue::{Class, Turn};
 use crate::engine::roster::State;
 use crate::engine::tasks::{Phase, Task};
 
@@ -80,6 +80,10 @@ impl SchedulerMachine {
         for (id, class) in self.classes.iter().enumerate() {
             if class.members != members.get(&(id as u32)).copied().unwrap_or(0) {
                 return Err("the members of a class are miscounted".to_owned());
+            }
+            let free = class.kind == Class::NO_KIND;
+            if class.members == 0 && !free && !class.listed {
+                return Err("a class without tasks would never be forgotten".to_owned());
             }
         }
         Ok(())

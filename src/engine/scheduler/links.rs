@@ -46,21 +46,21 @@ pub(super) struct Session {
 
 impl SchedulerMachine {
     pub(super) fn link_opened(&mut self, now: Timestamp, link: LinkId, dialled: Option<NodeId>) {
+        if self.stopped {
+            self.close(link, "the scheduler has stopped");
+            return;
+        }
         let node = dialled.map(|node| node.0);
         if let Some(node) = node.filter(|&node| (node as usize) < self.roster.nodes.len()) {
             let entry = self.roster.get_mut(node);
             entry.dialling = false;
-            if entry.removed || self.stopped {
+            if entry.removed {
                 self.close(link, "the node is not wanted any more");
                 return;
             }
             // Nothing more is read on the older link, so that what is said here is the latest.
             self.forget_link(node, "a newer link was dialled");
             self.roster.get_mut(node).handshake = Some(link);
-        }
-        if self.stopped {
-            self.close(link, "the scheduler has stopped");
-            return;
         }
         self.make_room_for_a_handshake(now);
         self.handshakes.insert((now + self.handshake_limit(), link));

@@ -207,7 +207,7 @@ impl SchedulerMachine {
             self.settle(now, slot, Outcome::Cancelled, answer);
             return;
         }
-        self.rerouted(slot);
+        self.rerouted(slot, "lost");
         if started && let Some(epoch) = epoch {
             let task = self.tasks.get_mut(slot);
             let rare = task.rare();

@@ -356,7 +356,7 @@ impl SchedulerMachine {
             End::Again { after, failure } => self.try_again(now, slot, after, failure, overrun),
             End::Stopped | End::Dropped => {
                 if !back {
-                    self.rerouted(slot);
+                    self.rerouted(slot, "stopped");
                 }
                 if overrun && self.tasks.get(slot).is_exclusive() {
                     self.hold(slot, Timestamp(0));
@@ -454,15 +454,18 @@ impl SchedulerMachine {
             return;
         }
         if !asked_back {
-            self.rerouted(slot);
+            let node = self.roster.get(self.tasks.get(slot).node);
+            let drained = node.draining || node.leaving;
+            self.rerouted(slot, if drained { "drained" } else { "refused" });
         }
         self.enqueue(slot);
     }
 
     /// A task is pending again for no fault of its own: counts it, and tells a watcher.
-    pub(super) fn rerouted(&mut self, slot: Slot) {
+    pub(super) fn rerouted(&mut self, slot: Slot, why: &'static str) {
         self.totals.rerouted += 1;
         let task = self.tasks.get(slot);
+        *self.reroutes.entry((task.node, why)).or_default() += 1;
         if let Some(watcher) = task.watcher() {
             let event = TaskEvent {
                 id: task.id,
@@ -471,6 +474,18 @@ impl SchedulerMachine {
                 },
             };
             self.actions.push(Action::Notify { watcher, event });
+        }
+    }
+
+    /// Says of each node once what was rerouted since the last flush.
+    pub(super) fn note_reroutes(&mut self) {
+        for ((node, reason), count) in std::mem::take(&mut self.reroutes) {
+            self.actions.push(Action::Note(Note::Rerouted {
+                node: Self::node_id(node),
+                name: self.roster.get(node).name.clone(),
+                reason,
+                count,
+            }));
         }
     }
 

@@ -28,7 +28,7 @@ impl SchedulerMachine {
         let kind = self.kinds[class.kind as usize].name.clone();
         self.leave_class(task.class);
         let reroutes = task.losses() as u32;
-        let mut key = None;
+        let (mut key, mut callers) = (None, false);
         if let Some(rare) = task.rare.take() {
             if let Some(deadline) = rare.deadline {
                 self.deadlines.remove(&(deadline, task.id, slot));
@@ -41,6 +41,7 @@ impl SchedulerMachine {
                 self.keys.settled(name);
             }
             key = rare.key;
+            callers = rare.callers;
         }
         let last_attempt = u32::from(outcome.is_completed());
         match &outcome {
@@ -65,9 +66,12 @@ impl SchedulerMachine {
             settled_at: now.to_system_time(),
         };
         let status = TaskStatus::new(ending);
+        if callers {
+            self.outbox.push_caller(status.clone(), false);
+        }
         match task.audience {
             Task::CURRENT => self.outbox.push_current(status),
-            Task::CALLER => self.outbox.push_caller(status),
+            Task::CALLER => self.outbox.push_caller(status, true),
             client => self.outbox.push_client(ClientId(u64::from(client)), status),
         }
     }

@@ -5,8 +5,10 @@
 
 mod bounds;
 mod cancels;
+mod joins;
 mod late;
 mod lives;
+mod reroutes;
 mod roles;
 mod runs;
 
@@ -21,7 +23,8 @@ use crate::engine::message::{
     VERSION_MAX, VERSION_MIN, Welcome,
 };
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Submission, Timestamp,
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Note, Submission,
+    Timestamp,
 };
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
@@ -40,6 +43,8 @@ struct Board {
     reports: u64,
     assigned: Vec<(LinkId, Assignment)>,
     told: Vec<TaskStatus>,
+    /// What callers were answered, and whether nobody else is told.
+    answered: Vec<(TaskStatus, bool)>,
     /// What watchers were told, and how often.
     notified: usize,
     /// Links that the scheduler closed, and why.
@@ -51,6 +56,8 @@ struct Board {
     drains: Vec<LinkId>,
     /// How often time has called while a test waited.
     ticks: usize,
+    /// Of reroutes: the reason, the node and the count.
+    reroutes: Vec<(&'static str, String, usize)>,
 }
 
 impl Board {
@@ -71,12 +78,14 @@ impl Board {
             reports: 0,
             assigned: Vec::new(),
             told: Vec::new(),
+            answered: Vec::new(),
             notified: 0,
             closed: Vec::new(),
             answers: Vec::new(),
             probes: Vec::new(),
             drains: Vec::new(),
             ticks: 0,
+            reroutes: Vec::new(),
         }
     }
 
@@ -102,9 +111,16 @@ impl Board {
                 } => self.drains.push(link),
                 Action::Probe { node, epoch, .. } => self.probes.push((node, epoch)),
                 Action::Deliver { statuses, .. } => self.told.extend(statuses),
+                Action::Answer { status, alone } => self.answered.push((status, alone)),
                 Action::Notify { .. } => self.notified += 1,
                 Action::Close { link, reason } => self.closed.push((link, reason)),
                 Action::CancelAnswer { answer, .. } => self.answers.push(answer),
+                Action::Note(Note::Rerouted {
+                    name,
+                    reason,
+                    count,
+                    ..
+                }) => self.reroutes.push((reason, name.to_string(), count)),
                 _ => {}
             }
         }

@@ -50,6 +50,7 @@ impl Cluster {
                     );
                 }
             }
+            Note::Rerouted { count, .. } => self.oracle.rerouted += count as u64,
             Note::NodeLeft { name, .. } => {
                 if let Some(epoch) = self.oracle.up.get(&*name) {
                     self.oracle.superseded.insert(*epoch);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use callboard::SchedulerConfig;
 use callboard::engine::message::ToNode;
-use callboard::engine::{Accepted, Action, Refused, Submission};
+use callboard::engine::{Accepted, Action, Audience, Refused, Submission};
 use callboard::error::Refusal;
 use callboard::stats::Stats;
 use callboard::status::TaskStatus;
@@ -57,6 +57,7 @@ impl Cluster {
                         format!("a task joins it wrongly (settled: {settled})"),
                     );
                 }
+                self.oracle.joined(id, sent.audience);
             }
             Accepted::New(id) => {
                 if let Some(key) = &key {
@@ -66,8 +67,12 @@ impl Cluster {
                 if last.is_some_and(|last| last >= id) {
                     self.fail("G1", id, format!("its id does not follow {last:?}"));
                 }
+                if sent.audience == Audience::Caller {
+                    self.oracle.waiting.insert(id);
+                }
                 let facts = Facts {
                     plan: index,
+                    audience: sent.audience,
                     sent,
                     accepted_at: now,
                     starts: Vec::new(),
@@ -215,6 +220,32 @@ impl Cluster {
                 None,
                 format!("there is no ground for this refusal: {}", refused.refusal),
             );
+        }
+    }
+
+    /// Callers are answered, beside the task's audience unless they are `alone`.
+    pub fn answered(&mut self, status: &TaskStatus, alone: bool) {
+        let waited = self.oracle.waiting.remove(&status.id);
+        let facts = self.oracle.now_tasks().get(&status.id);
+        let wrong = facts.and_then(|facts| {
+            if !waited {
+                Some("callers are answered where none waits (any more)")
+            } else if alone != (facts.audience == Audience::Caller) {
+                Some("it is not said rightly whether others are told besides its callers")
+            } else {
+                facts.differs_from(status)
+            }
+        });
+        if let Some(text) = wrong {
+            self.fail("G1", status.id, text.to_owned());
+        }
+    }
+
+    /// Whoever waits is answered when the ending is decided, whatever clients do.
+    pub fn judge_waiting(&mut self) {
+        let waiting = self.oracle.waiting.iter();
+        if let Some(id) = waiting.copied().find(|&id| self.is_settled(id)) {
+            self.fail("G1", id, "it has ended, and a caller still waits".into());
         }
     }
 

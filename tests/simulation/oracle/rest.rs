@@ -278,6 +278,14 @@ impl Cluster {
             );
         }
         self.judge_settled();
+        if stats.totals.rerouted != self.oracle.rerouted {
+            let (noted, counted) = (self.oracle.rerouted, stats.totals.rerouted);
+            let text = format!("{noted} reroutes were noted and {counted} counted");
+            self.oracle.fail("tracing", None, text);
+        }
+        if let Some(&id) = self.oracle.waiting.first() {
+            self.fail("G1", id, "it has ended, and a caller still waits".into());
+        }
         self.finish_check();
     }
 

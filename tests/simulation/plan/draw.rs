@@ -265,7 +265,11 @@ pub fn keyed(rng: &mut fastrand::Rng, key: u8, draw: &Draw) -> TaskPlan {
         exclusive: draw.exclusives.is_some() && rng.bool(),
         key: Some(key),
         max_reroutes: None,
-        audience: AudiencePlan::Current,
+        audience: match rng.u32(..4) {
+            0 => AudiencePlan::Own,
+            1 | 2 => AudiencePlan::Caller,
+            _ => AudiencePlan::Current,
+        },
         watched: false,
         cancel_after: (!draw.calm && rng.u32(..4) == 0).then(|| rng.u64(..8 * SECOND)),
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{BLOCKS, Board, STOPS};
 use crate::config::NodeConfig;
 use crate::engine::message::{End, HeldRun, HeldState, Holding, KindOffer, Report, ToScheduler};
+use crate::engine::scheduler::classes::SPARE_CLASSES;
 use crate::engine::scheduler::hello::MAX_NODES;
 use crate::engine::{ClientId, LinkId};
 use crate::stats::Reason;
@@ -360,4 +361,35 @@ fn g11_a_flood_of_connections_closes_none_that_is_up() {
     assert_eq!(closed, silent[..5000 - 4096], "the oldest ones");
     let task = board.submit(STOPS);
     assert_eq!(board.assignment(task).0, first);
+}
+
+#[test]
+fn kinds_that_an_application_makes_up_are_forgotten_when_their_tasks_have_ended() {
+    let mut board = Board::new();
+    let link = board.join("node", 1, Vec::new());
+    for number in 0..10_000 {
+        let exclusive = number % 3 == 1;
+        let labelled = number % 3 == 2;
+        let made_up = board.submit_with(&format!("made up {number}"), |submission| {
+            let mut options = Options {
+                exclusive,
+                ..Options::default()
+            };
+            options.labels.extend(labelled.then(|| "gpu".to_owned()));
+            submission.options = Some(Box::new(options));
+        });
+        board.cancel(made_up);
+    }
+    let (kinds, classes) = (board.machine.kinds.len(), board.machine.classes.len());
+    assert!(
+        kinds < SPARE_CLASSES + 10 && classes < SPARE_CLASSES + 10,
+        "{kinds} kinds and {classes} classes are kept"
+    );
+    assert_eq!(board.machine.check(), Ok(()));
+
+    // A kind that is offered is run still, in whatever class.
+    let task = board.submit(STOPS);
+    assert_eq!(board.assignment(task).0, link);
+    board.end(task, End::Completed(Bytes::new()), false);
+    assert_eq!(board.machine.check(), Ok(()));
 }

@@ -409,7 +409,7 @@ impl Stage {
                 let answered = &mut self.tickets[ticket as usize];
                 assert!(!std::mem::replace(answered, true), "g12: answered twice");
             }
-            Action::Answer(status) => panic!("nobody waits for {}", status.id),
+            Action::Answer { status, .. } => panic!("nobody waits for {}", status.id),
             Action::Notify { .. } | Action::Note(_) => {}
         }
     }

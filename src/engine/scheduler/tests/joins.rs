@@ -1,0 +1,60 @@
+//! Keys: who is told how a task ended that others have joined.
+
+use bytes::Bytes;
+
+use super::{Board, STOPS};
+use crate::engine::message::End;
+use crate::engine::{Accepted, Audience, ClientId, Submission};
+use crate::task::{Options, TaskId};
+
+fn keyed(audience: Audience) -> Submission {
+    let options = Options {
+        key: Some("k".into()),
+        ..Options::default()
+    };
+    Submission {
+        kind: STOPS.into(),
+        args: Bytes::new(),
+        options: Some(options.into()),
+        audience,
+        watcher: None,
+    }
+}
+
+/// A task of the `first` audience that `second` joins, and that completes.
+fn settled_with(board: &mut Board, first: Audience, second: Audience) -> TaskId {
+    let task = board.submit_with(STOPS, |submission| *submission = keyed(first));
+    let joined = board.machine.submit(board.now, keyed(second));
+    assert_eq!(joined.unwrap(), Accepted::Joined(task));
+    board.join("node", 1, Vec::new());
+    board.end(task, End::Completed(Bytes::new()), false);
+    task
+}
+
+#[test]
+fn g1_a_caller_that_joins_is_answered_though_no_client_is_there_to_be_told() {
+    let mut board = Board::new();
+    board.machine.set_client(board.now, None);
+    let task = settled_with(&mut board, Audience::Current, Audience::Caller);
+    let answered: Vec<_> = board.answered.iter().map(|(it, _)| it.id).collect();
+    assert_eq!(answered, [task], "the caller would wait for ever");
+    assert!(!board.answered[0].1, "the next client is told too");
+
+    board.machine.set_client(board.now, Some(ClientId(2)));
+    board.settle_down();
+    let told: Vec<_> = board.told.iter().map(|status| status.id).collect();
+    assert_eq!(told, [task]);
+    assert_eq!(board.answered.len(), 1);
+}
+
+#[test]
+fn g1_whoever_joins_a_task_for_which_only_callers_wait_is_told_too() {
+    for second in [Audience::Current, Audience::Client(ClientId(2))] {
+        let mut board = Board::new();
+        let task = settled_with(&mut board, Audience::Caller, second);
+        let told: Vec<_> = board.told.iter().map(|status| status.id).collect();
+        assert_eq!(told, [task], "{second:?} has an id and no status");
+        let answered: Vec<_> = board.answered.iter().map(|(it, _)| it.id).collect();
+        assert_eq!(answered, [task], "the first caller is answered still");
+    }
+}
