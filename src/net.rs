@@ -9,7 +9,7 @@
 //! - [`wire`]: frames and codec, no sockets ([`control`]: rare messages as maps; [`hot`]: assignments and
 //!   reports as arrays; [`body`]: large args and outputs in chunks);
 //! - [`link`]: one running connection;
-//! - [`listen`] and [`mod@dial`]: how a connection comes about.
+//! - [`listen`] and [`mod@dial`]: how a connection comes about; [`told`]: how often a refusal is told.
 //!
 //! A connection that was proved by a secret is neither encrypted nor sealed: the secret keeps strangers out,
 //! not those who can read or change what is on the network's wires. One by TLS is both.
@@ -31,6 +31,7 @@ pub mod proof;
 pub mod roads;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod told;
 pub mod wire;
 
 pub use dial::{DialError, dial, probe};
@@ -60,8 +61,8 @@ pub struct LinkConfig {
     /// 128 KiB pass in a quarter of the default lease at 280 kbit/s. TLS holds a record or two of 16 KiB
     /// besides. Low values cost wake-ups.
     pub notsent_lowat: u32,
-    /// How many connections of one listener may be unproved at once; the oldest is dropped for a new one.
-    /// Default 64, 1 to 65,536. Each holds a socket and less than 4 KiB; with TLS less than 256 KiB, since the
+    /// How many connections of one listener may be unproved at once; for a new one the oldest of the source that
+    /// has most is dropped. Default 64, 1 to 65,536. Each holds a socket and less than 4 KiB; with TLS less than 256 KiB, since the
     /// certificates of a peer may have 64 KiB.
     pub max_unproved: usize,
     /// How long a link that is to close may take to send what was given before. Default 3 s, up to 60 s.
