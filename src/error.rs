@@ -242,7 +242,8 @@ pub enum TlsError {
         /// What is wrong and what would be right. Nothing of what is in the file.
         problem: String,
     },
-    /// A scheduler, or a node in another process, has a name that no certificate can bear.
+    /// A scheduler, a node in another process, or one of the peers that are to be taken, has a name that no
+    /// certificate can bear.
     #[error(
         "the name {name:?} cannot stand in a certificate, so it cannot be used with TLS; use a DNS name in lower \
          case: letters, digits and hyphens, with dots between its parts, such as `node-1` or `node-1.example.org`"

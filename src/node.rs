@@ -23,6 +23,7 @@ use crate::host::Host;
 #[cfg(feature = "tls")]
 use crate::net::Tls;
 use crate::net::roads::NodeRoads;
+use crate::net::told::Told;
 use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
 use crate::task::Labels;
 
@@ -265,6 +266,7 @@ impl NodeBuilder {
             network: host.network().await.map_err(NodeStartError::Thread)?,
             trust,
             config: self.link,
+            told: Told::default(),
         };
         let mut listeners = Vec::new();
         for address in self.listen {
