@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use crate::config::DEFAULT_MAX_FRAME;
+use crate::config::{DEFAULT_MAX_FRAME, MAX_FRAME};
 use crate::error::ConfigError;
 
 pub mod body;
@@ -42,13 +42,13 @@ pub use proof::{Proved, Role, Secret, Trust};
 pub use tls::{Credentials, Tls};
 pub use wire::Wire;
 
-/// The settings of connections. Both ends may differ in all of them but `max_frame`, of which the
-/// receiving side's counts.
+/// The settings of connections. Both ends may differ in all of them; of `max_frame` each tells the other its own.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LinkConfig {
     /// The largest args or output, in bytes, that is put together from chunks. Default 16 MiB, 128 KiB to
-    /// 1 GiB. Too low: large tasks close the link; too high: a peer may make this process hold that much.
+    /// 1 GiB. A scheduler refuses a node whose limit is smaller than its `max_task_args` and 64 KiB; for an output the
+    /// scheduler's limit counts too. Too low: large tasks fail, or nodes are refused; too high: a peer may make this process hold that much.
     pub max_frame: usize,
     /// How long dialling, or accepting, and the proof may take together, the handshake of TLS included. Default 5 s, 10 ms to 60 s. Too low:
     /// distant nodes are not reached; too high: silent strangers stay longer.
@@ -93,7 +93,7 @@ impl LinkConfig {
         let checks = [
             (
                 "max_frame",
-                (128 << 10..=1 << 30).contains(&self.max_frame),
+                (128 << 10..=MAX_FRAME).contains(&self.max_frame),
                 "must be from 128 KiB to 1 GiB",
             ),
             (

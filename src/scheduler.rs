@@ -432,6 +432,7 @@ impl Threads {
                 config: local.config,
                 probe: None,
                 joins: Vec::new(),
+                max_frame: None,
                 local: true,
             },
             handlers: local.handlers,

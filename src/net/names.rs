@@ -191,6 +191,7 @@ mod tests {
             workers: 1,
             probe: None,
             draining: false,
+            max_frame: None,
         }))
     }
 

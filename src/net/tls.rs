@@ -39,7 +39,7 @@ pub(super) use handshake::prove;
 ///
 /// They are read when it starts, and again by the first new connection after one of them has changed, so
 /// that certificates are renewed without a restart. New ones that cannot be used are told of by `tracing`,
-/// once, and the old ones stay in use. Replace each file as a whole, by a rename. Connections that are up
+/// once, and all the old ones stay in use until every one can be, authorities that were removed included. Replace each file as a whole, by a rename. Connections that are up
 /// stay up.
 ///
 /// ```no_run

@@ -12,6 +12,7 @@ mod certificates;
 mod processes;
 
 mod cluster;
+mod frames;
 mod handles;
 mod load;
 mod log;

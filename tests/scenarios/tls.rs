@@ -116,6 +116,7 @@ fn node_says(name: &str) -> Vec<ToScheduler> {
         workers: 1,
         probe: None,
         draining: false,
+        max_frame: None,
     };
     let held = Holding {
         last: true,
@@ -130,6 +131,7 @@ fn scheduler_says(name: &str) -> ToNode {
         version_max: VERSION_MAX,
         scheduler: name.to_owned(),
         life: Life(1),
+        max_frame: None,
     })
 }
 

@@ -126,6 +126,7 @@ fn hello(kinds: usize) -> ToScheduler {
         workers: 1,
         probe: None,
         draining: false,
+        max_frame: None,
     })
 }
 

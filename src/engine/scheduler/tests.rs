@@ -136,6 +136,7 @@ impl Board {
             workers: 2,
             probe: None,
             draining: false,
+            max_frame: None,
         }
     }
 
