@@ -160,7 +160,8 @@ impl Gate {
     }
 }
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
+#[cfg(feature = "tls")]
 mod tests {
     use rcgen::{CertificateParams, KeyPair};
 
