@@ -41,7 +41,9 @@ pub struct SchedulerConfig {
     /// How long a proof of life holds. Default 15 s, from five heartbeats to a day. Short: a loaded or distant node
     /// is thought lost; long: the tasks of a silent machine wait that long for another.
     pub lease: Duration,
-    /// The largest frame on a link, in bytes. Default 16 MiB, 128 KiB to 1 GiB. Bounds args and outputs.
+    /// The largest frame on a link, in bytes. Default 16 MiB, 128 KiB to 1 GiB. Bounds args and outputs: an output
+    /// that is larger, less 64 KiB, fails its task. A node whose own `max_frame` is smaller than `max_task_args` and
+    /// 64 KiB is refused.
     pub max_frame: usize,
     /// Whether nodes that are not listed may join. Set by listening.
     pub accept_joins: bool,
@@ -69,6 +71,9 @@ impl Default for SchedulerConfig {
 
 /// The default of `max_frame`: 16 MiB.
 pub const DEFAULT_MAX_FRAME: usize = 16 << 20;
+
+/// The largest `max_frame`: 1 GiB.
+pub const MAX_FRAME: usize = 1 << 30;
 
 /// What a frame may hold beside the largest args or output: 64 KiB.
 pub const FRAME_OVERHEAD: usize = 64 << 10;
@@ -122,7 +127,7 @@ impl SchedulerConfig {
         )?;
         check(
             "max_frame",
-            (128 << 10..=1 << 30).contains(&self.max_frame),
+            (128 << 10..=MAX_FRAME).contains(&self.max_frame),
             "must be from 128 KiB to 1 GiB",
         )?;
         check(
@@ -142,7 +147,9 @@ pub struct NodeConfig {
     /// How many bytes of results may wait for the scheduler's acknowledgement. Default 64 MiB, from 1.
     /// When it is full, which takes a broken or slow link, the node starts nothing new.
     pub max_kept_bytes: u64,
-    /// The largest output of a task, in bytes. Default 16 MiB less 64 KiB. A larger one fails its attempt.
+    /// The largest output of a task, in bytes. Default 16 MiB less 64 KiB, from 0 to 1 GiB less 64 KiB. A larger one
+    /// fails its attempt. For a node in another process it is at most `max_frame` of its links less 64 KiB, and an
+    /// output that is larger than that of the scheduler fails the task.
     pub max_output: usize,
     /// How many threads run async handlers. Default: one per core. From 1 to 1024.
     pub threads: usize,
@@ -179,6 +186,11 @@ impl NodeConfig {
             "max_kept_bytes",
             self.max_kept_bytes >= 1,
             "must be at least 1",
+        )?;
+        check(
+            "max_output",
+            self.max_output <= MAX_FRAME - FRAME_OVERHEAD,
+            "must be at most 1 GiB less 64 KiB",
         )?;
         check(
             "threads",

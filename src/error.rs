@@ -90,8 +90,10 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
-    /// The caller's fault: the name of the kind is empty or too long.
-    #[error("{kind:?} cannot be the name of a kind: it must have 1 to 256 bytes")]
+    /// The caller's fault: the name of the kind is empty, too long, or has control characters.
+    #[error(
+        "{kind:?} cannot be the name of a kind: it must have 1 to 256 bytes, none of them control characters"
+    )]
     InvalidKind {
         /// The name.
         kind: TaskKind,
@@ -242,7 +244,8 @@ pub enum TlsError {
         /// What is wrong and what would be right. Nothing of what is in the file.
         problem: String,
     },
-    /// A scheduler, or a node in another process, has a name that no certificate can bear.
+    /// A scheduler, a node in another process, or one of the peers that are to be taken, has a name that no
+    /// certificate can bear.
     #[error(
         "the name {name:?} cannot stand in a certificate, so it cannot be used with TLS; use a DNS name in lower \
          case: letters, digits and hyphens, with dots between its parts, such as `node-1` or `node-1.example.org`"
@@ -273,8 +276,10 @@ pub enum HandlersError {
         /// The kind.
         kind: TaskKind,
     },
-    /// The name of a kind is empty or too long.
-    #[error("{kind:?} cannot be the name of a kind: it must have 1 to 256 bytes")]
+    /// The name of a kind is empty, too long, or has control characters.
+    #[error(
+        "{kind:?} cannot be the name of a kind: it must have 1 to 256 bytes, none of them control characters"
+    )]
     InvalidKind {
         /// The name.
         kind: TaskKind,
@@ -404,6 +409,17 @@ pub enum LinkRefusal {
         "the scheduler knows as many nodes, or kinds and labels of nodes, as it can; remove nodes that are gone"
     )]
     TooMany,
+    /// The scheduler may send args that the node would not take.
+    #[error(
+        "the node takes frames of at most {takes} bytes and the scheduler may send it {needs}; raise `max_frame` on \
+         the node (`configure_link`), or lower `max_task_args` on the scheduler"
+    )]
+    SmallFrames {
+        /// The node's `max_frame`.
+        takes: u64,
+        /// The scheduler's `max_task_args`, and what a frame holds beside.
+        needs: u64,
+    },
     /// The node serves another scheduler, heard a moment ago.
     #[error("the node serves the scheduler {name:?}, which was heard a moment ago")]
     Busy {

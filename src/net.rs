@@ -9,14 +9,14 @@
 //! - [`wire`]: frames and codec, no sockets ([`control`]: rare messages as maps; [`hot`]: assignments and
 //!   reports as arrays; [`body`]: large args and outputs in chunks);
 //! - [`link`]: one running connection;
-//! - [`listen`] and [`mod@dial`]: how a connection comes about.
+//! - [`listen`] and [`mod@dial`]: how a connection comes about; [`told`]: how often a refusal is told.
 //!
 //! A connection that was proved by a secret is neither encrypted nor sealed: the secret keeps strangers out,
 //! not those who can read or change what is on the network's wires. One by TLS is both.
 
 use std::time::Duration;
 
-use crate::config::DEFAULT_MAX_FRAME;
+use crate::config::{DEFAULT_MAX_FRAME, MAX_FRAME};
 use crate::error::ConfigError;
 
 pub mod body;
@@ -31,6 +31,7 @@ pub mod proof;
 pub mod roads;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod told;
 pub mod wire;
 
 pub use dial::{DialError, dial, probe};
@@ -41,13 +42,13 @@ pub use proof::{Proved, Role, Secret, Trust};
 pub use tls::{Credentials, Tls};
 pub use wire::Wire;
 
-/// The settings of connections. Both ends may differ in all of them but `max_frame`, of which the
-/// receiving side's counts.
+/// The settings of connections. Both ends may differ in all of them; of `max_frame` each tells the other its own.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LinkConfig {
     /// The largest args or output, in bytes, that is put together from chunks. Default 16 MiB, 128 KiB to
-    /// 1 GiB. Too low: large tasks close the link; too high: a peer may make this process hold that much.
+    /// 1 GiB. A scheduler refuses a node whose limit is smaller than its `max_task_args` and 64 KiB; for an output the
+    /// scheduler's limit counts too. Too low: large tasks fail, or nodes are refused; too high: a peer may make this process hold that much.
     pub max_frame: usize,
     /// How long dialling, or accepting, and the proof may take together, the handshake of TLS included. Default 5 s, 10 ms to 60 s. Too low:
     /// distant nodes are not reached; too high: silent strangers stay longer.
@@ -60,8 +61,8 @@ pub struct LinkConfig {
     /// 128 KiB pass in a quarter of the default lease at 280 kbit/s. TLS holds a record or two of 16 KiB
     /// besides. Low values cost wake-ups.
     pub notsent_lowat: u32,
-    /// How many connections of one listener may be unproved at once; the oldest is dropped for a new one.
-    /// Default 64, 1 to 65,536. Each holds a socket and less than 4 KiB; with TLS less than 256 KiB, since the
+    /// How many connections of one listener may be unproved at once; for a new one the oldest of the source that
+    /// has most is dropped. Default 64, 1 to 65,536. Each holds a socket and less than 4 KiB; with TLS less than 256 KiB, since the
     /// certificates of a peer may have 64 KiB.
     pub max_unproved: usize,
     /// How long a link that is to close may take to send what was given before. Default 3 s, up to 60 s.
@@ -92,7 +93,7 @@ impl LinkConfig {
         let checks = [
             (
                 "max_frame",
-                (128 << 10..=1 << 30).contains(&self.max_frame),
+                (128 << 10..=MAX_FRAME).contains(&self.max_frame),
                 "must be from 128 KiB to 1 GiB",
             ),
             (

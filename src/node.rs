@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use crate::actors::WorkerThreads;
 use crate::actors::node::{NodeParts, RunningNode};
 use crate::clock::Clock;
-use crate::config::NodeConfig;
+use crate::config::{FRAME_OVERHEAD, NodeConfig};
 use crate::engine::Epoch;
-use crate::engine::message::{MAX_LABELS, MAX_NAME_BYTES};
+use crate::engine::message::{MAX_LABELS, is_name};
 use crate::engine::node::{Gone, NodeEvent, NodeSpec};
 use crate::error::{ConfigError, ListenFault, NodeStartError, TlsError};
 use crate::handlers::Handlers;
@@ -23,6 +23,7 @@ use crate::host::Host;
 #[cfg(feature = "tls")]
 use crate::net::Tls;
 use crate::net::roads::NodeRoads;
+use crate::net::told::Told;
 use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
 use crate::task::Labels;
 
@@ -265,6 +266,7 @@ impl NodeBuilder {
             network: host.network().await.map_err(NodeStartError::Thread)?,
             trust,
             config: self.link,
+            told: Told::default(),
         };
         let mut listeners = Vec::new();
         for address in self.listen {
@@ -274,24 +276,19 @@ impl NodeBuilder {
         let wants_probe = self.probe && !self.joins.is_empty();
         // A port that listens on every address serves as well.
         let open = listening.filter(|address| address.ip().is_unspecified());
-        let (probe, prober) = match open {
-            _ if !wants_probe => (None, None),
-            Some(address) => (Some(address.port()), None),
+        let (probe, probers) = match open {
+            _ if !wants_probe => (None, Vec::new()),
+            Some(address) => (Some(address.port()), Vec::new()),
             None => {
-                let prober = open_probe(&host).await?;
-                (
-                    Some(prober.local_addr().map_err(no_probe)?.port()),
-                    Some(prober),
-                )
+                let (port, probers) = open_probe(&host, &roads.trust).await?;
+                (Some(port), probers)
             }
         };
         let config = NodeConfig {
-            max_output: self.config.max_output.min(
-                roads
-                    .config
-                    .max_frame
-                    .saturating_sub(crate::config::FRAME_OVERHEAD),
-            ),
+            max_output: self
+                .config
+                .max_output
+                .min(roads.config.max_frame.saturating_sub(FRAME_OVERHEAD)),
             ..self.config
         };
         let parts = NodeParts {
@@ -304,6 +301,7 @@ impl NodeBuilder {
                 config,
                 probe: probe.map(|port| port.to_string()),
                 joins: self.joins,
+                max_frame: Some(roads.config.max_frame as u64),
                 local: false,
             },
             handlers: self.handlers,
@@ -317,7 +315,7 @@ impl NodeBuilder {
         for listener in listeners {
             roads.listen(listener, running.ports.clone(), running.gone.clone());
         }
-        if let Some(prober) = prober {
+        for prober in probers {
             roads.be_probed(prober, running.gone.clone());
         }
         Ok(NodeHandle {
@@ -460,18 +458,36 @@ pub(crate) async fn bind(
         .map_err(|error| NodeStartError::Listen(ListenFault(error.to_string())))
 }
 
-/// A port by which it can be seen that this process lives.
-async fn open_probe(host: &Host) -> Result<TcpListener, NodeStartError> {
-    let bound = host
-        .on_network(async {
+/// A port by which it can be seen that this process lives. Where there is no proof of trust, only this machine can
+/// be a scheduler, and none other reaches the port.
+async fn open_probe(host: &Host, trust: &Trust) -> Result<(u16, Vec<TcpListener>), NodeStartError> {
+    let open = matches!(trust, Trust::Open);
+    let bound = host.on_network(async move {
+        if !open {
             let any = [
                 SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
                 SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             ];
-            TcpListener::bind(&any[..]).await
-        })
-        .await;
-    bound.and_then(|bound| bound).map_err(no_probe)
+            let listener = TcpListener::bind(&any[..]).await?;
+            return Ok((listener.local_addr()?.port(), vec![listener]));
+        }
+        let first = [
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+        ];
+        let first = TcpListener::bind(&first[..]).await?;
+        let address = first.local_addr()?;
+        let port = address.port();
+        let mut listeners = vec![first];
+        // By which of both it dials is not known yet. Where the other is not to be had, the lease decides for it.
+        if address.is_ipv4()
+            && let Ok(other) = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await
+        {
+            listeners.push(other);
+        }
+        Ok((port, listeners))
+    });
+    bound.await.and_then(|bound| bound).map_err(no_probe)
 }
 
 fn no_probe(error: std::io::Error) -> NodeStartError {
@@ -481,18 +497,23 @@ fn no_probe(error: std::io::Error) -> NodeStartError {
 }
 
 pub(crate) fn check_names(name: &str, labels: &Labels) -> Result<(), ConfigError> {
-    let usable = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
     let fault = |setting, reason: &str| {
         Err(ConfigError {
             setting,
             reason: reason.to_owned(),
         })
     };
-    if !usable(name) {
-        return fault("name", "must have 1 to 256 bytes");
+    if !is_name(name) {
+        return fault(
+            "name",
+            "must have 1 to 256 bytes, none of them control characters",
+        );
     }
-    if labels.len() > MAX_LABELS || !labels.iter().all(|label| usable(label)) {
-        return fault("labels", "there may be at most 256, of 1 to 256 bytes each");
+    if labels.len() > MAX_LABELS || !labels.iter().all(|label| is_name(label)) {
+        return fault(
+            "labels",
+            "there may be at most 256, of 1 to 256 bytes each, none of them control characters",
+        );
     }
     Ok(())
 }
@@ -523,6 +544,45 @@ impl Signals {
             if tokio::signal::ctrl_c().await.is_err() {
                 std::future::pending::<()>().await;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn g11_without_a_proof_of_trust_no_other_machine_reaches_the_port_to_probe() {
+        let host = Host::start().await.unwrap();
+        let (port, listeners) = open_probe(&host, &Trust::Open).await.unwrap();
+        assert!(!listeners.is_empty());
+        for listener in &listeners {
+            let address = listener.local_addr().unwrap();
+            assert!(address.ip().is_loopback(), "{address}");
+            assert_eq!(address.port(), port);
+        }
+        let secret = Trust::Secret(Secret::new("sixteen bytes or more").unwrap());
+        let (port, listeners) = open_probe(&host, &secret).await.unwrap();
+        let addresses: Vec<_> = listeners
+            .iter()
+            .map(|it| it.local_addr().unwrap())
+            .collect();
+        assert_eq!(addresses.len(), 1);
+        assert!(addresses[0].ip().is_unspecified() && addresses[0].port() == port);
+    }
+
+    #[test]
+    fn names_and_labels_that_could_forge_a_line_of_a_log_are_refused() {
+        let label = |label: &str| Labels::from([label.to_owned()]);
+        assert!(check_names("slave 1", &label("größe")).is_ok());
+        for (name, labels) in [
+            ("slave\n1", Labels::new()),
+            ("slave\u{1b}[2J", Labels::new()),
+            ("slave1", label("a\rb")),
+            ("", Labels::new()),
+        ] {
+            assert!(check_names(name, &labels).is_err(), "{name:?} {labels:?}");
         }
     }
 }

@@ -431,6 +431,7 @@ impl Threads {
                 config: local.config,
                 probe: None,
                 joins: Vec::new(),
+                max_frame: None,
                 local: true,
             },
             handlers: local.handlers,

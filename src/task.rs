@@ -115,9 +115,10 @@ impl TaskKind {
         &self.0
     }
 
-    /// Whether the name is 1 to [`TaskKind::MAX_BYTES`] bytes long.
+    /// Whether the name is 1 to [`TaskKind::MAX_BYTES`] bytes long and has no control characters, since it is
+    /// written to logs.
     pub fn is_usable(&self) -> bool {
-        (1..=Self::MAX_BYTES).contains(&self.0.len())
+        (1..=Self::MAX_BYTES).contains(&self.0.len()) && !self.0.contains(char::is_control)
     }
 }
 

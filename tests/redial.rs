@@ -47,6 +47,7 @@ fn with_node() -> (SchedulerMachine, NodeId) {
         workers: 1,
         probe: None,
         draining: false,
+        max_frame: None,
     };
     let held = Holding {
         last: true,

@@ -44,6 +44,7 @@ impl NodeBench {
             probe: None,
             joins: Vec::new(),
             local: false,
+            max_frame: None,
         };
         let now = Timestamp(1 << 60);
         let mut bench = Self {
@@ -70,6 +71,7 @@ impl NodeBench {
             version_max: VERSION_MAX,
             scheduler: "bench".to_owned(),
             life: Life(1),
+            max_frame: None,
         }));
         self.perform();
         self.hear(ToNode::Welcome(Welcome {

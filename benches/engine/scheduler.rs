@@ -86,6 +86,7 @@ impl SchedulerBench {
             workers,
             probe: None,
             draining: false,
+            max_frame: None,
         };
         let holding = Holding {
             last: true,

@@ -41,6 +41,12 @@ pub const MAX_KINDS: usize = 4096;
 pub const MAX_LABELS: usize = 256;
 /// The longest name of a node or a scheduler, or label, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
+/// Whether a node, a scheduler or a label may have this name: 1 to [`MAX_NAME_BYTES`] bytes, and no control
+/// characters, by which a peer could forge lines of a log.
+pub fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control)
+}
+
 /// The most elements in one vector of a message (assignments, reports, dispatches). Longer ones are split.
 pub const MAX_BATCH: usize = 4096;
 
@@ -109,6 +115,10 @@ pub struct SchedulerHello {
     pub scheduler: String,
     /// Its life.
     pub life: Life,
+    /// The largest body that it takes, in bytes, with [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no output
+    /// that is sent to it may be larger. `None` is not known.
+    #[serde(default)]
+    pub max_frame: Option<u64>,
 }
 
 /// The node's first message.
@@ -136,6 +146,10 @@ pub struct NodeHello {
     pub probe: Option<String>,
     /// Whether it takes nothing new.
     pub draining: bool,
+    /// The largest body that it takes, in bytes, with [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no args
+    /// that are sent to it may be larger. `None` is not known.
+    #[serde(default)]
+    pub max_frame: Option<u64>,
 }
 
 /// A kind that a node has a handler for.

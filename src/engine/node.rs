@@ -58,6 +58,8 @@ pub struct NodeSpec {
     pub probe: Option<String>,
     /// Schedulers to dial, for ever. Empty: it waits to be dialled.
     pub joins: Vec<String>,
+    /// The largest body that its links take, in bytes; `None` where there is no such bound.
+    pub max_frame: Option<u64>,
     /// Whether its one link is inside the process: then it never breaks, needs no beats and no lease, and
     /// reports need not be kept.
     pub local: bool,

@@ -270,14 +270,25 @@ pub struct Assembly {
     limit: usize,
 }
 
+impl Default for Assembly {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Assembly {
-    /// Nothing yet; at most `limit` bytes, or [`MAX_LONG_CONTROL`] if that is more.
-    pub fn new(limit: usize) -> Self {
+    /// Nothing yet; at most [`MAX_LONG_CONTROL`] bytes, which is enough for a hello.
+    pub fn new() -> Self {
         Self {
             bytes: Vec::new(),
             begun: false,
-            limit: limit.max(MAX_LONG_CONTROL),
+            limit: MAX_LONG_CONTROL,
         }
+    }
+
+    /// From now on at most `limit` bytes, or [`MAX_LONG_CONTROL`] if that is more.
+    pub fn allow(&mut self, limit: usize) {
+        self.limit = limit.max(MAX_LONG_CONTROL);
     }
 
     /// Whether a body is being put together.

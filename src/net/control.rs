@@ -205,7 +205,10 @@ fn legible(reason: LinkRefusal) -> Result<LinkRefusal, LinkError> {
                 words: printable(words),
             });
         }
-        LinkRefusal::Version { .. } | LinkRefusal::TooMany | LinkRefusal::Stopping => ["", ""],
+        LinkRefusal::Version { .. }
+        | LinkRefusal::TooMany
+        | LinkRefusal::SmallFrames { .. }
+        | LinkRefusal::Stopping => ["", ""],
     };
     match names.iter().find(|name| name.len() > MAX_NAME_BYTES) {
         None => Ok(reason),
@@ -228,6 +231,8 @@ pub(crate) fn decode_scheduler_hello(frame: &Frame) -> Result<SchedulerHello, Li
         #[serde(deserialize_with = "name")]
         scheduler: String,
         life: Life,
+        #[serde(default)]
+        max_frame: Option<u64>,
     }
     let hello: In = decode(frame)?;
     Ok(SchedulerHello {
@@ -235,6 +240,7 @@ pub(crate) fn decode_scheduler_hello(frame: &Frame) -> Result<SchedulerHello, Li
         version_max: hello.version_max,
         scheduler: hello.scheduler,
         life: hello.life,
+        max_frame: hello.max_frame,
     })
 }
 
@@ -255,6 +261,8 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
         #[serde(default)]
         probe: Option<Name>,
         draining: bool,
+        #[serde(default)]
+        max_frame: Option<u64>,
     }
     let hello: In = decode(frame)?;
     Ok(NodeHello {
@@ -272,6 +280,7 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
         workers: hello.workers,
         probe: hello.probe.map(|Name(probe)| probe),
         draining: hello.draining,
+        max_frame: hello.max_frame,
     })
 }
 

@@ -3,9 +3,9 @@
 //! Owns: the listening socket and the connections that have not proved themselves, which are bounded. Does
 //! not know: what becomes of those that have.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, lookup_host};
@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::dial::{is_loopback, prepare};
 use super::proof::{Side, prove_socket};
+use super::told::{Told, source};
 use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
 
@@ -54,6 +55,7 @@ pub struct Listener {
     trust: Trust,
     role: Role,
     config: LinkConfig,
+    told: Told,
 }
 
 impl Listener {
@@ -87,6 +89,7 @@ impl Listener {
             trust,
             role,
             config,
+            told: Told::default(),
         })
     }
 
@@ -127,8 +130,8 @@ impl Listener {
             debug!(%peer, %error, "an accepted connection was closed at once");
             return;
         }
-        if let Some(oldest) = unproved.make_room(self.config.max_unproved) {
-            debug!(peer = %oldest, "dropped an unproved connection to make room for another");
+        if let Some(dropped) = unproved.make_room(self.config.max_unproved, peer.ip()) {
+            debug!(peer = %dropped, "dropped an unproved connection to make room for another");
         }
         let (trust, role) = (self.trust.clone(), self.role);
         let limit = self.config.handshake_timeout;
@@ -141,15 +144,19 @@ impl Listener {
 
     fn report(&self, peer: SocketAddr, error: &LinkError) {
         let address = self.address;
+        // Probes connect and say nothing.
+        if let LinkError::Io(error) = error {
+            debug!(%address, %peer, %error, "a connection ended before its proof");
+            return;
+        }
+        let Some(untold) = self.told.tell(peer.ip()) else {
+            return;
+        };
         match error {
-            // Probes connect and say nothing.
-            LinkError::Io(error) => {
-                debug!(%address, %peer, %error, "a connection ended before its proof");
-            }
             LinkError::HandshakeTimeout => {
-                info!(%address, %peer, %error, "refused a connection");
+                info!(%address, %peer, untold, %error, "refused a connection");
             }
-            error => warn!(%address, %peer, %error, "refused a connection"),
+            error => warn!(%address, %peer, untold, %error, "refused a connection"),
         }
     }
 
@@ -195,14 +202,22 @@ struct Unproved {
 }
 
 impl Unproved {
-    /// Drops the oldest if there are `limit` or more.
-    fn make_room(&mut self, limit: usize) -> Option<SocketAddr> {
+    /// Drops one if there are `limit` or more: the oldest of the source that has most, with the one that comes.
+    /// So whoever connects without end, from one address, drops its own.
+    fn make_room(&mut self, limit: usize, comes: IpAddr) -> Option<SocketAddr> {
         self.order.retain(|(_, task)| !task.is_finished());
         if self.order.len() < limit {
             return None;
         }
-        let (peer, oldest) = self.order.pop_front()?;
-        oldest.abort();
+        let mut counts = HashMap::from([(source(comes), 1usize)]);
+        for (peer, _) in &self.order {
+            *counts.entry(source(peer.ip())).or_default() += 1;
+        }
+        let of = |peer: &SocketAddr| counts.get(&source(peer.ip())).copied().unwrap_or(0);
+        let most = self.order.iter().map(|(peer, _)| of(peer)).max()?;
+        let oldest = self.order.iter().position(|(peer, _)| of(peer) == most)?;
+        let (peer, task) = self.order.remove(oldest)?;
+        task.abort();
         Some(peer)
     }
 

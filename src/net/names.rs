@@ -27,18 +27,35 @@ pub(crate) enum Names {
 }
 
 impl Names {
-    /// Why the peer may not claim this name; in words that are sent to it too.
-    fn check(&self, name: &str) -> Result<(), String> {
+    /// Why the peer may not claim this name.
+    fn check(&self, name: &str) -> Result<(), Denied> {
         #[cfg(not(feature = "tls"))]
         let _ = name;
         match self {
             Self::Any => Ok(()),
             #[cfg(feature = "tls")]
             Self::Certified { certificate, peers } => {
-                super::tls::bears(certificate, peers.as_deref(), name)
+                let denied = |breach| {
+                    move |words| Denied {
+                        refusal: LinkRefusal::NotCertified { words },
+                        breach,
+                    }
+                };
+                super::tls::bears(certificate, name).map_err(denied(true))?;
+                super::tls::takes(peers.as_deref(), name).map_err(denied(false))
             }
         }
     }
+}
+
+/// Why a peer does not get past the gate.
+#[derive(Debug)]
+pub(super) struct Denied {
+    /// What it is told.
+    pub refusal: LinkRefusal,
+    /// Whether no honest peer does so: none claims a name that its certificate does not bear, since it checks that
+    /// when it starts. One may be refused that is only not among the peers that are taken.
+    pub breach: bool,
 }
 
 /// What a message says of its sender's name.
@@ -104,16 +121,16 @@ impl Gate {
     }
 
     /// Removes what must not be believed. A refusal is to be sent, and the link closed for that reason.
-    pub fn admit<M: Claiming>(&mut self, events: &mut Vec<LinkEvent<M>>) -> Option<LinkRefusal> {
+    pub fn admit<M: Claiming>(&mut self, events: &mut Vec<LinkEvent<M>>) -> Option<Denied> {
         if matches!(self.names, Names::Any) {
             return None;
         }
         let mut refusal = None;
         events.retain(|event| match event {
             LinkEvent::Closed(_) => true,
-            LinkEvent::Heard => self.state == State::Open,
-            LinkEvent::Message(_) | LinkEvent::Malformed(_) if self.state == State::Shut => false,
-            LinkEvent::Malformed(_) => true,
+            _ if self.state == State::Shut => false,
+            // Also before the hello: a long one over a slow line comes in parts for longer than a side may be silent.
+            LinkEvent::Heard | LinkEvent::Malformed(_) => true,
             LinkEvent::Message(message) => match self.judge(message.claim()) {
                 Ok(()) => true,
                 Err(denied) => {
@@ -126,20 +143,84 @@ impl Gate {
         refusal
     }
 
-    fn judge(&mut self, claim: Claim<'_>) -> Result<(), LinkRefusal> {
+    fn judge(&mut self, claim: Claim<'_>) -> Result<(), Denied> {
         match claim {
-            Claim::Name(name) => match self.names.check(name) {
-                Ok(()) => {
-                    self.state = State::Open;
-                    Ok(())
-                }
-                Err(words) => Err(LinkRefusal::NotCertified { words }),
-            },
+            Claim::Name(name) => {
+                self.names.check(name)?;
+                self.state = State::Open;
+                Ok(())
+            }
             Claim::Words => Ok(()),
             Claim::Nothing if self.state == State::Open => Ok(()),
-            Claim::Nothing => Err(LinkRefusal::Violation(
-                "it sent a message before its hello".to_owned(),
-            )),
+            Claim::Nothing => Err(Denied {
+                refusal: LinkRefusal::Violation("it sent a message before its hello".to_owned()),
+                breach: true,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "tls")]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::engine::Epoch;
+    use crate::engine::message::NodeHello;
+
+    /// The gate for the holder of a certificate for "slave1".
+    fn gate(peers: Option<&[&str]>) -> Gate {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["slave1".to_owned()]).unwrap();
+        let peers = peers.map(|peers| peers.iter().map(|&peer| peer.to_owned()).collect());
+        Gate::new(Names::Certified {
+            certificate: params.self_signed(&key).unwrap().der().clone(),
+            peers,
+        })
+    }
+
+    fn hello(node: &str) -> LinkEvent<ToScheduler> {
+        LinkEvent::Message(ToScheduler::Hello(NodeHello {
+            version_min: 1,
+            version_max: 1,
+            node: node.to_owned(),
+            epoch: Epoch(1),
+            number: 1,
+            kinds: Vec::new(),
+            labels: Default::default(),
+            workers: 1,
+            probe: None,
+            draining: false,
+            max_frame: None,
+        }))
+    }
+
+    #[test]
+    fn g8_the_parts_of_a_hello_are_proofs_of_life_and_those_of_a_refused_peer_are_none() {
+        let mut gate = gate(None);
+        let mut events = vec![LinkEvent::<ToScheduler>::Heard];
+        assert!(gate.admit(&mut events).is_none());
+        assert_eq!(events, [LinkEvent::Heard]);
+        let mut events = vec![hello("slave2"), LinkEvent::Heard];
+        assert!(gate.admit(&mut events).is_some_and(|denied| denied.breach));
+        assert_eq!(events, []);
+        let mut events = vec![LinkEvent::Heard, hello("slave1")];
+        assert!(gate.admit(&mut events).is_none());
+        assert_eq!(events, []);
+    }
+
+    #[test]
+    fn g11_a_false_name_is_a_breach_and_to_be_no_peer_that_is_taken_is_none() {
+        for (peers, claims, breach) in [
+            (None, "slave1", None),
+            (Some(&["slave1"][..]), "slave1", None),
+            (Some(&["slave2"]), "slave1", Some(false)),
+            (Some(&["slave2"]), "slave2", Some(true)),
+            (None, "no name", Some(true)),
+        ] {
+            let denied = gate(peers).admit(&mut vec![hello(claims)]);
+            assert_eq!(denied.map(|denied| denied.breach), breach, "{claims}");
         }
     }
 }

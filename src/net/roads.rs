@@ -5,7 +5,8 @@
 //! know: what the messages mean, but for one: the port to probe that a node's hello names is completed
 //! by the address from which it came.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::names::{Claiming, Gate};
+use super::names::{Claiming, Denied, Gate};
+use super::told::Told;
 use super::{
     LinkCommand, LinkConfig, LinkEvent, Listener, Proved, Role, Trust, dial, probe, run_link,
 };
@@ -111,6 +113,8 @@ pub struct SchedulerRoads {
     pub config: LinkConfig,
     /// Where the scheduler hears of what happens.
     pub inbox: Inbox<Incoming>,
+    /// Which refusals are told.
+    pub told: Told,
 }
 
 impl SchedulerRoads {
@@ -119,7 +123,7 @@ impl SchedulerRoads {
         let roads = self.clone();
         self.network.spawn(async move {
             let accept = |proved, peer: SocketAddr| {
-                actix_rt::spawn(roads.clone().carry(proved, None, Some(peer.ip())));
+                actix_rt::spawn(roads.clone().carry(proved, None, Peer::Came(peer)));
             };
             let mut parting = TRAFFIC.with(|traffic| traffic.parting.subscribe());
             tokio::select! {
@@ -129,7 +133,7 @@ impl SchedulerRoads {
         });
     }
 
-    async fn carry(self, proved: Proved, dialled: Option<NodeId>, peer: Option<IpAddr>) {
+    async fn carry(self, proved: Proved, dialled: Option<NodeId>, peer: Peer) {
         let _carried = Carried::begin();
         let link = fresh_link();
         let commands = Inbox::new();
@@ -139,12 +143,18 @@ impl SchedulerRoads {
             outlet: Box::new(Commands(commands.clone())),
         });
         let inbox = self.inbox;
-        let mut gate = Gate::new(proved.names.clone());
-        let answers = commands.clone();
+        let mut guard = Guard {
+            gate: Gate::new(proved.names.clone()),
+            answers: commands.clone(),
+            told: self.told,
+            peer,
+        };
         let deliver = move |mut events: Vec<LinkEvent<ToScheduler>>| {
-            guard(&mut gate, &mut events, &answers, ToNode::Refuse);
+            guard.admit(&mut events, ToNode::Refuse);
             inbox.extend(events.into_iter().map(|event| match event {
-                LinkEvent::Message(message) => Incoming::message(link, with_probe(message, peer)),
+                LinkEvent::Message(message) => {
+                    Incoming::message(link, with_probe(message, &guard.peer))
+                }
                 LinkEvent::Heard => Incoming::Event(Event::Heard { link }),
                 LinkEvent::Malformed(reason) => Incoming::Event(Event::Malformed { link, reason }),
                 LinkEvent::Closed(reason) => Incoming::Event(Event::LinkClosed { link, reason }),
@@ -160,7 +170,8 @@ impl Roads for SchedulerRoads {
         self.network.spawn(async move {
             match dial(&address, &roads.trust, Role::Scheduler, &roads.config).await {
                 Ok(proved) => {
-                    actix_rt::spawn(roads.carry(proved, Some(node), None));
+                    let peer = Peer::Dialled(address);
+                    actix_rt::spawn(roads.carry(proved, Some(node), peer));
                 }
                 Err(error) => roads.inbox.push(Incoming::Event(Event::DialFailed {
                     node,
@@ -184,30 +195,74 @@ impl Roads for SchedulerRoads {
     }
 }
 
-/// Keeps back what a peer says before, or beside, a name that it may claim, and ends such a link in words.
-fn guard<In: Claiming, Out>(
-    gate: &mut Gate,
-    events: &mut Vec<LinkEvent<In>>,
-    answers: &Inbox<LinkCommand<Out>>,
-    refuse: impl FnOnce(LinkRefusal) -> Out,
-) {
-    if let Some(refusal) = gate.admit(events) {
+/// The other side of a link.
+enum Peer {
+    Came(SocketAddr),
+    Dialled(String),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Came(address) => address.fmt(f),
+            Self::Dialled(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Stands at the beginning of a link.
+struct Guard<Out> {
+    gate: Gate,
+    answers: Inbox<LinkCommand<Out>>,
+    told: Told,
+    peer: Peer,
+}
+
+impl<Out> Guard<Out> {
+    /// Keeps back what a peer says before, or beside, a name that it may claim, and ends such a link in words. A
+    /// breach of the rules is an event like any other: whoever counts them, counts it.
+    fn admit<In: Claiming>(
+        &mut self,
+        events: &mut Vec<LinkEvent<In>>,
+        refuse: impl FnOnce(LinkRefusal) -> Out,
+    ) {
+        let Some(Denied { refusal, breach }) = self.gate.admit(events) else {
+            return;
+        };
         let reason = refusal.to_string();
-        warn!(%reason, "refused a link");
-        answers.push(LinkCommand::Send(refuse(refusal)));
-        answers.push(LinkCommand::Close(reason));
+        self.tell(&reason);
+        // Before the machine hears of it: it would refuse in words of its own.
+        self.answers.push(LinkCommand::Send(refuse(refusal)));
+        self.answers.push(LinkCommand::Close(reason.clone()));
+        if breach {
+            events.push(LinkEvent::Malformed(reason));
+        }
+    }
+
+    fn tell(&self, reason: &str) {
+        let untold = match &self.peer {
+            Peer::Came(address) => self.told.tell(address.ip()),
+            // Whoever dials does so with pauses.
+            Peer::Dialled(_) => Some(0),
+        };
+        if let Some(untold) = untold {
+            warn!(peer = %self.peer, untold, reason, "refused a link");
+        }
     }
 }
 
 /// Completes the port to probe in a hello by the address from which it came; without a valid port, or
 /// on a link that was dialled, there is nothing to probe.
-fn with_probe(message: ToScheduler, peer: Option<IpAddr>) -> ToScheduler {
+fn with_probe(message: ToScheduler, peer: &Peer) -> ToScheduler {
     match message {
         ToScheduler::Hello(mut hello) => {
             let port = hello.probe.and_then(|port| port.parse::<u16>().ok());
-            hello.probe = peer
-                .zip(port.filter(|&port| port != 0))
-                .map(|(ip, port)| SocketAddr::new(ip, port).to_string());
+            hello.probe = match (peer, port) {
+                (Peer::Came(peer), Some(port)) if port != 0 => {
+                    Some(SocketAddr::new(peer.ip(), port).to_string())
+                }
+                _ => None,
+            };
             ToScheduler::Hello(hello)
         }
         other => other,
@@ -223,6 +278,8 @@ pub struct NodeRoads {
     pub trust: Trust,
     /// The settings of the links.
     pub config: LinkConfig,
+    /// Which refusals are told.
+    pub told: Told,
 }
 
 impl NodeRoads {
@@ -235,8 +292,9 @@ impl NodeRoads {
     ) {
         let roads = self.clone();
         self.network.spawn(async move {
-            let accept = |proved, _| {
-                actix_rt::spawn(roads.clone().carry(proved, None, ports.clone()));
+            let accept = |proved, peer| {
+                let (roads, ports) = (roads.clone(), ports.clone());
+                actix_rt::spawn(roads.carry(proved, None, Peer::Came(peer), ports));
             };
             tokio::select! {
                 () = listener.run(accept) => {}
@@ -264,15 +322,19 @@ impl NodeRoads {
         });
     }
 
-    async fn carry(self, proved: Proved, dialled: Option<String>, ports: Ports) {
+    async fn carry(self, proved: Proved, dialled: Option<String>, peer: Peer, ports: Ports) {
         let _carried = Carried::begin();
         let link = fresh_link();
         let commands = Inbox::new();
         ports.attach(link, dialled, Box::new(Commands(commands.clone())));
-        let mut gate = Gate::new(proved.names.clone());
-        let answers = commands.clone();
+        let mut guard = Guard {
+            gate: Gate::new(proved.names.clone()),
+            answers: commands.clone(),
+            told: self.told,
+            peer,
+        };
         let deliver = move |mut events: Vec<LinkEvent<ToNode>>| {
-            guard(&mut gate, &mut events, &answers, ToScheduler::Refuse);
+            guard.admit(&mut events, ToScheduler::Refuse);
             for event in events {
                 match event {
                     LinkEvent::Message(message) => {
@@ -295,7 +357,8 @@ impl Dialler for NodeRoads {
         self.network.spawn(async move {
             match dial(&address, &roads.trust, Role::Node, &roads.config).await {
                 Ok(proved) => {
-                    actix_rt::spawn(roads.carry(proved, Some(address), ports));
+                    let peer = Peer::Dialled(address.clone());
+                    actix_rt::spawn(roads.carry(proved, Some(address), peer, ports));
                 }
                 Err(error) => ports.inbox().push(NodeEvent::DialFailed {
                     address,

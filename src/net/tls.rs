@@ -39,7 +39,7 @@ pub(super) use handshake::prove;
 ///
 /// They are read when it starts, and again by the first new connection after one of them has changed, so
 /// that certificates are renewed without a restart. New ones that cannot be used are told of by `tracing`,
-/// once, and the old ones stay in use. Replace each file as a whole, by a rename. Connections that are up
+/// once, and all the old ones stay in use until every one can be, authorities that were removed included. Replace each file as a whole, by a rename. Connections that are up
 /// stay up.
 ///
 /// ```no_run
@@ -81,7 +81,7 @@ impl Tls {
         }
     }
 
-    /// Takes only peers of these names. Without it all are taken for whom the authorities vouch; then whoever
+    /// Takes only peers of these names, each a DNS name in lower case. Without it all are taken for whom the authorities vouch; then whoever
     /// has the key of one node can be a scheduler to the other nodes that listen. So give it to nodes, with
     /// the names of their schedulers.
     pub fn peers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -94,9 +94,12 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// [`TlsError`]: which file, or that the name cannot stand in a certificate.
+    /// [`TlsError`]: which file, or that the name, or one of the peers', cannot stand in a certificate.
     pub fn load(self, name: &str) -> Result<Credentials, TlsError> {
         check_name(name)?;
+        for peer in self.peers.iter().flat_map(|peers| peers.iter()) {
+            check_name(peer)?;
+        }
         let stamps = Stamps::of(&self);
         let configs = Configs::load(&self, name)?;
         Ok(Credentials(Arc::new(Inner {
@@ -220,29 +223,28 @@ pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
 
 /// Whether this certificate bears this name; if not, in words for both sides. A name with a star bears what
 /// it always does. The codec has bounded the name.
-pub(super) fn bears(
-    certificate: &CertificateDer<'_>,
-    peers: Option<&[String]>,
-    name: &str,
-) -> Result<(), String> {
+pub(super) fn bears(certificate: &CertificateDer<'_>, name: &str) -> Result<(), String> {
     check_name(name).map_err(|error| error.to_string())?;
     let server_name = ServerName::try_from(name).map_err(|error| format!("{name:?}: {error}"))?;
     let parsed = ParsedCertificate::try_from(certificate)
         .map_err(|error| format!("the certificate cannot be read: {error}"))?;
     let borne = match verify_server_name(&parsed, &server_name) {
-        Ok(()) => None,
+        Ok(()) => return Ok(()),
         Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
             presented,
             ..
-        })) => Some(words::names(&presented)),
-        Err(error) => Some(error.to_string()),
+        })) => words::names(&presented),
+        Err(error) => error.to_string(),
     };
-    if let Some(borne) = borne {
-        return Err(format!(
-            "a process calls itself {name:?} and its certificate does not bear that name ({borne}); give it a \
-             certificate with the DNS name {name}, or another name"
-        ));
-    }
+    Err(format!(
+        "a process calls itself {name:?} and its certificate does not bear that name ({borne}); give it a \
+         certificate with the DNS name {name}, or another name"
+    ))
+}
+
+/// Whether a peer of this name, which its certificate bears, is one that is taken; if not, in words for both
+/// sides.
+pub(super) fn takes(peers: Option<&[String]>, name: &str) -> Result<(), String> {
     match peers {
         Some(peers) if !peers.iter().any(|peer| peer == name) => Err(format!(
             "{name:?} is not among the peers that the other side takes; add it to `Tls::peers` there, if it \

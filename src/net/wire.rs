@@ -93,14 +93,15 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Nothing has come yet; bodies may have up to `max_body` bytes.
+    /// Nothing has come yet; bodies may have up to `max_body` bytes, but before a hello only as many as that may
+    /// have: whoever has not said who it is must not make this process hold more.
     pub fn new(max_body: usize) -> Self {
         Self {
             codec: LengthDelimitedCodec::builder()
                 .length_field_type::<u32>()
                 .max_frame_length(MAX_WIRE_FRAME)
                 .new_codec(),
-            assembly: Assembly::new(max_body),
+            assembly: Assembly::new(),
             max_body,
         }
     }
@@ -138,6 +139,9 @@ impl Incoming {
             long,
             max_body: self.max_body,
         })?;
+        if kind & !LONG == HELLO {
+            self.assembly.allow(self.max_body);
+        }
         if amid && !message.overtakes() {
             return Err(LinkError::Malformed(
                 "a message between the chunks of another".to_owned(),

@@ -22,6 +22,7 @@ use crate::inbox::Inbox;
 #[cfg(feature = "tls")]
 use crate::net::Tls;
 use crate::net::roads::SchedulerRoads;
+use crate::net::told::Told;
 use crate::net::{LinkConfig, Role, Secret, Trust};
 use crate::node::{Node, Place, bind, check_names, random, trust};
 use crate::retry::RetryPolicy;
@@ -235,6 +236,7 @@ impl SchedulerBuilder {
             trust: trust.clone(),
             config: self.link.clone(),
             inbox: inbox.clone(),
+            told: Told::default(),
         };
         let listener = match self.listen {
             Some(address) => Some(

@@ -271,6 +271,7 @@ impl World {
             workers: it.workers,
             probe: None,
             draining: false,
+            max_frame: None,
         };
         let held = |task, dispatch, state| HeldRun {
             task,

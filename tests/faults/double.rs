@@ -155,6 +155,7 @@ impl State {
             workers: WORKERS,
             probe: None,
             draining: false,
+            max_frame: None,
         })));
         let nothing = Holding {
             last: true,

@@ -58,6 +58,7 @@ pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Cloc
             probe: None,
             joins: Vec::new(),
             local: true,
+            max_frame: None,
         },
         handlers,
         place,
@@ -128,6 +129,7 @@ impl LoneNode {
             version_max: 1,
             scheduler: "test".to_owned(),
             life: Life(1),
+            max_frame: None,
         }));
         loop {
             if let ToScheduler::Holding(holding) = self.hear().await

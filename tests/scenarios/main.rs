@@ -13,6 +13,7 @@ mod processes;
 
 mod callers;
 mod cluster;
+mod frames;
 mod handles;
 mod load;
 mod log;

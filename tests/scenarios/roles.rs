@@ -62,6 +62,7 @@ fn hello() -> Says {
         workers: 1,
         probe: None,
         draining: false,
+        max_frame: None,
     }))
 }
 

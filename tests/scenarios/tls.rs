@@ -116,6 +116,7 @@ fn node_says(name: &str) -> Vec<ToScheduler> {
         workers: 1,
         probe: None,
         draining: false,
+        max_frame: None,
     };
     let held = Holding {
         last: true,
@@ -130,6 +131,7 @@ fn scheduler_says(name: &str) -> ToNode {
         version_max: VERSION_MAX,
         scheduler: name.to_owned(),
         life: Life(1),
+        max_frame: None,
     })
 }
 
@@ -181,7 +183,13 @@ async fn g11_a_node_that_joins_is_only_who_its_certificate_says() {
         matches!(last, Some(ToNode::Refuse(LinkRefusal::Violation(_)))),
         "{heard:?}"
     );
-    assert!(scheduler.stats().await.unwrap().nodes.is_empty());
+    // The three false names and the message before a hello; the stranger is only not among the peers.
+    let breaches = 4;
+    let stats = until(&scheduler, "the breaches are counted", |stats| {
+        stats.totals.violations >= breaches
+    })
+    .await;
+    assert!(stats.nodes.is_empty());
 
     let own = callboard::node("slave2")
         .handlers(handlers())
@@ -190,7 +198,8 @@ async fn g11_a_node_that_joins_is_only_who_its_certificate_says() {
         .start()
         .await
         .unwrap();
-    until_node(&scheduler, "slave2", NodeState::Up).await;
+    let stats = until_node(&scheduler, "slave2", NodeState::Up).await;
+    assert_eq!(stats.totals.violations, breaches);
     finish(scheduler).await;
     own.stop().await;
 }
@@ -219,8 +228,8 @@ async fn g11_a_node_that_is_dialled_is_only_who_its_certificate_says() {
 
     // While it runs, the stats say so.
     let scheduler = builder().listen("127.0.0.1:0").start().await.unwrap();
-    until(&scheduler, "the reason is known", |stats| {
-        find(stats, "slave1").is_some_and(|node| node.reason.contains(words))
+    until(&scheduler, "the reason is known, and counted", |stats| {
+        find(stats, "slave1").is_some_and(|node| node.reason.contains(words) && node.violations > 0)
     })
     .await;
     finish(scheduler).await;
@@ -309,6 +318,14 @@ async fn a_start_with_tls_says_what_is_wrong_with_names_files_and_secrets() {
     let error = listed.start().await.unwrap_err();
     assert!(matches!(error, StartError::Tls(_)));
     assert!(error.to_string().contains("\"my_node\""), "{error}");
+    let peers = ["slave1", "Slave 2"];
+    let error = start("tls-start")
+        .tls(tls.clone().peers(peers))
+        .start()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StartError::Tls(_)));
+    assert!(error.to_string().contains("\"Slave 2\""), "{error}");
     let error = start("tls-other")
         .tls(tls.clone())
         .start()

@@ -319,6 +319,7 @@ impl Cluster {
                 Vec::new()
             },
             local,
+            max_frame: None,
         };
         if plan.listens && !double {
             self.listeners.insert(plan.name.clone(), proc);

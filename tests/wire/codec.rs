@@ -155,6 +155,7 @@ fn the_largest_hello_and_a_long_welcome_pass() {
         workers: 1,
         probe: None,
         draining: false,
+        max_frame: None,
     });
     assert_eq!(decode_whole::<ToScheduler>(encode(&hello)), [hello]);
 }
@@ -260,6 +261,7 @@ fn g11_too_many_or_too_long_names_are_refused() {
             workers: 1,
             probe: None,
             draining: false,
+            max_frame: None,
         })))
     };
     assert!(hello(MAX_NAME_BYTES + 1, 1, 1, 1).contains("a name of 257 bytes"));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use callboard::engine::Epoch;
 use callboard::engine::message::*;
 use callboard::inbox::Inbox;
 use callboard::net::proof::{Side, prove};
@@ -107,9 +108,61 @@ fn beat(number: u64) -> ToScheduler {
     })
 }
 
+/// With so many kinds of the longest names.
+fn hello(kinds: usize) -> ToScheduler {
+    ToScheduler::Hello(NodeHello {
+        version_min: VERSION_MIN,
+        version_max: VERSION_MAX,
+        node: "slave1".to_owned(),
+        epoch: Epoch(1),
+        number: 1,
+        kinds: (0..kinds)
+            .map(|n| KindOffer {
+                kind: format!("{n:0>256}"),
+                blocking: false,
+            })
+            .collect(),
+        labels: Default::default(),
+        workers: 1,
+        probe: None,
+        draining: false,
+        max_frame: None,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn g11_before_its_hello_a_peer_can_make_no_link_hold_more_than_a_hello() {
+    let large = ToScheduler::Reports(vec![completed(1, Bytes::from(vec![9; 3 << 20]))]);
+    let (scheduler, node) = pair(1024).await;
+    node.send(large.clone());
+    let events = scheduler.finish().await;
+    let heard = events.iter().filter(|event| **event == LinkEvent::Heard);
+    assert!(heard.count() <= 32, "more than 2 MiB were taken");
+    let reason = closed(&events);
+    assert!(reason.contains("larger than the limit"), "{reason}");
+    node.finish().await;
+
+    // The largest hello there can be passes, each part of it a proof of life, and then what is larger.
+    let (scheduler, node) = pair(1024).await;
+    let longest = hello(MAX_KINDS);
+    node.send(longest.clone());
+    node.send(large.clone());
+    node.close();
+    let events = scheduler.finish().await;
+    let at = |message| {
+        let message = LinkEvent::Message(message);
+        events.iter().position(|event| *event == message).unwrap()
+    };
+    assert!(at(longest.clone()) >= 16, "1 MiB of names are 16 parts");
+    assert!(at(large) > at(longest));
+    node.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn g8_a_beat_overtakes_between_the_chunks_of_a_large_output() {
     let (scheduler, node) = pair(1024).await;
+    node.send(hello(1));
+    assert_eq!(scheduler.next().await, [LinkEvent::Message(hello(1))]);
     let output = Bytes::from(vec![9; 5 << 20]);
     node.send(ToScheduler::Reports(vec![completed(1, Bytes::new())]));
     node.send(ToScheduler::Reports(vec![completed(2, output.clone())]));

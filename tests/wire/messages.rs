@@ -216,6 +216,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
         btree_set(".{0,9}", 0..9),
         option::of(".{0,20}"),
         any::<bool>(),
+        option::of(any::<u64>()),
     )
         .prop_map(
             |(
@@ -226,6 +227,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
                 labels,
                 probe,
                 draining,
+                max_frame,
             )| {
                 NodeHello {
                     version_min,
@@ -238,6 +240,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
                     workers,
                     probe,
                     draining,
+                    max_frame,
                 }
             },
         )
@@ -270,14 +273,21 @@ fn welcome() -> impl Strategy<Value = Welcome> {
 
 pub fn to_node() -> impl Strategy<Value = ToNode> {
     prop_oneof![
-        (any::<[u32; 2]>(), ".{0,20}", any::<u64>()).prop_map(
-            |([version_min, version_max], scheduler, life)| ToNode::Hello(SchedulerHello {
-                version_min,
-                version_max,
-                scheduler,
-                life: Life(life)
-            })
-        ),
+        (
+            any::<[u32; 2]>(),
+            ".{0,20}",
+            any::<u64>(),
+            option::of(any::<u64>())
+        )
+            .prop_map(|([version_min, version_max], scheduler, life, max_frame)| {
+                ToNode::Hello(SchedulerHello {
+                    version_min,
+                    version_max,
+                    scheduler,
+                    life: Life(life),
+                    max_frame,
+                })
+            }),
         welcome().prop_map(ToNode::Welcome),
         refusal().prop_map(ToNode::Refuse),
         vec(assignment(), 0..20).prop_map(ToNode::Assign),

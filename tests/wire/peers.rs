@@ -1,6 +1,7 @@
 //! A real listener on loopback, and what it does with peers of all sorts. Time limits are on pipes, in
 //! `proof` and `link`: real sockets do not run under a paused clock.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use bytes::Bytes;
 use callboard::engine::message::{ToNode, ToScheduler};
 use callboard::error::LinkError;
 use callboard::inbox::Inbox;
-use callboard::net::proof::GREETING;
+use callboard::net::proof::{GREETING, Side, prove};
 use callboard::net::{
     DialError, LinkCommand, LinkConfig, LinkEvent, ListenError, Listener, Proved, Role, Secret,
     Trust, dial, probe, run_link,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -207,6 +208,47 @@ async fn g11_a_thousand_silent_connections_keep_no_scheduler_out() {
         silent.push(node.connect().await);
     }
     node.serves().await;
+    node.stop().await;
+}
+
+/// A stranger's connection, once the listener has greeted it.
+async fn stranger(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = socket.connect(address).await.unwrap();
+    stream.readable().await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn g11_a_stranger_who_connects_without_end_drops_its_own_and_keeps_no_scheduler_out() {
+    let mut config = LinkConfig::default();
+    config.handshake_timeout = Duration::from_secs(60);
+    config.max_unproved = 8;
+    let node = Listening::start(config.clone()).await;
+    let mut strangers = VecDeque::new();
+    let mut connect = async || {
+        strangers.push_back(stranger(node.address).await);
+        if strangers.len() > 16 {
+            strangers.pop_front();
+        }
+    };
+    // An honest handshake over a slow line: far more strangers come in the middle of it than there is room for.
+    let honest = node.connect().await;
+    honest.readable().await.unwrap();
+    for _ in 0..64 {
+        connect().await;
+    }
+    let (read, write) = honest.into_split();
+    let proved = prove(read, write, Side::Dialler, Role::Scheduler, &node.trust);
+    proved.await.expect("the honest connection is kept");
+    node.proved.ready().await;
+    node.proved.take(&mut Vec::new());
+    // And while they go on.
+    tokio::select! {
+        () = node.serves() => {}
+        () = async { loop { connect().await } } => {}
+    }
     node.stop().await;
 }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use crate::engine::LinkId;
 use crate::engine::message::{End, HeldRun, Holding, MAX_BATCH, Report, ToScheduler};
 use crate::engine::node::NodeAction;
+use crate::status::{Cause, Failure};
 
 /// What a kept report weighs beside its output or message, about its size in memory.
 const REPORT_BYTES: u64 = 64;
@@ -71,6 +72,18 @@ impl Kept {
             self.reports.pop_front();
         }
         Ok(())
+    }
+
+    /// Turns outputs that are larger than the scheduler takes into failures.
+    pub(super) fn bound_outputs(&mut self, max_output: usize) {
+        for report in &mut self.reports {
+            let before = weight(report);
+            if let Report::Ended { end, .. } = report {
+                let whole = std::mem::replace(end, End::Dropped);
+                *end = bounded(whole, max_output);
+            }
+            self.bytes = self.bytes - before + weight(report);
+        }
     }
 
     /// Kept reports after this number, in order.
@@ -145,6 +158,22 @@ impl Kept {
             return Err("kept reports of what never started are miscounted".to_owned());
         }
         Ok(())
+    }
+}
+
+/// An end as the scheduler takes it: an output that is too large is a failure. There is no other attempt, which would
+/// find the same scheduler.
+pub(super) fn bounded(end: End, max_output: usize) -> End {
+    match end {
+        End::Completed(output) if output.len() > max_output => End::Failed(Failure::new(
+            Cause::OutputTooLarge,
+            format!(
+                "the output is {} bytes, and the scheduler takes {max_output}; return a reference to it, or raise \
+                 `max_frame` on the scheduler",
+                output.len()
+            ),
+        )),
+        end => end,
     }
 }
 

@@ -9,10 +9,10 @@ use super::lease::{Lease, MIN_HEARTBEAT};
 use super::state::{Current, Link, Session};
 use super::workers::{Owner, State};
 use super::{Gone, NodeAction, NodeMachine, NodeNote};
-use crate::config::SchedulerConfig;
+use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::message::{
     HeldRun, HeldState, MAX_NAME_BYTES, NodeHello, Report, SchedulerHello, ToNode, ToScheduler,
-    VERSION_MAX, VERSION_MIN, Welcome,
+    VERSION_MAX, VERSION_MIN, Welcome, is_name,
 };
 use crate::engine::{LinkId, Timestamp};
 use crate::error::LinkRefusal;
@@ -107,10 +107,9 @@ impl NodeMachine {
     }
 
     fn hello(&mut self, now: Timestamp, link: LinkId, hello: SchedulerHello) -> Result<(), String> {
-        if hello.scheduler.len() > MAX_NAME_BYTES {
+        if !is_name(&hello.scheduler) {
             return Err(format!(
-                "a scheduler's name may have {MAX_NAME_BYTES} bytes, this one has {}",
-                hello.scheduler.len()
+                "a scheduler's name must have 1 to {MAX_NAME_BYTES} bytes, none of them control characters"
             ));
         }
         if let Err(refusal) = self.may_serve(now, &hello) {
@@ -127,6 +126,7 @@ impl NodeMachine {
             .session
             .as_ref()
             .is_some_and(|session| session.serves(&hello));
+        let max_output = self.max_output_for(&hello);
         if !same {
             self.discard(Owner::Nobody);
             self.forget_session();
@@ -136,12 +136,28 @@ impl NodeMachine {
                 served: false,
                 leaving: false,
                 refused: false,
+                max_output,
                 heard: now,
                 down_since: now,
             });
         }
+        if let Some(session) = &mut self.session {
+            session.max_output = max_output;
+        }
+        self.kept.bound_outputs(max_output);
         self.greet(now, link);
         Ok(())
+    }
+
+    /// The largest output that this scheduler takes. A larger one would close the link, be kept, and close each
+    /// later one.
+    fn max_output_for(&self, hello: &SchedulerHello) -> usize {
+        match hello.max_frame {
+            Some(max_frame) if !self.spec.local => usize::try_from(max_frame)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(FRAME_OVERHEAD),
+            _ => usize::MAX,
+        }
     }
 
     fn may_serve(&self, now: Timestamp, hello: &SchedulerHello) -> Result<(), LinkRefusal> {
@@ -201,6 +217,7 @@ impl NodeMachine {
             workers: self.workers.limit(),
             probe: self.spec.probe.clone(),
             draining: self.takes_nothing(),
+            max_frame: self.spec.max_frame,
         };
         self.send(link, ToScheduler::Hello(hello));
         for part in self.kept.holdings(self.holds()) {

@@ -19,6 +19,8 @@ pub(super) struct Session {
     pub(super) leaving: bool,
     /// Whether an assignment of it was ever refused: then it may wait for [`crate::engine::message::Report::Ready`].
     pub(super) refused: bool,
+    /// The largest output that it takes, in bytes.
+    pub(super) max_output: usize,
     pub(super) heard: Timestamp,
     pub(super) down_since: Timestamp,
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::ahead::{MAX_AHEAD, Spot, Waiting};
 use super::chain::Why;
+use super::kept::bounded;
 use super::lease::Stage;
 use super::state::Place;
 use super::workers::{Owner, Run, State};
@@ -217,7 +218,10 @@ impl NodeMachine {
         self.outbox.retract(announced);
         let end = match end {
             End::Stopped if before == State::Dropping => End::Dropped,
-            end => end,
+            end => match &self.session {
+                Some(session) => bounded(end, session.max_output),
+                None => end,
+            },
         };
         self.report(|seq| Report::Ended {
             seq,

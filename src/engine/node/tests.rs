@@ -46,6 +46,7 @@ fn spec(workers: u32) -> NodeSpec {
         probe: None,
         joins: Vec::new(),
         local: false,
+        max_frame: None,
     }
 }
 
@@ -65,6 +66,7 @@ fn hello(scheduler: &str, life: u64) -> ToNode {
         version_max: VERSION_MAX,
         scheduler: scheduler.to_owned(),
         life: Life(life),
+        max_frame: None,
     })
 }
 

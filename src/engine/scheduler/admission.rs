@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::SchedulerMachine;
-use crate::engine::message::{MAX_LABELS, MAX_NAME_BYTES};
+use crate::engine::message::{MAX_LABELS, is_name};
 use crate::engine::tasks::{NO_SLOT, Phase, Rare, Slot, Task};
 use crate::engine::{Accepted, Audience, Refused, Submission, Timestamp};
 use crate::error::Refusal;
@@ -319,12 +319,9 @@ fn check_options(options: &Options) -> Result<(), Refusal> {
         "there may be at most 256 labels",
     )?;
     check(
-        options
-            .labels
-            .iter()
-            .all(|label| (1..=MAX_NAME_BYTES).contains(&label.len())),
+        options.labels.iter().all(|label| is_name(label)),
         "labels",
-        "each must have 1 to 256 bytes",
+        "each must have 1 to 256 bytes, none of them control characters",
     )?;
     check(
         options

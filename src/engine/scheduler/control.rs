@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Leftovers, SchedulerMachine};
 use crate::config::NodeConfig;
-use crate::engine::message::{MAX_NAME_BYTES, ToNode};
+use crate::engine::message::{ToNode, is_name};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::State;
 use crate::engine::{Action, ClientId, NodeId, Reach, Timestamp};
@@ -19,7 +19,7 @@ impl SchedulerMachine {
     ///
     /// # Errors
     ///
-    /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye, [`NodeError::Invalid`] for a name that is empty or too long, and
+    /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye, [`NodeError::Invalid`] for a name that is empty, too long or has control characters, and
     /// [`NodeError::Stopped`] after the end of this life.
     pub fn add_node(
         &mut self,
@@ -31,9 +31,10 @@ impl SchedulerMachine {
         if self.stopped {
             return Err(NodeError::Stopped);
         }
-        if !(1..=MAX_NAME_BYTES).contains(&name.len()) {
+        if !is_name(&name) {
             return Err(NodeError::Invalid(
-                "the name of a node must have 1 to 256 bytes".to_owned(),
+                "the name of a node must have 1 to 256 bytes, none of them control characters"
+                    .to_owned(),
             ));
         }
         // The process of a node that was told to leave answers for its runs until its goodbye.

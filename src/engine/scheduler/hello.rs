@@ -3,9 +3,8 @@
 //! Owns: the check of a hello and the record of a node that was not known. Does not know: what the node holds.
 
 use super::SchedulerMachine;
-use crate::engine::message::{
-    MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello, VERSION_MAX, VERSION_MIN,
-};
+use crate::config::FRAME_OVERHEAD;
+use crate::engine::message::{MAX_KINDS, MAX_LABELS, NodeHello, VERSION_MAX, VERSION_MIN, is_name};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Node, State, names_bytes};
 use crate::engine::{LinkId, Reach, Timestamp};
@@ -38,6 +37,10 @@ impl SchedulerMachine {
             self.refuse(now, link, &name, refusal);
             return Ok(());
         }
+        if let Some(refusal) = self.cannot_take_args(&hello) {
+            self.refuse(now, link, &name, refusal);
+            return Ok(());
+        }
         match self.identify(link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
             Ok(node) if self.is_unwanted(node, &hello) => {
@@ -55,6 +58,13 @@ impl SchedulerMachine {
             },
         }
         Ok(())
+    }
+
+    /// Args that a node does not take would close its link, be assigned again, and so for ever.
+    fn cannot_take_args(&self, hello: &NodeHello) -> Option<LinkRefusal> {
+        let needs = (self.config.max_task_args + FRAME_OVERHEAD) as u64;
+        let takes = hello.max_frame.filter(|takes| *takes < needs)?;
+        Some(LinkRefusal::SmallFrames { takes, needs })
     }
 
     /// Which node this is.
@@ -177,9 +187,8 @@ impl SchedulerMachine {
 
 /// What a hello may contain.
 fn check_hello(hello: &NodeHello) -> Result<(), String> {
-    let named = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
-    if !named(&hello.node) {
-        return Err("its name is empty or too long".to_owned());
+    if !is_name(&hello.node) {
+        return Err("its name is empty, too long or has control characters".to_owned());
     }
     if hello.kinds.len() > MAX_KINDS
         || !hello
@@ -194,10 +203,10 @@ fn check_hello(hello: &NodeHello) -> Result<(), String> {
     if distinct.len() != hello.kinds.len() {
         return Err("it offers a kind twice".to_owned());
     }
-    if hello.labels.len() > MAX_LABELS || !hello.labels.iter().all(|label| named(label)) {
-        return Err("it bears too many labels, or one that is empty or too long".to_owned());
+    if hello.labels.len() > MAX_LABELS || !hello.labels.iter().all(|label| is_name(label)) {
+        return Err("it bears too many labels, or one without a usable name".to_owned());
     }
-    if hello.probe.as_ref().is_some_and(|probe| !named(probe)) {
+    if hello.probe.as_ref().is_some_and(|probe| !is_name(probe)) {
         return Err("the port to probe is not an address".to_owned());
     }
     Ok(())

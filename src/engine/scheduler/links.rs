@@ -83,6 +83,7 @@ impl SchedulerMachine {
                 version_max: VERSION_MAX,
                 scheduler: self.name.to_string(),
                 life: self.life,
+                max_frame: Some(self.config.max_frame as u64),
             }),
         );
     }

@@ -169,6 +169,7 @@ impl Board {
             workers: 2,
             probe: None,
             draining: false,
+            max_frame: None,
         }
     }
 

@@ -56,6 +56,7 @@ pub fn spec(name: &str, workers: u32) -> NodeSpec {
         probe: None,
         joins: Vec::new(),
         local: false,
+        max_frame: None,
     }
 }
 
@@ -221,6 +222,7 @@ impl Stage {
                 version_max: input.number_32(),
                 scheduler: "s".repeat(input.below(256) * 2),
                 life: Life(input.number()),
+                max_frame: None,
             }),
             1 => hello("one", u64::from(input.bool())),
             2 => self.welcome(input),
@@ -433,6 +435,7 @@ fn hello(scheduler: &str, life: u64) -> ToNode {
         version_max: 1,
         scheduler: scheduler.to_owned(),
         life: Life(life),
+        max_frame: None,
     })
 }
 

@@ -1,8 +1,9 @@
 //! Link set-up, taking over, silence and dialling.
 
 use super::*;
-use crate::config::SchedulerConfig;
+use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::message::{HeldState, MAX_BATCH};
+use crate::status::Cause;
 
 fn is_violation(actions: &[NodeAction]) -> bool {
     matches!(refusals(actions)[..], [LinkRefusal::Violation(_)])
@@ -37,6 +38,7 @@ fn a_link_without_a_common_version_is_refused_in_words() {
             version_max: VERSION_MAX + 3,
             scheduler: "a".to_owned(),
             life: Life(1),
+            max_frame: None,
         }),
     );
     assert!(matches!(
@@ -449,4 +451,60 @@ fn g11_links_without_a_hello_are_closed() {
     let due = bench.node.next_wakeup().unwrap();
     assert_eq!(closed(&bench.after(due.since(bench.now))), [link]);
     assert_eq!(bench.node.next_wakeup(), None);
+}
+
+/// A scheduler "a" that takes outputs of so many bytes says hello on a new link.
+fn hello_of_few(bench: &mut Bench, max_output: usize) -> (LinkId, Vec<NodeAction>) {
+    let link = bench.open(None);
+    let ToNode::Hello(mut hello) = hello("a", 1) else {
+        unreachable!("it is one");
+    };
+    hello.max_frame = Some((FRAME_OVERHEAD + max_output) as u64);
+    (link, bench.say(link, ToNode::Hello(hello)))
+}
+
+fn large(bytes: usize) -> End {
+    End::Completed(Bytes::from(vec![7; bytes]))
+}
+
+fn is_too_large(report: &Report) -> bool {
+    matches!(report, Report::Ended { end: End::Failed(failure), .. }
+        if failure.cause == Cause::OutputTooLarge && failure.message.contains("the output is 101 bytes"))
+}
+
+#[test]
+fn g9_an_output_that_the_scheduler_does_not_take_is_a_failure_in_words_kept_or_new() {
+    let (mut bench, link) = Bench::up(spec(3));
+    bench.assign(link, vec![at_once(1), at_once(2), at_once(3)]);
+    bench.cut(link);
+    bench.ended(0, 1, large(100));
+    bench.ended(1, 2, large(101));
+    let (link, actions) = hello_of_few(&mut bench, 100);
+    let parts = holdings(&actions);
+    let [fits, not] = &parts[0].reports[..] else {
+        panic!("two are kept: {parts:?}");
+    };
+    assert!(matches!(
+        fits,
+        Report::Ended {
+            end: End::Completed(_),
+            ..
+        }
+    ));
+    assert!(is_too_large(not), "{not:?}");
+    // One that ends now, before the welcome, is told after it.
+    bench.ended(2, 3, large(101));
+    let actions = bench.say(link, ToNode::Welcome(welcome()));
+    assert!(reports(&actions).iter().any(is_too_large), "{actions:?}");
+}
+
+#[test]
+fn g11_a_scheduler_whose_name_could_forge_a_line_of_a_log_is_refused() {
+    for name in ["", "a\nb", "a\u{7f}"] {
+        let mut bench = Bench::new(spec(2));
+        let link = bench.open(None);
+        let actions = bench.say(link, hello(name, 1));
+        assert!(is_violation(&actions), "{name:?}: {actions:?}");
+        assert_eq!(closed(&actions), [link]);
+    }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Board, STOPS};
+use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::message::{
-    Beat, End, HeldRun, HeldState, Holding, MAX_PROGRESS_BYTES, Report, ToScheduler,
+    Beat, End, HeldRun, HeldState, Holding, MAX_PROGRESS_BYTES, NodeHello, Report, ToScheduler,
 };
 use crate::engine::{Action, Event, LinkId, Note, Reach};
 use crate::stats::NodeState;
@@ -324,4 +325,53 @@ fn g11_a_hello_that_is_out_of_bounds_is_a_breach_of_nobody() {
     hello.node = String::new();
     stage.board.say(stage.evil, ToScheduler::Hello(hello));
     stage.was_a_breach("its name is empty", 0);
+}
+
+#[test]
+fn g11_a_name_that_could_forge_a_line_of_a_log_is_a_breach() {
+    let forged = "evil\n2026-11-24 WARN all is well";
+    for change in [
+        |hello: &mut NodeHello, forged: &str| hello.node = forged.to_owned(),
+        |hello: &mut NodeHello, forged: &str| hello.kinds[0].kind = forged.to_owned(),
+        |hello: &mut NodeHello, forged: &str| hello.labels = [forged.to_owned()].into(),
+    ] {
+        let mut board = Board::new();
+        let mut hello = board.hello("other", 3);
+        change(&mut hello, forged);
+        let link = board.open();
+        board.say(link, ToScheduler::Hello(hello));
+        let [(closed, reason)] = &board.closed[..] else {
+            panic!("one link is closed, not {:?}", board.closed);
+        };
+        assert_eq!(*closed, link);
+        assert!(!reason.contains('\n'), "{reason}");
+        let stats = board.machine.stats(board.now);
+        assert_eq!((stats.totals.violations, stats.nodes.len()), (1, 0));
+    }
+}
+
+#[test]
+fn g13_a_node_that_does_not_take_the_largest_args_is_refused_and_not_remembered() {
+    let needs = (SchedulerConfig::default().max_task_args + FRAME_OVERHEAD) as u64;
+    for (max_frame, refused) in [
+        (Some(needs - 1), true),
+        (Some(0), true),
+        (Some(needs), false),
+        // An older version does not say.
+        (None, false),
+    ] {
+        let mut board = Board::new();
+        let mut hello = board.hello("other", 3);
+        hello.max_frame = max_frame;
+        let link = board.open();
+        board.say(link, ToScheduler::Hello(hello));
+        let said = board
+            .closed
+            .iter()
+            .any(|(_, reason)| reason.contains("raise `max_frame`"));
+        assert_eq!(said, refused, "{max_frame:?}: {:?}", board.closed);
+        let stats = board.machine.stats(board.now);
+        assert_eq!(stats.nodes.is_empty(), refused);
+        assert_eq!(stats.totals.violations, 0);
+    }
 }

@@ -85,6 +85,7 @@ impl Knows {
                 _ => None,
             },
             draining: input.below(16) == 1,
+            max_frame: None,
         }
     }
 
