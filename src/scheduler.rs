@@ -1,46 +1,43 @@
-//! The handle of a scheduler and its builder: what an application holds.
+//! The handle of a scheduler: what an application holds.
 //!
-//! Owns: the start, the names of a process, and the permits that bound what waits in the mailbox. Does not
-//! know: the rules; every method is a message to the actor.
+//! Owns: the names of a process, and the permits that bound what waits in the mailbox. Does not know: the rules;
+//! every method is a message to the actor.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::node::{NodeParts, RunningNode};
-use crate::actors::scheduler::{ClientGone, Incoming, SchedulerActor, SchedulerParts};
+use crate::actors::scheduler::{Incoming, SchedulerActor};
 use crate::actors::{
     AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
     SetRetry, SetWorkers, Shutdown, Submit, WorkerThreads,
 };
 use crate::clock::Clock;
-use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::node::NodeSpec;
 use crate::engine::scheduler::Leftovers;
-use crate::engine::{Epoch, Life, LinkId, Reach};
-use crate::error::{
-    ConfigError, ExecuteError, NodeError, NodeStartError, Refusal, RunError, StartError, Stopped,
-};
+use crate::engine::{Epoch, LinkId, Reach};
+use crate::error::{ExecuteError, NodeError, Refusal, RunError, StartError, Stopped};
 use crate::execute::{Execute, ExecuteMany};
 use crate::handlers::Call;
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::local;
-#[cfg(feature = "tls")]
-use crate::net::Tls;
-use crate::net::roads::{SchedulerRoads, fresh_link};
-use crate::net::{LinkConfig, Role, Secret, Trust};
-use crate::node::{LocalNode, Node, Place, bind, check_names, random, trust};
+use crate::net::Trust;
+use crate::net::roads::fresh_link;
+use crate::node::{LocalNode, Node, Place, check_names, random};
 use crate::retry::RetryPolicy;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, Outcome, TaskStatus};
 use crate::task::TaskId;
+
+mod builder;
+
+pub use builder::SchedulerBuilder;
 
 /// How many `Execute` of the handle may wait in the actor's mailbox; more wait for a permit. Bounds the
 /// memory that a flood through the handle takes.
@@ -455,335 +452,6 @@ impl Threads {
             keep: false,
             linked: Some((link, outlet)),
         })
-    }
-}
-
-/// See [`Scheduler::builder`].
-#[derive(Debug)]
-#[must_use = "a scheduler does nothing before it is started"]
-pub struct SchedulerBuilder {
-    name: Arc<str>,
-    unnamed: bool,
-    nodes: Vec<Node>,
-    listen: Option<String>,
-    secret: Option<Result<Secret, ConfigError>>,
-    #[cfg(feature = "tls")]
-    tls: Option<Tls>,
-    client: Option<Recipient<TaskStatus>>,
-    on_client_gone: ClientGone,
-    config: SchedulerConfig,
-    link: LinkConfig,
-    require_all: bool,
-    start_timeout: Duration,
-    current: bool,
-}
-
-impl SchedulerBuilder {
-    fn new(name: Arc<str>) -> Self {
-        Self {
-            name,
-            unnamed: false,
-            nodes: Vec::new(),
-            listen: None,
-            secret: None,
-            #[cfg(feature = "tls")]
-            tls: None,
-            client: None,
-            on_client_gone: ClientGone::default(),
-            config: SchedulerConfig::default(),
-            link: LinkConfig::default(),
-            require_all: false,
-            start_timeout: Duration::from_secs(5),
-            current: false,
-        }
-    }
-
-    /// Adds a node.
-    pub fn node(mut self, node: Node) -> Self {
-        self.nodes.push(node);
-        self
-    }
-
-    /// Lets nodes join by themselves at this address (`host:port`; port 0 lets the system choose).
-    pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen = Some(address.into());
-        self
-    }
-
-    /// The secret that it shares with its nodes, at least 16 bytes. This or certificates are required on any
-    /// address but loopback.
-    pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
-        self.secret = Some(Secret::new(secret));
-        self
-    }
-
-    /// The certificates by which it and its nodes trust each other, in place of a secret; see [`Tls`]. Its
-    /// name must be a DNS name in lower case, which its certificate bears.
-    #[cfg(feature = "tls")]
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = Some(tls);
-        self
-    }
-
-    /// How failed attempts are retried; see [`SchedulerConfig::retry`].
-    pub fn retry(self, retry: RetryPolicy) -> Self {
-        self.configure(|config| config.retry = retry)
-    }
-
-    /// Who is told how tasks ended, unless a task has a client of its own.
-    pub fn client(mut self, client: Recipient<TaskStatus>) -> Self {
-        self.client = Some(client);
-        self
-    }
-
-    /// What it does when its client is gone.
-    pub fn on_client_gone(mut self, choice: ClientGone) -> Self {
-        self.on_client_gone = choice;
-        self
-    }
-
-    /// Replaces all settings.
-    pub fn config(mut self, config: SchedulerConfig) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// Changes settings.
-    pub fn configure(mut self, set: impl FnOnce(&mut SchedulerConfig)) -> Self {
-        set(&mut self.config);
-        self
-    }
-
-    /// Changes the settings of its links.
-    pub fn configure_link(mut self, set: impl FnOnce(&mut LinkConfig)) -> Self {
-        set(&mut self.link);
-        self
-    }
-
-    /// Makes it an error if any of the nodes cannot be reached at the start. Without it, the scheduler
-    /// starts with those that answer, and tries the others for ever.
-    pub fn require_all_nodes(mut self) -> Self {
-        self.require_all = true;
-        self
-    }
-
-    /// How long the start waits for its nodes. Default 5 s.
-    pub fn start_timeout(mut self, timeout: Duration) -> Self {
-        self.start_timeout = timeout;
-        self
-    }
-
-    /// Keeps everything on the calling thread, the handlers of local nodes too: for tests, under tokio's
-    /// paused clock as well. A handler that blocks then blocks the scheduler.
-    pub fn on_current_arbiter(mut self) -> Self {
-        self.current = true;
-        self
-    }
-
-    /// Starts it, with the nodes that answer.
-    ///
-    /// # Errors
-    ///
-    /// See [`StartError`]; nothing is left running.
-    pub async fn start(mut self) -> Result<Scheduler, StartError> {
-        self.config.accept_joins = self.listen.is_some();
-        self.link.max_frame = self.config.max_frame;
-        // A dial that hangs must not take the time of the next one.
-        self.link.handshake_timeout = self
-            .link
-            .handshake_timeout
-            .min(self.config.heartbeat.max(MIN_HANDSHAKE));
-        self.config.max_task_args = self
-            .config
-            .max_task_args
-            .min(self.config.max_frame - FRAME_OVERHEAD.min(self.config.max_frame));
-        self.config.validate()?;
-        self.link.validate()?;
-        check_names(&self.name, &Default::default())?;
-        if self.nodes.is_empty() && self.listen.is_none() {
-            return Err(StartError::NoNodes);
-        }
-        let name = self.claim_name()?;
-        let mut guard = Guard {
-            name: Arc::clone(&name),
-            threads: None,
-        };
-        let trust = trust(
-            self.secret.take(),
-            #[cfg(feature = "tls")]
-            self.tls.take().map(|tls| (tls, &*name)),
-        )
-        .map_err(start_error)?;
-        for node in &self.nodes {
-            node.check_trust(&trust)?;
-        }
-        let host = if self.current {
-            Host::current()
-        } else {
-            Host::start().await.map_err(StartError::Thread)?
-        };
-        let threads = Arc::new(Threads {
-            host,
-            current: self.current,
-            clock: if self.current {
-                Clock::Tokio
-            } else {
-                Clock::Process
-            },
-            nodes: Mutex::default(),
-        });
-        guard.threads = Some(Arc::clone(&threads));
-        self.start_with(name, guard, threads, trust).await
-    }
-
-    fn claim_name(&self) -> Result<Arc<str>, StartError> {
-        let mut names = lock(&NAMES);
-        let mut name = Arc::clone(&self.name);
-        let mut number = 1;
-        while names.contains_key(&name) {
-            if !self.unnamed {
-                return Err(StartError::NameTaken(name.to_string()));
-            }
-            number += 1;
-            name = format!("{UNNAMED}-{number}").into();
-        }
-        names.insert(Arc::clone(&name), None);
-        Ok(name)
-    }
-
-    async fn start_with(
-        self,
-        name: Arc<str>,
-        guard: Guard,
-        threads: Arc<Threads>,
-        trust: Trust,
-    ) -> Result<Scheduler, StartError> {
-        let inbox = Inbox::new();
-        let roads = SchedulerRoads {
-            network: threads.host.network().await.map_err(StartError::Thread)?,
-            trust: trust.clone(),
-            config: self.link.clone(),
-            inbox: inbox.clone(),
-        };
-        let listener = match self.listen {
-            Some(address) => Some(
-                bind(&threads.host, address, &trust, Role::Scheduler, &self.link)
-                    .await
-                    .map_err(start_error)?,
-            ),
-            None => None,
-        };
-        let listening = listener.as_ref().map(crate::net::Listener::local_addr);
-        let parts = SchedulerParts {
-            name: Arc::clone(&name),
-            life: Life(random()),
-            config: self.config,
-            clock: threads.clock,
-            on_client_gone: self.on_client_gone,
-            inbox: inbox.clone(),
-            roads: Box::new(roads.clone()),
-            guard: Box::new(guard),
-        };
-        let addr = parts.start(threads.host.control());
-        let scheduler = Scheduler {
-            inner: Arc::new(Inner {
-                name: Arc::clone(&name),
-                addr,
-                listening,
-                permits: Arc::new(Semaphore::new(PERMITS)),
-                inbox,
-                trust,
-                threads,
-            }),
-        };
-        let reached = scheduler
-            .begin(
-                self.client,
-                self.nodes,
-                self.start_timeout,
-                self.require_all,
-                listening.is_some(),
-            )
-            .await;
-        if let Err(error) = reached {
-            // Its leftovers are none: nothing was executed.
-            let _ = scheduler.shutdown(Shutdown::Now).await;
-            return Err(error);
-        }
-        if let Some(listener) = listener {
-            roads.listen(listener);
-        }
-        lock(&NAMES).insert(name, Some(Arc::clone(&scheduler.inner)));
-        Ok(scheduler)
-    }
-}
-
-/// The shortest time that a dial and its proof get.
-const MIN_HANDSHAKE: Duration = Duration::from_secs(1);
-
-impl Scheduler {
-    /// Sets the client and reaches the nodes.
-    async fn begin(
-        &self,
-        client: Option<Recipient<TaskStatus>>,
-        nodes: Vec<Node>,
-        timeout: Duration,
-        require_all: bool,
-        others_may_join: bool,
-    ) -> Result<(), StartError> {
-        if let Some(client) = client {
-            // It has just started; if its System is stopping, the nodes below say so.
-            let _ = self.set_client(client).await;
-        }
-        let mut waiting = HashMap::new();
-        for node in nodes {
-            let name = node.name;
-            let adding = match node.place {
-                Place::Connect { address, workers } => AddNode {
-                    keep: true,
-                    workers,
-                    ..AddNode::connect(Arc::clone(&name), address)
-                },
-                Place::Local(local) => {
-                    self.inner
-                        .threads
-                        .start_local(Arc::clone(&name), *local, &self.inner.inbox)
-                        .await?
-                }
-            };
-            let up = self.inner.addr.send(adding);
-            if waiting.insert(name.to_string(), up).is_some() {
-                return Err(NodeError::NameTaken(name.to_string()).into());
-            }
-        }
-        let total = waiting.len();
-        let mut failed = Vec::new();
-        let until = tokio::time::Instant::now() + timeout;
-        for (name, up) in waiting {
-            match tokio::time::timeout_at(until, up).await {
-                Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(NodeError::Unreachable { reason, .. }))) => failed.push((name, reason)),
-                Ok(Ok(Err(error))) => return Err(error.into()),
-                Ok(Err(_)) => return Err(NodeError::Stopped.into()),
-                Err(_) => failed.push((name, format!("it did not answer within {timeout:?}"))),
-            }
-        }
-        failed.sort();
-        let none = failed.len() == total && !others_may_join;
-        if !failed.is_empty() && (require_all || none) {
-            return Err(StartError::Unreachable(failed));
-        }
-        Ok(())
-    }
-}
-
-fn start_error(error: NodeStartError) -> StartError {
-    match error {
-        NodeStartError::Listen(fault) => StartError::Listen(fault),
-        NodeStartError::Thread(error) => StartError::Thread(error),
-        NodeStartError::Config(error) => StartError::Config(error),
-        NodeStartError::Tls(error) => StartError::Tls(error),
-        other => StartError::Node(NodeError::Invalid(other.to_string())),
     }
 }
 

@@ -26,7 +26,10 @@ use crate::task::{Labels, TaskId, TaskKind};
 
 mod admission;
 mod classes;
+mod comparison;
 mod control;
+mod ghosts;
+mod hello;
 mod invariants;
 mod links;
 mod losses;

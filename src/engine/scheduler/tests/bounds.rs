@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{BLOCKS, Board, STOPS};
 use crate::config::NodeConfig;
 use crate::engine::message::{End, HeldRun, HeldState, KindOffer, Report, ToScheduler};
-use crate::engine::scheduler::links::MAX_NODES;
+use crate::engine::scheduler::hello::MAX_NODES;
 use crate::engine::{ClientId, LinkId};
 use crate::stats::Reason;
 use crate::status::{Cause, Failure, Outcome};

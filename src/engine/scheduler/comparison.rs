@@ -1,0 +1,249 @@
+//! What both sides hold, compared when a link comes up.
+//!
+//! Owns: the comparison and the welcome that ends it. Does not know: who may bring a link up, or what a run's end
+//! means.
+
+use std::collections::BTreeMap;
+
+use super::SchedulerMachine;
+use super::links::{Session, Stage};
+use crate::config::NodeConfig;
+use crate::engine::message::{
+    HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
+};
+use crate::engine::placement::NodeIndex;
+use crate::engine::roster::State;
+use crate::engine::tasks::{Phase, Slot};
+use crate::engine::{Action, LinkId, Note, Timestamp};
+use crate::task::Dispatch;
+
+/// Runs that a node may hold: all its workers and all that may wait there, with room to spare.
+const MAX_HELD: usize = 1 << 21;
+/// Runs that all nodes together may hold while they are being compared: twice what one may, since many may
+/// return at once. A link beyond it is closed, and its node comes again.
+const MAX_COMPARED: usize = 2 * MAX_HELD;
+
+impl SchedulerMachine {
+    pub(super) fn compare_begins(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        hello: NodeHello,
+    ) {
+        if let Some(session) = self.sessions.remove(&link) {
+            // Apart from the others, so that forgetting them spares it.
+            if self.roster.get(node).handshake == Some(link) {
+                self.roster.get_mut(node).handshake = None;
+            }
+            self.forget_link(node, "the node has a newer link");
+            self.sessions.insert(
+                link,
+                Session {
+                    stage: Stage::Comparing,
+                    node: Some(node),
+                    hello: Some(Box::new(hello.clone())),
+                    heard_at: now,
+                    ..session
+                },
+            );
+        }
+        let dialled = self
+            .sessions
+            .get(&link)
+            .is_some_and(|session| session.dialled);
+        let lease = self.config.lease;
+        let entry = self.roster.get_mut(node);
+        entry.handshake = Some(link);
+        if entry.epoch != Some(hello.epoch) {
+            entry.epoch = Some(hello.epoch);
+            entry.acknowledged = 0;
+            entry.joined = !dialled;
+            entry.safe_at = now;
+            entry.lease_until = now + lease;
+            entry.expiring = false;
+            entry.state = State::Unreachable;
+            entry.draining = false;
+            entry.leaving = false;
+        }
+        // Whoever was ever reached at its address listens there.
+        entry.joined &= !dialled;
+        entry.hello = hello.number;
+        entry.probe = hello.probe.clone();
+        entry.last_heard = now;
+        self.set_offer(node, &hello.kinds, hello.labels);
+    }
+
+    pub(super) fn holding(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        holding: Holding,
+    ) -> Result<(), String> {
+        if holding.reports.iter().any(|report| report.seq().is_none()) {
+            return Err("it told what it holds with a report that has no number".to_owned());
+        }
+        self.reports(now, node, holding.reports)?;
+        for run in &holding.runs {
+            self.check_holder(node, run.task, run.dispatch)?;
+        }
+        let held: usize = self.sessions.values().map(|it| it.held.len()).sum();
+        if held + holding.runs.len() > MAX_COMPARED {
+            self.fail(now, link, "too many runs are being compared at once");
+            return Ok(());
+        }
+        let Some(session) = self.sessions.get_mut(&link) else {
+            return Ok(());
+        };
+        let runs = holding.runs.into_iter();
+        session.held.extend(runs.map(|run| (run.dispatch, run)));
+        if session.held.len() > MAX_HELD {
+            return Err("it holds more runs than a node may".to_owned());
+        }
+        if holding.last {
+            let held = std::mem::take(&mut session.held);
+            session.stage = Stage::Up;
+            let hello = session.hello.take();
+            self.welcome(now, link, node, held, hello.as_deref());
+        }
+        Ok(())
+    }
+
+    /// Compares what both sides hold and tells the node that the link is up.
+    fn welcome(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        held: BTreeMap<Dispatch, HeldRun>,
+        hello: Option<&NodeHello>,
+    ) {
+        let entry = self.roster.get_mut(node);
+        if entry.state == State::Lost
+            && let Some(epoch) = entry.epoch
+        {
+            self.life_returned(node, epoch);
+        }
+        let stop = self.compare(now, node, &held);
+        let (heartbeat, lease, retry) =
+            (self.config.heartbeat, self.config.lease, self.config.retry);
+        let entry = self.roster.get_mut(node);
+        entry.state = State::Up;
+        entry.reason.clear();
+        entry.link = Some(link);
+        entry.up_at = now;
+        entry.handshake = None;
+        entry.dial_at = None;
+        entry.probe_at = None;
+        entry.pause = entry.usual_pause();
+        entry.last_heard = now;
+        entry.named_at = now;
+        entry.extend_lease(now + lease);
+        entry.answers.clear();
+        entry.answered(now, 0, lease);
+        entry.acknowledge = false;
+        entry.cancel.clear();
+        entry.recall.clear();
+        let offered = hello.map_or(0, |hello| hello.workers);
+        entry.workers = entry
+            .workers_set
+            .unwrap_or(offered)
+            .min(NodeConfig::MAX_WORKERS);
+        // The node tells it again on each link; what it told last on the older may be lost.
+        entry.stalled = 0;
+        entry.leaving = hello.is_some_and(|hello| hello.draining);
+        entry.refusing = entry.leaving;
+        let welcome = Welcome {
+            version: hello.map_or(VERSION_MAX, |hello| hello.version_max.min(VERSION_MAX)),
+            heartbeat,
+            lease,
+            workers: entry.workers_set,
+            retry,
+            acknowledged: entry.acknowledged,
+            stop,
+            drain: entry.draining,
+        };
+        let note = Note::NodeUp {
+            node: Self::node_id(node),
+            name: entry.name.clone(),
+            epoch: entry.epoch.unwrap_or(crate::engine::Epoch(0)),
+            joined: entry.joined,
+        };
+        let (removed, runs) = (entry.removed, entry.runs);
+        let present = entry.takes_tasks();
+        self.send(link, ToNode::Welcome(welcome));
+        if removed {
+            self.send(link, ToNode::Leave);
+        }
+        self.actions.push(Action::Note(note));
+        let cancels: Vec<_> = self
+            .tasks
+            .walk(&runs)
+            .map(|slot| self.tasks.get(slot))
+            .filter(|task| task.is_cancelling())
+            .map(|task| task.dispatch)
+            .collect();
+        self.roster.get_mut(node).cancel = cancels;
+        self.set_present(node, present);
+        self.roster.touch(node);
+        self.roster.attend(node, now);
+    }
+
+    /// Brings what is believed of a node's runs in line with what it holds; returns what it is to stop.
+    fn compare(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        held: &BTreeMap<Dispatch, HeldRun>,
+    ) -> Vec<Dispatch> {
+        let runs = self.roster.get(node).runs;
+        let believed: Vec<Slot> = self.tasks.walk(&runs).collect();
+        for slot in believed {
+            let task = self.tasks.get(slot);
+            match held.get(&task.dispatch).filter(|run| run.task == task.id) {
+                Some(run) if run.state == HeldState::Running => self.started(now, slot),
+                // What was asked back on the older link may never have been read there.
+                Some(_) => self.forget_recall(slot),
+                // It was lost on the way.
+                None => self.never_started(now, slot, false),
+            }
+        }
+        let ghosts: Vec<_> = self.roster.get(node).ghosts.keys().copied().collect();
+        for dispatch in ghosts {
+            if !held.contains_key(&dispatch) {
+                self.ghost_ended(now, node, dispatch);
+            }
+        }
+        let mut stop = Vec::new();
+        for run in held.values() {
+            if !self.holds_rightly(node, run) {
+                stop.push(run.dispatch);
+                if !self.roster.get(node).ghosts.contains_key(&run.dispatch) {
+                    self.add_stranger(node, run.task, run.dispatch);
+                }
+            }
+        }
+        stop
+    }
+
+    /// Whether a held run is its task's; a run that was given up for lost becomes it again if no later
+    /// one was begun.
+    fn holds_rightly(&mut self, node: NodeIndex, run: &HeldRun) -> bool {
+        let Some(slot) = self.tasks.find(run.task) else {
+            return false;
+        };
+        let task = self.tasks.get(slot);
+        if task.dispatch != run.dispatch || task.node != node {
+            return false;
+        }
+        match task.phase {
+            Phase::Ahead | Phase::Running => true,
+            Phase::Queued | Phase::Held if run.state == HeldState::Running => {
+                self.take_back(slot);
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A node's hello: who it is, which life of it, and whether it may be that.
+//!
+//! Owns: the check of a hello and the record of a node that was not known. Does not know: what the node holds.
+
+use super::SchedulerMachine;
+use crate::engine::message::{
+    MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello, VERSION_MAX, VERSION_MIN,
+};
+use crate::engine::placement::NodeIndex;
+use crate::engine::roster::{Node, State, names_bytes};
+use crate::engine::{LinkId, Reach, Timestamp};
+use crate::error::LinkRefusal;
+use crate::task::TaskKind;
+
+/// Nodes under as many names, those that joined among them; beyond it nobody joins whose name is not known. A
+/// node is remembered until it is removed by hand.
+pub(super) const MAX_NODES: usize = 10_000;
+/// About how many bytes the kinds and labels of all nodes may take: each of ten thousand may bring hundreds of
+/// its own.
+const MAX_OFFERED_BYTES: usize = 256 << 20;
+
+impl SchedulerMachine {
+    pub(super) fn node_hello(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        hello: NodeHello,
+    ) -> Result<(), String> {
+        check_hello(&hello)?;
+        let name = hello.node.clone();
+        if hello.version_min > VERSION_MAX || hello.version_max < VERSION_MIN {
+            let refusal = LinkRefusal::Version {
+                ours_min: VERSION_MIN,
+                ours_max: VERSION_MAX,
+                theirs_min: hello.version_min,
+                theirs_max: hello.version_max,
+            };
+            self.refuse(now, link, &name, refusal);
+            return Ok(());
+        }
+        match self.identify(link, &hello) {
+            Err(refusal) => self.refuse(now, link, &name, refusal),
+            Ok(node) => match self.admit_life(now, link, node, &hello) {
+                Err(refusal) => self.refuse(now, link, &name, refusal),
+                Ok(()) if self.offers_too_much(node, &hello) => {
+                    self.refuse(now, link, &name, LinkRefusal::TooMany);
+                }
+                Ok(()) if self.is_outdated(node, &hello) => {
+                    self.fail(now, link, "the node has said a later hello on another link");
+                }
+                Ok(()) => self.compare_begins(now, link, node, hello),
+            },
+        }
+        Ok(())
+    }
+
+    /// Which node this is.
+    fn identify(&mut self, link: LinkId, hello: &NodeHello) -> Result<NodeIndex, LinkRefusal> {
+        let name = hello.node.as_str();
+        let session = self.sessions.get(&link).and_then(|session| session.node);
+        if let Some(node) = session {
+            let expected = &self.roster.get(node).name;
+            if **expected == *name {
+                return Ok(node);
+            }
+            return Err(LinkRefusal::WrongName {
+                expected: expected.to_string(),
+                found: name.to_owned(),
+            });
+        }
+        if let Some(leaving) = self.leaving(name)
+            && self.roster.get(leaving).epoch == Some(hello.epoch)
+        {
+            return Ok(leaving);
+        }
+        let name_in_words = name.to_owned();
+        match self.roster.names.get(name) {
+            Some(&node) if self.roster.get(node).is_local() => Err(LinkRefusal::NameInUse {
+                name: name_in_words,
+            }),
+            Some(&node) => Ok(node),
+            None if self.config.accept_joins && self.roster.names.len() >= MAX_NODES => {
+                Err(LinkRefusal::TooMany)
+            }
+            None if self.config.accept_joins => Ok(self.enter_node(name.into(), Reach::Joins)),
+            None => Err(LinkRefusal::NotExpected {
+                name: name_in_words,
+            }),
+        }
+    }
+
+    /// Whether this life of the node may be the one that counts.
+    fn admit_life(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        hello: &NodeHello,
+    ) -> Result<(), LinkRefusal> {
+        let silence = self.config.heartbeat.saturating_mul(2);
+        let dialled = self
+            .sessions
+            .get(&link)
+            .is_some_and(|session| session.dialled);
+        let entry = self.roster.get(node);
+        if entry.retired.iter().any(|life| life.epoch == hello.epoch) {
+            return Err(LinkRefusal::Replaced {
+                name: hello.node.clone(),
+            });
+        }
+        match entry.epoch {
+            Some(epoch) if epoch == hello.epoch => {}
+            // Nobody else can listen at the address at which the old life was dialled.
+            Some(_) if dialled && !entry.joined => {
+                self.lose(now, node, true, "a new process answers at its address")
+            }
+            // Nor can two listen at one port. While the old life's link is up, the new one's word is doubted.
+            Some(_)
+                if entry.state != State::Up
+                    && entry.probe.is_some()
+                    && entry.probe == hello.probe =>
+            {
+                self.lose(
+                    now,
+                    node,
+                    true,
+                    "a new process has the port that it had named",
+                )
+            }
+            Some(_) if entry.state == State::Lost || entry.last_heard + silence <= now => {
+                self.retire(now, node)
+            }
+            Some(_) => {
+                self.roster.attend(node, now);
+                return Err(LinkRefusal::NameInUse {
+                    name: hello.node.clone(),
+                });
+            }
+            None => {}
+        }
+        self.end_retired(now, node, |life| {
+            (dialled && !life.joined) || (life.probe.is_some() && life.probe == hello.probe)
+        });
+        Ok(())
+    }
+
+    /// Whether what all nodes offer would become too much to remember.
+    fn offers_too_much(&self, node: NodeIndex, hello: &NodeHello) -> bool {
+        let kinds = hello.kinds.iter().map(|offer| &offer.kind);
+        let own = names_bytes(kinds.chain(&hello.labels));
+        self.roster.offered_bytes(node).saturating_add(own) > MAX_OFFERED_BYTES
+    }
+
+    /// Whether a later hello of this life was heard already: two links may bring them in either order, and
+    /// the node has left the link of the earlier one.
+    fn is_outdated(&self, node: NodeIndex, hello: &NodeHello) -> bool {
+        let entry = self.roster.get(node);
+        entry.epoch == Some(hello.epoch) && hello.number <= entry.hello
+    }
+
+    /// A record for a node that was not known so far.
+    pub(super) fn enter_node(&mut self, name: std::sync::Arc<str>, reach: Reach) -> NodeIndex {
+        let node = self.roster.nodes.len() as NodeIndex;
+        let mut entry = Node::new(name.clone(), reach);
+        entry.workers_set = self.workers_for_all;
+        self.roster.nodes.push(entry);
+        self.roster.names.insert(name, node);
+        node
+    }
+}
+
+/// What a hello may contain.
+fn check_hello(hello: &NodeHello) -> Result<(), String> {
+    let named = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
+    if !named(&hello.node) {
+        return Err("its name is empty or too long".to_owned());
+    }
+    if hello.kinds.len() > MAX_KINDS
+        || !hello
+            .kinds
+            .iter()
+            .all(|offer| TaskKind::from(offer.kind.as_str()).is_usable())
+    {
+        return Err("it offers too many kinds, or one without a usable name".to_owned());
+    }
+    let distinct: std::collections::BTreeSet<_> =
+        hello.kinds.iter().map(|offer| &offer.kind).collect();
+    if distinct.len() != hello.kinds.len() {
+        return Err("it offers a kind twice".to_owned());
+    }
+    if hello.labels.len() > MAX_LABELS || !hello.labels.iter().all(|label| named(label)) {
+        return Err("it bears too many labels, or one that is empty or too long".to_owned());
+    }
+    if hello.probe.as_ref().is_some_and(|probe| !named(probe)) {
+        return Err("the port to probe is not an address".to_owned());
+    }
+    Ok(())
+}
