@@ -1,8 +1,8 @@
 //! A soak: a cluster of processes at work for a while, of which one or another is always killed, frozen or cut off.
 //!
 //! **What it shows.** What the library promises, held for long and under faults: every accepted task settles once, as
-//! it should; nothing settles that was not accepted; exclusive tasks never overlap; no node runs more than its
-//! workers; and the scheduler's memory does not grow.
+//! it should; nothing settles that was not accepted; exclusive tasks never overlap; a fault shorter than the lease
+//! reruns nothing; no node runs more than its workers; and the scheduler's memory does not grow.
 //!
 //! **How to run it.**
 //!
@@ -153,9 +153,14 @@ async fn soak(settings: &Settings) -> Result<ExitCode, AnyError> {
     }
     let stats = scheduler.stats().await?;
     scheduler.shutdown(Shutdown::Now).await?;
-    let Cluster { lives, faults, .. } = cluster;
+    let Cluster {
+        lives,
+        faults,
+        troubles,
+        ..
+    } = cluster;
     let report = Report {
-        judgement: judge::judge(&lives)?,
+        judgement: judge::judge(&lives, &troubles)?,
         faults,
         memory,
         wrong,

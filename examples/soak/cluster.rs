@@ -18,11 +18,21 @@ pub const WORKERS: u32 = 4;
 
 /// One process of a node, by the clock of [`now`].
 pub struct Life {
+    pub node: usize,
     pub journal: PathBuf,
     /// When it was known to be dead, if it is.
     pub ended: Option<u64>,
     /// From when to when it was frozen.
     pub frozen: Vec<(u64, u64)>,
+}
+
+/// When a node, or the network to it, failed, from before that was done until after it was undone.
+#[derive(Clone, Copy, Debug)]
+pub struct Trouble {
+    pub from: u64,
+    pub to: u64,
+    /// Whether it ended the process, and all that ran in it.
+    pub killed: bool,
 }
 
 /// See the module.
@@ -31,6 +41,8 @@ pub struct Cluster {
     proxies: Vec<Proxy>,
     folder: PathBuf,
     pub lives: Vec<Life>,
+    /// Of each node, in order.
+    pub troubles: Vec<Vec<Trouble>>,
     /// The place in `lives` of each node's process.
     current: Vec<usize>,
     pub faults: BTreeMap<(Fault, bool), u64>,
@@ -53,6 +65,7 @@ impl Cluster {
             proxies: Vec::new(),
             folder: folder.to_owned(),
             lives: Vec::new(),
+            troubles: vec![Vec::new(); nodes],
             current: vec![0; nodes],
             faults: BTreeMap::new(),
         };
@@ -76,6 +89,7 @@ impl Cluster {
         self.processes.spawn(&name(node), &args)?;
         self.current[node] = self.lives.len();
         self.lives.push(Life {
+            node,
             journal,
             ended: None,
             frozen: Vec::new(),
@@ -114,6 +128,11 @@ impl Cluster {
             .faults
             .entry((planned.fault, planned.is_long()))
             .or_default() += 1;
+        self.troubles[node].push(Trouble {
+            from: now(),
+            to: u64::MAX,
+            killed: planned.fault == Fault::Kill,
+        });
         let free = Traffic::FREE;
         let traffic = match planned.fault {
             Fault::Kill => {
@@ -157,6 +176,9 @@ impl Cluster {
                 self.processes.nodes[node].thaw()?;
             }
             _ => self.proxies[node].set(Traffic::FREE),
+        }
+        if let Some(trouble) = self.troubles[node].last_mut() {
+            trouble.to = now();
         }
         Ok(())
     }
