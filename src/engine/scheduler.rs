@@ -91,6 +91,8 @@ pub struct SchedulerMachine {
     /// Nodes that hold tasks which have not started.
     ahead_at: BTreeSet<NodeIndex>,
     recall_at: Option<Timestamp>,
+    /// When they were looked at last.
+    recalled_at: Timestamp,
 
     /// Ghosts that only their node has told of.
     strangers: usize,
@@ -146,6 +148,7 @@ impl SchedulerMachine {
             handshakes: BTreeSet::new(),
             ahead_at: BTreeSet::new(),
             recall_at: None,
+            recalled_at: Timestamp(0),
             strangers: 0,
             next_task: 1,
             next_dispatch: 1,

@@ -72,6 +72,7 @@ fn history(max_ahead: u32, steps: &[Step]) {
     for step in steps {
         world.step(step);
         world.settle();
+        world.wake();
         world.judge();
     }
     world.finish();

@@ -120,6 +120,17 @@ impl World {
         }
     }
 
+    /// What the machine is due for within a moment happens before it is judged.
+    pub fn wake(&mut self) {
+        let soon = self.now + Duration::from_millis(1);
+        while let Some(at) = self.machine.next_wakeup().filter(|&at| at <= soon) {
+            self.now = self.now.max(at);
+            self.machine.handle(self.now, Event::Tick);
+            self.settle();
+            assert!(self.machine.next_wakeup() != Some(at), "it is due for ever");
+        }
+    }
+
     pub fn submit(
         &mut self,
         priority: i8,

@@ -21,6 +21,9 @@ use crate::task::Dispatch;
 const RECALL_SWEEP: usize = 64;
 /// A task that waits at a node for less than this is not asked back: the asking takes as long.
 const RECALL_AFTER: Duration = Duration::from_millis(1);
+/// All nodes with tasks ahead are looked at no oftener than this: a flush may come for each few tasks, and nothing
+/// is asked back before it has waited four times as long.
+const RECALL_PAUSE: Duration = Duration::from_micros(250);
 
 impl SchedulerMachine {
     /// Enters the load of every node that something has happened to.
@@ -220,6 +223,12 @@ impl SchedulerMachine {
         if self.ahead_at.is_empty() {
             return;
         }
+        let pause_until = self.recalled_at + RECALL_PAUSE;
+        if now < pause_until {
+            self.look_again_at(pause_until);
+            return;
+        }
+        self.recalled_at = now;
         let nodes: Vec<_> = self.ahead_at.iter().copied().collect();
         for node in nodes {
             let entry = self.roster.get(node);
