@@ -40,6 +40,8 @@ pub struct Cluster {
     processes: Processes,
     proxies: Vec<Proxy>,
     folder: PathBuf,
+    /// Where the nodes' are, if they have any.
+    certificates: Option<PathBuf>,
     pub lives: Vec<Life>,
     /// Of each node, in order.
     pub troubles: Vec<Vec<Trouble>>,
@@ -48,7 +50,7 @@ pub struct Cluster {
     pub faults: BTreeMap<(Fault, bool), u64>,
 }
 
-fn name(node: usize) -> String {
+pub fn name(node: usize) -> String {
     format!("node-{:02}", node + 1)
 }
 
@@ -59,11 +61,13 @@ impl Cluster {
         nodes: usize,
         scheduler: SocketAddr,
         folder: &Path,
+        certificates: Option<&Path>,
     ) -> Result<Self, AnyError> {
         let mut cluster = Self {
             processes,
             proxies: Vec::new(),
             folder: folder.to_owned(),
+            certificates: certificates.map(Path::to_owned),
             lives: Vec::new(),
             troubles: vec![Vec::new(); nodes],
             current: vec![0; nodes],
@@ -81,11 +85,14 @@ impl Cluster {
         let path = journal
             .to_str()
             .ok_or("the temporary folder is not UTF-8")?;
-        let args = [
+        let mut args = vec![
             self.proxies[node].address().to_string(),
             WORKERS.to_string(),
             path.to_owned(),
         ];
+        if let Some(certificates) = &self.certificates {
+            args.push(certificates.display().to_string());
+        }
         self.processes.spawn(&name(node), &args)?;
         self.current[node] = self.lives.len();
         self.lives.push(Life {
