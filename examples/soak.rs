@@ -1,17 +1,17 @@
 //! A soak: a cluster of processes at work for a while, of which one or another is always killed, frozen or cut off.
 //!
 //! **What it shows.** What the library promises, held for long and under faults: every accepted task settles once, as
-//! it should; nothing settles that was not accepted; exclusive tasks never overlap; no node runs more than its
-//! workers; and the scheduler's memory does not grow.
+//! it should; nothing settles that was not accepted; exclusive tasks never overlap; a fault shorter than the lease
+//! reruns nothing; no node runs more than its workers; and the scheduler's memory does not grow.
 //!
 //! **How to run it.**
 //!
 //! ```text
-//! cargo run --release --example soak -- [--minutes M] [--seed S] [--nodes N]
+//! cargo run --release --example soak -- [--minutes M] [--seed S] [--nodes N] [--tls]
 //! ```
 //!
 //! `--nodes` (20) processes on loopback, each reached through a proxy that can fail, are given 100,000 tasks for each
-//! of `--minutes` (10). `--seed` draws the same faults and tasks again.
+//! of `--minutes` (10). `--seed` draws the same faults and tasks again. With `--tls` the links are TLS.
 //!
 //! **What you will see.** The seed, a line every so often, a table, and, if anything was wrong, what; then the exit
 //! status is 1. It is 2 if it could not be run, 130 after Ctrl-C.
@@ -27,13 +27,19 @@ use actix::prelude::*;
 use callboard::{Scheduler, Shutdown, TaskStatus};
 
 use cluster::Cluster;
+use credentials::Credentials;
 use ledger::Ledger;
 use processes::{NODE_PROCESS, Processes};
 use report::Report;
 use settings::Settings;
 
+#[cfg(feature = "tls")]
+#[path = "../tests/certificates/mod.rs"]
+mod certificates;
 #[path = "soak/cluster.rs"]
 mod cluster;
+#[path = "soak/credentials.rs"]
+mod credentials;
 #[path = "soak/journal.rs"]
 mod journal;
 #[path = "soak/judge.rs"]
@@ -57,6 +63,8 @@ mod settings;
 
 type AnyError = Box<dyn Error>;
 
+/// The scheduler's.
+const NAME: &str = "soak";
 /// How often a node proves that it lives, and how long that holds: short, so that many leases end in a run, and long
 /// enough for 20 processes on two cores.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -113,10 +121,12 @@ async fn soak(settings: &Settings) -> Result<ExitCode, AnyError> {
     println!("seed {}", settings.seed);
     let folder = tempfile::tempdir()?;
     let processes = Processes::new()?;
+    let names = (0..settings.nodes).map(cluster::name);
+    let credentials = Credentials::new(settings.tls, NAME, names);
     let ledger = Arc::new(Ledger::new(settings.tasks * 5 / 4));
-    let scheduler = Scheduler::builder("soak")
+    let scheduler = credentials
+        .of_scheduler(Scheduler::builder(NAME), NAME, &processes.secret)
         .listen("127.0.0.1:0")
-        .secret(&processes.secret)
         .configure(|config| {
             config.heartbeat = HEARTBEAT;
             config.lease = LEASE;
@@ -125,7 +135,15 @@ async fn soak(settings: &Settings) -> Result<ExitCode, AnyError> {
         .start()
         .await?;
     let address = scheduler.listen_addr().ok_or("it does not listen")?;
-    let mut cluster = Cluster::start(processes, settings.nodes, address, folder.path()).await?;
+    let certificates = credentials.directory();
+    let mut cluster = Cluster::start(
+        processes,
+        settings.nodes,
+        address,
+        folder.path(),
+        certificates,
+    )
+    .await?;
     let plan = plan::draw(settings.seed, settings.length, settings.nodes);
 
     let third = Cell::new(None);
@@ -153,9 +171,14 @@ async fn soak(settings: &Settings) -> Result<ExitCode, AnyError> {
     }
     let stats = scheduler.stats().await?;
     scheduler.shutdown(Shutdown::Now).await?;
-    let Cluster { lives, faults, .. } = cluster;
+    let Cluster {
+        lives,
+        faults,
+        troubles,
+        ..
+    } = cluster;
     let report = Report {
-        judgement: judge::judge(&lives)?,
+        judgement: judge::judge(&lives, &troubles)?,
         faults,
         memory,
         wrong,

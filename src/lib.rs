@@ -82,6 +82,8 @@
 //!   returns, instead of being run again.
 //! - There are no records yet for a store; `take_effects` is where they will go, before the actions.
 
+#![forbid(unsafe_code)]
+
 pub mod actors;
 pub mod clock;
 pub mod config;

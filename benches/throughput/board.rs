@@ -101,7 +101,9 @@ impl Board {
 
     pub async fn end(self) {
         let ended = self.scheduler.shutdown(Shutdown::Now).await;
-        ended.expect("it runs");
+        let left = ended.expect("it runs").unfinished;
+        // Who was told of one twice was not told of another.
+        assert!(left.is_empty(), "unfinished: {left:?}");
         self.arbiter.stop();
     }
 }
@@ -142,9 +144,9 @@ async fn wait_for(scheduler: &Scheduler, nodes: u32) {
 /// Decodes outputs and counts endings.
 struct Client {
     left: u64,
-    /// How many are left when a third is done.
+    /// How many are left when the mark is reached.
     mark: u64,
-    third: Option<oneshot::Sender<()>>,
+    reached: Option<oneshot::Sender<()>>,
     done: Option<oneshot::Sender<()>>,
 }
 
@@ -167,11 +169,11 @@ impl Handler<TaskStatus> for Client {
         self.left -= 1;
         let told = match self.left {
             0 => self.done.take(),
-            left if left == self.mark => self.third.take(),
+            left if left == self.mark => self.reached.take(),
             _ => None,
         };
         if let Some(told) = told {
-            // The bench waits for it, or has no use for a third.
+            // The bench waits for it, or has no use for a mark.
             let _ = told.send(());
         }
     }
@@ -181,25 +183,30 @@ impl Handler<TaskStatus> for Client {
 pub struct Counted {
     board: Board,
     count: u64,
-    third: oneshot::Receiver<()>,
+    reached: oneshot::Receiver<()>,
     done: oneshot::Receiver<()>,
 }
 
 impl Counted {
     pub async fn start(count: u64, nodes: Nodes) -> Self {
-        let ((tx_third, third), (tx_done, done)) = (oneshot::channel(), oneshot::channel());
+        Self::start_with_mark(count, count / 3, nodes).await
+    }
+
+    /// With a mark that is reached when so many are done.
+    pub async fn start_with_mark(count: u64, mark: u64, nodes: Nodes) -> Self {
+        let ((tx_reached, reached), (tx_done, done)) = (oneshot::channel(), oneshot::channel());
         let arbiter = Arbiter::new();
         let client = Client::start_in_arbiter(&arbiter.handle(), move |_| Client {
             left: count,
-            mark: count - count / 3,
-            third: Some(tx_third),
+            mark: count - mark,
+            reached: Some(tx_reached),
             done: Some(tx_done),
         });
         let board = Board::start(arbiter, client.recipient(), nodes).await;
         Self {
             board,
             count,
-            third,
+            reached,
             done,
         }
     }
@@ -215,9 +222,9 @@ impl Counted {
         }
     }
 
-    /// Waits until a third is done.
-    pub async fn third(&mut self) {
-        (&mut self.third).await.expect("the client lives");
+    /// Waits until the mark is reached, by default a third.
+    pub async fn mark(&mut self) {
+        (&mut self.reached).await.expect("the client lives");
     }
 
     /// Kills one of its helpers.

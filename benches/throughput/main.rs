@@ -85,6 +85,8 @@ fn rows() -> Vec<Row> {
         // 4,000 workers, each free again after 20 ms.
         Row::rate("await-4000", rates::await_many).over_fixed(200_000.0),
         Row::rate("killed", rates::killed).over("remote-4"),
+        // It fails where it takes too long.
+        Row::new("halved", Unit::Seconds, rates::halved),
         Row::new("idle-100", Unit::PercentOfCore, idle::hundred_links),
     ]
 }

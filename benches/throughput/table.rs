@@ -9,6 +9,7 @@ pub enum Unit {
     Micros,
     Bytes,
     PercentOfCore,
+    Seconds,
 }
 
 impl Unit {
@@ -17,6 +18,7 @@ impl Unit {
             Self::PerSecond => format!("{figure:.0}/s"),
             Self::Micros => format!("{figure:.1} us"),
             Self::Bytes => format!("{:.0} MB/s", figure / 1e6),
+            Self::Seconds => format!("{figure:.2} s"),
             Self::PercentOfCore => format!("{figure:.2} % of a core"),
         }
     }

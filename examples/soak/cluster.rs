@@ -18,6 +18,7 @@ pub const WORKERS: u32 = 4;
 
 /// One process of a node, by the clock of [`now`].
 pub struct Life {
+    pub node: usize,
     pub journal: PathBuf,
     /// When it was known to be dead, if it is.
     pub ended: Option<u64>,
@@ -25,18 +26,31 @@ pub struct Life {
     pub frozen: Vec<(u64, u64)>,
 }
 
+/// When a node, or the network to it, failed, from before that was done until after it was undone.
+#[derive(Clone, Copy, Debug)]
+pub struct Trouble {
+    pub from: u64,
+    pub to: u64,
+    /// Whether it ended the process, and all that ran in it.
+    pub killed: bool,
+}
+
 /// See the module.
 pub struct Cluster {
     processes: Processes,
     proxies: Vec<Proxy>,
     folder: PathBuf,
+    /// Where the nodes' are, if they have any.
+    certificates: Option<PathBuf>,
     pub lives: Vec<Life>,
+    /// Of each node, in order.
+    pub troubles: Vec<Vec<Trouble>>,
     /// The place in `lives` of each node's process.
     current: Vec<usize>,
     pub faults: BTreeMap<(Fault, bool), u64>,
 }
 
-fn name(node: usize) -> String {
+pub fn name(node: usize) -> String {
     format!("node-{:02}", node + 1)
 }
 
@@ -47,12 +61,15 @@ impl Cluster {
         nodes: usize,
         scheduler: SocketAddr,
         folder: &Path,
+        certificates: Option<&Path>,
     ) -> Result<Self, AnyError> {
         let mut cluster = Self {
             processes,
             proxies: Vec::new(),
             folder: folder.to_owned(),
+            certificates: certificates.map(Path::to_owned),
             lives: Vec::new(),
+            troubles: vec![Vec::new(); nodes],
             current: vec![0; nodes],
             faults: BTreeMap::new(),
         };
@@ -68,14 +85,18 @@ impl Cluster {
         let path = journal
             .to_str()
             .ok_or("the temporary folder is not UTF-8")?;
-        let args = [
+        let mut args = vec![
             self.proxies[node].address().to_string(),
             WORKERS.to_string(),
             path.to_owned(),
         ];
+        if let Some(certificates) = &self.certificates {
+            args.push(certificates.display().to_string());
+        }
         self.processes.spawn(&name(node), &args)?;
         self.current[node] = self.lives.len();
         self.lives.push(Life {
+            node,
             journal,
             ended: None,
             frozen: Vec::new(),
@@ -114,6 +135,11 @@ impl Cluster {
             .faults
             .entry((planned.fault, planned.is_long()))
             .or_default() += 1;
+        self.troubles[node].push(Trouble {
+            from: now(),
+            to: u64::MAX,
+            killed: planned.fault == Fault::Kill,
+        });
         let free = Traffic::FREE;
         let traffic = match planned.fault {
             Fault::Kill => {
@@ -157,6 +183,9 @@ impl Cluster {
                 self.processes.nodes[node].thaw()?;
             }
             _ => self.proxies[node].set(Traffic::FREE),
+        }
+        if let Some(trouble) = self.troubles[node].last_mut() {
+            trouble.to = now();
         }
         Ok(())
     }

@@ -1,22 +1,30 @@
 //! Reads what the nodes wrote down, and says what is wrong with it.
 //!
-//! Owns: which runs may overlap. Does not know: what the client was told.
+//! Owns: which runs may overlap, and which troubles of a node are a reason to run a task again. Does not know: what the
+//! client was told.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::time::Duration;
 
 use crate::AnyError;
-use crate::LEASE;
-use crate::cluster::Life;
+use crate::cluster::{Life, Trouble};
+use crate::{HEARTBEAT, LEASE};
 
 /// How long a process that was frozen may take, once it goes on, to see that its lease has ended: until then it may
 /// take a last step, which only the fencing number stops.
 const LAST_STEP: u64 = 1_000_000_000;
+/// A trouble that lasts no longer costs nothing: a link that returns within the lease less a heartbeat and a second
+/// reruns no task.
+const SHORT: Duration = LEASE
+    .saturating_sub(HEARTBEAT)
+    .saturating_sub(Duration::from_secs(1));
 
 /// One run of a task.
 #[derive(Clone, Copy)]
 struct Run {
+    node: usize,
     task: u64,
     dispatch: u64,
     attempt: u32,
@@ -42,7 +50,7 @@ pub struct Judgement {
     pub wrong: Vec<String>,
 }
 
-pub fn judge(lives: &[Life]) -> Result<Judgement, AnyError> {
+pub fn judge(lives: &[Life], troubles: &[Vec<Trouble>]) -> Result<Judgement, AnyError> {
     let mut judgement = Judgement::default();
     let mut runs = Vec::new();
     for life in lives {
@@ -59,6 +67,7 @@ pub fn judge(lives: &[Life]) -> Result<Judgement, AnyError> {
     runs.sort_unstable_by_key(|run| (run.task, run.dispatch));
     for of_task in runs.chunk_by(|a, b| a.task == b.task) {
         judgement.compare(of_task);
+        judgement.justify(of_task, troubles);
     }
     Ok(judgement)
 }
@@ -94,6 +103,29 @@ impl Judgement {
             }
         }
     }
+
+    /// G9: a task is run again only if the node of the run before was killed since, or in trouble for long.
+    fn justify(&mut self, runs: &[Run], troubles: &[Vec<Trouble>]) {
+        for pair in runs.windows(2) {
+            let (before, again) = (&pair[0], &pair[1]);
+            let reason = |trouble: &Trouble| {
+                let lasted = Duration::from_nanos(trouble.to - trouble.from);
+                // What was on its way may begin in the moment after.
+                let meets = trouble.from < again.begin
+                    && trouble.to.saturating_add(LAST_STEP) > before.begin;
+                meets && (trouble.killed || lasted > SHORT)
+            };
+            if again.attempt == before.attempt && !troubles[before.node].iter().any(reason) {
+                self.wrong.push(format!(
+                    "t{} was run again as {}, {} ms after {} had begun on a node that had no fault worth it",
+                    again.task,
+                    again.dispatch,
+                    again.begin.saturating_sub(before.begin) / 1_000_000,
+                    before.dispatch
+                ));
+            }
+        }
+    }
 }
 
 fn read(life: &Life, runs: &mut Vec<Run>, wrong: &mut Vec<String>) -> Result<(), AnyError> {
@@ -114,6 +146,7 @@ fn read(life: &Life, runs: &mut Vec<Run>, wrong: &mut Vec<String>) -> Result<(),
             (Some("B"), &[task, dispatch, attempt, exclusive, begin]) => {
                 going.insert(dispatch, runs.len());
                 runs.push(Run {
+                    node: life.node,
                     task,
                     dispatch,
                     attempt: attempt as u32,

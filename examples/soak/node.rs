@@ -10,7 +10,7 @@ use bytes::Bytes;
 use callboard::{Handlers, TaskContext, TaskError};
 
 use crate::journal::{Journal, Span};
-use crate::{AnyError, processes};
+use crate::{AnyError, credentials, processes};
 
 /// The args of all tasks. The output of those that complete is `number`.
 #[derive(Clone, Copy, Debug)]
@@ -121,21 +121,25 @@ fn handlers(journal: Journal) -> Handlers {
         .on(PANIC, panic)
 }
 
-/// The whole life of a node's process: NAME ADDRESS WORKERS JOURNAL.
+/// The whole life of a node's process: NAME ADDRESS WORKERS JOURNAL, and the directory of its certificate if it has one.
 pub async fn serve(args: &[OsString]) -> Result<(), AnyError> {
-    let [name, address, workers, journal] = args else {
-        return Err("this is for this program's own use".into());
+    let (name, address, workers, journal, certificates) = match args {
+        [name, address, workers, journal] => (name, address, workers, journal, None),
+        [name, address, workers, journal, directory] => {
+            (name, address, workers, journal, Some(Path::new(directory)))
+        }
+        _ => return Err("this is for this program's own use".into()),
     };
     let text = |text: &OsString| text.to_str().map(str::to_owned).ok_or("it is not UTF-8");
     let workers: u32 = text(workers)?.parse()?;
     let secret = processes::read_secret()?;
     // They are part of the plan, and there are thousands.
     std::panic::set_hook(Box::new(|_| {}));
-    let node = callboard::node(text(name)?)
+    let name = text(name)?;
+    let node = credentials::of_node(callboard::node(&*name), &name, &secret, certificates)
         .handlers(handlers(Journal::create(Path::new(journal), workers)?))
         .max_workers(workers)
         .threads(1)
-        .secret(secret)
         .join(text(address)?)
         .start()
         .await?;

@@ -11,15 +11,18 @@ pub struct Settings {
     pub tasks: u64,
     pub nodes: usize,
     pub seed: u64,
+    /// Whether links are TLS, and not by the secret.
+    pub tls: bool,
 }
 
-const USAGE: &str = "usage: soak [--minutes M] [--seed S] [--nodes N]";
+const USAGE: &str = "usage: soak [--minutes M] [--seed S] [--nodes N] [--tls]";
 const TASKS_PER_MINUTE: u64 = 100_000;
 
 impl Settings {
     /// `None` if only help was asked for.
     pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Self>, AnyError> {
         let (mut minutes, mut nodes, mut seed) = (10, 20, fastrand::u64(..));
+        let mut tls = false;
         while let Some(arg) = args.next() {
             let mut number = |range: RangeInclusive<u64>| -> Result<u64, AnyError> {
                 let value = args.next().ok_or(USAGE)?;
@@ -34,6 +37,8 @@ impl Settings {
                 Some("--minutes") => minutes = number(1..=1440)?,
                 Some("--nodes") => nodes = number(2..=100)?,
                 Some("--seed") => seed = number(0..=u64::MAX)?,
+                Some("--tls") if cfg!(feature = "tls") => tls = true,
+                Some("--tls") => return Err("this was built without TLS".into()),
                 Some("--help" | "-h") => {
                     println!("{USAGE}");
                     return Ok(None);
@@ -46,6 +51,7 @@ impl Settings {
             tasks: TASKS_PER_MINUTE * minutes,
             nodes: usize::try_from(nodes)?,
             seed,
+            tls,
         }))
     }
 }

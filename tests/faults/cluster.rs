@@ -15,11 +15,12 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::credentials::Credentials;
 use crate::network::{self, Cut, Host, Network, address};
 use crate::processes::{NodeProcess, Process, Role, own_binary};
 use crate::proxy::{Control, Proxy};
 use crate::record::Told;
-use crate::scheduler::{PORT, SECRET, Setup};
+use crate::scheduler::{self, PORT, Setup};
 use crate::strikes;
 use crate::work::{DIRECTORY, LEDGER, Ledger, now};
 
@@ -40,6 +41,8 @@ pub struct Shape {
     pub lease: Duration,
     /// Whether the scheduler and its nodes reach each other through a proxy.
     pub proxy: bool,
+    /// Whether their links are TLS.
+    pub tls: bool,
 }
 
 impl Shape {
@@ -48,16 +51,24 @@ impl Shape {
         heartbeat: Duration::from_millis(200),
         lease: Duration::from_secs(2),
         proxy: false,
+        tls: false,
     };
     /// The library's own defaults.
     pub const USUAL: Self = Self {
         heartbeat: Duration::from_secs(2),
         lease: Duration::from_secs(15),
         proxy: false,
+        tls: false,
     };
 
     pub const fn with_proxy(mut self) -> Self {
         self.proxy = true;
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    pub const fn with_tls(mut self) -> Self {
+        self.tls = true;
         self
     }
 }
@@ -101,6 +112,7 @@ pub struct Cluster {
     /// Whether drain and shutdown come in the middle of the fault.
     ending: bool,
     shape: Shape,
+    credentials: Credentials,
     directory: tempfile::TempDir,
     network: Arc<Network>,
 }
@@ -114,9 +126,13 @@ impl Cluster {
             true => format!("{}:{}", address(Host::Proxy), NODE_PORT + u16::from(number)),
             false => format!("{}:{NODE_PORT}", address(Host::Node(number))),
         };
+        let names: Vec<_> = (0..NODES).map(name).collect();
+        let all = names.iter().map(String::as_str).chain([scheduler::NAME]);
+        let credentials = Credentials::new(shape.tls, all);
         let setup = Setup {
             heartbeat: shape.heartbeat,
             lease: shape.lease,
+            certificates: credentials.directory().map(Path::to_owned),
             nodes: (0..DIALLED)
                 .map(|number| (name(number), by(number)))
                 .collect(),
@@ -131,6 +147,7 @@ impl Cluster {
                 .then(|| strikes::proxy(&network.namespace(Host::Proxy), delay)),
             ending,
             shape,
+            credentials,
             directory,
             network,
         };
@@ -155,9 +172,9 @@ impl Cluster {
         let directory = self.directory.path().to_str().unwrap();
         let role = Role::new(&name(number), WORKERS)
             .within(&self.network.namespace(host))
-            .secret(SECRET)
             .env(DIRECTORY, directory)
             .env(LEDGER, &*ledger);
+        let role = self.credentials.give(role);
         self.fates.insert(ledger.clone(), Fate::default());
         (role, ledger)
     }

@@ -21,19 +21,27 @@ pub struct Course {
     pub nodes: u32,
     /// Whether no attempt may run twice.
     pub no_second_runs: bool,
+    /// How long the longest cut or freeze of those lasted that are to be short, measured from without.
+    pub longest: Duration,
     /// How long after the fault the tasks of a lost node are to be pending again.
     pub reroute_within: Option<Duration>,
+    /// Whether the processes of the lost nodes live, and report when they return.
+    pub returns: bool,
     /// Whether a node breaks the rules, which has to be counted.
     pub breaks_rules: bool,
     /// Whether the drain and the shutdown came in the middle.
     pub cut_off: bool,
 }
 
-/// How far beyond what is promised a time may be before it fails the test: other work has the machine too.
-/// The table shows what is missed by less.
-const GROSS: Duration = Duration::from_secs(3);
+/// A time may be beyond what is promised by this part of it, since the processes of six scenarios, and whoever else
+/// is at work, share the cores of a machine of CI. The table marks what is missed by less.
+const BEYOND: u32 = 4;
+/// But by so much always: each of the few turns that a reroute takes may have waited for a core.
+const WAITED: Duration = Duration::from_millis(250);
 /// One last step is what a frozen process may take, and a few more when its threads wait for a core.
 const LATE_STEPS: usize = 5;
+/// How long a process that was frozen may take, once it goes on, to see that its lease has ended.
+const WAKING: Duration = Duration::from_millis(500);
 /// Within what all workers are to be busy again after a heal.
 pub const BUSY_WITHIN: Duration = Duration::from_secs(1);
 
@@ -54,6 +62,8 @@ pub struct Figures {
     pub double: usize,
     /// Every promise that was broken, in a sentence.
     pub broken: Vec<String>,
+    /// Every time that was missed, which a machine that is too loaded for this does too.
+    pub missed: Vec<String>,
 }
 
 impl Figures {
@@ -79,7 +89,7 @@ pub fn judge(cluster: &Cluster, course: &Course, mean: u64) -> Figures {
     let told = cluster.told();
     let mut figures = Figures::default();
     endings(&told, &runs, course, mean, &mut figures);
-    repeats(&runs, &cluster.fates, course, &mut figures);
+    repeats(&runs, cluster, course, &mut figures);
     let honest = cluster
         .fates
         .keys()
@@ -87,8 +97,15 @@ pub fn judge(cluster: &Cluster, course: &Course, mean: u64) -> Figures {
     for process in honest {
         limit(process, &runs, &mut figures);
     }
+    let lease = cluster.shape().lease;
     for (task, effects) in &effects {
-        exclusive(*task, effects, &runs, &cluster.fates, &mut figures);
+        let fate = |dispatch| {
+            let run = runs
+                .iter()
+                .find(|run| (run.task, run.dispatch) == (*task, dispatch));
+            &cluster.fates[&run.unwrap().process]
+        };
+        exclusive(*task, effects, fate, lease, &mut figures);
     }
     times(&told, &runs, course, &mut figures);
     figures
@@ -166,13 +183,15 @@ fn endings(told: &Told, runs: &[Run], course: &Course, mean: u64, figures: &mut 
 }
 
 /// Runs of an attempt that had been begun before, and runs of one task at the same time.
-fn repeats(runs: &[Run], fates: &BTreeMap<String, Fate>, course: &Course, figures: &mut Figures) {
+fn repeats(runs: &[Run], cluster: &Cluster, course: &Course, figures: &mut Figures) {
+    let shape = cluster.shape();
+    let short = shape.lease - shape.heartbeat - Duration::from_secs(1);
     let mut begun = BTreeSet::new();
     let mut last: BTreeMap<u64, &Run> = BTreeMap::new();
     for run in runs {
         if !begun.insert((run.task, run.attempt)) {
             figures.second_runs += 1;
-            if course.no_second_runs && figures.second_runs <= 5 {
+            if course.no_second_runs && course.longest <= short && figures.second_runs <= 5 {
                 figures.broke(format!(
                     "t{}#{} is a second run of attempt {} (on {})",
                     run.task, run.dispatch, run.attempt, run.process
@@ -180,12 +199,19 @@ fn repeats(runs: &[Run], fates: &BTreeMap<String, Fate>, course: &Course, figure
             }
         }
         if let Some(earlier) = last.insert(run.task, run) {
-            let fate = &fates[&earlier.process];
+            let fate = &cluster.fates[&earlier.process];
             let over = earlier.end.as_ref().is_some_and(|(at, _)| *at <= run.start);
             if !over && !fate.was_dead(run.start) && !fate.was_frozen(run.start) {
                 figures.overlaps += 1;
             }
         }
+    }
+    if course.no_second_runs && course.longest > short && figures.second_runs > 0 {
+        // It was to be shorter, and the machine came to its end too late.
+        figures.missed.push(format!(
+            "a cut or freeze lasted {:?}, and attempts were run again",
+            course.longest
+        ));
     }
 }
 
@@ -225,46 +251,55 @@ fn changes<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<(u64, i64)> {
 }
 
 /// G10: the effects of one run end before those of the next begin, as a keeper sees them that refuses a
-/// lower fencing number than it has seen. Of a run whose process was frozen when the next began it refuses
-/// one last step.
-fn exclusive(
+/// lower fencing number than it has seen. Of a run whose process slept through its lease when the next began
+/// it refuses one last step; that a run begins after a newer one is wrong wherever it does.
+pub fn exclusive<'a>(
     task: u64,
     effects: &[Effect],
-    runs: &[Run],
-    fates: &BTreeMap<String, Fate>,
+    fate: impl Fn(u64) -> &'a Fate,
+    lease: Duration,
     figures: &mut Figures,
 ) {
-    let mut open: BTreeMap<u64, &Effect> = BTreeMap::new();
+    let mut open: BTreeSet<u64> = BTreeSet::new();
     let mut late: BTreeMap<u64, usize> = BTreeMap::new();
-    let mut highest = 0;
+    let (mut highest, mut since) = (0, 0);
     for effect in effects {
-        if effect.dispatch < highest {
-            // The last step and the end that follows from it.
-            if effect.what != "end" {
-                *late.entry(effect.dispatch).or_default() += 1;
+        let dispatch = effect.dispatch;
+        if dispatch < highest {
+            open.remove(&dispatch);
+            if effect.what == "start" {
+                figures.exclusive_overlaps += 1;
+                figures.broke(format!(
+                    "the exclusive t{task}#{dispatch} began after #{highest} had"
+                ));
+            } else if effect.what == "step" {
+                // The end follows from it.
+                *late.entry(dispatch).or_default() += 1;
                 figures.late_steps += 1;
-            }
-            open.remove(&effect.dispatch);
-            continue;
-        }
-        highest = effect.dispatch;
-        if effect.what == "start" {
-            for &dispatch in open.keys() {
-                let earlier = runs
-                    .iter()
-                    .find(|run| (run.task, run.dispatch) == (task, dispatch));
-                let fate = &fates[&earlier.unwrap().process];
-                if !fate.was_dead(effect.at) && !fate.was_frozen(effect.at) {
-                    figures.exclusive_overlaps += 1;
+                if late[&dispatch] == 1 && !asleep(fate(dispatch), since, lease) {
                     figures.broke(format!(
-                        "the exclusive t{task}#{} began while #{dispatch} went on",
-                        effect.dispatch
+                        "the exclusive t{task}#{dispatch} went on when #{highest} had begun, and nobody had frozen it"
                     ));
                 }
             }
-            open.insert(effect.dispatch, effect);
-        } else if effect.what == "end" {
-            open.remove(&effect.dispatch);
+            continue;
+        }
+        match effect.what.as_str() {
+            "start" => {
+                (highest, since) = (dispatch, effect.at);
+                for &earlier in &open {
+                    let fate = fate(earlier);
+                    if !fate.was_dead(effect.at) && !asleep(fate, effect.at, lease) {
+                        figures.exclusive_overlaps += 1;
+                        figures.broke(format!(
+                            "the exclusive t{task}#{dispatch} began while #{earlier} went on"
+                        ));
+                    }
+                }
+                open.insert(dispatch);
+            }
+            "end" => _ = open.remove(&dispatch),
+            _ => {}
         }
     }
     for (dispatch, steps) in late {
@@ -276,35 +311,20 @@ fn exclusive(
     }
 }
 
+/// Whether a process had slept through so much of a lease that its exclusive tasks may have been lost, and has not
+/// had the time to see it since. A node drops them at four fifths of its lease, which began with its last
+/// answered heartbeat, a little before it was frozen; so half is less than ever passes before one is run again.
+fn asleep(fate: &Fate, at: u64, lease: Duration) -> bool {
+    let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap();
+    fate.frozen.iter().any(|&(from, to)| {
+        let least = from + nanos(lease / 2);
+        to >= least && (least..=to.saturating_add(nanos(WAKING))).contains(&at)
+    })
+}
+
 /// G8 and G5: how soon tasks were rerouted and workers busy again.
 fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
-    for (at, nodes) in &course.faults {
-        let reroutes = told.reroutes.iter().filter(|reroute| {
-            // A later fault of the same node has its own.
-            let next = course
-                .faults
-                .iter()
-                .filter(|(later, others)| later > at && others.contains(&reroute.node))
-                .map(|(later, _)| *later)
-                .min();
-            // What comes after the heal is what the node itself reports on its return.
-            reroute.at >= *at
-                && course.healed.is_none_or(|healed| reroute.at < healed)
-                && nodes.contains(&reroute.node)
-                && next.is_none_or(|next| reroute.at < next)
-        });
-        figures
-            .reroutes
-            .extend(reroutes.map(|reroute| Duration::from_nanos(reroute.at - at)));
-    }
-    figures.reroutes.sort_unstable();
-    if let (Some(limit), Some(p99)) = (course.reroute_within, figures.reroute(99))
-        && p99 > limit + GROSS
-    {
-        figures.broke(format!(
-            "a reroute took {p99:?} where {limit:?} is promised"
-        ));
-    }
+    rerouted(told, course, figures);
     let Some(healed) = course.healed.filter(|_| !course.cut_off) else {
         return;
     };
@@ -313,11 +333,54 @@ fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
     figures.busy_after = at.map(|at| Duration::from_nanos(at - healed));
     if figures
         .busy_after
-        .is_none_or(|after| after > BUSY_WITHIN + GROSS)
+        .is_none_or(|after| after > at_most(BUSY_WITHIN))
     {
-        figures.broke(format!(
+        figures.missed.push(format!(
             "{all} workers were to be busy within {BUSY_WITHIN:?} of the heal, and were after {:?}",
             figures.busy_after
+        ));
+    }
+}
+
+/// What a time is judged by where this is promised.
+fn at_most(promised: Duration) -> Duration {
+    promised + (promised / BEYOND).max(WAITED)
+}
+
+/// Every fault that loses nodes has tasks rerouted, and in time.
+pub fn rerouted(told: &Told, course: &Course, figures: &mut Figures) {
+    for (at, nodes) in &course.faults {
+        let before = figures.reroutes.len();
+        let reroutes = told.reroutes.iter().filter(|reroute| {
+            // A later fault of the same node has its own.
+            let next = course
+                .faults
+                .iter()
+                .filter(|(later, others)| later > at && others.contains(&reroute.node))
+                .map(|(later, _)| *later)
+                .min();
+            // What comes after the heal is what a node that lives reports on its return.
+            let reported = course.returns && course.healed.is_some_and(|heal| reroute.at >= heal);
+            reroute.at >= *at
+                && !reported
+                && nodes.contains(&reroute.node)
+                && next.is_none_or(|next| reroute.at < next)
+        });
+        figures
+            .reroutes
+            .extend(reroutes.map(|reroute| Duration::from_nanos(reroute.at - at)));
+        // The end of the scheduler may come before a lease's.
+        let none = figures.reroutes.len() == before && !course.cut_off;
+        if none && course.reroute_within.is_some() {
+            figures.broke(format!("no task was rerouted when {nodes:?} was lost"));
+        }
+    }
+    figures.reroutes.sort_unstable();
+    if let (Some(limit), Some(p99)) = (course.reroute_within, figures.reroute(99))
+        && p99 > at_most(limit)
+    {
+        figures.missed.push(format!(
+            "a reroute took {p99:?} where {limit:?} is promised"
         ));
     }
 }

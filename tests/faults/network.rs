@@ -5,13 +5,20 @@
 //! not know: what runs in the namespaces.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 use std::{env, fs, process};
+
+use crate::proxy::inside;
 
 /// How the names of all namespaces of this test begin; nobody else's do.
 const PREFIX: &str = "cbfaults";
+/// Longer than a connection takes to notice that it was reset; only one that was not waits for it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the hosts of a network are, by number: each network is one of its own, so all use the same.
 pub fn address(host: Host) -> String {
@@ -140,10 +147,14 @@ impl Network {
         ))
     }
 
-    /// Resets every connection that the host has, on both of its ends; how many there were.
-    pub fn reset(&self, host: Host) -> Result<usize, String> {
+    /// Resets every connection that the host has, on both of its ends. There must be one.
+    pub fn reset(&self, host: Host) -> Result<(), String> {
         let words = ["ss", "-K", "-H", "-tn", "state", "connected"];
-        Ok(self.inside(host, &words, "")?.lines().count())
+        // A kernel without INET_DIAG_DESTROY says nothing and does nothing.
+        match self.inside(host, &words, "")?.lines().count() {
+            0 => Err("no connection could be reset".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     /// Limits what a host sends and what it is sent, each, to this rate (as tc writes it).
@@ -222,8 +233,15 @@ fn port(host: Host) -> String {
     format!("port{}", host.number())
 }
 
+/// What this machine can do to a network.
+#[derive(Clone, Debug)]
+pub struct Available {
+    /// Whether connections can be reset; if not, why.
+    pub resets: Result<(), String>,
+}
+
 /// Whether such networks can be had here; if not, why.
-pub fn available() -> Result<(), String> {
+pub fn available() -> Result<Available, String> {
     if !rustix::process::getuid().is_root() {
         return Err("network namespaces are for root; run it as root".to_owned());
     }
@@ -233,7 +251,33 @@ pub fn available() -> Result<(), String> {
     network.lose(10)?;
     network.limit(Host::Node(0), "1mbit")?;
     network.reorder(Host::Scheduler, 20)?;
-    network.reset(Host::Scheduler).map(drop)
+    let resets = tries_a_reset(&network).map_err(|why| {
+        format!("`ss -K` resets no connection, which takes a kernel with INET_DIAG_DESTROY ({why})")
+    });
+    Ok(Available { resets })
+}
+
+/// Resets a connection and sees whether its ends notice.
+fn tries_a_reset(network: &Network) -> Result<(), String> {
+    let (connected, ends) = mpsc::channel();
+    let thread = inside(&network.namespace(Host::Scheduler), async move {
+        let pair = TcpListener::bind("127.0.0.1:0").and_then(|listener| {
+            let near = TcpStream::connect(listener.local_addr()?)?;
+            let (far, _) = listener.accept()?;
+            far.set_read_timeout(Some(PATIENCE))?;
+            Ok((near, far))
+        });
+        // Whoever waits for it takes it.
+        let _ = connected.send(pair);
+    });
+    let pair = ends.recv().expect("the thread says how it went");
+    thread.join().expect("it does not panic");
+    let (_near, mut far) = pair.map_err(|error| format!("no connection could be made: {error}"))?;
+    network.reset(Host::Scheduler)?;
+    match far.read(&mut [0]) {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Ok(()),
+        _ => Err("a connection went on".to_owned()),
+    }
 }
 
 /// Removes what runs that were killed have left: namespaces and directories.

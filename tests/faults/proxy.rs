@@ -29,6 +29,8 @@ struct State {
     delay: AtomicU64,
     /// How many pieces of a connection pass, in both directions together, before it is held back.
     allowed: AtomicU64,
+    /// How often a connection was held back.
+    holds: AtomicU64,
     /// How often what was held back was let go.
     releases: watch::Sender<u64>,
 }
@@ -44,6 +46,11 @@ impl Control {
         self.0
             .delay
             .store(delay.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// How often a connection was held back so far.
+    pub fn holds(&self) -> u64 {
+        self.0.holds.load(Ordering::SeqCst)
     }
 
     /// Lets everything on, and holds nothing back.
@@ -66,6 +73,7 @@ impl Proxy {
         let control = Control(Arc::new(State {
             delay: AtomicU64::new(delay.as_millis() as u64),
             allowed: AtomicU64::new(u64::MAX),
+            holds: AtomicU64::new(0),
             releases: watch::Sender::new(0),
         }));
         let (stop, stopped) = oneshot::channel();
@@ -137,6 +145,7 @@ async fn accept(listener: TcpListener, to: SocketAddr, control: Control) {
                 let gate = Gate {
                     allowed,
                     passed: Arc::clone(&passed),
+                    state: Arc::clone(&control.0),
                     releases: control.0.releases.subscribe(),
                 };
                 carry(read, write, &control, gate)
@@ -154,12 +163,14 @@ async fn accept(listener: TcpListener, to: SocketAddr, control: Control) {
 struct Gate {
     allowed: u64,
     passed: Arc<AtomicU64>,
+    state: Arc<State>,
     releases: watch::Receiver<u64>,
 }
 
 impl Gate {
     async fn pass(&mut self) {
         if self.passed.fetch_add(1, Ordering::SeqCst) >= self.allowed {
+            self.state.holds.fetch_add(1, Ordering::SeqCst);
             let _ = self.releases.changed().await;
             self.allowed = u64::MAX;
         }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::io::BufRead;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use callboard::{Execute, Node, Outcome, Scheduler, Shutdown, TaskEvent, TaskStat
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::credentials;
 use crate::processes;
 use crate::work::{Output, Planned, RETRY, now};
 
@@ -24,6 +26,8 @@ use crate::work::{Output, Planned, RETRY, now};
 pub struct Setup {
     pub heartbeat: Duration,
     pub lease: Duration,
+    /// Where its certificate is, if it has one.
+    pub certificates: Option<PathBuf>,
     /// The nodes that it dials: names and addresses.
     pub nodes: Vec<(String, String)>,
 }
@@ -31,6 +35,8 @@ pub struct Setup {
 const SETUP: &str = "CALLBOARD_FAULTS_SCHEDULER";
 /// The secret of every cluster here.
 pub const SECRET: &str = "the secret of the faults";
+/// The name of every scheduler here.
+pub const NAME: &str = "faults";
 /// Where a scheduler listens for those that join.
 pub const PORT: u16 = 7100;
 
@@ -114,12 +120,12 @@ pub fn act_if_told() {
 
 async fn serve(setup: Setup, mut orders: mpsc::UnboundedReceiver<String>) {
     let teller = Teller.start();
-    let mut builder = Scheduler::builder("faults")
-        .secret(SECRET)
+    let mut builder = Scheduler::builder(NAME)
         .listen(format!("0.0.0.0:{PORT}"))
         .client(teller.clone().recipient())
         .retry(RETRY)
         .configure(|config| (config.heartbeat, config.lease) = (setup.heartbeat, setup.lease));
+    builder = credentials::of_scheduler(builder, NAME, setup.certificates.as_deref());
     for (name, address) in setup.nodes {
         builder = builder.node(Node::connect(name, address));
     }

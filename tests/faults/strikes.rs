@@ -2,16 +2,20 @@
 //!
 //! Owns: each fault from its beginning to the heal. Does not know: the load, or how it is judged.
 
+mod links;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::cluster::{Cluster, NODE_PORT, NODES, Shape, name};
+use crate::cluster::{Cluster, NODES, Shape, name};
 use crate::double::Double;
 use crate::judge::Course;
 use crate::network::{Cut, Host, address};
-use crate::proxy::Proxy;
 use crate::scheduler::PORT;
+
+pub use links::proxy;
+use links::{far, hello, narrow};
 
 /// What is done to a cluster, and noted in the course.
 pub type Strike =
@@ -27,6 +31,8 @@ pub struct Fault {
     pub mean: u64,
     /// Proxies delay by so much.
     pub delay: Duration,
+    /// Whether it resets connections.
+    pub resets: bool,
 }
 
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
@@ -43,19 +49,54 @@ macro_rules! fault {
             shape: Shape::BRISK,
             mean: 150,
             delay: Duration::ZERO,
+            resets: false,
         }
     };
 }
 
-/// All of them.
+/// 5 MiB take most of a minute over such a link, and there has to be work until then.
+const NARROW: Fault = Fault {
+    shape: Shape::USUAL,
+    mean: 450,
+    ..fault!("1 Mbit/s and 5 MiB of args", narrow)
+};
+const RESET: Fault = Fault {
+    resets: true,
+    ..fault!("reset of every link at once", reset)
+};
+const HELLO: Fault = Fault {
+    shape: Shape::BRISK.with_proxy(),
+    mean: 300,
+    resets: true,
+    ..fault!("cut during the hello", hello)
+};
+
+/// Those whose links are TLS: the link breaks in the middle of a handshake, and of records.
+#[cfg(feature = "tls")]
+const BY_TLS: [Fault; 3] = [
+    Fault {
+        name: "1 Mbit/s and 5 MiB of args by TLS",
+        shape: NARROW.shape.with_tls(),
+        ..NARROW
+    },
+    Fault {
+        name: "reset of every link at once by TLS",
+        shape: RESET.shape.with_tls(),
+        ..RESET
+    },
+    Fault {
+        name: "cut during the hello by TLS",
+        shape: HELLO.shape.with_tls(),
+        ..HELLO
+    },
+];
+#[cfg(not(feature = "tls"))]
+const BY_TLS: [Fault; 0] = [];
+
+/// All of them, the longest first, so that they do not wait for others.
 pub fn all() -> Vec<Fault> {
-    vec![
-        // The longest first, so that they do not wait for others.
-        Fault {
-            shape: Shape::USUAL,
-            mean: 450,
-            ..fault!("1 Mbit/s and 5 MiB of args", narrow)
-        },
+    let mut faults = vec![
+        NARROW,
         Fault {
             shape: Shape::USUAL.with_proxy(),
             mean: 200,
@@ -74,18 +115,14 @@ pub fn all() -> Vec<Fault> {
         fault!("kill -9 of one node after another", kill_one),
         fault!("kill -9 of three at once", kill_three),
         fault!("kill -9 of all, then new ones", kill_all),
-        fault!("reset of every link at once", reset),
+        RESET,
         fault!("full cut, shorter than the lease", cut_short),
         fault!("full cut, longer", cut_long),
         fault!("cut from the nodes, shorter", from_short),
         fault!("cut from the nodes, longer", from_long),
         fault!("cut to the nodes, shorter", to_short),
         fault!("cut to the nodes, longer", to_long),
-        Fault {
-            shape: Shape::BRISK.with_proxy(),
-            mean: 300,
-            ..fault!("cut during the hello", hello)
-        },
+        HELLO,
         fault!("SIGSTOP of a node, shorter than the lease", freeze_short),
         fault!("SIGSTOP of a node, longer", freeze_long),
         fault!("SIGSTOP of the scheduler, shorter", scheduler_short),
@@ -96,7 +133,11 @@ pub fn all() -> Vec<Fault> {
             ..fault!("two nodes claim one name", claim)
         },
         fault!("a node that breaks the rules", double),
-    ]
+    ];
+    faults.extend(BY_TLS);
+    // A stable order.
+    faults.sort_by_key(|fault| !fault.name.starts_with(NARROW.name));
+    faults
 }
 
 fn names(numbers: impl IntoIterator<Item = u8>) -> Vec<String> {
@@ -110,6 +151,12 @@ fn hosts(numbers: impl IntoIterator<Item = u8>) -> Vec<Host> {
 /// A fault lasts so long; nothing is waited for.
 async fn lasts(span: Duration) {
     tokio::time::sleep(span).await;
+}
+
+/// What is to be short has ended.
+fn ends(course: &mut Course, from: u64, to: u64) {
+    course.longest = course.longest.max(Duration::from_nanos(to - from));
+    course.healed = Some(to);
 }
 
 async fn kill_one(cluster: &mut Cluster, course: &mut Course) {
@@ -159,11 +206,7 @@ async fn kill_and_replace(cluster: &mut Cluster, course: &mut Course, numbers: V
 async fn reset(cluster: &mut Cluster, course: &mut Course) {
     course.no_second_runs = true;
     let (_, done) = cluster
-        .network(|network| match network.reset(Host::Scheduler)? {
-            // A kernel without INET_DIAG_DESTROY says nothing and does nothing.
-            0 => Err("no connection could be reset".to_owned()),
-            _ => Ok(()),
-        })
+        .network(|network| network.reset(Host::Scheduler))
         .await;
     cluster.middle();
     course.healed = Some(done);
@@ -171,15 +214,16 @@ async fn reset(cluster: &mut Cluster, course: &mut Course) {
 
 async fn cut_for(cluster: &mut Cluster, course: &mut Course, cut: Cut) {
     course.no_second_runs = true;
-    cluster.cut(cut).await;
+    let at = cluster.cut(cut).await;
     cluster.middle();
     lasts(SHORT).await;
-    course.healed = Some(cluster.heal().await);
+    ends(course, at, cluster.heal().await);
 }
 
 async fn cut_until_lost(cluster: &mut Cluster, course: &mut Course, cut: Cut) {
     let lease = cluster.shape().lease;
     course.reroute_within = Some(lease + lease / 10);
+    course.returns = true;
     let at = cluster.cut(cut).await;
     course.faults.push((at, names(STRUCK)));
     cluster.middle();
@@ -225,17 +269,17 @@ async fn to_long(cluster: &mut Cluster, course: &mut Course) {
 
 async fn freeze_short(cluster: &mut Cluster, course: &mut Course) {
     course.no_second_runs = true;
-    for number in STRUCK {
-        cluster.freeze(number);
-    }
+    let at = STRUCK.map(|number| cluster.freeze(number))[0];
     cluster.middle();
     lasts(SHORT).await;
-    course.healed = STRUCK.map(|number| cluster.thaw(number)).last().copied();
+    let [_, healed] = STRUCK.map(|number| cluster.thaw(number));
+    ends(course, at, healed);
 }
 
 async fn freeze_long(cluster: &mut Cluster, course: &mut Course) {
     let lease = cluster.shape().lease;
     course.reroute_within = Some(lease + lease / 10);
+    course.returns = true;
     for number in STRUCK {
         let at = cluster.freeze(number);
         course.faults.push((at, names([number])));
@@ -250,9 +294,9 @@ async fn freeze_long(cluster: &mut Cluster, course: &mut Course) {
 async fn scheduler_short(cluster: &mut Cluster, course: &mut Course) {
     course.no_second_runs = true;
     cluster.middle();
-    cluster.freeze_scheduler();
+    let at = cluster.freeze_scheduler();
     lasts(SHORT).await;
-    course.healed = Some(cluster.thaw_scheduler());
+    ends(course, at, cluster.thaw_scheduler());
 }
 
 async fn scheduler_long(cluster: &mut Cluster, course: &mut Course) {
@@ -287,11 +331,12 @@ fn flapping_for() -> Duration {
 }
 
 async fn flap(cluster: &mut Cluster, course: &mut Course) {
+    course.no_second_runs = true;
     let half = MILLIS(500);
     for flap in 0..flapping_for().as_millis() / (2 * half.as_millis()) {
-        cluster.cut(Cut::default().both(hosts(0..NODES))).await;
+        let at = cluster.cut(Cut::default().both(hosts(0..NODES))).await;
         lasts(half).await;
-        course.healed = Some(cluster.heal().await);
+        ends(course, at, cluster.heal().await);
         if flap == 2 {
             cluster.middle();
         }
@@ -304,6 +349,7 @@ async fn flap(cluster: &mut Cluster, course: &mut Course) {
 
 /// A second process of one name is refused while the first is heard, and takes its place when it is not.
 async fn claim(cluster: &mut Cluster, course: &mut Course) {
+    course.returns = true;
     let node = name(4);
     let first = cluster.told().nodes[&node].epoch;
     let claimant = cluster.start_claimant(4).await;
@@ -350,76 +396,4 @@ async fn double(cluster: &mut Cluster, course: &mut Course) {
     lasts(MILLIS(3000)).await;
     drop(double);
     course.healed = Some(crate::work::now());
-}
-
-async fn narrow(cluster: &mut Cluster, course: &mut Course) {
-    course.no_second_runs = true;
-    cluster
-        .network(|network| network.limit(Host::Node(0), "1mbit"))
-        .await;
-    // One of them for the narrow link, over which it takes most of a minute.
-    cluster
-        .execute(&format!("large 1000 1001 {} node0", 5 << 20))
-        .await;
-    cluster
-        .execute(&format!("large 1001 1005 {} node1", 5 << 20))
-        .await;
-    cluster.middle();
-}
-
-async fn far(cluster: &mut Cluster, course: &mut Course) {
-    cluster
-        .network(|network| {
-            network.lose(10)?;
-            for host in hosts(0..NODES)
-                .into_iter()
-                .chain([Host::Scheduler, Host::Proxy])
-            {
-                network.reorder(host, 20)?;
-            }
-            Ok(())
-        })
-        .await;
-    course.no_second_runs = true;
-    cluster.middle();
-    lasts(Duration::from_secs(10)).await;
-    cluster.proxy_control().delay(Duration::ZERO);
-    course.healed = Some(cluster.network(|network| network.lose(0)).await.1);
-}
-
-/// Each connection is held back in the middle of its hello, one piece later each time.
-async fn hello(cluster: &mut Cluster, course: &mut Course) {
-    course.no_second_runs = true;
-    let control = cluster.proxy_control();
-    for pieces in 0..8 {
-        control.hold_after(pieces);
-        cluster
-            .network(|network| network.reset(Host::Proxy).map(drop))
-            .await;
-        if pieces == 4 {
-            cluster.middle();
-        }
-        lasts(SHORT).await;
-        if pieces % 2 == 1 {
-            // What was held back is lost, not late.
-            cluster
-                .network(|network| network.reset(Host::Proxy).map(drop))
-                .await;
-        }
-        control.release();
-        course.healed = Some(crate::work::now());
-        cluster.until_up(0..NODES).await;
-    }
-}
-
-/// The proxy's part of a cluster: it leads on to every node, and to the scheduler.
-pub fn proxy(namespace: &str, delay: Duration) -> Proxy {
-    let nodes = (0..NODES).map(|number| {
-        let to = format!("{}:{NODE_PORT}", address(Host::Node(number)));
-        (NODE_PORT + u16::from(number), to)
-    });
-    let scheduler = (PORT, format!("{}:{PORT}", address(Host::Scheduler)));
-    let routes = nodes.chain([scheduler]);
-    let routes = routes.map(|(port, to)| (port, to.parse().unwrap()));
-    Proxy::start(namespace, delay, routes.collect())
 }

@@ -16,6 +16,8 @@ pub struct Row {
     figures: Figures,
     /// Why it failed, if it did.
     pub failed: Option<String>,
+    /// Whether it failed by nothing but times, which may be the machine's.
+    pub only_late: bool,
 }
 
 impl Row {
@@ -25,9 +27,11 @@ impl Row {
         took: Duration,
         result: Result<(Course, Figures), String>,
     ) -> Self {
+        let mut only_late = false;
         let (course, figures, failed) = match result {
             Ok((course, figures)) => {
-                let broken = &figures.broken;
+                only_late = figures.broken.is_empty() && !figures.missed.is_empty();
+                let broken = [&figures.broken[..], &figures.missed].concat();
                 let shown = broken
                     .iter()
                     .take(5)
@@ -47,6 +51,7 @@ impl Row {
             course,
             figures,
             failed,
+            only_late,
         }
     }
 
