@@ -101,6 +101,7 @@ pub struct Start {
 pub struct Ticket {
     life: usize,
     task: TaskId,
+    asked: Time,
     settled_before: bool,
     answered: bool,
 }

@@ -17,6 +17,7 @@ impl Cluster {
         self.oracle.tickets.push(Ticket {
             life: self.lives,
             task,
+            asked: self.now,
             settled_before,
             answered: false,
         });
@@ -48,10 +49,13 @@ impl Cluster {
             self.fail("G12", task, "its cancel is answered twice".into());
             return;
         }
+        // A deadline may have given the answer before the second was over.
+        let patient = it.asked + SECOND <= self.now;
         let settled_before = it.settled_before;
         let settled = self.is_settled(task);
         let asked = self.now.saturating_sub(SECOND + self.plan.late);
         if answer == CancelAnswer::StillRunning
+            && patient
             && !self.oracle.is_disturbed(asked, self.now)
             && self.procs.iter().any(|proc| {
                 let mut runs = proc.runs.values();
