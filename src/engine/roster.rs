@@ -517,7 +517,7 @@ impl Roster {
         Some(node)
     }
 
-    /// The same of all nodes but one.
+    /// About what it takes to remember the kinds and labels of all nodes but one.
     pub fn offered_bytes_but(&self, but: NodeIndex) -> usize {
         let but = self.get(but);
         let offer = but
