@@ -123,7 +123,8 @@ number! {
     LinkId(u64), "link-"
 }
 number! {
-    /// A node, numbered by its scheduler; never reused within a life.
+    /// A node, numbered by its scheduler; within a life it is never that of another name. One that was removed and
+    /// is added again may have its number again.
     NodeId(u32), "n"
 }
 number! {
@@ -374,6 +375,8 @@ pub enum Note {
         name: Arc<str>,
         /// Tasks that are pending again.
         rerouted: usize,
+        /// Whether its process is known to be dead: then nothing runs there any more.
+        dead: bool,
         /// How it is known.
         reason: String,
     },

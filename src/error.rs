@@ -316,7 +316,9 @@ pub enum NodeError {
     /// A node of this name is there already. Nothing changed.
     #[error("a node named {0:?} is there already")]
     NameTaken(String),
-    /// The node could not be reached. It was not added; try again when it is up.
+    /// The node cannot be reached. One that was to be added was not; try again when it is up. One that was to
+    /// drain is lost, and runs may be going on there: it is given nothing new if it returns. If it is known to be
+    /// dead, remove it.
     #[error("the node {name:?} cannot be reached: {reason}")]
     Unreachable {
         /// Its name.

@@ -303,11 +303,14 @@ impl Scheduler {
         self.ask(message).await
     }
 
-    /// Gives a node nothing new, and waits until nothing runs there any more.
+    /// Gives a node nothing new, and waits until nothing runs there any more: until its process has said goodbye
+    /// or is known to be dead. A node that has not come so far, or whose process has ended, is done at once, and
+    /// drains when it comes. A new process in the place of one that was drained takes tasks again.
     ///
     /// # Errors
     ///
-    /// [`NodeError::NotFound`], [`NodeError::Stopped`].
+    /// [`NodeError::Unreachable`] if the node is lost, before or meanwhile: runs may be going on there. If it
+    /// returns it drains; if it is known to be dead, remove it. [`NodeError::NotFound`], [`NodeError::Stopped`].
     pub async fn drain_node(&self, name: &str) -> Result<(), NodeError> {
         let message = DrainNode(name.to_owned());
         self.ask(message).await

@@ -64,7 +64,7 @@ pub struct NodeStats {
     pub epoch: Option<u64>,
     /// When it was last heard; `None` if never. The scheduler's own node is always heard.
     pub last_heard: Option<SystemTime>,
-    /// Tasks it has settled.
+    /// Tasks whose ending it has reported. A deadline, for example, ends a task without its node.
     pub settled: u64,
     /// Links under its name that were closed because it broke the protocol: a node may report only on what it
     /// was assigned. More than 0 is a fault, or an enemy; an honest node has none.

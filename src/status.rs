@@ -79,15 +79,17 @@ pub struct Ending {
     pub args: Bytes,
     /// How it ended.
     pub outcome: Outcome,
-    /// The node of its last run; `None` if it never ran.
+    /// The node of its last run that started; `None` if it never ran. Whether a run that was lost with its node
+    /// had started is not known: what was sent to a free worker counts as started.
     pub node: Option<Arc<str>>,
-    /// Attempts that were made, 0 if it never ran.
+    /// Attempts that were made, 0 if it never ran. Runs that were lost with their nodes are counted in `reroutes`
+    /// instead.
     pub attempts: u32,
     /// Nodes that were lost under it while it ran.
     pub reroutes: u32,
     /// When it was accepted, by the scheduler's clock.
     pub accepted_at: SystemTime,
-    /// When its last run was started; `None` if it never ran.
+    /// When its last run that started was started; `None` if it never ran.
     pub started_at: Option<SystemTime>,
     /// When this ending was decided.
     pub settled_at: SystemTime,

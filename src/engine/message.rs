@@ -276,6 +276,8 @@ pub enum Report {
     Freed {
         /// Its number.
         seq: u64,
+        /// The task.
+        task: TaskId,
         /// The run.
         dispatch: Dispatch,
     },

@@ -41,6 +41,35 @@ pub(crate) struct Ghost {
     pub holds_task: bool,
     /// Whether only its node has told of it.
     pub stranger: bool,
+    /// Whether its task counts it. The word of a node is not enough for that.
+    pub counted: bool,
+}
+
+impl Ghost {
+    /// A run that was followed so far.
+    pub fn of_run(task: TaskId, blocking: bool, key: Option<TaskKey>) -> Self {
+        Self {
+            task,
+            blocking,
+            key,
+            holds_task: false,
+            stranger: false,
+            counted: true,
+        }
+    }
+}
+
+impl Ghost {
+    /// When it has ended at the latest, if it can be stopped, in a life whose own half of the lease ended at
+    /// `safe_at`: an exclusive run stops at four fifths of it, any other at its end, and gets `margin` more.
+    pub fn safe_at(&self, safe_at: Timestamp, margin: Duration) -> Option<Timestamp> {
+        let margin = if self.holds_task {
+            Duration::ZERO
+        } else {
+            margin
+        };
+        (!self.blocking).then(|| safe_at + margin)
+    }
 }
 
 /// A life of a node's process that another has replaced, for as long as runs of it may be going on.
@@ -76,10 +105,11 @@ pub(crate) struct Node {
     pub reach: Reach,
     pub state: State,
     pub reason: String,
-    /// Taken out by hand; kept while runs of it may be going on.
+    /// Taken out by hand; its record is kept while runs of it may be going on, and is vacant then.
     pub removed: bool,
-    /// Drains by an operator's wish.
+    /// Drains by an operator's wish: the life of which that was asked, or the next one if none was known.
     pub draining: bool,
+    pub draining_life: Option<Epoch>,
     /// Drains by the wish of its own process.
     pub leaving: bool,
     /// It has refused an assignment and not yet said that it would start something again.
@@ -174,6 +204,7 @@ impl Node {
             reason: "it was not reached so far".to_owned(),
             removed: false,
             draining: false,
+            draining_life: None,
             leaving: false,
             refusing: false,
             epoch: None,
@@ -250,6 +281,32 @@ impl Node {
 
     pub fn is_local(&self) -> bool {
         self.reach == Reach::Local
+    }
+
+    /// Whether only its name is left.
+    pub fn is_vacant(&self) -> bool {
+        self.removed && self.state == State::Dead
+    }
+
+    /// The life of which a probe would tell something now, and the port that it had named.
+    pub fn to_probe(&self) -> Option<(Epoch, &str)> {
+        if self.probing {
+            return None;
+        }
+        let current = (self.state != State::Up && self.joined)
+            .then_some((self.epoch, self.probe.as_deref()))
+            .and_then(|(epoch, probe)| Some((epoch?, probe?)));
+        let mut retired = self.retired.iter();
+        current.or_else(|| retired.find_map(|life| Some((life.epoch, life.probe.as_deref()?))))
+    }
+
+    /// The runs that may be going on in lives that were lost, and when each life's own half of the lease ended.
+    pub fn lost_lives(&self) -> impl Iterator<Item = (Timestamp, &BTreeMap<Dispatch, Ghost>)> {
+        let current = (self.state == State::Lost).then_some((self.safe_at, &self.ghosts));
+        let retired = self.retired.iter();
+        current
+            .into_iter()
+            .chain(retired.map(|life| (life.safe_at, &life.ghosts)))
     }
 
     /// A task that was asked back has come back, or will not.
@@ -405,6 +462,12 @@ pub(crate) struct Roster {
     pub nodes: Vec<Node>,
     pub names: BTreeMap<Arc<str>, NodeIndex>,
     pub offers: Vec<Option<Offer>>,
+    /// Nodes that were told to leave and have not ended.
+    pub leaving: BTreeSet<NodeIndex>,
+    /// Vacant records by the name that they keep: tasks may still say that they have run there.
+    pub vacant: BTreeMap<Arc<str>, NodeIndex>,
+    /// About what it takes to remember the kinds and labels of all nodes.
+    pub offered_bytes: usize,
     /// When each node needs attention at the latest.
     pub attention: BTreeSet<(Timestamp, NodeIndex)>,
     /// Nodes with something to send or a load to be entered.
@@ -454,16 +517,59 @@ impl Roster {
         Some(node)
     }
 
-    /// About what it takes to remember the kinds and labels of all nodes but one.
-    pub fn offered_bytes(&self, but: NodeIndex) -> usize {
+    /// The same of all nodes but one.
+    pub fn offered_bytes_but(&self, but: NodeIndex) -> usize {
         let but = self.get(but);
-        let offers = self.offers.iter().zip(0..);
-        let kinds = offers.filter_map(|(offer, at)| {
-            let offer = offer.as_ref()?;
-            (but.offer != Some(at) || offer.nodes > 1).then_some(offer.bytes)
+        let offer = but
+            .offer
+            .and_then(|offer| self.offers[offer as usize].as_ref());
+        let alone = offer.filter(|offer| offer.nodes == 1);
+        self.offered_bytes - but.label_bytes - alone.map_or(0, |offer| offer.bytes)
+    }
+
+    /// A record for a node of this name: the vacant one of that name, unless a dial or a probe that went out
+    /// before may still be answered.
+    pub fn enter(&mut self, mut entry: Node) -> NodeIndex {
+        let name = Arc::clone(&entry.name);
+        let vacant = self.vacant.get(&name).copied().filter(|&node| {
+            let old = self.get(node);
+            !old.dialling && !old.probing
         });
-        let labels = self.nodes.iter().map(|node| node.label_bytes);
-        kinds.chain(labels).sum::<usize>() - but.label_bytes
+        let node = match vacant {
+            Some(node) => {
+                self.vacant.remove(&name);
+                let old = self.get_mut(node);
+                entry.touched = old.touched;
+                entry.attention_at = old.attention_at;
+                *old = entry;
+                node
+            }
+            None => {
+                self.nodes.push(entry);
+                (self.nodes.len() - 1) as NodeIndex
+            }
+        };
+        self.names.insert(name, node);
+        node
+    }
+
+    /// A removed node without an offer has ended: nothing of its record stays but the name.
+    pub fn vacate(&mut self, node: NodeIndex) {
+        self.leaving.remove(&node);
+        let old = self.get_mut(node);
+        let vacant = Node {
+            state: State::Dead,
+            reason: String::new(),
+            removed: true,
+            touched: old.touched,
+            attention_at: old.attention_at,
+            dialling: old.dialling,
+            probing: old.probing,
+            ..Node::new(Arc::clone(&old.name), Reach::Joins)
+        };
+        let name = Arc::clone(&vacant.name);
+        *old = vacant;
+        self.vacant.insert(name, node);
     }
 
     /// The index of a kind at a node, and whether it blocks there.

@@ -89,6 +89,8 @@ pub struct SchedulerMachine {
     /// Cancels that wait for their answer.
     tickets: BTreeMap<(Timestamp, u64), TaskId>,
     sessions: Numbered<LinkId, Session>,
+    /// Runs that nodes have told of in comparisons that are not whole.
+    compared: usize,
     handshakes: BTreeSet<(Timestamp, LinkId)>,
     /// Nodes that hold tasks which have not started.
     ahead_at: BTreeSet<NodeIndex>,
@@ -150,6 +152,7 @@ impl SchedulerMachine {
             deadlines: BTreeSet::new(),
             tickets: BTreeMap::new(),
             sessions: Numbered::default(),
+            compared: 0,
             handshakes: BTreeSet::new(),
             ahead_at: BTreeSet::new(),
             recall_at: None,

@@ -45,8 +45,9 @@ pub(crate) struct Task {
     /// What few tasks need.
     pub rare: Option<Box<Rare>>,
     pub accepted_at: Timestamp,
-    /// When its run was assigned or started; zero if it never was.
-    pub started_at: Timestamp,
+    /// When its latest run was assigned; when it started, if it had been sent ahead and has. Zero if there was
+    /// none.
+    pub placed_at: Timestamp,
     /// Its latest run; zero if there was none.
     pub dispatch: Dispatch,
     /// Its turn among those of its priority, or the time when it becomes due.
@@ -75,6 +76,9 @@ pub(crate) struct Task {
     pub lost_ahead: bool,
     /// Whether a run of it has started, or may have on a node that was lost.
     pub has_run: bool,
+    /// Whether its latest run has started, as far as is known: what was sent to a free worker has until its node
+    /// says otherwise. Of an earlier one tells [`Rare::last_start`].
+    pub started: bool,
 }
 
 impl Task {
@@ -110,6 +114,14 @@ impl Task {
         self.rare.as_ref().map_or(0, |rare| rare.lost_on.len())
     }
 
+    /// The node and the start of the last run of it that has started.
+    pub fn last_start(&self) -> Option<(u32, Timestamp)> {
+        if self.started {
+            return Some((self.node, self.placed_at));
+        }
+        self.rare.as_ref().and_then(|rare| rare.last_start)
+    }
+
     /// Whether a node has it.
     pub fn is_placed(&self) -> bool {
         matches!(self.phase, Phase::Ahead | Phase::Running)
@@ -136,6 +148,8 @@ pub(crate) struct Rare {
     pub lost_on: Vec<(NodeId, Epoch)>,
     /// The life that was lost when the task had been sent ahead to it. There is one at most.
     pub lost_ahead_on: Option<(NodeId, Epoch)>,
+    /// The node and the start of the last run that has started, once another has been assigned.
+    pub last_start: Option<(u32, Timestamp)>,
     /// Earlier runs of it that are ghosts.
     pub ghosts: u32,
     pub last_failure: Option<Failure>,
@@ -409,7 +423,7 @@ mod tests {
             args: Bytes::from_static(b"123456789"),
             rare: None,
             accepted_at: Timestamp(0),
-            started_at: Timestamp(0),
+            placed_at: Timestamp(0),
             dispatch: Dispatch::new(0),
             rank: id,
             prev: NO_SLOT,
@@ -425,6 +439,7 @@ mod tests {
             as_suspect: false,
             lost_ahead: false,
             has_run: false,
+            started: false,
         }
     }
 

@@ -124,7 +124,11 @@ impl Element for Report {
         match self {
             Self::Started { task, dispatch } => head(tail, &(STARTED, task, dispatch)),
             Self::Ended { .. } => write_ended(self, tail),
-            Self::Freed { seq, dispatch } => head(tail, &(FREED, seq, dispatch)),
+            Self::Freed {
+                seq,
+                task,
+                dispatch,
+            } => head(tail, &(FREED, seq, task, dispatch)),
             Self::Refused {
                 seq,
                 task,
@@ -178,6 +182,7 @@ impl Element for Report {
             tag @ COMPLETED..=DROPPED => return read_ended(tag, fields, bodies),
             FREED => Self::Freed {
                 seq: fields.next()?,
+                task: fields.next()?,
                 dispatch: fields.next()?,
             },
             REFUSED => Self::Refused {

@@ -8,12 +8,14 @@ mod cancels;
 mod dials;
 mod intake;
 mod rest;
+mod runs;
 mod starts;
+mod wakeups;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use callboard::engine::worker::Tried;
-use callboard::engine::{Audience, ClientId, Epoch, Event, Submission};
+use callboard::engine::{Audience, ClientId, Epoch, Event, NodeId, Submission};
 use callboard::status::{Cause, Outcome, TaskStatus};
 use callboard::task::{Dispatch, TaskId, TaskKey};
 
@@ -46,9 +48,14 @@ pub struct Facts {
     audience: Audience,
     accepted_at: Time,
     starts: Vec<Start>,
+    placings: Vec<runs::Placing>,
+    /// Whether a watcher was told that it is rerouted, and it was not placed since.
+    rerouted: bool,
     failed_by: BTreeSet<Cause>,
     completed: BTreeSet<Dispatch>,
     cancel_asked: bool,
+    /// A cancel was asked before it was settled.
+    to_be_cancelled: bool,
     must_be_cancelled: bool,
     outcome: Option<Outcome>,
     given: Given,
@@ -88,6 +95,7 @@ pub struct Start {
     dispatch: Dispatch,
     attempt: u32,
     proc: usize,
+    at: Time,
 }
 
 pub struct Ticket {
@@ -139,6 +147,7 @@ pub struct Oracle {
     current: Option<u64>,
     gone: BTreeSet<u64>,
     dials: dials::Dials,
+    pub wakeups: wakeups::Wakeups,
     /// Whether a node was told to drain in this life.
     has_drained: bool,
 }
@@ -162,6 +171,7 @@ impl Oracle {
             current: None,
             gone: BTreeSet::new(),
             dials: dials::Dials::default(),
+            wakeups: wakeups::Wakeups::default(),
             has_drained: false,
         }
     }
@@ -192,6 +202,7 @@ impl Oracle {
         self.removed.clear();
         self.current = None;
         self.dials = dials::Dials::default();
+        self.wakeups.effect();
         self.has_drained = false;
     }
 
@@ -234,6 +245,10 @@ impl Oracle {
                 > 1
     }
 
+    pub fn added(&mut self, node: NodeId) {
+        self.dials.added(node);
+    }
+
     pub fn drained(&mut self) {
         self.has_drained = true;
     }
@@ -248,6 +263,7 @@ impl Oracle {
 
     pub fn on_scheduler_event(&mut self, now: Time, event: &Event) {
         self.dials.heard(now, event);
+        self.hear_of_runs(now, event);
         if let Event::ClientGone { client } = event {
             self.gone.insert(client.0);
             if self.current == Some(client.0) {
@@ -350,6 +366,7 @@ impl Oracle {
         if facts.outcome.is_none() {
             facts.outcome = Some(status.outcome.clone());
             facts.judge_outcome(status, family, plan, now)?;
+            facts.judge_runs(status, family)?;
         }
         Ok(())
     }
@@ -373,6 +390,10 @@ impl Facts {
                     status.outcome
                 ),
             ));
+        }
+        if self.to_be_cancelled && matches!(status.outcome, Outcome::Failed(_)) {
+            let text = format!("it was to be cancelled, and yet it {}", status.outcome);
+            return Err(("G12", text));
         }
         match &status.outcome {
             Outcome::Completed(bytes) => {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use callboard::engine::message::ToNode;
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{
     Action, Audience, ClientId, Epoch, Event, Life, NodeId, Reach, Submission, Timestamp,
@@ -126,6 +127,7 @@ impl Cluster {
     pub fn scheduler_handles(&mut self, command: SchedulerIn) {
         let now = clock(self.now);
         self.scheduler.dirty = true;
+        self.oracle.wakeups.effect();
         match command {
             SchedulerIn::Event(event) => {
                 self.say_event(&event);
@@ -180,6 +182,7 @@ impl Cluster {
     }
 
     pub fn tick_scheduler(&mut self) {
+        let before = self.counts();
         self.scheduler.machine.handle(clock(self.now), Event::Tick);
         self.flush_scheduler();
         let wakeup = self.scheduler.machine.next_wakeup();
@@ -192,6 +195,9 @@ impl Cluster {
                 ),
             );
         }
+        if self.scheduler.alive {
+            self.judge_tick(before);
+        }
     }
 
     pub fn flush_scheduler(&mut self) {
@@ -201,6 +207,9 @@ impl Cluster {
         self.scheduler
             .machine
             .take_effects(clock(self.now), &mut actions);
+        if !actions.is_empty() {
+            self.oracle.wakeups.effect();
+        }
         for action in actions.drain(..) {
             if behind {
                 self.placed_nothing(&action);
@@ -238,6 +247,10 @@ impl Cluster {
                     );
                     self.say(|| format!("S -> {name} {id} {}", brief::to_node(&message)));
                 }
+                if let ToNode::Assign(assignments) = &message {
+                    let name = &self.procs[self.links[link].proc].name;
+                    self.oracle.placed(self.now, name, assignments);
+                }
                 self.send(link, DOWN, Item::ToNode(message));
             }
             Action::Close { link, reason } => {
@@ -262,6 +275,7 @@ impl Cluster {
             Action::CancelAnswer { ticket, answer } => self.cancel_answer(ticket, answer),
             Action::Notify { event, .. } => {
                 self.say(|| format!("watcher: {event:?}"));
+                self.judge_event(&event);
             }
             Action::Note(note) => self.note(note),
         }
@@ -332,6 +346,7 @@ impl Cluster {
             .add_node(clock(self.now), name.clone(), reach);
         self.say(|| format!("# add_node {name} -> {added:?}"));
         let Ok(id) = added else { return };
+        self.oracle.added(id);
         self.scheduler.names.insert(id, name);
         if local {
             let proc = self.spawn(node, node, true, false);

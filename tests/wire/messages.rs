@@ -162,7 +162,11 @@ fn report() -> impl Strategy<Value = Report> {
                 ran,
                 overrun
             }),
-        (any::<u64>(), dispatch()).prop_map(|(seq, dispatch)| Report::Freed { seq, dispatch }),
+        (any::<u64>(), task(), dispatch()).prop_map(|(seq, task, dispatch)| Report::Freed {
+            seq,
+            task,
+            dispatch
+        }),
         (any::<u64>(), task(), dispatch(), reason).prop_map(|(seq, task, dispatch, reason)| {
             Report::Refused {
                 seq,

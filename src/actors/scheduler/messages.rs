@@ -253,7 +253,7 @@ impl Handler<DrainNode> for SchedulerActor {
         });
         Box::pin(async move {
             let left = left??;
-            left.await.map_err(|_| NodeError::Stopped)
+            left.await.unwrap_or(Err(NodeError::Stopped))
         })
     }
 }

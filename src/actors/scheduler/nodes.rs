@@ -7,16 +7,19 @@ use std::collections::HashMap;
 use tokio::sync::oneshot;
 
 use crate::engine::{NodeId, Note};
+use crate::error::NodeError;
 use crate::stats::{NodeState, Stats};
 
 /// `Err` says why the first try to reach it failed.
 type Reached = Result<(), String>;
+/// `Err` says that the node was lost, and that runs may be going on there.
+type Left = Result<(), NodeError>;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Nodes {
     up: HashMap<NodeId, Vec<oneshot::Sender<Reached>>>,
-    left: HashMap<String, Vec<oneshot::Sender<()>>>,
+    left: HashMap<String, Vec<oneshot::Sender<Left>>>,
 }
 
 impl Nodes {
@@ -27,18 +30,25 @@ impl Nodes {
         rx
     }
 
-    /// Waits until a drained node has left; at once if it is not there.
-    pub fn expect_left(&mut self, stats: &Stats, name: &str) -> oneshot::Receiver<()> {
+    /// Waits until a drained node has left; not if it is lost, or if nothing can run there.
+    pub fn expect_left(&mut self, stats: &Stats, name: &str) -> oneshot::Receiver<Left> {
         let (tx, rx) = oneshot::channel();
-        let there = stats.nodes.iter().any(|node| {
-            &*node.name == name && !matches!(node.state, NodeState::Connecting | NodeState::Lost)
-        });
-        if there {
-            self.left.entry(name.to_owned()).or_default().push(tx);
-        } else {
-            // The receiver is at hand.
-            let _ = tx.send(());
-        }
+        let node = stats.nodes.iter().find(|node| &*node.name == name);
+        let answer = match node {
+            None => Ok(()),
+            Some(node) => match node.state {
+                NodeState::Connecting => Ok(()),
+                // No life of it is known: its process has ended.
+                NodeState::Lost if node.epoch.is_none() => Ok(()),
+                NodeState::Lost => Err(lost(name, &node.reason)),
+                _ => {
+                    self.left.entry(name.to_owned()).or_default().push(tx);
+                    return rx;
+                }
+            },
+        };
+        // The receiver is at hand.
+        let _ = tx.send(answer);
         rx
     }
 
@@ -50,13 +60,21 @@ impl Nodes {
                 reason,
                 ..
             } => self.reached(*node, &Err(reason.clone())),
-            Note::NodeLeft { name, .. } | Note::NodeLost { name, .. } => {
-                for waiting in self.left.remove(&**name).unwrap_or_default() {
-                    // Whoever has dropped the request does not want to know.
-                    let _ = waiting.send(());
-                }
+            Note::NodeLeft { name, .. }
+            | Note::NodeLost {
+                name, dead: true, ..
+            } => {
+                self.left(name, &Ok(()));
             }
+            Note::NodeLost { name, reason, .. } => self.left(name, &Err(lost(name, reason))),
             _ => {}
+        }
+    }
+
+    fn left(&mut self, name: &str, left: &Left) {
+        for waiting in self.left.remove(name).unwrap_or_default() {
+            // Whoever has dropped the request does not want to know.
+            let _ = waiting.send(left.clone());
         }
     }
 
@@ -65,5 +83,12 @@ impl Nodes {
             // Whoever has dropped the request does not want to know.
             let _ = waiting.send(reached.clone());
         }
+    }
+}
+
+fn lost(name: &str, reason: &str) -> NodeError {
+    NodeError::Unreachable {
+        name: name.to_owned(),
+        reason: reason.to_owned(),
     }
 }

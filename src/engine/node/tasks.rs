@@ -210,7 +210,7 @@ impl NodeMachine {
         if before == State::Overrun {
             // Its end was reported when it was dropped.
             if !overrun {
-                self.report(|seq| Report::Freed { seq, dispatch });
+                self.report_freed(task, dispatch);
             }
             return;
         }
@@ -233,15 +233,23 @@ impl NodeMachine {
         let Some(run) = self.workers.run_mut(worker, dispatch) else {
             return;
         };
-        let owner = run.owner;
+        let (task, owner) = (run.task, run.owner);
         if owner == Owner::Session && run.state != State::Overrun {
             return;
         }
         self.succeed(now, worker);
         if owner == Owner::Session {
             self.held.remove(&dispatch);
-            self.report(|seq| Report::Freed { seq, dispatch });
+            self.report_freed(task, dispatch);
         }
+    }
+
+    fn report_freed(&mut self, task: TaskId, dispatch: Dispatch) {
+        self.report(|seq| Report::Freed {
+            seq,
+            task,
+            dispatch,
+        });
     }
 
     pub(super) fn progress(&mut self, worker: WorkerId, dispatch: Dispatch, value: Bytes) {
@@ -295,7 +303,7 @@ impl NodeMachine {
             }
             State::Running | State::Dropping => self.give_back(run.task, dispatch),
             State::Cancelled => self.never_started(run.task, dispatch),
-            State::Overrun => self.report(|seq| Report::Freed { seq, dispatch }),
+            State::Overrun => self.report_freed(run.task, dispatch),
         }
     }
 

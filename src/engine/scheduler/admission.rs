@@ -196,7 +196,7 @@ impl SchedulerMachine {
             args: submission.args,
             rare,
             accepted_at: now,
-            started_at: Timestamp(0),
+            placed_at: Timestamp(0),
             dispatch: Dispatch::new(0),
             rank: 0,
             prev: NO_SLOT,
@@ -212,6 +212,7 @@ impl SchedulerMachine {
             as_suspect: false,
             lost_ahead: false,
             has_run: false,
+            started: false,
         };
         task.audience = self.enter_audience(submission.audience);
         task.class = self.class_for(kind, &labels, Self::manner_of(&task));

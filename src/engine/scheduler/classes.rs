@@ -271,6 +271,7 @@ impl SchedulerMachine {
         let known = offers
             .iter()
             .position(|offer| offer.as_ref().is_some_and(|offer| offer.kinds == kinds));
+        self.roster.offered_bytes += names_bytes(&labels);
         let entry = self.roster.get_mut(node);
         entry.label_bytes = names_bytes(&labels);
         entry.labels = labels;
@@ -296,10 +297,12 @@ impl SchedulerMachine {
                         (kind, (at, offer.blocking))
                     })
                     .collect();
+                let bytes = names_bytes(kinds.iter().map(|offer| &offer.kind));
+                self.roster.offered_bytes += bytes;
                 let offer = Some(Offer {
                     kinds: kinds.to_vec(),
                     index,
-                    bytes: names_bytes(kinds.iter().map(|offer| &offer.kind)),
+                    bytes,
                     nodes: 1,
                 });
                 let at = self.roster.offers.iter().position(Option::is_none);
@@ -314,19 +317,23 @@ impl SchedulerMachine {
         }
     }
 
-    /// Forgets what a node offered.
+    /// Forgets what a node offered, and its labels.
     pub(super) fn clear_offer(&mut self, node: NodeIndex) {
         self.set_present(node, false);
         self.pools
             .set_room(&mut self.roster, node, crate::engine::placement::Room::None);
         let entry = self.roster.get_mut(node);
         entry.places = Places::new();
-        if let Some(at) = entry.offer.take() {
+        entry.labels = Labels::new();
+        let (label_bytes, offer) = (std::mem::take(&mut entry.label_bytes), entry.offer.take());
+        self.roster.offered_bytes -= label_bytes;
+        if let Some(at) = offer {
             let offer = &mut self.roster.offers[at as usize];
             if let Some(known) = offer {
                 known.nodes -= 1;
                 if known.nodes == 0 {
                     let kinds = std::mem::take(&mut known.index);
+                    self.roster.offered_bytes -= known.bytes;
                     *offer = None;
                     for kind in kinds.into_keys() {
                         self.leave_kind(kind);

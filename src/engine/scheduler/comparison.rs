@@ -31,7 +31,7 @@ impl SchedulerMachine {
         node: NodeIndex,
         hello: NodeHello,
     ) {
-        if let Some(session) = self.sessions.remove(&link) {
+        if let Some(session) = self.end_session(link) {
             // Apart from the others, so that forgetting them spares it.
             if self.roster.get(node).handshake == Some(link) {
                 self.roster.get_mut(node).handshake = None;
@@ -63,7 +63,9 @@ impl SchedulerMachine {
             entry.lease_until = now + lease;
             entry.expiring = false;
             entry.state = State::Unreachable;
-            entry.draining = false;
+            // The process after the one that was drained takes tasks again.
+            entry.draining &= entry.draining_life.is_none();
+            entry.draining_life = entry.draining.then_some(hello.epoch);
             entry.leaving = false;
         }
         // Whoever was ever reached at its address listens there.
@@ -88,8 +90,7 @@ impl SchedulerMachine {
         for run in &holding.runs {
             self.check_holder(node, run.task, run.dispatch)?;
         }
-        let held: usize = self.sessions.values().map(|it| it.held.len()).sum();
-        if held + holding.runs.len() > MAX_COMPARED {
+        if self.compared + holding.runs.len() > MAX_COMPARED {
             self.fail(now, link, "too many runs are being compared at once");
             return Ok(());
         }
@@ -97,12 +98,15 @@ impl SchedulerMachine {
             return Ok(());
         };
         let runs = holding.runs.into_iter();
+        let before = session.held.len();
         session.held.extend(runs.map(|run| (run.dispatch, run)));
+        self.compared += session.held.len() - before;
         if session.held.len() > MAX_HELD {
             return Err("it holds more runs than a node may".to_owned());
         }
         if holding.last {
             let held = std::mem::take(&mut session.held);
+            self.compared -= held.len();
             session.stage = Stage::Up;
             let hello = session.hello.take();
             self.welcome(now, link, node, held, hello.as_deref());
@@ -119,13 +123,14 @@ impl SchedulerMachine {
         held: BTreeMap<Dispatch, HeldRun>,
         hello: Option<&NodeHello>,
     ) {
-        let entry = self.roster.get_mut(node);
+        let stop = self.compare(now, node, &held);
+        let entry = self.roster.get(node);
         if entry.state == State::Lost
             && let Some(epoch) = entry.epoch
         {
+            // Not before: what the comparison finds is told from a lie by what was lost here.
             self.life_returned(node, epoch);
         }
-        let stop = self.compare(now, node, &held);
         let (heartbeat, lease, retry) =
             (self.config.heartbeat, self.config.lease, self.config.retry);
         let entry = self.roster.get_mut(node);
@@ -217,7 +222,7 @@ impl SchedulerMachine {
         }
         let mut stop = Vec::new();
         for run in held.values() {
-            if !self.holds_rightly(node, run) {
+            if !self.holds_rightly(now, node, run) {
                 stop.push(run.dispatch);
                 if !self.roster.get(node).ghosts.contains_key(&run.dispatch) {
                     self.add_stranger(node, run.task, run.dispatch);
@@ -229,7 +234,7 @@ impl SchedulerMachine {
 
     /// Whether a held run is its task's; a run that was given up for lost becomes it again if no later
     /// one was begun.
-    fn holds_rightly(&mut self, node: NodeIndex, run: &HeldRun) -> bool {
+    fn holds_rightly(&mut self, now: Timestamp, node: NodeIndex, run: &HeldRun) -> bool {
         let Some(slot) = self.tasks.find(run.task) else {
             return false;
         };
@@ -239,8 +244,11 @@ impl SchedulerMachine {
         }
         match task.phase {
             Phase::Ahead | Phase::Running => true,
-            Phase::Queued | Phase::Held if run.state == HeldState::Running => {
+            Phase::Queued | Phase::Held
+                if run.state == HeldState::Running && self.may_take_back(slot) =>
+            {
                 self.take_back(slot);
+                self.started(now, slot);
                 true
             }
             _ => false,

@@ -8,7 +8,7 @@ use super::{Leftovers, SchedulerMachine};
 use crate::config::NodeConfig;
 use crate::engine::message::{MAX_NAME_BYTES, ToNode};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Node, State};
+use crate::engine::roster::State;
 use crate::engine::{Action, ClientId, NodeId, Reach, Timestamp};
 use crate::error::NodeError;
 use crate::retry::RetryPolicy;
@@ -58,17 +58,18 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         entry.removed = true;
         let link = entry.link.filter(|_| entry.state == State::Up);
+        self.end_retired(now, node, |_| true);
         match link {
             Some(link) => {
                 self.actions.push(Action::Send {
                     link,
                     message: ToNode::Leave,
                 });
+                self.roster.leaving.insert(node);
                 self.give_up_runs(now, node);
             }
             None => self.lose(now, node, true, "it was removed"),
         }
-        self.end_retired(now, node, |_| true);
         self.set_present(node, false);
         self.enter_load(node);
         Ok(())
@@ -79,7 +80,7 @@ impl SchedulerMachine {
         let runs = self.roster.get(node).runs;
         let runs: Vec<_> = self.tasks.walk(&runs).collect();
         for slot in runs {
-            let exclusive = self.tasks.get(slot).is_exclusive();
+            let (id, exclusive) = (self.tasks.get(slot).id, self.tasks.get(slot).is_exclusive());
             let cancelling = self.tasks.get(slot).is_cancelling();
             self.abandon(slot);
             if cancelling {
@@ -88,6 +89,8 @@ impl SchedulerMachine {
                 continue;
             }
             self.rerouted(slot, "removed");
+            // The node may speak for it until it has ended, and nobody may then.
+            self.roster.get_mut(node).lost_tasks.push(id);
             if exclusive {
                 self.hold(slot, Timestamp(0));
             } else {
@@ -98,7 +101,8 @@ impl SchedulerMachine {
     }
 
     /// Lets a node finish what runs and gives it nothing new. [`crate::engine::Note::NodeLeft`] tells
-    /// when it is done.
+    /// when it is done. A node that has not come so far, or whose process has ended, drains when it comes; the
+    /// process after that takes tasks again.
     ///
     /// # Errors
     ///
@@ -107,6 +111,7 @@ impl SchedulerMachine {
         self.observe(now);
         let node = self.find_node(name)?;
         let entry = self.roster.get_mut(node);
+        entry.draining_life = entry.epoch;
         if !std::mem::replace(&mut entry.draining, true)
             && let Some(link) = entry.link.filter(|_| entry.state == State::Up)
         {
@@ -228,13 +233,8 @@ impl SchedulerMachine {
 
     /// The node of this name that was told to leave and has not said goodbye.
     pub(super) fn leaving(&self, name: &str) -> Option<NodeIndex> {
-        let leaving = |node: &Node| {
-            node.removed
-                && *node.name == *name
-                && matches!(node.state, State::Up | State::Unreachable)
-        };
-        let at = self.roster.nodes.iter().position(leaving)?;
-        Some(at as NodeIndex)
+        let mut leaving = self.roster.leaving.iter().copied();
+        leaving.find(|&node| *self.roster.get(node).name == *name)
     }
 
     fn find_node(&self, name: &str) -> Result<NodeIndex, NodeError> {

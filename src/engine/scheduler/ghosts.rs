@@ -4,7 +4,7 @@
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Ghost, State};
+use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Epoch, Timestamp};
 use crate::status::Outcome;
@@ -13,6 +13,11 @@ use crate::task::{Dispatch, TaskId};
 /// Runs that nodes say they hold and that the scheduler knows nothing of: as many as a cluster of a million
 /// workers can have. They are remembered on a node's word alone, so they are bounded over all nodes.
 const MAX_STRANGERS: usize = 1 << 20;
+
+/// Retired lives of one node that are remembered though no run of theirs is waited for, so that they are
+/// refused if they return; beyond it the oldest is forgotten. A life with a run that is waited for is
+/// remembered for as long as that is, and so there are no more of them than such runs.
+pub(super) const MAX_RETIRED: usize = 16;
 
 impl SchedulerMachine {
     /// Whether a run of this task may be going on in a life of a node that was lost with it. What can be
@@ -37,10 +42,14 @@ impl SchedulerMachine {
     }
 
     pub(super) fn add_ghost(&mut self, node: NodeIndex, dispatch: Dispatch, ghost: Ghost) {
+        // Its node may have told lies of it before.
+        self.remove_ghost(node, dispatch);
         if let Some(key) = &ghost.key {
             self.keys.ghost_began(key);
         }
-        if let Some(slot) = self.tasks.find(ghost.task) {
+        if ghost.counted
+            && let Some(slot) = self.tasks.find(ghost.task)
+        {
             self.tasks.get_mut(slot).rare().ghosts += 1;
         }
         self.roster.get_mut(node).ghosts.insert(dispatch, ghost);
@@ -57,13 +66,25 @@ impl SchedulerMachine {
         }
         self.strangers += 1;
         let ghost = Ghost {
-            task,
-            blocking: true,
-            key: None,
-            holds_task: false,
             stranger: true,
+            counted: self.was_lost_here(node, task),
+            ..Ghost::of_run(task, true, None)
         };
         self.add_ghost(node, dispatch, ghost);
+    }
+
+    /// Whether a task's run was lost with the present life of a node, which has not been taken back so far: then
+    /// it may have that run, and no node can say so of a task that it never had.
+    fn was_lost_here(&self, node: NodeIndex, task: TaskId) -> bool {
+        let epoch = self.roster.get(node).epoch;
+        let here = epoch.map(|epoch| (Self::node_id(node), epoch));
+        let slot = self.tasks.find(task);
+        let rare = slot.and_then(|slot| self.tasks.get(slot).rare.as_ref());
+        here.is_some()
+            && rare.is_some_and(|rare| {
+                let mut lost = rare.lost_on.iter().chain(&rare.lost_ahead_on);
+                lost.any(|&lost| Some(lost) == here)
+            })
     }
 
     pub(super) fn find_ghost(&mut self, node: NodeIndex, dispatch: Dispatch) -> Option<&mut Ghost> {
@@ -90,11 +111,10 @@ impl SchedulerMachine {
             self.keys.ghost_ended(key);
         }
         self.strangers -= usize::from(ghost.stranger);
-        if let Some(slot) = self.tasks.find(ghost.task)
-            && let Some(rare) = &mut self.tasks.get_mut(slot).rare
+        if ghost.counted
+            && let Some(slot) = self.tasks.find(ghost.task)
         {
-            // A node that lies may have named a task before it was there.
-            rare.ghosts = rare.ghosts.saturating_sub(1);
+            self.tasks.get_mut(slot).rare().ghosts -= 1;
         }
         self.roster.touch(node);
         Some(ghost)
@@ -141,35 +161,46 @@ impl SchedulerMachine {
     /// runs stop at four fifths of it, all others at its end, so they get a heartbeat more.
     pub(super) fn end_safe_ghosts(&mut self, now: Timestamp, node: NodeIndex) {
         let margin = self.config.heartbeat;
-        let entry = self.roster.get_mut(node);
-        let mut ended = Vec::new();
-        let mut collect =
-            |safe_at: Timestamp, ghosts: &std::collections::BTreeMap<Dispatch, Ghost>| {
-                for (&dispatch, ghost) in ghosts {
-                    let safe = if ghost.holds_task {
-                        safe_at
-                    } else {
-                        safe_at + margin
-                    };
-                    if !ghost.blocking && safe <= now {
-                        ended.push(dispatch);
-                    }
-                }
-            };
-        if entry.state == State::Lost {
-            collect(entry.safe_at, &entry.ghosts);
-        }
-        for life in &entry.retired {
-            collect(life.safe_at, &life.ghosts);
-        }
+        let lives = self.roster.get(node).lost_lives();
+        let ended: Vec<_> = lives
+            .flat_map(|(safe_at, ghosts)| ghosts.iter().map(move |it| (safe_at, it)))
+            .filter(|(safe_at, (_, ghost))| {
+                let safe_at = ghost.safe_at(*safe_at, margin);
+                safe_at.is_some_and(|safe_at| safe_at <= now)
+            })
+            .map(|(_, (&dispatch, _))| dispatch)
+            .collect();
         for dispatch in ended {
             self.ghost_ended(now, node, dispatch);
         }
-        // A life without runs needs no more probes. It stays on record, so that it is refused if it returns.
-        for life in &mut self.roster.get_mut(node).retired {
-            if life.ghosts.is_empty() {
-                life.probe = None;
-            }
+        self.end_idle_ghosts(now, node);
+    }
+
+    /// Ends the ghosts of replaced lives that nobody waits for: those of tasks that have settled and whose key is
+    /// none. They occupy no worker of the node as it is now.
+    pub(super) fn end_idle_ghosts(&mut self, now: Timestamp, node: NodeIndex) {
+        let lives = self.roster.get(node).retired.iter();
+        let idle: Vec<_> = lives
+            .flat_map(|life| &life.ghosts)
+            .filter(|(_, ghost)| {
+                ghost.key.is_none() && !ghost.holds_task && self.tasks.find(ghost.task).is_none()
+            })
+            .map(|(&dispatch, _)| dispatch)
+            .collect();
+        for dispatch in idle {
+            self.ghost_ended(now, node, dispatch);
         }
+        // A life without runs needs no more probes. It stays on record, so that it is refused if it returns.
+        let retired = &mut self.roster.get_mut(node).retired;
+        let mut idle = 0;
+        for life in retired.iter_mut().filter(|life| life.ghosts.is_empty()) {
+            life.probe = None;
+            idle += 1;
+        }
+        retired.retain(|life| {
+            let forget = life.ghosts.is_empty() && idle > MAX_RETIRED;
+            idle -= usize::from(forget);
+            !forget
+        });
     }
 }

@@ -40,6 +40,9 @@ impl SchedulerMachine {
         }
         match self.identify(link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
+            Ok(node) if self.is_unwanted(node, &hello) => {
+                self.fail(now, link, "the node is not wanted any more");
+            }
             Ok(node) => match self.admit_life(now, link, node, &hello) {
                 Err(refusal) => self.refuse(now, link, &name, refusal),
                 Ok(()) if self.offers_too_much(node, &hello) => {
@@ -87,6 +90,12 @@ impl SchedulerMachine {
                 name: name_in_words,
             }),
         }
+    }
+
+    /// Whether this is another process of a node that was removed.
+    fn is_unwanted(&self, node: NodeIndex, hello: &NodeHello) -> bool {
+        let entry = self.roster.get(node);
+        entry.removed && entry.epoch != Some(hello.epoch)
     }
 
     /// Whether this life of the node may be the one that counts.
@@ -148,7 +157,7 @@ impl SchedulerMachine {
     fn offers_too_much(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let kinds = hello.kinds.iter().map(|offer| &offer.kind);
         let own = names_bytes(kinds.chain(&hello.labels));
-        self.roster.offered_bytes(node).saturating_add(own) > MAX_OFFERED_BYTES
+        self.roster.offered_bytes_but(node).saturating_add(own) > MAX_OFFERED_BYTES
     }
 
     /// Whether a later hello of this life was heard already: two links may bring them in either order, and
@@ -160,12 +169,9 @@ impl SchedulerMachine {
 
     /// A record for a node that was not known so far.
     pub(super) fn enter_node(&mut self, name: std::sync::Arc<str>, reach: Reach) -> NodeIndex {
-        let node = self.roster.nodes.len() as NodeIndex;
-        let mut entry = Node::new(name.clone(), reach);
+        let mut entry = Node::new(name, reach);
         entry.workers_set = self.workers_for_all;
-        self.roster.nodes.push(entry);
-        self.roster.names.insert(name, node);
-        node
+        self.roster.enter(entry)
     }
 }
 

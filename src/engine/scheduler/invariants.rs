@@ -18,7 +18,9 @@ impl SchedulerMachine {
     pub fn check(&self) -> Result<(), String> {
         self.check_tasks()?;
         self.check_nodes()?;
+        self.check_ghosts()?;
         self.check_heads()?;
+        self.check_totals()?;
         self.outbox.check()
     }
 
@@ -106,6 +108,7 @@ impl SchedulerMachine {
         for (index, node) in self.roster.nodes.iter().enumerate() {
             let name = &node.name;
             let (mut running, mut ahead, mut suspects, mut recalls) = (0, 0, 0, 0);
+            let mut lost_two = 0;
             for slot in self.tasks.walk(&node.runs) {
                 let task = self.tasks.get(slot);
                 match task.phase {
@@ -114,6 +117,7 @@ impl SchedulerMachine {
                     phase => return Err(format!("{name} has {} in the phase {phase:?}", task.id)),
                 }
                 suspects += u32::from(task.as_suspect);
+                lost_two += u32::from(task.losses() >= 2);
                 recalls += u32::from(task.recalled);
                 if task.node as usize != index {
                     return Err(format!("{name} has {}, which another node has", task.id));
@@ -128,9 +132,14 @@ impl SchedulerMachine {
             if (running, ahead, suspects) != (node.running, node.ahead, node.suspects) {
                 return Err(format!("G4: the runs of {name} are miscounted"));
             }
-            if suspects > 1 {
+            if lost_two > 1 {
                 return Err(format!(
-                    "G7: {name} runs {suspects} tasks that have lost two nodes"
+                    "G7: {name} runs {lost_two} tasks that have lost two nodes"
+                ));
+            }
+            if lost_two > suspects {
+                return Err(format!(
+                    "G7: {name} runs a task that has lost two nodes and is not counted"
                 ));
             }
             if matches!(node.state, State::Lost | State::Dead | State::Connecting)
@@ -144,6 +153,72 @@ impl SchedulerMachine {
             if node.present != node.takes_tasks() {
                 return Err(format!(
                     "G5: {name} is wrongly counted as present or absent"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is counted as it comes and goes is what is there.
+    fn check_totals(&self) -> Result<(), String> {
+        let held: usize = self.sessions.values().map(|it| it.held.len()).sum();
+        if held != self.compared {
+            return Err(format!(
+                "G11: {held} runs are being compared, {} are counted",
+                self.compared
+            ));
+        }
+        let offers = self.roster.offers.iter().flatten().map(|it| it.bytes);
+        let labels = self.roster.nodes.iter().map(|node| node.label_bytes);
+        if offers.chain(labels).sum::<usize>() != self.roster.offered_bytes {
+            return Err("G11: the bytes of kinds and labels are miscounted".to_owned());
+        }
+        for (index, node) in (0..).zip(&self.roster.nodes) {
+            let there = self.roster.names.get(&node.name) == Some(&index);
+            let leaves = self.roster.leaving.contains(&index);
+            let empty = node.is_vacant()
+                && node.offer.is_none()
+                && node.labels.is_empty()
+                && node.ghosts.is_empty()
+                && node.retired.is_empty();
+            if u8::from(there) + u8::from(leaves) + u8::from(empty) != 1 {
+                return Err(format!(
+                    "{} is neither there, nor leaving, nor gone with all that it had",
+                    node.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is remembered of ghosts agrees with them.
+    fn check_ghosts(&self) -> Result<(), String> {
+        let nodes = self.roster.nodes.iter();
+        let ghosts = nodes.flat_map(|node| {
+            let retired = node.retired.iter().map(|life| &life.ghosts);
+            retired.chain([&node.ghosts]).flat_map(|all| all.values())
+        });
+        let mut strangers = 0;
+        let mut counted = BTreeMap::new();
+        for ghost in ghosts {
+            strangers += usize::from(ghost.stranger);
+            if ghost.counted {
+                *counted.entry(ghost.task).or_insert(0_u32) += 1;
+            }
+        }
+        if strangers != self.strangers {
+            return Err(format!(
+                "G11: {strangers} runs are known by their nodes' word alone, {} are counted",
+                self.strangers
+            ));
+        }
+        for (_, task) in self.tasks.iter() {
+            let known = task.rare.as_ref().map_or(0, |rare| rare.ghosts);
+            let there = counted.get(&task.id).copied().unwrap_or(0);
+            if known != there {
+                return Err(format!(
+                    "G12: {} has {there} runs that may go on, {known} are counted",
+                    task.id
                 ));
             }
         }

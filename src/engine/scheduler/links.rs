@@ -139,7 +139,10 @@ impl SchedulerMachine {
     /// Counts a breach of the protocol and closes the link, in words.
     fn violation(&mut self, now: Timestamp, link: LinkId, what: &str) {
         self.totals.violations += 1;
-        if let Some(node) = self.sessions.get(&link).and_then(|session| session.node) {
+        // Before its hello was taken, nobody knows that it is the node which was dialled.
+        let session = self.sessions.get(&link);
+        let known = session.filter(|session| session.stage != Stage::Greeted);
+        if let Some(node) = known.and_then(|session| session.node) {
             self.roster.get_mut(node).violations += 1;
         }
         self.send(
@@ -190,8 +193,15 @@ impl SchedulerMachine {
         }
     }
 
+    /// Forgets a session, and what its node has told that it holds.
+    pub(super) fn end_session(&mut self, link: LinkId) -> Option<Session> {
+        let session = self.sessions.remove(&link)?;
+        self.compared -= session.held.len();
+        Some(session)
+    }
+
     pub(super) fn link_closed(&mut self, now: Timestamp, link: LinkId, reason: &str) {
-        let Some(session) = self.sessions.remove(&link) else {
+        let Some(session) = self.end_session(link) else {
             return;
         };
         let Some(node) = session.node else {
@@ -253,7 +263,7 @@ impl SchedulerMachine {
             entry.assign.clear();
         }
         for link in links.into_iter().flatten() {
-            if self.sessions.remove(&link).is_some() {
+            if self.end_session(link).is_some() {
                 self.close(link, reason);
             }
         }
@@ -351,9 +361,9 @@ impl SchedulerMachine {
 
     /// Nothing runs there any more, by the node's own word.
     fn goodbye(&mut self, now: Timestamp, link: LinkId, node: NodeIndex) {
+        self.end_session(link);
         let entry = self.roster.get_mut(node);
         let name = entry.name.clone();
-        self.sessions.remove(&link);
         entry.link = None;
         entry.state = State::Unreachable;
         self.close(link, "the node has said goodbye");
@@ -363,7 +373,7 @@ impl SchedulerMachine {
         for slot in left {
             let task = self.tasks.get_mut(slot);
             task.has_run |= task.phase == Phase::Running;
-            self.never_started(now, slot, false);
+            self.left_undone(now, slot, false);
         }
         self.lose(now, node, true, "it has left");
         let entry = self.roster.get_mut(node);

@@ -12,9 +12,6 @@ use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
 use crate::task::{Dispatch, TaskId};
 
-/// Retired lives of one node that are remembered; beyond it the oldest is vouched for by the newer ones.
-const MAX_RETIRED: usize = 16;
-
 /// The share of a heartbeat for which a lease that has ended is looked at once more.
 const LAST_LOOK: u32 = 4;
 
@@ -67,17 +64,10 @@ impl SchedulerMachine {
             });
         }
         let entry = self.roster.get_mut(node);
-        let current = (entry.state != State::Up && entry.joined)
-            .then_some((entry.epoch, entry.probe.clone()))
-            .and_then(|(epoch, probe)| Some((epoch?, probe?)));
-        let retired = entry
-            .retired
-            .iter()
-            .find_map(|life| Some((life.epoch, life.probe.clone()?)));
-        if let Some((epoch, address)) = current.or(retired)
-            && !entry.probing
-            && entry.probe_at.is_none_or(|at| at <= now)
+        if entry.probe_at.is_none_or(|at| at <= now)
+            && let Some((epoch, address)) = entry.to_probe()
         {
+            let address = address.to_owned();
             entry.probing = true;
             entry.probed_at = now;
             entry.probe_at = None;
@@ -89,13 +79,19 @@ impl SchedulerMachine {
         }
     }
 
+    /// Asks for the next look at a node. Only what lies ahead is planned: what was due has just been looked at,
+    /// and waits for an event.
     fn plan_attention(&mut self, now: Timestamp, node: NodeIndex) {
         let silence = self.config.heartbeat.saturating_mul(2);
         let margin = self.config.heartbeat;
         let in_handshake = self.is_in_handshake(node);
         let entry = self.roster.get(node);
         let mut next: Option<Timestamp> = None;
-        let mut at = |time: Timestamp| next = Some(next.map_or(time, |earlier| earlier.min(time)));
+        let mut at = |time: Timestamp| {
+            if time > now {
+                next = Some(next.map_or(time, |earlier| earlier.min(time)));
+            }
+        };
         if matches!(entry.state, State::Up | State::Unreachable) {
             at(entry.lease_until);
         }
@@ -104,31 +100,23 @@ impl SchedulerMachine {
             && !in_handshake
             && !entry.removed
         {
-            match (entry.state, entry.dial_at) {
-                (State::Up, None) => at(entry.last_heard + silence),
-                (State::Up, Some(dial)) => at(dial.max(entry.last_heard + silence)),
-                (_, dial) => at(dial.unwrap_or(now)),
+            let dial_at = entry.dial_at.unwrap_or_default();
+            match entry.state {
+                State::Up => at(dial_at.max(entry.last_heard + silence)),
+                _ => at(dial_at),
             }
         }
-        if let Some(probe) = entry.probe_at
-            && !entry.probing
-        {
-            at(probe);
+        if entry.to_probe().is_some() {
+            at(entry.probe_at.unwrap_or_default());
         }
-        if entry.state == State::Lost && entry.ghosts.values().any(|ghost| !ghost.blocking) {
-            at(entry.safe_at);
-            at(entry.safe_at + margin);
-        }
-        for life in &entry.retired {
-            if life.ghosts.values().any(|ghost| !ghost.blocking) {
-                at(life.safe_at);
-                at(life.safe_at + margin);
-            }
+        for (safe_at, ghosts) in entry.lost_lives() {
+            let ends = ghosts
+                .values()
+                .filter_map(|ghost| ghost.safe_at(safe_at, margin));
+            ends.for_each(&mut at);
         }
         if let Some(next) = next {
-            // What lies at or before now has just been looked at and waits for something else.
-            self.roster
-                .attend(node, next.max(now + std::time::Duration::from_millis(1)));
+            self.roster.attend(node, next);
         }
     }
 
@@ -162,8 +150,13 @@ impl SchedulerMachine {
                 node: Self::node_id(node),
                 name,
                 rerouted,
+                dead,
                 reason: reason.to_owned(),
             }));
+        }
+        if self.roster.get(node).is_vacant() {
+            self.clear_offer(node);
+            self.roster.vacate(node);
         }
         self.roster.attend(node, now);
     }
@@ -175,8 +168,9 @@ impl SchedulerMachine {
         entry.probe = None;
         entry.probe_at = None;
         entry.acknowledged = 0;
-        entry.lost_tasks.clear();
+        let lost = std::mem::take(&mut entry.lost_tasks);
         let ghosts: Vec<_> = entry.ghosts.keys().copied().collect();
+        self.lost_for_good(node, &lost);
         for dispatch in ghosts {
             self.ghost_ended(now, node, dispatch);
         }
@@ -199,13 +193,7 @@ impl SchedulerMachine {
         self.take_off(slot);
         let haunts = !dead && (exclusive || key.is_some());
         if haunts {
-            let ghost = Ghost {
-                task: id,
-                blocking,
-                key,
-                holds_task: false,
-                stranger: false,
-            };
+            let ghost = Ghost::of_run(id, blocking, key);
             self.add_ghost(node, dispatch, ghost);
         }
         self.tasks.get_mut(slot).has_run = true;
@@ -282,14 +270,19 @@ impl SchedulerMachine {
             let Some(slot) = self.tasks.find(id) else {
                 continue;
             };
-            if let Some(rare) = &mut self.tasks.get_mut(slot).rare {
-                let entry = (Self::node_id(node), epoch);
-                if let Some(at) = rare.lost_on.iter().position(|&lost| lost == entry) {
-                    rare.lost_on.swap_remove(at);
-                }
-                rare.lost_ahead_on.take_if(|lost| *lost == entry);
-            }
+            self.forgive(slot, node, epoch);
             self.reclass(slot);
+        }
+    }
+
+    /// Takes back what one task blames a life of a node for. Its class is left to the caller.
+    pub(super) fn forgive(&mut self, slot: Slot, node: NodeIndex, epoch: Epoch) {
+        if let Some(rare) = &mut self.tasks.get_mut(slot).rare {
+            let entry = (Self::node_id(node), epoch);
+            if let Some(at) = rare.lost_on.iter().position(|&lost| lost == entry) {
+                rare.lost_on.swap_remove(at);
+            }
+            rare.lost_ahead_on.take_if(|lost| *lost == entry);
         }
     }
 
@@ -309,18 +302,11 @@ impl SchedulerMachine {
             entry.acknowledged = 0;
             self.lost_for_good(node, &lost);
         }
-        let entry = self.roster.get_mut(node);
-        // Runs of the oldest that could be stopped were, long ago; of the others an operator decides.
-        if entry.retired.len() > MAX_RETIRED {
-            let at = entry.retired.iter().position(|life| life.ghosts.is_empty());
-            if let Some(at) = at {
-                entry.retired.remove(at);
-            }
-        }
+        self.end_idle_ghosts(now, node);
         self.roster.attend(node, now);
     }
 
-    /// A life has been replaced: its runs will not be taken back, so nobody may speak for them.
+    /// A life has been replaced or has ended: its runs will not be taken back, so nobody may speak for them.
     fn lost_for_good(&mut self, node: NodeIndex, lost: &[TaskId]) {
         for &id in lost {
             let Some(slot) = self.tasks.find(id) else {
@@ -346,6 +332,9 @@ impl SchedulerMachine {
             return;
         };
         entry.dialling = false;
+        if entry.is_vacant() {
+            return;
+        }
         entry.dial_at = Some(entry.dialled_at + entry.take_pause());
         let same_life =
             entry.epoch.is_some() && entry.epoch == entry.dialled_epoch && !entry.joined;
@@ -376,6 +365,9 @@ impl SchedulerMachine {
             return;
         };
         entry.probing = false;
+        if entry.is_vacant() {
+            return;
+        }
         entry.probe_at = Some(entry.probed_at + entry.take_pause());
         if refused {
             if entry.epoch == Some(epoch) && entry.state != State::Up {

@@ -137,9 +137,13 @@ impl SchedulerMachine {
             terms: terms_of(now, task),
         };
         let task = self.tasks.get_mut(slot);
+        if task.started {
+            task.rare().last_start = Some((task.node, task.placed_at));
+        }
         task.dispatch = dispatch;
         task.node = node;
-        task.started_at = now;
+        task.placed_at = now;
+        task.started = !ahead;
         task.as_suspect = suspect;
         self.put_on(
             node,
@@ -260,7 +264,7 @@ impl SchedulerMachine {
                 if *idle == 0 && !after {
                     continue;
                 }
-                let ripe_at = task.started_at + patience;
+                let ripe_at = task.placed_at + patience;
                 if ripe_at > now && !after {
                     self.look_again_at(ripe_at);
                     continue;
@@ -294,7 +298,7 @@ impl SchedulerMachine {
             if task.phase != Phase::Ahead || task.recalled || turn < waiting {
                 continue;
             }
-            let ripe_at = task.started_at + patience;
+            let ripe_at = task.placed_at + patience;
             if ripe_at > now {
                 self.look_again_at(ripe_at);
             } else if first.is_none_or(|first| turn < first) {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::SchedulerMachine;
 use crate::engine::message::{End, MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
+use crate::engine::queue::Manner;
 use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, Note, Timestamp};
@@ -23,8 +24,8 @@ const PROGRESS_SLACK: Duration = Duration::from_secs(6);
 
 /// What a report's run is to the scheduler.
 enum Run {
-    /// The latest run of this task.
-    Live(Slot),
+    /// The latest run of this task. If `back`, it had been given up for lost, and its task counted as rerouted.
+    Live { slot: Slot, back: bool },
     /// One that is no longer followed, and that may still be going on.
     Ghost,
     /// Neither: superseded, or doubled.
@@ -59,7 +60,7 @@ impl SchedulerMachine {
     fn report(&mut self, now: Timestamp, node: NodeIndex, report: Report) -> Result<(), String> {
         match report {
             Report::Started { task, dispatch } => match self.find_run(node, task, dispatch)? {
-                Run::Live(slot) => self.started(now, slot),
+                Run::Live { slot, .. } => self.started(now, slot),
                 Run::Ghost => {}
                 Run::Stale => self.totals.stale_reports += 1,
             },
@@ -73,7 +74,7 @@ impl SchedulerMachine {
             } => {
                 self.roster.get_mut(node).refusing = false;
                 match self.find_run(node, task, dispatch)? {
-                    Run::Live(slot) => self.ended(now, slot, end, ran, overrun),
+                    Run::Live { slot, back } => self.ended(now, slot, back, end, ran, overrun),
                     // The run was given up before: what came of it is late, and only its worker counts.
                     Run::Ghost => {
                         self.totals.stale_reports += 1;
@@ -84,15 +85,20 @@ impl SchedulerMachine {
                     Run::Stale => {
                         self.totals.stale_reports += 1;
                         if overrun {
+                            self.check_own(node, dispatch)?;
                             self.add_stranger(node, task, dispatch);
                         }
                     }
                 }
             }
-            Report::Freed { dispatch, .. } => {
-                self.check_number(node, dispatch)?;
+            Report::Freed { task, dispatch, .. } => {
+                self.check_holder(node, task, dispatch)?;
                 self.roster.get_mut(node).refusing = false;
-                self.ghost_ended(now, node, dispatch);
+                if self.roster.get(node).ghosts.contains_key(&dispatch) {
+                    self.ghost_ended(now, node, dispatch);
+                } else {
+                    self.totals.stale_reports += 1;
+                }
             }
             Report::Refused {
                 task,
@@ -137,7 +143,7 @@ impl SchedulerMachine {
                         value.len()
                     ));
                 }
-                if let Run::Live(slot) = self.find_run(node, task, dispatch)? {
+                if let Run::Live { slot, .. } = self.find_run(node, task, dispatch)? {
                     self.progress(now, slot, value);
                 }
             }
@@ -198,6 +204,18 @@ impl SchedulerMachine {
         }
     }
 
+    /// Nor can what this node runs for one task be another's. Looks through the node's runs.
+    fn check_own(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
+        let mut runs = self.tasks.walk(&self.roster.get(node).runs);
+        let run = runs.find(|&slot| self.tasks.get(slot).dispatch == dispatch);
+        match run.map(|slot| self.tasks.get(slot).id) {
+            None => Ok(()),
+            Some(task) => Err(format!(
+                "it told of the run {dispatch} under another task than {task}, which it was given"
+            )),
+        }
+    }
+
     fn find_run(
         &mut self,
         node: NodeIndex,
@@ -209,12 +227,12 @@ impl SchedulerMachine {
             let entry = self.tasks.get(slot);
             if entry.dispatch == dispatch {
                 match entry.phase {
-                    Phase::Ahead | Phase::Running => return Ok(Run::Live(slot)),
-                    Phase::Queued | Phase::Held => {
+                    Phase::Ahead | Phase::Running => return Ok(Run::Live { slot, back: false }),
+                    Phase::Queued | Phase::Held if self.may_take_back(slot) => {
                         self.take_back(slot);
-                        return Ok(Run::Live(slot));
+                        return Ok(Run::Live { slot, back: true });
                     }
-                    Phase::Later | Phase::Backoff => {}
+                    Phase::Queued | Phase::Held | Phase::Later | Phase::Backoff => {}
                 }
             }
         }
@@ -224,7 +242,18 @@ impl SchedulerMachine {
         Ok(Run::Stale)
     }
 
-    /// A run that was given up for lost lives, and no later one was begun: it is the task's run again.
+    /// Whether a run that was given up may be its task's again: not if the task has lost two other nodes and
+    /// its node has another such, which only a node that lies can bring about.
+    pub(super) fn may_take_back(&self, slot: Slot) -> bool {
+        let task = self.tasks.get(slot);
+        let node = self.roster.get(task.node);
+        let here = node.epoch.map(|epoch| (Self::node_id(task.node), epoch));
+        let lost_on = task.rare.iter().flat_map(|rare| &rare.lost_on);
+        node.suspects == 0 || lost_on.filter(|&&lost| Some(lost) != here).count() < 2
+    }
+
+    /// A run that was given up for lost lives, and no later one was begun: it is the task's run again, and its
+    /// loss is not counted.
     pub(super) fn take_back(&mut self, slot: Slot) {
         let task = self.tasks.get(slot);
         let (node, dispatch) = (task.node, task.dispatch);
@@ -234,10 +263,21 @@ impl SchedulerMachine {
             *self.count(Phase::Held) -= 1;
         }
         self.remove_ghost(node, dispatch);
-        if let Some(rare) = &mut self.tasks.get_mut(slot).rare {
+        if let Some(epoch) = self.roster.get(node).epoch {
+            self.forgive(slot, node, epoch);
+        }
+        let task = self.tasks.get_mut(slot);
+        if let Some(rare) = &mut task.rare {
             rare.held_on = None;
         }
-        self.put_on(node, slot, Phase::Running);
+        task.as_suspect = Self::manner_of(task) == Manner::Suspect;
+        let phase = if task.started {
+            Phase::Running
+        } else {
+            Phase::Ahead
+        };
+        self.put_on(node, slot, phase);
+        self.reclass(slot);
     }
 
     /// A task that waited at its node has started.
@@ -245,36 +285,46 @@ impl SchedulerMachine {
         if self.tasks.get(slot).phase == Phase::Ahead {
             self.take_off(slot);
             let task = self.tasks.get_mut(slot);
-            task.started_at = now;
+            task.placed_at = now;
             task.has_run = true;
+            task.started = true;
             let node = task.node;
             self.put_on(node, slot, Phase::Running);
             self.tell_running(slot);
         }
     }
 
-    fn ended(&mut self, now: Timestamp, slot: Slot, end: End, ran: Duration, overrun: bool) {
-        let task = self.tasks.get(slot);
-        let (direct, whole) = (task.phase == Phase::Running, now.since(task.started_at));
-        let assigned_at = task.started_at;
-        let (id, dispatch, cancelling) = (task.id, task.dispatch, task.is_cancelling());
-        let never_started = !direct && ran.is_zero();
-        let key = task.key().cloned();
-        self.tasks.get_mut(slot).has_run |= !never_started;
+    /// A task's latest run has ended. If `back`, the task had been counted as rerouted already.
+    fn ended(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        back: bool,
+        end: End,
+        ran: Duration,
+        overrun: bool,
+    ) {
+        let task = self.tasks.get_mut(slot);
+        let (direct, assigned_at) = (task.phase == Phase::Running, task.placed_at);
+        let whole = now.since(assigned_at);
+        let (node, dispatch, cancelling) = (task.node, task.dispatch, task.is_cancelling());
+        let gave_up = matches!(end, End::Stopped | End::Dropped);
+        // What was sent to a free worker may have been given back by it, and have been stopped while it waited.
+        let ran_at_all = overrun || !gave_up || !ran.is_zero();
+        if ran_at_all && !direct {
+            // Its start was not told apart from its end. What it says it ran cannot have begun before it had it.
+            task.placed_at = assigned_at.max(now - ran);
+        }
+        task.started = ran_at_all;
+        task.has_run |= ran_at_all;
         if overrun {
-            let ghost = Ghost {
-                task: id,
-                blocking: true,
-                key,
-                holds_task: false,
-                stranger: false,
-            };
-            let node = self.take_off(slot);
+            let ghost = Ghost::of_run(task.id, true, task.key().cloned());
+            self.take_off(slot);
             self.add_ghost(node, dispatch, ghost);
         } else {
-            let node = self.take_off(slot);
+            self.take_off(slot);
             let entry = self.roster.get_mut(node);
-            if matches!(end, End::Completed(_) | End::Again { .. } | End::Failed(_)) {
+            if !gave_up {
                 // A run that outlasted its link says nothing of the way there and back.
                 if direct && assigned_at >= entry.up_at {
                     entry.learn(ran, whole);
@@ -285,32 +335,29 @@ impl SchedulerMachine {
         }
         match end {
             End::Completed(output) => {
-                // It ran, even if its start was not told apart from its end.
-                let task = self.tasks.get_mut(slot);
-                if !direct {
-                    // What it says it ran cannot have begun before it had it.
-                    task.started_at = assigned_at.max(now - ran);
-                }
+                self.roster.get_mut(node).settled += 1;
                 self.settle(now, slot, Outcome::Completed(output), CancelAnswer::TooLate);
             }
             End::Failed(_) | End::Again { .. } | End::Stopped | End::Dropped if cancelling => {
                 let answer = self.answer_without_run(now, slot);
-                let task = self.tasks.get_mut(slot);
-                if never_started {
-                    task.started_at = Timestamp(0);
-                } else {
+                if ran_at_all {
+                    let task = self.tasks.get_mut(slot);
                     task.failed_attempts = task.failed_attempts.saturating_add(1);
+                    self.roster.get_mut(node).settled += 1;
                 }
                 self.settle(now, slot, Outcome::Cancelled, answer);
             }
             End::Failed(failure) => {
+                self.roster.get_mut(node).settled += 1;
                 let task = self.tasks.get_mut(slot);
                 task.failed_attempts = task.failed_attempts.saturating_add(1);
                 self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
             }
             End::Again { after, failure } => self.try_again(now, slot, after, failure, overrun),
             End::Stopped | End::Dropped => {
-                self.rerouted(slot, "stopped");
+                if !back {
+                    self.rerouted(slot, "stopped");
+                }
                 if overrun && self.tasks.get(slot).is_exclusive() {
                     self.hold(slot, Timestamp(0));
                 } else {
@@ -378,9 +425,9 @@ impl SchedulerMachine {
         dispatch: Dispatch,
     ) -> Result<(), String> {
         match self.find_run(node, task, dispatch)? {
-            Run::Live(slot) => {
+            Run::Live { slot, back } => {
                 let recalled = self.tasks.get(slot).recalled;
-                self.never_started(now, slot, recalled);
+                self.never_started(now, slot, recalled || back);
             }
             Run::Ghost => self.ghost_ended(now, node, dispatch),
             Run::Stale => self.totals.stale_reports += 1,
@@ -390,13 +437,18 @@ impl SchedulerMachine {
     }
 
     /// An assignment did not start and is not at its node: its task is pending again under the rank that
-    /// it had. One that was asked back is not counted as rerouted.
+    /// it had. One that was asked back, or was counted as rerouted already, is not `rerouted`.
     pub(super) fn never_started(&mut self, now: Timestamp, slot: Slot, asked_back: bool) {
+        self.tasks.get_mut(slot).started = false;
+        self.left_undone(now, slot, asked_back);
+    }
+
+    /// A run is not at its node any more and has reported no end.
+    pub(super) fn left_undone(&mut self, now: Timestamp, slot: Slot, asked_back: bool) {
         self.take_off(slot);
         let task = self.tasks.get_mut(slot);
         task.dispatch = Dispatch::new(0);
         if task.is_cancelling() {
-            task.started_at = Timestamp(0);
             let answer = self.answer_without_run(now, slot);
             self.settle(now, slot, Outcome::Cancelled, answer);
             return;
@@ -438,6 +490,8 @@ impl SchedulerMachine {
     }
 
     fn stalled(&mut self, node: NodeIndex, workers: u32, task: Option<TaskId>) {
+        // Nobody is to be accused by a node that never had it.
+        let task = task.filter(|&task| self.has_at(node, task));
         let entry = self.roster.get_mut(node);
         entry.stalled = workers.min(entry.workers);
         if workers > 0 {
@@ -449,5 +503,16 @@ impl SchedulerMachine {
             }));
         }
         self.roster.touch(node);
+    }
+
+    /// Whether a run of a task is at a node, or may be.
+    fn has_at(&self, node: NodeIndex, task: TaskId) -> bool {
+        let slot = self.tasks.find(task);
+        let placed = slot.is_some_and(|slot| {
+            let task = self.tasks.get(slot);
+            task.is_placed() && task.node == node
+        });
+        let mut ghosts = self.roster.get(node).ghosts.values();
+        placed || ghosts.any(|ghost| ghost.task == task && !ghost.stranger)
     }
 }

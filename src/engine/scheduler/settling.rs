@@ -23,6 +23,7 @@ impl SchedulerMachine {
     ) {
         self.detach(slot);
         let mut task = self.tasks.remove(slot);
+        let last_start = task.last_start();
         let class = &self.classes[task.class as usize];
         let kind = self.kinds[class.kind as usize].name.clone();
         self.leave_class(task.class);
@@ -42,18 +43,7 @@ impl SchedulerMachine {
             key = rare.key;
             callers = rare.callers;
         }
-        let ran = task.started_at != Timestamp(0);
-        let node = self
-            .roster
-            .nodes
-            .get_mut(task.node as usize)
-            .filter(|_| ran)
-            .map(|node| {
-                node.settled += 1;
-                node.name.clone()
-            });
-        let last_attempt =
-            u32::from(ran && !matches!(outcome, Outcome::Cancelled | Outcome::Failed(_)));
+        let last_attempt = u32::from(outcome.is_completed());
         match &outcome {
             Outcome::Completed(_) => self.totals.completed += 1,
             Outcome::Failed(failure) => *self.totals.failed.entry(failure.cause).or_default() += 1,
@@ -68,11 +58,11 @@ impl SchedulerMachine {
             kind,
             args: std::mem::take(&mut task.args),
             outcome,
-            node,
+            node: last_start.map(|(node, _)| self.roster.get(node).name.clone()),
             attempts: task.failed_attempts.saturating_add(last_attempt),
             reroutes,
             accepted_at: task.accepted_at.to_system_time(),
-            started_at: ran.then(|| task.started_at.to_system_time()),
+            started_at: last_start.map(|(_, at)| at.to_system_time()),
             settled_at: now.to_system_time(),
         };
         let status = TaskStatus::new(ending);
@@ -112,16 +102,12 @@ impl SchedulerMachine {
     /// Lets go of a task's run at its node without an end of it: the run becomes a ghost, which keeps
     /// its worker, and is told to stop.
     pub(super) fn abandon(&mut self, slot: Slot) {
+        let blocking = self.blocks(slot);
         let task = self.tasks.get_mut(slot);
-        task.has_run |= task.phase == Phase::Running;
-        let (task, dispatch) = (task.id, task.dispatch);
-        let ghost = Ghost {
-            task,
-            blocking: self.blocks(slot),
-            key: self.tasks.get(slot).key().cloned(),
-            holds_task: false,
-            stranger: false,
-        };
+        // What was sent ahead may have started unheard.
+        task.has_run = true;
+        let dispatch = task.dispatch;
+        let ghost = Ghost::of_run(task.id, blocking, task.key().cloned());
         let node = self.take_off(slot);
         self.add_ghost(node, dispatch, ghost);
         self.roster.get_mut(node).cancel.push(dispatch);
@@ -156,7 +142,30 @@ impl SchedulerMachine {
         }
     }
 
+    /// A deadline settles at once; what is to be cancelled is cancelled by it.
     pub(super) fn deadline_passed(&mut self, now: Timestamp, slot: Slot) {
+        let placed = self.tasks.get(slot).is_placed();
+        if placed {
+            let runs = u32::from(self.tasks.get(slot).phase == Phase::Running);
+            let task = self.tasks.get_mut(slot);
+            task.failed_attempts = task.failed_attempts.saturating_add(runs);
+            self.abandon(slot);
+        }
+        if self.tasks.get(slot).is_cancelling() {
+            let answer = if placed {
+                CancelAnswer::StillRunning
+            } else {
+                self.answer_without_run(now, slot)
+            };
+            self.settle(now, slot, Outcome::Cancelled, answer);
+        } else {
+            let failure = self.too_late(slot);
+            self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
+        }
+    }
+
+    /// What a task whose deadline has passed has failed by.
+    fn too_late(&self, slot: Slot) -> Failure {
         let task = self.tasks.get(slot);
         let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
         let given = deadline.map_or_else(Default::default, |deadline| {
@@ -170,14 +179,7 @@ impl SchedulerMachine {
         {
             message = format!("{message}; its last attempt failed: {failure}");
         }
-        let failure = Failure::new(Cause::Deadline, message);
-        if task.is_placed() {
-            let runs = u32::from(task_runs(self.tasks.get(slot)));
-            let task = self.tasks.get_mut(slot);
-            task.failed_attempts = task.failed_attempts.saturating_add(runs);
-            self.abandon(slot);
-        }
-        self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
+        Failure::new(Cause::Deadline, message)
     }
 
     /// Asks for the end of a task. Answered once by [`Action::CancelAnswer`] with this `ticket`, within a
@@ -233,9 +235,4 @@ impl SchedulerMachine {
             answer: CancelAnswer::StillRunning,
         });
     }
-}
-
-/// Whether a run of it counts as an attempt.
-fn task_runs(task: &Task) -> bool {
-    task.phase == Phase::Running
 }

@@ -7,8 +7,10 @@ mod bounds;
 mod cancels;
 mod joins;
 mod late;
+mod lives;
 mod reroutes;
 mod roles;
+mod runs;
 
 use std::time::Duration;
 
@@ -18,10 +20,11 @@ use super::SchedulerMachine;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{
     Assignment, End, HeldRun, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
-    VERSION_MAX, VERSION_MIN,
+    VERSION_MAX, VERSION_MIN, Welcome,
 };
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, Note, Submission, Timestamp,
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Note, Submission,
+    Timestamp,
 };
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
@@ -49,6 +52,12 @@ struct Board {
     answers: Vec<CancelAnswer>,
     /// Of reroutes: the reason, the node and the count.
     reroutes: Vec<(&'static str, String, usize)>,
+    /// Probes that were asked for.
+    probes: Vec<(NodeId, Epoch)>,
+    /// Nodes that were told to drain, by their link.
+    drains: Vec<LinkId>,
+    /// How often time has called while a test waited.
+    ticks: usize,
 }
 
 impl Board {
@@ -74,6 +83,9 @@ impl Board {
             closed: Vec::new(),
             answers: Vec::new(),
             reroutes: Vec::new(),
+            probes: Vec::new(),
+            drains: Vec::new(),
+            ticks: 0,
         }
     }
 
@@ -93,6 +105,11 @@ impl Board {
                 } => self
                     .assigned
                     .extend(runs.into_iter().map(|run| (link, run))),
+                Action::Send {
+                    link,
+                    message: ToNode::Welcome(Welcome { drain: true, .. }) | ToNode::Drain,
+                } => self.drains.push(link),
+                Action::Probe { node, epoch, .. } => self.probes.push((node, epoch)),
                 Action::Deliver { statuses, .. } => self.told.extend(statuses),
                 Action::Answer { status, alone } => self.answered.push((status, alone)),
                 Action::Notify { .. } => self.notified += 1,
@@ -113,6 +130,7 @@ impl Board {
         let until = self.now + time;
         while let Some(at) = self.machine.next_wakeup().filter(|&at| at <= until) {
             self.now = at.max(self.now);
+            self.ticks += 1;
             self.event(Event::Tick);
         }
         self.now = until;
@@ -231,6 +249,7 @@ impl Board {
         self.reports += 1;
         let report = Report::Freed {
             seq: self.reports,
+            task: run.task,
             dispatch: run.dispatch,
         };
         self.say(link, ToScheduler::Reports(vec![report]));

@@ -15,6 +15,7 @@ impl Cluster {
         self.say(|| format!("S notes {note:?}"));
         match note {
             Note::NodeUp { name, epoch, .. } => {
+                self.may_be_rerouted_again();
                 self.oracle.superseded.remove(&epoch);
                 if let Some(before) = self.oracle.up.insert(name.to_string(), epoch)
                     && before != epoch

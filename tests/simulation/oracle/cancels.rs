@@ -22,6 +22,7 @@ impl Cluster {
         });
         if let Some(facts) = self.oracle.now_tasks().get_mut(&task) {
             facts.cancel_asked = true;
+            facts.to_be_cancelled |= !settled_before;
         }
         self.scheduler.machine.cancel(clock(self.now), task, ticket);
         let asked = self.now;

@@ -22,6 +22,12 @@ pub struct Dials {
 }
 
 impl Dials {
+    /// A node was added, and may have the number of one of its name that was removed.
+    pub fn added(&mut self, node: NodeId) {
+        self.begun.remove(&node);
+        self.hung.remove(&node);
+    }
+
     pub fn heard(&mut self, now: Time, event: &Event) {
         match event {
             Event::DialFailed {

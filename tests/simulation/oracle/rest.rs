@@ -285,6 +285,7 @@ impl Cluster {
         if let Some(&id) = self.oracle.waiting.first() {
             self.fail("G1", id, "it has ended, and a caller still waits".into());
         }
+        self.judge_settled();
         self.finish_check();
     }
 

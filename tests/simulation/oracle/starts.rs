@@ -50,6 +50,7 @@ impl Cluster {
                 dispatch: run.dispatch,
                 attempt: run.attempt(),
                 proc,
+                at: self.now,
             });
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{BLOCKS, Board, STOPS};
 use crate::config::NodeConfig;
-use crate::engine::message::{End, HeldRun, HeldState, KindOffer, Report, ToScheduler};
+use crate::engine::message::{End, HeldRun, HeldState, Holding, KindOffer, Report, ToScheduler};
 use crate::engine::scheduler::classes::SPARE_CLASSES;
 use crate::engine::scheduler::hello::MAX_NODES;
 use crate::engine::{ClientId, LinkId};
@@ -102,7 +102,12 @@ fn g11_a_report_of_the_highest_number_leaves_nothing_to_report() {
     let (_, run) = board.assignment(task);
     let dispatch = run.dispatch;
     let seq = u64::MAX;
-    report(&mut board, link, Report::Freed { seq, dispatch });
+    let freed = Report::Freed {
+        seq,
+        task,
+        dispatch,
+    };
+    report(&mut board, link, freed);
     assert_eq!(board.machine.stats(board.now).totals.stale_reports, 1);
     assert_eq!(board.machine.check(), Ok(()));
 }
@@ -230,12 +235,50 @@ fn g11_runs_that_nobody_knows_of_take_workers_and_go_with_their_node() {
     let link = board.join("first", 1, (1..100).map(run).collect());
     assert_eq!(board.machine.strangers, 99);
     for (seq, number) in (1..).zip(1..50) {
-        let dispatch = Dispatch::new(number);
-        report(&mut board, link, Report::Freed { seq, dispatch });
+        let freed = Report::Freed {
+            seq,
+            task: TaskId::new(number),
+            dispatch: Dispatch::new(number),
+        };
+        report(&mut board, link, freed);
     }
     assert_eq!(board.machine.strangers, 50);
     board.say(link, ToScheduler::Goodbye);
     assert_eq!(board.machine.strangers, 0);
+}
+
+#[test]
+fn g11_runs_that_are_compared_are_counted_until_they_are_whole_or_their_link_is_gone() {
+    let mut board = Board::new();
+    board.machine.next_dispatch = 1000;
+    let run = |number| HeldRun {
+        task: TaskId::new(number),
+        dispatch: Dispatch::new(number),
+        state: HeldState::Running,
+    };
+    let part = |last| {
+        ToScheduler::Holding(Holding {
+            runs: (1..100).map(run).collect(),
+            last,
+            ..Default::default()
+        })
+    };
+    for whole in [false, true] {
+        let link = board.open();
+        let hello = board.hello("first", 1);
+        board.say(link, ToScheduler::Hello(hello));
+        // What is told twice is kept once.
+        board.say(link, part(false));
+        board.say(link, part(false));
+        assert_eq!(board.machine.compared, 99);
+        assert_eq!(board.machine.check(), Ok(()));
+        if whole {
+            board.say(link, part(true));
+        } else {
+            board.cut(link);
+        }
+        assert_eq!(board.machine.compared, 0);
+    }
 }
 
 /// A node of this name was lost with an exclusive task that blocks, and another process has its name.
@@ -263,7 +306,11 @@ fn g10_a_new_life_of_a_node_does_not_speak_for_the_old_one() {
         matches!(why, Some(Reason::Exclusive { .. }))
     };
     let lies: [fn(TaskId, Dispatch) -> Report; 2] = [
-        |_, dispatch| Report::Freed { seq: 1, dispatch },
+        |task, dispatch| Report::Freed {
+            seq: 1,
+            task,
+            dispatch,
+        },
         |task, dispatch| Report::Ended {
             seq: 1,
             task,

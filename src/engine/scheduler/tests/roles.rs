@@ -9,7 +9,7 @@ use super::{Board, STOPS};
 use crate::engine::message::{
     Beat, End, HeldRun, HeldState, Holding, MAX_PROGRESS_BYTES, Report, ToScheduler,
 };
-use crate::engine::{Event, LinkId};
+use crate::engine::{Action, Event, LinkId, Note, Reach};
 use crate::stats::NodeState;
 use crate::task::{Dispatch, TaskId};
 
@@ -115,6 +115,72 @@ fn g11_a_node_that_reports_what_another_runs_loses_its_link_alone() {
         dispatch,
         value: Bytes::new(),
     });
+    about(|task, dispatch| Report::Freed {
+        seq: 1,
+        task,
+        dispatch,
+    });
+}
+
+#[test]
+fn g11_a_run_of_its_own_under_another_task_is_a_breach() {
+    let mut stage = Stage::new();
+    let own = (0..2).find_map(|_| {
+        let task = stage.board.submit(STOPS);
+        let (link, run) = stage.board.assignment(task);
+        (link == stage.evil).then_some(run)
+    });
+    let run = own.expect("the evil node has a task");
+    let lie = Report::Ended {
+        seq: 1,
+        task: stage.task,
+        dispatch: run.dispatch,
+        end: End::Stopped,
+        ran: Duration::from_millis(1),
+        overrun: true,
+    };
+    stage.board.say(stage.evil, reports(lie));
+    assert_eq!(stage.board.machine.strangers, 0);
+    assert_eq!(stage.board.machine.check(), Ok(()));
+    let (link, reason) = &stage.board.closed[0];
+    assert_eq!(*link, stage.evil);
+    assert!(reason.contains("under another task"), "{reason}");
+}
+
+#[test]
+fn g11_a_stall_accuses_no_task_that_its_node_never_had() {
+    let mut stage = Stage::new();
+    for (link, named) in [(stage.honest, Some(stage.task)), (stage.evil, None)] {
+        let stalled = Report::Stalled {
+            workers: 1,
+            task: Some(stage.task),
+        };
+        let message = reports(stalled);
+        let now = stage.board.now;
+        let event = Event::Message { link, message };
+        stage.board.machine.handle(now, event);
+        let note = stage.board.machine.actions.iter().find_map(|it| match it {
+            Action::Note(Note::NodeStalled { task, .. }) => Some(*task),
+            _ => None,
+        });
+        assert_eq!(note, Some(named));
+        stage.board.settle_down();
+    }
+}
+
+#[test]
+fn g11_who_has_not_said_hello_breaks_no_rule_in_the_name_of_the_node_that_was_dialled() {
+    let mut board = Board::new();
+    let reach = Reach::Dial("there".to_owned());
+    let node = board.machine.add_node(board.now, "honest".into(), reach);
+    let dialled = Some(node.expect("the name is free"));
+    let link = LinkId(1);
+    board.event(Event::LinkOpened { link, dialled });
+    let reason = "no frame".to_owned();
+    board.event(Event::Malformed { link, reason });
+    let stats = board.machine.stats(board.now);
+    assert_eq!(stats.totals.violations, 1);
+    assert_eq!(stats.nodes[0].violations, 0);
 }
 
 #[test]
@@ -134,10 +200,12 @@ fn g11_a_node_that_holds_what_another_runs_loses_its_link_alone() {
 fn g11_a_run_that_was_never_assigned_is_a_breach() {
     for number in [0, 2, u64::MAX] {
         let stage = Stage::new();
-        let message = reports(ended(stage.task, Dispatch::new(number)));
+        let task = stage.task;
+        let message = reports(ended(task, Dispatch::new(number)));
         stage.breaks_by(message, "never assigned");
         let freed = Report::Freed {
             seq: 1,
+            task,
             dispatch: Dispatch::new(number),
         };
         Stage::new().breaks_by(reports(freed), "never assigned");

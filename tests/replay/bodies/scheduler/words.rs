@@ -158,6 +158,7 @@ impl Knows {
             },
             7 | 8 => Report::Freed {
                 seq: self.number(input),
+                task,
                 dispatch,
             },
             9 | 10 => Report::Refused {

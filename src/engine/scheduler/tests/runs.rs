@@ -1,0 +1,317 @@
+//! What is told and counted of runs: where the last one started, which were lost, and which may go on.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{BLOCKS, Board, STOPS};
+use crate::engine::message::{End, HeldRun, HeldState, Holding, RefusedBy, Report, ToScheduler};
+use crate::engine::{ClientId, LinkId, Submission};
+use crate::status::{CancelAnswer, Cause, Failure, Outcome, TaskStatus};
+use crate::task::{Dispatch, Options, TaskId};
+
+fn report(board: &mut Board, link: LinkId, report: Report) {
+    board.say(link, ToScheduler::Reports(vec![report]));
+}
+
+fn options(change: impl FnOnce(&mut Options)) -> impl FnOnce(&mut Submission) {
+    let mut options = Options::default();
+    change(&mut options);
+    |submission| submission.options = Some(Box::new(options))
+}
+
+fn again(after: Duration) -> End {
+    let failure = Failure::new(Cause::Error, "no");
+    End::Again { after, failure }
+}
+
+fn refuse(board: &mut Board, task: TaskId) {
+    let (link, run) = board.assignment(task);
+    board.reports += 1;
+    let refused = Report::Refused {
+        seq: board.reports,
+        task,
+        dispatch: run.dispatch,
+        reason: RefusedBy::NoWorker,
+    };
+    report(board, link, refused);
+}
+
+fn never_ran(board: &Board, task: TaskId) {
+    let status = told(board, task);
+    let runs = (&status.node, status.started_at, status.attempts);
+    assert_eq!(runs, (&None, None, 0), "{:?}", status.outcome);
+}
+
+fn told(board: &Board, task: TaskId) -> TaskStatus {
+    let status = board.told.iter().find(|status| status.id == task);
+    status.expect("it is told").clone()
+}
+
+fn settled(board: &Board) -> u64 {
+    let nodes = board.machine.stats(board.now).nodes;
+    nodes.iter().map(|node| node.settled).sum()
+}
+
+/// A busy node, and a task with a deadline that was sent ahead to it.
+fn sent_ahead() -> (Board, TaskId) {
+    let mut board = Board::new();
+    board.machine.config.max_ahead = 16;
+    board.join("first", 1, Vec::new());
+    for _ in 0..20 {
+        let task = board.submit(STOPS);
+        let (link, run) = board.assignment(task);
+        board.reports += 1;
+        let ended = Report::Ended {
+            seq: board.reports,
+            task,
+            dispatch: run.dispatch,
+            end: End::Completed(Bytes::new()),
+            ran: Duration::from_micros(1),
+            overrun: false,
+        };
+        report(&mut board, link, ended);
+    }
+    board.told.clear();
+    board.submit(STOPS);
+    board.submit(STOPS);
+    let deadline = Duration::from_secs(3);
+    let task = board.submit_with(STOPS, options(|it| it.deadline = Some(deadline)));
+    assert!(board.assignment(task).1.ahead);
+    (board, task)
+}
+
+#[test]
+fn g1_a_task_that_was_sent_ahead_and_did_not_start_has_not_run() {
+    let (mut board, task) = sent_ahead();
+    let before = settled(&board);
+    board.wait(Duration::from_secs(4));
+    never_ran(&board, task);
+
+    let (mut other, task) = sent_ahead();
+    let (link, run) = other.assignment(task);
+    other.reports += 1;
+    let returned = Report::Returned {
+        seq: other.reports,
+        task,
+        dispatch: run.dispatch,
+    };
+    other.machine.config.max_ahead = 0;
+    report(&mut other, link, returned);
+    other.cancel(task);
+    never_ran(&other, task);
+    assert_eq!([settled(&board), settled(&other)], [before; 2]);
+}
+
+#[test]
+fn g1_a_task_that_was_refused_has_not_run() {
+    let mut board = Board::new();
+    board.join("first", 1, Vec::new());
+    let task = board.submit(STOPS);
+    refuse(&mut board, task);
+    board.cancel(task);
+    never_ran(&board, task);
+    assert_eq!(settled(&board), 0);
+}
+
+#[test]
+fn g1_a_second_attempt_that_did_not_start_leaves_the_first_as_the_last_run() {
+    let mut board = Board::new();
+    board.join("first", 1, Vec::new());
+    let task = board.submit(STOPS);
+    let started = board.now;
+    board.wait(Duration::from_secs(1));
+    board.end(task, again(Duration::ZERO), false);
+    assert_eq!(board.assignment(task).1.attempt, 2);
+    refuse(&mut board, task);
+    board.cancel(task);
+    let status = told(&board, task);
+    assert_eq!(status.node.as_deref(), Some("first"));
+    assert_eq!(status.started_at, Some(started.to_system_time()));
+    assert_eq!(status.attempts, 1);
+}
+
+#[test]
+fn g1_a_node_has_settled_only_what_it_reported() {
+    let mut board = Board::new();
+    board.join("first", 1, Vec::new());
+    let deadline = Duration::from_secs(1);
+    let late = board.submit_with(STOPS, options(|it| it.deadline = Some(deadline)));
+    board.wait(Duration::from_secs(2));
+    let status = told(&board, late);
+    assert_eq!(
+        (status.node.as_deref(), status.attempts),
+        (Some("first"), 1)
+    );
+    assert_eq!(settled(&board), 0);
+    let done = board.submit(STOPS);
+    board.end(done, End::Completed(Bytes::new()), false);
+    assert_eq!(settled(&board), 1);
+}
+
+#[test]
+fn g12_a_deadline_ends_a_task_that_is_to_be_cancelled_as_cancelled() {
+    let deadline = |after| options(move |it| it.deadline = Some(Duration::from_secs(after)));
+    let mut board = Board::new();
+    board.join("first", 1, Vec::new());
+    let runs = board.submit_with(STOPS, deadline(2));
+    board.wait(Duration::from_millis(1500));
+    board.cancel(runs);
+    board.wait(Duration::from_millis(600));
+    assert_eq!(told(&board, runs).outcome, Outcome::Cancelled);
+    assert_eq!(board.answers, [CancelAnswer::StillRunning]);
+
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    let held = board.submit_with(
+        BLOCKS,
+        options(|it| {
+            it.deadline = Some(Duration::from_secs(60));
+            it.exclusive = true;
+        }),
+    );
+    board.cut(link);
+    board.wait(Duration::from_millis(59_500));
+    board.cancel(held);
+    assert!(board.told.is_empty(), "{:?}", board.told);
+    board.wait(Duration::from_millis(600));
+    assert_eq!(told(&board, held).outcome, Outcome::Cancelled);
+    assert_eq!(board.answers, [CancelAnswer::StillRunning]);
+    assert_eq!(board.machine.check(), Ok(()));
+}
+
+/// A node was lost with a watched task, and returns with the end of its run.
+fn returns_with(end: End) -> (Board, TaskId) {
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    let task = board.submit_with(STOPS, |it| it.watcher = Some(ClientId(2)));
+    let (_, run) = board.assignment(task);
+    board.cut(link);
+    board.wait(Duration::from_secs(30));
+    assert_eq!(board.machine.stats(board.now).totals.rerouted, 1);
+    let hello = board.hello("first", 1);
+    let link = board.open();
+    board.say(link, ToScheduler::Hello(hello));
+    let ended = Report::Ended {
+        seq: 1,
+        task,
+        dispatch: run.dispatch,
+        end,
+        ran: Duration::from_secs(1),
+        overrun: false,
+    };
+    let holding = Holding {
+        reports: vec![ended],
+        last: true,
+        ..Default::default()
+    };
+    board.say(link, ToScheduler::Holding(holding));
+    assert_eq!(board.machine.check(), Ok(()));
+    (board, task)
+}
+
+#[test]
+fn g8_a_run_that_its_lost_node_dropped_is_rerouted_once() {
+    let (board, task) = returns_with(End::Dropped);
+    assert_eq!(board.machine.stats(board.now).totals.rerouted, 1);
+    assert_eq!(board.assignment(task).1.dispatch, Dispatch::new(2));
+}
+
+#[test]
+fn g7_a_run_that_completed_at_a_node_that_returned_was_not_lost() {
+    let (board, task) = returns_with(End::Completed(Bytes::new()));
+    assert_eq!(told(&board, task).reroutes, 0);
+}
+
+#[test]
+fn g7_a_run_that_is_taken_back_counts_as_the_suspect_that_it_is() {
+    let mut board = Board::new();
+    let task = board.submit(STOPS);
+    for name in ["first", "second", "third"] {
+        let link = board.join(name, 1, Vec::new());
+        assert_eq!(board.assignment(task).0, link);
+        board.cut(link);
+        board.wait(Duration::from_secs(30));
+    }
+    let held = HeldRun {
+        task,
+        dispatch: board.assignment(task).1.dispatch,
+        state: HeldState::Running,
+    };
+    board.join("third", 1, vec![held]);
+    assert_eq!(board.machine.check(), Ok(()));
+    let slot = board.machine.tasks.find(task).expect("it runs");
+    assert_eq!(board.machine.tasks.get(slot).losses(), 2);
+    assert_eq!(board.machine.roster.get(2).suspects, 1);
+}
+
+#[test]
+fn g11_a_node_does_not_touch_the_cancel_of_a_task_that_it_never_had() {
+    let lies: [fn(TaskId, Dispatch) -> ToScheduler; 2] = [
+        |task, dispatch| {
+            ToScheduler::Reports(vec![Report::Ended {
+                seq: 1,
+                task,
+                dispatch,
+                end: End::Stopped,
+                ran: Duration::from_millis(1),
+                overrun: true,
+            }])
+        },
+        |task, dispatch| {
+            let state = HeldState::Running;
+            ToScheduler::Holding(Holding {
+                runs: vec![HeldRun {
+                    task,
+                    dispatch,
+                    state,
+                }],
+                last: true,
+                ..Default::default()
+            })
+        },
+    ];
+    for lie in lies {
+        let mut board = Board::new();
+        board.join("honest", 1, Vec::new());
+        let task = board.submit(STOPS);
+        let (_, first) = board.assignment(task);
+        board.end(task, again(Duration::ZERO), false);
+        let hello = board.hello("evil", 2);
+        let message = lie(task, first.dispatch);
+        let evil = if matches!(message, ToScheduler::Holding(_)) {
+            let evil = board.open();
+            board.say(evil, ToScheduler::Hello(hello));
+            evil
+        } else {
+            board.join_by(hello, Vec::new())
+        };
+        board.say(evil, message);
+        assert_eq!(board.machine.strangers, 1);
+        assert_eq!(board.machine.check(), Ok(()));
+        board.end(task, again(Duration::from_secs(60)), false);
+        board.cancel(task);
+        assert_eq!(board.answers, [CancelAnswer::Stopped]);
+    }
+}
+
+#[test]
+fn g12_a_superseded_run_that_a_returned_node_holds_is_told_of() {
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    let task = board.submit(STOPS);
+    let (_, run) = board.assignment(task);
+    board.cut(link);
+    board.wait(Duration::from_secs(30));
+    board.join("second", 2, Vec::new());
+    board.end(task, again(Duration::from_secs(60)), false);
+    let held = HeldRun {
+        task,
+        dispatch: run.dispatch,
+        state: HeldState::Running,
+    };
+    board.join("first", 1, vec![held]);
+    assert_eq!(board.machine.check(), Ok(()));
+    board.cancel(task);
+    assert_eq!(board.answers, [CancelAnswer::StillRunning]);
+}
