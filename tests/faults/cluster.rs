@@ -368,14 +368,6 @@ impl Cluster {
         assert!(self.scheduler.process.wait().success());
     }
 
-    /// Ends what is left, on a thread where it holds nobody up.
-    pub async fn end(self) {
-        let Self { network, .. } = self;
-        tokio::task::spawn_blocking(move || drop(network))
-            .await
-            .unwrap();
-    }
-
     /// Ends every node at once, so that the ledgers are whole.
     pub fn stop_nodes(&mut self) {
         let numbers: Vec<_> = self.members.keys().copied().collect();

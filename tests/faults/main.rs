@@ -35,7 +35,7 @@ use std::any::Any;
 use std::env;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use futures_util::{FutureExt, StreamExt, stream};
@@ -108,13 +108,14 @@ fn main() -> ExitCode {
 
 /// Runs all of them, and those again, alone, that had nothing but late times.
 async fn run(scenarios: &[Scenario], available: &Available) -> Vec<Row> {
+    let networks = &Networks::default();
     let running = stream::iter(scenarios.iter().enumerate())
-        .map(|(place, scenario)| async move { (place, scenario.run(available).await) })
+        .map(|(place, scenario)| async move { (place, scenario.run(available, networks).await) })
         .buffer_unordered(AT_ONCE);
     let mut rows: Vec<(usize, Row)> = running.collect().await;
     rows.sort_by_key(|(place, _)| *place);
     for (place, row) in rows.iter_mut().filter(|(_, row)| row.only_late) {
-        *row = scenarios[*place].run(available).await;
+        *row = scenarios[*place].run(available, networks).await;
     }
     rows.into_iter().map(|(_, row)| row).collect()
 }
@@ -125,6 +126,10 @@ fn list() -> ExitCode {
     }
     ExitCode::SUCCESS
 }
+
+/// The networks of all scenarios, which stay until the last has ended: to remove one holds the kernel up for seconds, and
+/// with it the end of a short cut elsewhere.
+type Networks = Mutex<Vec<Arc<Network>>>;
 
 /// A fault under load.
 struct Scenario {
@@ -159,12 +164,12 @@ impl Scenario {
         !self.fault.resets
     }
 
-    async fn run(&self, available: &Available) -> Row {
+    async fn run(&self, available: &Available, networks: &Networks) -> Row {
         let start = Instant::now();
         let result = match &available.resets {
             Err(reason) if self.fault.resets => Err(format!("it cannot be tried: {reason}")),
             _ => {
-                let result = AssertUnwindSafe(self.judged()).catch_unwind().await;
+                let result = AssertUnwindSafe(self.judged(networks)).catch_unwind().await;
                 result.unwrap_or_else(|panic| Err(message(&*panic)))
             }
         };
@@ -174,11 +179,12 @@ impl Scenario {
         row
     }
 
-    async fn judged(&self) -> Result<(Course, Figures), String> {
+    async fn judged(&self, networks: &Networks) -> Result<(Course, Figures), String> {
         let mut hosts = vec![Host::Scheduler, Host::Proxy, Host::Stranger];
         hosts.extend((0..NODES).map(Host::Node));
         let network = tokio::task::spawn_blocking(move || Network::new(&hosts));
         let network = Arc::new(network.await.unwrap()?);
+        networks.lock().unwrap().push(Arc::clone(&network));
         let mean = self.fault.mean;
         let mut cluster =
             Cluster::start(self.fault.shape, self.fault.delay, network, self.ending).await;
@@ -203,7 +209,6 @@ impl Scenario {
         if !(figures.broken.is_empty() && figures.missed.is_empty()) {
             cluster.keep(&self.name);
         }
-        cluster.end().await;
         Ok((course, figures))
     }
 }
