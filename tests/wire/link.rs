@@ -135,6 +135,7 @@ async fn g11_before_its_hello_a_peer_can_make_no_link_hold_more_than_a_hello() {
     let large = ToScheduler::Reports(vec![completed(1, Bytes::from(vec![9; 3 << 20]))]);
     let (scheduler, node) = pair(1024).await;
     node.send(large.clone());
+    node.close();
     let events = scheduler.finish().await;
     let heard = events.iter().filter(|event| **event == LinkEvent::Heard);
     assert!(heard.count() <= 32, "more than 2 MiB were taken");
