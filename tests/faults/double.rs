@@ -27,8 +27,9 @@ use crate::scheduler::SECRET;
 use crate::work::{Fails, Going, Ledger, RETRY, Work};
 
 pub const NAME: &str = "double";
-/// So many runs back it looks for one that is going on elsewhere.
-const NEIGHBOURS: u64 = 200;
+/// So many tasks back it looks for one that runs elsewhere, and for each it allows that so many retries were placed in
+/// between.
+const NEIGHBOURS: u64 = 24;
 
 /// A running double. Dropped, it is gone.
 pub struct Double {
@@ -236,16 +237,22 @@ impl State {
             }
             // The runs about it; some are others'.
             _ if number % 16 == 3 => {
-                for distance in 1..=NEIGHBOURS {
+                for (back, retries) in neighbours() {
                     let seq = self.next_seq();
-                    let task = TaskId::new(task.get().saturating_sub(distance).max(1));
-                    let dispatch = Dispatch::new(dispatch.get().saturating_sub(distance).max(1));
+                    let task = TaskId::new(task.get().saturating_sub(back).max(1));
+                    let dispatch = dispatch.get().saturating_sub(back + retries).max(1);
+                    let dispatch = Dispatch::new(dispatch);
                     send(commands, vec![ended(seq, task, dispatch, stolen())]);
                 }
             }
             _ => {}
         }
     }
+}
+
+/// Tasks before one, and retries that may have been placed since.
+fn neighbours() -> impl Iterator<Item = (u64, u64)> {
+    (1..=NEIGHBOURS).flat_map(|back| (0..NEIGHBOURS).map(move |retries| (back, retries)))
 }
 
 fn send(commands: &Commands, reports: Vec<Report>) {
