@@ -259,7 +259,7 @@ impl Cluster {
             }
             Action::Dial { node, address } => {
                 self.say(|| format!("S dials {node} at {address}"));
-                self.judge_dial(node);
+                self.judge_dial(node, &address);
                 self.start_dial(Dialler::Scheduler(node), address, None);
             }
             Action::Probe {

@@ -3,11 +3,13 @@
 //! Owns: the dials of this scheduler that ended without an answer. Does not know: what a link says.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use callboard::engine::{Event, NodeId};
 
 use crate::cluster::Cluster;
 use crate::plan::{MS, Time};
+use crate::scheduler::clock;
 
 /// A dial that took as long as this has waited out the pause before the next.
 const PAUSE: Time = 500 * MS;
@@ -48,7 +50,19 @@ impl Dials {
 }
 
 impl Cluster {
-    pub fn judge_dial(&mut self, node: NodeId) {
+    /// Whether the node at this address was heard until a moment ago, and so had not to be dialled.
+    fn has_just_fallen_silent(&self, address: &str) -> bool {
+        let silence = 2 * self.plan.config.heartbeat;
+        let moment = Duration::from_nanos(AT_ONCE);
+        let stats = self.scheduler.machine.stats(clock(self.now));
+        let mut nodes = stats.nodes.iter();
+        let heard = nodes.find(|node| &*node.name == address);
+        heard
+            .and_then(|node| node.last_heard)
+            .is_some_and(|heard| heard + silence + moment >= clock(self.now).to_system_time())
+    }
+
+    pub fn judge_dial(&mut self, node: NodeId, address: &str) {
         let now = self.now;
         self.oracle.dials.begun.insert(node, now);
         let Some(hung) = self.oracle.dials.hung.remove(&node) else {
@@ -56,7 +70,7 @@ impl Cluster {
         };
         // One that drains is dialled less often.
         let excused = self.oracle.scheduler_late_until >= hung || self.oracle.has_drained;
-        if !excused && now > hung + AT_ONCE {
+        if !excused && now > hung + AT_ONCE && !self.has_just_fallen_silent(address) {
             let text = format!(
                 "{node} was dialled {} ms after a dial that hung",
                 (now - hung) / MS
