@@ -131,6 +131,7 @@ impl SchedulerMachine {
             Some(epoch) if epoch == hello.epoch => {}
             // Nobody else can listen at the address at which the old life was dialled.
             Some(_) if dialled && !entry.joined => {
+                self.spare(link, node);
                 self.lose(now, node, true, "a new process answers at its address")
             }
             // Nor can two listen at one port. While the old life's link is up, the new one's word is doubted.
@@ -139,6 +140,7 @@ impl SchedulerMachine {
                     && entry.probe.is_some()
                     && entry.probe == hello.probe =>
             {
+                self.spare(link, node);
                 self.lose(
                     now,
                     node,
@@ -147,6 +149,7 @@ impl SchedulerMachine {
                 )
             }
             Some(_) if entry.state == State::Lost || entry.last_heard + silence <= now => {
+                self.spare(link, node);
                 self.retire(now, node)
             }
             Some(_) => {
@@ -168,6 +171,14 @@ impl SchedulerMachine {
         let kinds = hello.kinds.iter().map(|offer| &offer.kind);
         let own = names_bytes(kinds.chain(&hello.labels));
         self.roster.offered_bytes_but(node).saturating_add(own) > MAX_OFFERED_BYTES
+    }
+
+    /// Sets the link on which a new process speaks apart from those of the old one, which end with it.
+    fn spare(&mut self, link: LinkId, node: NodeIndex) {
+        self.roster
+            .get_mut(node)
+            .handshake
+            .take_if(|it| *it == link);
     }
 
     /// Whether a later hello of this life was heard already: two links may bring them in either order, and

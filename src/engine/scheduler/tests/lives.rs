@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{BLOCKS, Board, STOPS};
-use crate::engine::message::{End, HeldRun, HeldState, NodeHello, ToScheduler};
+use crate::engine::message::{End, HeldRun, HeldState, Holding, NodeHello, ToScheduler};
 use crate::engine::scheduler::ghosts::MAX_RETIRED;
 use crate::engine::{Epoch, Event, LinkId, NodeId, Reach};
+use crate::stats::NodeState;
 use crate::task::{Dispatch, Options, TaskId};
 
 const FIRST: NodeId = NodeId(0);
@@ -394,4 +395,31 @@ fn g3_a_node_that_is_added_again_does_not_take_over_a_run_of_the_removed_one() {
     assert_eq!(board.machine.roster.nodes.len(), 1);
     let (_, again) = board.assignment(task);
     assert!(again.dispatch > run.dispatch, "it was taken over");
+}
+
+/// The scheduler's dial of the first node has led to a process of this life.
+fn dials_first(board: &mut Board, link: LinkId, epoch: u64) {
+    let dialled = Some(FIRST);
+    board.event(Event::LinkOpened { link, dialled });
+    let hello = board.hello("first", epoch);
+    board.say(link, ToScheduler::Hello(hello));
+    let nothing = Holding {
+        last: true,
+        ..Holding::default()
+    };
+    board.say(link, ToScheduler::Holding(nothing));
+}
+
+#[test]
+fn g8_a_new_process_at_the_address_of_a_dead_one_is_up_by_the_dial_that_found_it() {
+    let mut board = Board::new();
+    add_first(&mut board);
+    let (old, new) = (LinkId(101), LinkId(102));
+    dials_first(&mut board, old, 1);
+    board.cut(old);
+    dials_first(&mut board, new, 2);
+    assert!(board.closed.is_empty(), "{:?}", board.closed);
+    let stats = board.machine.stats(board.now);
+    let node = &stats.nodes[0];
+    assert_eq!((node.state, node.epoch), (NodeState::Up, Some(2)));
 }
