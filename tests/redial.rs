@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callboard::config::SchedulerConfig;
-use callboard::engine::message::{Holding, NodeHello, ToScheduler, VERSION_MAX, VERSION_MIN};
+use callboard::engine::message::{Holding, NodeHello, ToScheduler};
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{Action, Epoch, Event, Life, LinkId, NodeId, Note, Reach, Timestamp};
 
@@ -36,19 +36,7 @@ fn with_node() -> (SchedulerMachine, NodeId) {
             dialled: Some(node),
         },
     );
-    let hello = NodeHello {
-        version_min: VERSION_MIN,
-        version_max: VERSION_MAX,
-        node: "slave1".into(),
-        epoch: Epoch(1),
-        number: 1,
-        kinds: Vec::new(),
-        labels: Default::default(),
-        workers: 1,
-        probe: None,
-        draining: false,
-        max_frame: None,
-    };
+    let hello = NodeHello::new("slave1", Epoch(1));
     let held = Holding {
         last: true,
         ..Holding::default()

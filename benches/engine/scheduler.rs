@@ -6,8 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use callboard::SchedulerConfig;
 use callboard::engine::message::{
-    Assignment, End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler, VERSION_MAX,
-    VERSION_MIN,
+    Assignment, End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
 };
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{
@@ -73,20 +72,12 @@ impl SchedulerBench {
         self.machine
             .handle(self.now, Event::LinkOpened { link, dialled });
         let hello = NodeHello {
-            version_min: VERSION_MIN,
-            version_max: VERSION_MAX,
-            node: name,
-            epoch: Epoch(u64::from(index)),
-            number: 1,
             kinds: vec![KindOffer {
                 kind: OFFERED.to_owned(),
                 blocking: false,
             }],
-            labels: Default::default(),
             workers,
-            probe: None,
-            draining: false,
-            max_frame: None,
+            ..NodeHello::new(name, Epoch(u64::from(index)))
         };
         let holding = Holding {
             last: true,

@@ -152,6 +152,25 @@ pub struct NodeHello {
     pub max_frame: Option<u64>,
 }
 
+impl NodeHello {
+    /// The first hello of a life that has one worker and offers nothing, in all versions that this side speaks.
+    pub fn new(node: impl Into<String>, epoch: Epoch) -> Self {
+        Self {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            node: node.into(),
+            epoch,
+            number: 1,
+            kinds: Vec::new(),
+            labels: Labels::new(),
+            workers: 1,
+            probe: None,
+            draining: false,
+            max_frame: None,
+        }
+    }
+}
+
 /// A kind that a node has a handler for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KindOffer {

@@ -57,9 +57,7 @@ impl Ghost {
             counted: true,
         }
     }
-}
 
-impl Ghost {
     /// When it has ended at the latest, if it can be stopped, in a life whose own half of the lease ended at
     /// `safe_at`: an exclusive run stops at four fifths of it, any other at its end, and gets `margin` more.
     pub fn safe_at(&self, safe_at: Timestamp, margin: Duration) -> Option<Timestamp> {

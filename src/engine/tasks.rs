@@ -160,6 +160,13 @@ pub(crate) struct Rare {
     pub progress_until: Timestamp,
 }
 
+impl Rare {
+    /// Lives that were lost with a run of it, or with what may have become one.
+    pub fn lost_lives(&self) -> impl Iterator<Item = &(NodeId, Epoch)> {
+        self.lost_on.iter().chain(&self.lost_ahead_on)
+    }
+}
+
 /// Records in a chunk: as many as fit the 64 KiB above which freeing a block makes glibc's allocator
 /// gather all its small free blocks, which costs more than the block was worth.
 const CHUNK: usize = 512;

@@ -181,19 +181,7 @@ mod tests {
     }
 
     fn hello(node: &str) -> LinkEvent<ToScheduler> {
-        LinkEvent::Message(ToScheduler::Hello(NodeHello {
-            version_min: 1,
-            version_max: 1,
-            node: node.to_owned(),
-            epoch: Epoch(1),
-            number: 1,
-            kinds: Vec::new(),
-            labels: Default::default(),
-            workers: 1,
-            probe: None,
-            draining: false,
-            max_frame: None,
-        }))
+        LinkEvent::Message(ToScheduler::Hello(NodeHello::new(node, Epoch(1))))
     }
 
     #[test]

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use callboard::config::SchedulerConfig;
 use callboard::engine::message::{
     Assignment, Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report,
-    ToNode, ToScheduler, VERSION_MAX, VERSION_MIN,
+    ToNode, ToScheduler,
 };
 use callboard::engine::{Epoch, Event, LinkId, Timestamp};
 use callboard::status::{Cause, Failure};
-use callboard::task::{Dispatch, Labels, TaskId};
+use callboard::task::{Dispatch, TaskId};
 
 use crate::world::World;
 
@@ -258,20 +258,13 @@ impl World {
         let it = &mut self.nodes[node];
         it.hellos += 1;
         let hello = NodeHello {
-            version_min: VERSION_MIN,
-            version_max: VERSION_MAX,
-            node: it.name.clone(),
-            epoch: it.epoch,
             number: it.hellos,
             kinds: vec![KindOffer {
                 kind: "work".to_owned(),
                 blocking: false,
             }],
-            labels: Labels::new(),
             workers: it.workers,
-            probe: None,
-            draining: false,
-            max_frame: None,
+            ..NodeHello::new(it.name.clone(), it.epoch)
         };
         let held = |task, dispatch, state| HeldRun {
             task,

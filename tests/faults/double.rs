@@ -13,7 +13,6 @@ use bytes::Bytes;
 use callboard::engine::Epoch;
 use callboard::engine::message::{
     Assignment, Beat, End, Holding, KindOffer, NodeHello, RefusedBy, Report, ToNode, ToScheduler,
-    VERSION_MAX, VERSION_MIN,
 };
 use callboard::inbox::Inbox;
 use callboard::net::{LinkCommand, LinkConfig, LinkEvent, Role, Secret, Trust, dial, run_link};
@@ -143,20 +142,13 @@ impl State {
     fn greet(&mut self, commands: &Commands) {
         self.hello += 1;
         commands.push(LinkCommand::Send(ToScheduler::Hello(NodeHello {
-            version_min: VERSION_MIN,
-            version_max: VERSION_MAX,
-            node: NAME.to_owned(),
-            epoch: Epoch(77),
             number: self.hello,
             kinds: vec![KindOffer {
                 kind: "async".to_owned(),
                 blocking: false,
             }],
-            labels: Default::default(),
             workers: WORKERS,
-            probe: None,
-            draining: false,
-            max_frame: None,
+            ..NodeHello::new(NAME, Epoch(77))
         })));
         let nothing = Holding {
             last: true,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Recipient};
 use callboard::stats::{NodeState, NodeStats, Stats};
-use callboard::{Execute, Scheduler, Shutdown, TaskEvent, TaskId, TaskStatus};
+use callboard::{Execute, Node, NodeHandle, Scheduler, Shutdown, TaskEvent, TaskId, TaskStatus};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
@@ -95,6 +95,11 @@ impl<M: Heard + Message<Result = ()> + Send + 'static> Listener<M> {
     pub fn left(&mut self) -> usize {
         self.heard.len()
     }
+}
+
+/// What a scheduler that dials this node of the test's process is given.
+pub fn connect(node: &NodeHandle) -> Node {
+    Node::connect(node.name(), node.listen_addr().unwrap().to_string())
 }
 
 /// The endings of so many tasks, no task twice.

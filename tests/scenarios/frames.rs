@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use callboard::error::StartError;
 use callboard::stats::NodeState;
-use callboard::{Cause, Execute, Node, NodeHandle, Outcome, Scheduler};
+use callboard::{Cause, Execute, NodeHandle, Outcome, Scheduler};
 
-use crate::cluster::{find, finish};
+use crate::cluster::{connect, find, finish};
 use crate::processes::handlers::handlers;
 
 const SMALL: usize = 128 << 10;
@@ -22,10 +22,6 @@ async fn node(name: &str, max_frame: Option<usize>) -> NodeHandle {
         .start()
         .await
         .unwrap()
-}
-
-fn connect(node: &NodeHandle) -> Node {
-    Node::connect(node.name(), node.listen_addr().unwrap().to_string())
 }
 
 #[actix::test]

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::certificates::Authority;
 use crate::cluster::{
-    Listener, brisk, calls, endings, execute, find, finish, nodes_of, until, until_node,
+    Listener, brisk, calls, connect, endings, execute, find, finish, nodes_of, until, until_node,
 };
 use crate::processes::handlers::handlers;
 use crate::processes::{NodeProcess, PATIENCE, Role};
@@ -33,10 +33,6 @@ async fn node(authority: &Authority, name: &str) -> NodeHandle {
         .start()
         .await
         .unwrap()
-}
-
-fn connect(node: &NodeHandle) -> Node {
-    Node::connect(node.name(), node.listen_addr().unwrap().to_string())
 }
 
 #[actix::test]
@@ -105,19 +101,7 @@ async fn converse<In: Wire, Out: Wire>(proved: Proved, says: Vec<Out>) -> (Vec<I
 }
 
 fn node_says(name: &str) -> Vec<ToScheduler> {
-    let hello = NodeHello {
-        version_min: VERSION_MIN,
-        version_max: VERSION_MAX,
-        node: name.to_owned(),
-        epoch: Epoch(1),
-        number: 1,
-        kinds: Vec::new(),
-        labels: Default::default(),
-        workers: 1,
-        probe: None,
-        draining: false,
-        max_frame: None,
-    };
+    let hello = NodeHello::new(name, Epoch(1));
     let held = Holding {
         last: true,
         ..Holding::default()

@@ -111,22 +111,13 @@ fn beat(number: u64) -> ToScheduler {
 /// With so many kinds of the longest names.
 fn hello(kinds: usize) -> ToScheduler {
     ToScheduler::Hello(NodeHello {
-        version_min: VERSION_MIN,
-        version_max: VERSION_MAX,
-        node: "slave1".to_owned(),
-        epoch: Epoch(1),
-        number: 1,
         kinds: (0..kinds)
             .map(|n| KindOffer {
                 kind: format!("{n:0>256}"),
                 blocking: false,
             })
             .collect(),
-        labels: Default::default(),
-        workers: 1,
-        probe: None,
-        draining: false,
-        max_frame: None,
+        ..NodeHello::new("slave1", Epoch(1))
     })
 }
 

@@ -80,11 +80,7 @@ impl SchedulerMachine {
         let here = epoch.map(|epoch| (Self::node_id(node), epoch));
         let slot = self.tasks.find(task);
         let rare = slot.and_then(|slot| self.tasks.get(slot).rare.as_ref());
-        here.is_some()
-            && rare.is_some_and(|rare| {
-                let mut lost = rare.lost_on.iter().chain(&rare.lost_ahead_on);
-                lost.any(|&lost| Some(lost) == here)
-            })
+        here.is_some() && rare.is_some_and(|rare| rare.lost_lives().any(|&lost| Some(lost) == here))
     }
 
     pub(super) fn find_ghost(&mut self, node: NodeIndex, dispatch: Dispatch) -> Option<&mut Ghost> {

@@ -131,9 +131,10 @@ impl SchedulerMachine {
     pub(super) fn answer_without_run(&self, now: Timestamp, slot: Slot) -> CancelAnswer {
         let task = self.tasks.get(slot);
         let goes_on = task.rare.as_ref().is_some_and(|rare| {
-            let mut lives = rare.lost_on.iter().chain(&rare.lost_ahead_on);
             rare.ghosts > 0
-                || lives.any(|&(node, epoch)| self.life_may_run(now, slot, node.0, epoch))
+                || rare
+                    .lost_lives()
+                    .any(|&(node, epoch)| self.life_may_run(now, slot, node.0, epoch))
         });
         match (goes_on, task.has_run) {
             (true, _) => CancelAnswer::StillRunning,

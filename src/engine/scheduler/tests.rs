@@ -19,8 +19,7 @@ use bytes::Bytes;
 use super::SchedulerMachine;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{
-    Assignment, End, HeldRun, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
-    VERSION_MAX, VERSION_MIN, Welcome,
+    Assignment, End, HeldRun, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler, Welcome,
 };
 use crate::engine::{
     Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Note, Submission,
@@ -159,17 +158,10 @@ impl Board {
             blocking,
         };
         NodeHello {
-            version_min: VERSION_MIN,
-            version_max: VERSION_MAX,
-            node: name.to_owned(),
-            epoch: Epoch(epoch),
             number: self.hellos,
             kinds: vec![offer(BLOCKS, true), offer(STOPS, false)],
-            labels: Default::default(),
             workers: 2,
-            probe: None,
-            draining: false,
-            max_frame: None,
+            ..NodeHello::new(name, Epoch(epoch))
         }
     }
 
