@@ -182,7 +182,7 @@ impl Handler<TaskStatus> for Client {
             Outcome::Failed(failure) => Err(failure.message.clone()),
             _ => status.output().map_err(|error| error.to_string()),
         };
-        self.files.push((status.args.clone(), result));
+        self.files.push((status.args.clone().into(), result));
         self.bar.inc(1);
         self.window.add_permits(1);
     }
@@ -285,7 +285,7 @@ fn walk(path: &Path, batches: &mpsc::Sender<Vec<Execute>>) -> Vec<Unreadable> {
                     || kind.is_symlink() && entry.path().metadata().map_or(true, |to| to.is_file());
                 if is_file {
                     let path = entry.into_path().into_os_string().into_vec();
-                    batch.push(Execute::raw(KIND, path.into()));
+                    batch.push(Execute::raw(KIND, path));
                 }
             }
             Err(error) => unreadable.push(Unreadable::of_walk(path, error)),

@@ -10,10 +10,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The encoding of a unit: what a handler without output returns.
-const NIL: &[u8] = &[0xc0];
+use crate::payload::Payload;
 
-/// Values up to this size are encoded in a buffer that is used again and then copied, which takes one
+/// Values up to this size are encoded in a buffer that is used again and then copied, which takes no more than one
 /// allocation of the right size; larger ones keep the buffer they grew in.
 const COPIED: usize = 4096;
 
@@ -22,9 +21,9 @@ const COPIED: usize = 4096;
 const MAX_DEPTH: usize = 128;
 
 /// Encodes a value.
-pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Bytes, String> {
+pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Payload, String> {
     if let Some(raw) = (value as &dyn Any).downcast_ref::<Bytes>() {
-        return Ok(raw.clone());
+        return Ok(raw.clone().into());
     }
     thread_local! {
         static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -37,27 +36,23 @@ pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Bytes, String>
         return Err(error.to_string());
     }
     if buffer.len() > COPIED {
-        return Ok(Bytes::from(buffer));
+        return Ok(buffer.into());
     }
-    let bytes = if buffer == NIL {
-        Bytes::from_static(NIL)
-    } else {
-        Bytes::copy_from_slice(&buffer)
-    };
+    let payload = Payload::from(&buffer[..]);
     BUFFER.set(buffer);
-    Ok(bytes)
+    Ok(payload)
 }
 
 /// Decodes a value.
-pub(crate) fn decode<T: DeserializeOwned + 'static>(bytes: &Bytes) -> Result<T, String> {
+pub(crate) fn decode<T: DeserializeOwned + 'static>(payload: &Payload) -> Result<T, String> {
     let mut decoded: Option<T> = None;
     if let Some(raw) = (&mut decoded as &mut dyn Any).downcast_mut::<Option<Bytes>>() {
-        *raw = Some(bytes.clone());
+        *raw = Some(payload.clone().into_bytes());
     }
     match decoded {
         Some(raw) => Ok(raw),
         None => {
-            let mut deserializer = rmp_serde::Deserializer::from_read_ref(&bytes[..]);
+            let mut deserializer = rmp_serde::Deserializer::from_read_ref(&payload[..]);
             deserializer.set_max_depth(MAX_DEPTH);
             T::deserialize(&mut deserializer).map_err(|error| error.to_string())
         }
@@ -73,7 +68,7 @@ mod tests {
     #[derive(Debug, Deserialize, Serialize)]
     struct Nest(Vec<Nest>);
 
-    fn nest(depth: usize) -> Bytes {
+    fn nest(depth: usize) -> Payload {
         let mut bytes = vec![0x91; depth - 1];
         bytes.push(0x90);
         bytes.into()

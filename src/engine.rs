@@ -26,7 +26,7 @@ use std::ops::{Add, Sub};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use crate::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Refusal;
@@ -156,7 +156,7 @@ pub struct Submission {
     /// The handler's name.
     pub kind: TaskKind,
     /// The encoded args.
-    pub args: Bytes,
+    pub args: Payload,
     /// The rest; `None` is the default options, and costs nothing.
     pub options: Option<Box<Options>>,
     /// Who is told how it ended.

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use crate::payload::Payload;
 use actix::{Message, Recipient};
-use bytes::Bytes;
 use serde::Serialize;
 
 use crate::encoding;
@@ -35,7 +35,7 @@ use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
 #[derive(Clone)]
 pub struct Execute {
     kind: TaskKind,
-    args: Bytes,
+    args: Payload,
     options: Option<Box<Options>>,
     recipients: Option<Box<Recipients>>,
 }
@@ -73,10 +73,10 @@ impl Execute {
     }
 
     /// A task by the name of its handler, with args that are encoded already.
-    pub fn raw(kind: impl Into<TaskKind>, args: Bytes) -> Self {
+    pub fn raw(kind: impl Into<TaskKind>, args: impl Into<Payload>) -> Self {
         Self {
             kind: kind.into(),
-            args,
+            args: args.into(),
             options: None,
             recipients: None,
         }
@@ -161,7 +161,7 @@ impl Execute {
     }
 
     /// Its args, as they travel.
-    pub fn args(&self) -> &Bytes {
+    pub fn args(&self) -> &Payload {
         &self.args
     }
 
@@ -186,7 +186,7 @@ impl Execute {
 /// An [`Execute`] taken apart.
 pub(crate) struct Parts {
     pub(crate) kind: TaskKind,
-    pub(crate) args: Bytes,
+    pub(crate) args: Payload,
     pub(crate) options: Option<Box<Options>>,
     pub(crate) client: Option<Recipient<TaskStatus>>,
     pub(crate) watcher: Option<Recipient<TaskEvent>>,

@@ -52,7 +52,7 @@
 //!
 //! Inside there are four layers, and each knows only those before it:
 //!
-//! - values: [`task`], [`retry`], [`status`], [`stats`], [`config`], [`error`];
+//! - values: [`task`], [`payload`], [`retry`], [`status`], [`stats`], [`config`], [`error`];
 //! - the [`engine`]: it decides. Pure machines, without clock, chance or I/O, that a simulation drives
 //!   through thousands of histories a second;
 //! - the [`actors`]: they act. Mailboxes, timers and spawned futures, and the [`handlers`] with their
@@ -80,6 +80,8 @@
 //!   shorter than the lease less a heartbeat and a second reruns nothing, whatever the lease.
 //! - A run that was given up for lost and of which no later one was begun is taken back when its node
 //!   returns, instead of being run again.
+//! - Args and outputs are [`Payload`]s: `Bytes` but for the smallest, which are kept where they are and cost no
+//!   allocation.
 //! - There are no records yet for a store; `take_effects` is where they will go, before the actions.
 
 #![forbid(unsafe_code)]
@@ -97,6 +99,7 @@ pub mod inbox;
 mod local;
 pub mod net;
 mod node;
+pub mod payload;
 pub mod retry;
 mod scheduler;
 pub mod stats;
@@ -115,6 +118,7 @@ pub use handlers::{Call, Handlers, Task, TaskContext, TaskError};
 #[cfg(feature = "tls")]
 pub use net::Tls;
 pub use node::{Node, NodeBuilder, NodeHandle, node};
+pub use payload::Payload;
 pub use retry::RetryPolicy;
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use status::{CancelAnswer, Cause, Failure, Outcome, TaskEvent, TaskStatus};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use crate::status::Cause;
 use crate::task::{Dispatch, Labels, TaskId, TaskKey, TaskKind};
@@ -146,7 +146,7 @@ pub struct Unfinished {
     /// Its kind.
     pub kind: TaskKind,
     /// Its args.
-    pub args: Bytes,
+    pub args: Payload,
     /// Where it is.
     pub state: TaskState,
 }

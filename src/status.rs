@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use crate::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding;
@@ -76,7 +76,7 @@ pub struct Ending {
     /// Its kind.
     pub kind: TaskKind,
     /// Its args, as they were handed in.
-    pub args: Bytes,
+    pub args: Payload,
     /// How it ended.
     pub outcome: Outcome,
     /// The node of its last run that started; `None` if it never ran. Whether a run that was lost with its node
@@ -100,7 +100,7 @@ pub struct Ending {
 #[non_exhaustive]
 pub enum Outcome {
     /// The handler succeeded; its encoded output. Decode it with [`TaskStatus::output`].
-    Completed(Bytes),
+    Completed(Payload),
     /// It was given up.
     Failed(Failure),
     /// It was cancelled before it could complete.
@@ -259,7 +259,7 @@ pub enum Event {
         reason: String,
     },
     /// The handler reported progress; decode it with [`Event::progress`].
-    Progress(Bytes),
+    Progress(Payload),
 }
 
 impl Event {

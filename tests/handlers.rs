@@ -127,7 +127,7 @@ async fn bytes_pass_untouched() {
     let mut assignment = node.assignment("bytes", ());
     assignment.args = Execute::call("bytes", &raw).unwrap().args().clone();
     let dispatch = node.assign(assignment);
-    assert_eq!(node.end(dispatch).await.0, End::Completed(raw));
+    assert_eq!(node.end(dispatch).await.0, End::Completed(raw.into()));
     node.stop().await;
 }
 

@@ -14,7 +14,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
     (
         "values",
         &[
-            "task", "retry", "status", "config", "error", "stats", "encoding",
+            "task", "retry", "status", "config", "error", "stats", "encoding", "payload",
         ],
     ),
     ("engine", &["engine"]),

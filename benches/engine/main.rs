@@ -50,7 +50,7 @@ fn weigh() {
     let mut bench = SchedulerBench::new(1, 0);
     let before = HEAP.current_usage();
     for _ in 0..TASKS {
-        bench.submit_owned(&kind, vec![7; 9]);
+        bench.submit(&kind);
     }
     let bytes = (HEAP.current_usage() - before) as f64 / TASKS as f64;
     println!("heap bytes per pending task, args of 9 bytes included: {bytes:.1}");

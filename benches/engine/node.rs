@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use callboard::Payload;
 use callboard::engine::message::{
     Assignment, End, KindOffer, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN,
     Welcome,
@@ -24,7 +24,7 @@ pub struct NodeBench {
     last: u64,
     /// Kept for their capacity.
     actions: Vec<NodeAction>,
-    begun: Vec<(WorkerId, Dispatch, Bytes)>,
+    begun: Vec<(WorkerId, Dispatch, Payload)>,
     ended: u64,
 }
 
@@ -106,7 +106,7 @@ impl NodeBench {
             kind: 0,
             attempt: 1,
             ahead: number - first >= workers,
-            args: Bytes::from_static(b"123456789"),
+            args: Payload::from(b"123456789"),
             terms: None,
         });
         let assignments = assignments.collect();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
+use callboard::Payload;
 use callboard::SchedulerConfig;
 use callboard::engine::message::{
     Assignment, End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
@@ -92,19 +92,10 @@ impl SchedulerBench {
             .handle(self.now, Event::Message { link, message });
     }
 
-    fn submit(&mut self, kind: &TaskKind) {
-        self.submit_args(kind, Bytes::from_static(b"123456789"));
-    }
-
-    /// With args on the heap.
-    pub fn submit_owned(&mut self, kind: &TaskKind, args: Vec<u8>) {
-        self.submit_args(kind, Bytes::from(args.into_boxed_slice()));
-    }
-
-    fn submit_args(&mut self, kind: &TaskKind, args: Bytes) {
+    pub fn submit(&mut self, kind: &TaskKind) {
         let submission = Submission {
             kind: kind.clone(),
-            args,
+            args: Payload::from(b"123456789"),
             options: None,
             audience: Audience::Current,
             watcher: None,

@@ -21,7 +21,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 use super::{Epoch, Life};
@@ -257,7 +257,7 @@ pub struct Assignment {
     /// Whether it may wait for a worker. Without it, a node with no free worker refuses.
     pub ahead: bool,
     /// The encoded args.
-    pub args: Bytes,
+    pub args: Payload,
     /// What few tasks ask for; `None` is the default.
     pub terms: Option<Box<Terms>>,
 }
@@ -353,7 +353,7 @@ pub enum Report {
         /// The run.
         dispatch: Dispatch,
         /// The encoded value.
-        value: Bytes,
+        value: Payload,
     },
 }
 
@@ -378,7 +378,7 @@ impl Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The handler succeeded; its encoded output.
-    Completed(Bytes),
+    Completed(Payload),
     /// It failed, and its policy gives it no other attempt.
     Failed(Failure),
     /// It failed, and another attempt is due after this long.

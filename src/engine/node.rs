@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::message::{Assignment, End, HeldRun, KindOffer, ToNode, ToScheduler};
 use super::{Epoch, LinkId, Timestamp, WorkerId};
@@ -128,7 +128,7 @@ pub enum NodeEvent {
         /// The run.
         dispatch: Dispatch,
         /// The encoded value.
-        value: Bytes,
+        value: Payload,
     },
     /// A started assignment was taken back before its worker had begun it: from a stalled thread, or by
     /// [`NodeAction::TakeBack`]. It is told before the end of anything that was started there behind it.

@@ -7,7 +7,7 @@
 //! empties is given back. Ids rise, so the index is a table of small pages keyed by the id's upper part:
 //! four bytes a task where ids are dense, a page for a lone survivor.
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::numbered::Numbered;
 use super::{ClientId, Epoch, NodeId, Timestamp};
@@ -41,7 +41,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Task {
     pub id: TaskId,
-    pub args: Bytes,
+    pub args: Payload,
     /// What few tasks need.
     pub rare: Option<Box<Rare>>,
     pub accepted_at: Timestamp,
@@ -427,7 +427,7 @@ mod tests {
     fn task(id: u64) -> Task {
         Task {
             id: TaskId::new(id),
-            args: Bytes::from_static(b"123456789"),
+            args: Payload::from(b"123456789"),
             rare: None,
             accepted_at: Timestamp(0),
             placed_at: Timestamp(0),

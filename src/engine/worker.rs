@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::message::End;
 use crate::retry::RetryPolicy;
@@ -14,7 +14,7 @@ use crate::status::{Cause, Failure};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tried {
     /// It returned this encoded output.
-    Output(Bytes),
+    Output(Payload),
     /// It returned an error; `after` is the wait it asked for.
     Error {
         /// What it said.
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn an_output_within_the_limit_completes() {
-        let output = Bytes::from_static(&[0; 10]);
+        let output = Payload::from(&[0; 10]);
         let end = attempts(RetryPolicy::default(), 1).verdict(Tried::Output(output.clone()), EVEN);
         assert_eq!(end, End::Completed(output));
     }
@@ -139,7 +139,7 @@ mod tests {
             (Tried::Panicked { message: message() }, Cause::Panic),
             (Tried::TimedOut { timeout }, Cause::Timeout),
             (
-                Tried::Output(Bytes::from_static(&[0; 11])),
+                Tried::Output(Payload::from(&[0; 11])),
                 Cause::OutputTooLarge,
             ),
         ];

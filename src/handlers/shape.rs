@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -43,7 +43,7 @@ pub enum Begun {
 )]
 pub trait AsyncHandler<Shape>: Send + Sync + 'static {
     #[doc(hidden)]
-    fn begin(self: &Arc<Self>, args: &Bytes, seed: &mut Seed<'_>) -> Begun;
+    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut Seed<'_>) -> Begun;
 }
 
 /// A function or closure of one argument, or of an argument and a [`TaskContext`], that may block and
@@ -59,7 +59,7 @@ pub trait AsyncHandler<Shape>: Send + Sync + 'static {
 )]
 pub trait BlockingHandler<Shape>: Send + Sync + 'static {
     #[doc(hidden)]
-    fn begin(self: &Arc<Self>, args: &Bytes, seed: &mut Seed<'_>) -> Begun;
+    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut Seed<'_>) -> Begun;
 }
 
 /// The shape of a handler that takes its argument alone.
@@ -74,7 +74,7 @@ where
     A: DeserializeOwned + 'static,
     O: Serialize + 'static,
 {
-    fn begin(self: &Arc<Self>, args: &Bytes, _: &mut Seed<'_>) -> Begun {
+    fn begin(self: &Arc<Self>, args: &Payload, _: &mut Seed<'_>) -> Begun {
         match decode(args) {
             Ok(args) => {
                 let handler = Arc::clone(self);
@@ -91,7 +91,7 @@ where
     A: DeserializeOwned + 'static,
     O: Serialize + 'static,
 {
-    fn begin(self: &Arc<Self>, args: &Bytes, seed: &mut Seed<'_>) -> Begun {
+    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut Seed<'_>) -> Begun {
         match decode(args) {
             Ok(args) => {
                 let handler = Arc::clone(self);
@@ -109,7 +109,7 @@ where
     A: DeserializeOwned + 'static,
     O: Serialize + 'static,
 {
-    fn begin(self: &Arc<Self>, args: &Bytes, _: &mut Seed<'_>) -> Begun {
+    fn begin(self: &Arc<Self>, args: &Payload, _: &mut Seed<'_>) -> Begun {
         let (handler, args) = (Arc::clone(self), args.clone());
         Begun::Blocking(Box::new(move || match decode(&args) {
             Ok(args) => tried(handler(args)),
@@ -124,7 +124,7 @@ where
     A: DeserializeOwned + 'static,
     O: Serialize + 'static,
 {
-    fn begin(self: &Arc<Self>, args: &Bytes, seed: &mut Seed<'_>) -> Begun {
+    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut Seed<'_>) -> Begun {
         let (handler, args, context) = (Arc::clone(self), args.clone(), seed.context());
         Begun::Blocking(Box::new(move || match decode(&args) {
             Ok(args) => tried(handler(args, context)),
@@ -135,7 +135,7 @@ where
 
 /// A handler of any shape, as a node holds it.
 pub(crate) trait AnyHandler: Send + Sync {
-    fn begin(&self, args: &Bytes, seed: &mut Seed<'_>) -> Begun;
+    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun;
 }
 
 pub(super) struct Async<H, S>(Arc<H>, PhantomData<fn() -> S>);
@@ -147,7 +147,7 @@ impl<H, S> Async<H, S> {
 }
 
 impl<H: AsyncHandler<S>, S> AnyHandler for Async<H, S> {
-    fn begin(&self, args: &Bytes, seed: &mut Seed<'_>) -> Begun {
+    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun {
         self.0.begin(args, seed)
     }
 }
@@ -161,7 +161,7 @@ impl<H, S> Blocking<H, S> {
 }
 
 impl<H: BlockingHandler<S>, S> AnyHandler for Blocking<H, S> {
-    fn begin(&self, args: &Bytes, seed: &mut Seed<'_>) -> Begun {
+    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun {
         self.0.begin(args, seed)
     }
 }
@@ -175,7 +175,7 @@ impl<T> Typed<T> {
 }
 
 impl<T: Task> AnyHandler for Typed<T> {
-    fn begin(&self, args: &Bytes, seed: &mut Seed<'_>) -> Begun {
+    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun {
         match decode::<T>(args) {
             Ok(task) => {
                 let context = seed.context();
@@ -186,7 +186,7 @@ impl<T: Task> AnyHandler for Typed<T> {
     }
 }
 
-fn decode<A: DeserializeOwned + 'static>(args: &Bytes) -> Result<A, Tried> {
+fn decode<A: DeserializeOwned + 'static>(args: &Payload) -> Result<A, Tried> {
     encoding::decode(args).map_err(|error| Tried::Codec {
         message: format!("the args cannot be decoded: {error}"),
     })

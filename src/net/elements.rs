@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use serde::de::{Error as _, SeqAccess};
 
 use super::hot::{Bodies, Fields, head, large_head};
 use crate::engine::message::{Assignment, End, HeldRun, HeldState, RefusedBy, Report, Terms};
+use crate::payload::Payload;
 use crate::status::{Cause, Failure};
 
 /// What is sent many at once.
@@ -17,7 +18,7 @@ pub(crate) trait Element: Sized {
     fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error>;
 
     /// Its body, if its kind has one.
-    fn body(&self) -> Option<&Bytes>;
+    fn body(&self) -> Option<&Payload>;
 
     /// It, from its head and the bodies from its own on.
     fn read<'de, A: SeqAccess<'de>>(
@@ -28,7 +29,7 @@ pub(crate) trait Element: Sized {
 
 /// The length of a body as its head has it. Bodies are bounded by `max_frame`, at most 1 GiB; a longer one
 /// is refused where its chunks are written.
-fn length(body: &Bytes) -> u32 {
+fn length(body: &[u8]) -> u32 {
     u32::try_from(body.len()).unwrap_or(u32::MAX)
 }
 
@@ -54,7 +55,7 @@ impl Element for Assignment {
         }
     }
 
-    fn body(&self) -> Option<&Bytes> {
+    fn body(&self) -> Option<&Payload> {
         Some(&self.args)
     }
 
@@ -84,7 +85,7 @@ impl Element for HeldRun {
         head(tail, &(self.task, self.dispatch, state))
     }
 
-    fn body(&self) -> Option<&Bytes> {
+    fn body(&self) -> Option<&Payload> {
         None
     }
 
@@ -159,7 +160,7 @@ impl Element for Report {
         }
     }
 
-    fn body(&self) -> Option<&Bytes> {
+    fn body(&self) -> Option<&Payload> {
         match self {
             Self::Ended {
                 end: End::Completed(output),

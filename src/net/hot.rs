@@ -20,6 +20,7 @@ use super::elements::Element;
 use super::wire::{Frame, HOLDING};
 use crate::engine::message::{End, Holding, MAX_BATCH, Report};
 use crate::error::LinkError;
+use crate::payload::Payload;
 
 /// How deep heads may be nested; ours are at most 6 deep.
 const MAX_DEPTH: usize = 32;
@@ -96,7 +97,8 @@ pub(crate) fn encode_holding(frames: &mut Frames, holding: &Holding) -> Result<(
 
 /// Writes the chunks of the first element's body, if it is long.
 fn write_long<T: Element>(frames: &mut Frames, rest: &[T]) -> Result<bool, LinkError> {
-    match rest.first().and_then(Element::body) {
+    let body = rest.first().and_then(Element::body);
+    match body.and_then(Payload::shared) {
         Some(body) if frames.is_long(body.len()) => frames.chunks(body).map(|()| true),
         _ => Ok(false),
     }
@@ -147,7 +149,7 @@ impl<'a> Writing<'a> {
             element
                 .write_head(self.frames.tail())
                 .map_err(unencodable)?;
-            let body = element.body().map_or(0, Bytes::len);
+            let body = element.body().map_or(0, |body| body.len());
             // The first is taken whatever its size, or nothing would ever fit.
             let full = self.elements > 0
                 && self.frames.length_of(self.begun) + self.bodies + body > MAX_CHUNK;
@@ -179,7 +181,10 @@ impl<'a> Writing<'a> {
         self.end_heads(self.bodies);
         if self.bodies > 0 {
             for body in elements.iter().filter_map(Element::body) {
-                self.frames.body(body);
+                match body.shared() {
+                    Some(body) => self.frames.body(body),
+                    None => self.frames.tail().put_slice(body),
+                }
             }
         }
         self.frames.end();
@@ -192,7 +197,7 @@ pub(crate) struct Bodies(Bytes);
 
 impl Bodies {
     /// The next body.
-    pub(crate) fn take<E: serde::de::Error>(&mut self, length: u32) -> Result<Bytes, E> {
+    pub(crate) fn take<E: serde::de::Error>(&mut self, length: u32) -> Result<Payload, E> {
         let length = length as usize;
         if length > self.0.len() {
             return Err(E::custom(format_args!(
@@ -200,7 +205,7 @@ impl Bodies {
                 self.0.len()
             )));
         }
-        Ok(self.0.split_to(length))
+        Ok(Payload::split_from(&mut self.0, length))
     }
 }
 
@@ -362,7 +367,7 @@ impl<'de, A: SeqAccess<'de>> Fields<A> {
     }
 
     /// The next field, the length of a body, and that body.
-    pub(crate) fn body(&mut self, bodies: &mut Bodies) -> Result<Bytes, A::Error> {
+    pub(crate) fn body(&mut self, bodies: &mut Bodies) -> Result<Payload, A::Error> {
         let length = self.next()?;
         bodies.take(length)
     }

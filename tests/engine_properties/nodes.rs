@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
+use callboard::Payload;
 use callboard::config::SchedulerConfig;
 use callboard::engine::message::{
     Assignment, Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report,
@@ -114,7 +114,7 @@ impl World {
                 failure,
             },
             1 => End::Failed(failure),
-            _ => End::Completed(Bytes::copy_from_slice(&dispatch.get().to_le_bytes())),
+            _ => End::Completed(Payload::from(&dispatch.get().to_le_bytes())),
         };
         let again = matches!(end, End::Again { .. });
         let seq = it.number();

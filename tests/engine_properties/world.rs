@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use callboard::Payload;
 use callboard::config::SchedulerConfig;
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{Accepted, Action, Audience, Event, Life, Note, Submission, Timestamp};
@@ -147,7 +147,7 @@ impl World {
         }
         let submission = Submission {
             kind: "work".into(),
-            args: Bytes::from_static(b"args"),
+            args: Payload::from(b"args"),
             options: Some(Box::new(options)),
             audience: Audience::Current,
             watcher: None,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
 use callboard::engine::Epoch;
 use callboard::engine::message::{
     Assignment, Beat, End, Holding, KindOffer, NodeHello, RefusedBy, Report, ToNode, ToScheduler,
@@ -253,14 +252,14 @@ fn send(commands: &Commands, reports: Vec<Report>) {
 
 /// What no run ever returned.
 fn stolen() -> End {
-    End::Completed(Bytes::from(rmp_serde::to_vec(&(0u64, "stolen")).unwrap()))
+    End::Completed(rmp_serde::to_vec(&(0u64, "stolen")).unwrap().into())
 }
 
 fn verdict(assignment: &Assignment) -> End {
     let work: Work = rmp_serde::from_slice(&assignment.args).unwrap();
     if assignment.attempt > work.fails {
         let output = (assignment.dispatch.get(), NAME);
-        return End::Completed(Bytes::from(rmp_serde::to_vec(&output).unwrap()));
+        return End::Completed(rmp_serde::to_vec(&output).unwrap().into());
     }
     let cause = match work.how {
         Fails::Error => Cause::Error,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::Arbiter;
-use bytes::Bytes;
+use callboard::Payload;
 use callboard::actors::node::{NodeParts, RunningNode};
 use callboard::actors::{Halt, Outlet, Running, WorkerThreads};
 use callboard::clock::Clock;
@@ -201,7 +201,7 @@ impl LoneNode {
             kind: u16::try_from(kind).unwrap(),
             attempt: 1,
             ahead: true,
-            args: Bytes::from(rmp_serde::to_vec_named(&args).unwrap()),
+            args: Payload::from(rmp_serde::to_vec_named(&args).unwrap()),
             terms: None,
         }
     }

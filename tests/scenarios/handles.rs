@@ -325,7 +325,7 @@ async fn g2_a_refusal_of_a_bare_message_is_told_by_a_status_and_one_of_the_handl
         .start()
         .await
         .unwrap();
-    let large = || Execute::raw("echo", vec![0u8; 1_001].into());
+    let large = || Execute::raw("echo", vec![0u8; 1_001]);
     let error = scheduler.execute(large()).await.unwrap_err();
     assert!(
         matches!(

@@ -143,7 +143,7 @@ fn g11_a_proved_peer_that_reports_what_was_never_assigned_is_counted_and_told() 
             seq: 1,
             task: callboard::TaskId::new(1),
             dispatch: callboard::Dispatch::new(1),
-            end: End::Completed(bytes::Bytes::from_static(b"lie")),
+            end: End::Completed(b"lie".into()),
             ran: PATIENCE,
             overrun: false,
         };

@@ -2,7 +2,8 @@
 //!
 //! Owns: the runs that truly go on. Does not know: what the machines believe.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
+use callboard::Payload;
 use callboard::engine::WorkerId;
 use callboard::engine::message::{Assignment, End};
 use callboard::engine::node::NodeEvent;
@@ -76,7 +77,7 @@ struct Behaviour {
 }
 
 /// The args of a task: who it is, then how it behaves.
-pub fn encode(task: &TaskPlan, serial: u64) -> Bytes {
+pub fn encode(task: &TaskPlan, serial: u64) -> Payload {
     let mut bytes = BytesMut::with_capacity(14 + task.args_bytes);
     bytes.put_u64_le(serial);
     bytes.put_u32_le(task.ms);
@@ -87,7 +88,7 @@ pub fn encode(task: &TaskPlan, serial: u64) -> Bytes {
         Mode::Endless => 2,
     });
     bytes.put_bytes(7, task.args_bytes);
-    bytes.freeze()
+    bytes.freeze().into()
 }
 
 pub fn serial_of(args: &[u8]) -> u64 {
@@ -112,8 +113,8 @@ fn decode(args: &[u8]) -> Behaviour {
 }
 
 /// What a run that completed returns: its own number.
-pub fn output(dispatch: Dispatch) -> Bytes {
-    Bytes::copy_from_slice(&dispatch.get().to_le_bytes())
+pub fn output(dispatch: Dispatch) -> Payload {
+    Payload::from(&dispatch.get().to_le_bytes())
 }
 
 impl Cluster {

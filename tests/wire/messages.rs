@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use callboard::Payload;
 use callboard::engine::message::*;
 use callboard::engine::{Epoch, Life};
 use callboard::error::LinkRefusal;
@@ -26,11 +26,11 @@ fn span() -> impl Strategy<Value = Duration> {
 }
 
 /// Mostly small; now and then one that is sent by reference, and one that travels in chunks.
-fn body() -> impl Strategy<Value = Bytes> {
+fn body() -> impl Strategy<Value = Payload> {
     prop_oneof![
-        20 => vec(any::<u8>(), 0..64).prop_map(Bytes::from),
-        2 => (4000..70_000usize, any::<u8>()).prop_map(|(n, b)| Bytes::from(vec![b; n])),
-        1 => (65_000..300_000usize, any::<u8>()).prop_map(|(n, b)| Bytes::from(vec![b; n])),
+        20 => vec(any::<u8>(), 0..64).prop_map(Payload::from),
+        2 => (4000..70_000usize, any::<u8>()).prop_map(|(n, b)| Payload::from(vec![b; n])),
+        1 => (65_000..300_000usize, any::<u8>()).prop_map(|(n, b)| Payload::from(vec![b; n])),
     ]
 }
 
@@ -355,25 +355,25 @@ pub fn join_to_scheduler(messages: Vec<ToScheduler>) -> ToScheduler {
 }
 
 /// An assignment with these args.
-pub fn assign(number: u64, args: Bytes) -> Assignment {
+pub fn assign(number: u64, args: impl Into<Payload>) -> Assignment {
     Assignment {
         task: TaskId::new(number),
         dispatch: Dispatch::new(number),
         kind: 0,
         attempt: 1,
         ahead: true,
-        args,
+        args: args.into(),
         terms: None,
     }
 }
 
 /// A report of success with this output.
-pub fn completed(number: u64, output: Bytes) -> Report {
+pub fn completed(number: u64, output: impl Into<Payload>) -> Report {
     Report::Ended {
         seq: number,
         task: TaskId::new(number),
         dispatch: Dispatch::new(number),
-        end: End::Completed(output),
+        end: End::Completed(output.into()),
         ran: Duration::from_micros(number),
         overrun: false,
     }

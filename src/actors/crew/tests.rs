@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, mpsc};
 
+use crate::payload::Payload;
 use actix::{ActorContext, Handler, Message};
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -63,7 +63,7 @@ impl Bench {
             kind,
             attempt: 1,
             ahead: false,
-            args: Bytes::from_static(&[0xc0]),
+            args: Payload::from(&[0xc0]),
             terms: None,
         };
         let start = Start {

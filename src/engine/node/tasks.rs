@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::ahead::{MAX_AHEAD, Spot, Waiting};
 use super::chain::Why;
@@ -256,7 +256,7 @@ impl NodeMachine {
         });
     }
 
-    pub(super) fn progress(&mut self, worker: WorkerId, dispatch: Dispatch, value: Bytes) {
+    pub(super) fn progress(&mut self, worker: WorkerId, dispatch: Dispatch, value: Payload) {
         let up = self.is_up();
         let Some(run) = self.workers.run_mut(worker, dispatch) else {
             return;

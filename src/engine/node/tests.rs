@@ -90,7 +90,7 @@ fn task(number: u64, kind: u16, ahead: bool, terms: Option<Terms>) -> Assignment
         kind,
         attempt: 1,
         ahead,
-        args: Bytes::new(),
+        args: Payload::new(),
         terms: terms.map(Box::new),
     }
 }
@@ -209,7 +209,7 @@ impl Bench {
 }
 
 fn done() -> End {
-    End::Completed(Bytes::new())
+    End::Completed(Payload::new())
 }
 
 fn sent(actions: &[NodeAction]) -> Vec<&ToScheduler> {

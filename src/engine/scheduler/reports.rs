@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::SchedulerMachine;
 use crate::engine::message::{End, MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
@@ -152,7 +152,7 @@ impl SchedulerMachine {
     }
 
     /// Tells a watcher, unless its task has told far more than a node lets through.
-    fn progress(&mut self, now: Timestamp, slot: Slot, value: Bytes) {
+    fn progress(&mut self, now: Timestamp, slot: Slot, value: Payload) {
         let task = self.tasks.get_mut(slot);
         let (id, Some(watcher)) = (task.id, task.watcher()) else {
             return;

@@ -14,7 +14,7 @@ mod runs;
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::SchedulerMachine;
 use crate::config::SchedulerConfig;
@@ -195,7 +195,7 @@ impl Board {
     fn submit_with(&mut self, kind: &str, change: impl FnOnce(&mut Submission)) -> TaskId {
         let mut submission = Submission {
             kind: kind.into(),
-            args: Bytes::new(),
+            args: Payload::new(),
             options: None,
             audience: Audience::Current,
             watcher: None,

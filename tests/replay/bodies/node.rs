@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
+use callboard::Payload;
 use callboard::config::NodeConfig;
 use callboard::engine::message::{
     Assignment, End, KindOffer, Report, SchedulerHello, Terms, ToNode, ToScheduler, Welcome,
@@ -183,9 +183,9 @@ impl Stage {
             return;
         };
         let end = match input.below(4) {
-            0 => End::Completed(Bytes::from_static(&[0; 300])),
+            0 => End::Completed(Payload::from(&[0; 300])),
             1 => End::Stopped,
-            _ => End::Completed(Bytes::new()),
+            _ => End::Completed(Payload::new()),
         };
         let ran = Duration::from_micros(u64::from(input.byte()) * 10);
         let overrun = input.below(5) == 0;
@@ -287,7 +287,7 @@ impl Stage {
             },
             attempt: input.number_32(),
             ahead: input.bool(),
-            args: Bytes::from_static(&[0; 10]),
+            args: Payload::from(&[0; 10]),
             terms,
         }
     }

@@ -265,7 +265,7 @@ fn g9_nothing_is_chained_when_too_much_is_kept() {
     spec.config.max_kept_bytes = 500;
     let (mut bench, link) = Bench::quick(spec);
     bench.assign(link, vec![ahead(2), ahead(3)]);
-    let end = End::Completed(Bytes::from_static(&[0; 600]));
+    let end = End::Completed(Payload::from(&[0; 600]));
     let actions = bench.event(NodeEvent::Ended {
         worker: WorkerId(0),
         dispatch: d(1),

@@ -224,7 +224,7 @@ fn holdings_come_in_bounded_parts_with_an_end_mark() {
     bench.assign(link, all);
     bench.cut(link);
     for number in 1..=3u64 {
-        let output = Bytes::from(vec![0; 700 << 10]);
+        let output = Payload::from(vec![0; 700 << 10]);
         let worker = u32::try_from(number - 1).unwrap();
         bench.ended(worker, number, End::Completed(output));
     }
@@ -464,7 +464,7 @@ fn hello_of_few(bench: &mut Bench, max_output: usize) -> (LinkId, Vec<NodeAction
 }
 
 fn large(bytes: usize) -> End {
-    End::Completed(Bytes::from(vec![7; bytes]))
+    End::Completed(Payload::from(vec![7; bytes]))
 }
 
 fn is_too_large(report: &Report) -> bool {

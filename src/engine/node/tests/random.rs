@@ -48,7 +48,7 @@ enum Word {
 fn ends() -> impl Strategy<Value = End> {
     prop_oneof![
         4 => Just(done()),
-        1 => Just(End::Completed(Bytes::from_static(&[0; 300]))),
+        1 => Just(End::Completed(Payload::from(&[0; 300]))),
         1 => Just(End::Stopped),
     ]
 }

@@ -144,7 +144,7 @@ fn g9_kept_results_fill_their_budget_and_then_nothing_starts() {
     tight.config.max_kept_bytes = 1000;
     let (mut bench, link) = Bench::up(tight);
     bench.assign(link, vec![at_once(1), at_once(2), ahead(3)]);
-    let large = End::Completed(Bytes::from(vec![0; 1000]));
+    let large = End::Completed(Payload::from(vec![0; 1000]));
     assert!(started(&bench.ended(0, 1, large)).is_empty());
     let actions = bench.assign(link, vec![at_once(4), ahead(5)]);
     assert_eq!(told(&actions), ["refused #4 KeptResults"]);
@@ -178,7 +178,7 @@ fn g11_what_waits_is_bounded() {
         told(&bench.assign(link, vec![ahead(1 << 40)])),
         [format!("refused {} NoWorker", d(1 << 40))]
     );
-    let args = Bytes::from(vec![0; 128 << 20]);
+    let args = Payload::from(vec![0; 128 << 20]);
     let (mut bench, link) = Bench::up(spec(0));
     let large = (1..=3).map(|number| Assignment {
         args: args.clone(),
@@ -348,7 +348,7 @@ fn progress_is_told_of_the_watched_alone() {
         let actions = bench.event(NodeEvent::Progress {
             worker: WorkerId(worker),
             dispatch: d(number),
-            value: Bytes::new(),
+            value: Payload::new(),
         });
         assert_eq!(told(&actions).len(), expected);
     }

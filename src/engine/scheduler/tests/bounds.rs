@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::{BLOCKS, Board, STOPS};
 use crate::config::NodeConfig;
@@ -57,7 +57,7 @@ fn g11_a_run_longer_than_all_time_began_no_earlier_than_it_was_assigned() {
                 seq: board.reports,
                 task,
                 dispatch: run.dispatch,
-                end: End::Completed(Bytes::new()),
+                end: End::Completed(Payload::new()),
                 ran,
                 overrun: false,
             };
@@ -123,7 +123,7 @@ fn g11_a_task_that_has_failed_more_often_than_can_be_counted_goes_on() {
         board.end(task, again(Duration::ZERO), false);
         assert_eq!(board.assignment(task).1.attempt, u32::MAX);
     }
-    board.end(task, End::Completed(Bytes::new()), false);
+    board.end(task, End::Completed(Payload::new()), false);
     assert_eq!(board.told[0].attempts, u32::MAX);
 }
 
@@ -139,7 +139,7 @@ fn g11_a_flood_of_progress_does_not_reach_the_watcher() {
             let progress = Report::Progress {
                 task,
                 dispatch: run.dispatch,
-                value: Bytes::new(),
+                value: Payload::new(),
             };
             report(board, link, progress);
         }
@@ -198,7 +198,7 @@ fn g11_kinds_that_nobody_offers_any_more_are_forgotten() {
     board.assignment(task);
     board.join("second", 2, Vec::new());
     let stops = board.submit(STOPS);
-    board.end(stops, End::Completed(Bytes::new()), false);
+    board.end(stops, End::Completed(Payload::new()), false);
     assert_eq!(&*board.told[0].kind.to_string(), STOPS);
     assert_eq!(board.machine.check(), Ok(()));
 }
@@ -315,7 +315,7 @@ fn g10_a_new_life_of_a_node_does_not_speak_for_the_old_one() {
             seq: 1,
             task,
             dispatch,
-            end: End::Completed(Bytes::from_static(b"lie")),
+            end: End::Completed(Payload::from(b"lie")),
             ran: Duration::from_millis(1),
             overrun: false,
         },
@@ -342,7 +342,7 @@ fn g10_a_new_life_of_a_node_does_not_speak_for_the_old_one() {
     assert_eq!(board.machine.remove_node(board.now, "first"), Ok(()));
     board.settle_down();
     board.join("second", 3, Vec::new());
-    board.end(task, End::Completed(Bytes::new()), false);
+    board.end(task, End::Completed(Payload::new()), false);
     assert!(matches!(board.told[0].outcome, Outcome::Completed(_)));
     assert_eq!(board.machine.check(), Ok(()));
 }
@@ -390,6 +390,6 @@ fn kinds_that_an_application_makes_up_are_forgotten_when_their_tasks_have_ended(
     // A kind that is offered is run still, in whatever class.
     let task = board.submit(STOPS);
     assert_eq!(board.assignment(task).0, link);
-    board.end(task, End::Completed(Bytes::new()), false);
+    board.end(task, End::Completed(Payload::new()), false);
     assert_eq!(board.machine.check(), Ok(()));
 }

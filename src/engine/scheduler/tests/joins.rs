@@ -1,6 +1,6 @@
 //! Keys: who is told how a task ended that others have joined.
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::{Board, STOPS};
 use crate::engine::message::End;
@@ -14,7 +14,7 @@ fn keyed(audience: Audience) -> Submission {
     };
     Submission {
         kind: STOPS.into(),
-        args: Bytes::new(),
+        args: Payload::new(),
         options: Some(options.into()),
         audience,
         watcher: None,
@@ -27,7 +27,7 @@ fn settled_with(board: &mut Board, first: Audience, second: Audience) -> TaskId 
     let joined = board.machine.submit(board.now, keyed(second));
     assert_eq!(joined.unwrap(), Accepted::Joined(task));
     board.join("node", 1, Vec::new());
-    board.end(task, End::Completed(Bytes::new()), false);
+    board.end(task, End::Completed(Payload::new()), false);
     task
 }
 

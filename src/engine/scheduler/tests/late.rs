@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::{Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState};
@@ -25,10 +25,10 @@ fn g1_the_late_result_of_a_superseded_run_is_counted_even_if_its_node_returns_wi
         state: HeldState::Running,
     };
     let link = board.join("first", 1, vec![held]);
-    board.end_of(link, &run, End::Completed(Bytes::new()), false);
+    board.end_of(link, &run, End::Completed(Payload::new()), false);
     assert!(board.told.is_empty(), "{:?}", board.told);
     assert_eq!(board.machine.stats(board.now).totals.stale_reports, 1);
 
-    board.end(task, End::Completed(Bytes::new()), false);
+    board.end(task, End::Completed(Payload::new()), false);
     assert_eq!(board.told.len(), 1);
 }

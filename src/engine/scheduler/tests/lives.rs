@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState, Holding, NodeHello, ToScheduler};
@@ -123,7 +123,7 @@ fn g8_a_run_without_a_task_that_waits_for_it_wakes_nobody_before_it_has_ended() 
     }
     sleeps(&mut board, Duration::from_secs(20));
     board.join("second", 2, Vec::new());
-    board.end(task, End::Completed(Bytes::new()), false);
+    board.end(task, End::Completed(Payload::new()), false);
     // Nothing of its first run is left, and so its key is free.
     submit_keyed(&mut board, STOPS, false);
 }
@@ -154,7 +154,7 @@ fn g3_a_new_process_does_not_take_over_a_run_of_a_dead_one() {
         let (to, again) = board.assignment(task);
         assert_eq!(to, link);
         assert!(again.dispatch > run.dispatch, "it was taken over");
-        board.end(task, End::Completed(Bytes::new()), false);
+        board.end(task, End::Completed(Payload::new()), false);
         assert_eq!(board.told.len(), 1);
     }
 }
@@ -179,7 +179,7 @@ fn g8_runs_that_nobody_waits_for_end_with_the_life_that_is_replaced() {
     let hello = probed(&mut board, 1);
     let link = board.join_by(hello, vec![stranger(1)]);
     let task = board.submit(BLOCKS);
-    board.end(task, End::Completed(Bytes::new()), true);
+    board.end(task, End::Completed(Payload::new()), true);
     replace(&mut board, link, 2, Vec::new());
     let life = &board.machine.roster.nodes[0].retired[0];
     assert!(life.ghosts.is_empty(), "{:?}", life.ghosts);
@@ -199,7 +199,7 @@ fn g12_a_run_of_a_replaced_life_is_forgotten_when_its_task_has_settled() {
     assert_eq!(ghosts(&board), 1);
     let (to, third) = board.assignment(task);
     assert!(to == link_2 && third.dispatch > second.dispatch);
-    board.end(task, End::Completed(Bytes::new()), false);
+    board.end(task, End::Completed(Payload::new()), false);
     board.wait(Duration::from_secs(60));
     assert_eq!(ghosts(&board), 0);
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::payload::Payload;
 use bytes::Bytes;
 
 use super::{Board, STOPS};
@@ -67,14 +68,14 @@ impl Stage {
         assert_eq!(self.board.machine.check(), Ok(()));
         // The honest node's task is where it was, and ends as it says.
         assert_eq!(stats.running, 1);
-        let output = Bytes::from_static(b"done");
+        let output = Payload::from(b"done");
         let run = self.board.assignment(self.task).1;
         self.board
             .end_of(self.honest, &run, End::Completed(output.clone()), false);
         let [status] = &self.board.told[..] else {
             panic!("one ending, not {:?}", self.board.told);
         };
-        assert_eq!(status.output::<Bytes>(), Ok(output));
+        assert_eq!(status.output::<Bytes>(), Ok(output.into_bytes()));
         assert_eq!(
             self.board.machine.stats(self.board.now).totals.violations,
             1
@@ -91,7 +92,7 @@ fn ended(task: TaskId, dispatch: Dispatch) -> Report {
         seq: 1,
         task,
         dispatch,
-        end: End::Completed(Bytes::from_static(b"lie")),
+        end: End::Completed(Payload::from(b"lie")),
         ran: Duration::from_millis(1),
         overrun: false,
     }
@@ -114,7 +115,7 @@ fn g11_a_node_that_reports_what_another_runs_loses_its_link_alone() {
     about(|task, dispatch| Report::Progress {
         task,
         dispatch,
-        value: Bytes::new(),
+        value: Payload::new(),
     });
     about(|task, dispatch| Report::Freed {
         seq: 1,
@@ -269,7 +270,7 @@ fn g11_a_holding_without_an_end_is_waited_for_and_holds_up_nobody() {
     assert!(stage.board.closed.is_empty());
     let held = stage.board.submit(STOPS);
     assert_eq!(stage.board.assignment(held).0, stage.honest);
-    stage.board.end(held, End::Completed(Bytes::new()), false);
+    stage.board.end(held, End::Completed(Payload::new()), false);
     assert_eq!(stage.board.told.len(), 1);
     // Silent, it is closed, which is no breach.
     stage.board.wait(Duration::from_secs(6));

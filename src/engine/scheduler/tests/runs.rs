@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState, Holding, RefusedBy, Report, ToScheduler};
@@ -66,7 +66,7 @@ fn sent_ahead() -> (Board, TaskId) {
             seq: board.reports,
             task,
             dispatch: run.dispatch,
-            end: End::Completed(Bytes::new()),
+            end: End::Completed(Payload::new()),
             ran: Duration::from_micros(1),
             overrun: false,
         };
@@ -145,7 +145,7 @@ fn g1_a_node_has_settled_only_what_it_reported() {
     );
     assert_eq!(settled(&board), 0);
     let done = board.submit(STOPS);
-    board.end(done, End::Completed(Bytes::new()), false);
+    board.end(done, End::Completed(Payload::new()), false);
     assert_eq!(settled(&board), 1);
 }
 
@@ -219,7 +219,7 @@ fn g8_a_run_that_its_lost_node_dropped_is_rerouted_once() {
 
 #[test]
 fn g7_a_run_that_completed_at_a_node_that_returned_was_not_lost() {
-    let (board, task) = returns_with(End::Completed(Bytes::new()));
+    let (board, task) = returns_with(End::Completed(Payload::new()));
     assert_eq!(told(&board, task).reroutes, 0);
 }
 

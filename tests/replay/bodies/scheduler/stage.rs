@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
+use callboard::Payload;
 use callboard::config::SchedulerConfig;
 use callboard::engine::message::{End, Report, ToNode, ToScheduler};
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine};
@@ -163,7 +163,7 @@ impl Stage {
         }
         let submission = Submission {
             kind: kind.into(),
-            args: Bytes::from_static(b"args"),
+            args: Payload::from(b"args"),
             options: (odd > 128).then(|| Box::new(options)),
             audience: Audience::Current,
             watcher: (odd & 64 > 0).then_some(CLIENT),
@@ -204,7 +204,7 @@ impl Stage {
         };
         let run = &self.workers.runs[&worker];
         let (task, overrun) = (run.assignment.task, run.overrun);
-        let output = Bytes::copy_from_slice(&run.assignment.dispatch.get().to_le_bytes());
+        let output = Payload::from(&run.assignment.dispatch.get().to_le_bytes());
         let how = input.below(8);
         let ran = Duration::from_micros(u64::from(input.byte()));
         match how {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use callboard::Payload;
 use callboard::engine::Epoch;
 use callboard::engine::message::{
     Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report, ToScheduler,
@@ -187,7 +187,7 @@ impl Knows {
             _ => Report::Progress {
                 task,
                 dispatch,
-                value: Bytes::from_static(b"half"),
+                value: Payload::from(b"half"),
             },
         }
     }
@@ -228,6 +228,6 @@ fn end(input: &mut Input) -> End {
         },
         2 => End::Stopped,
         3 => End::Dropped,
-        _ => End::Completed(Bytes::from_static(b"lie")),
+        _ => End::Completed(Payload::from(b"lie")),
     }
 }

@@ -1,0 +1,186 @@
+//! Args, outputs and progress as bytes: what a task carries, of whatever size.
+//!
+//! Owns: where small ones are kept. Does not know: what they encode.
+
+use std::fmt;
+use std::ops::Deref;
+
+use bytes::{Buf, Bytes};
+
+/// How many bytes are kept without memory of their own: with their length as much as [`Bytes`] takes beside the
+/// one field that tells the two apart.
+const INLINE: usize = 23;
+
+/// Encoded args, an encoded output or progress value.
+///
+/// Cheap to clone. Up to 23 bytes are kept in it, so that a small task allocates nothing for them; more are
+/// shared, as [`Bytes`], into which and from which it turns without a copy. It is read as a slice.
+///
+/// ```
+/// use bytes::Bytes;
+/// use callboard::Payload;
+///
+/// let small = Payload::from(vec![1, 2, 3]);
+/// assert_eq!(small[..], [1, 2, 3]);
+/// let large = Bytes::from(vec![7; 1 << 20]);
+/// assert_eq!(Payload::from(large.clone()).into_bytes().as_ptr(), large.as_ptr());
+/// ```
+#[derive(Clone)]
+pub struct Payload(Kept);
+
+#[derive(Clone)]
+enum Kept {
+    Inline {
+        len: u8,
+        bytes: [u8; INLINE],
+    },
+    /// More than [`INLINE`] bytes.
+    Shared(Bytes),
+}
+
+impl Payload {
+    /// No bytes.
+    pub const fn new() -> Self {
+        Self(Kept::Inline {
+            len: 0,
+            bytes: [0; INLINE],
+        })
+    }
+
+    /// The bytes as [`Bytes`]; small ones are copied.
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Kept::Inline { len, bytes } => Bytes::copy_from_slice(&bytes[..usize::from(len)]),
+            Kept::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The shared bytes; `None` if they are so few that they are kept in it.
+    pub(crate) fn shared(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Kept::Inline { .. } => None,
+            Kept::Shared(bytes) => Some(bytes),
+        }
+    }
+
+    /// The first `length` bytes, which `bytes` loses. It must have as many.
+    pub(crate) fn split_from(bytes: &mut Bytes, length: usize) -> Self {
+        match Self::inline(&bytes[..length]) {
+            Some(payload) => {
+                bytes.advance(length);
+                payload
+            }
+            None => Self(Kept::Shared(bytes.split_to(length))),
+        }
+    }
+
+    /// A payload of so few bytes that they are kept in it.
+    fn inline(slice: &[u8]) -> Option<Self> {
+        let mut bytes = [0; INLINE];
+        bytes.get_mut(..slice.len())?.copy_from_slice(slice);
+        let len = u8::try_from(slice.len()).ok()?;
+        Some(Self(Kept::Inline { len, bytes }))
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Kept::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Kept::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self::inline(&bytes).unwrap_or(Self(Kept::Shared(bytes)))
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::inline(&bytes).unwrap_or_else(|| Self(Kept::Shared(bytes.into())))
+    }
+}
+
+/// Copies the bytes.
+impl From<&[u8]> for Payload {
+    fn from(bytes: &[u8]) -> Self {
+        Self::inline(bytes).unwrap_or_else(|| Self(Kept::Shared(Bytes::copy_from_slice(bytes))))
+    }
+}
+
+/// Copies the bytes.
+impl<const N: usize> From<&[u8; N]> for Payload {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::from(&bytes[..])
+    }
+}
+
+impl From<Payload> for Bytes {
+    fn from(payload: Payload) -> Self {
+        payload.into_bytes()
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self[..] == other[..]
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As `Bytes` shows itself.
+        self.clone().into_bytes().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_takes_no_more_room_than_the_bytes_that_it_may_share() {
+        assert_eq!(size_of::<Payload>(), size_of::<Bytes>());
+    }
+
+    #[test]
+    fn every_length_comes_out_as_it_went_in() {
+        for len in [0, 1, 22, 23, 24, 255, 256, 1000] {
+            let slice: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            let ways = [
+                Payload::from(slice.clone()),
+                Payload::from(&slice[..]),
+                Payload::from(Bytes::from(slice.clone())),
+            ];
+            for payload in ways {
+                assert_eq!(payload.shared().is_some(), len > INLINE);
+                assert_eq!(
+                    format!("{payload:?}"),
+                    format!("{:?}", Bytes::from(slice.clone()))
+                );
+                assert_eq!(payload.clone(), payload);
+                assert_eq!(payload[..], slice);
+                assert_eq!(payload.into_bytes(), slice);
+            }
+        }
+    }
+}
