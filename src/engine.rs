@@ -33,6 +33,7 @@ use crate::error::Refusal;
 use crate::status::{CancelAnswer, TaskEvent, TaskStatus};
 use crate::task::{Options, TaskId, TaskKind};
 
+mod heads;
 mod keys;
 pub mod message;
 pub mod node;

@@ -8,10 +8,11 @@
 //! over the levels, so the least loaded is found, and a node moved, without a search; within a level
 //! the one that waited longest comes first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::iter::successors;
 use std::sync::Arc;
 
+use super::heads::Heads;
 use super::queue::{ClassId, Manner, Turn};
 use crate::task::Labels;
 
@@ -98,7 +99,7 @@ pub(crate) struct Pool {
     pub present: usize,
     /// Whether something may be placeable since the last placement.
     pub dirty: bool,
-    heads: [BTreeSet<(Turn, ClassId)>; 3],
+    heads: [Heads; 3],
     first: [NodeIndex; 128],
     last: [NodeIndex; 128],
     levels: u128,
@@ -118,7 +119,7 @@ impl Pool {
     }
 
     fn head(&self, manner: Manner) -> Option<(Turn, ClassId)> {
-        self.heads[manner as usize].first().copied()
+        self.heads[manner as usize].first()
     }
 
     fn least(&self, from: u8, to: u8) -> Option<NodeIndex> {
@@ -193,14 +194,7 @@ impl Pools {
         old: Option<Turn>,
         new: Option<Turn>,
     ) {
-        let heads = &mut self.list[pool as usize].heads[manner as usize];
-        // In this order, so that a set of one never empties and gives its memory back.
-        if let Some(turn) = new {
-            heads.insert((turn, class));
-        }
-        if let Some(turn) = old {
-            heads.remove(&(turn, class));
-        }
+        self.list[pool as usize].heads[manner as usize].change(class, old, new);
         // A head that leaves may have kept others from being sent ahead.
         if new.is_some() || manner != Manner::Plain {
             self.mark(pool);
