@@ -38,6 +38,27 @@ impl TaskStatus {
         self.again
     }
 
+    /// The same in the room of an ending that nobody has any more.
+    pub(crate) fn within(mut spare: Arc<Ending>, ending: Ending) -> Self {
+        match Arc::get_mut(&mut spare) {
+            Some(room) => *room = ending,
+            None => spare = Arc::new(ending),
+        }
+        Self {
+            ending: spare,
+            again: false,
+        }
+    }
+
+    /// Its room, if nobody else has it and it holds no memory beside itself.
+    pub(crate) fn into_spare(mut self) -> Option<Arc<Ending>> {
+        let ending = Arc::get_mut(&mut self.ending)?;
+        let holds_nothing = ending.args.shared().is_none()
+            && ending.key.is_none()
+            && matches!(&ending.outcome, Outcome::Completed(output) if output.shared().is_none());
+        holds_nothing.then_some(self.ending)
+    }
+
     pub(crate) fn mark_given_again(&mut self) {
         self.again = true;
     }

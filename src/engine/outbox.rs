@@ -4,14 +4,19 @@
 //! again when one dies. Does not know: what a client is or how it is reached.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::{Action, ClientId};
 use crate::config::SchedulerConfig;
 use crate::error::Refusal;
-use crate::status::{Outcome, TaskStatus};
+use crate::status::{Ending, Outcome, TaskStatus};
 
 /// One eighth of what may be held may be refusals, so that a flood of them does not stop the endings.
 const REFUSALS_SHARE: usize = 8;
+
+/// The most endings whose room is kept to be used again, 256 KiB: about as many as are confirmed at once, which is
+/// more than an allocator keeps ready.
+const MAX_SPARES: usize = 1024;
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -37,6 +42,8 @@ pub(crate) struct Outbox {
     refusals: usize,
     /// The part of `bytes` in refusals.
     refusal_bytes: u64,
+    /// Room of endings that were confirmed, to be used again.
+    spares: Vec<Arc<Ending>>,
     window: usize,
     limit: usize,
     bytes_limit: u64,
@@ -56,6 +63,7 @@ impl Outbox {
             bytes: 0,
             refusals: 0,
             refusal_bytes: 0,
+            spares: Vec::new(),
             window: config.status_window,
             limit: config.max_statuses,
             bytes_limit: config.max_status_bytes,
@@ -157,6 +165,14 @@ impl Outbox {
         }
     }
 
+    /// A status with this ending.
+    pub fn status(&mut self, ending: Ending) -> TaskStatus {
+        match self.spares.pop() {
+            Some(spare) => TaskStatus::within(spare, ending),
+            None => TaskStatus::new(ending),
+        }
+    }
+
     pub fn confirmed(&mut self, client: ClientId, count: usize) {
         let Some(queue) = self.clients.get_mut(&client) else {
             return;
@@ -170,6 +186,9 @@ impl Outbox {
             if is_refusal(&status) {
                 self.refusals -= 1;
                 self.refusal_bytes -= bytes;
+            }
+            if self.spares.len() < MAX_SPARES {
+                self.spares.extend(status.into_spare());
             }
         }
         if queue.statuses.len() > queue.with_client {
@@ -306,4 +325,73 @@ fn weight(status: &TaskStatus) -> u64 {
 
 fn is_refusal(status: &TaskStatus) -> bool {
     matches!(status.outcome, Outcome::Refused(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::payload::Payload;
+    use crate::task::{TaskId, TaskKey};
+
+    const CLIENT: ClientId = ClientId(1);
+
+    fn ending(id: u64, output: Payload, key: Option<TaskKey>) -> Ending {
+        Ending {
+            scheduler: "board".into(),
+            id: TaskId::new(id),
+            key,
+            kind: "kind".into(),
+            args: Payload::new(),
+            outcome: Outcome::Completed(output),
+            node: None,
+            attempts: 1,
+            reroutes: 0,
+            accepted_at: UNIX_EPOCH,
+            started_at: None,
+            settled_at: UNIX_EPOCH,
+        }
+    }
+
+    /// Has the client told of an ending and confirm it, with a clone of its status or without.
+    fn tell(
+        outbox: &mut Outbox,
+        ending: Ending,
+        kept: bool,
+    ) -> (*const Ending, Option<TaskStatus>) {
+        let status = outbox.status(ending);
+        let room: *const Ending = &*status;
+        outbox.push_client(CLIENT, status);
+        let mut actions = Vec::new();
+        outbox.flush(&mut actions);
+        let [Action::Deliver { statuses, .. }] = &actions[..] else {
+            panic!("one delivery, not {actions:?}");
+        };
+        let clone = kept.then(|| statuses[0].clone());
+        drop(actions);
+        outbox.confirmed(CLIENT, 1);
+        (room, clone)
+    }
+
+    #[test]
+    fn the_room_of_a_confirmed_ending_is_used_again_unless_somebody_has_it_or_it_holds_memory() {
+        let mut outbox = Outbox::new(&SchedulerConfig::default());
+        outbox.enter(CLIENT);
+        let (first, _) = tell(&mut outbox, ending(1, Payload::new(), None), false);
+        let (second, kept) = tell(&mut outbox, ending(2, Payload::new(), None), true);
+        assert_eq!(first, second);
+        let (third, _) = tell(&mut outbox, ending(3, Payload::new(), None), false);
+        assert_ne!(third, second);
+        assert_eq!(kept.map(|status| status.id), Some(TaskId::new(2)));
+        tell(&mut outbox, ending(4, vec![0; 100].into(), None), false);
+        assert_eq!(outbox.spares.len(), 0);
+        tell(
+            &mut outbox,
+            ending(5, Payload::new(), Some("key".into())),
+            false,
+        );
+        assert_eq!(outbox.spares.len(), 0);
+        assert_eq!(outbox.check(), Ok(()));
+    }
 }

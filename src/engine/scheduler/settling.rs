@@ -8,7 +8,7 @@ use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Phase, Slot, Task};
 use crate::engine::{Action, ClientId, Timestamp};
-use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome, TaskStatus};
+use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome};
 use crate::task::TaskId;
 
 impl SchedulerMachine {
@@ -65,7 +65,7 @@ impl SchedulerMachine {
             started_at: last_start.map(|(_, at)| at.to_system_time()),
             settled_at: now.to_system_time(),
         };
-        let status = TaskStatus::new(ending);
+        let status = self.outbox.status(ending);
         if callers {
             self.outbox.push_caller(status.clone(), false);
         }
