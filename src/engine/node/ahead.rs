@@ -2,7 +2,7 @@
 //!
 //! Owns: their order (priority, then first come) and their bounds. Does not know: workers, links.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::engine::message::Assignment;
 
@@ -54,8 +54,9 @@ impl Lane {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    /// Only the lane of the normal priority stays when it is empty: it is refilled all the time.
-    lanes: BTreeMap<i16, Lane>,
+    /// In order of their numbers, of which there are 257. Only the lane of the normal priority stays when it is empty:
+    /// it is refilled all the time.
+    lanes: Vec<(i16, Lane)>,
     next: u64,
     len: usize,
     bytes: u64,
@@ -75,8 +76,8 @@ impl Ahead {
 
     /// The one that [`Ahead::pop`] would take.
     pub(super) fn first(&self) -> Option<&Waiting> {
-        let mut lanes = self.lanes.values().rev();
-        let lane = lanes.find(|lane| lane.live > 0)?;
+        let mut lanes = self.lanes.iter().rev();
+        let (_, lane) = lanes.find(|(_, lane)| lane.live > 0)?;
         lane.entries.front()?.1.as_ref()
     }
 
@@ -102,7 +103,7 @@ impl Ahead {
 
     /// Adds an assignment where it has waited before.
     pub(super) fn put_back(&mut self, spot: Spot, waiting: Waiting) {
-        let lane = self.lanes.entry(spot.lane).or_default();
+        let lane = self.lane(spot.lane);
         let bytes = waiting.assignment.args.len() as u64;
         let place = lane
             .entries
@@ -122,10 +123,23 @@ impl Ahead {
         self.next += 1;
         self.len += 1;
         self.bytes += waiting.assignment.args.len() as u64;
-        let entry = self.lanes.entry(lane).or_default();
+        let entry = self.lane(lane);
         entry.entries.push_back((index, Some(waiting)));
         entry.live += 1;
         Spot { lane, index }
+    }
+
+    fn lane_at(&self, number: i16) -> Result<usize, usize> {
+        self.lanes
+            .binary_search_by_key(&number, |(number, _)| *number)
+    }
+
+    fn lane(&mut self, number: i16) -> &mut Lane {
+        let at = self.lane_at(number).unwrap_or_else(|at| {
+            self.lanes.insert(at, (number, Lane::default()));
+            at
+        });
+        &mut self.lanes[at].1
     }
 
     /// Takes the first.
@@ -133,18 +147,14 @@ impl Ahead {
         if self.len == 0 {
             return None;
         }
-        let (&number, lane) = self
-            .lanes
-            .iter_mut()
-            .rev()
-            .find(|(_, lane)| lane.live > 0)?;
+        let at = self.lanes.iter().rposition(|(_, lane)| lane.live > 0)?;
+        let (number, ref mut lane) = self.lanes[at];
         // The front of a lane is never a gap: `tidy` follows every removal.
         let (index, waiting) = lane.entries.pop_front()?;
         lane.live -= 1;
         lane.tidy();
-        let empty = lane.live == 0 && number != 0;
-        if empty {
-            self.lanes.remove(&number);
+        if lane.live == 0 && number != 0 {
+            self.lanes.remove(at);
         }
         let waiting = waiting?;
         self.len -= 1;
@@ -160,7 +170,8 @@ impl Ahead {
 
     /// Takes the one at this spot.
     pub(super) fn take(&mut self, spot: Spot) -> Option<Waiting> {
-        let lane = self.lanes.get_mut(&spot.lane)?;
+        let at = self.lane_at(spot.lane).ok()?;
+        let (_, lane) = &mut self.lanes[at];
         let place = lane
             .entries
             .binary_search_by_key(&spot.index, |(index, _)| *index)
@@ -168,9 +179,8 @@ impl Ahead {
         let waiting = lane.entries[place].1.take()?;
         lane.live -= 1;
         lane.tidy();
-        let empty = lane.live == 0 && spot.lane != 0;
-        if empty {
-            self.lanes.remove(&spot.lane);
+        if lane.live == 0 && spot.lane != 0 {
+            self.lanes.remove(at);
         }
         self.len -= 1;
         self.bytes -= waiting.assignment.args.len() as u64;
@@ -179,7 +189,8 @@ impl Ahead {
 
     /// All that wait, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Spot, &Waiting)> {
-        self.lanes.iter().rev().flat_map(|(&lane, entries)| {
+        self.lanes.iter().rev().flat_map(|(lane, entries)| {
+            let lane = *lane;
             entries.entries.iter().filter_map(move |(index, waiting)| {
                 let index = *index;
                 Some((Spot { lane, index }, waiting.as_ref()?))
@@ -189,7 +200,8 @@ impl Ahead {
 
     /// Notes that the scheduler has been told of every one that it waits.
     pub(super) fn untell(&mut self) {
-        if let Some(lane) = self.lanes.get_mut(&FRONT) {
+        if let Ok(at) = self.lane_at(FRONT) {
+            let (_, lane) = &mut self.lanes[at];
             for (_, waiting) in &mut lane.entries {
                 if let Some(waiting) = waiting {
                     waiting.told = false;

@@ -277,7 +277,7 @@ impl NodeMachine {
         let mut run = self.run_of(&assignment);
         run.spot = Some(spot);
         let bytes = assignment.args.len() as u64;
-        self.held.insert(run.dispatch, Place::Chained(worker));
+        self.held.insert(run.dispatch, Place::Worker(worker));
         self.chains.push(worker, run, bytes);
         let retry = self.retry_of(&assignment);
         self.actions.push(NodeAction::Start {
@@ -299,7 +299,6 @@ impl NodeMachine {
         run.started = now;
         run.recalled = why == Some(Why::Return);
         if run.owner == Owner::Session {
-            self.held.insert(dispatch, Place::Worker(worker));
             run.told = self.is_up();
             if run.told {
                 run.announced = self.outbox.push(Report::Started { task, dispatch });
@@ -385,7 +384,7 @@ impl NodeMachine {
                 return Err(format!("{dispatch} is chained and was not asked back"));
             }
             if run.owner == Owner::Session
-                && self.held.get(&dispatch) != Some(&Place::Chained(worker))
+                && self.held.get(&dispatch) != Some(&Place::Worker(worker))
             {
                 return Err(format!(
                     "{dispatch} is chained to {worker} and is not found"

@@ -53,9 +53,9 @@ pub(super) struct Current {
 /// Where a dispatch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
+    /// With this worker: its run, or chained behind it. One entry for both, since nearly every short task goes from
+    /// the one to the other.
     Worker(WorkerId),
-    /// Behind the run of this worker.
-    Chained(WorkerId),
     Ahead(Spot),
 }
 

@@ -343,8 +343,9 @@ impl NodeMachine {
         for &dispatch in dispatches {
             match self.held.get(&dispatch) {
                 Some(&Place::Ahead(spot)) => self.give_back_spot(spot),
-                Some(&Place::Chained(worker)) => self.take_back(worker, dispatch, Why::Return),
-                Some(Place::Worker(_)) | None => {}
+                // Its run is found in no chain, and goes on.
+                Some(&Place::Worker(worker)) => self.take_back(worker, dispatch, Why::Return),
+                None => {}
             }
         }
     }
@@ -366,15 +367,14 @@ impl NodeMachine {
                         self.never_started(waiting.assignment.task, dispatch);
                     }
                 }
-                Some(&Place::Chained(worker)) => self.take_back(worker, dispatch, Why::Cancel),
-                Some(&Place::Worker(worker)) => {
-                    if let Some(run) = self.workers.run_mut(worker, dispatch)
-                        && run.state == State::Running
-                    {
+                Some(&Place::Worker(worker)) => match self.workers.run_mut(worker, dispatch) {
+                    Some(run) if run.state == State::Running => {
                         run.state = State::Cancelled;
                         self.actions.push(NodeAction::Stop { worker, dispatch });
                     }
-                }
+                    Some(_) => {}
+                    None => self.take_back(worker, dispatch, Why::Cancel),
+                },
                 None => {}
             }
         }
