@@ -49,8 +49,9 @@ use nodes::Nodes;
 pub use clients::ClientGone;
 
 /// Messages that are noted before a turn is taken though the mailbox is not drained. Low values pay the
-/// costs of a turn more often; high ones delay heartbeats and deadlines in a flood.
-const EVENTS_PER_TURN: usize = 256;
+/// costs of a turn, and of a write to each node, more often; high ones delay heartbeats and deadlines in a flood: by
+/// these about a millisecond.
+const EVENTS_PER_TURN: usize = 1024;
 
 /// Statuses that gather for a client while more is to be heard. A client on another thread handles a
 /// status faster than the next one is sent, and so goes to sleep and is woken for nearly each of a small
