@@ -1,19 +1,24 @@
 //! What is believed of each node: its life, its link, its load, when it was last heard, and which runs
 //! may still be going on there.
 //!
-//! Owns: the node records, the offers they make, and the arithmetic of load, lease and sending ahead.
-//! Does not know: the tasks' states or what follows from a loss.
+//! Owns: the node records, the offers they make, and the arithmetic of the lease. Does not know: the tasks' states,
+//! what follows from a loss, or what the runs of lost lives are ([`ghosts`]) and how much a node takes ([`load`]).
+
+mod ghosts;
+mod load;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::{Assignment, KindOffer};
-use super::placement::{NodeIndex, OfferId, Places, PlacesOf, Room};
+use super::placement::{NodeIndex, OfferId, Places, PlacesOf};
 use super::queue::{KindId, Turn};
 use super::tasks::List;
 use super::{Epoch, LinkId, Reach, Timestamp};
-use crate::task::{Dispatch, Labels, TaskId, TaskKey};
+use crate::task::{Dispatch, Labels, TaskId};
+
+pub(crate) use ghosts::{Ghost, Retired};
 
 /// How soon a dial or a probe is tried again.
 pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(500);
@@ -22,65 +27,9 @@ pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// A node that was drained is dialled so many times less often, to see whether a new process stands there.
 const DRAINED_PAUSE: u32 = 10;
-/// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut or a
-/// stall, and whoever sent ahead by it would pile tasks up where they wait.
-const MAX_ROUND_TRIP: u64 = 500_000_000;
 /// Answers to beats that are remembered: more than fit a lease at the shortest heartbeat would be
 /// needed only by a node that beats faster than it was told.
 const MAX_ANSWERS: usize = 64;
-
-/// A run that the scheduler no longer follows and that may still be going on.
-#[derive(Clone, Debug)]
-pub(crate) struct Ghost {
-    pub task: TaskId,
-    /// Whether it can only end by itself.
-    pub blocking: bool,
-    /// The key that lives until it has ended.
-    pub key: Option<TaskKey>,
-    /// Whether its (exclusive) task is held until it has ended.
-    pub holds_task: bool,
-    /// Whether only its node has told of it.
-    pub stranger: bool,
-    /// Whether its task counts it. The word of a node is not enough for that.
-    pub counted: bool,
-}
-
-impl Ghost {
-    /// A run that was followed so far.
-    pub fn of_run(task: TaskId, blocking: bool, key: Option<TaskKey>) -> Self {
-        Self {
-            task,
-            blocking,
-            key,
-            holds_task: false,
-            stranger: false,
-            counted: true,
-        }
-    }
-
-    /// When it has ended at the latest, if it can be stopped, in a life whose own half of the lease ended at
-    /// `safe_at`: an exclusive run stops at four fifths of it, any other at its end, and gets `margin` more.
-    pub fn safe_at(&self, safe_at: Timestamp, margin: Duration) -> Option<Timestamp> {
-        let margin = if self.holds_task {
-            Duration::ZERO
-        } else {
-            margin
-        };
-        (!self.blocking).then(|| safe_at + margin)
-    }
-}
-
-/// A life of a node's process that another has replaced, for as long as runs of it may be going on.
-#[derive(Debug)]
-pub(crate) struct Retired {
-    pub epoch: Epoch,
-    /// When every run of it that could be stopped has been.
-    pub safe_at: Timestamp,
-    pub probe: Option<String>,
-    /// Whether it had dialled in: then a refused dial of the listed address says nothing of it.
-    pub joined: bool,
-    pub ghosts: BTreeMap<Dispatch, Ghost>,
-}
 
 /// What is believed of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,86 +262,6 @@ impl Node {
         if self.recalls == 0 {
             self.recalled = None;
         }
-    }
-
-    /// Workers that are taken, or out of reach.
-    pub fn taken(&self) -> u32 {
-        // Ghosts of a life occupy its workers; a node without an epoch has none.
-        self.running
-            .saturating_add(self.ghosts.len() as u32)
-            .saturating_add(self.stalled)
-    }
-
-    /// Whether it counts among the nodes that could run something.
-    pub fn takes_tasks(&self) -> bool {
-        self.state == State::Up && !self.draining && !self.leaving && !self.removed
-    }
-
-    /// How much may be placed on it.
-    pub fn room(&self, max_ahead: u32) -> Room {
-        if !self.takes_tasks() || self.refusing {
-            return Room::None;
-        }
-        let taken = self.taken().saturating_add(self.ahead);
-        if taken < self.workers {
-            return Room::Free {
-                taken,
-                of: self.workers,
-            };
-        }
-        let places = self.places_ahead(max_ahead);
-        if self.ahead < places {
-            Room::Ahead {
-                taken: self.ahead,
-                of: places,
-            }
-        } else {
-            Room::None
-        }
-    }
-
-    /// How many tasks may wait at the node, so that its workers do not wait for a round trip: what
-    /// they do in two of them. None when a run takes more than four: then the wait is small beside it,
-    /// and a task that waits at a node cannot run at another.
-    fn places_ahead(&self, max_ahead: u32) -> u32 {
-        if self.run_time == 0
-            || self.round_trip == 0
-            || self.run_time > self.round_trip.saturating_mul(4)
-        {
-            return 0;
-        }
-        let per_worker = (self.round_trip.saturating_mul(2)).div_ceil(self.run_time.max(1));
-        let usable = self.workers.saturating_sub(self.stalled);
-        let places = per_worker.saturating_mul(u64::from(usable));
-        u32::try_from(places).unwrap_or(u32::MAX).min(max_ahead)
-    }
-
-    /// Learns from a run that was placed on a free worker.
-    pub fn learn(&mut self, ran: Duration, whole: Duration) {
-        let average = |old: u64, new: Duration, least: u64, most: u64| {
-            let new = u64::try_from(new.as_nanos())
-                .unwrap_or(most)
-                .clamp(least, most);
-            if old == 0 {
-                new
-            } else {
-                old - old / 8 + new / 8
-            }
-        };
-        self.run_time = average(self.run_time, ran, 1_000, u64::MAX / 16);
-        // The shortest round trip is that of a wake-up between threads.
-        self.round_trip = average(
-            self.round_trip,
-            whole.saturating_sub(ran),
-            20_000,
-            MAX_ROUND_TRIP,
-        );
-    }
-
-    /// Learns from a run alone, since its wait says nothing of the round trip.
-    pub fn learn_run(&mut self, ran: Duration) {
-        let round_trip = Duration::from_nanos(self.round_trip);
-        self.learn(ran, ran.saturating_add(round_trip));
     }
 
     /// Notes that an answer to beat `number` goes out now.

@@ -10,7 +10,7 @@ use callboard::{Execute, Node, NodeHandle, Scheduler, Shutdown, TaskEvent, TaskI
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::processes::PATIENCE;
+use crate::processes::{NodeProcess, PATIENCE};
 
 /// A client, or a watcher, and what it has heard.
 pub struct Listener<M: 'static> {
@@ -95,6 +95,21 @@ impl<M: Heard + Message<Result = ()> + Send + 'static> Listener<M> {
     pub fn left(&mut self) -> usize {
         self.heard.len()
     }
+}
+
+/// A [`brisk`] scheduler of these processes, and its client.
+pub async fn start(
+    name: &str,
+    nodes: impl IntoIterator<Item = &NodeProcess>,
+) -> (Scheduler, Listener<TaskStatus>) {
+    let client = Listener::start();
+    let mut builder = Scheduler::builder(name)
+        .client(client.recipient())
+        .configure(brisk);
+    for node in nodes {
+        builder = builder.node(node.node());
+    }
+    (builder.start().await.unwrap(), client)
 }
 
 /// What a scheduler that dials this node of the test's process is given.

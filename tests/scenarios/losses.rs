@@ -4,25 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use callboard::stats::{NodeState, Reason, Stats};
 use callboard::status::Event;
-use callboard::{Cause, Execute, Outcome, Scheduler, TaskEvent, TaskStatus};
+use callboard::{Cause, Execute, Outcome, Scheduler, TaskEvent};
 
 use crate::cluster::{
-    LEASE, Listener, brisk, calls, endings, execute, find, finish, until, until_node,
+    LEASE, Listener, brisk, calls, endings, execute, find, finish, start, until, until_node,
 };
 use crate::processes::gate::Gate;
 use crate::processes::{NodeProcess, Role};
-
-/// A scheduler of these processes that notices losses soon, and its client.
-async fn start(name: &str, nodes: &[&NodeProcess]) -> (Scheduler, Listener<TaskStatus>) {
-    let client = Listener::start();
-    let mut builder = Scheduler::builder(name)
-        .client(client.recipient())
-        .configure(brisk);
-    for node in nodes {
-        builder = builder.node(node.node());
-    }
-    (builder.start().await.unwrap(), client)
-}
 
 /// Whether a node was not heard for so long.
 fn silent(name: &str, long: Duration) -> impl Fn(&Stats) -> bool {
@@ -35,7 +23,7 @@ fn silent(name: &str, long: Duration) -> impl Fn(&Stats) -> bool {
 #[actix::test]
 async fn g3_a_killed_nodes_tasks_run_again_with_greater_numbers() {
     let mut dies = NodeProcess::spawn(&Role::new("dies", 3)).await;
-    let (scheduler, mut client) = start("loss-numbers", &[&dies]).await;
+    let (scheduler, mut client) = start("loss-numbers", [&dies]).await;
     let mut watcher = Listener::start();
     let gate = Gate::open().await;
     let tasks = calls(3, "gate", &gate.args());
@@ -81,7 +69,7 @@ async fn g3_a_killed_nodes_tasks_run_again_with_greater_numbers() {
 #[actix::test]
 async fn a_node_that_returns_at_the_same_address_is_used_again() {
     let mut node = NodeProcess::spawn(&Role::new("phoenix", 2)).await;
-    let (scheduler, mut client) = start("loss-return", &[&node]).await;
+    let (scheduler, mut client) = start("loss-return", [&node]).await;
     let role = Role::new("phoenix", 2).listen(node.address());
     let before = until_node(&scheduler, "phoenix", NodeState::Up).await;
     node.kill();
@@ -154,7 +142,7 @@ async fn a_node_told_to_terminate_finishes_what_runs_and_nothing_runs_twice() {
 async fn g9_a_node_frozen_for_less_than_its_lease_reruns_nothing() {
     let node = NodeProcess::spawn(&Role::new("naps", 4)).await;
     let other = NodeProcess::spawn(&Role::new("awake", 4)).await;
-    let (scheduler, mut client) = start("loss-nap", &[&node, &other]).await;
+    let (scheduler, mut client) = start("loss-nap", [&node, &other]).await;
     let gate = Gate::open().await;
     execute(&scheduler, calls(8, "gate", &gate.args())).await;
     let visits = gate.take(8).await;
@@ -190,7 +178,7 @@ async fn g9_a_node_frozen_for_less_than_its_lease_reruns_nothing() {
 #[actix::test]
 async fn g8_a_node_frozen_for_longer_loses_its_tasks_and_its_late_results_change_nothing() {
     let node = NodeProcess::spawn(&Role::new("sleeps", 3)).await;
-    let (scheduler, mut client) = start("loss-sleep", &[&node]).await;
+    let (scheduler, mut client) = start("loss-sleep", [&node]).await;
     let gate = Gate::open().await;
     execute(&scheduler, calls(3, "gate", &gate.args())).await;
     let late = gate.take(3).await;
@@ -233,7 +221,7 @@ async fn g8_a_node_frozen_for_longer_loses_its_tasks_and_its_late_results_change
 #[actix::test]
 async fn g10_an_exclusive_task_of_a_dead_node_runs_again_elsewhere() {
     let mut node = NodeProcess::spawn(&Role::new("owner", 1)).await;
-    let (scheduler, mut client) = start("loss-exclusive-dead", &[&node]).await;
+    let (scheduler, mut client) = start("loss-exclusive-dead", [&node]).await;
     let gate = Gate::open().await;
     let exclusive = Execute::call("gate", &gate.args()).unwrap().exclusive();
     let exclusive = scheduler.execute(exclusive).await.unwrap();
@@ -253,7 +241,7 @@ async fn g10_an_exclusive_task_of_a_dead_node_runs_again_elsewhere() {
 #[actix::test]
 async fn g10_an_exclusive_task_waits_out_the_lease_of_its_silent_node_which_drops_it() {
     let node = NodeProcess::spawn(&Role::new("owner", 2)).await;
-    let (scheduler, mut client) = start("loss-exclusive", &[&node]).await;
+    let (scheduler, mut client) = start("loss-exclusive", [&node]).await;
     let gate = Gate::open().await;
     let exclusive = Execute::call("gate", &gate.args()).unwrap().exclusive();
     let exclusive = scheduler.execute(exclusive).await.unwrap();
@@ -293,7 +281,7 @@ async fn g10_an_exclusive_task_waits_out_the_lease_of_its_silent_node_which_drop
 #[actix::test]
 async fn g10_an_exclusive_task_that_blocks_waits_for_the_end_of_its_run() {
     let node = NodeProcess::spawn(&Role::new("owner", 1)).await;
-    let (scheduler, mut client) = start("loss-exclusive-blocks", &[&node]).await;
+    let (scheduler, mut client) = start("loss-exclusive-blocks", [&node]).await;
     let gate = Gate::open().await;
     let exclusive = Execute::call("gate.blocking", &gate.args())
         .unwrap()
@@ -347,7 +335,7 @@ async fn g10_an_exclusive_task_that_blocks_waits_for_the_end_of_its_run() {
 #[actix::test]
 async fn g7_a_task_that_keeps_killing_its_nodes_fails_and_is_not_toured_round_the_cluster() {
     let nodes = NodeProcess::spawn_many("victim", 4, 2).await;
-    let (scheduler, mut client) = start("loss-tour", &nodes.iter().collect::<Vec<_>>()).await;
+    let (scheduler, mut client) = start("loss-tour", &nodes).await;
     let killer = Execute::call("kill", &()).unwrap().max_reroutes(1);
     let killer = scheduler.execute(killer).await.unwrap();
     let status = client.next().await;
@@ -378,7 +366,7 @@ async fn g7_a_task_that_keeps_killing_its_nodes_fails_and_is_not_toured_round_th
 #[actix::test]
 async fn g7_a_task_that_kills_before_its_start_is_heard_escapes_the_count_once() {
     let nodes = NodeProcess::spawn_many("unheard", 5, 1).await;
-    let (scheduler, mut client) = start("loss-unheard", &nodes.iter().collect::<Vec<_>>()).await;
+    let (scheduler, mut client) = start("loss-unheard", &nodes).await;
     // Enough that is short before it that it is sent ahead.
     let mut tasks = calls(2_000, "echo", &1u64);
     tasks.insert(1_000, Execute::call("kill", &()).unwrap().max_reroutes(0));
@@ -402,7 +390,7 @@ async fn g7_a_task_that_kills_before_its_start_is_heard_escapes_the_count_once()
 #[actix::test]
 async fn g7_handlers_that_block_every_thread_of_a_node_do_not_lose_it() {
     let node = NodeProcess::spawn(&Role::new("stalls", 4)).await;
-    let (scheduler, mut client) = start("loss-stall", &[&node]).await;
+    let (scheduler, mut client) = start("loss-stall", [&node]).await;
     let before = find(&scheduler.stats().await.unwrap(), "stalls")
         .unwrap()
         .epoch;

@@ -3,27 +3,16 @@
 use std::collections::BTreeSet;
 
 use callboard::stats::{NodeState, Reason, Stats};
-use callboard::{CancelAnswer, Cause, Execute, Outcome, Scheduler, TaskId, TaskStatus};
+use callboard::{CancelAnswer, Cause, Execute, Outcome, TaskId, TaskStatus};
 use rustix::process::Signal;
 
-use crate::cluster::{Listener, brisk, calls, endings, execute, find, finish, until, until_node};
+use crate::cluster::{Listener, calls, endings, execute, find, finish, start, until, until_node};
 use crate::log::Log;
 use crate::processes::gate::{Gate, Visit};
 use crate::processes::{NodeProcess, Role};
 
 /// Enough for a node and its threads, and little for the machine.
 const MEMORY: u64 = 512 << 20;
-
-async fn start(name: &str, nodes: &[NodeProcess]) -> (Scheduler, Listener<TaskStatus>) {
-    let client = Listener::start();
-    let mut builder = Scheduler::builder(name)
-        .client(client.recipient())
-        .configure(brisk);
-    for node in nodes {
-        builder = builder.node(node.node());
-    }
-    (builder.start().await.unwrap(), client)
-}
 
 async fn spawn(name: &str, count: usize, workers: u32) -> Vec<NodeProcess> {
     let mut nodes = Vec::new();

@@ -3,6 +3,7 @@
 //! Owns: the bench on which one machine is driven by hand. Every step checks the invariants.
 
 mod chains;
+mod dial;
 mod ending;
 mod lease;
 mod links;

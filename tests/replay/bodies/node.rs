@@ -19,10 +19,8 @@ use callboard::task::{Dispatch, Labels, TaskId};
 
 use super::carried;
 use super::input::Input;
+use super::steps;
 use super::workers::Workers;
-
-/// More steps find nothing that fewer do not, and cost time.
-const MAX_STEPS: usize = 300;
 
 /// The life of a node's process: drawn at random in earnest, and known to nobody but its scheduler.
 pub const EPOCH: Epoch = Epoch(0x5eed);
@@ -30,13 +28,10 @@ pub const EPOCH: Epoch = Epoch(0x5eed);
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mut stage = Stage::new(&mut input);
-    for _ in 0..MAX_STEPS {
-        if input.is_empty() {
-            break;
-        }
-        stage.step(&mut input);
+    steps(&mut input, |input| {
+        stage.step(input);
         stage.settle();
-    }
+    });
     stage.finish();
 }
 

@@ -7,20 +7,15 @@ mod stage;
 mod words;
 
 use super::input::Input;
+use super::steps;
 use stage::Stage;
-
-/// More steps find nothing that fewer do not, and cost time.
-const MAX_STEPS: usize = 300;
 
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mut stage = Stage::new(&mut input);
-    for _ in 0..MAX_STEPS {
-        if input.is_empty() {
-            break;
-        }
-        stage.step(&mut input);
+    steps(&mut input, |input| {
+        stage.step(input);
         stage.settle();
-    }
+    });
     stage.finish();
 }

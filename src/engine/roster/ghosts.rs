@@ -1,0 +1,63 @@
+//! Runs that the scheduler no longer follows, and the replaced lives of which they may be.
+//!
+//! Owns: what is remembered of such a run, and when it has ended at the latest. Does not know: what waits for that
+//! end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::engine::{Epoch, Timestamp};
+use crate::task::{Dispatch, TaskId, TaskKey};
+
+/// A run that the scheduler no longer follows and that may still be going on.
+#[derive(Clone, Debug)]
+pub(crate) struct Ghost {
+    pub task: TaskId,
+    /// Whether it can only end by itself.
+    pub blocking: bool,
+    /// The key that lives until it has ended.
+    pub key: Option<TaskKey>,
+    /// Whether its (exclusive) task is held until it has ended.
+    pub holds_task: bool,
+    /// Whether only its node has told of it.
+    pub stranger: bool,
+    /// Whether its task counts it. The word of a node is not enough for that.
+    pub counted: bool,
+}
+
+impl Ghost {
+    /// A run that was followed so far.
+    pub fn of_run(task: TaskId, blocking: bool, key: Option<TaskKey>) -> Self {
+        Self {
+            task,
+            blocking,
+            key,
+            holds_task: false,
+            stranger: false,
+            counted: true,
+        }
+    }
+
+    /// When it has ended at the latest, if it can be stopped, in a life whose own half of the lease ended at
+    /// `safe_at`: an exclusive run stops at four fifths of it, any other at its end, and gets `margin` more.
+    pub fn safe_at(&self, safe_at: Timestamp, margin: Duration) -> Option<Timestamp> {
+        let margin = if self.holds_task {
+            Duration::ZERO
+        } else {
+            margin
+        };
+        (!self.blocking).then(|| safe_at + margin)
+    }
+}
+
+/// A life of a node's process that another has replaced, for as long as runs of it may be going on.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    pub epoch: Epoch,
+    /// When every run of it that could be stopped has been.
+    pub safe_at: Timestamp,
+    pub probe: Option<String>,
+    /// Whether it had dialled in: then a refused dial of the listed address says nothing of it.
+    pub joined: bool,
+    pub ghosts: BTreeMap<Dispatch, Ghost>,
+}
