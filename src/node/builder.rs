@@ -25,7 +25,7 @@ use crate::net::told::Told;
 use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
 use crate::task::Labels;
 
-/// See [`node`].
+/// See [`node`](super::node()).
 #[derive(Debug)]
 #[must_use = "a node does nothing before it is started"]
 pub struct NodeBuilder {
