@@ -17,10 +17,10 @@ use tokio::time::timeout_at;
 use super::wire::{Arrived, Incoming, Wire};
 use super::{LinkConfig, Proved};
 use crate::error::LinkError;
-use crate::inbox::Inbox;
 
 mod send;
 
+pub use send::WayOut;
 use send::{Sent, send};
 
 /// How much is read at once.
@@ -55,19 +55,26 @@ pub enum LinkEvent<In> {
 /// Carries messages both ways until one side closes; ends when [`LinkEvent::Closed`] was delivered.
 ///
 /// `deliver` is called once for all that was read at once. It must not block; the link yields after each
-/// call, so a receiver on the same thread keeps up with it. When `commands` is closed and empty, the link
+/// call, so a receiver on the same thread keeps up with it. What is sent, and when the
+/// link is to close, is given on the `way` out; when that comes from an inbox which is closed and empty, the link
 /// is closed. Dropping the future closes the connection at once and tells nobody.
 pub async fn run_link<In: Wire, Out: Wire>(
     proved: Proved,
     config: LinkConfig,
-    commands: Inbox<LinkCommand<Out>>,
+    way: impl Into<WayOut<Out>>,
     mut deliver: impl FnMut(Vec<LinkEvent<In>>),
 ) {
-    let Proved { read, write, .. } = proved;
+    let Proved {
+        read,
+        write,
+        direct,
+        ..
+    } = proved;
+    let way = way.into();
     let closing = AtomicBool::new(false);
     let closed = {
         let reading = receive(read, config.max_frame, &closing, &mut deliver);
-        let writing = send(write, &config, commands, &closing);
+        let writing = send(write, direct, &config, &way, &closing);
         tokio::pin!(reading, writing);
         tokio::select! {
             closed = &mut reading => closed,
