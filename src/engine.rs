@@ -39,6 +39,7 @@ pub mod message;
 pub mod node;
 mod numbered;
 mod outbox;
+mod owed;
 mod placement;
 mod queue;
 mod roster;

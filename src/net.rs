@@ -35,7 +35,7 @@ pub mod told;
 pub mod wire;
 
 pub use dial::{DialError, dial, probe};
-pub use link::{LinkCommand, LinkEvent, run_link};
+pub use link::{LinkCommand, LinkEvent, WayOut, run_link};
 pub use listen::{ListenError, Listener};
 pub use proof::{Proved, Role, Secret, Trust};
 #[cfg(feature = "tls")]

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{Assignment, KindOffer};
+use super::message::{Assignment, KindOffer, ToNode};
+use super::owed::Owed;
 use super::placement::{NodeIndex, OfferId, Places, PlacesOf};
 use super::queue::{KindId, Turn};
 use super::tasks::List;
@@ -116,7 +117,7 @@ pub(crate) struct Node {
 
     /// The last report of this life that was taken.
     pub acknowledged: u64,
-    pub acknowledge: bool,
+    pub owed: Owed,
     pub assign: Vec<Assignment>,
     pub cancel: Vec<Dispatch>,
     pub recall: Vec<Dispatch>,
@@ -187,7 +188,7 @@ impl Node {
             answers: VecDeque::new(),
             named_at: Timestamp(0),
             acknowledged: 0,
-            acknowledge: false,
+            owed: Owed::default(),
             assign: Vec::new(),
             cancel: Vec::new(),
             recall: Vec::new(),
@@ -262,6 +263,25 @@ impl Node {
         if self.recalls == 0 {
             self.recalled = None;
         }
+    }
+
+    /// Whether it waits for the acknowledgement of its reports: to start something, or to be gone.
+    fn waits(&self) -> bool {
+        self.ahead > 0 || self.refusing || self.leaving || self.draining
+    }
+
+    /// Whether an acknowledgement is owed that must not wait for company.
+    pub fn owes_now(&self) -> bool {
+        !self.is_local() && self.owed.is_due(self.waits())
+    }
+
+    /// What acknowledges its reports, if that is owed, and due or in company.
+    pub fn acknowledge(&mut self, company: bool) -> Option<ToNode> {
+        let due = !self.is_local() && self.owed.is_due(company || self.waits());
+        due.then(|| {
+            self.owed = Owed::default();
+            ToNode::Acknowledge(self.acknowledged)
+        })
     }
 
     /// Notes that an answer to beat `number` goes out now.

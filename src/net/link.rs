@@ -1,27 +1,27 @@
 //! One running connection.
 //!
-//! Owns: what waits to be sent and in which order it goes, reading and writing until one side closes. Does
+//! Owns: reading and delivering, and, by its satellite, what waits to be sent, until one side closes. Does
 //! not know: sockets (any [`Proved`] will do), what messages mean, heartbeats and leases.
 //!
 //! Messages go in order, except that those which may overtake (beats and their answers) go before all
 //! others, even between the chunks of a large body. All that has arrived, or waits to be sent, is handled
 //! at once; nothing waits for company.
 
-use std::collections::VecDeque;
 use std::io;
-use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout_at;
 
-use super::body::{BURST, Burst, Frames};
 use super::wire::{Arrived, Incoming, Wire};
 use super::{LinkConfig, Proved};
 use crate::error::LinkError;
-use crate::inbox::Inbox;
+
+mod send;
+
+pub use send::WayOut;
+use send::{Sent, send};
 
 /// How much is read at once.
 const READ_BUFFER: usize = 64 << 10;
@@ -55,19 +55,26 @@ pub enum LinkEvent<In> {
 /// Carries messages both ways until one side closes; ends when [`LinkEvent::Closed`] was delivered.
 ///
 /// `deliver` is called once for all that was read at once. It must not block; the link yields after each
-/// call, so a receiver on the same thread keeps up with it. When `commands` is closed and empty, the link
+/// call, so a receiver on the same thread keeps up with it. What is sent, and when the
+/// link is to close, is given on the `way` out; when that comes from an inbox which is closed and empty, the link
 /// is closed. Dropping the future closes the connection at once and tells nobody.
 pub async fn run_link<In: Wire, Out: Wire>(
     proved: Proved,
     config: LinkConfig,
-    commands: Inbox<LinkCommand<Out>>,
+    way: impl Into<WayOut<Out>>,
     mut deliver: impl FnMut(Vec<LinkEvent<In>>),
 ) {
-    let Proved { read, write, .. } = proved;
+    let Proved {
+        read,
+        write,
+        direct,
+        ..
+    } = proved;
+    let way = way.into();
     let closing = AtomicBool::new(false);
     let closed = {
         let reading = receive(read, config.max_frame, &closing, &mut deliver);
-        let writing = send(write, &config, commands, &closing);
+        let writing = send(write, direct, &config, &way, &closing);
         tokio::pin!(reading, writing);
         tokio::select! {
             closed = &mut reading => closed,
@@ -153,187 +160,4 @@ fn decode<In: Wire>(
         }
     }
     Ok(())
-}
-
-/// How sending ended.
-struct Sent {
-    closed: String,
-    /// Until when to wait for the peer to close too.
-    linger: Option<Instant>,
-}
-
-async fn send<Out: Wire>(
-    mut write: impl AsyncWrite + Unpin,
-    config: &LinkConfig,
-    commands: Inbox<LinkCommand<Out>>,
-    closing: &AtomicBool,
-) -> Sent {
-    let mut outbox = Outbox::new(config, commands);
-    match outbox.run(&mut write, closing).await {
-        Ok((closed, until)) => {
-            let end = timeout_at(until, write.shutdown()).await;
-            Sent {
-                closed,
-                linger: matches!(end, Ok(Ok(()))).then_some(until),
-            }
-        }
-        Err(closed) => Sent {
-            closed,
-            linger: None,
-        },
-    }
-}
-
-/// What waits to be sent.
-struct Outbox<Out> {
-    commands: Inbox<LinkCommand<Out>>,
-    taken: Vec<LinkCommand<Out>>,
-    /// In order.
-    ordered: VecDeque<Out>,
-    ordered_weight: usize,
-    /// Those that may overtake.
-    first: Vec<Out>,
-    frames: Frames,
-    first_frames: Frames,
-    close: Option<Closing>,
-    max_queued: usize,
-    close_timeout: Duration,
-}
-
-struct Closing {
-    reason: String,
-    until: Instant,
-}
-
-impl<Out: Wire> Outbox<Out> {
-    fn new(config: &LinkConfig, commands: Inbox<LinkCommand<Out>>) -> Self {
-        Self {
-            commands,
-            taken: Vec::new(),
-            ordered: VecDeque::new(),
-            ordered_weight: 0,
-            first: Vec::new(),
-            frames: Frames::new(config.chunk_bytes, config.max_frame),
-            first_frames: Frames::new(config.chunk_bytes, config.max_frame),
-            close: None,
-            max_queued: config.max_queued(),
-            close_timeout: config.close_timeout,
-        }
-    }
-
-    /// Sends until told to close, and says why and until when; or why it could not go on.
-    async fn run(
-        &mut self,
-        write: &mut (impl AsyncWrite + Unpin),
-        closing: &AtomicBool,
-    ) -> Result<(String, Instant), String> {
-        let mut burst = Burst::default();
-        loop {
-            self.absorb(closing)?;
-            self.fill(&mut burst).map_err(|error| error.to_string())?;
-            if burst.has_remaining() {
-                self.write(write, &mut burst, closing).await?;
-            } else if let Some(Closing { reason, until }) = self.close.take() {
-                return Ok((reason, until));
-            } else {
-                self.commands.ready().await;
-            }
-        }
-    }
-
-    /// Writes a burst, and meanwhile goes on to take commands, so that what waits stays bounded and a
-    /// close is heard.
-    async fn write(
-        &mut self,
-        write: &mut (impl AsyncWrite + Unpin),
-        burst: &mut Burst,
-        closing: &AtomicBool,
-    ) -> Result<(), String> {
-        let writing = async {
-            write.write_all_buf(burst).await?;
-            write.flush().await
-        };
-        tokio::pin!(writing);
-        loop {
-            let until = self.close.as_ref().map(|close| close.until);
-            tokio::select! {
-                biased;
-                written = &mut writing => {
-                    return written.map_err(|error| LinkError::from(error).to_string());
-                }
-                () = expired(until) => {
-                    return Err(self.close.take().map_or_else(String::new, |close| {
-                        format!("{}; the peer did not read all that was sent before", close.reason)
-                    }));
-                }
-                // Nothing is taken after a close.
-                () = self.commands.ready(), if until.is_none() => self.absorb(closing)?,
-            }
-        }
-    }
-
-    /// Takes all commands that wait.
-    fn absorb(&mut self, closing: &AtomicBool) -> Result<(), String> {
-        let mut taken = mem::take(&mut self.taken);
-        // Looked at first, so that nothing is pushed in between.
-        let finished = self.commands.is_closed();
-        self.commands.take(&mut taken);
-        for command in taken.drain(..) {
-            match command {
-                _ if self.close.is_some() => {}
-                LinkCommand::Send(message) if message.overtakes() => self.first.push(message),
-                LinkCommand::Send(message) => {
-                    self.ordered_weight += message.weight();
-                    self.ordered.push_back(message);
-                }
-                LinkCommand::Close(reason) => self.close_for(reason),
-            }
-        }
-        self.taken = taken;
-        if finished && self.close.is_none() {
-            self.close_for("this side has stopped".to_owned());
-        }
-        closing.store(self.close.is_some(), Ordering::Relaxed);
-        // Those that overtake are small: their number is bounded by the same number of bytes.
-        let queued = self.ordered_weight + self.first.len() * 64;
-        if queued > self.max_queued {
-            return Err(format!(
-                "the peer reads too slowly: {queued} bytes wait to be sent, more than {}",
-                self.max_queued
-            ));
-        }
-        Ok(())
-    }
-
-    fn close_for(&mut self, reason: String) {
-        self.close = Some(Closing {
-            reason,
-            until: Instant::now() + self.close_timeout,
-        });
-    }
-
-    /// Encodes about as much as one burst takes: first what may overtake, then in order.
-    fn fill(&mut self, burst: &mut Burst) -> Result<(), LinkError> {
-        for message in self.first.drain(..) {
-            message.encode(&mut self.first_frames)?;
-        }
-        while !self.first_frames.is_empty() {
-            self.first_frames.take_burst(burst);
-        }
-        while self.frames.len() < BURST
-            && let Some(message) = self.ordered.pop_front()
-        {
-            self.ordered_weight -= message.weight();
-            message.encode(&mut self.frames)?;
-        }
-        self.frames.take_burst(burst);
-        Ok(())
-    }
-}
-
-async fn expired(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
-    }
 }

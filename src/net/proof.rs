@@ -178,6 +178,8 @@ impl Side {
 pub struct Proved {
     pub(crate) read: Box<dyn AsyncRead + Send + Unpin>,
     pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Whether a write takes no longer than a system call, so that any thread may do it.
+    pub(crate) direct: bool,
     /// Which names it may claim.
     pub(crate) names: Names,
 }
@@ -200,7 +202,9 @@ pub(super) async fn prove_socket(
         return tls::prove(stream, side, role, trust, credentials).await;
     }
     let (read, write) = stream.into_split();
-    prove(read, write, side, role, trust).await
+    let mut proved = prove(read, write, side, role, trust).await?;
+    proved.direct = true;
+    Ok(proved)
 }
 
 /// Exchanges greetings and proofs. Put a time limit around it; safe to drop.
@@ -224,6 +228,7 @@ where
     Ok(Proved {
         read: Box::new(read),
         write: Box::new(write),
+        direct: false,
         names: Names::Any,
     })
 }

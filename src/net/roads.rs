@@ -5,6 +5,7 @@
 //! know: what the messages mean, but for one: the port to probe that a node's hello names is completed
 //! by the address from which it came.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,8 @@ use tracing::warn;
 use super::names::{Claiming, Denied, Gate};
 use super::told::Told;
 use super::{
-    LinkCommand, LinkConfig, LinkEvent, Listener, Proved, Role, Trust, dial, probe, run_link,
+    LinkCommand, LinkConfig, LinkEvent, Listener, Proved, Role, Trust, WayOut, dial, probe,
+    run_link,
 };
 use crate::actors::scheduler::{Incoming, NodeOutlet, Roads};
 use crate::actors::{Dialler, Outlet, Ports};
@@ -79,26 +81,43 @@ pub async fn part() {
     let _ = tokio::time::timeout(LAST_WORDS, open.wait_for(|open| *open == 0)).await;
 }
 
-/// The way out of a link that runs on the network's thread.
-struct Commands<M>(Inbox<LinkCommand<M>>);
+/// The way out to a node, over a link that runs on the network's thread.
+struct ToNodeOutlet {
+    way: WayOut<ToNode>,
+    /// What was sent in this turn.
+    sent: RefCell<Vec<ToNode>>,
+}
 
-impl NodeOutlet for Commands<ToNode> {
+impl NodeOutlet for ToNodeOutlet {
     fn send(&self, message: ToNode) {
-        self.0.push(LinkCommand::Send(message));
+        self.sent.borrow_mut().push(message);
+    }
+
+    fn flush(&self, at_once: bool) {
+        let mut sent = self.sent.borrow_mut();
+        if at_once {
+            self.way.send_at_once(&mut sent);
+        } else {
+            self.way.send(&mut sent);
+        }
     }
 
     fn close(&self, reason: String) {
-        self.0.push(LinkCommand::Close(reason));
+        self.flush(false);
+        self.way.give(LinkCommand::Close(reason));
     }
 }
 
-impl Outlet for Commands<ToScheduler> {
+/// The way out to a scheduler.
+struct ToSchedulerOutlet(WayOut<ToScheduler>);
+
+impl Outlet for ToSchedulerOutlet {
     fn send(&self, message: ToScheduler) {
-        self.0.push(LinkCommand::Send(message));
+        self.0.give(LinkCommand::Send(message));
     }
 
     fn close(&self, reason: String) {
-        self.0.push(LinkCommand::Close(reason));
+        self.0.give(LinkCommand::Close(reason));
     }
 }
 
@@ -136,16 +155,19 @@ impl SchedulerRoads {
     async fn carry(self, proved: Proved, dialled: Option<NodeId>, peer: Peer) {
         let _carried = Carried::begin();
         let link = fresh_link();
-        let commands = Inbox::new();
+        let way = WayOut::new();
         self.inbox.push(Incoming::Attach {
             link,
             dialled,
-            outlet: Box::new(Commands(commands.clone())),
+            outlet: Box::new(ToNodeOutlet {
+                way: way.clone(),
+                sent: RefCell::default(),
+            }),
         });
         let inbox = self.inbox;
         let mut guard = Guard {
             gate: Gate::new(proved.names.clone()),
-            answers: commands.clone(),
+            answers: way.clone(),
             told: self.told,
             peer,
         };
@@ -160,7 +182,7 @@ impl SchedulerRoads {
                 LinkEvent::Closed(reason) => Incoming::Event(Event::LinkClosed { link, reason }),
             }));
         };
-        run_link(proved, self.config, commands, deliver).await;
+        run_link(proved, self.config, way, deliver).await;
     }
 }
 
@@ -213,7 +235,7 @@ impl fmt::Display for Peer {
 /// Stands at the beginning of a link.
 struct Guard<Out> {
     gate: Gate,
-    answers: Inbox<LinkCommand<Out>>,
+    answers: WayOut<Out>,
     told: Told,
     peer: Peer,
 }
@@ -232,8 +254,8 @@ impl<Out> Guard<Out> {
         let reason = refusal.to_string();
         self.tell(&reason);
         // Before the machine hears of it: it would refuse in words of its own.
-        self.answers.push(LinkCommand::Send(refuse(refusal)));
-        self.answers.push(LinkCommand::Close(reason.clone()));
+        self.answers.give(LinkCommand::Send(refuse(refusal)));
+        self.answers.give(LinkCommand::Close(reason.clone()));
         if breach {
             events.push(LinkEvent::Malformed(reason));
         }
@@ -325,11 +347,11 @@ impl NodeRoads {
     async fn carry(self, proved: Proved, dialled: Option<String>, peer: Peer, ports: Ports) {
         let _carried = Carried::begin();
         let link = fresh_link();
-        let commands = Inbox::new();
-        ports.attach(link, dialled, Box::new(Commands(commands.clone())));
+        let way = WayOut::new();
+        ports.attach(link, dialled, Box::new(ToSchedulerOutlet(way.clone())));
         let mut guard = Guard {
             gate: Gate::new(proved.names.clone()),
-            answers: commands.clone(),
+            answers: way.clone(),
             told: self.told,
             peer,
         };
@@ -347,7 +369,7 @@ impl NodeRoads {
                 }
             }
         };
-        run_link(proved, self.config, commands, deliver).await;
+        run_link(proved, self.config, way, deliver).await;
     }
 }
 

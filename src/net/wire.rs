@@ -44,6 +44,12 @@ pub trait Wire: Sized {
     /// About how many bytes the link alone holds while this waits to be sent.
     fn weight(&self) -> usize;
 
+    /// About how many bytes it is on the wire, if it is of a kind that is worth a write of its own at once; `None`
+    /// if it is not.
+    fn size(&self) -> Option<usize> {
+        None
+    }
+
     /// Appends its frames: one or, if it is long, several.
     ///
     /// # Errors
@@ -177,6 +183,20 @@ impl Wire for ToNode {
             _ => 0,
         };
         ELEMENT_WEIGHT.saturating_mul(elements.saturating_add(1))
+    }
+
+    fn size(&self) -> Option<usize> {
+        match self {
+            Self::Assign(assignments) => {
+                let bodies = assignments.iter().map(|assignment| assignment.args.len());
+                Some(self.weight() + bodies.sum::<usize>())
+            }
+            Self::Recall(_) | Self::Cancel(_) | Self::Acknowledge(_) | Self::Answer(_) => {
+                Some(self.weight())
+            }
+            // Rare ones.
+            _ => None,
+        }
     }
 
     fn encode(&self, frames: &mut Frames) -> Result<(), LinkError> {

@@ -12,7 +12,7 @@ use callboard::inbox::Inbox;
 use callboard::net::proof::{GREETING, Side, prove};
 use callboard::net::{
     DialError, LinkCommand, LinkConfig, LinkEvent, ListenError, Listener, Proved, Role, Secret,
-    Trust, dial, probe, run_link,
+    Trust, WayOut, dial, probe, run_link,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -302,4 +302,55 @@ async fn g8_only_an_answer_that_nothing_listens_is_a_refusal() {
     assert!(error.to_string().contains("connection failed"), "{error}");
     let error = dial("no port here", &trust, Role::Node, &config).await;
     assert!(!error.unwrap_err().refused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn order_holds_on_a_socket_that_two_threads_write_to() {
+    const COUNT: u64 = 20_000;
+    let mut config = LinkConfig::default();
+    config.notsent_lowat = 4 << 10;
+    let listening = Listening::start(config.clone()).await;
+    let dialled = listening.dial(&listening.trust).await.unwrap();
+    listening.proved.ready().await;
+    let mut accepted = Vec::new();
+    listening.proved.take(&mut accepted);
+
+    let way = WayOut::new();
+    let given = way.clone();
+    let link = tokio::spawn(run_link(
+        dialled,
+        config.clone(),
+        way.clone(),
+        |_: Vec<LinkEvent<ToScheduler>>| {},
+    ));
+    let sender = tokio::task::spawn_blocking(move || {
+        for number in 1..=COUNT {
+            let args = Bytes::from(vec![5; (number % 700) as usize]);
+            let message = ToNode::Assign(vec![assign(number, args)]);
+            match number % 16 {
+                0 => given.give(LinkCommand::Send(message)),
+                _ => given.send_at_once(&mut vec![message]),
+            }
+        }
+        given.give(LinkCommand::Close("all was sent".to_owned()));
+    });
+    let mut next = 1;
+    let node = run_link(
+        accepted.pop().unwrap(),
+        config,
+        Inbox::<LinkCommand<ToScheduler>>::new(),
+        |events| {
+            for event in events {
+                if let LinkEvent::Message(ToNode::Assign(assignments)) = event {
+                    assert_eq!(assignments[0].task.get(), next);
+                    next += 1;
+                }
+            }
+        },
+    );
+    node.await;
+    assert_eq!(next, COUNT + 1);
+    sender.await.unwrap();
+    link.await.unwrap();
+    listening.stop().await;
 }

@@ -11,6 +11,7 @@ use crate::config::NodeConfig;
 use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
 };
+use crate::engine::owed::Owed;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::State;
 use crate::engine::tasks::{Phase, Slot};
@@ -147,7 +148,7 @@ impl SchedulerMachine {
         entry.extend_lease(now + lease);
         entry.answers.clear();
         entry.answered(now, 0, lease);
-        entry.acknowledge = false;
+        entry.owed = Owed::default();
         entry.cancel.clear();
         entry.recall.clear();
         let offered = hello.map_or(0, |hello| hello.workers);

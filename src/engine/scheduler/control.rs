@@ -120,6 +120,8 @@ impl SchedulerMachine {
                 link,
                 message: ToNode::Drain,
             });
+            // It goes only when it has been told that its reports were taken.
+            self.roster.touch(node);
         }
         self.set_present(node, false);
         self.enter_load(node);

@@ -150,6 +150,12 @@ impl SchedulerMachine {
             if node.state == State::Dead && !node.ghosts.is_empty() {
                 return Err(format!("G10: {name} is dead and holds tasks up"));
             }
+            // What has been touched is yet to be flushed.
+            if node.state == State::Up && !node.touched && node.owes_now() {
+                return Err(format!(
+                    "G9: {name} waits for an acknowledgement that would not be sent"
+                ));
+            }
             if node.present != node.takes_tasks() {
                 return Err(format!(
                     "G5: {name} is wrongly counted as present or absent"

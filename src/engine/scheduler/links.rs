@@ -356,7 +356,11 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         entry.proved(now, beat.answered, lease);
         entry.answered(now, beat.number, lease);
+        let acknowledge = entry.acknowledge(true);
         self.send(link, ToNode::Answer(beat.number));
+        if let Some(acknowledge) = acknowledge {
+            self.send(link, acknowledge);
+        }
         Ok(())
     }
 

@@ -336,8 +336,10 @@ impl SchedulerMachine {
                 continue;
             };
             let mut send = |message| actions.push(Action::Send { link, message });
-            if std::mem::take(&mut entry.acknowledge) && !entry.is_local() {
-                send(ToNode::Acknowledge(entry.acknowledged));
+            let company = [entry.cancel.len(), entry.assign.len(), entry.recall.len()] != [0; 3];
+            // Before the assignments, since it may give the node the room to start them.
+            if let Some(acknowledge) = entry.acknowledge(company) {
+                send(acknowledge);
             }
             in_batches(std::mem::take(&mut entry.cancel), |batch| {
                 send(ToNode::Cancel(batch))

@@ -45,7 +45,7 @@ impl SchedulerMachine {
                 let entry = self.roster.get_mut(node);
                 let doubled = seq <= entry.acknowledged;
                 entry.acknowledged = entry.acknowledged.max(seq);
-                entry.acknowledge = true;
+                entry.owed.add(body_bytes(&report));
                 self.roster.touch(node);
                 if doubled {
                     self.totals.stale_reports += 1;
@@ -514,5 +514,17 @@ impl SchedulerMachine {
         });
         let mut ghosts = self.roster.get(node).ghosts.values();
         placed || ghosts.any(|ghost| ghost.task == task && !ghost.stranger)
+    }
+}
+
+/// How large the output or message is that its node keeps with a report.
+fn body_bytes(report: &Report) -> usize {
+    match report {
+        Report::Ended { end, .. } => match end {
+            End::Completed(output) => output.len(),
+            End::Failed(failure) | End::Again { failure, .. } => failure.message.len(),
+            End::Stopped | End::Dropped => 0,
+        },
+        _ => 0,
     }
 }

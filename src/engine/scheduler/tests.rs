@@ -3,6 +3,7 @@
 //! Owns: a machine with nodes that say what a test has them say. Does not know: actors, sockets, histories at
 //! random (the model test and the simulation have those).
 
+mod acknowledgements;
 mod bounds;
 mod cancels;
 mod joins;
@@ -33,6 +34,20 @@ const BLOCKS: &str = "blocks";
 /// The kind whose handler can be stopped.
 const STOPS: &str = "stops";
 
+/// What a node is told by an action, if it is of these kinds.
+fn kind_of(action: &Action) -> Option<&'static str> {
+    let Action::Send { message, .. } = action else {
+        return None;
+    };
+    match message {
+        ToNode::Assign(_) => Some("assign"),
+        ToNode::Acknowledge(_) => Some("acknowledge"),
+        ToNode::Answer(_) => Some("answer"),
+        ToNode::Drain => Some("drain"),
+        _ => None,
+    }
+}
+
 /// A scheduler's machine and what it has decided.
 struct Board {
     machine: SchedulerMachine,
@@ -53,6 +68,8 @@ struct Board {
     probes: Vec<(NodeId, Epoch)>,
     /// Nodes that were told to drain, by their link.
     drains: Vec<LinkId>,
+    /// What nodes were told, in order, by its kind.
+    said: Vec<&'static str>,
     /// How often time has called while a test waited.
     ticks: usize,
     /// Of reroutes: the reason, the node and the count.
@@ -83,6 +100,7 @@ impl Board {
             answers: Vec::new(),
             probes: Vec::new(),
             drains: Vec::new(),
+            said: Vec::new(),
             ticks: 0,
             reroutes: Vec::new(),
         }
@@ -97,6 +115,7 @@ impl Board {
         let mut actions = Vec::new();
         self.machine.take_effects(self.now, &mut actions);
         for action in actions {
+            self.said.extend(kind_of(&action));
             match action {
                 Action::Send {
                     link,

@@ -82,6 +82,7 @@ where
             error => error,
         })?;
     Ok(Proved {
+        direct: false,
         read: Box::new(read),
         write: Box::new(write),
         names: Names::Certified {

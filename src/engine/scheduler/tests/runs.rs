@@ -54,7 +54,7 @@ fn settled(board: &Board) -> u64 {
 }
 
 /// A busy node, and a task with a deadline that was sent ahead to it.
-fn sent_ahead() -> (Board, TaskId) {
+pub(super) fn sent_ahead() -> (Board, TaskId) {
     let mut board = Board::new();
     board.machine.config.max_ahead = 16;
     board.join("first", 1, Vec::new());

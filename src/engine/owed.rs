@@ -1,0 +1,31 @@
+//! Reports that were taken and not acknowledged.
+//!
+//! Owns: how many may wait. Does not know: nodes, or why one might wait for them.
+//!
+//! An acknowledgement that is a message of its own wakes two threads for each task, in the way of the next one. So it
+//! waits for company, at the longest for the answer to the next beat, while that costs its node nothing.
+
+/// Few enough to cost a node nothing, ...
+const MAX_REPORTS: usize = 64;
+/// ... their bodies included: a thousandth of what it may keep, by default.
+const MAX_BYTES: usize = 64 << 10;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    reports: usize,
+    bytes: usize,
+}
+
+impl Owed {
+    /// Counts a report with a body of so many bytes.
+    pub fn add(&mut self, bytes: usize) {
+        self.reports += 1;
+        self.bytes += bytes;
+    }
+
+    /// Whether any are owed, and must not or need not wait: there is company, or they are many.
+    pub fn is_due(&self, company: bool) -> bool {
+        self.reports > 0 && (company || self.reports >= MAX_REPORTS || self.bytes >= MAX_BYTES)
+    }
+}
