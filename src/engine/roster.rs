@@ -22,6 +22,10 @@ pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// A node that was drained is dialled so many times less often, to see whether a new process stands there.
 const DRAINED_PAUSE: u32 = 10;
+/// The args of tasks that wait at a node: nothing more is sent ahead beyond it. It is what a line of a gigabit a
+/// second carries in an eighth of a second. Large tasks that take less long than their way would pile up at the
+/// node without it, in memory that is touched for the first time, which costs more than a copy.
+const MAX_AHEAD_BYTES: usize = 16 << 20;
 /// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut or a
 /// stall, and whoever sent ahead by it would pile tasks up where they wait.
 const MAX_ROUND_TRIP: u64 = 500_000_000;
@@ -138,6 +142,8 @@ pub(crate) struct Node {
     pub stalled: u32,
     pub running: u32,
     pub ahead: u32,
+    /// The args of those that wait at it.
+    pub ahead_bytes: usize,
     pub suspects: u32,
     /// Tasks that were asked back and have neither come back nor started, and the best turn among them:
     /// nothing after it is sent ahead, since it would start before what comes back.
@@ -221,6 +227,7 @@ impl Node {
             stalled: 0,
             running: 0,
             ahead: 0,
+            ahead_bytes: 0,
             suspects: 0,
             recalls: 0,
             recalled: None,
@@ -341,7 +348,7 @@ impl Node {
             };
         }
         let places = self.places_ahead(max_ahead);
-        if self.ahead < places {
+        if self.ahead < places && self.ahead_bytes < MAX_AHEAD_BYTES {
             Room::Ahead {
                 taken: self.ahead,
                 of: places,
