@@ -33,9 +33,6 @@ const READ_ROOM: usize = 8 << 10;
 const READ_HEADS: usize = 2 << 10;
 /// Chunks below this size are read by way of the buffer, many at once: a copy is then cheaper than a call.
 const READ_STRAIGHT: usize = 16 << 10;
-/// Parts that come within this time after anything else was delivered are no news: whoever hears of one is
-/// woken for it. Far below the shortest heartbeat, 10 ms.
-const HEARD_PAUSE: Duration = Duration::from_millis(2);
 
 /// For a link.
 #[derive(Debug)]
@@ -52,8 +49,7 @@ pub enum LinkCommand<Out> {
 pub enum LinkEvent<In> {
     /// A message has arrived.
     Message(In),
-    /// A part of a message has arrived: a proof of life. At most one for each delivery, and none within 2 ms
-    /// after another delivery.
+    /// A part of a message has arrived: a proof of life. At most one for each delivery.
     Heard,
     /// What has arrived is none of the protocol; what is wrong with it, in words. Nothing after it is read, and
     /// the link is closed.
@@ -103,7 +99,6 @@ async fn receive<In: Wire>(
 ) -> String {
     let mut buffer = BytesMut::new();
     let mut incoming = Incoming::new(max_body);
-    let mut told = None;
     loop {
         let within = incoming.is_within_chunk();
         match read_some(&mut read, &mut incoming, &mut buffer).await {
@@ -128,9 +123,8 @@ async fn receive<In: Wire>(
         if let Err(error) = &whole {
             events.push(LinkEvent::Malformed(error.to_string()));
         }
-        if is_news(&events, told) {
+        if !events.is_empty() {
             deliver(events);
-            told = Some(Instant::now());
             tokio::task::yield_now().await;
         }
         if let Err(error) = whole {
@@ -157,15 +151,6 @@ async fn read_some(
         return read.read_buf(&mut buffer.limit(READ_HEADS)).await;
     }
     read.read_buf(buffer).await
-}
-
-/// Whether there is something to tell, when something was told last at this time.
-fn is_news<In>(events: &[LinkEvent<In>], told: Option<Instant>) -> bool {
-    match events {
-        [] => false,
-        [LinkEvent::Heard] => told.is_none_or(|told| told.elapsed() >= HEARD_PAUSE),
-        _ => true,
-    }
 }
 
 /// The end of what the peer sent, with this left of it.
