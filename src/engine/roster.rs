@@ -88,6 +88,8 @@ pub(crate) struct Node {
     pub stalled: u32,
     pub running: u32,
     pub ahead: u32,
+    /// The args of those that wait at it.
+    pub ahead_bytes: usize,
     pub suspects: u32,
     /// Tasks that were asked back and have neither come back nor started, and the best turn among them:
     /// nothing after it is sent ahead, since it would start before what comes back.
@@ -171,6 +173,7 @@ impl Node {
             stalled: 0,
             running: 0,
             ahead: 0,
+            ahead_bytes: 0,
             suspects: 0,
             recalls: 0,
             recalled: None,

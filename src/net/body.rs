@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::LinkError;
@@ -28,6 +29,9 @@ pub const MAX_LONG_CONTROL: usize = 2 << 20;
 pub const COPY_BELOW: usize = 4 << 10;
 /// How much is handed to the socket at once, at the next end of a frame: what a heartbeat may wait behind.
 pub const BURST: usize = 64 << 10;
+
+/// A body may have this part of its own length as room that it does not use.
+const SLACK: usize = 16;
 
 /// The kind of a frame that holds a part of the body to come.
 pub const CHUNK: u8 = 0;
@@ -267,6 +271,12 @@ impl Buf for Burst {
 pub struct Assembly {
     bytes: Vec<u8>,
     begun: bool,
+    /// What is missing of the chunk that has come in part.
+    missing: usize,
+    /// How long the last chunk is.
+    chunk: usize,
+    /// How long the body before was.
+    previous: usize,
     limit: usize,
 }
 
@@ -282,6 +292,9 @@ impl Assembly {
         Self {
             bytes: Vec::new(),
             begun: false,
+            missing: 0,
+            chunk: 0,
+            previous: 0,
             limit: MAX_LONG_CONTROL,
         }
     }
@@ -296,16 +309,28 @@ impl Assembly {
         self.begun
     }
 
-    /// Appends a chunk. The memory grows with what has come, never with what was claimed.
+    /// Appends a chunk.
     ///
     /// # Errors
     ///
     /// If the body becomes larger than it may be, or the chunk is empty.
     pub fn append(&mut self, chunk: &[u8]) -> Result<(), LinkError> {
-        if chunk.is_empty() {
+        self.begin_chunk(chunk.len())?;
+        self.fill(chunk);
+        Ok(())
+    }
+
+    /// Begins a chunk of this length, at most [`MAX_WIRE_FRAME`]; what it consists of is to come, by
+    /// [`Assembly::fill`] or [`Assembly::room`].
+    ///
+    /// # Errors
+    ///
+    /// If the body becomes larger than it may be, or the chunk is empty.
+    pub fn begin_chunk(&mut self, length: usize) -> Result<(), LinkError> {
+        if length == 0 {
             return Err(LinkError::Malformed("an empty chunk".to_owned()));
         }
-        let bytes = self.bytes.len() + chunk.len();
+        let bytes = self.bytes.len() + length;
         if bytes > self.limit {
             return Err(LinkError::FrameTooLarge {
                 bytes,
@@ -313,8 +338,48 @@ impl Assembly {
             });
         }
         self.begun = true;
-        self.bytes.extend_from_slice(chunk);
+        self.missing = length;
+        self.chunk = length;
+        self.make_room(bytes);
         Ok(())
+    }
+
+    /// The memory grows with what has come, and with the one chunk that was claimed. But if the body is like the
+    /// one before, which has come whole, it is never moved.
+    fn make_room(&mut self, bytes: usize) {
+        if bytes > self.bytes.capacity() {
+            let twice = self.bytes.len() * 2;
+            let room = bytes.max(twice).max(self.previous).min(self.limit);
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
+    }
+
+    /// How long the last chunk of the body is that is being put together; 0 if none is.
+    pub fn chunk(&self) -> usize {
+        if self.begun { self.chunk } else { 0 }
+    }
+
+    /// What is missing of the chunk that has begun.
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
+
+    /// Takes as much of `bytes` as is missing of the chunk, and says how much that was.
+    pub fn fill(&mut self, bytes: &[u8]) -> usize {
+        let taken = self.missing.min(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..taken]);
+        self.missing -= taken;
+        taken
+    }
+
+    /// Where what is missing of the chunk can be read to; then [`Assembly::filled`] is to be told.
+    pub fn room(&mut self) -> Limit<&mut Vec<u8>> {
+        (&mut self.bytes).limit(self.missing)
+    }
+
+    /// So many bytes were read to [`Assembly::room`].
+    pub fn filled(&mut self, count: usize) {
+        self.missing -= count;
     }
 
     /// The whole body, and nothing again; `None` if no chunk has come.
@@ -324,8 +389,12 @@ impl Assembly {
         }
         self.begun = false;
         let mut bytes = std::mem::take(&mut self.bytes);
-        // The body may be kept for long, so the slack of its growth is given back.
-        bytes.shrink_to_fit();
+        self.previous = bytes.len();
+        // The body may be kept for long, so the slack of its growth is given back. That may move it, which a
+        // little slack is not worth.
+        if bytes.capacity() - bytes.len() > bytes.len() / SLACK {
+            bytes.shrink_to_fit();
+        }
         Some(Bytes::from(bytes))
     }
 }

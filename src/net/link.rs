@@ -10,7 +10,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout_at;
 
@@ -27,6 +27,12 @@ use send::{Sent, send};
 const READ_BUFFER: usize = 64 << 10;
 /// Below this much room the buffer is renewed, so that no call reads just a few bytes.
 const READ_ROOM: usize = 8 << 10;
+
+/// How much is read at once between the chunks of a body: a few frames that overtake and the head of the next
+/// chunk, whose bytes are then read where they belong and not copied.
+const READ_HEADS: usize = 2 << 10;
+/// Chunks below this size are read by way of the buffer, many at once: a copy is then cheaper than a call.
+const READ_STRAIGHT: usize = 16 << 10;
 
 /// For a link.
 #[derive(Debug)]
@@ -101,15 +107,15 @@ async fn receive<In: Wire>(
     let mut buffer = BytesMut::new();
     let mut incoming = Incoming::new(max_body);
     loop {
-        if buffer.capacity() - buffer.len() < READ_ROOM {
-            buffer.reserve(READ_BUFFER);
-        }
-        match read.read_buf(&mut buffer).await {
-            Ok(0) => return ended(&buffer),
+        let within = incoming.is_within_chunk();
+        match read_some(&mut read, &mut incoming, &mut buffer).await {
+            Ok(0) => return ended(&incoming, &buffer),
             Ok(_) => {}
             // TLS tells an end that was announced from one that was not, and a process that is killed
             // announces none. What it means is the same as without TLS: dial again.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return ended(&buffer),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return ended(&incoming, &buffer);
+            }
             Err(error) => return LinkError::from(error).to_string(),
         }
         if closing.load(Ordering::Relaxed) {
@@ -117,6 +123,9 @@ async fn receive<In: Wire>(
             continue;
         }
         let mut events = Vec::new();
+        if within && !incoming.is_within_chunk() {
+            events.push(LinkEvent::Heard);
+        }
         let whole = decode(&mut incoming, &mut buffer, &mut events);
         if let Err(error) = &whole {
             events.push(LinkEvent::Malformed(error.to_string()));
@@ -131,9 +140,29 @@ async fn receive<In: Wire>(
     }
 }
 
+/// Reads once: the rest of a chunk to where it belongs, all else to the buffer.
+async fn read_some(
+    read: &mut (impl AsyncRead + Unpin),
+    incoming: &mut Incoming,
+    buffer: &mut BytesMut,
+) -> io::Result<usize> {
+    if incoming.is_within_chunk() {
+        let count = read.read_buf(&mut incoming.room()).await?;
+        incoming.filled(count);
+        return Ok(count);
+    }
+    if buffer.capacity() - buffer.len() < READ_ROOM {
+        buffer.reserve(READ_BUFFER);
+    }
+    if incoming.last_chunk() >= READ_STRAIGHT {
+        return read.read_buf(&mut buffer.limit(READ_HEADS)).await;
+    }
+    read.read_buf(buffer).await
+}
+
 /// The end of what the peer sent, with this left of it.
-fn ended(buffer: &BytesMut) -> String {
-    let within = if buffer.is_empty() {
+fn ended(incoming: &Incoming, buffer: &BytesMut) -> String {
+    let within = if buffer.is_empty() && !incoming.is_within_frame() {
         ""
     } else {
         " within a frame"
@@ -147,7 +176,7 @@ fn decode<In: Wire>(
     buffer: &mut BytesMut,
     events: &mut Vec<LinkEvent<In>>,
 ) -> Result<(), LinkError> {
-    let mut heard = false;
+    let mut heard = !events.is_empty();
     while let Some(arrived) = incoming.next(buffer)? {
         match arrived {
             Arrived::Message(message) => events.push(LinkEvent::Message(message)),

@@ -8,6 +8,7 @@
 //! may grow; or, for the frequent messages, heads as MessagePack arrays and after them the raw bodies
 //! ([`hot`]).
 
+use bytes::buf::Limit;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
@@ -95,6 +96,8 @@ pub enum Arrived<In> {
 pub struct Incoming {
     codec: LengthDelimitedCodec,
     assembly: Assembly,
+    /// Whether the codec has taken the length of a frame that has not come whole.
+    within: bool,
     max_body: usize,
 }
 
@@ -108,6 +111,7 @@ impl Incoming {
                 .max_frame_length(MAX_WIRE_FRAME)
                 .new_codec(),
             assembly: Assembly::new(),
+            within: false,
             max_body,
         }
     }
@@ -121,6 +125,11 @@ impl Incoming {
         &mut self,
         buffer: &mut BytesMut,
     ) -> Result<Option<Arrived<In>>, LinkError> {
+        if self.assembly.missing() > 0 || self.begins_chunk(buffer)? {
+            let taken = self.assembly.fill(buffer);
+            buffer.advance(taken);
+            return Ok((self.assembly.missing() == 0).then_some(Arrived::Part));
+        }
         let Some(mut content) = self.split_frame(buffer)? else {
             return Ok(None);
         };
@@ -156,8 +165,53 @@ impl Incoming {
         Ok(Some(Arrived::Message(message)))
     }
 
+    /// Whether a chunk has come in part; what is missing of it can be read where it belongs.
+    pub fn is_within_chunk(&self) -> bool {
+        self.assembly.missing() > 0
+    }
+
+    /// Where what is missing of the chunk can be read to; then [`Incoming::filled`] is to be told.
+    pub fn room(&mut self) -> Limit<&mut Vec<u8>> {
+        self.assembly.room()
+    }
+
+    /// So many bytes were read to [`Incoming::room`].
+    pub fn filled(&mut self, count: usize) {
+        self.assembly.filled(count);
+    }
+
+    /// How long the last chunk was, if the next frame may well be another; otherwise 0.
+    pub fn last_chunk(&self) -> usize {
+        self.assembly.chunk()
+    }
+
+    /// Whether a frame has come in part, beside what is left in the buffer.
+    pub fn is_within_frame(&self) -> bool {
+        self.within || self.is_within_chunk()
+    }
+
+    /// Begins a chunk whose beginning alone is in the buffer. One that is there whole is a frame like others.
+    fn begins_chunk(&mut self, buffer: &mut BytesMut) -> Result<bool, LinkError> {
+        let Some(&[a, b, c, d, kind]) = buffer.first_chunk::<5>().filter(|_| !self.within) else {
+            return Ok(false);
+        };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if kind != CHUNK || length > MAX_WIRE_FRAME || length + 4 <= buffer.len() {
+            return Ok(false);
+        }
+        buffer.advance(5);
+        self.assembly.begin_chunk(length - 1)?;
+        Ok(true)
+    }
+
     fn split_frame(&mut self, buffer: &mut BytesMut) -> Result<Option<BytesMut>, LinkError> {
-        self.codec.decode(buffer).map_err(|error| {
+        let before = buffer.len();
+        let decoded = self.codec.decode(buffer);
+        self.within = match &decoded {
+            Ok(None) => self.within || buffer.len() < before,
+            _ => false,
+        };
+        decoded.map_err(|error| {
             // The codec leaves a length that it refuses in the buffer.
             match buffer.first_chunk::<4>() {
                 Some(claim) => LinkError::FrameTooLarge {

@@ -174,6 +174,45 @@ fn a_large_body_is_sent_and_received_by_reference_or_once_copied() {
 }
 
 #[test]
+fn a_body_is_the_same_however_its_bytes_are_read() {
+    let body: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    let messages = [
+        ToNode::Assign(vec![assign(1, Bytes::from(body.clone()))]),
+        ToNode::Drain,
+        ToNode::Assign(vec![assign(2, Bytes::from(body))]),
+    ];
+    let mut bytes = BytesMut::new();
+    for message in &messages {
+        bytes.extend_from_slice(&encode(message));
+    }
+    for step in [1, 4, 5, 6, 1000, MAX_CHUNK, MAX_CHUNK + 6, 200_000] {
+        let mut left = &bytes[..];
+        let mut buffer = BytesMut::new();
+        let mut incoming = Incoming::new(MAX_BODY);
+        let mut arrived = Vec::new();
+        while !left.is_empty() {
+            let (some, rest) = left.split_at(step.min(left.len()));
+            left = rest;
+            let mut some = some;
+            if incoming.is_within_chunk() {
+                let count = incoming.room().remaining_mut().min(some.len());
+                incoming.room().put_slice(&some[..count]);
+                incoming.filled(count);
+                some = &some[count..];
+            }
+            buffer.extend_from_slice(some);
+            while let Some(next) = incoming.next::<ToNode>(&mut buffer).unwrap() {
+                if let Arrived::Message(message) = next {
+                    arrived.push(message);
+                }
+            }
+        }
+        assert_eq!(arrived, messages, "by {step}");
+        assert!(!incoming.is_within_frame());
+    }
+}
+
+#[test]
 fn bodies_beyond_the_limit_are_refused_by_both_sides() {
     let message = ToNode::Assign(vec![assign(1, Bytes::from(vec![0; MAX_BODY + 1]))]);
     let mut frames = Frames::new(MAX_CHUNK, MAX_BODY);

@@ -7,6 +7,10 @@ use std::time::Duration;
 use super::{Node, State};
 use crate::engine::placement::Room;
 
+/// The args of tasks that wait at a node: nothing more is sent ahead beyond it. It is what a line of a gigabit a
+/// second carries in an eighth of a second. Large tasks that take less long than their way would pile up at the
+/// node without it, in memory that is touched for the first time, which costs more than a copy.
+const MAX_AHEAD_BYTES: usize = 16 << 20;
 /// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut or a
 /// stall, and whoever sent ahead by it would pile tasks up where they wait.
 const MAX_ROUND_TRIP: u64 = 500_000_000;
@@ -38,7 +42,7 @@ impl Node {
             };
         }
         let places = self.places_ahead(max_ahead);
-        if self.ahead < places {
+        if self.ahead < places && self.ahead_bytes < MAX_AHEAD_BYTES {
             Room::Ahead {
                 taken: self.ahead,
                 of: places,

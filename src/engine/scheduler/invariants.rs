@@ -108,12 +108,15 @@ impl SchedulerMachine {
         for (index, node) in self.roster.nodes.iter().enumerate() {
             let name = &node.name;
             let (mut running, mut ahead, mut suspects, mut recalls) = (0, 0, 0, 0);
-            let mut lost_two = 0;
+            let (mut lost_two, mut ahead_bytes) = (0, 0);
             for slot in self.tasks.walk(&node.runs) {
                 let task = self.tasks.get(slot);
                 match task.phase {
                     Phase::Running => running += 1,
-                    Phase::Ahead => ahead += 1,
+                    Phase::Ahead => {
+                        ahead += 1;
+                        ahead_bytes += task.args.len();
+                    }
                     phase => return Err(format!("{name} has {} in the phase {phase:?}", task.id)),
                 }
                 suspects += u32::from(task.as_suspect);
@@ -131,6 +134,12 @@ impl SchedulerMachine {
             }
             if (running, ahead, suspects) != (node.running, node.ahead, node.suspects) {
                 return Err(format!("G4: the runs of {name} are miscounted"));
+            }
+            if ahead_bytes != node.ahead_bytes {
+                return Err(format!(
+                    "{name} has {ahead_bytes} bytes of args ahead, {} are counted",
+                    node.ahead_bytes
+                ));
             }
             if lost_two > 1 {
                 return Err(format!(

@@ -161,10 +161,12 @@ impl SchedulerMachine {
     pub(super) fn put_on(&mut self, node: NodeIndex, slot: Slot, phase: Phase) {
         self.tasks.get_mut(slot).phase = phase;
         *self.count(phase) += 1;
+        let bytes = self.tasks.get(slot).args.len();
         let entry = self.roster.get_mut(node);
         match phase {
             Phase::Ahead => {
                 entry.ahead += 1;
+                entry.ahead_bytes += bytes;
                 self.ahead_at.insert(node);
             }
             _ => entry.running += 1,
@@ -188,11 +190,13 @@ impl SchedulerMachine {
         self.forget_recall(slot);
         let task = self.tasks.get(slot);
         let (node, phase, suspect) = (task.node, task.phase, task.as_suspect);
+        let bytes = task.args.len();
         *self.count(phase) -= 1;
         let entry = self.roster.get_mut(node);
         match phase {
             Phase::Ahead => {
                 entry.ahead -= 1;
+                entry.ahead_bytes -= bytes;
                 if entry.ahead == 0 {
                     self.ahead_at.remove(&node);
                 }

@@ -82,6 +82,24 @@ pub(super) fn sent_ahead() -> (Board, TaskId) {
 }
 
 #[test]
+fn large_args_are_sent_ahead_as_long_as_those_at_the_node_are_within_a_bound_of_bytes() {
+    let (mut board, _) = sent_ahead();
+    let args = Payload::from(vec![0; 6 << 20]);
+    let tasks: Vec<_> = (0..5)
+        .map(|_| board.submit_with(STOPS, |it| it.args = args.clone()))
+        .collect();
+    let ahead = |board: &Board, task| {
+        let mut assigned = board.assigned.iter();
+        assigned.any(|(_, run)| run.task == task && run.ahead)
+    };
+    let sent = tasks.iter().filter(|&&task| ahead(&board, task)).count();
+    assert_eq!(sent, 3, "16 MiB and what goes beyond by one");
+    assert_eq!(board.machine.check(), Ok(()));
+    board.cancel(tasks[0]);
+    assert_eq!(board.machine.check(), Ok(()));
+}
+
+#[test]
 fn g1_a_task_that_was_sent_ahead_and_did_not_start_has_not_run() {
     let (mut board, task) = sent_ahead();
     let before = settled(&board);
