@@ -14,6 +14,7 @@ use std::time::Duration;
 use actix::ArbiterHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::names::{Claiming, Denied, Gate};
@@ -170,9 +171,13 @@ impl SchedulerRoads {
             answers: way.clone(),
             told: self.told,
             peer,
+            passed: None,
         };
         let deliver = move |mut events: Vec<LinkEvent<ToScheduler>>| {
             guard.admit(&mut events, ToNode::Refuse);
+            if !guard.has_news(&events) {
+                return;
+            }
             inbox.extend(events.into_iter().map(|event| match event {
                 LinkEvent::Message(message) => {
                     Incoming::message(link, with_probe(message, &guard.peer))
@@ -238,9 +243,29 @@ struct Guard<Out> {
     answers: WayOut<Out>,
     told: Told,
     peer: Peer,
+    /// When the last events passed.
+    passed: Option<Instant>,
 }
 
+/// A part of a large body that comes within this time after other events is no news of its peer: telling of it would
+/// wake the actor's thread for each 64 KiB. Far below the shortest heartbeat, 10 ms.
+const PART_PAUSE: Duration = Duration::from_millis(2);
+
 impl<Out> Guard<Out> {
+    /// Whether there is anything to tell in what was admitted.
+    fn has_news<In>(&mut self, events: &[LinkEvent<In>]) -> bool {
+        let now = Instant::now();
+        let news = match events {
+            [] => false,
+            [LinkEvent::Heard] => self.passed.is_none_or(|passed| now - passed >= PART_PAUSE),
+            _ => true,
+        };
+        if news {
+            self.passed = Some(now);
+        }
+        news
+    }
+
     /// Keeps back what a peer says before, or beside, a name that it may claim, and ends such a link in words. A
     /// breach of the rules is an event like any other: whoever counts them, counts it.
     fn admit<In: Claiming>(
@@ -354,9 +379,13 @@ impl NodeRoads {
             answers: way.clone(),
             told: self.told,
             peer,
+            passed: None,
         };
         let deliver = move |mut events: Vec<LinkEvent<ToNode>>| {
             guard.admit(&mut events, ToScheduler::Refuse);
+            if !guard.has_news(&events) {
+                return;
+            }
             for event in events {
                 match event {
                     LinkEvent::Message(message) => {
@@ -388,5 +417,38 @@ impl Dialler for NodeRoads {
                 }),
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::names::Names;
+
+    #[tokio::test(start_paused = true)]
+    async fn g8_parts_of_a_body_are_told_as_proofs_of_life_and_not_each_of_them() {
+        let mut guard = Guard {
+            gate: Gate::new(Names::Any),
+            answers: WayOut::<ToNode>::new(),
+            told: Told::default(),
+            peer: Peer::Dialled("localhost:1".to_owned()),
+            passed: None,
+        };
+        let part = || LinkEvent::<ToScheduler>::Heard;
+        let message = || LinkEvent::Message(ToScheduler::Goodbye);
+        assert!(!guard.has_news::<ToScheduler>(&[]));
+        assert!(guard.has_news(&[part()]));
+        for _ in 0..10 {
+            tokio::time::advance(PART_PAUSE).await;
+            assert!(guard.has_news(&[part()]), "it is due");
+            tokio::time::advance(PART_PAUSE / 2).await;
+            assert!(!guard.has_news(&[part()]), "it is soon after the last");
+        }
+        // What is no proof of life alone is never kept back, and is as good as one.
+        assert!(guard.has_news(&[part(), message()]));
+        tokio::time::advance(PART_PAUSE / 2).await;
+        assert!(!guard.has_news(&[part()]));
+        assert!(guard.has_news(&[message()]));
+        assert!(guard.has_news(&[LinkEvent::<ToScheduler>::Closed(String::new())]));
     }
 }
