@@ -54,8 +54,8 @@ pub use clients::ClientGone;
 const EVENTS_PER_TURN: usize = 1024;
 
 /// How much may be heard in a turn that sends what it has to say at once, in place of the network's thread. Waking
-/// that thread costs one task at a time a seventh of its way; with more to do it had better write while this
-/// one works on.
+/// that thread costs one task at a time a good part of its way; with more to do, in this turn or already for the next,
+/// it had better write while this one works on.
 const SMALL_TURN: usize = 4;
 
 /// Statuses that gather for a client while more is to be heard. A client on another thread handles a
@@ -200,6 +200,7 @@ impl Actor for SchedulerActor {
             replies: Vec::new(),
             deliveries: Vec::new(),
             dirty: Rc::new(Notify::new()),
+            busy: false,
             noted: 0,
             moment: Timestamp::default(),
             client_round: Instant::now(),
@@ -244,6 +245,8 @@ pub(super) struct Core {
     /// Statuses for clients, to be sent when there is nothing more to hear.
     deliveries: Vec<(ClientId, Vec<TaskStatus>)>,
     dirty: Rc<Notify>,
+    /// Whether there was more to hear already when the last turn had ended.
+    busy: bool,
     /// Messages since the last turn, and when the first of them came.
     noted: usize,
     moment: Timestamp,
@@ -277,7 +280,7 @@ impl Core {
     fn turn(&mut self) -> Option<Instant> {
         let noted = std::mem::take(&mut self.noted);
         self.inbox.take(&mut self.incoming);
-        let small = noted + self.incoming.len() <= SMALL_TURN;
+        let small = !self.busy && noted + self.incoming.len() <= SMALL_TURN;
         let now = self.clock.now();
         let mut incoming = std::mem::take(&mut self.incoming);
         for incoming in incoming.drain(..) {
@@ -532,6 +535,10 @@ async fn pump(core: Rc<RefCell<Core>>) {
         }
         // Others on this thread have their turn, whatever is in the inbox; meanwhile more comes in.
         super::yield_once().await;
+        {
+            let mut core = core.borrow_mut();
+            core.busy = core.noted > 0 || !inbox.is_empty();
+        }
         if let Some(due) = due {
             sleep.as_mut().reset(due);
         }
