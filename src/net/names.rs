@@ -163,6 +163,7 @@ impl Gate {
 #[cfg(test)]
 #[cfg(feature = "tls")]
 mod tests {
+    use proptest::prelude::*;
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
@@ -196,6 +197,55 @@ mod tests {
         let mut events = vec![LinkEvent::Heard, hello("slave1")];
         assert!(gate.admit(&mut events).is_none());
         assert_eq!(events, []);
+    }
+
+    /// What a peer may do that is none of its business, and what is.
+    fn event() -> impl Strategy<Value = LinkEvent<ToScheduler>> {
+        (0..12u8).prop_map(|what| match what {
+            0..3 => hello("slave1"),
+            3 => hello("slave2"),
+            4 => hello(""),
+            5..7 => LinkEvent::Message(ToScheduler::Goodbye),
+            7 => LinkEvent::Message(ToScheduler::Refuse(LinkRefusal::Stopping)),
+            8..10 => LinkEvent::Heard,
+            10 => LinkEvent::Malformed("noise".to_owned()),
+            _ => LinkEvent::Closed("an end".to_owned()),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn g11_whatever_a_peer_sends_it_is_heard_by_no_name_but_its_own(
+            batches in proptest::collection::vec(proptest::collection::vec(event(), 0..6), 0..12)
+        ) {
+            static NAMES: std::sync::LazyLock<Names> = std::sync::LazyLock::new(|| gate(None).names);
+            let mut gate = Gate::new(NAMES.clone());
+            let (mut named, mut denials) = (false, 0);
+            for mut batch in batches {
+                let ends = |batch: &[_]| {
+                    batch.iter().filter(|event| matches!(event, LinkEvent::Closed(_))).count()
+                };
+                let closed = ends(&batch);
+                let shut = denials > 0;
+                denials += u32::from(gate.admit(&mut batch).is_some());
+                prop_assert_eq!(ends(&batch), closed, "every end is told");
+                prop_assert!(!shut || batch.len() == closed, "{batch:?} passed after a refusal");
+                for event in batch {
+                    match event {
+                        LinkEvent::Message(ToScheduler::Hello(hello)) => {
+                            prop_assert_eq!(&*hello.node, "slave1");
+                            named = true;
+                        }
+                        LinkEvent::Message(ToScheduler::Refuse(_)) => {}
+                        LinkEvent::Message(message) => {
+                            prop_assert!(named, "{message:?} passed before a name");
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            prop_assert!(denials <= 1, "refused {denials} times");
+        }
     }
 
     #[test]
