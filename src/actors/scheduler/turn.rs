@@ -1,0 +1,239 @@
+//! The turns of a scheduler's actor: all that is heard, decided and done at once.
+//!
+//! Owns: the order within a turn, when a turn is due, and what is sent in it to nodes and clients. Does not know: what the
+//! mailbox brings.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ending::Ending;
+use super::{ClientGone, Core, Incoming, Reply, log};
+use crate::actors::{Shutdown, sleep_until, yield_once};
+use crate::engine::{Action, ClientId, Event, Timestamp};
+
+/// How much may be heard in a turn that sends what it has to say at once, in place of the network's thread. Waking
+/// that thread costs one task at a time a good part of its way; with more to do, in this turn or already for the next,
+/// it had better write while this one works on.
+const SMALL_TURN: usize = 4;
+
+/// Statuses that gather for a client while more is to be heard. A client on another thread handles a
+/// status faster than the next one is sent, and so goes to sleep and is woken for nearly each of a small
+/// group; a wake-up costs as much as ten statuses.
+const MAX_DELIVERY: usize = 1024;
+
+/// How often it is looked whether the clients are still there: an actor's end is not announced.
+const CLIENT_ROUND: Duration = Duration::from_millis(500);
+
+impl Core {
+    /// Hears all that has happened, does all that follows, and says when it is due again.
+    pub(super) fn turn(&mut self) -> Option<Instant> {
+        let noted = std::mem::take(&mut self.noted);
+        self.inbox.take(&mut self.incoming);
+        let small = !self.busy && noted + self.incoming.len() <= SMALL_TURN;
+        let now = self.clock.now();
+        let mut incoming = std::mem::take(&mut self.incoming);
+        for incoming in incoming.drain(..) {
+            match incoming {
+                Incoming::Event(event) => self.hear(now, event),
+                Incoming::Attach {
+                    link,
+                    dialled,
+                    outlet,
+                } => {
+                    self.outlets.insert(link, outlet);
+                    self.machine
+                        .handle(now, Event::LinkOpened { link, dialled });
+                }
+            }
+        }
+        self.incoming = incoming;
+        self.look_after_clients(now);
+        // What is done may lead to more to be heard at once, such as a caller that is gone.
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.take_effects(now, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(now, action);
+        }
+        self.actions = actions;
+        self.flush(small && self.inbox.is_empty());
+        self.deliver(now);
+        for reply in self.replies.drain(..) {
+            // Whoever has dropped the request does not want to know.
+            match reply {
+                Reply::One(tx, answer) => drop(tx.send(answer)),
+                Reply::Many(tx, answers) => drop(tx.send(answers)),
+            }
+        }
+        self.go_on_ending(now);
+        self.next_turn(now)
+    }
+
+    fn next_turn(&self, now: Timestamp) -> Option<Instant> {
+        let due = self.machine.next_wakeup();
+        let due = due.map(|due| sleep_until(due, now));
+        let clients = (!self.clients.is_empty()).then_some(self.client_round);
+        let ending = self
+            .ending
+            .as_ref()
+            .and_then(Ending::until)
+            .map(|until| Instant::now() + until.since(now));
+        [due, clients, ending].into_iter().flatten().min()
+    }
+
+    fn hear(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::ClientGone { client } => self.client_gone(now, client),
+            Event::LinkClosed { link, reason } => {
+                self.outlets.remove(&link);
+                self.machine.handle(now, Event::LinkClosed { link, reason });
+            }
+            event => self.machine.handle(now, event),
+        }
+    }
+
+    fn look_after_clients(&mut self, now: Timestamp) {
+        for event in self.clients.answers() {
+            self.hear(now, event);
+        }
+        let moment = Instant::now();
+        if self.clients.is_empty() || moment < self.client_round {
+            return;
+        }
+        self.client_round = moment + CLIENT_ROUND;
+        for client in self.clients.gone() {
+            self.client_gone(now, client);
+        }
+    }
+
+    fn client_gone(&mut self, now: Timestamp, client: ClientId) {
+        let current = self.machine.client() == Some(client);
+        self.clients.forget(client);
+        self.machine.handle(now, Event::ClientGone { client });
+        if current {
+            let stats = self.machine.stats(now);
+            tracing::warn!(
+                scheduler = %stats.scheduler,
+                pending = stats.pending,
+                running = stats.running,
+                waiting_retries = stats.waiting_retries,
+                unconfirmed = stats.unconfirmed_statuses,
+                "the client is gone"
+            );
+            if self.clients.on_gone() == ClientGone::Stop && self.ending.is_none() {
+                self.begin_ending(now, Shutdown::Now, None);
+            }
+        }
+    }
+
+    pub(super) fn perform(&mut self, now: Timestamp, action: Action) {
+        match action {
+            Action::Send { link, message } => {
+                if let Some(outlet) = self.outlets.get(&link) {
+                    outlet.send(message);
+                    if self.sent.last() != Some(&link) {
+                        self.sent.push(link);
+                    }
+                }
+            }
+            Action::Close { link, reason } => {
+                if let Some(outlet) = self.outlets.remove(&link) {
+                    outlet.close(reason);
+                }
+            }
+            Action::Dial { node, address } => self.roads.dial(node, address),
+            Action::Probe {
+                node,
+                epoch,
+                address,
+            } => self.roads.probe(node, epoch, address),
+            Action::Deliver { client, statuses } => {
+                match self
+                    .deliveries
+                    .iter_mut()
+                    .find(|(other, _)| *other == client)
+                {
+                    Some((_, gathered)) => gathered.extend(statuses),
+                    None => self.deliveries.push((client, statuses)),
+                }
+            }
+            Action::Answer { status, alone } => {
+                if !self.callers.answer(&status) && alone {
+                    self.machine.handle(now, Event::Unclaimed(status));
+                    self.dirty.notify_one();
+                }
+            }
+            Action::CancelAnswer { ticket, answer } => self.callers.cancelled(ticket, answer),
+            Action::Notify { watcher, event } => self.clients.notify(watcher, event),
+            Action::Note(note) => {
+                log::note(self.machine.name(), &note);
+                self.nodes.note(&note);
+            }
+        }
+    }
+
+    /// Sends what this turn had to say to nodes.
+    fn flush(&mut self, at_once: bool) {
+        let at_once = at_once && self.sent.len() <= 1;
+        for link in self.sent.drain(..) {
+            if let Some(outlet) = self.outlets.get(&link) {
+                outlet.flush(at_once);
+            }
+        }
+    }
+
+    /// Sends what has gathered for clients, if there is nothing more to hear or it is much.
+    fn deliver(&mut self, now: Timestamp) {
+        let gathered: usize = self
+            .deliveries
+            .iter()
+            .map(|(_, statuses)| statuses.len())
+            .sum();
+        if gathered == 0 || (gathered < MAX_DELIVERY && !self.inbox.is_empty()) {
+            return;
+        }
+        for (client, statuses) in std::mem::take(&mut self.deliveries) {
+            if !self.clients.deliver(client, statuses) {
+                self.client_gone(now, client);
+                self.dirty.notify_one();
+            }
+        }
+        // An answer is waited for from its first look on.
+        for event in self.clients.answers() {
+            self.inbox.push(Incoming::Event(event));
+        }
+    }
+}
+
+/// Gives the machine its turns, until it has ended.
+pub(super) async fn pump(core: Rc<RefCell<Core>>) {
+    let (inbox, dirty) = {
+        let core = core.borrow();
+        (core.inbox.clone(), Rc::clone(&core.dirty))
+    };
+    let sleep = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(sleep);
+    loop {
+        let due = core.borrow_mut().turn();
+        if core.borrow().ended {
+            return;
+        }
+        // Others on this thread have their turn, whatever is in the inbox; meanwhile more comes in.
+        yield_once().await;
+        {
+            let mut core = core.borrow_mut();
+            core.busy = core.noted > 0 || !inbox.is_empty();
+        }
+        if let Some(due) = due {
+            sleep.as_mut().reset(due);
+        }
+        tokio::select! {
+            biased;
+            () = inbox.ready() => {}
+            () = dirty.notified() => {}
+            () = &mut sleep, if due.is_some() => {}
+        }
+    }
+}
