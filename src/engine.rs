@@ -26,10 +26,10 @@ use std::ops::{Add, Sub};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Refusal;
+use crate::payload::Payload;
 use crate::status::{CancelAnswer, TaskEvent, TaskStatus};
 use crate::task::{Options, TaskId, TaskKind};
 

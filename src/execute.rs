@@ -5,13 +5,13 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::payload::Payload;
 use actix::{Message, Recipient};
 use serde::Serialize;
 
 use crate::encoding;
 use crate::error::{EncodeError, ExecuteError};
 use crate::handlers::Call;
+use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::{TaskEvent, TaskStatus};
 use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};

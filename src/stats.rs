@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::payload::Payload;
-
 use crate::status::Cause;
 use crate::task::{Dispatch, Labels, TaskId, TaskKey, TaskKind};
 

@@ -7,11 +7,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding;
 use crate::error::{OutputError, Refusal};
+use crate::payload::Payload;
 use crate::task::{Dispatch, TaskId, TaskKey, TaskKind};
 
 /// The one ending of a task, as a message to its client.

@@ -21,11 +21,11 @@
 
 use std::time::Duration;
 
-use crate::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 use super::{Epoch, Life};
 use crate::error::LinkRefusal;
+use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
 use crate::task::{Dispatch, Labels, TaskId};

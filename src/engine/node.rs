@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::payload::Payload;
-
 use super::message::{Assignment, End, HeldRun, KindOffer, ToNode, ToScheduler};
 use super::{Epoch, LinkId, Timestamp, WorkerId};
 use crate::config::NodeConfig;
 use crate::error::LinkRefusal;
+use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, Labels, TaskId};
 

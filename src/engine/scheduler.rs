@@ -4,7 +4,7 @@
 //! confirmed. Does not know: handlers, sockets, mailboxes, clocks.
 //!
 //! Its parts: `admission` takes tasks in, `placing` sends them to nodes, `reports` follows what nodes
-//! say, `settling` ends tasks, `links` brings links up and compares, `losses` decides when a node is
+//! say, `ends` decides what comes of it, `settling` ends tasks, `links` brings links up and compares, `losses` decides when a node is
 //! lost and what that means, `control` carries out an operator's wishes, `views` answers questions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,6 +28,7 @@ mod admission;
 mod classes;
 mod comparison;
 mod control;
+mod ends;
 mod ghosts;
 mod hello;
 mod invariants;

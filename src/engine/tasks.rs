@@ -7,10 +7,9 @@
 //! empties is given back. Ids rise, so the index is a table of small pages keyed by the id's upper part:
 //! four bytes a task where ids are dense, a page for a lone survivor.
 
-use crate::payload::Payload;
-
 use super::numbered::Numbered;
 use super::{ClientId, Epoch, NodeId, Timestamp};
+use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
 use crate::task::{Dispatch, TaskId, TaskKey};

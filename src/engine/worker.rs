@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use crate::payload::Payload;
-
 use super::message::End;
+use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::{Cause, Failure};
 

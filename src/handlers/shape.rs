@@ -7,7 +7,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::payload::Payload;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -15,6 +14,7 @@ use super::context::Seed;
 use super::{Task, TaskContext, TaskError};
 use crate::encoding;
 use crate::engine::worker::Tried;
+use crate::payload::Payload;
 
 /// An attempt that is under way. It need not be `Send`: it stays on its thread.
 pub type LocalFuture = Pin<Box<dyn Future<Output = Tried>>>;

@@ -2,7 +2,6 @@
 
 use std::sync::{Mutex, mpsc};
 
-use crate::payload::Payload;
 use actix::{ActorContext, Handler, Message};
 use tokio::sync::Semaphore;
 
@@ -10,6 +9,7 @@ use super::*;
 use crate::engine::message::{Assignment, End};
 use crate::handlers::{Handlers, TaskError};
 use crate::inbox::Inbox;
+use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::Cause;
 use crate::task::TaskId;

@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use crate::payload::Payload;
-
 use super::ahead::{MAX_AHEAD, Spot, Waiting};
 use super::chain::Why;
 use super::kept::bounded;
@@ -16,6 +14,7 @@ use super::workers::{Owner, Run, State};
 use super::{NodeAction, NodeMachine, NodeNote};
 use crate::engine::message::{Assignment, End, RefusedBy, Report};
 use crate::engine::{Timestamp, WorkerId};
+use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, TaskId};
 

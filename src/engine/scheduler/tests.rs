@@ -15,8 +15,6 @@ mod runs;
 
 use std::time::Duration;
 
-use crate::payload::Payload;
-
 use super::SchedulerMachine;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{
@@ -26,6 +24,7 @@ use crate::engine::{
     Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Note, Submission,
     Timestamp,
 };
+use crate::payload::Payload;
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
 

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use crate::payload::Payload;
-
 use super::{BLOCKS, Board, STOPS};
 use crate::config::NodeConfig;
 use crate::engine::message::{End, HeldRun, HeldState, Holding, KindOffer, Report, ToScheduler};
 use crate::engine::scheduler::classes::SPARE_CLASSES;
 use crate::engine::scheduler::hello::MAX_NODES;
 use crate::engine::{ClientId, LinkId};
+use crate::payload::Payload;
 use crate::stats::Reason;
 use crate::status::{Cause, Failure, Outcome};
 use crate::task::{Dispatch, Options, TaskId};

@@ -1,10 +1,9 @@
 //! Keys: who is told how a task ended that others have joined.
 
-use crate::payload::Payload;
-
 use super::{Board, STOPS};
 use crate::engine::message::End;
 use crate::engine::{Accepted, Audience, ClientId, Submission};
+use crate::payload::Payload;
 use crate::task::{Options, TaskId};
 
 fn keyed(audience: Audience) -> Submission {

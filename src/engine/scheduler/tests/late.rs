@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::payload::Payload;
-
 use super::{Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState};
+use crate::payload::Payload;
 
 #[test]
 fn g1_the_late_result_of_a_superseded_run_is_counted_even_if_its_node_returns_with_it_running() {

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use crate::payload::Payload;
-
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState, Holding, NodeHello, ToScheduler};
 use crate::engine::scheduler::ghosts::MAX_RETIRED;
 use crate::engine::{Epoch, Event, LinkId, NodeId, Reach};
+use crate::payload::Payload;
 use crate::stats::NodeState;
 use crate::task::{Dispatch, Options, TaskId};
 

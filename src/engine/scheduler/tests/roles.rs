@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::payload::Payload;
 use bytes::Bytes;
 
 use super::{Board, STOPS};
@@ -12,6 +11,7 @@ use crate::engine::message::{
     Beat, End, HeldRun, HeldState, Holding, MAX_PROGRESS_BYTES, NodeHello, Report, ToScheduler,
 };
 use crate::engine::{Action, Event, LinkId, Note, Reach};
+use crate::payload::Payload;
 use crate::stats::NodeState;
 use crate::task::{Dispatch, TaskId};
 

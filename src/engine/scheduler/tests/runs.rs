@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::payload::Payload;
-
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState, Holding, RefusedBy, Report, ToScheduler};
 use crate::engine::{ClientId, LinkId, Submission};
+use crate::payload::Payload;
 use crate::status::{CancelAnswer, Cause, Failure, Outcome, TaskStatus};
 use crate::task::{Dispatch, Options, TaskId};
 
