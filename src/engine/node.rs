@@ -383,6 +383,9 @@ impl NodeMachine {
         actions.append(&mut self.actions);
         self.tell_workers();
         if let Some(Current { link, up: true, .. }) = self.current {
+            if !self.ahead.is_empty() && self.workers.has_free() && self.keeps_too_much() {
+                self.lease.hurry(now);
+            }
             if let Some(beat) = self.lease.beat(now) {
                 let message = ToScheduler::Beat(beat);
                 actions.push(NodeAction::Send { link, message });

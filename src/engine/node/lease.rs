@@ -147,6 +147,13 @@ impl Lease {
         })
     }
 
+    /// Sends the next beat now, unless one is on its way: what it is answered with is waited for.
+    pub(super) fn hurry(&mut self, now: Timestamp) {
+        if self.next_beat.is_some() && self.unanswered.is_empty() {
+            self.next_beat = Some(now);
+        }
+    }
+
     pub(super) fn next_beat(&self) -> Option<Timestamp> {
         self.next_beat
     }

@@ -315,6 +315,10 @@ impl NodeMachine {
     /// Sends what has happened since the holdings were written.
     fn catch_up(&mut self, sent_through: u64) {
         debug_assert!(self.outbox.is_empty());
+        // It may have begun to drain after the hello.
+        if self.ending == Some(Gone::Drained) {
+            self.outbox.push(Report::Draining);
+        }
         for report in self.kept.after(sent_through) {
             self.outbox.push(report.clone());
         }

@@ -197,3 +197,17 @@ fn a_leaving_node_whose_link_is_lost_is_free_after_a_lease() {
     assert_eq!(hellos(&bench.say(other, hello("b", 4))).len(), 1);
     assert_eq!(bench.node.next_wakeup(), None);
 }
+
+#[test]
+fn a_node_that_drains_between_its_hello_and_the_welcome_says_so() {
+    let (mut bench, link) = Bench::up(spec(2));
+    bench.assign(link, vec![at_once(1)]);
+    bench.cut(link);
+    let link = bench.open(None);
+    bench.say(link, hello("a", 1));
+    bench.event(NodeEvent::Drain);
+    let actions = bench.say(link, ToNode::Welcome(welcome()));
+    assert_eq!(told(&actions), ["draining"]);
+    bench.ended(0, 1, done());
+    assert!(says_goodbye(&bench.say(link, ToNode::Acknowledge(1))));
+}

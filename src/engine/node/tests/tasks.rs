@@ -381,3 +381,25 @@ fn stale_news_of_workers_change_nothing() {
     assert!(bench.freed(0, 1).is_empty(), "it has not overrun");
     assert_eq!(bench.node.running(), 1);
 }
+
+#[test]
+fn g5_a_node_that_is_full_asks_for_the_acknowledgement_that_it_waits_for() {
+    let mut tight = spec(3);
+    tight.config.max_kept_bytes = 100;
+    let (mut bench, link) = Bench::up(tight);
+    bench.assign(link, vec![at_once(1), at_once(2), at_once(3)]);
+    let actions = bench.ended(1, 2, End::Completed(Payload::from(&[0; 50])));
+    assert!(beats(&actions).is_empty(), "nothing waits for it");
+    // 1 blocks the thread of the workers 0 and 2, on which 3 has not begun: its scheduler believes that it runs.
+    let workers = vec![WorkerId(0), WorkerId(2)];
+    bench.event(NodeEvent::Stalled { workers });
+    let (worker, assignment) = (WorkerId(2), at_once(3));
+    let actions = bench.event(NodeEvent::Unstarted { worker, assignment });
+    assert!(started(&actions).is_empty());
+    assert_eq!(beats(&actions), [1]);
+    let actions = bench.after(Duration::from_millis(100));
+    assert!(beats(&actions).is_empty(), "it is not answered yet");
+    bench.say(link, ToNode::Answer(1));
+    let actions = bench.say(link, ToNode::Acknowledge(1));
+    assert_eq!(started(&actions), [(1, 3)]);
+}
