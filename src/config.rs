@@ -145,7 +145,8 @@ pub struct NodeConfig {
     /// How many tasks may run at once. Default: one per core. From 0 to 1,000,000; 0 takes nothing.
     pub max_workers: u32,
     /// How many bytes of results may wait for the scheduler's acknowledgement. Default 64 MiB, from 1.
-    /// When it is full, which takes a broken or slow link, the node starts nothing new.
+    /// When it is full, which takes a broken or slow link or a budget of less than 64 KiB, the node starts nothing new
+    /// before the scheduler, which it asks then, has acknowledged what it took.
     pub max_kept_bytes: u64,
     /// The largest output of a task, in bytes. Default 16 MiB less 64 KiB, from 0 to 1 GiB less 64 KiB. A larger one
     /// fails its attempt. For a node in another process it is at most `max_frame` of its links less 64 KiB, and an

@@ -3,7 +3,8 @@
 //! Owns: how many may wait. Does not know: nodes, or why one might wait for them.
 //!
 //! An acknowledgement that is a message of its own wakes two threads for each task, in the way of the next one. So it
-//! waits for company, at the longest for the answer to the next beat, while that costs its node nothing.
+//! waits for company, at the longest for the answer to the next beat, while that costs its node nothing: a node whose
+//! budget is so small that it waits for it sends that beat at once.
 
 /// Few enough to cost a node nothing, ...
 const MAX_REPORTS: usize = 64;

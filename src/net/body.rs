@@ -30,6 +30,8 @@ pub const COPY_BELOW: usize = 4 << 10;
 /// How much is handed to the socket at once, at the next end of a frame: what a heartbeat may wait behind.
 pub const BURST: usize = 64 << 10;
 
+/// When this part of the length of the body before has come, there is room for as much.
+const PART: usize = 16;
 /// A body may have this part of its own length as room that it does not use.
 const SLACK: usize = 16;
 
@@ -344,12 +346,18 @@ impl Assembly {
         Ok(())
     }
 
-    /// The memory grows with what has come, and with the one chunk that was claimed. But if the body is like the
-    /// one before, which has come whole, it is never moved.
+    /// The memory grows with what has come, and with the one chunk that was claimed. But if the body may be like the
+    /// one before, which has come whole, it is moved once only: when a part of it has come, so that a byte does not make
+    /// room for as much as ever came.
     fn make_room(&mut self, bytes: usize) {
         if bytes > self.bytes.capacity() {
             let twice = self.bytes.len() * 2;
-            let room = bytes.max(twice).max(self.previous).min(self.limit);
+            let alike = if bytes >= self.previous / PART {
+                self.previous
+            } else {
+                0
+            };
+            let room = bytes.max(twice).max(alike).min(self.limit);
             self.bytes.reserve_exact(room - self.bytes.len());
         }
     }

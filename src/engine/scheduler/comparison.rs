@@ -87,7 +87,11 @@ impl SchedulerMachine {
         if holding.reports.iter().any(|report| report.seq().is_none()) {
             return Err("it told what it holds with a report that has no number".to_owned());
         }
-        self.reports(now, node, holding.reports)?;
+        // What was taken and not acknowledged before the link broke is told again, as it should be.
+        let taken = Some(self.roster.get(node).acknowledged);
+        let reports = holding.reports.into_iter();
+        let news = reports.filter(|report| report.seq() > taken).collect();
+        self.reports(now, node, news)?;
         for run in &holding.runs {
             self.check_holder(node, run.task, run.dispatch)?;
         }

@@ -43,7 +43,9 @@ impl SchedulerMachine {
                 let entry = self.roster.get_mut(node);
                 let doubled = seq <= entry.acknowledged;
                 entry.acknowledged = entry.acknowledged.max(seq);
-                entry.owed.add(body_bytes(&report));
+                if !entry.is_local() {
+                    entry.owed.add(body_bytes(&report));
+                }
                 self.roster.touch(node);
                 if doubled {
                     self.totals.stale_reports += 1;

@@ -6,8 +6,9 @@
 //! The link's task writes. While it waits for something to send and nothing waits before it, whoever gives a
 //! few small messages may write them in its place ([`WayOut::send_at_once`]): that spares waking the thread of
 //! the link, which costs about as much as the write. What the transport does not take at once is left to
-//! the task, and so is every error. Nothing here blocks: the lock is held only by who writes what goes
-//! without waiting, and who would have to wait for it gives to the task.
+//! the task, and so is every error. Nobody waits for the lock, which is held only by who writes what goes without
+//! waiting: whoever finds it taken gives to the task, and the task is woken when it is free. Only a link that ends
+//! waits for the one write that may be going on.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,11 +17,12 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Buf;
+use futures_util::task::AtomicWaker;
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_util::io::poll_write_buf;
@@ -41,8 +43,23 @@ const MAX_BYTES_AT_ONCE: usize = 4 << 10;
 /// The way out of a link. Clones are the same.
 pub struct WayOut<Out> {
     commands: Inbox<LinkCommand<Out>>,
+    shared: Arc<Shared<Out>>,
+}
+
+struct Shared<Out> {
     /// While the link runs.
-    sending: Arc<Mutex<Option<Sending<Out>>>>,
+    sending: Mutex<Option<Sending<Out>>>,
+    /// The link's task, if it has found the lock taken.
+    kept_waiting: AtomicWaker,
+}
+
+impl<Out> Shared<Out> {
+    fn new() -> Self {
+        Self {
+            sending: Mutex::new(None),
+            kept_waiting: AtomicWaker::new(),
+        }
+    }
 }
 
 impl<Out> WayOut<Out> {
@@ -58,7 +75,17 @@ impl<Out> WayOut<Out> {
 
     fn sending(&self) -> MutexGuard<'_, Option<Sending<Out>>> {
         // A panic of a transport leaves what waits whole, but for what it was given.
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+        let sending = self.shared.sending.lock();
+        sending.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, if nobody has it.
+    fn try_sending(&self) -> Option<MutexGuard<'_, Option<Sending<Out>>>> {
+        match self.shared.sending.try_lock() {
+            Ok(sending) => Some(sending),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -73,6 +100,8 @@ impl<Out: Wire> WayOut<Out> {
     /// returns. Costs a system call then, but never blocks.
     pub fn send_at_once(&self, messages: &mut Vec<Out>) {
         let wakes = self.write(messages);
+        // The lock is free again.
+        self.shared.kept_waiting.wake();
         if let Some(waker) = wakes {
             waker.wake();
         }
@@ -87,7 +116,7 @@ impl<Out: Wire> WayOut<Out> {
             return None;
         }
         // Who holds the lock is about to write.
-        let mut sending = self.sending.try_lock().ok()?;
+        let mut sending = self.try_sending()?;
         let sending = sending.as_mut()?;
         if !sending.direct || !self.commands.is_empty() || self.commands.is_closed() {
             return None;
@@ -120,7 +149,7 @@ impl<Out> From<Inbox<LinkCommand<Out>>> for WayOut<Out> {
     fn from(commands: Inbox<LinkCommand<Out>>) -> Self {
         Self {
             commands,
-            sending: Arc::default(),
+            shared: Arc::new(Shared::new()),
         }
     }
 }
@@ -129,7 +158,7 @@ impl<Out> Clone for WayOut<Out> {
     fn clone(&self) -> Self {
         Self {
             commands: self.commands.clone(),
-            sending: Arc::clone(&self.sending),
+            shared: Arc::clone(&self.shared),
         }
     }
 }
@@ -206,7 +235,14 @@ impl<Out: Wire> Open<'_, Out> {
         closing: &AtomicBool,
         expiry: &mut Option<Pin<Box<Sleep>>>,
     ) -> Poll<Result<Closing, String>> {
-        let mut sending = self.0.sending();
+        let sending = self.0.try_sending().or_else(|| {
+            self.0.shared.kept_waiting.register(cx.waker());
+            // Whoever had it may have been done before that.
+            self.0.try_sending()
+        });
+        let Some(mut sending) = sending else {
+            return Poll::Pending;
+        };
         let Some(sending) = sending.as_mut() else {
             return Poll::Pending;
         };

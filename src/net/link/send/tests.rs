@@ -187,6 +187,23 @@ async fn a_small_message_on_an_idle_link_is_written_before_the_call_returns() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_finds_another_writing_does_not_wait_and_goes_on_when_that_is_done() {
+    let pipe = Pipe::with_room(1 << 20);
+    let link = Running::start(&pipe, true).await;
+    let writes = link.way.sending();
+    link.way.give(LinkCommand::Send(small(1)));
+    yield_now().await;
+    assert_eq!(pipe.taken(), 0);
+    drop(writes);
+    // As whoever writes does.
+    link.way.send_at_once(&mut vec![small(2)]);
+    yield_now().await;
+    assert_eq!(numbers(pipe.messages()).0, [1, 2]);
+    link.close();
+    link.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn order_holds_whoever_writes_and_however_little_is_taken() {
     let mut at_once = 0;
     for seed in 0..100 {
