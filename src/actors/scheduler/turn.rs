@@ -237,3 +237,6 @@ pub(super) async fn pump(core: Rc<RefCell<Core>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
