@@ -272,10 +272,9 @@ impl Buf for Burst {
 #[derive(Debug)]
 pub struct Assembly {
     bytes: Vec<u8>,
-    begun: bool,
     /// What is missing of the chunk that has come in part.
     missing: usize,
-    /// How long the last chunk is.
+    /// How long the last chunk is; 0 while no body is being put together.
     chunk: usize,
     /// How long the body before was.
     previous: usize,
@@ -293,7 +292,6 @@ impl Assembly {
     pub fn new() -> Self {
         Self {
             bytes: Vec::new(),
-            begun: false,
             missing: 0,
             chunk: 0,
             previous: 0,
@@ -308,7 +306,7 @@ impl Assembly {
 
     /// Whether a body is being put together.
     pub fn has_begun(&self) -> bool {
-        self.begun
+        self.chunk > 0
     }
 
     /// Appends a chunk.
@@ -339,7 +337,6 @@ impl Assembly {
                 limit: self.limit,
             });
         }
-        self.begun = true;
         self.missing = length;
         self.chunk = length;
         self.make_room(bytes);
@@ -364,7 +361,7 @@ impl Assembly {
 
     /// How long the last chunk of the body is that is being put together; 0 if none is.
     pub fn chunk(&self) -> usize {
-        if self.begun { self.chunk } else { 0 }
+        self.chunk
     }
 
     /// What is missing of the chunk that has begun.
@@ -392,10 +389,10 @@ impl Assembly {
 
     /// The whole body, and nothing again; `None` if no chunk has come.
     pub fn finish(&mut self) -> Option<Bytes> {
-        if !self.begun {
+        if !self.has_begun() {
             return None;
         }
-        self.begun = false;
+        self.chunk = 0;
         let mut bytes = std::mem::take(&mut self.bytes);
         self.previous = bytes.len();
         // The body may be kept for long, so the slack of its growth is given back. That may move it, which a

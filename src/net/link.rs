@@ -162,7 +162,7 @@ async fn read_some(
 
 /// The end of what the peer sent, with this left of it.
 fn ended(incoming: &Incoming, buffer: &BytesMut) -> String {
-    let within = if buffer.is_empty() && !incoming.is_within_frame() {
+    let within = if buffer.is_empty() && !incoming.is_within_chunk() {
         ""
     } else {
         " within a frame"

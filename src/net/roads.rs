@@ -166,16 +166,9 @@ impl SchedulerRoads {
             }),
         });
         let inbox = self.inbox;
-        let mut guard = Guard {
-            gate: Gate::new(proved.names.clone()),
-            answers: way.clone(),
-            told: self.told,
-            peer,
-            passed: None,
-        };
+        let mut guard = Guard::new(&proved, way.clone(), self.told, peer);
         let deliver = move |mut events: Vec<LinkEvent<ToScheduler>>| {
-            guard.admit(&mut events, ToNode::Refuse);
-            if !guard.has_news(&events) {
+            if !guard.admit(&mut events, ToNode::Refuse) {
                 return;
             }
             inbox.extend(events.into_iter().map(|event| match event {
@@ -252,6 +245,16 @@ struct Guard<Out> {
 const PART_PAUSE: Duration = Duration::from_millis(2);
 
 impl<Out> Guard<Out> {
+    fn new(proved: &Proved, answers: WayOut<Out>, told: Told, peer: Peer) -> Self {
+        Self {
+            gate: Gate::new(proved.names.clone()),
+            answers,
+            told,
+            peer,
+            passed: None,
+        }
+    }
+
     /// Whether there is anything to tell in what was admitted.
     fn has_news<In>(&mut self, events: &[LinkEvent<In>]) -> bool {
         let now = Instant::now();
@@ -267,23 +270,24 @@ impl<Out> Guard<Out> {
     }
 
     /// Keeps back what a peer says before, or beside, a name that it may claim, and ends such a link in words. A
-    /// breach of the rules is an event like any other: whoever counts them, counts it.
+    /// breach of the rules is an event like any other: whoever counts them, counts it. Whether there is anything to
+    /// tell then.
     fn admit<In: Claiming>(
         &mut self,
         events: &mut Vec<LinkEvent<In>>,
         refuse: impl FnOnce(LinkRefusal) -> Out,
-    ) {
-        let Some(Denied { refusal, breach }) = self.gate.admit(events) else {
-            return;
-        };
-        let reason = refusal.to_string();
-        self.tell(&reason);
-        // Before the machine hears of it: it would refuse in words of its own.
-        self.answers.give(LinkCommand::Send(refuse(refusal)));
-        self.answers.give(LinkCommand::Close(reason.clone()));
-        if breach {
-            events.push(LinkEvent::Malformed(reason));
+    ) -> bool {
+        if let Some(Denied { refusal, breach }) = self.gate.admit(events) {
+            let reason = refusal.to_string();
+            self.tell(&reason);
+            // Before the machine hears of it: it would refuse in words of its own.
+            self.answers.give(LinkCommand::Send(refuse(refusal)));
+            self.answers.give(LinkCommand::Close(reason.clone()));
+            if breach {
+                events.push(LinkEvent::Malformed(reason));
+            }
         }
+        self.has_news(events)
     }
 
     fn tell(&self, reason: &str) {
@@ -374,16 +378,9 @@ impl NodeRoads {
         let link = fresh_link();
         let way = WayOut::new();
         ports.attach(link, dialled, Box::new(ToSchedulerOutlet(way.clone())));
-        let mut guard = Guard {
-            gate: Gate::new(proved.names.clone()),
-            answers: way.clone(),
-            told: self.told,
-            peer,
-            passed: None,
-        };
+        let mut guard = Guard::new(&proved, way.clone(), self.told, peer);
         let deliver = move |mut events: Vec<LinkEvent<ToNode>>| {
-            guard.admit(&mut events, ToScheduler::Refuse);
-            if !guard.has_news(&events) {
+            if !guard.admit(&mut events, ToScheduler::Refuse) {
                 return;
             }
             for event in events {

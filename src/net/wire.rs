@@ -96,8 +96,6 @@ pub enum Arrived<In> {
 pub struct Incoming {
     codec: LengthDelimitedCodec,
     assembly: Assembly,
-    /// Whether the codec has taken the length of a frame that has not come whole.
-    within: bool,
     max_body: usize,
 }
 
@@ -111,7 +109,6 @@ impl Incoming {
                 .max_frame_length(MAX_WIRE_FRAME)
                 .new_codec(),
             assembly: Assembly::new(),
-            within: false,
             max_body,
         }
     }
@@ -185,33 +182,24 @@ impl Incoming {
         self.assembly.chunk()
     }
 
-    /// Whether a frame has come in part, beside what is left in the buffer.
-    pub fn is_within_frame(&self) -> bool {
-        self.within || self.is_within_chunk()
-    }
-
     /// Begins a chunk whose beginning alone is in the buffer. One that is there whole is a frame like others.
     fn begins_chunk(&mut self, buffer: &mut BytesMut) -> Result<bool, LinkError> {
-        let Some(&[a, b, c, d, kind]) = buffer.first_chunk::<5>().filter(|_| !self.within) else {
-            return Ok(false);
-        };
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if kind != CHUNK || length > MAX_WIRE_FRAME || length + 4 <= buffer.len() {
-            return Ok(false);
+        match cut_frame(buffer) {
+            Some(length) if buffer.get(4) == Some(&CHUNK) => {
+                buffer.advance(5);
+                self.assembly.begin_chunk(length - 1)?;
+                Ok(true)
+            }
+            _ => Ok(false),
         }
-        buffer.advance(5);
-        self.assembly.begin_chunk(length - 1)?;
-        Ok(true)
     }
 
     fn split_frame(&mut self, buffer: &mut BytesMut) -> Result<Option<BytesMut>, LinkError> {
-        let before = buffer.len();
-        let decoded = self.codec.decode(buffer);
-        self.within = match &decoded {
-            Ok(None) => self.within || buffer.len() < before,
-            _ => false,
-        };
-        decoded.map_err(|error| {
+        // Otherwise the codec would take its length out of the buffer, and a chunk is told by what follows that.
+        if cut_frame(buffer).is_some() {
+            return Ok(None);
+        }
+        self.codec.decode(buffer).map_err(|error| {
             // The codec leaves a length that it refuses in the buffer.
             match buffer.first_chunk::<4>() {
                 Some(claim) => LinkError::FrameTooLarge {
@@ -222,6 +210,12 @@ impl Incoming {
             }
         })
     }
+}
+
+/// The length of the frame that begins the buffer, if that may be its length and not all of it has come; 1 at least.
+fn cut_frame(buffer: &BytesMut) -> Option<usize> {
+    let length = u32::from_be_bytes(*buffer.first_chunk()?) as usize;
+    (length <= MAX_WIRE_FRAME && buffer.len() - 4 < length).then_some(length)
 }
 
 impl Wire for ToNode {
