@@ -372,6 +372,18 @@ impl Report {
             | Self::Progress { .. } => None,
         }
     }
+
+    /// How long the output or message is that its node keeps with it until it is acknowledged.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Ended { end, .. } => match end {
+                End::Completed(output) => output.len(),
+                End::Failed(failure) | End::Again { failure, .. } => failure.message.len(),
+                End::Stopped | End::Dropped => 0,
+            },
+            _ => 0,
+        }
+    }
 }
 
 /// How an attempt ended: the verdict of the worker that ran it.

@@ -273,15 +273,14 @@ impl Node {
         self.ahead > 0 || self.refusing || self.leaving || self.draining
     }
 
-    /// Whether an acknowledgement is owed that must not wait for company.
-    pub fn owes_now(&self) -> bool {
-        !self.is_local() && self.owed.is_due(self.waits())
+    /// Whether an acknowledgement is owed, and due or in company.
+    pub fn owes(&self, company: bool) -> bool {
+        self.owed.is_due(company || self.waits())
     }
 
     /// What acknowledges its reports, if that is owed, and due or in company.
     pub fn acknowledge(&mut self, company: bool) -> Option<ToNode> {
-        let due = !self.is_local() && self.owed.is_due(company || self.waits());
-        due.then(|| {
+        self.owes(company).then(|| {
             self.owed = Owed::default();
             ToNode::Acknowledge(self.acknowledged)
         })

@@ -178,15 +178,7 @@ pub(super) fn bounded(end: End, max_output: usize) -> End {
 }
 
 fn weight(report: &Report) -> u64 {
-    let body = match report {
-        Report::Ended { end, .. } => match end {
-            End::Completed(output) => output.len(),
-            End::Failed(failure) | End::Again { failure, .. } => failure.message.len(),
-            End::Stopped | End::Dropped => 0,
-        },
-        _ => 0,
-    };
-    REPORT_BYTES + body as u64
+    REPORT_BYTES + report.kept_bytes() as u64
 }
 
 fn never_started(report: &Report) -> bool {

@@ -160,7 +160,7 @@ impl SchedulerMachine {
                 return Err(format!("G10: {name} is dead and holds tasks up"));
             }
             // What has been touched is yet to be flushed.
-            if node.state == State::Up && !node.touched && node.owes_now() {
+            if node.state == State::Up && !node.touched && node.owes(false) {
                 return Err(format!(
                     "G9: {name} waits for an acknowledgement that would not be sent"
                 ));

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::SchedulerMachine;
-use crate::engine::message::{End, MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
+use crate::engine::message::{MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::Manner;
 use crate::engine::tasks::{Phase, Slot};
@@ -44,7 +44,7 @@ impl SchedulerMachine {
                 let doubled = seq <= entry.acknowledged;
                 entry.acknowledged = entry.acknowledged.max(seq);
                 if !entry.is_local() {
-                    entry.owed.add(body_bytes(&report));
+                    entry.owed.add(report.kept_bytes());
                 }
                 self.roster.touch(node);
                 if doubled {
@@ -339,17 +339,5 @@ impl SchedulerMachine {
         });
         let mut ghosts = self.roster.get(node).ghosts.values();
         placed || ghosts.any(|ghost| ghost.task == task && !ghost.stranger)
-    }
-}
-
-/// How large the output or message is that its node keeps with a report.
-fn body_bytes(report: &Report) -> usize {
-    match report {
-        Report::Ended { end, .. } => match end {
-            End::Completed(output) => output.len(),
-            End::Failed(failure) | End::Again { failure, .. } => failure.message.len(),
-            End::Stopped | End::Dropped => 0,
-        },
-        _ => 0,
     }
 }

@@ -47,6 +47,30 @@ fn kind_of(action: &Action) -> Option<&'static str> {
     }
 }
 
+/// A run has ended, and its worker is free.
+fn ended(seq: u64, run: &Assignment, end: End, ran: Duration) -> Report {
+    Report::Ended {
+        seq,
+        task: run.task,
+        dispatch: run.dispatch,
+        end,
+        ran,
+        overrun: false,
+    }
+}
+
+/// A task whose first run is superseded: its node, which is gone, was the first, and the second has it now.
+fn superseded() -> (Board, TaskId, Assignment) {
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    let task = board.submit(STOPS);
+    let (_, run) = board.assignment(task);
+    board.cut(link);
+    board.wait(Duration::from_secs(30));
+    board.join("second", 2, Vec::new());
+    (board, task, run)
+}
+
 /// A scheduler's machine and what it has decided.
 struct Board {
     machine: SchedulerMachine,
@@ -190,15 +214,35 @@ impl Board {
     }
 
     fn join_by(&mut self, hello: NodeHello, runs: Vec<HeldRun>) -> LinkId {
+        self.join_with(
+            hello,
+            Holding {
+                runs,
+                ..Default::default()
+            },
+        )
+    }
+
+    /// The same with all that it holds, in one part.
+    fn join_with(&mut self, hello: NodeHello, mut holding: Holding) -> LinkId {
         let link = self.open();
         self.say(link, ToScheduler::Hello(hello));
-        let holding = Holding {
-            runs,
-            last: true,
-            ..Default::default()
-        };
+        holding.last = true;
         self.say(link, ToScheduler::Holding(holding));
         link
+    }
+
+    /// The node of a run returns with this end of it alone.
+    fn return_with(&mut self, run: &Assignment, end: End) -> LinkId {
+        let hello = self.hello("first", 1);
+        let reports = vec![ended(1, run, end, Duration::from_secs(1))];
+        self.join_with(
+            hello,
+            Holding {
+                reports,
+                ..Default::default()
+            },
+        )
     }
 
     fn cut(&mut self, link: LinkId) {

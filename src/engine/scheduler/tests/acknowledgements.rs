@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::runs::sent_ahead;
 use super::{Board, STOPS};
-use crate::engine::message::{Beat, End, Holding, Report, ToScheduler};
+use crate::engine::message::{Beat, End, Report, ToScheduler};
 use crate::payload::Payload;
 
 fn completed(bytes: usize) -> End {
@@ -110,23 +110,7 @@ fn g9_what_was_taken_and_is_told_again_after_a_cut_is_neither_counted_nor_done_a
     board.end(task, completed(8), false);
     assert_eq!(board.said, ["assign"], "it was not acknowledged");
     board.cut(link);
-    let hello = board.hello("first", 1);
-    let link = board.open();
-    board.say(link, ToScheduler::Hello(hello));
-    let ended = Report::Ended {
-        seq: 1,
-        task,
-        dispatch: run.dispatch,
-        end: completed(8),
-        ran: Duration::ZERO,
-        overrun: false,
-    };
-    let holding = Holding {
-        reports: vec![ended],
-        last: true,
-        ..Default::default()
-    };
-    board.say(link, ToScheduler::Holding(holding));
+    board.return_with(&run, completed(8));
     assert_eq!(board.told.len(), 1);
     let totals = board.machine.stats(board.now).totals;
     assert_eq!((totals.completed, totals.stale_reports), (1, 0));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BLOCKS, Board, STOPS};
+use super::{BLOCKS, Board, STOPS, ended};
 use crate::config::NodeConfig;
 use crate::engine::message::{End, HeldRun, HeldState, Holding, KindOffer, Report, ToScheduler};
 use crate::engine::scheduler::classes::SPARE_CLASSES;
@@ -52,15 +52,8 @@ fn g11_a_run_longer_than_all_time_began_no_earlier_than_it_was_assigned() {
                 return false;
             };
             board.reports += 1;
-            let ended = Report::Ended {
-                seq: board.reports,
-                task,
-                dispatch: run.dispatch,
-                end: End::Completed(Payload::new()),
-                ran,
-                overrun: false,
-            };
-            report(board, link, ended);
+            let end = End::Completed(Payload::new());
+            report(board, link, ended(board.reports, &run, end, ran));
             run.ahead
         };
         for _ in 0..20 {

@@ -1,20 +1,12 @@
 //! G1: what comes late changes nothing, and is counted.
 
-use std::time::Duration;
-
-use super::{Board, STOPS};
+use super::superseded;
 use crate::engine::message::{End, HeldRun, HeldState};
 use crate::payload::Payload;
 
 #[test]
 fn g1_the_late_result_of_a_superseded_run_is_counted_even_if_its_node_returns_with_it_running() {
-    let mut board = Board::new();
-    let link = board.join("first", 1, Vec::new());
-    let task = board.submit(STOPS);
-    let (_, run) = board.assignment(task);
-    board.cut(link);
-    board.wait(Duration::from_secs(30));
-    board.join("second", 2, Vec::new());
+    let (mut board, task, run) = superseded();
     let (_, second) = board.assignment(task);
     assert!(second.dispatch > run.dispatch);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BLOCKS, Board, STOPS};
+use super::{BLOCKS, Board, STOPS, ended, superseded};
 use crate::engine::message::{End, HeldRun, HeldState, Holding, RefusedBy, Report, ToScheduler};
 use crate::engine::{ClientId, LinkId, Submission};
 use crate::payload::Payload;
@@ -61,14 +61,8 @@ pub(super) fn sent_ahead() -> (Board, TaskId) {
         let task = board.submit(STOPS);
         let (link, run) = board.assignment(task);
         board.reports += 1;
-        let ended = Report::Ended {
-            seq: board.reports,
-            task,
-            dispatch: run.dispatch,
-            end: End::Completed(Payload::new()),
-            ran: Duration::from_micros(1),
-            overrun: false,
-        };
+        let end = End::Completed(Payload::new());
+        let ended = ended(board.reports, &run, end, Duration::from_micros(1));
         report(&mut board, link, ended);
     }
     board.told.clear();
@@ -206,23 +200,7 @@ fn returns_with(end: End) -> (Board, TaskId) {
     board.cut(link);
     board.wait(Duration::from_secs(30));
     assert_eq!(board.machine.stats(board.now).totals.rerouted, 1);
-    let hello = board.hello("first", 1);
-    let link = board.open();
-    board.say(link, ToScheduler::Hello(hello));
-    let ended = Report::Ended {
-        seq: 1,
-        task,
-        dispatch: run.dispatch,
-        end,
-        ran: Duration::from_secs(1),
-        overrun: false,
-    };
-    let holding = Holding {
-        reports: vec![ended],
-        last: true,
-        ..Default::default()
-    };
-    board.say(link, ToScheduler::Holding(holding));
+    board.return_with(&run, end);
     assert_eq!(board.machine.check(), Ok(()));
     (board, task)
 }
@@ -314,13 +292,7 @@ fn g11_a_node_does_not_touch_the_cancel_of_a_task_that_it_never_had() {
 
 #[test]
 fn g12_a_superseded_run_that_a_returned_node_holds_is_told_of() {
-    let mut board = Board::new();
-    let link = board.join("first", 1, Vec::new());
-    let task = board.submit(STOPS);
-    let (_, run) = board.assignment(task);
-    board.cut(link);
-    board.wait(Duration::from_secs(30));
-    board.join("second", 2, Vec::new());
+    let (mut board, task, run) = superseded();
     board.end(task, again(Duration::from_secs(60)), false);
     let held = HeldRun {
         task,
