@@ -206,15 +206,24 @@ pub enum Reach {
     Joins,
 }
 
+/// Who began a link between a scheduler and a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The scheduler dialled this node, or has it in its process.
+    Dialled(NodeId),
+    /// A node dialled in, from this host: its address without the port, as it stands before `:port`.
+    Came(String),
+}
+
 /// A fact, for a [`scheduler::SchedulerMachine`].
 #[derive(Debug)]
 pub enum Event {
-    /// A proved connection is open. `dialled` names the node that was dialled; `None` is one that came in.
+    /// A proved connection is open.
     LinkOpened {
         /// The connection.
         link: LinkId,
-        /// Who was dialled.
-        dialled: Option<NodeId>,
+        /// Who began it.
+        origin: Origin,
     },
     /// A connection is closed, by whichever side.
     LinkClosed {

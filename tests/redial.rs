@@ -5,7 +5,9 @@ use std::time::Duration;
 use callboard::config::SchedulerConfig;
 use callboard::engine::message::{Holding, NodeHello, ToScheduler};
 use callboard::engine::scheduler::SchedulerMachine;
-use callboard::engine::{Action, Epoch, Event, Life, LinkId, NodeId, Note, Reach, Timestamp};
+use callboard::engine::{
+    Action, Epoch, Event, Life, LinkId, NodeId, Note, Origin, Reach, Timestamp,
+};
 
 const START: Timestamp = Timestamp(1_000_000_000_000);
 const LINK: LinkId = LinkId(1);
@@ -33,7 +35,7 @@ fn with_node() -> (SchedulerMachine, NodeId) {
         START,
         Event::LinkOpened {
             link: LINK,
-            dialled: Some(node),
+            origin: Origin::Dialled(node),
         },
     );
     let hello = NodeHello::new("slave1", Epoch(1));

@@ -10,7 +10,7 @@ use callboard::engine::message::{
 };
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{
-    Action, Audience, ClientId, Epoch, Event, Life, LinkId, Reach, Submission, Timestamp,
+    Action, Audience, ClientId, Epoch, Event, Life, LinkId, Origin, Reach, Submission, Timestamp,
 };
 use callboard::task::TaskKind;
 
@@ -68,9 +68,9 @@ impl SchedulerBench {
             .machine
             .add_node(self.now, name.as_str().into(), Reach::Local)
             .expect("the names differ");
-        let dialled = Some(node);
+        let origin = Origin::Dialled(node);
         self.machine
-            .handle(self.now, Event::LinkOpened { link, dialled });
+            .handle(self.now, Event::LinkOpened { link, origin });
         let hello = NodeHello {
             kinds: vec![KindOffer {
                 kind: OFFERED.to_owned(),

@@ -23,8 +23,8 @@ use crate::config::SchedulerConfig;
 use crate::engine::message::{ToNode, ToScheduler};
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Refused, Submission,
-    Timestamp,
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Origin, Refused,
+    Submission, Timestamp,
 };
 use crate::error::{ExecuteError, Stopped};
 use crate::execute::{Execute, Parts};
@@ -82,8 +82,8 @@ pub enum Incoming {
     Attach {
         /// The connection.
         link: LinkId,
-        /// Who was dialled.
-        dialled: Option<NodeId>,
+        /// Who began it.
+        origin: Origin,
         /// The way out.
         outlet: Box<dyn NodeOutlet>,
     },

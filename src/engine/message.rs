@@ -141,8 +141,7 @@ pub struct NodeHello {
     pub labels: Labels,
     /// How many tasks it may run at once, by its own setting or the scheduler's last word.
     pub workers: u32,
-    /// A port to dial to see whether its process lives, at the address from which it dialled in; the
-    /// driver of the scheduler's side turns it into an address.
+    /// A port to dial to see whether its process lives, at the host from which it dialled in.
     pub probe: Option<String>,
     /// Whether it takes nothing new.
     pub draining: bool,

@@ -180,7 +180,7 @@ impl SchedulerMachine {
     pub fn handle(&mut self, now: Timestamp, event: Event) {
         self.observe(now);
         match event {
-            Event::LinkOpened { link, dialled } => self.link_opened(now, link, dialled),
+            Event::LinkOpened { link, origin } => self.link_opened(now, link, origin),
             Event::LinkClosed { link, reason } => self.link_closed(now, link, &reason),
             Event::DialFailed {
                 node,

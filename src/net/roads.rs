@@ -2,12 +2,11 @@
 //! inbox.
 //!
 //! Owns: the tasks that carry a link, on a thread where neither user code nor a scheduler runs. Does not
-//! know: what the messages mean, but for one: the port to probe that a node's hello names is completed
-//! by the address from which it came.
+//! know: what the messages mean.
 
 use std::cell::RefCell;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ use crate::actors::scheduler::{Incoming, NodeOutlet, Roads};
 use crate::actors::{Dialler, Outlet, Ports};
 use crate::engine::message::{ToNode, ToScheduler};
 use crate::engine::node::{Gone, NodeEvent};
-use crate::engine::{Epoch, Event, LinkId, NodeId};
+use crate::engine::{Epoch, Event, LinkId, NodeId, Origin};
 use crate::error::LinkRefusal;
 use crate::inbox::Inbox;
 
@@ -143,7 +142,11 @@ impl SchedulerRoads {
         let roads = self.clone();
         self.network.spawn(async move {
             let accept = |proved, peer: SocketAddr| {
-                actix_rt::spawn(roads.clone().carry(proved, None, Peer::Came(peer)));
+                actix_rt::spawn(roads.clone().carry(
+                    proved,
+                    Origin::Came(host(peer)),
+                    Peer::Came(peer),
+                ));
             };
             let mut parting = TRAFFIC.with(|traffic| traffic.parting.subscribe());
             tokio::select! {
@@ -153,13 +156,13 @@ impl SchedulerRoads {
         });
     }
 
-    async fn carry(self, proved: Proved, dialled: Option<NodeId>, peer: Peer) {
+    async fn carry(self, proved: Proved, origin: Origin, peer: Peer) {
         let _carried = Carried::begin();
         let link = fresh_link();
         let way = WayOut::new();
         self.inbox.push(Incoming::Attach {
             link,
-            dialled,
+            origin,
             outlet: Box::new(ToNodeOutlet {
                 way: way.clone(),
                 sent: RefCell::default(),
@@ -172,9 +175,7 @@ impl SchedulerRoads {
                 return;
             }
             inbox.extend(events.into_iter().map(|event| match event {
-                LinkEvent::Message(message) => {
-                    Incoming::message(link, with_probe(message, &guard.peer))
-                }
+                LinkEvent::Message(message) => Incoming::message(link, message),
                 LinkEvent::Heard => Incoming::Event(Event::Heard { link }),
                 LinkEvent::Malformed(reason) => Incoming::Event(Event::Malformed { link, reason }),
                 LinkEvent::Closed(reason) => Incoming::Event(Event::LinkClosed { link, reason }),
@@ -191,7 +192,7 @@ impl Roads for SchedulerRoads {
             match dial(&address, &roads.trust, Role::Scheduler, &roads.config).await {
                 Ok(proved) => {
                     let peer = Peer::Dialled(address);
-                    actix_rt::spawn(roads.carry(proved, Some(node), peer));
+                    actix_rt::spawn(roads.carry(proved, Origin::Dialled(node), peer));
                 }
                 Err(error) => roads.inbox.push(Incoming::Event(Event::DialFailed {
                     node,
@@ -302,21 +303,11 @@ impl<Out> Guard<Out> {
     }
 }
 
-/// Completes the port to probe in a hello by the address from which it came; without a valid port, or
-/// on a link that was dialled, there is nothing to probe.
-fn with_probe(message: ToScheduler, peer: &Peer) -> ToScheduler {
-    match message {
-        ToScheduler::Hello(mut hello) => {
-            let port = hello.probe.and_then(|port| port.parse::<u16>().ok());
-            hello.probe = match (peer, port) {
-                (Peer::Came(peer), Some(port)) if port != 0 => {
-                    Some(SocketAddr::new(peer.ip(), port).to_string())
-                }
-                _ => None,
-            };
-            ToScheduler::Hello(hello)
-        }
-        other => other,
+/// The host of an address, as it stands before `:port`.
+fn host(address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
     }
 }
 

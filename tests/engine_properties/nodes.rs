@@ -11,7 +11,7 @@ use callboard::engine::message::{
     Assignment, Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report,
     ToNode, ToScheduler,
 };
-use callboard::engine::{Epoch, Event, LinkId, Timestamp};
+use callboard::engine::{Epoch, Event, LinkId, Origin, Timestamp};
 use callboard::status::{Cause, Failure};
 use callboard::task::{Dispatch, TaskId};
 
@@ -72,7 +72,7 @@ impl World {
             self.now,
             Event::LinkOpened {
                 link,
-                dialled: None,
+                origin: Origin::Came("1.2.3.4".to_owned()),
             },
         );
     }

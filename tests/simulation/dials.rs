@@ -3,7 +3,7 @@
 //! Owns: who is reached, when, and when each side learns of it. Does not know: what travels on a link.
 
 use callboard::engine::node::NodeEvent;
-use callboard::engine::{Event, LinkId, NodeId};
+use callboard::engine::{Event, LinkId, NodeId, Origin};
 
 use crate::cluster::{Cluster, Ev};
 use crate::network::{DOWN, Dial, Dialler, End, Link, UP};
@@ -184,11 +184,11 @@ impl Cluster {
             if life != self.life() || !self.is_scheduler_alive() {
                 return;
             }
-            let dialled = match dialler {
-                Dialler::Scheduler(node) | Dialler::Local(node) => Some(node),
-                Dialler::Node(_) => None,
+            let origin = match dialler {
+                Dialler::Scheduler(node) | Dialler::Local(node) => Origin::Dialled(node),
+                Dialler::Node(_) => Origin::Came(self.procs[proc].came_from.clone()),
             };
-            self.tell_scheduler(Event::LinkOpened { link: id, dialled });
+            self.tell_scheduler(Event::LinkOpened { link: id, origin });
         } else {
             if !self.procs[proc].alive {
                 return;

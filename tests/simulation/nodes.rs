@@ -42,10 +42,15 @@ pub enum NodeIn {
     },
 }
 
+/// The port that every process has for probes, if it has one.
+const PROBE_PORT: u16 = 9;
+
 pub struct Proc {
     pub node: usize,
     pub host: usize,
     pub name: Arc<str>,
+    /// The host from which it dials.
+    pub came_from: String,
     pub epoch: Epoch,
     pub machine: NodeMachine,
     pub alive: bool,
@@ -288,12 +293,12 @@ impl Cluster {
         let proc = self.procs.len();
         let plan = &self.nodes[node];
         let joins = plan.joins || double;
-        let double_at = if double {
-            format!("-double{proc}")
+        let came_from = if double {
+            format!("{}-double{proc}", plan.name)
         } else {
-            String::new()
+            plan.name.clone()
         };
-        let probe = (joins && plan.probe).then(|| format!("{}{double_at}-probe", plan.name));
+        let probe = (joins && plan.probe).then_some(PROBE_PORT);
         let mut config = NodeConfig::default();
         config.max_workers = plan.workers;
         config.max_kept_bytes = plan.kept;
@@ -312,7 +317,7 @@ impl Cluster {
                 .collect(),
             labels: plan.labels.iter().map(|&label| label.to_owned()).collect(),
             config,
-            probe: probe.clone(),
+            probe: probe.map(|port| port.to_string()),
             joins: if joins {
                 vec![SCHEDULER.to_owned()]
             } else {
@@ -324,7 +329,8 @@ impl Cluster {
         if plan.listens && !double {
             self.listeners.insert(plan.name.clone(), proc);
         }
-        if let Some(probe) = probe {
+        if let Some(port) = probe {
+            let probe = format!("{came_from}:{port}");
             self.addresses.insert(probe.clone(), host);
             self.listeners.insert(probe, proc);
         }
@@ -333,6 +339,7 @@ impl Cluster {
             host,
             name,
             epoch,
+            came_from,
             kinds: plan.kinds.clone(),
             labels: plan.labels.clone(),
             machine: NodeMachine::new(spec, node_clock(self.now, plan.offset, plan.drift_ppm)),

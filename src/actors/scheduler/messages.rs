@@ -17,7 +17,7 @@ use crate::actors::{
     SetRetry, SetWorkers, Shutdown, Submit,
 };
 use crate::engine::scheduler::Leftovers;
-use crate::engine::{Event, Refused};
+use crate::engine::{Event, Origin, Refused};
 use crate::error::{NodeError, Stopped};
 use crate::execute::{Execute, ExecuteMany};
 use crate::stats::{Explanation, Stats, Unfinished};
@@ -206,7 +206,7 @@ impl Handler<AddNode> for SchedulerActor {
                     now,
                     Event::LinkOpened {
                         link: link.0,
-                        dialled: Some(node),
+                        origin: Origin::Dialled(node),
                     },
                 );
             }

@@ -40,12 +40,11 @@ impl Core {
                 Incoming::Event(event) => self.hear(now, event),
                 Incoming::Attach {
                     link,
-                    dialled,
+                    origin,
                     outlet,
                 } => {
                     self.outlets.insert(link, outlet);
-                    self.machine
-                        .handle(now, Event::LinkOpened { link, dialled });
+                    self.machine.handle(now, Event::LinkOpened { link, origin });
                 }
             }
         }

@@ -52,7 +52,7 @@ impl SchedulerMachine {
         let dialled = self
             .sessions
             .get(&link)
-            .is_some_and(|session| session.dialled);
+            .is_some_and(|session| session.host.is_none());
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
         entry.handshake = Some(link);

@@ -23,9 +23,10 @@ impl SchedulerMachine {
         &mut self,
         now: Timestamp,
         link: LinkId,
-        hello: NodeHello,
+        mut hello: NodeHello,
     ) -> Result<(), String> {
         check_hello(&hello)?;
+        hello.probe = self.address_to_probe(link, hello.probe);
         let name = hello.node.clone();
         if hello.version_min > VERSION_MAX || hello.version_max < VERSION_MIN {
             let refusal = LinkRefusal::Version {
@@ -58,6 +59,14 @@ impl SchedulerMachine {
             },
         }
         Ok(())
+    }
+
+    /// The port to probe that a node has named, at the host from which it dialled. Without a valid port, or on a
+    /// link that was dialled, there is nothing to probe.
+    fn address_to_probe(&self, link: LinkId, port: Option<String>) -> Option<String> {
+        let host = self.sessions.get(&link)?.host.as_ref()?;
+        let port = port?.parse::<u16>().ok().filter(|&port| port != 0)?;
+        Some(format!("{host}:{port}"))
     }
 
     /// Args that a node does not take would close its link, be assigned again, and so for ever.
@@ -120,7 +129,7 @@ impl SchedulerMachine {
         let dialled = self
             .sessions
             .get(&link)
-            .is_some_and(|session| session.dialled);
+            .is_some_and(|session| session.host.is_none());
         let entry = self.roster.get(node);
         if entry.retired.iter().any(|life| life.epoch == hello.epoch) {
             return Err(LinkRefusal::Replaced {
@@ -216,9 +225,6 @@ fn check_hello(hello: &NodeHello) -> Result<(), String> {
     }
     if hello.labels.len() > MAX_LABELS || !hello.labels.iter().all(|label| is_name(label)) {
         return Err("it bears too many labels, or one without a usable name".to_owned());
-    }
-    if hello.probe.as_ref().is_some_and(|probe| !is_name(probe)) {
-        return Err("the port to probe is not an address".to_owned());
     }
     Ok(())
 }

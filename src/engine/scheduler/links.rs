@@ -13,7 +13,7 @@ use crate::engine::message::{
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{FIRST_PAUSE, State};
 use crate::engine::tasks::Phase;
-use crate::engine::{Action, LinkId, NodeId, Note, Timestamp};
+use crate::engine::{Action, LinkId, Note, Origin, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::Dispatch;
 
@@ -36,8 +36,8 @@ pub(super) enum Stage {
 pub(super) struct Session {
     pub stage: Stage,
     pub node: Option<NodeIndex>,
-    /// Whether the scheduler dialled.
-    pub dialled: bool,
+    /// The host from which the node dialled; `None` if the scheduler dialled.
+    pub host: Option<String>,
     pub heard_at: Timestamp,
     pub last_beat: u64,
     pub hello: Option<Box<NodeHello>>,
@@ -45,12 +45,15 @@ pub(super) struct Session {
 }
 
 impl SchedulerMachine {
-    pub(super) fn link_opened(&mut self, now: Timestamp, link: LinkId, dialled: Option<NodeId>) {
+    pub(super) fn link_opened(&mut self, now: Timestamp, link: LinkId, origin: Origin) {
         if self.stopped {
             self.close(link, "the scheduler has stopped");
             return;
         }
-        let node = dialled.map(|node| node.0);
+        let (node, host) = match origin {
+            Origin::Dialled(node) => (Some(node.0), None),
+            Origin::Came(host) => (None, Some(host)),
+        };
         if let Some(node) = node.filter(|&node| (node as usize) < self.roster.nodes.len()) {
             let entry = self.roster.get_mut(node);
             entry.dialling = false;
@@ -69,7 +72,7 @@ impl SchedulerMachine {
             Session {
                 stage: Stage::Greeted,
                 node,
-                dialled: dialled.is_some(),
+                host,
                 heard_at: now,
                 last_beat: 0,
                 hello: None,

@@ -21,8 +21,8 @@ use crate::engine::message::{
     Assignment, End, HeldRun, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler, Welcome,
 };
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Note, Submission,
-    Timestamp,
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Note, Origin,
+    Submission, Timestamp,
 };
 use crate::payload::Payload;
 use crate::status::{CancelAnswer, TaskStatus};
@@ -188,7 +188,7 @@ impl Board {
         let link = LinkId(self.links);
         self.event(Event::LinkOpened {
             link,
-            dialled: None,
+            origin: Origin::Came("127.0.0.1".to_owned()),
         });
         link
     }

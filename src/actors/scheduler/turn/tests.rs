@@ -10,7 +10,7 @@ use crate::actors::scheduler::{NodeOutlet, Roads, SchedulerActor, SchedulerParts
 use crate::clock::Clock;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{Holding, KindOffer, NodeHello, ToNode, ToScheduler};
-use crate::engine::{Epoch, Life, LinkId, NodeId};
+use crate::engine::{Epoch, Life, LinkId, NodeId, Origin};
 use crate::execute::Execute;
 use crate::inbox::Inbox;
 
@@ -77,7 +77,7 @@ async fn board(interrupted: bool) -> (Addr<SchedulerActor>, mpsc::UnboundedRecei
     let (said, mut heard) = mpsc::unbounded_channel();
     inbox.push(Incoming::Attach {
         link: LINK,
-        dialled: None,
+        origin: Origin::Came("127.0.0.1".to_owned()),
         outlet: Box::new(Recorder {
             said,
             interrupts: interrupted.then(|| inbox.clone()),

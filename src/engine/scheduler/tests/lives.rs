@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState, Holding, NodeHello, ToScheduler};
 use crate::engine::scheduler::ghosts::MAX_RETIRED;
-use crate::engine::{Epoch, Event, LinkId, NodeId, Reach};
+use crate::engine::{Epoch, Event, LinkId, NodeId, Origin, Reach};
 use crate::payload::Payload;
 use crate::stats::NodeState;
 use crate::task::{Dispatch, Options, TaskId};
@@ -15,13 +15,41 @@ const FIRST: NodeId = NodeId(0);
 /// A node that names a port to probe.
 fn probed(board: &mut Board, epoch: u64) -> NodeHello {
     let mut hello = board.hello("first", epoch);
-    hello.probe = Some(format!("127.0.0.1:{epoch}"));
+    hello.probe = Some(epoch.to_string());
     hello
 }
 
 fn join_probed(board: &mut Board, epoch: u64) -> LinkId {
     let hello = probed(board, epoch);
     board.join_by(hello, Vec::new())
+}
+
+#[test]
+fn g8_a_port_to_probe_is_that_of_the_host_which_dialled_and_of_no_other() {
+    let address = |origin: Origin, port: &str| {
+        let mut board = Board::new();
+        add_first(&mut board);
+        let link = LinkId(101);
+        board.event(Event::LinkOpened { link, origin });
+        let mut hello = board.hello("first", 1);
+        hello.probe = Some(port.to_owned());
+        board.say(link, ToScheduler::Hello(hello));
+        assert!(board.closed.is_empty(), "{:?}", board.closed);
+        board.machine.roster.nodes[0].probe.clone()
+    };
+    let came = |host: &str| Origin::Came(host.to_owned());
+    assert_eq!(
+        address(came("10.0.0.2"), "7"),
+        Some("10.0.0.2:7".to_owned())
+    );
+    assert_eq!(
+        address(came("[::1]"), "65535"),
+        Some("[::1]:65535".to_owned())
+    );
+    for port in ["0", "65536", "-1", "10.0.0.3:7", "p", ""] {
+        assert_eq!(address(came("10.0.0.2"), port), None, "{port}");
+    }
+    assert_eq!(address(Origin::Dialled(FIRST), "7"), None);
 }
 
 fn somebody_listens(board: &mut Board, epoch: u64) {
@@ -398,8 +426,8 @@ fn g3_a_node_that_is_added_again_does_not_take_over_a_run_of_the_removed_one() {
 
 /// The scheduler's dial of the first node has led to a process of this life.
 fn dials_first(board: &mut Board, link: LinkId, epoch: u64) {
-    let dialled = Some(FIRST);
-    board.event(Event::LinkOpened { link, dialled });
+    let origin = Origin::Dialled(FIRST);
+    board.event(Event::LinkOpened { link, origin });
     let hello = board.hello("first", epoch);
     board.say(link, ToScheduler::Hello(hello));
     let nothing = Holding {

@@ -10,7 +10,7 @@ use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::message::{
     Beat, End, HeldRun, HeldState, Holding, MAX_PROGRESS_BYTES, NodeHello, Report, ToScheduler,
 };
-use crate::engine::{Action, Event, LinkId, Note, Reach};
+use crate::engine::{Action, Event, LinkId, Note, Origin, Reach};
 use crate::payload::Payload;
 use crate::stats::NodeState;
 use crate::task::{Dispatch, TaskId};
@@ -175,9 +175,9 @@ fn g11_who_has_not_said_hello_breaks_no_rule_in_the_name_of_the_node_that_was_di
     let mut board = Board::new();
     let reach = Reach::Dial("there".to_owned());
     let node = board.machine.add_node(board.now, "honest".into(), reach);
-    let dialled = Some(node.expect("the name is free"));
+    let origin = Origin::Dialled(node.expect("the name is free"));
     let link = LinkId(1);
-    board.event(Event::LinkOpened { link, dialled });
+    board.event(Event::LinkOpened { link, origin });
     let reason = "no frame".to_owned();
     board.event(Event::Malformed { link, reason });
     let stats = board.machine.stats(board.now);

@@ -11,8 +11,8 @@ use callboard::engine::message::{End, Report, ToNode, ToScheduler};
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine};
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Reach, Submission,
-    Timestamp,
+    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Origin, Reach,
+    Submission, Timestamp,
 };
 use callboard::error::LinkRefusal;
 use callboard::status::Outcome;
@@ -106,11 +106,11 @@ impl Stage {
             4 => self.cancel(input),
             5..=6 => self.pass(Duration::from_millis(u64::from(input.byte()) * 25)),
             7..=9 => self.end(input),
-            10 => drop(self.open(None)),
+            10 => drop(self.open(came())),
             11..=13 => self.serve(input),
             14 => {
                 if let Some(node) = self.dials.pop() {
-                    self.open(Some(node));
+                    self.open(Origin::Dialled(node));
                 }
             }
             15 => self.answer_a_dial(input),
@@ -223,7 +223,7 @@ impl Stage {
         }
     }
 
-    fn open(&mut self, dialled: Option<NodeId>) -> LinkId {
+    fn open(&mut self, origin: Origin) -> LinkId {
         if self.open.len() >= MAX_OPEN {
             self.cut(self.open[0]);
         }
@@ -231,14 +231,14 @@ impl Stage {
         let link = LinkId(self.links);
         self.open.push(link);
         self.knows.insert(link, Knows::default());
-        self.events.push_back(Event::LinkOpened { link, dialled });
+        self.events.push_back(Event::LinkOpened { link, origin });
         self.settle();
         link
     }
 
     /// A link as an honest node sets it up, so that what follows is heard.
     fn serve(&mut self, input: &mut Input) {
-        let link = self.open(None);
+        let link = self.open(came());
         let hello = self.with(link, |knows| ToScheduler::Hello(knows.hello(input)));
         self.say(link, &hello);
         let holding = self.with(link, |knows| knows.holding(input));
@@ -388,7 +388,7 @@ impl Stage {
             Action::Dial { node, .. } if node == NodeId(0) => {
                 self.events.push_back(Event::LinkOpened {
                     link: HONEST,
-                    dialled: Some(node),
+                    origin: Origin::Dialled(node),
                 });
             }
             Action::Dial { node, .. } => {
@@ -491,4 +491,8 @@ impl Stage {
         assert_eq!(totals.violations, self.violations);
         assert_eq!(totals.settled(), self.tasks.len() as u64);
     }
+}
+
+fn came() -> Origin {
+    Origin::Came("1.2.3.4".to_owned())
 }

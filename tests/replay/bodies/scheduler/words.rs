@@ -81,7 +81,7 @@ impl Knows {
             labels: Labels::new(),
             workers: input.number_32(),
             probe: match input.below(4) {
-                0 => Some("1.2.3.4:5".to_owned()),
+                0 => Some("5".to_owned()),
                 _ => None,
             },
             draining: input.below(16) == 1,
