@@ -28,6 +28,7 @@ pub mod worker;
 mod crew;
 mod line;
 mod ports;
+mod run;
 mod threads;
 
 pub use ports::{Dialler, Outlet, Ports};

@@ -4,27 +4,26 @@
 //! batch per turn. Does not know: which task should run, or what becomes of a report.
 //!
 //! A fresh attempt is polled once at once, where its order is taken: most short handlers end there and
-//! never cost a message to an actor. One that is pending goes to its worker's [`WorkerActor`], and so does
-//! a blocking one, from a thread of tokio's blocking pool.
+//! never cost a message to an actor. One that is pending goes to the actor of its worker, and so does a
+//! blocking one, from a thread of tokio's blocking pool.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix::{Actor, Addr};
 use tokio::time::Instant;
-use tracing::Span;
 
 use super::line::{Line, Order, Start};
-use super::worker::{Run, Take, WorkerActor, panic_message};
+use super::run::{self, First, Run, Step, panic_message};
+use super::worker::StartedWorker;
 use crate::engine::WorkerId;
 use crate::engine::node::NodeEvent;
-use crate::engine::worker::{Attempts, Tried};
-use crate::handlers::{Begun, Home, LocalFuture, Seed};
+use crate::handlers::Home;
 use crate::task::Dispatch;
 
 /// How many orders are taken, and how long at most, before reports are sent and other futures of the
@@ -48,16 +47,8 @@ pub(super) struct Crew {
 /// A worker's place: its actor, once it needed one, and the run that the actor has.
 #[derive(Default)]
 struct Seat {
-    actor: Option<Addr<WorkerActor>>,
+    actor: Option<Rc<StartedWorker>>,
     run: Option<Rc<Run>>,
-    /// Whether the line keeps starts until the run has ended.
-    awaited: bool,
-}
-
-/// What the first poll led to.
-enum First {
-    Ended(Tried),
-    Pending { future: LocalFuture, blocking: bool },
 }
 
 impl Crew {
@@ -114,168 +105,84 @@ impl Crew {
         Poll::Pending
     }
 
-    /// Begins an attempt; the moment at which it had been begun, or had ended.
+    /// Begins an attempt. Returns the moment at which it had been begun, or had ended.
     fn begin(self: &Rc<Self>, start: Start, now: Instant, cx: &mut Context<'_>) -> Instant {
-        let Start {
-            worker,
-            assignment,
-            retry,
-        } = start;
-        let attempts = Attempts::new(retry, assignment.attempt, self.max_output);
-        let Some(entry) = self.home.handlers.entry(assignment.kind) else {
-            let tried = Tried::Permanent {
-                message: format!("the node has no handler number {}", assignment.kind),
-            };
-            self.report_end(worker, assignment.dispatch, attempts, tried, Duration::ZERO);
-            return now;
-        };
-        let span = tracing::info_span!(
-            "attempt",
-            task = %assignment.task,
-            kind = %entry.kind,
-            attempt = assignment.attempt,
-            dispatch = %assignment.dispatch,
-        );
-        let mut seed = Seed {
-            home: &self.home,
-            worker,
-            assignment: &assignment,
-            kind: &entry.kind,
-            started: now,
-            made: None,
-        };
-        let first = self.guarded(worker, || {
-            span.in_scope(|| {
-                first_poll(entry.handler.begin(&assignment.args, &mut seed), &span, cx)
-            })
+        let (first, after) = self.line.held_by(start.worker, || {
+            run::begin(&self.home, self.max_output, start, now, cx)
         });
-        let context = seed.made.take();
-        let after = Instant::now();
         match first {
-            Ok(First::Pending { future, blocking }) => {
-                let timeout = assignment.terms.and_then(|terms| terms.timeout);
-                self.seat(Rc::new(Run::new(
-                    worker,
-                    assignment.dispatch,
-                    attempts,
-                    now,
-                    context,
-                    span,
-                    blocking,
-                    future,
-                    timeout,
-                )));
-            }
-            Ok(First::Ended(tried)) => {
-                self.report_end(worker, assignment.dispatch, attempts, tried, after - now);
-            }
-            Err(message) => {
-                let tried = Tried::Panicked { message };
-                self.report_end(worker, assignment.dispatch, attempts, tried, after - now);
-            }
+            First::Ended(event) => self.report(event),
+            First::Pending(run) => self.seat(run),
         }
         after
     }
 
     /// Stops a run, unless its verdict is under way.
     fn stop(&self, worker: WorkerId, dispatch: Dispatch) {
-        if let Some(run) = self.seated(worker, dispatch) {
-            run.stop(self);
+        let run = self.with_seat(worker, |seat| seat.run.clone());
+        if let Some(run) = run.filter(|run| run.dispatch == dispatch) {
+            let step = self.line.held_by(worker, || run.stop());
+            self.follow(&run, step);
         }
     }
 
-    /// The run at a worker's seat, if it is this one.
-    pub(super) fn seated(&self, worker: WorkerId, dispatch: Dispatch) -> Option<Rc<Run>> {
-        self.with_seat(worker, |seat| {
-            seat.run.clone().filter(|run| run.dispatch == dispatch)
-        })
+    /// Does what follows from a step of a run. Returns whether the run goes on.
+    fn follow(&self, run: &Run, step: Step) -> bool {
+        match step {
+            Step::Pending => true,
+            Step::Overran(event) => {
+                self.report(event);
+                true
+            }
+            Step::Ended(event) => {
+                self.unseat(run);
+                self.report(event);
+                false
+            }
+            Step::Over => false,
+        }
     }
 
     /// Gives a run to the actor of its worker, which is started if there is none or it has died.
-    pub(super) fn seat(self: &Rc<Self>, run: Rc<Run>) {
-        let (worker, dispatch) = (run.worker, run.dispatch);
+    fn seat(self: &Rc<Self>, run: Rc<Run>) {
+        let worker = run.worker;
         let actor = self.with_seat(worker, |seat| {
-            seat.run = Some(run);
-            seat.actor.clone().filter(Addr::connected)
+            seat.run = Some(Rc::clone(&run));
+            seat.actor.clone()
         });
-        let actor = actor.unwrap_or_else(|| {
-            let actor = WorkerActor::new(worker, Rc::clone(self)).start();
-            self.with_seat(worker, |seat| seat.actor = Some(actor.clone()));
-            actor
-        });
-        actor.do_send(Take(dispatch));
-    }
-
-    /// Gives a run whose actor has died to another.
-    pub(super) fn replace(self: &Rc<Self>, run: Rc<Run>) {
-        self.with_seat(run.worker, |seat| seat.actor = None);
-        self.seat(run);
+        let crew = Rc::clone(self);
+        let attempt = Box::pin(Attempt { crew, run });
+        let refused = match actor {
+            Some(actor) => actor.poll(attempt).err(),
+            None => Some(attempt as _),
+        };
+        if let Some(attempt) = refused {
+            let actor = Rc::new(StartedWorker::new(worker, attempt));
+            self.with_seat(worker, |seat| seat.actor = Some(actor));
+        }
     }
 
     /// Whether a worker has a run, so that the next must wait.
     fn is_occupied(&self, worker: WorkerId) -> bool {
-        self.with_seat(worker, |seat| {
-            seat.awaited |= seat.run.is_some();
-            seat.run.is_some()
-        })
+        self.with_seat(worker, |seat| seat.run.is_some())
     }
 
     /// Forgets a run that has really ended, so that the next can begin.
-    pub(super) fn unseat(&self, run: &Run) {
-        let awaited = self.with_seat(run.worker, |seat| {
-            let seated = seat.run.as_ref().map(|seated| seated.dispatch);
-            if seated == Some(run.dispatch) {
-                seat.run = None;
-                std::mem::take(&mut seat.awaited)
-            } else {
-                false
-            }
+    fn unseat(&self, run: &Run) {
+        let left = self.with_seat(run.worker, |seat| {
+            let same = |seated: &mut Rc<Run>| seated.dispatch == run.dispatch;
+            seat.run.take_if(same).is_some()
         });
-        if awaited && self.line.resume(run.worker) && !self.turning.get() {
+        if left && self.line.resume(run.worker) && !self.turning.get() {
             self.line.wake();
         }
-    }
-
-    /// Runs what belongs to a user: a panic costs nothing but its message.
-    pub(super) fn guarded<R>(
-        &self,
-        worker: WorkerId,
-        user: impl FnOnce() -> R,
-    ) -> Result<R, String> {
-        self.line.enter(worker);
-        let result = catch_unwind(AssertUnwindSafe(user));
-        self.line.leave();
-        result.map_err(panic_message)
-    }
-
-    /// Reports how an attempt ended that occupies its worker no longer.
-    pub(super) fn report_end(
-        &self,
-        worker: WorkerId,
-        dispatch: Dispatch,
-        attempts: Attempts,
-        tried: Tried,
-        ran: Duration,
-    ) {
-        self.report(NodeEvent::Ended {
-            worker,
-            dispatch,
-            end: attempts.verdict(tried, fastrand::u64(..)),
-            ran,
-            overrun: false,
-        });
     }
 
     /// Reports at the end of this turn, or else of the next.
-    pub(super) fn report(&self, event: NodeEvent) {
+    fn report(&self, event: NodeEvent) {
         if self.line.report(event) && !self.turning.get() {
             self.line.wake();
         }
-    }
-
-    /// Whether the thread is stopping, so that nothing is reported or replaced any more.
-    pub(super) fn is_closed(&self) -> bool {
-        self.line.is_closed()
     }
 
     fn with_seat<R>(&self, worker: WorkerId, f: impl FnOnce(&mut Seat) -> R) -> R {
@@ -293,37 +200,52 @@ impl Crew {
         let seats = self.seats.take();
         for seat in seats {
             if let Some(run) = seat.run {
-                run.abandon(self);
+                self.line.held_by(run.worker, || run.abandon());
             }
         }
     }
 }
 
-/// Polls a fresh future once; starts a blocking call.
-fn first_poll(begun: Begun, span: &Span, cx: &mut Context<'_>) -> First {
-    match begun {
-        Begun::Ended(tried) => First::Ended(tried),
-        Begun::Future(mut future) => match future.as_mut().poll(cx) {
-            Poll::Ready(tried) => First::Ended(tried),
-            Poll::Pending => First::Pending {
-                future,
-                blocking: false,
-            },
-        },
-        Begun::Blocking(call) => {
-            let span = span.clone();
-            let thread = tokio::task::spawn_blocking(move || span.in_scope(call));
-            let future = Box::pin(async move {
-                thread.await.unwrap_or_else(|error| Tried::Panicked {
-                    message: error
-                        .try_into_panic()
-                        .map_or_else(|error| error.to_string(), panic_message),
-                })
-            });
-            First::Pending {
-                future,
-                blocking: true,
+/// A run in the hands of its worker's actor.
+struct Attempt {
+    crew: Rc<Crew>,
+    run: Rc<Run>,
+}
+
+impl Future for Attempt {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { crew, run } = &*self;
+        let step = crew.line.held_by(run.worker, || run.poll(cx));
+        match crew.follow(run, step) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Attempt {
+    /// If the run has not ended, its actor has died with it. A blocking handler, which cannot be dropped,
+    /// is then waited for by the actor's successor.
+    fn drop(&mut self) {
+        let Self { crew, run } = self;
+        if crew.line.is_closed() {
+            return;
+        }
+        // The thread itself may be ending, where no actor can be started.
+        let replaced = catch_unwind(AssertUnwindSafe(|| {
+            let step = crew.line.held_by(run.worker, || run.lose_actor());
+            if crew.follow(run, step) {
+                crew.with_seat(run.worker, |seat| seat.actor = None);
+                crew.seat(Rc::clone(run));
             }
+        }));
+        if let Err(panic) = replaced {
+            tracing::debug!(
+                reason = panic_message(panic),
+                "a worker ended with its thread"
+            );
         }
     }
 }

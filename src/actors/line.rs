@@ -202,15 +202,13 @@ impl Line {
         }
     }
 
-    /// Names the worker whose handler is about to have the thread.
-    pub(super) fn enter(&self, worker: WorkerId) {
-        self.active
-            .store(worker.0.saturating_add(1), Ordering::Relaxed);
-    }
-
-    /// No handler has the thread.
-    pub(super) fn leave(&self) {
+    /// Runs what may hold the thread, and names its worker meanwhile.
+    pub(super) fn held_by<R>(&self, worker: WorkerId, user: impl FnOnce() -> R) -> R {
+        let named = worker.0.saturating_add(1);
+        self.active.store(named, Ordering::Relaxed);
+        let result = user();
         self.active.store(0, Ordering::Relaxed);
+        result
     }
 
     /// The worker whose handler has the thread.

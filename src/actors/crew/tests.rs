@@ -6,6 +6,7 @@ use actix::{ActorContext, Handler, Message};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::actors::worker::WorkerActor;
 use crate::engine::message::{Assignment, End};
 use crate::handlers::{Handlers, TaskError};
 use crate::inbox::Inbox;
@@ -81,7 +82,7 @@ impl Bench {
 
     fn kill(&self) {
         let actor = self.crew.with_seat(WORKER, |seat| seat.actor.clone());
-        actor.unwrap().do_send(Die);
+        actor.unwrap().addr.do_send(Die);
     }
 
     async fn event(&mut self) -> NodeEvent {
@@ -132,6 +133,24 @@ fn g7_a_worker_that_dies_is_replaced_and_its_attempt_counts_as_a_panic() {
             NodeEvent::Ended { end, .. } => assert!(matches!(end, End::Completed(_)), "{end:?}"),
             other => panic!("{other:?}"),
         }
+    });
+}
+
+#[test]
+fn g7_an_attempt_that_its_actor_has_not_taken_yet_dies_with_it() {
+    let (handlers, started, gate) = gated();
+    actix::System::new().block_on(async {
+        let mut bench = Bench::new(handlers);
+        bench.start(0, 1);
+        started.acquire().await.unwrap().forget();
+        gate.add_permits(1);
+        assert_eq!(ended(bench.event().await), 1);
+        // The crew hands the second over while the actor has only this message to handle.
+        bench.start(0, 2);
+        bench.kill();
+        assert_died(bench.event().await, false);
+        bench.start(1, 3);
+        assert_eq!(ended(bench.event().await), 3);
     });
 }
 
