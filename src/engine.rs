@@ -44,6 +44,7 @@ mod placement;
 mod queue;
 mod roster;
 pub mod scheduler;
+mod sequence;
 mod tasks;
 pub mod worker;
 

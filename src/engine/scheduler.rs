@@ -17,11 +17,12 @@ use super::outbox::Outbox;
 use super::placement::{NodeIndex, Pools};
 use super::queue::{Class, ClassId, KindId, Manner};
 use super::roster::Roster;
-use super::tasks::{Phase, Slot, Tasks};
+use super::sequence::Sequence;
+use super::tasks::{Phase, Slot, Task, Tasks};
 use super::{Action, Event, Life, LinkId, NodeId, Timestamp};
 use crate::config::SchedulerConfig;
 use crate::stats::{Totals, Unfinished};
-use crate::status::TaskStatus;
+use crate::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
 use crate::task::{Labels, TaskId, TaskKind};
 
 mod admission;
@@ -41,6 +42,8 @@ mod settling;
 mod tests;
 mod views;
 
+use ends::Reroutes;
+use ghosts::Strangers;
 use links::Session;
 
 /// How long a cancel may wait before it is answered with what is the case then.
@@ -99,19 +102,17 @@ pub struct SchedulerMachine {
     /// When they were looked at last.
     recalled_at: Timestamp,
 
-    /// Ghosts that only their node has told of.
-    strangers: usize,
-
-    next_task: u64,
-    next_dispatch: u64,
-    next_rank: u64,
+    strangers: Strangers,
+    task_ids: Sequence,
+    dispatches: Sequence,
+    /// Turns among the tasks of one priority.
+    ranks: Sequence,
     counts: [usize; 6],
     /// Workers of present and future nodes, if it was set for all.
     workers_for_all: Option<u32>,
     totals: Totals,
     flushes: u64,
-    /// Tasks rerouted since the last flush, by where they were placed and why.
-    reroutes: BTreeMap<(NodeIndex, &'static str), usize>,
+    reroutes: Reroutes,
     /// What is to be done, in order, up to the next flush.
     actions: Vec<Action>,
 }
@@ -158,15 +159,15 @@ impl SchedulerMachine {
             ahead_at: BTreeSet::new(),
             recall_at: None,
             recalled_at: Timestamp(0),
-            strangers: 0,
-            next_task: 1,
-            next_dispatch: 1,
-            next_rank: 0,
+            strangers: Strangers::default(),
+            task_ids: Sequence::from(1),
+            dispatches: Sequence::from(1),
+            ranks: Sequence::from(0),
             counts: [0; 6],
             workers_for_all: None,
             totals: Totals::default(),
             flushes: 0,
-            reroutes: BTreeMap::new(),
+            reroutes: Reroutes::default(),
             actions: Vec::new(),
         }
     }
@@ -287,6 +288,18 @@ impl SchedulerMachine {
         }
         while let Some(node) = self.roster.pop_attention(now) {
             self.attend(now, node);
+        }
+    }
+
+    /// Tells whoever watches a task what has happened to it. `event` is made only if somebody does.
+    fn notify(&mut self, slot: Slot, event: impl FnOnce(&Self, &Task) -> TaskEventKind) {
+        let task = self.tasks.get(slot);
+        if let Some(watcher) = task.watcher() {
+            let event = TaskEvent {
+                id: task.id,
+                event: event(self, task),
+            };
+            self.actions.push(Action::Notify { watcher, event });
         }
     }
 

@@ -104,9 +104,7 @@ impl SchedulerMachine {
     }
 
     fn take_id(&mut self) -> TaskId {
-        let id = TaskId::new(self.next_task);
-        self.next_task += 1;
-        id
+        TaskId::new(self.task_ids.take())
     }
 
     /// The earlier task to join, none, or why the submission is refused.
@@ -271,8 +269,7 @@ impl SchedulerMachine {
 
     /// A task is due and was in no count: its turn counts from now.
     pub(super) fn became_due_first(&mut self, slot: Slot) {
-        self.tasks.get_mut(slot).rank = self.next_rank;
-        self.next_rank += 1;
+        self.tasks.get_mut(slot).rank = self.ranks.take();
         self.enqueue(slot);
     }
 }

@@ -62,10 +62,7 @@ impl SchedulerMachine {
         self.end_retired(now, node, |_| true);
         match link {
             Some(link) => {
-                self.actions.push(Action::Send {
-                    link,
-                    message: ToNode::Leave,
-                });
+                self.send(link, ToNode::Leave);
                 self.roster.leaving.insert(node);
                 self.give_up_runs(now, node);
             }
@@ -116,10 +113,7 @@ impl SchedulerMachine {
         if !std::mem::replace(&mut entry.draining, true)
             && let Some(link) = entry.link.filter(|_| entry.state == State::Up)
         {
-            self.actions.push(Action::Send {
-                link,
-                message: ToNode::Drain,
-            });
+            self.send(link, ToNode::Drain);
             // It goes only when it has been told that its reports were taken.
             self.roster.touch(node);
         }
@@ -157,10 +151,7 @@ impl SchedulerMachine {
             entry.workers_set = Some(workers);
             entry.workers = workers;
             if let Some(link) = entry.link.filter(|_| entry.state == State::Up) {
-                self.actions.push(Action::Send {
-                    link,
-                    message: ToNode::Workers(workers),
-                });
+                self.send(link, ToNode::Workers(workers));
             }
             self.roster.touch(node);
         }
@@ -172,10 +163,7 @@ impl SchedulerMachine {
         self.observe(now);
         self.config.retry = retry;
         for link in self.links_up() {
-            self.actions.push(Action::Send {
-                link,
-                message: ToNode::Retry(retry),
-            });
+            self.send(link, ToNode::Retry(retry));
         }
     }
 
@@ -207,10 +195,7 @@ impl SchedulerMachine {
         self.draining = true;
         self.stopped = true;
         for link in self.links_up() {
-            self.actions.push(Action::Send {
-                link,
-                message: ToNode::Leave,
-            });
+            self.send(link, ToNode::Leave);
         }
         let leftovers = Leftovers {
             unfinished: self.unfinished(),

@@ -3,15 +3,32 @@
 //! Owns: whether a task settles, is tried again, waits or goes elsewhere. Does not know: how the report came, or whether
 //! it was to be believed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SchedulerMachine;
 use crate::engine::message::End;
+use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, Note, Timestamp};
-use crate::status::{CancelAnswer, Event as TaskEventKind, Failure, Outcome, TaskEvent};
+use crate::status::{CancelAnswer, Event as TaskEventKind, Failure, Outcome};
 use crate::task::Dispatch;
+
+/// Tasks that were rerouted since the last flush, by the node that had them and why: they may be thousands, and are
+/// noted together.
+#[derive(Debug, Default)]
+pub(super) struct Reroutes(BTreeMap<(NodeIndex, &'static str), usize>);
+
+impl Reroutes {
+    fn add(&mut self, node: NodeIndex, why: &'static str) {
+        *self.0.entry((node, why)).or_default() += 1;
+    }
+
+    fn take(&mut self) -> BTreeMap<(NodeIndex, &'static str), usize> {
+        std::mem::take(&mut self.0)
+    }
+}
 
 impl SchedulerMachine {
     /// A task's latest run has ended. If `back`, the task had been counted as rerouted already.
@@ -99,15 +116,8 @@ impl SchedulerMachine {
         self.totals.retried += 1;
         let task = self.tasks.get_mut(slot);
         task.failed_attempts = task.failed_attempts.saturating_add(1);
-        let id = task.id;
         task.rare().last_failure = Some(failure.clone());
-        if let Some(watcher) = task.watcher() {
-            let event = TaskEvent {
-                id,
-                event: TaskEventKind::Retrying { after, failure },
-            };
-            self.actions.push(Action::Notify { watcher, event });
-        }
+        self.notify(slot, |_, _| TaskEventKind::Retrying { after, failure });
         let due = now + after;
         let task = self.tasks.get_mut(slot);
         if overrun && task.is_exclusive() {
@@ -164,22 +174,15 @@ impl SchedulerMachine {
     /// A task is pending again for no fault of its own: counts it, and tells a watcher.
     pub(super) fn rerouted(&mut self, slot: Slot, why: &'static str) {
         self.totals.rerouted += 1;
-        let task = self.tasks.get(slot);
-        *self.reroutes.entry((task.node, why)).or_default() += 1;
-        if let Some(watcher) = task.watcher() {
-            let event = TaskEvent {
-                id: task.id,
-                event: TaskEventKind::Rerouted {
-                    node: self.roster.get(task.node).name.clone(),
-                },
-            };
-            self.actions.push(Action::Notify { watcher, event });
-        }
+        self.reroutes.add(self.tasks.get(slot).node, why);
+        self.notify(slot, |machine, task| TaskEventKind::Rerouted {
+            node: machine.roster.get(task.node).name.clone(),
+        });
     }
 
     /// Says of each node once what was rerouted since the last flush.
     pub(super) fn note_reroutes(&mut self) {
-        for ((node, reason), count) in std::mem::take(&mut self.reroutes) {
+        for ((node, reason), count) in self.reroutes.take() {
             self.actions.push(Action::Note(Note::Rerouted {
                 node: Self::node_id(node),
                 name: self.roster.get(node).name.clone(),

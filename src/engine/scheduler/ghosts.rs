@@ -19,6 +19,27 @@ const MAX_STRANGERS: usize = 1 << 20;
 /// remembered for as long as that is, and so there are no more of them than such runs.
 pub(super) const MAX_RETIRED: usize = 16;
 
+/// How many runs are known by their nodes' word alone.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(usize);
+
+impl Strangers {
+    /// Counts one more, unless there are as many as may be.
+    fn admit(&mut self) -> bool {
+        let admitted = self.0 < MAX_STRANGERS;
+        self.0 += usize::from(admitted);
+        admitted
+    }
+
+    fn forget(&mut self) {
+        self.0 -= 1;
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0
+    }
+}
+
 impl SchedulerMachine {
     /// Whether a run of this task may be going on in a life of a node that was lost with it. What can be
     /// stopped was stopped when the life's own half of the lease ended.
@@ -61,10 +82,9 @@ impl SchedulerMachine {
     /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_STRANGERS`] it is not
     /// remembered: then its node may be given more than it can start, and will refuse it.
     pub(super) fn add_stranger(&mut self, node: NodeIndex, task: TaskId, dispatch: Dispatch) {
-        if self.strangers >= MAX_STRANGERS {
+        if !self.strangers.admit() {
             return;
         }
-        self.strangers += 1;
         let ghost = Ghost {
             stranger: true,
             counted: self.was_lost_here(node, task),
@@ -106,7 +126,9 @@ impl SchedulerMachine {
         if let Some(key) = &ghost.key {
             self.keys.ghost_ended(key);
         }
-        self.strangers -= usize::from(ghost.stranger);
+        if ghost.stranger {
+            self.strangers.forget();
+        }
         if ghost.counted
             && let Some(slot) = self.tasks.find(ghost.task)
         {

@@ -14,7 +14,7 @@ use crate::engine::queue::{ClassId, Manner, Turn};
 use crate::engine::roster::State;
 use crate::engine::tasks::{NO_SLOT, Phase, Slot, Task};
 use crate::engine::{Action, Timestamp};
-use crate::status::{Event as TaskEventKind, TaskEvent};
+use crate::status::Event as TaskEventKind;
 use crate::task::Dispatch;
 
 /// The most tasks of one node that one flush looks at to ask them back: the rest follows in the next.
@@ -118,8 +118,7 @@ impl SchedulerMachine {
     }
 
     fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, ahead: bool) {
-        let dispatch = Dispatch::new(self.next_dispatch);
-        self.next_dispatch += 1;
+        let dispatch = Dispatch::new(self.dispatches.take());
         let task = self.tasks.get(slot);
         let class = &self.classes[task.class as usize];
         let suspect = class.manner == Manner::Suspect;
@@ -212,16 +211,11 @@ impl SchedulerMachine {
 
     /// Tells a watcher that a run has started.
     pub(super) fn tell_running(&mut self, slot: Slot) {
-        let task = self.tasks.get(slot);
-        if let Some(watcher) = task.watcher() {
-            let event = TaskEventKind::Running {
-                node: self.roster.get(task.node).name.clone(),
-                dispatch: task.dispatch,
-                attempt: task.attempt(),
-            };
-            let event = TaskEvent { id: task.id, event };
-            self.actions.push(Action::Notify { watcher, event });
-        }
+        self.notify(slot, |machine, task| TaskEventKind::Running {
+            node: machine.roster.get(task.node).name.clone(),
+            dispatch: task.dispatch,
+            attempt: task.attempt(),
+        });
     }
 
     /// Asks tasks back that have waited at a busy node while a node that may run them has a free worker, or

@@ -12,7 +12,7 @@ use crate::engine::queue::Manner;
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, Note, Timestamp};
 use crate::payload::Payload;
-use crate::status::{Event as TaskEventKind, TaskEvent};
+use crate::status::Event as TaskEventKind;
 use crate::task::{Dispatch, TaskId};
 
 /// How far a task's progress may be ahead of one value each [`PROGRESS_INTERVAL`]; beyond it nothing is told.
@@ -154,25 +154,21 @@ impl SchedulerMachine {
     /// Tells a watcher, unless its task has told far more than a node lets through.
     fn progress(&mut self, now: Timestamp, slot: Slot, value: Payload) {
         let task = self.tasks.get_mut(slot);
-        let (id, Some(watcher)) = (task.id, task.watcher()) else {
+        if task.watcher().is_none() {
             return;
-        };
+        }
         let until = &mut task.rare().progress_until;
         if now + PROGRESS_SLACK < *until {
             return;
         }
         *until = now.max(*until) + PROGRESS_INTERVAL;
-        let event = TaskEvent {
-            id,
-            event: TaskEventKind::Progress(value),
-        };
-        self.actions.push(Action::Notify { watcher, event });
+        self.notify(slot, |_, _| TaskEventKind::Progress(value));
     }
 
     /// A number that was never given out cannot be told of by an honest node, nor one that an earlier process
     /// of its name was given: what that runs goes on all the same.
     fn check_number(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
-        if !(1..self.next_dispatch).contains(&dispatch.get()) {
+        if !self.dispatches.has_given(dispatch.get()) {
             return Err(format!(
                 "it told of the run {dispatch}, which was never assigned"
             ));

@@ -188,8 +188,7 @@ impl SchedulerMachine {
     pub fn cancel(&mut self, now: Timestamp, task: TaskId, ticket: u64) {
         self.observe(now);
         let Some(slot) = self.tasks.find(task) else {
-            let known = (1..self.next_task).contains(&task.get());
-            let answer = if known {
+            let answer = if self.task_ids.has_given(task.get()) {
                 CancelAnswer::TooLate
             } else {
                 CancelAnswer::NotFound
