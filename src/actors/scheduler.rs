@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use actix::dev::OneshotSender;
 use actix::{Actor, Addr, ArbiterHandle, Context};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -44,7 +44,7 @@ use callers::Callers;
 use clients::Clients;
 use ending::Ending;
 use nodes::Nodes;
-use turn::pump;
+use turn::{Bell, pump};
 
 pub use clients::ClientGone;
 
@@ -173,7 +173,8 @@ impl Actor for SchedulerActor {
         self.guard = Some(parts.guard);
         let machine =
             SchedulerMachine::new(parts.name, parts.life, parts.config, parts.clock.now());
-        let clients = Clients::new(parts.on_client_gone, parts.inbox.clone());
+        let bell = Arc::new(Bell::default());
+        let clients = Clients::new(parts.on_client_gone, Arc::clone(&bell).into());
         let core = Core {
             machine,
             clock: parts.clock,
@@ -186,7 +187,7 @@ impl Actor for SchedulerActor {
             ending: None,
             replies: Vec::new(),
             deliveries: Vec::new(),
-            dirty: Rc::new(Notify::new()),
+            bell,
             busy: false,
             noted: 0,
             moment: Timestamp::default(),
@@ -194,6 +195,7 @@ impl Actor for SchedulerActor {
             ended: false,
             incoming: Vec::new(),
             actions: Vec::new(),
+            unclaimed: Vec::new(),
             sent: Vec::new(),
         };
         let core = Rc::new(RefCell::new(core));
@@ -231,7 +233,8 @@ pub(super) struct Core {
     replies: Vec<Reply>,
     /// Statuses for clients, to be sent when there is nothing more to hear.
     deliveries: Vec<(ClientId, Vec<TaskStatus>)>,
-    dirty: Rc<Notify>,
+    /// Rung when a turn is due.
+    bell: Arc<Bell>,
     /// Whether there was more to hear already when the last turn had ended.
     busy: bool,
     /// Messages since the last turn, and when the first of them came.
@@ -241,6 +244,8 @@ pub(super) struct Core {
     ended: bool,
     incoming: Vec<Incoming>,
     actions: Vec<Action>,
+    /// Statuses for callers that were gone.
+    unclaimed: Vec<TaskStatus>,
     /// Links on which this turn has sent something.
     sent: Vec<LinkId>,
 }
@@ -257,7 +262,7 @@ impl Core {
     fn noted(&mut self) {
         self.noted += 1;
         if self.noted == 1 {
-            self.dirty.notify_one();
+            self.bell.ring();
         } else if self.noted >= EVENTS_PER_TURN {
             self.turn();
         }
@@ -325,7 +330,7 @@ impl Core {
         self.replies.clear();
         self.callers = Callers::default();
         self.nodes = Nodes::default();
-        self.dirty.notify_one();
+        self.bell.ring();
     }
 }
 

@@ -5,15 +5,12 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use actix::dev::RecipientRequest;
 use actix::{MailboxError, Recipient};
 
-use super::Incoming;
 use crate::engine::{ClientId, Event};
-use crate::inbox::Inbox;
 use crate::status::{TaskEvent, TaskStatus};
 
 /// What a scheduler does when its client is gone.
@@ -41,7 +38,8 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub fn new(on_gone: ClientGone, inbox: Inbox<Incoming>) -> Self {
+    /// `waker` is woken when an answer has come that was waited for.
+    pub fn new(on_gone: ClientGone, waker: Waker) -> Self {
         Self {
             on_gone,
             next: 1,
@@ -50,7 +48,7 @@ impl Clients {
             watchers: HashMap::new(),
             watcher_numbers: HashMap::new(),
             groups: Vec::new(),
-            waker: Arc::new(Answered(inbox)).into(),
+            waker,
         }
     }
 
@@ -177,13 +175,4 @@ struct Group {
     client: ClientId,
     count: usize,
     answer: Pin<Box<RecipientRequest<TaskStatus>>>,
-}
-
-/// An answer has come: the actor is to take a turn.
-struct Answered(Inbox<Incoming>);
-
-impl Wake for Answered {
-    fn wake(self: Arc<Self>) {
-        self.0.push(Incoming::Event(Event::Tick));
-    }
 }

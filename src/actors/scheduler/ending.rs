@@ -66,7 +66,7 @@ impl Core {
         let mut actions = std::mem::take(&mut self.actions);
         self.machine.take_effects(now, &mut actions);
         for action in actions.drain(..) {
-            self.perform(now, action);
+            self.perform(action);
         }
         let told = self
             .ending

@@ -5,8 +5,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Wake;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::ending::Ending;
@@ -50,13 +53,16 @@ impl Core {
         }
         self.incoming = incoming;
         self.look_after_clients(now);
-        // What is done may lead to more to be heard at once, such as a caller that is gone.
         let mut actions = std::mem::take(&mut self.actions);
         self.machine.take_effects(now, &mut actions);
         for action in actions.drain(..) {
-            self.perform(now, action);
+            self.perform(action);
         }
         self.actions = actions;
+        for status in std::mem::take(&mut self.unclaimed) {
+            self.machine.handle(now, Event::Unclaimed(status));
+            self.bell.ring();
+        }
         self.flush(small && self.inbox.is_empty());
         self.deliver(now);
         for reply in self.replies.drain(..) {
@@ -127,7 +133,7 @@ impl Core {
         }
     }
 
-    pub(super) fn perform(&mut self, now: Timestamp, action: Action) {
+    pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Send { link, message } => {
                 if let Some(outlet) = self.outlets.get(&link) {
@@ -160,8 +166,7 @@ impl Core {
             }
             Action::Answer { status, alone } => {
                 if !self.callers.answer(&status) && alone {
-                    self.machine.handle(now, Event::Unclaimed(status));
-                    self.dirty.notify_one();
+                    self.unclaimed.push(status);
                 }
             }
             Action::CancelAnswer { ticket, answer } => self.callers.cancelled(ticket, answer),
@@ -196,21 +201,38 @@ impl Core {
         for (client, statuses) in std::mem::take(&mut self.deliveries) {
             if !self.clients.deliver(client, statuses) {
                 self.client_gone(now, client);
-                self.dirty.notify_one();
+                self.bell.ring();
             }
         }
         // An answer is waited for from its first look on.
         for event in self.clients.answers() {
-            self.inbox.push(Incoming::Event(event));
+            self.hear(now, event);
+            self.bell.ring();
         }
+    }
+}
+
+/// Says that a turn is due, from any thread.
+#[derive(Default)]
+pub(super) struct Bell(Notify);
+
+impl Bell {
+    pub fn ring(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
     }
 }
 
 /// Gives the machine its turns, until it has ended.
 pub(super) async fn pump(core: Rc<RefCell<Core>>) {
-    let (inbox, dirty) = {
+    let (inbox, bell) = {
         let core = core.borrow();
-        (core.inbox.clone(), Rc::clone(&core.dirty))
+        (core.inbox.clone(), Arc::clone(&core.bell))
     };
     let sleep = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(sleep);
@@ -231,7 +253,7 @@ pub(super) async fn pump(core: Rc<RefCell<Core>>) {
         tokio::select! {
             biased;
             () = inbox.ready() => {}
-            () = dirty.notified() => {}
+            () = bell.0.notified() => {}
             () = &mut sleep, if due.is_some() => {}
         }
     }
