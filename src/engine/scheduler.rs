@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Keys;
-use super::numbered::Numbered;
 use super::outbox::Outbox;
 use super::placement::{NodeIndex, Pools};
 use super::queue::{Class, ClassId, KindId, Manner};
@@ -37,6 +36,7 @@ mod links;
 mod losses;
 mod placing;
 mod reports;
+mod sessions;
 mod settling;
 #[cfg(test)]
 mod tests;
@@ -44,7 +44,7 @@ mod views;
 
 use ends::Reroutes;
 use ghosts::Strangers;
-use links::Session;
+use sessions::Sessions;
 
 /// How long a cancel may wait before it is answered with what is the case then.
 pub const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
@@ -92,9 +92,7 @@ pub struct SchedulerMachine {
     deadlines: BTreeSet<(Timestamp, TaskId, Slot)>,
     /// Cancels that wait for their answer.
     tickets: BTreeMap<(Timestamp, u64), TaskId>,
-    sessions: Numbered<LinkId, Session>,
-    /// Runs that nodes have told of in comparisons that are not whole.
-    compared: usize,
+    sessions: Sessions,
     handshakes: BTreeSet<(Timestamp, LinkId)>,
     /// Nodes that hold tasks which have not started.
     ahead_at: BTreeSet<NodeIndex>,
@@ -153,8 +151,7 @@ impl SchedulerMachine {
             due: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             tickets: BTreeMap::new(),
-            sessions: Numbered::default(),
-            compared: 0,
+            sessions: Sessions::default(),
             handshakes: BTreeSet::new(),
             ahead_at: BTreeSet::new(),
             recall_at: None,

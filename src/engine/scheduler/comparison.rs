@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
-use super::links::{Session, Stage};
+use super::sessions::{Comparison, TooMany};
 use crate::config::NodeConfig;
 use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
@@ -18,12 +18,6 @@ use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, LinkId, Note, Timestamp};
 use crate::task::Dispatch;
 
-/// Runs that a node may hold: all its workers and all that may wait there, with room to spare.
-const MAX_HELD: usize = 1 << 21;
-/// Runs that all nodes together may hold while they are being compared: twice what one may, since many may
-/// return at once. A link beyond it is closed, and its node comes again.
-const MAX_COMPARED: usize = 2 * MAX_HELD;
-
 impl SchedulerMachine {
     pub(super) fn compare_begins(
         &mut self,
@@ -32,27 +26,10 @@ impl SchedulerMachine {
         node: NodeIndex,
         hello: NodeHello,
     ) {
-        if let Some(session) = self.end_session(link) {
-            // Apart from the others, so that forgetting them spares it.
-            if self.roster.get(node).handshake == Some(link) {
-                self.roster.get_mut(node).handshake = None;
-            }
-            self.forget_link(node, "the node has a newer link");
-            self.sessions.insert(
-                link,
-                Session {
-                    stage: Stage::Comparing,
-                    node: Some(node),
-                    hello: Some(Box::new(hello.clone())),
-                    heard_at: now,
-                    ..session
-                },
-            );
-        }
-        let dialled = self
-            .sessions
-            .get(&link)
-            .is_some_and(|session| session.host.is_none());
+        self.spare(link, node);
+        self.forget_link(node, "the node has a newer link");
+        self.sessions.begin_comparison(link, node, hello.clone());
+        let dialled = self.was_dialled(link);
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
         entry.handshake = Some(link);
@@ -95,39 +72,25 @@ impl SchedulerMachine {
         for run in &holding.runs {
             self.check_holder(node, run.task, run.dispatch)?;
         }
-        if self.compared + holding.runs.len() > MAX_COMPARED {
-            self.fail(now, link, "too many runs are being compared at once");
-            return Ok(());
-        }
-        let Some(session) = self.sessions.get_mut(&link) else {
-            return Ok(());
-        };
-        let runs = holding.runs.into_iter();
-        let before = session.held.len();
-        session.held.extend(runs.map(|run| (run.dispatch, run)));
-        self.compared += session.held.len() - before;
-        if session.held.len() > MAX_HELD {
-            return Err("it holds more runs than a node may".to_owned());
-        }
-        if holding.last {
-            let held = std::mem::take(&mut session.held);
-            self.compared -= held.len();
-            session.stage = Stage::Up;
-            let hello = session.hello.take();
-            self.welcome(now, link, node, held, hello.as_deref());
+        match self.sessions.gather(link, holding.runs) {
+            // The node has done nothing wrong: it comes again when others have been compared.
+            Err(TooMany::Compared) => {
+                self.fail(now, link, "too many runs are being compared at once");
+            }
+            Err(TooMany::Held) => return Err("it holds more runs than a node may".to_owned()),
+            Ok(()) if holding.last => {
+                if let Some(comparison) = self.sessions.finish_comparison(link) {
+                    self.welcome(now, link, node, *comparison);
+                }
+            }
+            Ok(()) => {}
         }
         Ok(())
     }
 
     /// Compares what both sides hold and tells the node that the link is up.
-    fn welcome(
-        &mut self,
-        now: Timestamp,
-        link: LinkId,
-        node: NodeIndex,
-        held: BTreeMap<Dispatch, HeldRun>,
-        hello: Option<&NodeHello>,
-    ) {
+    fn welcome(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, comparison: Comparison) {
+        let Comparison { hello, held } = comparison;
         let stop = self.compare(now, node, &held);
         let entry = self.roster.get(node);
         if entry.state == State::Lost
@@ -155,17 +118,16 @@ impl SchedulerMachine {
         entry.owed = Owed::default();
         entry.cancel.clear();
         entry.recall.clear();
-        let offered = hello.map_or(0, |hello| hello.workers);
         entry.workers = entry
             .workers_set
-            .unwrap_or(offered)
+            .unwrap_or(hello.workers)
             .min(NodeConfig::MAX_WORKERS);
         // The node tells it again on each link; what it told last on the older may be lost.
         entry.stalled = 0;
-        entry.leaving = hello.is_some_and(|hello| hello.draining);
+        entry.leaving = hello.draining;
         entry.refusing = entry.leaving;
         let welcome = Welcome {
-            version: hello.map_or(VERSION_MAX, |hello| hello.version_max.min(VERSION_MAX)),
+            version: hello.version_max.min(VERSION_MAX),
             heartbeat,
             lease,
             workers: entry.workers_set,

@@ -3,6 +3,7 @@
 //! Owns: the check of a hello and the record of a node that was not known. Does not know: what the node holds.
 
 use super::SchedulerMachine;
+use super::sessions::Session;
 use crate::config::FRAME_OVERHEAD;
 use crate::engine::message::{MAX_KINDS, MAX_LABELS, NodeHello, VERSION_MAX, VERSION_MIN, is_name};
 use crate::engine::placement::NodeIndex;
@@ -64,7 +65,7 @@ impl SchedulerMachine {
     /// The port to probe that a node has named, at the host from which it dialled. Without a valid port, or on a
     /// link that was dialled, there is nothing to probe.
     fn address_to_probe(&self, link: LinkId, port: Option<String>) -> Option<String> {
-        let host = self.sessions.get(&link)?.host.as_ref()?;
+        let host = self.sessions.get(link)?.host()?;
         let port = port?.parse::<u16>().ok().filter(|&port| port != 0)?;
         Some(format!("{host}:{port}"))
     }
@@ -79,7 +80,7 @@ impl SchedulerMachine {
     /// Which node this is.
     fn identify(&mut self, link: LinkId, hello: &NodeHello) -> Result<NodeIndex, LinkRefusal> {
         let name = hello.node.as_str();
-        let session = self.sessions.get(&link).and_then(|session| session.node);
+        let session = self.sessions.get(link).and_then(Session::node);
         if let Some(node) = session {
             let expected = &self.roster.get(node).name;
             if **expected == *name {
@@ -126,10 +127,7 @@ impl SchedulerMachine {
         hello: &NodeHello,
     ) -> Result<(), LinkRefusal> {
         let silence = self.config.heartbeat.saturating_mul(2);
-        let dialled = self
-            .sessions
-            .get(&link)
-            .is_some_and(|session| session.host.is_none());
+        let dialled = self.was_dialled(link);
         let entry = self.roster.get(node);
         if entry.retired.iter().any(|life| life.epoch == hello.epoch) {
             return Err(LinkRefusal::Replaced {
@@ -183,7 +181,7 @@ impl SchedulerMachine {
     }
 
     /// Sets the link on which a new process speaks apart from those of the old one, which end with it.
-    fn spare(&mut self, link: LinkId, node: NodeIndex) {
+    pub(super) fn spare(&mut self, link: LinkId, node: NodeIndex) {
         self.roster
             .get_mut(node)
             .handshake

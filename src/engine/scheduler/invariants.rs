@@ -176,13 +176,7 @@ impl SchedulerMachine {
 
     /// What is counted as it comes and goes is what is there.
     fn check_totals(&self) -> Result<(), String> {
-        let held: usize = self.sessions.values().map(|it| it.held.len()).sum();
-        if held != self.compared {
-            return Err(format!(
-                "G11: {held} runs are being compared, {} are counted",
-                self.compared
-            ));
-        }
+        self.sessions.check()?;
         let offers = self.roster.offers.iter().flatten().map(|it| it.bytes);
         let labels = self.roster.nodes.iter().map(|node| node.label_bytes);
         if offers.chain(labels).sum::<usize>() != self.roster.offered_bytes {

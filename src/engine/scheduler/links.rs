@@ -1,48 +1,21 @@
 //! Links: how far each is, what comes on it, and how it ends.
 //!
-//! Owns: the sessions and which of a node's links counts. Does not know: whether a hello is right, what a run's
+//! Owns: which of a node's links counts, and how long one may take to come up. Does not know: whether a hello is right, what a run's
 //! end means, or when a node is lost.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SchedulerMachine;
-use crate::engine::message::{
-    Beat, HeldRun, NodeHello, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN,
-};
+use super::sessions::{Session, Stage};
+use crate::engine::message::{Beat, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{FIRST_PAUSE, State};
 use crate::engine::tasks::Phase;
 use crate::engine::{Action, LinkId, Note, Origin, Timestamp};
 use crate::error::LinkRefusal;
-use crate::task::Dispatch;
 
 /// Connections that have not said hello; beyond it the oldest is closed.
 const MAX_HANDSHAKES: usize = 4096;
-
-/// How far a link is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// The scheduler has said hello.
-    Greeted,
-    /// The node has, and tells what it holds.
-    Comparing,
-    /// Both agree.
-    Up,
-}
-
-/// One connection.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub stage: Stage,
-    pub node: Option<NodeIndex>,
-    /// The host from which the node dialled; `None` if the scheduler dialled.
-    pub host: Option<String>,
-    pub heard_at: Timestamp,
-    pub last_beat: u64,
-    pub hello: Option<Box<NodeHello>>,
-    pub held: BTreeMap<Dispatch, HeldRun>,
-}
 
 impl SchedulerMachine {
     pub(super) fn link_opened(&mut self, now: Timestamp, link: LinkId, origin: Origin) {
@@ -67,18 +40,7 @@ impl SchedulerMachine {
         }
         self.make_room_for_a_handshake(now);
         self.handshakes.insert((now + self.handshake_limit(), link));
-        self.sessions.insert(
-            link,
-            Session {
-                stage: Stage::Greeted,
-                node,
-                host,
-                heard_at: now,
-                last_beat: 0,
-                hello: None,
-                held: BTreeMap::new(),
-            },
-        );
+        self.sessions.open(now, link, node, host);
         self.send(
             link,
             ToNode::Hello(SchedulerHello {
@@ -98,8 +60,8 @@ impl SchedulerMachine {
         // Links that are up, or closed, are noted until their time would have come.
         let sessions = &self.sessions;
         self.handshakes.retain(|(_, link)| {
-            let session = sessions.get(link);
-            session.is_some_and(|session| session.stage != Stage::Up)
+            let session = sessions.get(*link);
+            session.is_some_and(|session| !session.is_up())
         });
         if self.handshakes.len() >= MAX_HANDSHAKES
             && let Some((_, oldest)) = self.handshakes.pop_first()
@@ -135,7 +97,7 @@ impl SchedulerMachine {
 
     /// A proved node has sent what cannot be read.
     pub(super) fn malformed(&mut self, now: Timestamp, link: LinkId, what: &str) {
-        if self.sessions.contains_key(&link) {
+        if self.sessions.get(link).is_some() {
             self.violation(now, link, what);
         }
     }
@@ -144,9 +106,9 @@ impl SchedulerMachine {
     fn violation(&mut self, now: Timestamp, link: LinkId, what: &str) {
         self.totals.violations += 1;
         // Before its hello was taken, nobody knows that it is the node which was dialled.
-        let session = self.sessions.get(&link);
-        let known = session.filter(|session| session.stage != Stage::Greeted);
-        if let Some(node) = known.and_then(|session| session.node) {
+        let session = self.sessions.get(link);
+        let known = session.filter(|session| !matches!(session.stage(), Stage::Greeted));
+        if let Some(node) = known.and_then(Session::node) {
             self.roster.get_mut(node).violations += 1;
         }
         self.send(
@@ -164,7 +126,7 @@ impl SchedulerMachine {
         refusal: LinkRefusal,
     ) {
         let reason = refusal.to_string();
-        let node = self.sessions.get(&link).and_then(|session| session.node);
+        let node = self.sessions.get(link).and_then(Session::node);
         if let Some(node) = node {
             self.roster.get_mut(node).reason.clone_from(&reason);
         }
@@ -179,13 +141,10 @@ impl SchedulerMachine {
 
     pub(super) fn handshake_overdue(&mut self, now: Timestamp, link: LinkId) {
         let limit = self.handshake_limit();
-        let Some(session) = self.sessions.get(&link) else {
+        let Some(session) = self.sessions.get(link).filter(|session| !session.is_up()) else {
             return;
         };
-        if session.stage == Stage::Up {
-            return;
-        }
-        let until = session.heard_at + limit;
+        let until = session.heard_at() + limit;
         if until > now {
             self.handshakes.insert((until, link));
         } else {
@@ -197,18 +156,15 @@ impl SchedulerMachine {
         }
     }
 
-    /// Forgets a session, and what its node has told that it holds.
-    pub(super) fn end_session(&mut self, link: LinkId) -> Option<Session> {
-        let session = self.sessions.remove(&link)?;
-        self.compared -= session.held.len();
-        Some(session)
+    /// Returns whether the scheduler dialled.
+    pub(super) fn was_dialled(&self, link: LinkId) -> bool {
+        let session = self.sessions.get(link);
+        session.is_some_and(|session| session.host().is_none())
     }
 
     pub(super) fn link_closed(&mut self, now: Timestamp, link: LinkId, reason: &str) {
-        let Some(session) = self.end_session(link) else {
-            return;
-        };
-        let Some(node) = session.node else {
+        let ended = self.sessions.end(link);
+        let Some(node) = ended.as_ref().and_then(Session::node) else {
             return;
         };
         let entry = self.roster.get_mut(node);
@@ -267,7 +223,7 @@ impl SchedulerMachine {
             entry.assign.clear();
         }
         for link in links.into_iter().flatten() {
-            if self.end_session(link).is_some() {
+            if self.sessions.end(link).is_some() {
                 self.close(link, reason);
             }
         }
@@ -276,31 +232,26 @@ impl SchedulerMachine {
         self.roster.touch(node);
     }
 
-    pub(super) fn heard(
-        &mut self,
-        now: Timestamp,
-        link: LinkId,
-    ) -> Option<(Stage, Option<NodeIndex>)> {
-        let session = self.sessions.get_mut(&link)?;
-        session.heard_at = now;
-        let (stage, node) = (session.stage, session.node);
-        if let (Some(node), Stage::Up) = (node, stage) {
+    /// Notes that something came on a link. Only one that is up speaks for its node.
+    pub(super) fn heard(&mut self, now: Timestamp, link: LinkId) -> Option<&Session> {
+        let session = self.sessions.heard(now, link)?;
+        if let (Some(node), Stage::Up) = (session.node(), session.stage()) {
             self.roster.get_mut(node).heard(now, self.config.lease);
         }
-        Some((stage, node))
+        Some(session)
     }
 
     pub(super) fn message(&mut self, now: Timestamp, link: LinkId, message: ToScheduler) {
-        let Some((stage, node)) = self.heard(now, link) else {
+        let Some(session) = self.heard(now, link) else {
             return;
         };
-        let outcome = match (stage, node, message) {
+        let outcome = match (session.stage(), session.node(), message) {
             (_, _, ToScheduler::Refuse(refusal)) => {
                 self.was_refused(now, link, &refusal);
                 Ok(())
             }
             (Stage::Greeted, _, ToScheduler::Hello(hello)) => self.node_hello(now, link, hello),
-            (Stage::Comparing, Some(node), ToScheduler::Holding(holding)) => {
+            (Stage::Comparing(_), Some(node), ToScheduler::Holding(holding)) => {
                 self.holding(now, link, node, holding)
             }
             (Stage::Up, Some(node), ToScheduler::Beat(beat)) => self.beat(now, link, node, beat),
@@ -311,12 +262,12 @@ impl SchedulerMachine {
                 self.goodbye(now, link, node);
                 Ok(())
             }
-            (_, _, message) => Err(format!(
+            (stage, _, message) => Err(format!(
                 "it sent {} while the link was {}",
                 name_of(&message),
                 match stage {
                     Stage::Greeted => "waiting for its hello",
-                    Stage::Comparing => "being compared",
+                    Stage::Comparing(_) => "being compared",
                     Stage::Up => "up",
                 }
             )),
@@ -328,7 +279,7 @@ impl SchedulerMachine {
 
     fn was_refused(&mut self, now: Timestamp, link: LinkId, refusal: &LinkRefusal) {
         let reason = format!("the node refused the link: {refusal}");
-        if let Some(node) = self.sessions.get(&link).and_then(|session| session.node) {
+        if let Some(node) = self.sessions.get(link).and_then(Session::node) {
             let entry = self.roster.get_mut(node);
             entry.reason.clone_from(&reason);
             let name = entry.name.clone();
@@ -348,13 +299,9 @@ impl SchedulerMachine {
         node: NodeIndex,
         beat: Beat,
     ) -> Result<(), String> {
-        let Some(session) = self.sessions.get_mut(&link) else {
-            return Ok(());
-        };
-        if beat.number <= session.last_beat || beat.answered >= beat.number {
+        if beat.answered >= beat.number || !self.sessions.take_beat(link, beat.number) {
             return Err("its beats are out of order".to_owned());
         }
-        session.last_beat = beat.number;
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
         entry.proved(now, beat.answered, lease);
@@ -369,7 +316,7 @@ impl SchedulerMachine {
 
     /// Nothing runs there any more, by the node's own word.
     fn goodbye(&mut self, now: Timestamp, link: LinkId, node: NodeIndex) {
-        self.end_session(link);
+        self.sessions.end(link);
         let entry = self.roster.get_mut(node);
         let name = entry.name.clone();
         entry.link = None;

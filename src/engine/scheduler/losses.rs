@@ -4,7 +4,6 @@
 //! they are up, or when a run that was given up has ended (see `ghosts`).
 
 use super::SchedulerMachine;
-use super::links::Stage;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Ghost, Retired, State};
 use crate::engine::tasks::{Phase, Slot};
@@ -407,11 +406,8 @@ impl SchedulerMachine {
     }
 
     fn is_in_handshake(&self, node: NodeIndex) -> bool {
-        let session = self
-            .roster
-            .get(node)
-            .handshake
-            .and_then(|link| self.sessions.get(&link));
-        session.is_some_and(|session| session.stage != Stage::Up)
+        let handshake = self.roster.get(node).handshake;
+        let session = handshake.and_then(|link| self.sessions.get(link));
+        session.is_some_and(|session| !session.is_up())
     }
 }

@@ -262,14 +262,14 @@ fn g11_runs_that_are_compared_are_counted_until_they_are_whole_or_their_link_is_
         // What is told twice is kept once.
         board.say(link, part(false));
         board.say(link, part(false));
-        assert_eq!(board.machine.compared, 99);
+        assert_eq!(board.machine.sessions.compared(), 99);
         assert_eq!(board.machine.check(), Ok(()));
         if whole {
             board.say(link, part(true));
         } else {
             board.cut(link);
         }
-        assert_eq!(board.machine.compared, 0);
+        assert_eq!(board.machine.sessions.compared(), 0);
     }
 }
 

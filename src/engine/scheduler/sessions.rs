@@ -1,0 +1,265 @@
+//! The connections of a scheduler, each from its opening to its end.
+//!
+//! Owns: how far each connection is, and how many runs nodes have told of in comparisons that are not whole. Does
+//! not know: nodes' records, what is said on a connection, or when it has been silent for too long.
+
+use std::collections::BTreeMap;
+
+use crate::engine::message::{HeldRun, NodeHello};
+use crate::engine::numbered::Numbered;
+use crate::engine::placement::NodeIndex;
+use crate::engine::{LinkId, Timestamp};
+use crate::task::Dispatch;
+
+/// Runs that a node may hold: all its workers and all that may wait there, with room to spare.
+const MAX_HELD: usize = 1 << 21;
+/// Runs that all nodes together may hold while they are being compared: twice what one may, since many may
+/// return at once. A link beyond it is closed, and its node comes again.
+const MAX_COMPARED: usize = 2 * MAX_HELD;
+
+/// What a node has told of itself and of the runs that it holds.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    pub hello: NodeHello,
+    pub held: BTreeMap<Dispatch, HeldRun>,
+}
+
+/// How far a link is.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// The scheduler has said hello.
+    Greeted,
+    /// The node has, and tells what it holds.
+    Comparing(Box<Comparison>),
+    /// Both agree.
+    Up,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    stage: Stage,
+    node: Option<NodeIndex>,
+    host: Option<String>,
+    heard_at: Timestamp,
+    last_beat: u64,
+}
+
+impl Session {
+    pub(super) fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    /// Returns the node that was dialled, or that has said hello.
+    pub(super) fn node(&self) -> Option<NodeIndex> {
+        self.node
+    }
+
+    /// Returns the host from which the node dialled; `None` if the scheduler dialled.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    pub(super) fn heard_at(&self) -> Timestamp {
+        self.heard_at
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.stage, Stage::Up)
+    }
+
+    fn held(&self) -> usize {
+        match &self.stage {
+            Stage::Comparing(comparison) => comparison.held.len(),
+            Stage::Greeted | Stage::Up => 0,
+        }
+    }
+}
+
+/// Why a part of what a node holds was not taken, or was one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TooMany {
+    /// This node may not hold so many.
+    Held,
+    /// All nodes together may not, while they are being compared.
+    Compared,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_link: Numbered<LinkId, Session>,
+    compared: usize,
+}
+
+impl Sessions {
+    pub(super) fn get(&self, link: LinkId) -> Option<&Session> {
+        self.by_link.get(&link)
+    }
+
+    /// Begins a session with the node that was dialled, or with whoever dialled from `host`.
+    pub(super) fn open(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: Option<NodeIndex>,
+        host: Option<String>,
+    ) {
+        let session = Session {
+            stage: Stage::Greeted,
+            node,
+            host,
+            heard_at: now,
+            last_beat: 0,
+        };
+        self.by_link.insert(link, session);
+    }
+
+    /// Forgets a session, and what its node has told that it holds.
+    pub(super) fn end(&mut self, link: LinkId) -> Option<Session> {
+        let session = self.by_link.remove(&link)?;
+        self.compared -= session.held();
+        Some(session)
+    }
+
+    /// Notes that something came on a link.
+    pub(super) fn heard(&mut self, now: Timestamp, link: LinkId) -> Option<&Session> {
+        let session = self.by_link.get_mut(&link)?;
+        session.heard_at = now;
+        Some(session)
+    }
+
+    /// Takes the number of a node's beat. Returns whether it is later than all before it on this link.
+    pub(super) fn take_beat(&mut self, link: LinkId, number: u64) -> bool {
+        let session = self.by_link.get_mut(&link);
+        session.is_some_and(|session| {
+            let later = number > session.last_beat;
+            session.last_beat = session.last_beat.max(number);
+            later
+        })
+    }
+
+    /// Whoever is at the other end has said hello as this node: from now on it tells what it holds.
+    pub(super) fn begin_comparison(&mut self, link: LinkId, node: NodeIndex, hello: NodeHello) {
+        if let Some(session) = self.by_link.get_mut(&link) {
+            session.node = Some(node);
+            session.stage = Stage::Comparing(Box::new(Comparison {
+                hello,
+                held: BTreeMap::new(),
+            }));
+        }
+    }
+
+    /// Adds a part of what a node holds. What it tells twice is kept once.
+    pub(super) fn gather(&mut self, link: LinkId, runs: Vec<HeldRun>) -> Result<(), TooMany> {
+        if self.compared + runs.len() > MAX_COMPARED {
+            return Err(TooMany::Compared);
+        }
+        let session = self.by_link.get_mut(&link);
+        let Some(Stage::Comparing(comparison)) = session.map(|session| &mut session.stage) else {
+            return Ok(());
+        };
+        let before = comparison.held.len();
+        let runs = runs.into_iter().map(|run| (run.dispatch, run));
+        comparison.held.extend(runs);
+        let held = comparison.held.len();
+        self.compared += held - before;
+        if held > MAX_HELD {
+            return Err(TooMany::Held);
+        }
+        Ok(())
+    }
+
+    /// The node has told all that it holds: the link is up. Returns what it has told.
+    pub(super) fn finish_comparison(&mut self, link: LinkId) -> Option<Box<Comparison>> {
+        let session = self.by_link.get_mut(&link)?;
+        self.compared -= session.held();
+        match std::mem::replace(&mut session.stage, Stage::Up) {
+            Stage::Comparing(comparison) => Some(comparison),
+            Stage::Greeted | Stage::Up => None,
+        }
+    }
+
+    /// Returns how many runs are being compared.
+    #[cfg(test)]
+    pub(super) fn compared(&self) -> usize {
+        self.compared
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        let held: usize = self.by_link.values().map(Session::held).sum();
+        if held != self.compared {
+            return Err(format!(
+                "G11: {held} runs are being compared, {} are counted",
+                self.compared
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_COMPARED, MAX_HELD, Sessions, TooMany};
+    use crate::engine::message::{HeldRun, HeldState, NodeHello};
+    use crate::engine::{Epoch, LinkId, Timestamp};
+    use crate::task::{Dispatch, TaskId};
+
+    const NOW: Timestamp = Timestamp(1);
+
+    fn comparing(sessions: &mut Sessions, link: LinkId) {
+        sessions.open(NOW, link, None, Some("there".to_owned()));
+        sessions.begin_comparison(link, 0, NodeHello::new("node", Epoch(1)));
+    }
+
+    fn runs(numbers: std::ops::Range<usize>) -> Vec<HeldRun> {
+        let run = |number| HeldRun {
+            task: TaskId::new(number),
+            dispatch: Dispatch::new(number),
+            state: HeldState::Running,
+        };
+        numbers.map(|number| run(number as u64)).collect()
+    }
+
+    #[test]
+    fn g11_no_node_holds_more_than_one_may_nor_all_together_more_than_all_may() {
+        let mut sessions = Sessions::default();
+        for link in [LinkId(1), LinkId(2)] {
+            comparing(&mut sessions, link);
+            assert_eq!(sessions.gather(link, runs(0..MAX_HELD)), Ok(()));
+        }
+        assert_eq!(sessions.compared(), MAX_COMPARED);
+        assert_eq!(
+            sessions.gather(LinkId(2), runs(0..1)),
+            Err(TooMany::Compared)
+        );
+        assert!(sessions.end(LinkId(1)).is_some());
+        let one_more = runs(MAX_HELD..MAX_HELD + 1);
+        assert_eq!(sessions.gather(LinkId(2), one_more), Err(TooMany::Held));
+        assert_eq!(sessions.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_comparison_is_finished_once_and_its_link_is_up_from_then_on() {
+        let mut sessions = Sessions::default();
+        let link = LinkId(7);
+        comparing(&mut sessions, link);
+        assert_eq!(sessions.gather(link, runs(0..3)), Ok(()));
+        assert_eq!(sessions.gather(link, runs(2..5)), Ok(()));
+        let comparison = sessions.finish_comparison(link);
+        assert_eq!(comparison.map(|comparison| comparison.held.len()), Some(5));
+        assert!(sessions.get(link).is_some_and(|session| session.is_up()));
+        assert!(sessions.finish_comparison(link).is_none());
+        assert_eq!((sessions.compared(), sessions.check()), (0, Ok(())));
+    }
+
+    #[test]
+    fn a_beat_must_be_later_than_all_before_it_on_its_link() {
+        let mut sessions = Sessions::default();
+        let link = LinkId(7);
+        sessions.open(NOW, link, None, None);
+        let taken = [1, 3, 2, 3, 4].map(|number| sessions.take_beat(link, number));
+        assert_eq!(taken, [true, true, false, false, true]);
+        assert!(!sessions.take_beat(LinkId(8), 1));
+    }
+}
