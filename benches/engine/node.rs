@@ -48,7 +48,7 @@ impl NodeBench {
         };
         let now = Timestamp(1 << 60);
         let mut bench = Self {
-            machine: NodeMachine::new(spec, now),
+            machine: NodeMachine::new(spec),
             now,
             workers: u64::from(workers),
             last: 0,

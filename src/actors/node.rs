@@ -19,7 +19,6 @@ use super::ports::{Dialler, Ports};
 use super::threads::{Threads, WorkerThreads};
 use super::{Halt, Running, sleep_until, yield_once};
 use crate::clock::Clock;
-use crate::engine::WorkerId;
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeNote, NodeSpec};
 use crate::handlers::{Handlers, Home};
 use crate::inbox::Inbox;
@@ -187,7 +186,7 @@ impl Core {
         });
         let threads = Threads::start(parts.place, &home, &spec.config)?;
         Ok(Self {
-            machine: NodeMachine::new(spec, parts.clock.now()),
+            machine: NodeMachine::new(spec),
             clock: parts.clock,
             ports,
             threads: Some(threads),
@@ -204,15 +203,12 @@ impl Core {
         if threads.next_round().is_some() {
             let now = Instant::now();
             if threads.next_round().is_some_and(|due| due <= now) {
-                threads.round(now);
+                threads.round(now, self.machine.occupied());
             }
         }
         self.ports.inbox().take(&mut self.events);
         let now = self.clock.now();
         for event in self.events.drain(..) {
-            if let Some(worker) = frees(&event) {
-                threads.freed(worker);
-            }
             self.machine.handle(now, event);
         }
         if self.machine.next_wakeup().is_some_and(|due| due <= now) {
@@ -303,20 +299,6 @@ async fn pump(core: End, inbox: Inbox<NodeEvent>) {
             () = inbox.ready() => {}
             () = &mut sleep, if due.is_some() => {}
         }
-    }
-}
-
-/// The worker that an event sets free, for the count of those that are taken.
-fn frees(event: &NodeEvent) -> Option<WorkerId> {
-    match event {
-        NodeEvent::Ended {
-            worker,
-            overrun: false,
-            ..
-        }
-        | NodeEvent::Freed { worker, .. }
-        | NodeEvent::Unstarted { worker, .. } => Some(*worker),
-        _ => None,
     }
 }
 

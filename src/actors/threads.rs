@@ -1,7 +1,7 @@
 //! The threads that run user code.
 //!
 //! Owns: the arbiters of a node's workers, the batches of orders to them, and noticing that one does not
-//! answer. Does not know: what runs there, beyond whether anything does.
+//! answer. Does not know: what runs there.
 
 use std::collections::HashSet;
 use std::io;
@@ -56,8 +56,6 @@ struct Thread {
     batch: Vec<Order>,
     /// Starts to take back.
     back: HashSet<Dispatch>,
-    /// Workers of it that are taken.
-    taken: usize,
     open_rounds: u8,
     stalled: bool,
 }
@@ -99,9 +97,7 @@ impl Threads {
     pub(super) fn order_start(&mut self, start: Start) {
         self.workers = self.workers.max(start.worker.0.saturating_add(1));
         let own = self.own;
-        let thread = self.of(start.worker);
-        thread.taken += 1;
-        thread.batch.push(Order::Start(start));
+        self.of(start.worker).batch.push(Order::Start(start));
         if own && self.next_round.is_none() {
             self.next_round = Some(Instant::now() + ROUND);
         }
@@ -130,24 +126,22 @@ impl Threads {
         }
     }
 
-    /// A worker is free again.
-    pub(super) fn freed(&mut self, worker: WorkerId) {
-        let thread = self.of(worker);
-        thread.taken = thread.taken.saturating_sub(1);
-    }
-
     /// When [`Threads::round`] is due.
     pub(super) fn next_round(&self) -> Option<Instant> {
         self.next_round
     }
 
-    /// Asks those that run something, and says what has become of those that were asked.
-    pub(super) fn round(&mut self, now: Instant) {
+    /// Asks the threads whose workers are occupied, and says what has become of those that were asked.
+    pub(super) fn round(&mut self, now: Instant, occupied: impl Iterator<Item = WorkerId>) {
+        let mut busy = vec![false; self.threads.len()];
+        for worker in occupied {
+            busy[self.index_of(worker)] = true;
+        }
         self.next_round = None;
         let mut more = false;
-        for index in 0..self.threads.len() {
+        for (index, busy) in busy.into_iter().enumerate() {
             let thread = &mut self.threads[index];
-            if thread.taken == 0 && !thread.stalled {
+            if !busy && !thread.stalled {
                 thread.open_rounds = 0;
                 continue;
             }
@@ -200,10 +194,14 @@ impl Threads {
     }
 
     fn of(&mut self, worker: WorkerId) -> &mut Thread {
+        let index = self.index_of(worker);
+        &mut self.threads[index]
+    }
+
+    fn index_of(&self, worker: WorkerId) -> usize {
         // A worker's number is far below what a usize holds on any platform that tokio runs on.
         let worker = usize::try_from(worker.0).unwrap_or(usize::MAX);
-        let index = worker % self.threads.len();
-        &mut self.threads[index]
+        worker % self.threads.len()
     }
 }
 
@@ -222,7 +220,6 @@ impl Thread {
             line,
             batch: Vec::new(),
             back: HashSet::new(),
-            taken: 0,
             open_rounds: 0,
             stalled: false,
         }

@@ -6,20 +6,16 @@
 //! sockets, clocks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use super::message::{Assignment, End, HeldRun, KindOffer, ToNode, ToScheduler};
-use super::{Epoch, LinkId, Timestamp, WorkerId};
-use crate::config::NodeConfig;
-use crate::error::LinkRefusal;
-use crate::payload::Payload;
+use super::message::{HeldRun, ToScheduler};
+use super::{LinkId, Timestamp, WorkerId};
 use crate::retry::RetryPolicy;
-use crate::task::{Dispatch, Labels, TaskId};
+use crate::task::TaskId;
 
 mod ahead;
 mod chain;
 mod check;
+mod contract;
 mod dial;
 mod ending;
 mod kept;
@@ -40,226 +36,7 @@ use state::{Current, Held, Link, Session};
 use tasks::Ended;
 use workers::Workers;
 
-/// What a node is, from its start to its end.
-#[derive(Clone, Debug)]
-pub struct NodeSpec {
-    /// Its name.
-    pub name: Arc<str>,
-    /// The life of its process.
-    pub epoch: Epoch,
-    /// What it offers; assignments name a kind by its index here.
-    pub kinds: Vec<KindOffer>,
-    /// The labels it bears.
-    pub labels: Labels,
-    /// Its bounds.
-    pub config: NodeConfig,
-    /// Where its process can be probed, if it dials by itself.
-    pub probe: Option<String>,
-    /// Schedulers to dial, for ever. Empty: it waits to be dialled.
-    pub joins: Vec<String>,
-    /// The largest body that its links take, in bytes; `None` where there is no such bound.
-    pub max_frame: Option<u64>,
-    /// Whether its one link is inside the process: then it never breaks, needs no beats and no lease, and
-    /// reports need not be kept.
-    pub local: bool,
-}
-
-/// A fact, for a [`NodeMachine`].
-#[derive(Debug)]
-pub enum NodeEvent {
-    /// A proved connection is open.
-    LinkOpened {
-        /// The connection.
-        link: LinkId,
-        /// The address that was dialled; `None` if the scheduler dialled.
-        dialled: Option<String>,
-    },
-    /// A connection is closed, by whichever side.
-    LinkClosed {
-        /// The connection.
-        link: LinkId,
-        /// What was seen, in words.
-        reason: String,
-    },
-    /// A dial did not lead to a link.
-    DialFailed {
-        /// The address.
-        address: String,
-        /// What was seen, in words.
-        reason: String,
-    },
-    /// A message has arrived.
-    Message {
-        /// On this connection.
-        link: LinkId,
-        /// The message.
-        message: ToNode,
-    },
-    /// A part of a message has arrived: a proof of life.
-    Heard {
-        /// On this connection.
-        link: LinkId,
-    },
-    /// An attempt has ended.
-    Ended {
-        /// The worker that ran it.
-        worker: WorkerId,
-        /// The run.
-        dispatch: Dispatch,
-        /// The worker's verdict.
-        end: End,
-        /// How long it ran.
-        ran: Duration,
-        /// Whether the handler goes on and keeps the worker until [`NodeEvent::Freed`].
-        overrun: bool,
-    },
-    /// An overrun handler has really ended.
-    Freed {
-        /// The worker.
-        worker: WorkerId,
-        /// The run.
-        dispatch: Dispatch,
-    },
-    /// A handler told its progress.
-    Progress {
-        /// The worker.
-        worker: WorkerId,
-        /// The run.
-        dispatch: Dispatch,
-        /// The encoded value.
-        value: Payload,
-    },
-    /// A started assignment was taken back before its worker had begun it: from a stalled thread, or by
-    /// [`NodeAction::TakeBack`]. It is told before the end of anything that was started there behind it.
-    Unstarted {
-        /// The worker.
-        worker: WorkerId,
-        /// The assignment, as it was started.
-        assignment: Assignment,
-    },
-    /// These workers' thread is blocked by a handler.
-    Stalled {
-        /// All workers of that thread.
-        workers: Vec<WorkerId>,
-    },
-    /// These workers' thread answers again.
-    Resumed {
-        /// All workers of that thread.
-        workers: Vec<WorkerId>,
-    },
-    /// From now on run at most so many at once; from the node's own handle.
-    Workers(u32),
-    /// Finish what runs, take nothing new, then say goodbye; from the node's own handle or a signal.
-    Drain,
-    /// Stop at once: abort what can be aborted, report it as [`End::Dropped`], say goodbye.
-    Stop,
-    /// Time has passed.
-    Tick,
-}
-
-/// What is to be done, from a [`NodeMachine`].
-#[derive(Debug)]
-pub enum NodeAction {
-    /// Send a message. If the link is closed already, drop it.
-    Send {
-        /// On this connection.
-        link: LinkId,
-        /// The message.
-        message: ToScheduler,
-    },
-    /// Close a connection, after what was sent on it before.
-    Close {
-        /// The connection.
-        link: LinkId,
-        /// Why, in words, for the log.
-        reason: String,
-    },
-    /// Dial a scheduler; answer with [`NodeEvent::LinkOpened`] or [`NodeEvent::DialFailed`], once. At
-    /// most one dial per address is under way.
-    Dial {
-        /// Where.
-        address: String,
-    },
-    /// Run an assignment on a worker. If that is occupied, the worker begins it when its run has really
-    /// ended, in the order of these actions, unless it is taken back before.
-    Start {
-        /// The worker.
-        worker: WorkerId,
-        /// What to run.
-        assignment: Assignment,
-        /// The policy that its verdict follows.
-        retry: RetryPolicy,
-    },
-    /// Do not begin an assignment that was started on an occupied worker. Answer with
-    /// [`NodeEvent::Unstarted`] if it had not begun, and else not at all: its own end tells of it.
-    TakeBack {
-        /// The worker.
-        worker: WorkerId,
-        /// The run.
-        dispatch: Dispatch,
-    },
-    /// Stop a run: drop its future, or tell a blocking handler that it is cancelled. The worker answers
-    /// with [`NodeEvent::Ended`] (and `End::Stopped`), unless its own verdict is under way already.
-    Stop {
-        /// The worker.
-        worker: WorkerId,
-        /// The run.
-        dispatch: Dispatch,
-    },
-    /// The node has nothing more to do and its process may end (or, in a process that listens on, wait
-    /// for the next scheduler).
-    Gone(Gone),
-    /// Something an operator wants to read.
-    Note(NodeNote),
-}
-
-/// Why a node has nothing more to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Gone {
-    /// It was drained or stopped, by its own process.
-    Drained,
-    /// Its scheduler told it to drain or to leave.
-    Dismissed,
-    /// Another process has taken its name for good.
-    Replaced,
-}
-
-/// Something an operator wants to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodeNote {
-    /// The link to this scheduler is up.
-    Serving {
-        /// Its name.
-        scheduler: String,
-    },
-    /// The link is broken; the node works on.
-    LinkLost {
-        /// What was seen.
-        reason: String,
-    },
-    /// The lease has ended, or nearly; these runs were stopped.
-    Dropped {
-        /// How many.
-        runs: usize,
-    },
-    /// A link was refused, by either side.
-    Refused {
-        /// Why.
-        reason: LinkRefusal,
-    },
-    /// A dial failed.
-    DialFailed {
-        /// The address.
-        address: String,
-        /// What was seen.
-        reason: String,
-    },
-    /// A handler blocks its thread.
-    Stalled {
-        /// Its task.
-        task: Option<TaskId>,
-    },
-}
+pub use contract::{Gone, NodeAction, NodeEvent, NodeNote, NodeSpec};
 
 /// See the module.
 #[derive(Debug)]
@@ -295,8 +72,7 @@ pub struct NodeMachine {
 
 impl NodeMachine {
     /// A node that holds nothing. If it joins, the first effects dial.
-    pub fn new(spec: NodeSpec, now: Timestamp) -> Self {
-        let _ = now;
+    pub fn new(spec: NodeSpec) -> Self {
         Self {
             own_workers: spec.config.max_workers,
             retry: RetryPolicy::default(),
@@ -419,6 +195,11 @@ impl NodeMachine {
     /// Tasks that occupy a worker now, overruns among them.
     pub fn running(&self) -> usize {
         self.workers.busy() as usize
+    }
+
+    /// Returns the workers that are occupied now, in order.
+    pub fn occupied(&self) -> impl Iterator<Item = WorkerId> {
+        self.workers.iter().map(|(worker, _)| worker)
     }
 
     /// What it holds for the scheduler that it serves: runs in order of their workers, then what is chained to

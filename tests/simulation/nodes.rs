@@ -342,7 +342,7 @@ impl Cluster {
             came_from,
             kinds: plan.kinds.clone(),
             labels: plan.labels.clone(),
-            machine: NodeMachine::new(spec, node_clock(self.now, plan.offset, plan.drift_ppm)),
+            machine: NodeMachine::new(spec),
             alive: true,
             frozen: false,
             local,

@@ -11,11 +11,19 @@ mod random;
 mod roles;
 mod tasks;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::*;
-use crate::engine::Life;
+use crate::config::NodeConfig;
 use crate::engine::message::{
-    Holding, NodeHello, Report, SchedulerHello, Terms, VERSION_MAX, VERSION_MIN, Welcome,
+    Assignment, End, Holding, KindOffer, NodeHello, Report, SchedulerHello, Terms, ToNode,
+    VERSION_MAX, VERSION_MIN, Welcome,
 };
+use crate::engine::{Epoch, Life};
+use crate::error::LinkRefusal;
+use crate::payload::Payload;
+use crate::task::{Dispatch, Labels};
 
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const LEASE: Duration = Duration::from_secs(15);
@@ -122,7 +130,7 @@ impl Bench {
     fn new(spec: NodeSpec) -> Self {
         let now = Timestamp(1_000_000_000_000);
         Self {
-            node: NodeMachine::new(spec, now),
+            node: NodeMachine::new(spec),
             now,
             links: 0,
         }

@@ -80,7 +80,7 @@ impl Stage {
         }
         let now = Timestamp(1_700_000_000_000_000_000);
         Self {
-            machine: NodeMachine::new(spec, now),
+            machine: NodeMachine::new(spec),
             now,
             workers: Workers::default(),
             links: 0,

@@ -71,7 +71,7 @@ impl Stage {
         }
         let mut stage = Self {
             machine,
-            node: NodeMachine::new(spec("honest", 2), now),
+            node: NodeMachine::new(spec("honest", 2)),
             workers: Workers::default(),
             now,
             events: VecDeque::new(),
