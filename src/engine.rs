@@ -46,6 +46,7 @@ mod roster;
 pub mod scheduler;
 mod sequence;
 mod tasks;
+mod timers;
 pub mod worker;
 
 use message::{ToNode, ToScheduler};

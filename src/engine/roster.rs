@@ -138,7 +138,6 @@ pub(crate) struct Node {
     pub probe_at: Option<Timestamp>,
     /// How long to wait after the next dial or probe that tells nothing.
     pub pause: Duration,
-    pub attention_at: Option<Timestamp>,
 
     /// Moving averages, in nanoseconds: a run; and what a task costs beside its run.
     pub run_time: u64,
@@ -204,7 +203,6 @@ impl Node {
             probed_at: Timestamp(0),
             probe_at: None,
             pause: DIAL_PAUSE,
-            attention_at: None,
             run_time: 0,
             round_trip: 0,
         }
@@ -357,8 +355,6 @@ pub(crate) struct Roster {
     pub vacant: BTreeMap<Arc<str>, NodeIndex>,
     /// About what it takes to remember the kinds and labels of all nodes.
     pub offered_bytes: usize,
-    /// When each node needs attention at the latest.
-    pub attention: BTreeSet<(Timestamp, NodeIndex)>,
     /// Nodes with something to send or a load to be entered.
     pub touched: Vec<NodeIndex>,
 }
@@ -378,32 +374,6 @@ impl Roster {
             entry.touched = true;
             self.touched.push(node);
         }
-    }
-
-    /// Asks for a look at a node no later than `at`.
-    pub fn attend(&mut self, node: NodeIndex, at: Timestamp) {
-        let entry = &mut self.nodes[node as usize];
-        match entry.attention_at {
-            Some(earlier) if earlier <= at => {}
-            old => {
-                if let Some(old) = old {
-                    self.attention.remove(&(old, node));
-                }
-                entry.attention_at = Some(at);
-                self.attention.insert((at, node));
-            }
-        }
-    }
-
-    /// The next node whose time has come.
-    pub fn pop_attention(&mut self, now: Timestamp) -> Option<NodeIndex> {
-        let &(at, node) = self.attention.first()?;
-        if at > now {
-            return None;
-        }
-        self.attention.pop_first();
-        self.nodes[node as usize].attention_at = None;
-        Some(node)
     }
 
     /// About what it takes to remember the kinds and labels of all nodes but one.
@@ -429,7 +399,6 @@ impl Roster {
                 self.vacant.remove(&name);
                 let old = self.get_mut(node);
                 entry.touched = old.touched;
-                entry.attention_at = old.attention_at;
                 *old = entry;
                 node
             }
@@ -451,7 +420,6 @@ impl Roster {
             reason: String::new(),
             removed: true,
             touched: old.touched,
-            attention_at: old.attention_at,
             dialling: old.dialling,
             probing: old.probing,
             ..Node::new(Arc::clone(&old.name), Reach::Joins)

@@ -7,7 +7,7 @@
 //! say, `ends` decides what comes of it, `settling` ends tasks, `links` brings links up and compares, `losses` decides when a node is
 //! lost and what that means, `control` carries out an operator's wishes, `views` answers questions.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +18,12 @@ use super::queue::{Class, ClassId, KindId, Manner};
 use super::roster::Roster;
 use super::sequence::Sequence;
 use super::tasks::{Phase, Slot, Task, Tasks};
-use super::{Action, Event, Life, LinkId, NodeId, Timestamp};
+use super::timers::{Timer, Timers};
+use super::{Action, Event, Life, NodeId, Timestamp};
 use crate::config::SchedulerConfig;
 use crate::stats::{Totals, Unfinished};
 use crate::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
-use crate::task::{Labels, TaskId, TaskKind};
+use crate::task::{Labels, TaskKind};
 
 mod admission;
 mod classes;
@@ -36,6 +37,7 @@ mod links;
 mod losses;
 mod placing;
 mod reports;
+mod retraction;
 mod sessions;
 mod settling;
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod views;
 
 use ends::Reroutes;
 use ghosts::Strangers;
+use retraction::Retraction;
 use sessions::Sessions;
 
 /// How long a cancel may wait before it is answered with what is the case then.
@@ -87,18 +90,9 @@ pub struct SchedulerMachine {
     keys: Keys,
     outbox: Outbox,
 
-    /// Tasks that become due, by when, then by age.
-    due: BTreeSet<(Timestamp, TaskId, Slot)>,
-    deadlines: BTreeSet<(Timestamp, TaskId, Slot)>,
-    /// Cancels that wait for their answer.
-    tickets: BTreeMap<(Timestamp, u64), TaskId>,
+    timers: Timers,
     sessions: Sessions,
-    handshakes: BTreeSet<(Timestamp, LinkId)>,
-    /// Nodes that hold tasks which have not started.
-    ahead_at: BTreeSet<NodeIndex>,
-    recall_at: Option<Timestamp>,
-    /// When they were looked at last.
-    recalled_at: Timestamp,
+    retraction: Retraction,
 
     strangers: Strangers,
     task_ids: Sequence,
@@ -148,14 +142,9 @@ impl SchedulerMachine {
             pools: Pools::default(),
             roster: Roster::default(),
             keys: Keys::default(),
-            due: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
-            tickets: BTreeMap::new(),
+            timers: Timers::default(),
             sessions: Sessions::default(),
-            handshakes: BTreeSet::new(),
-            ahead_at: BTreeSet::new(),
-            recall_at: None,
-            recalled_at: Timestamp(0),
+            retraction: Retraction::default(),
             strangers: Strangers::default(),
             task_ids: Sequence::from(1),
             dispatches: Sequence::from(1),
@@ -219,17 +208,7 @@ impl SchedulerMachine {
 
     /// When an [`Event::Tick`] is due at the latest.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        [
-            self.due.first().map(|entry| entry.0),
-            self.deadlines.first().map(|entry| entry.0),
-            self.tickets.first_key_value().map(|(key, _)| key.0),
-            self.handshakes.first().map(|entry| entry.0),
-            self.roster.attention.first().map(|entry| entry.0),
-            self.recall_at,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        self.timers.next()
     }
 
     /// Whether no task is unsettled.
@@ -252,39 +231,25 @@ impl SchedulerMachine {
                 let node = &mut self.roster.nodes[index];
                 if node.epoch.is_some() && !node.is_local() && node.lease_until < until {
                     node.lease_until = until;
-                    self.roster.attend(index as NodeIndex, until);
+                    self.timers.attend(index as NodeIndex, until);
                 }
             }
         }
         self.now = now;
     }
 
-    /// Lets everything happen whose time has come.
+    /// Lets everything happen whose time has come, in order of time.
     fn pass_time(&mut self, now: Timestamp) {
-        while let Some(&(at, _, slot)) = self.deadlines.first()
-            && at <= now
-        {
-            self.deadline_passed(now, slot);
-        }
-        while let Some(&(at, id, slot)) = self.due.first()
-            && at <= now
-        {
-            self.due.remove(&(at, id, slot));
-            self.became_due(slot);
-        }
-        while let Some((&(at, ticket), _)) = self.tickets.first_key_value()
-            && at <= now
-        {
-            self.patience_ended(at, ticket);
-        }
-        while let Some(&(at, link)) = self.handshakes.first()
-            && at <= now
-        {
-            self.handshakes.remove(&(at, link));
-            self.handshake_overdue(now, link);
-        }
-        while let Some(node) = self.roster.pop_attention(now) {
-            self.attend(now, node);
+        while let Some((at, timer)) = self.timers.pop(now) {
+            match timer {
+                Timer::Deadline(_, slot) => self.deadline_passed(now, slot),
+                Timer::Due(_, slot) => self.became_due(slot),
+                Timer::Patience(ticket, slot) => self.patience_ended(at, ticket, slot),
+                Timer::Handshake(link) => self.handshake_overdue(now, link),
+                Timer::Node(node) => self.attend(now, node),
+                // Each flush looks whether the time has come.
+                Timer::Retract => {}
+            }
         }
     }
 

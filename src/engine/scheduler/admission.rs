@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::SchedulerMachine;
 use crate::engine::message::{MAX_LABELS, is_name};
 use crate::engine::tasks::{NO_SLOT, Phase, Rare, Slot, Task};
+use crate::engine::timers::Timer;
 use crate::engine::{Accepted, Audience, Refused, Submission, Timestamp};
 use crate::error::Refusal;
 use crate::status::{Ending, Outcome, TaskStatus};
@@ -222,7 +223,7 @@ impl SchedulerMachine {
         let slot = self.tasks.insert(task);
         self.totals.executed += 1;
         if let Some(deadline) = deadline {
-            self.deadlines.insert((deadline, id, slot));
+            self.timers.start(deadline, Timer::Deadline(id, slot));
         }
         match due {
             Some(at) if at > now => self.wait_until(slot, at, Phase::Later),
@@ -256,7 +257,7 @@ impl SchedulerMachine {
         task.phase = phase;
         task.rank = at.0;
         let id = task.id;
-        self.due.insert((at, id, slot));
+        self.timers.start(at, Timer::Due(id, slot));
         *self.count(phase) += 1;
     }
 

@@ -79,6 +79,7 @@ impl SchedulerMachine {
             }
             Err(TooMany::Held) => return Err("it holds more runs than a node may".to_owned()),
             Ok(()) if holding.last => {
+                self.stop_setup(link);
                 if let Some(comparison) = self.sessions.finish_comparison(link) {
                     self.welcome(now, link, node, *comparison);
                 }
@@ -159,7 +160,7 @@ impl SchedulerMachine {
         self.roster.get_mut(node).cancel = cancels;
         self.set_present(node, present);
         self.roster.touch(node);
-        self.roster.attend(node, now);
+        self.timers.attend(node, now);
     }
 
     /// Brings what is believed of a node's runs in line with what it holds; returns what it is to stop.

@@ -42,7 +42,7 @@ impl SchedulerMachine {
             return Err(NodeError::NameTaken(name.to_string()));
         }
         let node = self.enter_node(name, reach);
-        self.roster.attend(node, now);
+        self.timers.attend(node, now);
         Ok(Self::node_id(node))
     }
 
@@ -201,7 +201,7 @@ impl SchedulerMachine {
             unfinished: self.unfinished(),
             statuses: self.outbox.take_all(),
         };
-        for ((_, ticket), _) in std::mem::take(&mut self.tickets) {
+        for ticket in self.timers.take_tickets() {
             self.actions.push(Action::CancelAnswer {
                 ticket,
                 answer: crate::status::CancelAnswer::StillRunning,

@@ -76,7 +76,7 @@ impl SchedulerMachine {
         self.roster.get_mut(node).ghosts.insert(dispatch, ghost);
         self.roster.touch(node);
         let at = self.roster.get(node).safe_at;
-        self.roster.attend(node, at);
+        self.timers.attend(node, at);
     }
 
     /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_STRANGERS`] it is not

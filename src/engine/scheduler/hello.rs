@@ -160,7 +160,7 @@ impl SchedulerMachine {
                 self.retire(now, node)
             }
             Some(_) => {
-                self.roster.attend(node, now);
+                self.timers.attend(node, now);
                 return Err(LinkRefusal::NameInUse {
                     name: hello.node.clone(),
                 });

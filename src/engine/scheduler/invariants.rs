@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
+use crate::engine::Timestamp;
 use crate::engine::queue::{Class, Turn};
 use crate::engine::roster::State;
 use crate::engine::tasks::{Phase, Task};
+use crate::engine::timers::Timer;
 
 impl SchedulerMachine {
     /// Checks every invariant of the state; the simulation calls it after each step.
@@ -18,6 +20,7 @@ impl SchedulerMachine {
     pub fn check(&self) -> Result<(), String> {
         self.check_tasks()?;
         self.check_nodes()?;
+        self.check_timers()?;
         self.check_ghosts()?;
         self.check_heads()?;
         self.check_totals()?;
@@ -39,8 +42,8 @@ impl SchedulerMachine {
             }
             if matches!(task.phase, Phase::Later | Phase::Backoff)
                 && !self
-                    .due
-                    .contains(&(crate::engine::Timestamp(task.rank), id, slot))
+                    .timers
+                    .contains(Timestamp(task.rank), Timer::Due(id, slot))
             {
                 return Err(format!("G1: {id} waits for a time and would never be due"));
             }
@@ -53,7 +56,9 @@ impl SchedulerMachine {
                 return Err(format!("G10: {id} is exclusive and was sent ahead"));
             }
             let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
-            if deadline.is_some_and(|deadline| !self.deadlines.contains(&(deadline, id, slot))) {
+            if deadline
+                .is_some_and(|deadline| !self.timers.contains(deadline, Timer::Deadline(id, slot)))
+            {
                 return Err(format!("G12: the deadline of {id} would not be noticed"));
             }
             if self.classes[task.class as usize].manner != Self::manner_of(task)
@@ -73,10 +78,6 @@ impl SchedulerMachine {
         if bytes != self.tasks.args_bytes() {
             return Err("G2: the bytes of args are miscounted".to_owned());
         }
-        let waiting = counts[Phase::Later as usize] + counts[Phase::Backoff as usize];
-        if waiting != self.due.len() {
-            return Err("the due times of tasks that are gone are kept".to_owned());
-        }
         for (id, class) in self.classes.iter().enumerate() {
             if class.members != members.get(&(id as u32)).copied().unwrap_or(0) {
                 return Err("the members of a class are miscounted".to_owned());
@@ -87,6 +88,38 @@ impl SchedulerMachine {
             }
         }
         Ok(())
+    }
+
+    /// Each timer is that of something that waits for it: none may come when its slot is another's.
+    fn check_timers(&self) -> Result<(), String> {
+        for (at, timer) in self.timers.iter() {
+            let wanted = match timer {
+                Timer::Deadline(id, slot) => {
+                    let task = self.tasks.get(slot);
+                    let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
+                    task.id == id && deadline == Some(at)
+                }
+                Timer::Due(id, slot) => {
+                    let task = self.tasks.get(slot);
+                    let waits = matches!(task.phase, Phase::Later | Phase::Backoff);
+                    task.id == id && waits && task.rank == at.0
+                }
+                Timer::Patience(ticket, slot) => {
+                    let mut rare = self.tasks.get(slot).rare.iter();
+                    rare.any(|rare| rare.tickets.contains(&(at, ticket)))
+                }
+                Timer::Handshake(link) => self
+                    .sessions
+                    .get(link)
+                    .is_some_and(|session| session.set_up_by() == Some(at)),
+                Timer::Node(node) => (node as usize) < self.roster.nodes.len(),
+                Timer::Retract => true,
+            };
+            if !wanted {
+                return Err(format!("nobody waits for {timer:?} at {at:?}"));
+            }
+        }
+        self.timers.check()
     }
 
     fn is_held_by_a_ghost(&self, task: &Task) -> bool {

@@ -11,6 +11,7 @@ use crate::engine::message::{Beat, SchedulerHello, ToNode, ToScheduler, VERSION_
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{FIRST_PAUSE, State};
 use crate::engine::tasks::Phase;
+use crate::engine::timers::Timer;
 use crate::engine::{Action, LinkId, Note, Origin, Timestamp};
 use crate::error::LinkRefusal;
 
@@ -39,8 +40,9 @@ impl SchedulerMachine {
             self.roster.get_mut(node).handshake = Some(link);
         }
         self.make_room_for_a_handshake(now);
-        self.handshakes.insert((now + self.handshake_limit(), link));
-        self.sessions.open(now, link, node, host);
+        let set_up_by = now + self.handshake_limit();
+        self.timers.start(set_up_by, Timer::Handshake(link));
+        self.sessions.open(now, link, set_up_by, node, host);
         self.send(
             link,
             ToNode::Hello(SchedulerHello {
@@ -54,17 +56,8 @@ impl SchedulerMachine {
     }
 
     fn make_room_for_a_handshake(&mut self, now: Timestamp) {
-        if self.handshakes.len() < MAX_HANDSHAKES {
-            return;
-        }
-        // Links that are up, or closed, are noted until their time would have come.
-        let sessions = &self.sessions;
-        self.handshakes.retain(|(_, link)| {
-            let session = sessions.get(*link);
-            session.is_some_and(|session| !session.is_up())
-        });
-        if self.handshakes.len() >= MAX_HANDSHAKES
-            && let Some((_, oldest)) = self.handshakes.pop_first()
+        if self.sessions.setting_up() >= MAX_HANDSHAKES
+            && let Some(oldest) = self.sessions.first_to_set_up()
         {
             self.fail(now, oldest, "too many connections are being set up");
         }
@@ -146,13 +139,27 @@ impl SchedulerMachine {
         };
         let until = session.heard_at() + limit;
         if until > now {
-            self.handshakes.insert((until, link));
+            self.timers.start(until, Timer::Handshake(link));
+            self.sessions.extend_setup(link, until);
         } else {
             self.fail(
                 now,
                 link,
                 "the node was silent while the link was being set up",
             );
+        }
+    }
+
+    /// Forgets a session, and what its node has told that it holds.
+    fn end_session(&mut self, link: LinkId) -> Option<Session> {
+        self.stop_setup(link);
+        self.sessions.end(link)
+    }
+
+    /// A link is up, or its session ends: nobody waits any more to see whether it is silent.
+    pub(super) fn stop_setup(&mut self, link: LinkId) {
+        if let Some(at) = self.sessions.get(link).and_then(Session::set_up_by) {
+            self.timers.stop(at, Timer::Handshake(link));
         }
     }
 
@@ -163,7 +170,7 @@ impl SchedulerMachine {
     }
 
     pub(super) fn link_closed(&mut self, now: Timestamp, link: LinkId, reason: &str) {
-        let ended = self.sessions.end(link);
+        let ended = self.end_session(link);
         let Some(node) = ended.as_ref().and_then(Session::node) else {
             return;
         };
@@ -192,7 +199,7 @@ impl SchedulerMachine {
                 }));
             }
         }
-        self.roster.attend(node, now);
+        self.timers.attend(node, now);
     }
 
     /// A link was closed before it was up. Whoever waits for the node hears why, as of a dial that failed; a
@@ -223,7 +230,7 @@ impl SchedulerMachine {
             entry.assign.clear();
         }
         for link in links.into_iter().flatten() {
-            if self.sessions.end(link).is_some() {
+            if self.end_session(link).is_some() {
                 self.close(link, reason);
             }
         }
@@ -316,7 +323,7 @@ impl SchedulerMachine {
 
     /// Nothing runs there any more, by the node's own word.
     fn goodbye(&mut self, now: Timestamp, link: LinkId, node: NodeIndex) {
-        self.sessions.end(link);
+        self.end_session(link);
         let entry = self.roster.get_mut(node);
         let name = entry.name.clone();
         entry.link = None;

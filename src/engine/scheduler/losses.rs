@@ -115,7 +115,7 @@ impl SchedulerMachine {
             ends.for_each(&mut at);
         }
         if let Some(next) = next {
-            self.roster.attend(node, next);
+            self.timers.attend(node, next);
         }
     }
 
@@ -157,7 +157,7 @@ impl SchedulerMachine {
             self.clear_offer(node);
             self.roster.vacate(node);
         }
-        self.roster.attend(node, now);
+        self.timers.attend(node, now);
     }
 
     /// The process of a node's current life has ended: none of its runs is going on.
@@ -302,7 +302,7 @@ impl SchedulerMachine {
             self.lost_for_good(node, &lost);
         }
         self.end_idle_ghosts(now, node);
-        self.roster.attend(node, now);
+        self.timers.attend(node, now);
     }
 
     /// A life has been replaced or has ended: its runs will not be taken back, so nobody may speak for them.
@@ -355,7 +355,7 @@ impl SchedulerMachine {
             }
             self.end_retired(now, node, |life| !life.joined);
         }
-        self.roster.attend(node, now);
+        self.timers.attend(node, now);
     }
 
     pub(super) fn probed(&mut self, now: Timestamp, id: NodeId, epoch: Epoch, refused: bool) {
@@ -379,7 +379,7 @@ impl SchedulerMachine {
             }
             self.end_retired(now, node, |life| life.epoch == epoch);
         }
-        self.roster.attend(node, now);
+        self.timers.attend(node, now);
     }
 
     /// Retired lives whose process is known to have ended.

@@ -21,9 +21,6 @@ use crate::task::Dispatch;
 const RECALL_SWEEP: usize = 64;
 /// A task that waits at a node for less than this is not asked back: the asking takes as long.
 const RECALL_AFTER: Duration = Duration::from_millis(1);
-/// All nodes with tasks ahead are looked at no oftener than this: a flush may come for each few tasks, and nothing
-/// is asked back before it has waited four times as long.
-const RECALL_PAUSE: Duration = Duration::from_micros(250);
 
 impl SchedulerMachine {
     /// Enters the load of every node that something has happened to.
@@ -166,7 +163,7 @@ impl SchedulerMachine {
             Phase::Ahead => {
                 entry.ahead += 1;
                 entry.ahead_bytes += bytes;
-                self.ahead_at.insert(node);
+                self.retraction.enter(node);
             }
             _ => entry.running += 1,
         }
@@ -197,7 +194,7 @@ impl SchedulerMachine {
                 entry.ahead -= 1;
                 entry.ahead_bytes -= bytes;
                 if entry.ahead == 0 {
-                    self.ahead_at.remove(&node);
+                    self.retraction.leave(node);
                 }
             }
             _ => entry.running -= 1,
@@ -221,18 +218,7 @@ impl SchedulerMachine {
     /// Asks tasks back that have waited at a busy node while a node that may run them has a free worker, or
     /// while something waits that goes first there.
     pub(super) fn recall(&mut self, now: Timestamp) {
-        self.recall_at = None;
-        if self.ahead_at.is_empty() {
-            return;
-        }
-        let pause_until = self.recalled_at + RECALL_PAUSE;
-        if now < pause_until {
-            self.look_again_at(pause_until);
-            return;
-        }
-        self.recalled_at = now;
-        let nodes: Vec<_> = self.ahead_at.iter().copied().collect();
-        for node in nodes {
+        for node in self.retraction.begin_look(now) {
             let entry = self.roster.get(node);
             if entry.state != State::Up {
                 continue;
@@ -264,7 +250,7 @@ impl SchedulerMachine {
                 }
                 let ripe_at = task.placed_at + patience;
                 if ripe_at > now && !after {
-                    self.look_again_at(ripe_at);
+                    self.retraction.look_again_at(ripe_at);
                     continue;
                 }
                 *idle = idle.saturating_sub(1);
@@ -277,6 +263,7 @@ impl SchedulerMachine {
                 self.roster.touch(node);
             }
         }
+        self.timers.set_retract(self.retraction.next_look());
     }
 
     /// The best turn among the tasks that have waited long enough at a node and after which something goes
@@ -298,16 +285,12 @@ impl SchedulerMachine {
             }
             let ripe_at = task.placed_at + patience;
             if ripe_at > now {
-                self.look_again_at(ripe_at);
+                self.retraction.look_again_at(ripe_at);
             } else if first.is_none_or(|first| turn < first) {
                 first = Some(turn);
             }
         }
         first
-    }
-
-    fn look_again_at(&mut self, at: Timestamp) {
-        self.recall_at = Some(self.recall_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Free workers of the least loaded node of a pool, if that is another than `node`.

@@ -42,6 +42,8 @@ pub(super) struct Session {
     node: Option<NodeIndex>,
     host: Option<String>,
     heard_at: Timestamp,
+    /// When a session that is not up is looked at, to see whether it was silent.
+    set_up_by: Timestamp,
     last_beat: u64,
 }
 
@@ -62,6 +64,11 @@ impl Session {
 
     pub(super) fn heard_at(&self) -> Timestamp {
         self.heard_at
+    }
+
+    /// Returns when it is looked at whether it was silent, unless it is up.
+    pub(super) fn set_up_by(&self) -> Option<Timestamp> {
+        (!self.is_up()).then_some(self.set_up_by)
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -89,6 +96,8 @@ pub(super) enum TooMany {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     by_link: Numbered<LinkId, Session>,
+    /// How many are not up.
+    setting_up: usize,
     compared: usize,
 }
 
@@ -97,11 +106,24 @@ impl Sessions {
         self.by_link.get(&link)
     }
 
+    /// Returns how many links are being set up.
+    pub(super) fn setting_up(&self) -> usize {
+        self.setting_up
+    }
+
+    /// Returns the link among those being set up whose time comes first.
+    pub(super) fn first_to_set_up(&self) -> Option<LinkId> {
+        let all = self.by_link.iter();
+        let setting_up = all.filter_map(|(&link, session)| Some((session.set_up_by()?, link)));
+        setting_up.min().map(|(_, link)| link)
+    }
+
     /// Begins a session with the node that was dialled, or with whoever dialled from `host`.
     pub(super) fn open(
         &mut self,
         now: Timestamp,
         link: LinkId,
+        set_up_by: Timestamp,
         node: Option<NodeIndex>,
         host: Option<String>,
     ) {
@@ -110,14 +132,17 @@ impl Sessions {
             node,
             host,
             heard_at: now,
+            set_up_by,
             last_beat: 0,
         };
         self.by_link.insert(link, session);
+        self.setting_up += 1;
     }
 
     /// Forgets a session, and what its node has told that it holds.
     pub(super) fn end(&mut self, link: LinkId) -> Option<Session> {
         let session = self.by_link.remove(&link)?;
+        self.setting_up -= usize::from(!session.is_up());
         self.compared -= session.held();
         Some(session)
     }
@@ -127,6 +152,13 @@ impl Sessions {
         let session = self.by_link.get_mut(&link)?;
         session.heard_at = now;
         Some(session)
+    }
+
+    /// Gives a link that was not silent more time.
+    pub(super) fn extend_setup(&mut self, link: LinkId, set_up_by: Timestamp) {
+        if let Some(session) = self.by_link.get_mut(&link) {
+            session.set_up_by = set_up_by;
+        }
     }
 
     /// Takes the number of a node's beat. Returns whether it is later than all before it on this link.
@@ -173,6 +205,7 @@ impl Sessions {
     /// The node has told all that it holds: the link is up. Returns what it has told.
     pub(super) fn finish_comparison(&mut self, link: LinkId) -> Option<Box<Comparison>> {
         let session = self.by_link.get_mut(&link)?;
+        self.setting_up -= usize::from(!session.is_up());
         self.compared -= session.held();
         match std::mem::replace(&mut session.stage, Stage::Up) {
             Stage::Comparing(comparison) => Some(comparison),
@@ -187,6 +220,13 @@ impl Sessions {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
+        let setting_up = self.by_link.values().filter(|it| !it.is_up()).count();
+        if setting_up != self.setting_up {
+            return Err(format!(
+                "G11: {setting_up} links are being set up, {} are counted",
+                self.setting_up
+            ));
+        }
         let held: usize = self.by_link.values().map(Session::held).sum();
         if held != self.compared {
             return Err(format!(
@@ -206,9 +246,10 @@ mod tests {
     use crate::task::{Dispatch, TaskId};
 
     const NOW: Timestamp = Timestamp(1);
+    const LATER: Timestamp = Timestamp(2);
 
     fn comparing(sessions: &mut Sessions, link: LinkId) {
-        sessions.open(NOW, link, None, Some("there".to_owned()));
+        sessions.open(NOW, link, LATER, None, Some("there".to_owned()));
         sessions.begin_comparison(link, 0, NodeHello::new("node", Epoch(1)));
     }
 
@@ -254,10 +295,26 @@ mod tests {
     }
 
     #[test]
+    fn the_first_to_be_set_up_is_the_one_that_is_looked_at_first() {
+        let mut sessions = Sessions::default();
+        for (number, by) in [(1, 5), (2, 3), (3, 3), (4, 2)] {
+            sessions.open(NOW, LinkId(number), Timestamp(by), None, None);
+        }
+        sessions.extend_setup(LinkId(4), Timestamp(9));
+        assert_eq!(sessions.first_to_set_up(), Some(LinkId(2)));
+        sessions.begin_comparison(LinkId(2), 0, NodeHello::new("node", Epoch(1)));
+        assert_eq!(sessions.first_to_set_up(), Some(LinkId(2)));
+        sessions.finish_comparison(LinkId(2));
+        assert_eq!(sessions.first_to_set_up(), Some(LinkId(3)));
+        sessions.end(LinkId(3));
+        assert_eq!((sessions.setting_up(), sessions.check()), (2, Ok(())));
+    }
+
+    #[test]
     fn a_beat_must_be_later_than_all_before_it_on_its_link() {
         let mut sessions = Sessions::default();
         let link = LinkId(7);
-        sessions.open(NOW, link, None, None);
+        sessions.open(NOW, link, LATER, None, None);
         let taken = [1, 3, 2, 3, 4].map(|number| sessions.take_beat(link, number));
         assert_eq!(taken, [true, true, false, false, true]);
         assert!(!sessions.take_beat(LinkId(8), 1));

@@ -7,6 +7,7 @@ use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Phase, Slot, Task};
+use crate::engine::timers::Timer;
 use crate::engine::{Action, ClientId, Timestamp};
 use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome};
 use crate::task::TaskId;
@@ -31,10 +32,10 @@ impl SchedulerMachine {
         let (mut key, mut callers) = (None, false);
         if let Some(rare) = task.rare.take() {
             if let Some(deadline) = rare.deadline {
-                self.deadlines.remove(&(deadline, task.id, slot));
+                self.timers.stop(deadline, Timer::Deadline(task.id, slot));
             }
             for (at, ticket) in rare.tickets {
-                self.tickets.remove(&(at, ticket));
+                self.timers.stop(at, Timer::Patience(ticket, slot));
                 self.actions.push(Action::CancelAnswer { ticket, answer });
             }
             if let Some(name) = &rare.key {
@@ -83,7 +84,7 @@ impl SchedulerMachine {
             Phase::Queued => self.dequeue(slot),
             Phase::Later | Phase::Backoff => {
                 let (at, id, phase) = (Timestamp(task.rank), task.id, task.phase);
-                self.due.remove(&(at, id, slot));
+                self.timers.stop(at, Timer::Due(id, slot));
                 *self.count(phase) -= 1;
             }
             Phase::Held => {
@@ -202,7 +203,8 @@ impl SchedulerMachine {
         let first = !std::mem::replace(&mut rare.cancelling, true);
         let patience_until = now + CANCEL_PATIENCE;
         rare.tickets.push((patience_until, ticket));
-        self.tickets.insert((patience_until, ticket), task);
+        self.timers
+            .start(patience_until, Timer::Patience(ticket, slot));
         match phase {
             Phase::Later | Phase::Backoff | Phase::Queued => {
                 let answer = self.answer_without_run(now, slot);
@@ -222,14 +224,9 @@ impl SchedulerMachine {
     }
 
     /// A cancel has waited long enough: it is told that the run goes on. The intent stays.
-    pub(super) fn patience_ended(&mut self, at: Timestamp, ticket: u64) {
-        let Some(id) = self.tickets.remove(&(at, ticket)) else {
-            return;
-        };
-        if let Some(slot) = self.tasks.find(id) {
-            let rare = self.tasks.get_mut(slot).rare();
-            rare.tickets.retain(|&(_, other)| other != ticket);
-        }
+    pub(super) fn patience_ended(&mut self, at: Timestamp, ticket: u64, slot: Slot) {
+        let rare = self.tasks.get_mut(slot).rare();
+        rare.tickets.retain(|&waiting| waiting != (at, ticket));
         self.actions.push(Action::CancelAnswer {
             ticket,
             answer: CancelAnswer::StillRunning,

@@ -1,0 +1,236 @@
+//! All that a scheduler's machine waits for until a time.
+//!
+//! Owns: the order in which times come, and when each node is looked at next. Does not know: what follows when one
+//! has come.
+//!
+//! A task that waits for a time costs one entry, and nobody keeps a time of the machine anywhere else: what is
+//! waited for is one more [`Timer`].
+
+use std::collections::BTreeSet;
+
+use super::placement::NodeIndex;
+use super::tasks::Slot;
+use super::{LinkId, Timestamp};
+use crate::task::TaskId;
+
+/// What is waited for. Of those that fall at one instant, an earlier variant goes first: a task whose deadline
+/// passes as it becomes due does not become due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The deadline of a task, older tasks first.
+    Deadline(TaskId, Slot),
+    /// A task becomes due, older tasks first.
+    Due(TaskId, Slot),
+    /// A cancel with this ticket is answered at the latest.
+    Patience(u64, Slot),
+    /// A link that is being set up has been silent for too long.
+    Handshake(LinkId),
+    /// A node is looked at.
+    Node(NodeIndex),
+    /// Prefetched tasks are looked at, to retract some.
+    Retract,
+}
+
+/// Ten million tasks may wait for their time.
+const _: () = assert!(size_of::<(Timestamp, Timer)>() <= 24);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    all: BTreeSet<(Timestamp, Timer)>,
+    /// When each node is looked at.
+    nodes: Vec<Option<Timestamp>>,
+    /// When prefetched tasks are.
+    retract: Option<Timestamp>,
+}
+
+impl Timers {
+    /// Starts a timer of a task or a link. Whoever starts it remembers `at`, to stop it.
+    pub fn start(&mut self, at: Timestamp, timer: Timer) {
+        self.all.insert((at, timer));
+    }
+
+    /// Stops a timer, unless it has come already.
+    pub fn stop(&mut self, at: Timestamp, timer: Timer) {
+        self.all.remove(&(at, timer));
+    }
+
+    /// Asks for a look at a node no later than `at`.
+    pub fn attend(&mut self, node: NodeIndex, at: Timestamp) {
+        if self.nodes.len() <= node as usize {
+            self.nodes.resize(node as usize + 1, None);
+        }
+        let planned = &mut self.nodes[node as usize];
+        if planned.is_none_or(|earlier| earlier > at) {
+            if let Some(later) = planned.replace(at) {
+                self.all.remove(&(later, Timer::Node(node)));
+            }
+            self.all.insert((at, Timer::Node(node)));
+        }
+    }
+
+    /// Sets when prefetched tasks are looked at, in place of what was set before.
+    pub fn set_retract(&mut self, at: Option<Timestamp>) {
+        if self.retract == at {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut self.retract, at) {
+            self.all.remove(&(old, Timer::Retract));
+        }
+        if let Some(at) = at {
+            self.all.insert((at, Timer::Retract));
+        }
+    }
+
+    /// Returns the time of the next timer.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.all.first().map(|&(at, _)| at)
+    }
+
+    /// Takes out the next timer whose time has come, and returns it with its time.
+    pub fn pop(&mut self, now: Timestamp) -> Option<(Timestamp, Timer)> {
+        self.next().filter(|&at| at <= now)?;
+        let (at, timer) = self.all.pop_first()?;
+        match timer {
+            Timer::Node(node) => self.nodes[node as usize] = None,
+            Timer::Retract => self.retract = None,
+            _ => {}
+        }
+        Some((at, timer))
+    }
+
+    /// Stops the timers of all cancels, and returns their tickets in order of time.
+    pub fn take_tickets(&mut self) -> Vec<u64> {
+        let ticket = |timer| match timer {
+            Timer::Patience(ticket, _) => Some(ticket),
+            _ => None,
+        };
+        let all = self.all.iter();
+        let tickets = all.filter_map(|&(_, timer)| ticket(timer)).collect();
+        self.all.retain(|&(_, timer)| ticket(timer).is_none());
+        tickets
+    }
+
+    pub fn contains(&self, at: Timestamp, timer: Timer) -> bool {
+        self.all.contains(&(at, timer))
+    }
+
+    /// Returns all timers, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Timestamp, Timer)> {
+        self.all.iter().copied()
+    }
+
+    pub fn check(&self) -> Result<(), String> {
+        let nodes = self.nodes.iter().zip(0..);
+        let nodes = nodes.filter_map(|(at, node)| Some(((*at)?, Timer::Node(node))));
+        let retract = self.retract.map(|at| (at, Timer::Retract));
+        let noted: BTreeSet<_> = nodes.chain(retract).collect();
+        let alone = |timer| matches!(timer, Timer::Node(_) | Timer::Retract);
+        if !self.iter().filter(|&(_, timer)| alone(timer)).eq(noted) {
+            return Err("a look at a node is noted for another time than it comes at".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A timer of each kind, `which` of them.
+    fn timer(kind: usize, which: u32) -> Timer {
+        let task = TaskId::new(u64::from(which) + 1);
+        match kind {
+            0 => Timer::Deadline(task, which),
+            1 => Timer::Due(task, which),
+            2 => Timer::Patience(u64::from(which), which),
+            3 => Timer::Handshake(LinkId(u64::from(which))),
+            4 => Timer::Node(which),
+            _ => Timer::Retract,
+        }
+    }
+
+    #[test]
+    fn of_timers_at_one_instant_the_kinds_go_in_order_and_the_older_first_in_each() {
+        let mut timers = Timers::default();
+        let at = Timestamp(7);
+        for (kind, which) in [(3, 1), (1, 2), (2, 1), (0, 2), (1, 1), (0, 1)] {
+            timers.start(at, timer(kind, which));
+        }
+        timers.set_retract(Some(at));
+        timers.attend(0, at);
+        let popped: Vec<_> = std::iter::from_fn(|| timers.pop(at)).collect();
+        let order = [
+            (0, 1),
+            (0, 2),
+            (1, 1),
+            (1, 2),
+            (2, 1),
+            (3, 1),
+            (4, 0),
+            (5, 0),
+        ];
+        assert_eq!(popped, order.map(|(kind, which)| (at, timer(kind, which))));
+    }
+
+    #[test]
+    fn tickets_are_taken_in_order_of_time_and_nothing_else_is() {
+        let mut timers = Timers::default();
+        let due = (Timestamp(2), timer(1, 1));
+        timers.start(Timestamp(3), timer(2, 1));
+        timers.start(due.0, due.1);
+        timers.start(Timestamp(1), timer(2, 2));
+        assert_eq!(timers.take_tickets(), [2, 1]);
+        assert_eq!(timers.iter().collect::<Vec<_>>(), [due]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_is_the_least_of_what_was_started_and_not_stopped(
+            steps in proptest::collection::vec((0..8usize, 0..4u32, 0..20u64), 0..200)
+        ) {
+            let mut timers = Timers::default();
+            let mut model: Vec<(Timestamp, Timer)> = Vec::new();
+            for (step, which, at) in steps {
+                let at = Timestamp(at);
+                match step {
+                    0..4 => {
+                        let entry = (at, timer(step, which));
+                        timers.start(entry.0, entry.1);
+                        model.retain(|other| *other != entry);
+                        model.push(entry);
+                    }
+                    4 => {
+                        timers.attend(which, at);
+                        let node = timer(4, which);
+                        let known = model.iter().position(|&(_, other)| other == node);
+                        let earlier = known.map(|known| model.swap_remove(known).0);
+                        model.push((earlier.map_or(at, |earlier| earlier.min(at)), node));
+                    }
+                    5 => {
+                        let set = Some(at).filter(|_| which > 0);
+                        timers.set_retract(set);
+                        model.retain(|&(_, other)| other != Timer::Retract);
+                        model.extend(set.map(|at| (at, Timer::Retract)));
+                    }
+                    6 => {
+                        let entry = (at, timer(which as usize, which));
+                        timers.stop(entry.0, entry.1);
+                        model.retain(|other| *other != entry);
+                    }
+                    _ => {
+                        let next = model.iter().min().copied().filter(|&(next, _)| next <= at);
+                        prop_assert_eq!(timers.pop(at), next);
+                        model.retain(|other| Some(*other) != next);
+                    }
+                }
+                prop_assert_eq!(timers.next(), model.iter().min().map(|&(at, _)| at));
+                prop_assert_eq!(timers.check(), Ok(()));
+            }
+            model.sort();
+            prop_assert_eq!(timers.iter().collect::<Vec<_>>(), model);
+        }
+    }
+}
