@@ -12,10 +12,12 @@ use actix::{Message, Recipient};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use crate::engine::message::ToNode;
 use crate::engine::scheduler::Leftovers;
 use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::{ExecuteError, NodeError, Stopped};
 use crate::execute::Execute;
+use crate::links::LinkSender;
 use crate::retry::RetryPolicy;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, TaskStatus};
@@ -27,11 +29,9 @@ pub mod worker;
 
 mod crew;
 mod line;
-mod ports;
 mod run;
 mod threads;
 
-pub use ports::{Dialler, Outlet, Ports};
 pub use threads::WorkerThreads;
 
 /// To a [`NodeActor`](node::NodeActor): how many workers are taken now?
@@ -112,7 +112,7 @@ pub struct AddNode {
     /// Whether it stays, to be tried for ever, if it cannot be reached at first.
     pub(crate) keep: bool,
     /// The way to a node of this process.
-    pub(crate) linked: Option<(LinkId, Box<dyn scheduler::NodeOutlet>)>,
+    pub(crate) linked: Option<(LinkId, Box<dyn LinkSender<ToNode>>)>,
 }
 
 impl AddNode {

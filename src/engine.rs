@@ -208,12 +208,12 @@ pub enum Reach {
     Joins,
 }
 
-/// Who began a link between a scheduler and a node.
+/// Who began a link; `W` is whom this side dials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The scheduler dialled this node, or has it in its process.
-    Dialled(NodeId),
-    /// A node dialled in, from this host: its address without the port, as it stands before `:port`.
+pub enum Origin<W = NodeId> {
+    /// This side dialled, or has the other one in its process.
+    Dialled(W),
+    /// The other side dialled, from this host: its address without the port, as it stands before `:port`.
     Came(String),
 }
 

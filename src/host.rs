@@ -11,7 +11,7 @@ use std::thread;
 use actix::{Arbiter, ArbiterHandle, System};
 use tokio::sync::{oneshot, watch};
 
-use crate::net::roads::part;
+use crate::net::carrier::part;
 
 /// The threads of one handle. They end with it, or when it is stopped.
 pub(crate) struct Host {

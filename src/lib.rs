@@ -100,7 +100,7 @@ pub mod execute;
 pub mod handlers;
 mod host;
 pub mod inbox;
-mod local;
+pub mod links;
 pub mod net;
 mod node;
 pub mod payload;

@@ -20,6 +20,7 @@ use crate::config::{DEFAULT_MAX_FRAME, MAX_FRAME};
 use crate::error::ConfigError;
 
 pub mod body;
+pub(crate) mod carrier;
 pub mod control;
 pub mod dial;
 pub(crate) mod elements;
@@ -28,7 +29,6 @@ pub mod link;
 pub mod listen;
 pub mod names;
 pub mod proof;
-pub mod roads;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod told;

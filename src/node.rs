@@ -169,13 +169,13 @@ impl NodeHandle {
 
     /// Finishes what runs, takes nothing new, and ends when all results have been taken.
     pub async fn drain(&self) -> Gone {
-        self.running.inbox.push(NodeEvent::Drain);
+        self.running.inbox.push(NodeEvent::Drain.into());
         self.gone().await
     }
 
     /// Stops what runs, and ends. What cannot be stopped, a blocking handler, is waited for.
     pub async fn stop(&self) -> Gone {
-        self.running.inbox.push(NodeEvent::Stop);
+        self.running.inbox.push(NodeEvent::Stop.into());
         self.gone().await
     }
 

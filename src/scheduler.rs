@@ -12,7 +12,7 @@ use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::node::{NodeParts, RunningNode};
-use crate::actors::scheduler::{Incoming, SchedulerActor};
+use crate::actors::scheduler::SchedulerActor;
 use crate::actors::{
     AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
     SetRetry, SetWorkers, Shutdown, Submit, WorkerThreads,
@@ -20,15 +20,15 @@ use crate::actors::{
 use crate::clock::Clock;
 use crate::engine::node::NodeSpec;
 use crate::engine::scheduler::Leftovers;
-use crate::engine::{Epoch, LinkId, Reach};
+use crate::engine::{Epoch, Event, LinkId, Reach};
 use crate::error::{ExecuteError, NodeError, Refusal, RunError, StartError, Stopped};
 use crate::execute::{Execute, ExecuteMany};
 use crate::handlers::Call;
 use crate::host::Host;
 use crate::inbox::Inbox;
-use crate::local;
+use crate::links::{Incoming, join};
 use crate::net::Trust;
-use crate::net::roads::fresh_link;
+use crate::net::carrier::fresh_link;
 use crate::node::{LocalNode, Node, Place, check_names, random};
 use crate::retry::RetryPolicy;
 use crate::stats::{Explanation, Stats, Unfinished};
@@ -62,7 +62,7 @@ struct Inner {
     addr: Addr<SchedulerActor>,
     listening: Option<SocketAddr>,
     permits: Arc<Semaphore>,
-    inbox: Inbox<Incoming>,
+    inbox: Inbox<Incoming<Event>>,
     trust: Trust,
     threads: Arc<Threads>,
 }
@@ -405,7 +405,7 @@ impl Threads {
         &self,
         name: Arc<str>,
         local: LocalNode,
-        inbox: &Inbox<Incoming>,
+        inbox: &Inbox<Incoming<Event>>,
     ) -> Result<AddNode, StartError> {
         local.config.validate()?;
         check_names(&name, &local.labels)?;
@@ -436,21 +436,22 @@ impl Threads {
             },
             handlers: local.handlers,
             clock: self.clock,
-            dialler: None,
+            inbox: Inbox::new(),
+            connector: None,
         };
         let running = parts
             .start(self.host.control())
             .await
             .map_err(StartError::Thread)?;
         let link: LinkId = fresh_link();
-        let outlet = local::join(link, &running, inbox);
+        let sender = join(link, &running.inbox, inbox);
         lock(&self.nodes).push((link, running));
         Ok(AddNode {
             name,
             reach: Reach::Local,
             workers: None,
             keep: false,
-            linked: Some((link, outlet)),
+            linked: Some((link, sender)),
         })
     }
 }

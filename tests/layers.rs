@@ -21,10 +21,10 @@ const LAYERS: [(&str, &[&str]); 5] = [
     // What a user writes knows tokio and recipients, so it stands beside the actors.
     (
         "actors",
-        &["actors", "handlers", "execute", "inbox", "clock"],
+        &["actors", "handlers", "execute", "inbox", "links", "clock"],
     ),
     ("edges", &["net"]),
-    ("handles", &["scheduler", "node", "host", "local"]),
+    ("handles", &["scheduler", "node", "host"]),
 ];
 
 /// Arrows that point up for now: the file, the module that it names, and why.

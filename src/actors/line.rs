@@ -17,6 +17,7 @@ use crate::engine::WorkerId;
 use crate::engine::message::Assignment;
 use crate::engine::node::NodeEvent;
 use crate::inbox::Inbox;
+use crate::links::Incoming;
 use crate::retry::RetryPolicy;
 use crate::task::Dispatch;
 
@@ -136,7 +137,11 @@ impl Line {
     }
 
     /// Takes these starts back, if they have not begun, and says so before anything behind them can end.
-    pub(super) fn take_back(&self, back: &mut HashSet<Dispatch>, inbox: &Inbox<NodeEvent>) {
+    pub(super) fn take_back(
+        &self,
+        back: &mut HashSet<Dispatch>,
+        inbox: &Inbox<Incoming<NodeEvent>>,
+    ) {
         if back.is_empty() {
             return;
         }
@@ -152,7 +157,8 @@ impl Line {
             !parked.is_empty()
         });
         waiting.take_from_queue(|dispatch| back.contains(&dispatch), &mut starts);
-        inbox.extend(starts.into_iter().map(Start::unstarted));
+        let unstarted = starts.into_iter().map(Start::unstarted);
+        inbox.extend(unstarted.map(Incoming::Event));
         drop(waiting);
         back.clear();
     }
@@ -176,10 +182,10 @@ impl Line {
     }
 
     /// Sends off the reports that wait. Either end may do so.
-    pub(super) fn send_reports(&self, inbox: &Inbox<NodeEvent>) {
+    pub(super) fn send_reports(&self, inbox: &Inbox<Incoming<NodeEvent>>) {
         let mut reports = lock(&self.reports);
         if !reports.is_empty() {
-            inbox.extend(reports.drain(..));
+            inbox.extend(reports.drain(..).map(Incoming::Event));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The actor of one node: drives a [`NodeMachine`].
 //!
-//! Owns: the machine, its inbox, its timer, its links' outlets and the threads of its workers. Does not
+//! Owns: the machine, its inbox, its timer, its links and the threads of its workers. Does not
 //! know: the rules; what the machine says is done.
 
 use std::cell::RefCell;
@@ -15,13 +15,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::line::Start;
-use super::ports::{Dialler, Ports};
 use super::threads::{Threads, WorkerThreads};
 use super::{Halt, Running, sleep_until, yield_once};
 use crate::clock::Clock;
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeNote, NodeSpec};
 use crate::handlers::{Handlers, Home};
 use crate::inbox::Inbox;
+use crate::links::{Connector, Incoming, Links};
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -33,8 +33,10 @@ pub struct NodeParts {
     pub place: WorkerThreads,
     /// Its clock.
     pub clock: Clock,
-    /// What dials schedulers, if it joins any.
-    pub dialler: Option<Box<dyn Dialler>>,
+    /// Where it hears of what happens.
+    pub inbox: Inbox<Incoming<NodeEvent>>,
+    /// What dials schedulers; `None` if it joins none.
+    pub connector: Option<Box<dyn Connector<NodeEvent>>>,
 }
 
 impl NodeParts {
@@ -45,14 +47,12 @@ impl NodeParts {
     ///
     /// A thread could not be started, or there is no actix System.
     pub async fn start(self, control: Option<&ArbiterHandle>) -> io::Result<RunningNode> {
-        let inbox = Inbox::new();
-        let ports = Ports::new(inbox.clone());
+        let inbox = self.inbox.clone();
         let (gone, watch) = watch::channel(None);
         let (ready, started) = oneshot::channel();
         let current = self.place == WorkerThreads::Current;
         let birth = Birth {
             parts: self,
-            ports: ports.clone(),
             gone,
             ready,
         };
@@ -70,7 +70,6 @@ impl NodeParts {
         Ok(RunningNode {
             addr,
             inbox,
-            ports,
             gone: watch,
         })
     }
@@ -82,9 +81,7 @@ pub struct RunningNode {
     /// Its actor.
     pub addr: Addr<NodeActor>,
     /// Where it hears of what happens.
-    pub inbox: Inbox<NodeEvent>,
-    /// Its links.
-    pub ports: Ports,
+    pub inbox: Inbox<Incoming<NodeEvent>>,
     /// What the machine last said of its end. It closes when the actor ends.
     pub gone: watch::Receiver<Option<Gone>>,
 }
@@ -99,7 +96,6 @@ pub struct NodeActor {
 
 struct Birth {
     parts: NodeParts,
-    ports: Ports,
     gone: watch::Sender<Option<Gone>>,
     ready: oneshot::Sender<io::Result<()>>,
 }
@@ -121,9 +117,9 @@ impl Actor for NodeActor {
             return;
         };
         let ready = birth.ready;
-        match Core::new(birth.parts, birth.ports, birth.gone) {
+        match Core::new(birth.parts, birth.gone) {
             Ok(core) => {
-                let inbox = core.ports.inbox().clone();
+                let inbox = core.inbox.clone();
                 let core = Rc::new(RefCell::new(core));
                 self.core = Some(Rc::clone(&core));
                 // On a task of its own, so that a full mailbox delays no deadline.
@@ -167,32 +163,34 @@ impl Handler<Halt> for NodeActor {
 struct Core {
     machine: NodeMachine,
     clock: Clock,
-    ports: Ports,
+    inbox: Inbox<Incoming<NodeEvent>>,
+    links: Links<NodeEvent>,
     threads: Option<Threads>,
-    dialler: Option<Box<dyn Dialler>>,
+    connector: Option<Box<dyn Connector<NodeEvent>>>,
     gone: Option<watch::Sender<Option<Gone>>>,
-    events: Vec<NodeEvent>,
+    incoming: Vec<Incoming<NodeEvent>>,
     actions: Vec<NodeAction>,
 }
 
 impl Core {
-    fn new(parts: NodeParts, ports: Ports, gone: watch::Sender<Option<Gone>>) -> io::Result<Self> {
+    fn new(parts: NodeParts, gone: watch::Sender<Option<Gone>>) -> io::Result<Self> {
         let mut spec = parts.spec;
         spec.kinds = parts.handlers.offers();
         let home = Arc::new(Home {
             node: Arc::clone(&spec.name),
             handlers: parts.handlers,
-            inbox: ports.inbox().clone(),
+            inbox: parts.inbox.clone(),
         });
         let threads = Threads::start(parts.place, &home, &spec.config)?;
         Ok(Self {
             machine: NodeMachine::new(spec),
             clock: parts.clock,
-            ports,
+            inbox: parts.inbox,
+            links: Links::new(),
             threads: Some(threads),
-            dialler: parts.dialler,
+            connector: parts.connector,
             gone: Some(gone),
-            events: Vec::new(),
+            incoming: Vec::new(),
             actions: Vec::new(),
         })
     }
@@ -206,9 +204,10 @@ impl Core {
                 threads.round(now, self.machine.occupied());
             }
         }
-        self.ports.inbox().take(&mut self.events);
+        self.inbox.take(&mut self.incoming);
         let now = self.clock.now();
-        for event in self.events.drain(..) {
+        for incoming in self.incoming.drain(..) {
+            let event = self.links.hear(incoming);
             self.machine.handle(now, event);
         }
         if self.machine.next_wakeup().is_some_and(|due| due <= now) {
@@ -220,6 +219,7 @@ impl Core {
             self.perform(action);
         }
         self.actions = actions;
+        self.links.flush(false);
         let threads = self.threads.as_mut()?;
         threads.flush();
         let wakeup = self.machine.next_wakeup().map(|due| sleep_until(due, now));
@@ -231,15 +231,13 @@ impl Core {
             return;
         };
         match action {
-            NodeAction::Send { link, message } => self.ports.send(link, message),
-            NodeAction::Close { link, reason } => self.ports.close(link, reason),
-            NodeAction::Dial { address } => match &self.dialler {
-                Some(dialler) => dialler.dial(address, &self.ports),
-                None => self.ports.inbox().push(NodeEvent::DialFailed {
-                    address,
-                    reason: "this node was started without a way to dial".to_owned(),
-                }),
-            },
+            NodeAction::Send { link, message } => self.links.send(link, message),
+            NodeAction::Close { link, reason } => self.links.close(link, reason),
+            NodeAction::Dial { address } => {
+                if let Some(connector) = &self.connector {
+                    connector.dial(address.clone(), address);
+                }
+            }
             NodeAction::Start {
                 worker,
                 assignment,
@@ -256,7 +254,7 @@ impl Core {
                     gone.send_replace(Some(reason));
                 }
                 // Nothing can come that would matter: the actor ends with this turn.
-                self.ports.inbox().close();
+                self.inbox.close();
             }
             NodeAction::Note(note) => log(&note),
         }
@@ -264,11 +262,10 @@ impl Core {
 
     /// Ends the threads and closes the links. Doing so again changes nothing.
     fn end(&mut self) {
-        self.ports.inbox().close();
         self.threads = None;
-        self.dialler = None;
+        self.connector = None;
         self.gone = None;
-        self.ports.close_all("the node has ended");
+        self.links.end(&self.inbox, "the node has ended");
     }
 }
 
@@ -284,7 +281,7 @@ impl Drop for End {
 }
 
 /// Gives the machine its turns, until the inbox is closed.
-async fn pump(core: End, inbox: Inbox<NodeEvent>) {
+async fn pump(core: End, inbox: Inbox<Incoming<NodeEvent>>) {
     let sleep = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(sleep);
     while !inbox.is_closed() {

@@ -1,6 +1,6 @@
 //! The actor of one scheduler: drives a [`SchedulerMachine`].
 //!
-//! Owns: the machine, its inbox, its timer, the way out of each link, and whoever waits for an answer. Does
+//! Owns: the machine, its inbox, its timer, its links, and whoever waits for an answer. Does
 //! not know: the rules; what the machine says is done.
 //!
 //! Work is paid per batch. A message or an event is only noted; a *turn* then takes all effects at
@@ -20,15 +20,14 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::SchedulerConfig;
-use crate::engine::message::{ToNode, ToScheduler};
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Origin, Refused,
-    Submission, Timestamp,
+    Accepted, Action, Audience, ClientId, Event, Life, Refused, Submission, Timestamp,
 };
 use crate::error::{ExecuteError, Stopped};
 use crate::execute::{Execute, Parts};
 use crate::inbox::Inbox;
+use crate::links::{Connector, Incoming, Links};
 use crate::status::TaskStatus;
 use crate::task::TaskId;
 
@@ -53,49 +52,6 @@ pub use clients::ClientGone;
 /// these about a millisecond.
 const EVENTS_PER_TURN: usize = 1024;
 
-/// The way out of one link, on the scheduler's side. Must not block.
-pub trait NodeOutlet: Send {
-    /// Sends a message, at the latest by [`NodeOutlet::flush`]. If the link is closed, it is dropped.
-    fn send(&self, message: ToNode);
-    /// The turn is over in which messages were sent. `at_once` says that it was a small one and that there is nothing
-    /// else to do: they may go out before this returns, if that spares another thread's wake-up.
-    fn flush(&self, at_once: bool) {
-        let _ = at_once;
-    }
-    /// Closes the link after what was sent before.
-    fn close(&self, reason: String);
-}
-
-/// What dials and probes nodes. Must not block. Everything is answered through the actor's inbox.
-pub trait Roads: Send {
-    /// Dials a node; answered once, by [`Incoming::Attach`] or [`Event::DialFailed`].
-    fn dial(&self, node: NodeId, address: String);
-    /// Looks whether anybody listens; answered once, by [`Event::Probed`].
-    fn probe(&self, node: NodeId, epoch: Epoch, address: String);
-}
-
-/// What comes to the actor beside its mailbox, in order.
-pub enum Incoming {
-    /// A fact for the machine.
-    Event(Event),
-    /// A proved connection is open.
-    Attach {
-        /// The connection.
-        link: LinkId,
-        /// Who began it.
-        origin: Origin,
-        /// The way out.
-        outlet: Box<dyn NodeOutlet>,
-    },
-}
-
-impl Incoming {
-    /// A message that has arrived.
-    pub fn message(link: LinkId, message: ToScheduler) -> Self {
-        Self::Event(Event::Message { link, message })
-    }
-}
-
 /// What a scheduler is made of.
 pub struct SchedulerParts {
     /// Its name.
@@ -109,9 +65,9 @@ pub struct SchedulerParts {
     /// What it does when its client is gone.
     pub on_client_gone: ClientGone,
     /// Where it hears of what happens.
-    pub inbox: Inbox<Incoming>,
+    pub inbox: Inbox<Incoming<Event>>,
     /// What dials and probes its nodes.
-    pub roads: Box<dyn Roads>,
+    pub connector: Box<dyn Connector<Event>>,
     /// Dropped when the actor has ended.
     pub guard: Box<dyn Send>,
 }
@@ -179,8 +135,8 @@ impl Actor for SchedulerActor {
             machine,
             clock: parts.clock,
             inbox: parts.inbox,
-            roads: parts.roads,
-            outlets: Default::default(),
+            connector: parts.connector,
+            links: Links::new(),
             clients,
             callers: Callers::default(),
             nodes: Nodes::default(),
@@ -196,7 +152,6 @@ impl Actor for SchedulerActor {
             incoming: Vec::new(),
             actions: Vec::new(),
             unclaimed: Vec::new(),
-            sent: Vec::new(),
         };
         let core = Rc::new(RefCell::new(core));
         self.core = Some(Rc::clone(&core));
@@ -222,9 +177,9 @@ impl Actor for SchedulerActor {
 pub(super) struct Core {
     machine: SchedulerMachine,
     clock: Clock,
-    inbox: Inbox<Incoming>,
-    roads: Box<dyn Roads>,
-    outlets: std::collections::HashMap<LinkId, Box<dyn NodeOutlet>>,
+    inbox: Inbox<Incoming<Event>>,
+    connector: Box<dyn Connector<Event>>,
+    links: Links<Event>,
     clients: Clients,
     callers: Callers,
     nodes: Nodes,
@@ -242,12 +197,10 @@ pub(super) struct Core {
     moment: Timestamp,
     client_round: Instant,
     ended: bool,
-    incoming: Vec<Incoming>,
+    incoming: Vec<Incoming<Event>>,
     actions: Vec<Action>,
     /// Statuses for callers that were gone.
     unclaimed: Vec<TaskStatus>,
-    /// Links on which this turn has sent something.
-    sent: Vec<LinkId>,
 }
 
 enum Reply {
@@ -323,10 +276,7 @@ impl Core {
     /// Ends it. Doing so again changes nothing.
     fn end(&mut self) {
         self.ended = true;
-        self.inbox.close();
-        for (_, outlet) in self.outlets.drain() {
-            outlet.close("the scheduler has ended".to_owned());
-        }
+        self.links.end(&self.inbox, "the scheduler has ended");
         self.replies.clear();
         self.callers = Callers::default();
         self.nodes = Nodes::default();

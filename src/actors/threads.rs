@@ -17,6 +17,7 @@ use crate::config::NodeConfig;
 use crate::engine::WorkerId;
 use crate::engine::node::NodeEvent;
 use crate::handlers::Home;
+use crate::links::Incoming;
 use crate::task::Dispatch;
 
 /// Where a node's workers live.
@@ -151,7 +152,7 @@ impl Threads {
                 thread.line.ask();
                 if std::mem::replace(&mut thread.stalled, false) {
                     let workers = self.workers_of(index, None);
-                    self.home.inbox.push(NodeEvent::Resumed { workers });
+                    self.home.inbox.push(NodeEvent::Resumed { workers }.into());
                 }
             } else {
                 thread.open_rounds = thread.open_rounds.saturating_add(1);
@@ -180,7 +181,8 @@ impl Threads {
         // First the stall, so that what is taken back does not go to the same thread again.
         let workers = self.workers_of(index, active);
         let stalled = std::iter::once(NodeEvent::Stalled { workers });
-        self.home.inbox.extend(stalled.chain(unstarted));
+        let events = stalled.chain(unstarted).map(Incoming::Event);
+        self.home.inbox.extend(events);
     }
 
     /// All workers of a thread, the one whose handler has it first.

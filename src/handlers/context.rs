@@ -19,6 +19,7 @@ use crate::engine::message::{Assignment, PROGRESS_INTERVAL};
 use crate::engine::node::NodeEvent;
 use crate::error::EncodeError;
 use crate::inbox::Inbox;
+use crate::links::Incoming;
 use crate::task::{Dispatch, TaskId, TaskKind};
 
 pub use crate::engine::message::MAX_PROGRESS_BYTES;
@@ -32,7 +33,7 @@ const PROGRESS_BURST: u64 = 32;
 pub(crate) struct Home {
     pub(crate) node: Arc<str>,
     pub(crate) handlers: Handlers,
-    pub(crate) inbox: Inbox<NodeEvent>,
+    pub(crate) inbox: Inbox<Incoming<NodeEvent>>,
 }
 
 /// The attempt that a handler is, as the handler sees it. Clones are the same attempt.
@@ -192,11 +193,12 @@ impl TaskContext {
                 value.len()
             )));
         }
-        self.0.home.inbox.push(NodeEvent::Progress {
+        let progress = NodeEvent::Progress {
             worker: self.0.worker,
             dispatch: self.0.dispatch,
             value,
-        });
+        };
+        self.0.home.inbox.push(progress.into());
         Ok(())
     }
 

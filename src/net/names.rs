@@ -59,7 +59,7 @@ pub(super) struct Denied {
 }
 
 /// What a message says of its sender's name.
-pub(super) enum Claim<'a> {
+pub(crate) enum Claim<'a> {
     /// It is this.
     Name(&'a str),
     /// Nothing; but the message is a refusal, which ends this link and tells no more than why.
@@ -68,7 +68,7 @@ pub(super) enum Claim<'a> {
     Nothing,
 }
 
-pub(super) trait Claiming {
+pub(crate) trait Claiming {
     /// See [`Claim`].
     fn claim(&self) -> Claim<'_>;
 }

@@ -38,7 +38,7 @@ pub(crate) const GOODBYE: u8 = 23;
 const ELEMENT_WEIGHT: usize = 96;
 
 /// A message that has a form as bytes.
-pub trait Wire: Sized {
+pub trait Wire: Sized + Send {
     /// Whether it is a proof of life, which may overtake all others.
     fn overtakes(&self) -> bool;
 

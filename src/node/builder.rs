@@ -18,9 +18,10 @@ use crate::engine::node::{Gone, NodeEvent, NodeSpec};
 use crate::error::{ConfigError, ListenFault, NodeStartError};
 use crate::handlers::Handlers;
 use crate::host::Host;
+use crate::inbox::Inbox;
 #[cfg(feature = "tls")]
 use crate::net::Tls;
-use crate::net::roads::NodeRoads;
+use crate::net::carrier::Carrier;
 use crate::net::told::Told;
 use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
 use crate::task::Labels;
@@ -148,15 +149,17 @@ impl NodeBuilder {
         )?;
         let host = Host::start().await.map_err(NodeStartError::Thread)?;
         let host = host.with_one_thread();
-        let roads = NodeRoads {
+        let carrier = Arc::new(Carrier {
             network: host.network().await.map_err(NodeStartError::Thread)?,
             trust,
             config: self.link,
+            inbox: Inbox::new(),
             told: Told::default(),
-        };
+        });
         let mut listeners = Vec::new();
         for address in self.listen {
-            listeners.push(bind(&host, address, &roads.trust, Role::Node, &roads.config).await?);
+            listeners
+                .push(bind(&host, address, &carrier.trust, Role::Node, &carrier.config).await?);
         }
         let listening = listeners.first().map(Listener::local_addr);
         let wants_probe = self.probe && !self.joins.is_empty();
@@ -166,7 +169,7 @@ impl NodeBuilder {
             _ if !wants_probe => (None, Vec::new()),
             Some(address) => (Some(address.port()), Vec::new()),
             None => {
-                let (port, probers) = open_probe(&host, &roads.trust).await?;
+                let (port, probers) = open_probe(&host, &carrier.trust).await?;
                 (Some(port), probers)
             }
         };
@@ -174,7 +177,7 @@ impl NodeBuilder {
             max_output: self
                 .config
                 .max_output
-                .min(roads.config.max_frame.saturating_sub(FRAME_OVERHEAD)),
+                .min(carrier.config.max_frame.saturating_sub(FRAME_OVERHEAD)),
             ..self.config
         };
         let parts = NodeParts {
@@ -187,22 +190,27 @@ impl NodeBuilder {
                 config,
                 probe: probe.map(|port| port.to_string()),
                 joins: self.joins,
-                max_frame: Some(roads.config.max_frame as u64),
+                max_frame: Some(carrier.config.max_frame as u64),
                 local: false,
             },
             handlers: self.handlers,
             clock: Clock::Process,
-            dialler: Some(Box::new(roads.clone())),
+            inbox: carrier.inbox.clone(),
+            connector: Some(Box::new(Arc::clone(&carrier))),
         };
         let running = parts
             .start(host.control())
             .await
             .map_err(NodeStartError::Thread)?;
+        let gone = || {
+            let mut gone = running.gone.clone();
+            async move { drop(ended(&mut gone).await) }
+        };
         for listener in listeners {
-            roads.listen(listener, running.ports.clone(), running.gone.clone());
+            carrier.listen(listener, gone());
         }
         for prober in probers {
-            roads.be_probed(prober, running.gone.clone());
+            carrier.be_probed(prober, gone());
         }
         Ok(NodeHandle {
             name: self.name,
@@ -231,7 +239,7 @@ impl NodeBuilder {
                 () = signals.next() => {
                     let event = if drained { NodeEvent::Stop } else { NodeEvent::Drain };
                     tracing::info!(node = %handle.name, again = drained, "a signal asks the node to end");
-                    handle.running.inbox.push(event);
+                    handle.running.inbox.push(event.into());
                     drained = true;
                 }
             }

@@ -21,7 +21,7 @@ use crate::host::Host;
 use crate::inbox::Inbox;
 #[cfg(feature = "tls")]
 use crate::net::Tls;
-use crate::net::roads::SchedulerRoads;
+use crate::net::carrier::{Carrier, parting};
 use crate::net::told::Told;
 use crate::net::{LinkConfig, Role, Secret, Trust};
 use crate::node::{Node, Place, bind, check_names, random, trust};
@@ -231,13 +231,13 @@ impl SchedulerBuilder {
         trust: Trust,
     ) -> Result<Scheduler, StartError> {
         let inbox = Inbox::new();
-        let roads = SchedulerRoads {
+        let carrier = Arc::new(Carrier {
             network: threads.host.network().await.map_err(StartError::Thread)?,
             trust: trust.clone(),
             config: self.link.clone(),
             inbox: inbox.clone(),
             told: Told::default(),
-        };
+        });
         let listener = match self.listen {
             Some(address) => Some(
                 bind(&threads.host, address, &trust, Role::Scheduler, &self.link)
@@ -254,7 +254,7 @@ impl SchedulerBuilder {
             clock: threads.clock,
             on_client_gone: self.on_client_gone,
             inbox: inbox.clone(),
-            roads: Box::new(roads.clone()),
+            connector: Box::new(Arc::clone(&carrier)),
             guard: Box::new(guard),
         };
         let addr = parts.start(threads.host.control());
@@ -284,7 +284,7 @@ impl SchedulerBuilder {
             return Err(error);
         }
         if let Some(listener) = listener {
-            roads.listen(listener);
+            carrier.listen(listener, parting());
         }
         lock(&NAMES).insert(name, Some(Arc::clone(&scheduler.inner)));
         Ok(scheduler)

@@ -13,15 +13,17 @@ use std::time::Duration;
 use actix::Arbiter;
 use callboard::Payload;
 use callboard::actors::node::{NodeParts, RunningNode};
-use callboard::actors::{Halt, Outlet, Running, WorkerThreads};
+use callboard::actors::{Halt, Running, WorkerThreads};
 use callboard::clock::Clock;
 use callboard::config::NodeConfig;
 use callboard::engine::message::{
     Assignment, End, Report, SchedulerHello, Terms, ToNode, ToScheduler, Welcome,
 };
 use callboard::engine::node::{NodeEvent, NodeSpec};
-use callboard::engine::{Epoch, Life, LinkId};
+use callboard::engine::{Epoch, Life, LinkId, Origin};
 use callboard::handlers::Handlers;
+use callboard::inbox::Inbox;
+use callboard::links::{Incoming, LinkSender};
 use callboard::retry::RetryPolicy;
 use callboard::task::{Dispatch, TaskId};
 use tokio::sync::mpsc;
@@ -34,12 +36,14 @@ pub const LINK: LinkId = LinkId(1);
 
 struct Wire(mpsc::UnboundedSender<ToScheduler>);
 
-impl Outlet for Wire {
-    fn send(&self, message: ToScheduler) {
-        let _ = self.0.send(message);
+impl LinkSender<ToScheduler> for Wire {
+    fn send(&self, batch: Vec<ToScheduler>, _: bool) {
+        for message in batch {
+            let _ = self.0.send(message);
+        }
     }
 
-    fn close(&self, _: String) {}
+    fn close(self: Box<Self>, _: String) {}
 }
 
 /// What such a node is made of.
@@ -63,7 +67,8 @@ pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Cloc
         handlers,
         place,
         clock,
-        dialler: None,
+        inbox: Inbox::new(),
+        connector: None,
     }
 }
 
@@ -109,7 +114,11 @@ impl LoneNode {
             .await
             .unwrap();
         let (sender, wire) = mpsc::unbounded_channel();
-        node.ports.attach(LINK, None, Box::new(Wire(sender)));
+        node.inbox.push(Incoming::Attach {
+            link: LINK,
+            origin: Origin::Came("localhost".to_owned()),
+            sender: Box::new(Wire(sender)),
+        });
         let mut alone = Self {
             node,
             retry: RetryPolicy::fixed(Duration::from_secs(3)),
@@ -151,10 +160,10 @@ impl LoneNode {
     }
 
     pub fn tell(&self, message: ToNode) {
-        self.node.inbox.push(NodeEvent::Message {
-            link: LINK,
-            message,
-        });
+        let link = LINK;
+        self.node
+            .inbox
+            .push(NodeEvent::Message { link, message }.into());
     }
 
     async fn hear(&mut self) -> ToScheduler {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use callboard::engine::message::{ToNode, ToScheduler};
 use callboard::error::LinkError;
 use callboard::inbox::Inbox;
+use callboard::links::LinkSender;
 use callboard::net::proof::{GREETING, Side, prove};
 use callboard::net::{
     DialError, LinkCommand, LinkConfig, LinkEvent, ListenError, Listener, Proved, Role, Secret,
@@ -329,7 +330,7 @@ async fn order_holds_on_a_socket_that_two_threads_write_to() {
             let message = ToNode::Assign(vec![assign(number, args)]);
             match number % 16 {
                 0 => given.give(LinkCommand::Send(message)),
-                _ => given.send_at_once(&mut vec![message]),
+                _ => given.send(vec![message], true),
             }
         }
         given.give(LinkCommand::Close("all was sent".to_owned()));

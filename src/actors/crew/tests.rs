@@ -10,6 +10,7 @@ use crate::actors::worker::WorkerActor;
 use crate::engine::message::{Assignment, End};
 use crate::handlers::{Handlers, TaskError};
 use crate::inbox::Inbox;
+use crate::links::Incoming;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::Cause;
@@ -34,8 +35,8 @@ const WORKER: WorkerId = WorkerId(0);
 struct Bench {
     crew: Rc<Crew>,
     line: Arc<Line>,
-    inbox: Inbox<NodeEvent>,
-    events: Vec<NodeEvent>,
+    inbox: Inbox<Incoming<NodeEvent>>,
+    events: Vec<Incoming<NodeEvent>>,
 }
 
 impl Bench {
@@ -90,7 +91,10 @@ impl Bench {
             self.inbox.ready().await;
             self.inbox.take(&mut self.events);
         }
-        self.events.remove(0)
+        match self.events.remove(0) {
+            Incoming::Event(event) => event,
+            Incoming::Attach { .. } => panic!("a crew has no links"),
+        }
     }
 }
 

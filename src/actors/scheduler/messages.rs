@@ -17,9 +17,10 @@ use crate::actors::{
     SetRetry, SetWorkers, Shutdown, Submit,
 };
 use crate::engine::scheduler::Leftovers;
-use crate::engine::{Event, Origin, Refused};
+use crate::engine::{Origin, Refused};
 use crate::error::{NodeError, Stopped};
 use crate::execute::{Execute, ExecuteMany};
+use crate::links::Incoming;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
@@ -200,15 +201,13 @@ impl Handler<AddNode> for SchedulerActor {
                 let _ = core.machine.remove_node(now, &name);
                 return Err(error);
             }
-            if let Some(link) = linked {
-                core.outlets.insert(link.0, link.1);
-                core.machine.handle(
-                    now,
-                    Event::LinkOpened {
-                        link: link.0,
-                        origin: Origin::Dialled(node),
-                    },
-                );
+            if let Some((link, sender)) = linked {
+                let opened = core.links.hear(Incoming::Attach {
+                    link,
+                    origin: Origin::Dialled(node),
+                    sender,
+                });
+                core.machine.handle(now, opened);
             }
             Ok::<_, NodeError>(core.nodes.expect(node))
         });

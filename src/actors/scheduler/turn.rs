@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::ending::Ending;
-use super::{ClientGone, Core, Incoming, Reply, log};
+use super::{ClientGone, Core, Reply, log};
 use crate::actors::{Shutdown, sleep_until, yield_once};
 use crate::engine::{Action, ClientId, Event, Timestamp};
 
@@ -39,17 +39,8 @@ impl Core {
         let now = self.clock.now();
         let mut incoming = std::mem::take(&mut self.incoming);
         for incoming in incoming.drain(..) {
-            match incoming {
-                Incoming::Event(event) => self.hear(now, event),
-                Incoming::Attach {
-                    link,
-                    origin,
-                    outlet,
-                } => {
-                    self.outlets.insert(link, outlet);
-                    self.machine.handle(now, Event::LinkOpened { link, origin });
-                }
-            }
+            let event = self.links.hear(incoming);
+            self.hear(now, event);
         }
         self.incoming = incoming;
         self.look_after_clients(now);
@@ -63,7 +54,7 @@ impl Core {
             self.machine.handle(now, Event::Unclaimed(status));
             self.bell.ring();
         }
-        self.flush(small && self.inbox.is_empty());
+        self.links.flush(small && self.inbox.is_empty());
         self.deliver(now);
         for reply in self.replies.drain(..) {
             // Whoever has dropped the request does not want to know.
@@ -91,10 +82,6 @@ impl Core {
     fn hear(&mut self, now: Timestamp, event: Event) {
         match event {
             Event::ClientGone { client } => self.client_gone(now, client),
-            Event::LinkClosed { link, reason } => {
-                self.outlets.remove(&link);
-                self.machine.handle(now, Event::LinkClosed { link, reason });
-            }
             event => self.machine.handle(now, event),
         }
     }
@@ -135,25 +122,21 @@ impl Core {
 
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Send { link, message } => {
-                if let Some(outlet) = self.outlets.get(&link) {
-                    outlet.send(message);
-                    if self.sent.last() != Some(&link) {
-                        self.sent.push(link);
-                    }
-                }
-            }
-            Action::Close { link, reason } => {
-                if let Some(outlet) = self.outlets.remove(&link) {
-                    outlet.close(reason);
-                }
-            }
-            Action::Dial { node, address } => self.roads.dial(node, address),
+            Action::Send { link, message } => self.links.send(link, message),
+            Action::Close { link, reason } => self.links.close(link, reason),
+            Action::Dial { node, address } => self.connector.dial(node, address),
             Action::Probe {
                 node,
                 epoch,
                 address,
-            } => self.roads.probe(node, epoch, address),
+            } => {
+                let probed = move |refused| Event::Probed {
+                    node,
+                    epoch,
+                    refused,
+                };
+                self.connector.probe(address, Box::new(probed));
+            }
             Action::Deliver { client, statuses } => {
                 match self
                     .deliveries
@@ -174,16 +157,6 @@ impl Core {
             Action::Note(note) => {
                 log::note(self.machine.name(), &note);
                 self.nodes.note(&note);
-            }
-        }
-    }
-
-    /// Sends what this turn had to say to nodes.
-    fn flush(&mut self, at_once: bool) {
-        let at_once = at_once && self.sent.len() <= 1;
-        for link in self.sent.drain(..) {
-            if let Some(outlet) = self.outlets.get(&link) {
-                outlet.flush(at_once);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! not know: what arrives, sockets, what messages mean.
 //!
 //! The link's task writes. While it waits for something to send and nothing waits before it, whoever gives a
-//! few small messages may write them in its place ([`WayOut::send_at_once`]): that spares waking the thread of
+//! few small messages may write them in its place ([`WayOut::send`]): that spares waking the thread of
 //! the link, which costs about as much as the write. What the transport does not take at once is left to
 //! the task, and so is every error. Nobody waits for the lock, which is held only by who writes what goes without
 //! waiting: whoever finds it taken gives to the task, and the task is woken when it is free. Only a link that ends
@@ -30,6 +30,7 @@ use tokio_util::io::poll_write_buf;
 use super::LinkCommand;
 use crate::error::LinkError;
 use crate::inbox::Inbox;
+use crate::links::LinkSender;
 use crate::net::LinkConfig;
 use crate::net::body::{BURST, Burst, Frames};
 use crate::net::wire::Wire;
@@ -89,25 +90,28 @@ impl<Out> WayOut<Out> {
     }
 }
 
-impl<Out: Wire> WayOut<Out> {
-    /// Sends messages in their order, behind all that was given before.
-    pub fn send(&self, messages: &mut Vec<Out>) {
-        let messages = messages.drain(..);
-        self.commands.extend(messages.map(LinkCommand::Send));
-    }
-
-    /// The same, and if they are few and small and nothing waits on the link, they are written before this
-    /// returns. Costs a system call then, but never blocks.
-    pub fn send_at_once(&self, messages: &mut Vec<Out>) {
-        let wakes = self.write(messages);
-        // The lock is free again.
-        self.shared.kept_waiting.wake();
-        if let Some(waker) = wakes {
-            waker.wake();
+impl<Out: Wire> LinkSender<Out> for WayOut<Out> {
+    /// Sends messages in their order, behind all that was given before. `at_once`, if they are few and small and
+    /// nothing waits on the link, they are written before this returns: that costs a system call, but never blocks.
+    fn send(&self, mut batch: Vec<Out>, at_once: bool) {
+        if at_once {
+            let wakes = self.write(&mut batch);
+            // The lock is free again.
+            self.shared.kept_waiting.wake();
+            if let Some(waker) = wakes {
+                waker.wake();
+            }
         }
-        self.send(messages);
+        let commands = batch.into_iter().map(LinkCommand::Send);
+        self.commands.extend(commands);
     }
 
+    fn close(self: Box<Self>, reason: String) {
+        self.give(LinkCommand::Close(reason));
+    }
+}
+
+impl<Out: Wire> WayOut<Out> {
     /// Writes messages in the place of the link's task, and takes them, if that can be; gives who is to be
     /// woken.
     fn write(&self, messages: &mut Vec<Out>) -> Option<Waker> {

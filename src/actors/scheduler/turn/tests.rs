@@ -6,59 +6,55 @@ use actix::Addr;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::actors::scheduler::{NodeOutlet, Roads, SchedulerActor, SchedulerParts};
+use crate::actors::AddNode;
+use crate::actors::scheduler::{SchedulerActor, SchedulerParts};
 use crate::clock::Clock;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{Holding, KindOffer, NodeHello, ToNode, ToScheduler};
 use crate::engine::{Epoch, Life, LinkId, NodeId, Origin};
 use crate::execute::Execute;
 use crate::inbox::Inbox;
+use crate::links::{Connector, Incoming, LinkSender};
 
 const LINK: LinkId = LinkId(1);
 const KIND: &str = "kind";
 
-/// What a link was told.
+/// What a turn told a link.
 #[derive(Debug, PartialEq)]
-enum Said {
-    Assign(usize),
-    Other,
-    Flush { at_once: bool },
+struct Said {
+    /// How many assignments were among it.
+    assigned: usize,
+    at_once: bool,
 }
 
-struct Recorder {
-    said: mpsc::UnboundedSender<Said>,
-    /// Where something comes in while an assignment is sent.
-    interrupts: Option<Inbox<Incoming>>,
-}
+struct Recorder(mpsc::UnboundedSender<Said>);
 
-impl NodeOutlet for Recorder {
-    fn send(&self, message: ToNode) {
-        let said = match message {
-            ToNode::Assign(assignments) => Said::Assign(assignments.len()),
-            _ => Said::Other,
-        };
-        if let (Said::Assign(_), Some(inbox)) = (&said, &self.interrupts) {
-            inbox.push(Incoming::Event(Event::Tick));
-        }
-        self.said.send(said).unwrap();
+impl LinkSender<ToNode> for Recorder {
+    fn send(&self, batch: Vec<ToNode>, at_once: bool) {
+        let assigned = batch.iter().map(|message| match message {
+            ToNode::Assign(assignments) => assignments.len(),
+            _ => 0,
+        });
+        let assigned = assigned.sum();
+        self.0.send(Said { assigned, at_once }).unwrap();
     }
 
-    fn flush(&self, at_once: bool) {
-        self.said.send(Said::Flush { at_once }).unwrap();
-    }
-
-    fn close(&self, _: String) {}
+    fn close(self: Box<Self>, _: String) {}
 }
 
-struct NoRoads;
+/// Something comes in when it is to dial.
+struct Interrupter(Inbox<Incoming<Event>>);
 
-impl Roads for NoRoads {
-    fn dial(&self, _: NodeId, _: String) {}
-    fn probe(&self, _: NodeId, _: Epoch, _: String) {}
+impl Connector<Event> for Interrupter {
+    fn dial(&self, _: NodeId, _: String) {
+        self.0.push(Event::Tick.into());
+    }
+
+    fn probe(&self, _: String, _: Box<dyn FnOnce(bool) -> Event + Send>) {}
 }
 
 /// A scheduler with a node of many workers, and what the node's link is told from then on.
-async fn board(interrupted: bool) -> (Addr<SchedulerActor>, mpsc::UnboundedReceiver<Said>) {
+async fn board() -> (Addr<SchedulerActor>, mpsc::UnboundedReceiver<Said>) {
     let inbox = Inbox::new();
     let parts = SchedulerParts {
         name: Arc::from("board"),
@@ -70,7 +66,7 @@ async fn board(interrupted: bool) -> (Addr<SchedulerActor>, mpsc::UnboundedRecei
         clock: Clock::default(),
         on_client_gone: ClientGone::Hold,
         inbox: inbox.clone(),
-        roads: Box::new(NoRoads),
+        connector: Box::new(Interrupter(inbox.clone())),
         guard: Box::new(()),
     };
     let addr = parts.start(None);
@@ -78,10 +74,7 @@ async fn board(interrupted: bool) -> (Addr<SchedulerActor>, mpsc::UnboundedRecei
     inbox.push(Incoming::Attach {
         link: LINK,
         origin: Origin::Came("127.0.0.1".to_owned()),
-        outlet: Box::new(Recorder {
-            said,
-            interrupts: interrupted.then(|| inbox.clone()),
-        }),
+        sender: Box::new(Recorder(said)),
     });
     let hello = NodeHello {
         kinds: vec![KindOffer {
@@ -91,14 +84,18 @@ async fn board(interrupted: bool) -> (Addr<SchedulerActor>, mpsc::UnboundedRecei
         workers: 100,
         ..NodeHello::new("node", Epoch(1))
     };
-    inbox.push(Incoming::message(LINK, ToScheduler::Hello(hello)));
+    let say = |message| {
+        let link = LINK;
+        inbox.push(Event::Message { link, message }.into());
+    };
+    say(ToScheduler::Hello(hello));
     let holding = Holding {
         last: true,
         ..Default::default()
     };
-    inbox.push(Incoming::message(LINK, ToScheduler::Holding(holding)));
+    say(ToScheduler::Holding(holding));
     // Its own hello and the welcome. Then the actor's turns come to rest.
-    while heard.recv().await != Some(Said::Other) {}
+    heard.recv().await.unwrap();
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
@@ -110,28 +107,30 @@ fn execute() -> Execute {
     Execute::call(KIND, &()).unwrap()
 }
 
+fn said(assigned: usize, at_once: bool) -> Option<Said> {
+    Some(Said { assigned, at_once })
+}
+
 #[actix::test]
 async fn what_a_task_alone_leads_to_is_written_at_once() {
-    let (addr, mut heard) = board(false).await;
+    let (addr, mut heard) = board().await;
     addr.send(execute()).await.unwrap().unwrap();
-    assert_eq!(heard.recv().await, Some(Said::Assign(1)));
-    assert_eq!(heard.recv().await, Some(Said::Flush { at_once: true }));
+    assert_eq!(heard.recv().await, said(1, true));
 }
 
 #[actix::test]
 async fn what_many_lead_to_is_left_to_the_thread_of_the_link() {
-    let (addr, mut heard) = board(false).await;
+    let (addr, mut heard) = board().await;
     for _ in 0..=SMALL_TURN {
         addr.do_send(execute());
     }
-    assert_eq!(heard.recv().await, Some(Said::Assign(SMALL_TURN + 1)));
-    assert_eq!(heard.recv().await, Some(Said::Flush { at_once: false }));
+    assert_eq!(heard.recv().await, said(SMALL_TURN + 1, false));
 }
 
 #[actix::test]
 async fn a_thread_that_has_more_to_do_leaves_the_writing_to_that_of_the_link() {
-    let (addr, mut heard) = board(true).await;
+    let (addr, mut heard) = board().await;
+    addr.do_send(AddNode::connect("another", "there"));
     addr.send(execute()).await.unwrap().unwrap();
-    assert_eq!(heard.recv().await, Some(Said::Assign(1)));
-    assert_eq!(heard.recv().await, Some(Said::Flush { at_once: false }));
+    assert_eq!(heard.recv().await, said(1, false));
 }

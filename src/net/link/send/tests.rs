@@ -155,19 +155,19 @@ async fn a_small_message_on_an_idle_link_is_written_before_the_call_returns() {
     let link = Running::start(&pipe, true).await;
     for number in 0..3 {
         link.way
-            .send_at_once(&mut vec![ToNode::Answer(number), small(number)]);
+            .send(vec![ToNode::Answer(number), small(number)], true);
         assert_eq!(pipe.messages().len(), 2 * number as usize + 2);
     }
     // Neither many nor large ones, nor any behind one that waits.
     let before = pipe.taken();
     link.way
-        .send_at_once(&mut (3..4 + MAX_AT_ONCE as u64).map(small).collect());
-    link.way.send_at_once(&mut vec![small(100)]);
+        .send((3..4 + MAX_AT_ONCE as u64).map(small).collect(), true);
+    link.way.send(vec![small(100)], true);
     assert_eq!(pipe.taken(), before);
     yield_now().await;
     let before = pipe.taken();
     link.way
-        .send_at_once(&mut vec![recall(101, MAX_BYTES_AT_ONCE / 96)]);
+        .send(vec![recall(101, MAX_BYTES_AT_ONCE / 96)], true);
     assert_eq!(pipe.taken(), before);
     yield_now().await;
     let (ordered, _) = numbers(pipe.messages());
@@ -179,7 +179,7 @@ async fn a_small_message_on_an_idle_link_is_written_before_the_call_returns() {
     // And nothing on a transport that other threads must not touch.
     let pipe = Pipe::with_room(1 << 20);
     let link = Running::start(&pipe, false).await;
-    link.way.send_at_once(&mut vec![small(1)]);
+    link.way.send(vec![small(1)], true);
     assert_eq!(pipe.taken(), 0);
     link.close();
     link.task.await.unwrap();
@@ -200,7 +200,7 @@ async fn a_task_that_finds_another_writing_does_not_wait_and_goes_on_when_that_i
     assert_eq!(pipe.taken(), 0);
     drop(writes);
     // As whoever writes does.
-    link.way.send_at_once(&mut vec![small(2)]);
+    link.way.send(vec![small(2)], true);
     yield_now().await;
     assert_eq!(numbers(pipe.messages()).0, [1, 2]);
     link.close();
@@ -228,8 +228,8 @@ async fn order_holds_whoever_writes_and_however_little_is_taken() {
                 0 | 1 => {
                     let before = pipe.taken();
                     let count = random.usize(1..=MAX_AT_ONCE);
-                    let mut few = (0..count).map(|_| fresh(&mut random)).collect();
-                    link.way.send_at_once(&mut few);
+                    let few = (0..count).map(|_| fresh(&mut random)).collect();
+                    link.way.send(few, true);
                     at_once += usize::from(pipe.taken() > before);
                 }
                 2 => link.way.give(LinkCommand::Send(fresh(&mut random))),
@@ -256,15 +256,15 @@ async fn order_holds_whoever_writes_and_however_little_is_taken() {
 async fn what_the_transport_does_not_take_at_once_is_left_to_the_link() {
     let pipe = Pipe::with_room(5);
     let link = Running::start(&pipe, true).await;
-    link.way.send_at_once(&mut vec![small(1)]);
+    link.way.send(vec![small(1)], true);
     assert_eq!(pipe.taken(), 5);
-    link.way.send_at_once(&mut vec![small(2)]);
+    link.way.send(vec![small(2)], true);
     pipe.make_room(1000);
     assert_eq!(pipe.taken(), 5, "the first is not whole yet");
     yield_now().await;
     assert_eq!(pipe.messages(), [small(1), small(2)]);
     let before = pipe.taken();
-    link.way.send_at_once(&mut vec![small(3)]);
+    link.way.send(vec![small(3)], true);
     assert!(pipe.taken() > before, "it is idle again");
     link.close();
     link.task.await.unwrap();
@@ -276,7 +276,7 @@ async fn g11_a_peer_that_reads_nothing_does_not_fill_the_memory_with_what_is_wri
     let link = Running::start(&pipe, true).await;
     let mut sent = 0u64;
     while !link.task.is_finished() {
-        link.way.send_at_once(&mut vec![small(sent)]);
+        link.way.send(vec![small(sent)], true);
         sent += 1;
         assert!(sent < 200_000);
         if sent.is_multiple_of(1000) {
@@ -295,11 +295,11 @@ async fn g11_a_peer_that_reads_nothing_does_not_fill_the_memory_with_what_is_wri
 async fn a_close_sends_what_was_written_at_once_before_and_nothing_after() {
     let pipe = Pipe::with_room(5);
     let link = Running::start(&pipe, true).await;
-    link.way.send_at_once(&mut vec![small(1)]);
+    link.way.send(vec![small(1)], true);
     link.close();
-    link.way.send_at_once(&mut vec![small(2)]);
+    link.way.send(vec![small(2)], true);
     yield_now().await;
-    link.way.send_at_once(&mut vec![small(3)]);
+    link.way.send(vec![small(3)], true);
     assert!(!link.task.is_finished());
     pipe.make_room(1000);
     link.task.await.unwrap();
@@ -313,7 +313,7 @@ async fn g8_a_broken_transport_is_told_once_by_the_link_whoever_finds_it() {
     let link = Running::start(&pipe, true).await;
     pipe.state().broken = true;
     for number in 0..3 {
-        link.way.send_at_once(&mut vec![small(number)]);
+        link.way.send(vec![small(number)], true);
     }
     let ended = timeout_at(Instant::now() + Duration::from_secs(1), link.task).await;
     let events = ended.expect("the link ends").unwrap();
@@ -321,7 +321,7 @@ async fn g8_a_broken_transport_is_told_once_by_the_link_whoever_finds_it() {
         panic!("{events:?}");
     };
     assert!(reason.contains("broken pipe"), "{reason}");
-    link.way.send_at_once(&mut vec![small(4)]);
+    link.way.send(vec![small(4)], true);
     assert_eq!(pipe.taken(), 0);
 }
 
@@ -333,6 +333,6 @@ async fn a_link_that_is_dropped_lets_its_transport_go_though_somebody_could_writ
     link.task.abort();
     assert!(link.task.await.unwrap_err().is_cancelled());
     assert_eq!(Arc::strong_count(&pipe.0), 1);
-    link.way.send_at_once(&mut vec![small(1)]);
+    link.way.send(vec![small(1)], true);
     assert_eq!(pipe.taken(), 0);
 }
