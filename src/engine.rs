@@ -33,6 +33,7 @@ use crate::payload::Payload;
 use crate::status::{CancelAnswer, TaskEvent, TaskStatus};
 use crate::task::{Options, TaskId, TaskKind};
 
+mod catalogue;
 mod heads;
 mod keys;
 pub mod message;

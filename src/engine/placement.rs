@@ -30,9 +30,10 @@ const AHEAD: u8 = 64;
 const NOWHERE: u8 = u8::MAX;
 
 /// How much room a node has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Room {
     /// None, or it is not up.
+    #[default]
     None,
     /// A free worker: so many of so many are taken.
     Free {
@@ -260,14 +261,21 @@ impl Pools {
             })
     }
 
-    /// Enters a node into a pool, without room so far.
-    pub fn enter(places: &mut Places, pool: PoolId) {
+    /// Enters a node into a pool, in the list of its room.
+    pub fn enter<N: PlacesOf>(&mut self, nodes: &mut N, node: NodeIndex, pool: PoolId, room: Room) {
+        let places = nodes.places_mut(node);
+        let at = places.len();
         places.push(Place {
             pool,
             level: NOWHERE,
             prev: NO_NODE,
             next: NO_NODE,
         });
+        let level = room.level();
+        if level != NOWHERE {
+            self.link(nodes, node, at, level);
+            self.mark(pool);
+        }
     }
 
     /// Moves a node to the list of its room in every pool that it is in.

@@ -1,22 +1,18 @@
-//! The due tasks, by class: priority first, then turn.
+//! Due tasks in order: priority first, then turn.
 //!
-//! Owns: the classes (tasks that the same nodes may run in the same way), their lanes and each class's
-//! head. Does not know: nodes; which class may go where is the placement's.
+//! Owns: the lanes of one class's tasks, and their head. Does not know: which tasks are of one class, or where they
+//! may run.
 //!
 //! A lane is a list threaded through the task records in order of rank, so a pending task costs no entry
 //! of its own and leaves the middle at once. What comes back with an old rank (a rerouted task) waits
 //! in a small ordered map beside the list: no walk past others in either direction.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use super::tasks::{List, NO_SLOT, Phase, Slot, Tasks};
-use crate::task::Labels;
 
 /// Index of a class.
 pub(crate) type ClassId = u32;
-/// Index of a kind.
-pub(crate) type KindId = u32;
 
 /// How tasks of a class are placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,52 +69,18 @@ impl Lane {
     }
 }
 
-/// Tasks that the same nodes may run in the same way.
-#[derive(Debug)]
-pub(crate) struct Class {
-    pub kind: KindId,
-    pub labels: Arc<Labels>,
-    pub manner: Manner,
-    /// The pool of nodes that may run it.
-    pub pool: u32,
-    /// The turn under which its pool knows it, if it has due tasks.
-    pub announced: Option<Turn>,
-    /// Unsettled tasks of this class, queued or not.
-    pub members: usize,
-    /// Whether it is among the machine's classes that may be empty.
-    pub listed: bool,
-    /// Whether it was said that no present node can run it.
-    pub noted: bool,
-    /// Waiting tasks that somebody watches.
-    pub watched: BTreeSet<Slot>,
+/// Tasks that wait for their turn. See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
     /// In order of lateness.
     lanes: Vec<Lane>,
-    queued: usize,
+    len: usize,
 }
 
-impl Class {
-    /// The kind of a class that is forgotten.
-    pub const NO_KIND: KindId = KindId::MAX;
-
-    pub fn new(kind: KindId, labels: Arc<Labels>, manner: Manner) -> Self {
-        Self {
-            kind,
-            labels,
-            manner,
-            pool: u32::MAX,
-            announced: None,
-            members: 0,
-            listed: false,
-            noted: false,
-            watched: BTreeSet::new(),
-            lanes: Vec::new(),
-            queued: 0,
-        }
-    }
-
-    /// Due tasks of this class that wait.
-    pub fn queued(&self) -> usize {
-        self.queued
+impl Queue {
+    /// Returns how many wait.
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// The task whose turn it is.
@@ -139,7 +101,7 @@ impl Class {
         } else {
             lane.returned.insert(turn.rank, slot);
         }
-        self.queued += 1;
+        self.len += 1;
     }
 
     /// Takes out a task that waits.
@@ -160,7 +122,7 @@ impl Class {
         if lane.list.first == NO_SLOT && lane.returned.is_empty() && turn.lateness != 127 {
             self.lanes.remove(at);
         }
-        self.queued -= 1;
+        self.len -= 1;
     }
 
     fn lane(&mut self, lateness: u8) -> &mut Lane {

@@ -1,7 +1,8 @@
 //! What is believed of each node: its life, its link, its load, when it was last heard, and which runs
 //! may still be going on there.
 //!
-//! Owns: the node records, the offers they make, and the arithmetic of the lease. Does not know: the tasks' states,
+//! Owns: the node records, and the arithmetic of the lease. Does not know: what nodes offer (see
+//! the catalogue), the tasks' states,
 //! what follows from a loss, or what the runs of lost lives are ([`ghosts`]) and how much a node takes ([`load`]).
 
 mod ghosts;
@@ -11,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{Assignment, KindOffer, ToNode};
+use super::message::{Assignment, ToNode};
 use super::owed::Owed;
-use super::placement::{NodeIndex, OfferId, Places, PlacesOf};
-use super::queue::{KindId, Turn};
+use super::placement::NodeIndex;
+use super::queue::Turn;
 use super::tasks::List;
 use super::{Epoch, LinkId, Reach, Timestamp};
-use crate::task::{Dispatch, Labels, TaskId};
+use crate::task::{Dispatch, TaskId};
 
 pub(crate) use ghosts::{Ghost, Retired};
 
@@ -73,14 +74,9 @@ pub(crate) struct Node {
     pub link: Option<LinkId>,
     /// The link on which it is being set up.
     pub handshake: Option<LinkId>,
-    pub offer: Option<OfferId>,
-    pub labels: Labels,
-    pub label_bytes: usize,
     pub probe: Option<String>,
     /// Whether this life dialled in.
     pub joined: bool,
-    /// Whether its pools count it as present.
-    pub present: bool,
 
     /// Workers by the node's word, or by `workers_set`.
     pub workers: u32,
@@ -101,7 +97,6 @@ pub(crate) struct Node {
     pub retired: Vec<Retired>,
     /// Tasks that count this life as lost; taken back if it returns.
     pub lost_tasks: Vec<TaskId>,
-    pub places: Places,
     pub settled: u64,
     /// Links of it that were closed because it broke the protocol.
     pub violations: u64,
@@ -161,12 +156,8 @@ impl Node {
             up_at: Timestamp(0),
             link: None,
             handshake: None,
-            offer: None,
-            labels: Labels::new(),
-            label_bytes: 0,
             probe: None,
             joined: false,
-            present: false,
             workers: 0,
             workers_set: None,
             stalled: 0,
@@ -180,7 +171,6 @@ impl Node {
             ghosts: BTreeMap::new(),
             retired: Vec::new(),
             lost_tasks: Vec::new(),
-            places: Places::new(),
             settled: 0,
             violations: 0,
             last_heard: Timestamp(0),
@@ -327,34 +317,15 @@ impl Node {
     }
 }
 
-/// What some nodes offer: their kinds, in their order.
-#[derive(Debug)]
-pub(crate) struct Offer {
-    pub kinds: Vec<KindOffer>,
-    /// The index of each kind, and whether it blocks.
-    pub index: BTreeMap<KindId, (u16, bool)>,
-    pub bytes: usize,
-    pub nodes: usize,
-}
-
-/// About what it takes to remember these names.
-pub(crate) fn names_bytes<'a>(names: impl IntoIterator<Item = &'a String>) -> usize {
-    const EACH: usize = 64;
-    names.into_iter().map(|name| name.len() + EACH).sum()
-}
-
 /// All nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     pub nodes: Vec<Node>,
     pub names: BTreeMap<Arc<str>, NodeIndex>,
-    pub offers: Vec<Option<Offer>>,
     /// Nodes that were told to leave and have not ended.
     pub leaving: BTreeSet<NodeIndex>,
     /// Vacant records by the name that they keep: tasks may still say that they have run there.
     pub vacant: BTreeMap<Arc<str>, NodeIndex>,
-    /// About what it takes to remember the kinds and labels of all nodes.
-    pub offered_bytes: usize,
     /// Nodes with something to send or a load to be entered.
     pub touched: Vec<NodeIndex>,
 }
@@ -374,16 +345,6 @@ impl Roster {
             entry.touched = true;
             self.touched.push(node);
         }
-    }
-
-    /// About what it takes to remember the kinds and labels of all nodes but one.
-    pub fn offered_bytes_but(&self, but: NodeIndex) -> usize {
-        let but = self.get(but);
-        let offer = but
-            .offer
-            .and_then(|offer| self.offers[offer as usize].as_ref());
-        let alone = offer.filter(|offer| offer.nodes == 1);
-        self.offered_bytes - but.label_bytes - alone.map_or(0, |offer| offer.bytes)
     }
 
     /// A record for a node of this name: the vacant one of that name, unless a dial or a probe that went out
@@ -427,25 +388,5 @@ impl Roster {
         let name = Arc::clone(&vacant.name);
         *old = vacant;
         self.vacant.insert(name, node);
-    }
-
-    /// The index of a kind at a node, and whether it blocks there.
-    pub fn kind_at(&self, node: NodeIndex, kind: KindId) -> Option<(u16, bool)> {
-        let offer = self.nodes[node as usize].offer?;
-        self.offers[offer as usize]
-            .as_ref()?
-            .index
-            .get(&kind)
-            .copied()
-    }
-}
-
-impl PlacesOf for Roster {
-    fn places(&self, node: NodeIndex) -> &Places {
-        &self.nodes[node as usize].places
-    }
-
-    fn places_mut(&mut self, node: NodeIndex) -> &mut Places {
-        &mut self.nodes[node as usize].places
     }
 }

@@ -7,14 +7,13 @@
 //! say, `ends` decides what comes of it, `settling` ends tasks, `links` brings links up and compares, `losses` decides when a node is
 //! lost and what that means, `control` carries out an operator's wishes, `views` answers questions.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::catalogue::Catalogue;
 use super::keys::Keys;
 use super::outbox::Outbox;
-use super::placement::{NodeIndex, Pools};
-use super::queue::{Class, ClassId, KindId, Manner};
+use super::placement::NodeIndex;
 use super::roster::Roster;
 use super::sequence::Sequence;
 use super::tasks::{Phase, Slot, Task, Tasks};
@@ -23,7 +22,6 @@ use super::{Action, Event, Life, NodeId, Timestamp};
 use crate::config::SchedulerConfig;
 use crate::stats::{Totals, Unfinished};
 use crate::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
-use crate::task::{Labels, TaskKind};
 
 mod admission;
 mod classes;
@@ -52,16 +50,6 @@ use sessions::Sessions;
 /// How long a cancel may wait before it is answered with what is the case then.
 pub const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A kind that a task or a node has named.
-#[derive(Debug)]
-struct Kind {
-    name: TaskKind,
-    /// Its classes without labels, by manner: the way of nearly every task.
-    classes: [Option<ClassId>; 3],
-    /// How many offers have it.
-    offers: usize,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct SchedulerMachine {
@@ -74,18 +62,7 @@ pub struct SchedulerMachine {
     stopped: bool,
 
     tasks: Tasks,
-    kinds: Vec<Kind>,
-    kind_index: HashMap<TaskKind, KindId>,
-    free_kinds: Vec<KindId>,
-    /// The kind that was named last.
-    last_kind: KindId,
-    classes: Vec<Class>,
-    class_index: BTreeMap<(KindId, Arc<Labels>, Manner), ClassId>,
-    free_classes: Vec<ClassId>,
-    /// Classes without labels that have lost their last task, and may have others since.
-    emptied: Vec<ClassId>,
-    no_labels: Arc<Labels>,
-    pools: Pools,
+    catalogue: Catalogue,
     roster: Roster,
     keys: Keys,
     outbox: Outbox,
@@ -130,16 +107,7 @@ impl SchedulerMachine {
             draining: false,
             stopped: false,
             tasks: Tasks::default(),
-            kinds: Vec::new(),
-            kind_index: HashMap::new(),
-            free_kinds: Vec::new(),
-            last_kind: 0,
-            classes: Vec::new(),
-            class_index: BTreeMap::new(),
-            free_classes: Vec::new(),
-            emptied: Vec::new(),
-            no_labels: Arc::default(),
-            pools: Pools::default(),
+            catalogue: Catalogue::default(),
             roster: Roster::default(),
             keys: Keys::default(),
             timers: Timers::default(),

@@ -420,4 +420,4 @@ impl Default for List {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,7 +11,7 @@ use crate::engine::timers::Timer;
 use crate::engine::{Accepted, Audience, Refused, Submission, Timestamp};
 use crate::error::Refusal;
 use crate::status::{Ending, Outcome, TaskStatus};
-use crate::task::{Dispatch, Due, Options, TaskId, TaskKey};
+use crate::task::{Dispatch, Due, Labels, Options, TaskId, TaskKey};
 
 impl SchedulerMachine {
     /// Takes a task in, or says why not.
@@ -161,9 +161,8 @@ impl SchedulerMachine {
         match self.tasks.find(id) {
             Some(slot) if !settled => {
                 let task = self.tasks.get(slot);
-                let kind = self.classes[task.class as usize].kind;
-                if self.kinds[kind as usize].name == submission.kind && task.args == submission.args
-                {
+                let kind = self.catalogue.kind(task.class);
+                if *kind == submission.kind && task.args == submission.args {
                     Ok(Some(id))
                 } else {
                     Err(Refusal::KeyConflict { key, id })
@@ -175,20 +174,9 @@ impl SchedulerMachine {
 
     fn accept(&mut self, now: Timestamp, submission: Submission) -> TaskId {
         let id = self.take_id();
-        let kind = self.intern(&submission.kind);
-        let (priority, labels, due) = match &submission.options {
-            None => (0, self.no_labels.clone(), None),
-            Some(options) if options.labels.is_empty() => (
-                options.priority.0,
-                self.no_labels.clone(),
-                due_at(now, options.due),
-            ),
-            Some(options) => (
-                options.priority.0,
-                options.labels.clone().into(),
-                due_at(now, options.due),
-            ),
-        };
+        let options = submission.options.as_ref();
+        let priority = options.map_or(0, |options| options.priority.0);
+        let due = options.and_then(|options| due_at(now, options.due));
         let rare = self.rare_of(now, &submission);
         let mut task = Task {
             id,
@@ -214,8 +202,10 @@ impl SchedulerMachine {
             started: false,
         };
         task.audience = self.enter_audience(submission.audience);
-        task.class = self.class_for(kind, &labels, Self::manner_of(&task));
-        self.classes[task.class as usize].members += 1;
+        let (options, no_labels) = (submission.options.as_ref(), Labels::new());
+        let labels = options.map_or(&no_labels, |options| &options.labels);
+        let manner = Self::manner_of(&task);
+        task.class = self.catalogue.join(&submission.kind, labels, manner);
         if let Some(key) = task.key() {
             self.keys.claim(key.clone(), id);
         }

@@ -5,9 +5,10 @@
 use super::SchedulerMachine;
 use super::sessions::Session;
 use crate::config::FRAME_OVERHEAD;
+use crate::engine::catalogue::names_bytes;
 use crate::engine::message::{MAX_KINDS, MAX_LABELS, NodeHello, VERSION_MAX, VERSION_MIN, is_name};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Node, State, names_bytes};
+use crate::engine::roster::{Node, State};
 use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::TaskKind;
@@ -177,7 +178,10 @@ impl SchedulerMachine {
     fn offers_too_much(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let kinds = hello.kinds.iter().map(|offer| &offer.kind);
         let own = names_bytes(kinds.chain(&hello.labels));
-        self.roster.offered_bytes_but(node).saturating_add(own) > MAX_OFFERED_BYTES
+        self.catalogue
+            .offered_bytes_without(node)
+            .saturating_add(own)
+            > MAX_OFFERED_BYTES
     }
 
     /// Sets the link on which a new process speaks apart from those of the old one, which end with it.
@@ -199,7 +203,9 @@ impl SchedulerMachine {
     pub(super) fn enter_node(&mut self, name: std::sync::Arc<str>, reach: Reach) -> NodeIndex {
         let mut entry = Node::new(name, reach);
         entry.workers_set = self.workers_for_all;
-        self.roster.enter(entry)
+        let node = self.roster.enter(entry);
+        self.catalogue.enter_node(node);
+        node
     }
 }
 

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
 use crate::engine::Timestamp;
-use crate::engine::queue::{Class, Turn};
 use crate::engine::roster::State;
 use crate::engine::tasks::{Phase, Task};
 use crate::engine::timers::Timer;
@@ -22,7 +21,7 @@ impl SchedulerMachine {
         self.check_nodes()?;
         self.check_timers()?;
         self.check_ghosts()?;
-        self.check_heads()?;
+        self.catalogue.check(&self.tasks)?;
         self.check_totals()?;
         self.outbox.check()
     }
@@ -31,11 +30,9 @@ impl SchedulerMachine {
     fn check_tasks(&self) -> Result<(), String> {
         let mut counts = [0_usize; 6];
         let mut bytes = 0;
-        let mut members = BTreeMap::new();
         for (slot, task) in self.tasks.iter() {
             counts[task.phase as usize] += 1;
             bytes += task.args.len() as u64;
-            *members.entry(task.class).or_insert(0_usize) += 1;
             let id = task.id;
             if self.tasks.find(id) != Some(slot) {
                 return Err(format!("G1: {id} is not found by its id"));
@@ -61,9 +58,7 @@ impl SchedulerMachine {
             {
                 return Err(format!("G12: the deadline of {id} would not be noticed"));
             }
-            if self.classes[task.class as usize].manner != Self::manner_of(task)
-                && !task.is_placed()
-            {
+            if self.catalogue.manner(task.class) != Self::manner_of(task) && !task.is_placed() {
                 return Err(format!(
                     "G7: {id} waits among tasks that are placed in another manner"
                 ));
@@ -77,15 +72,6 @@ impl SchedulerMachine {
         }
         if bytes != self.tasks.args_bytes() {
             return Err("G2: the bytes of args are miscounted".to_owned());
-        }
-        for (id, class) in self.classes.iter().enumerate() {
-            if class.members != members.get(&(id as u32)).copied().unwrap_or(0) {
-                return Err("the members of a class are miscounted".to_owned());
-            }
-            let free = class.kind == Class::NO_KIND;
-            if class.members == 0 && !free && !class.listed {
-                return Err("a class without tasks would never be forgotten".to_owned());
-            }
         }
         Ok(())
     }
@@ -198,7 +184,7 @@ impl SchedulerMachine {
                     "G9: {name} waits for an acknowledgement that would not be sent"
                 ));
             }
-            if node.present != node.takes_tasks() {
+            if self.catalogue.is_present(index as u32) != node.takes_tasks() {
                 return Err(format!(
                     "G5: {name} is wrongly counted as present or absent"
                 ));
@@ -210,17 +196,11 @@ impl SchedulerMachine {
     /// What is counted as it comes and goes is what is there.
     fn check_totals(&self) -> Result<(), String> {
         self.sessions.check()?;
-        let offers = self.roster.offers.iter().flatten().map(|it| it.bytes);
-        let labels = self.roster.nodes.iter().map(|node| node.label_bytes);
-        if offers.chain(labels).sum::<usize>() != self.roster.offered_bytes {
-            return Err("G11: the bytes of kinds and labels are miscounted".to_owned());
-        }
         for (index, node) in (0..).zip(&self.roster.nodes) {
             let there = self.roster.names.get(&node.name) == Some(&index);
             let leaves = self.roster.leaving.contains(&index);
             let empty = node.is_vacant()
-                && node.offer.is_none()
-                && node.labels.is_empty()
+                && self.catalogue.has_nothing_of(index)
                 && node.ghosts.is_empty()
                 && node.retired.is_empty();
             if u8::from(there) + u8::from(leaves) + u8::from(empty) != 1 {
@@ -262,17 +242,6 @@ impl SchedulerMachine {
                     "G12: {} has {there} runs that may go on, {known} are counted",
                     task.id
                 ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Each class is known to its pool by its head, so that the next turn is found.
-    fn check_heads(&self) -> Result<(), String> {
-        for class in &self.classes {
-            let head: Option<Turn> = class.head(&self.tasks).map(|(turn, _)| turn);
-            if head != class.announced {
-                return Err("G6: a class is not known by its head".to_owned());
             }
         }
         Ok(())

@@ -248,7 +248,6 @@ impl SchedulerMachine {
             .filter_map(|(node, _)| self.roster.nodes.get(node.0 as usize))
             .map(|node| node.name.as_ref())
             .collect();
-        let kind = self.classes[task.class as usize].kind;
         let nodes = match names.as_slice() {
             [name] => format!("the node {name} was lost"),
             names => format!("{} nodes were lost ({})", names.len(), names.join(", ")),
@@ -257,7 +256,8 @@ impl SchedulerMachine {
             Cause::NodeLost,
             format!(
                 "{nodes} while {} ({}) ran there, more than its max_reroutes allow; the last one because {reason}",
-                task.id, self.kinds[kind as usize].name
+                task.id,
+                self.catalogue.kind(task.class)
             ),
         )
     }

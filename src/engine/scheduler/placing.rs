@@ -32,17 +32,17 @@ impl SchedulerMachine {
 
     pub(super) fn enter_load(&mut self, node: NodeIndex) {
         let room = self.roster.get(node).room(self.config.max_ahead);
-        self.pools.set_room(&mut self.roster, node, room);
+        self.catalogue.set_room(node, room);
     }
 
     /// Places all that can be placed, in order of turn.
     pub(super) fn place(&mut self, now: Timestamp) {
-        if !self.pools.has_dirty() || self.outbox.is_full() {
+        if !self.catalogue.has_changed_pools() || self.outbox.is_full() {
             return;
         }
         self.flushes += 1;
         let mut heap = BinaryHeap::new();
-        for pool in self.pools.take_dirty() {
+        for pool in self.catalogue.take_changed_pools() {
             if let Some((turn, _)) = self.next_in(pool) {
                 heap.push(Reverse((turn, pool)));
             }
@@ -74,41 +74,31 @@ impl SchedulerMachine {
             }
         }
         // What was marked meanwhile has been looked at.
-        self.pools.take_dirty();
+        self.catalogue.take_changed_pools();
     }
 
     fn next_in(&self, pool: u32) -> Option<(Turn, ClassId)> {
-        self.pools.next(
+        self.catalogue.next(
             pool,
-            || self.node_for_suspect(pool).is_some(),
-            |node| {
-                let node = self.roster.get(node);
-                let barrier = self.pools.barrier(&node.places, node.suspects == 0);
-                barrier.into_iter().chain(node.recalled).min()
-            },
+            |node| self.roster.get(node).suspects == 0,
+            |node| self.roster.get(node).recalled,
         )
     }
 
-    fn node_for_suspect(&self, pool: u32) -> Option<NodeIndex> {
-        self.pools
-            .free_nodes(pool, |node| &self.roster.get(node).places)
-            .find(|&node| self.roster.get(node).suspects == 0)
-    }
-
     fn place_head(&mut self, now: Timestamp, pool: u32, class: ClassId) {
-        let manner = self.classes[class as usize].manner;
+        let manner = self.catalogue.manner(class);
         let free = match manner {
-            Manner::Suspect => self.node_for_suspect(pool),
-            Manner::Plain | Manner::Direct => self.pools.list[pool as usize].free(),
+            Manner::Suspect => self
+                .catalogue
+                .free_for_suspect(pool, |node| self.roster.get(node).suspects == 0),
+            Manner::Plain | Manner::Direct => self.catalogue.free(pool),
         };
         let (node, ahead) = match (free, manner) {
             (Some(node), _) => (Some(node), false),
-            (None, Manner::Plain) => (self.pools.list[pool as usize].ahead(), true),
+            (None, Manner::Plain) => (self.catalogue.ahead(pool), true),
             (None, _) => (None, false),
         };
-        if let (Some(node), Some((_, slot))) =
-            (node, self.classes[class as usize].head(&self.tasks))
-        {
+        if let (Some(node), Some(slot)) = (node, self.catalogue.head(&self.tasks, class)) {
             self.dequeue(slot);
             self.assign(now, node, slot, ahead);
         }
@@ -117,11 +107,10 @@ impl SchedulerMachine {
     fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, ahead: bool) {
         let dispatch = Dispatch::new(self.dispatches.take());
         let task = self.tasks.get(slot);
-        let class = &self.classes[task.class as usize];
-        let suspect = class.manner == Manner::Suspect;
+        let suspect = self.catalogue.manner(task.class) == Manner::Suspect;
         let (kind, _) = self
-            .roster
-            .kind_at(node, class.kind)
+            .catalogue
+            .kind_at(node, task.class)
             .expect("a node in a class's pool offers its kind");
         let assignment = Assignment {
             task: task.id,
@@ -239,7 +228,7 @@ impl SchedulerMachine {
                 if task.phase != Phase::Ahead || task.recalled {
                     continue;
                 }
-                let pool = self.classes[task.class as usize].pool;
+                let pool = self.catalogue.pool(task.class);
                 let idle = budget
                     .entry(pool)
                     .or_insert_with(|| self.idle_elsewhere(pool, node));
@@ -270,7 +259,7 @@ impl SchedulerMachine {
     /// that waits here. What comes after it goes back with it, or would start before it.
     fn overtaken(&mut self, now: Timestamp, node: NodeIndex, patience: Duration) -> Option<Turn> {
         let entry = self.roster.get(node);
-        let waiting = self.pools.waiting(&entry.places, entry.suspects == 0)?;
+        let waiting = self.catalogue.waiting(node, entry.suspects == 0)?;
         let mut at = entry.runs.last;
         let mut first: Option<Turn> = None;
         for _ in 0..RECALL_SWEEP {
@@ -295,7 +284,7 @@ impl SchedulerMachine {
 
     /// Free workers of the least loaded node of a pool, if that is another than `node`.
     fn idle_elsewhere(&self, pool: u32, node: NodeIndex) -> u32 {
-        match self.pools.list[pool as usize].free() {
+        match self.catalogue.free(pool) {
             Some(free) if free != node => {
                 let free = self.roster.get(free);
                 free.workers

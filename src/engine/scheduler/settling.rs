@@ -25,9 +25,8 @@ impl SchedulerMachine {
         self.detach(slot);
         let mut task = self.tasks.remove(slot);
         let last_start = task.last_start();
-        let class = &self.classes[task.class as usize];
-        let kind = self.kinds[class.kind as usize].name.clone();
-        self.leave_class(task.class);
+        let kind = self.catalogue.kind(task.class).clone();
+        self.catalogue.leave(task.class);
         let reroutes = task.losses() as u32;
         let (mut key, mut callers) = (None, false);
         if let Some(rare) = task.rare.take() {
@@ -121,10 +120,8 @@ impl SchedulerMachine {
 
     /// Whether the handler of a task cannot be stopped at this node.
     pub(super) fn blocks_at(&self, slot: Slot, node: NodeIndex) -> bool {
-        let kind = self.classes[self.tasks.get(slot).class as usize].kind;
-        self.roster
-            .kind_at(node, kind)
-            .is_some_and(|(_, blocking)| blocking)
+        let kind = self.catalogue.kind_at(node, self.tasks.get(slot).class);
+        kind.is_some_and(|(_, blocking)| blocking)
     }
 
     /// What a cancel is told of a task that no node has any more: an earlier run, whose attempt is over or

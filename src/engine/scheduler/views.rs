@@ -4,8 +4,9 @@
 
 use super::SchedulerMachine;
 use crate::engine::Timestamp;
+use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Manner};
-use crate::engine::roster::{Node, State};
+use crate::engine::roster::State;
 use crate::engine::tasks::{Phase, Slot, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
 use crate::task::{TaskId, TaskKind};
@@ -30,17 +31,15 @@ impl SchedulerMachine {
                 .roster
                 .names
                 .values()
-                .map(|&node| self.node_stats(now, self.roster.get(node)))
+                .map(|&node| self.node_stats(now, node))
                 .collect(),
             totals,
             flushes: self.flushes,
         }
     }
 
-    fn node_stats(&self, now: Timestamp, node: &Node) -> NodeStats {
-        let offer = node
-            .offer
-            .and_then(|offer| self.roster.offers[offer as usize].as_ref());
+    fn node_stats(&self, now: Timestamp, index: NodeIndex) -> NodeStats {
+        let node = self.roster.get(index);
         let state = match node.state {
             State::Connecting => NodeState::Connecting,
             State::Up if node.draining || node.leaving => NodeState::Draining,
@@ -65,14 +64,13 @@ impl SchedulerMachine {
             last_heard: (heard != Timestamp(0)).then(|| heard.to_system_time()),
             settled: node.settled,
             violations: node.violations,
-            labels: node.labels.clone(),
-            kinds: offer.map_or_else(Vec::new, |offer| {
-                offer
-                    .kinds
-                    .iter()
-                    .map(|kind| TaskKind::from(kind.kind.as_str()))
-                    .collect()
-            }),
+            labels: self.catalogue.labels_at(index).clone(),
+            kinds: self
+                .catalogue
+                .kinds_at(index)
+                .iter()
+                .map(|kind| TaskKind::from(kind.kind.as_str()))
+                .collect(),
         }
     }
 
@@ -88,11 +86,10 @@ impl SchedulerMachine {
     }
 
     fn unfinished_task(&self, task: &Task) -> Unfinished {
-        let class = &self.classes[task.class as usize];
         Unfinished {
             id: task.id,
             key: task.key().cloned(),
-            kind: self.kinds[class.kind as usize].name.clone(),
+            kind: self.catalogue.kind(task.class).clone(),
             args: task.args.clone(),
             state: if task.phase == Phase::Running {
                 TaskState::Running {
@@ -146,13 +143,13 @@ impl SchedulerMachine {
     }
 
     fn why_queued(&self, class: ClassId) -> Reason {
-        let class = &self.classes[class as usize];
-        let pool = &self.pools.list[class.pool as usize];
+        let suspect = self.catalogue.manner(class) == Manner::Suspect;
+        let free = || self.catalogue.free(self.catalogue.pool(class));
         if self.outbox.is_full() {
             Reason::ClientBehind
-        } else if pool.present == 0 {
+        } else if self.catalogue.is_unschedulable(class) {
             Reason::NoSuchNode
-        } else if class.manner == Manner::Suspect && pool.free().is_some() {
+        } else if suspect && free().is_some() {
             Reason::Suspect
         } else {
             Reason::NoFreeWorker
@@ -161,19 +158,19 @@ impl SchedulerMachine {
 
     /// What speaks against each node.
     fn objections(&self, slot: Slot) -> Vec<(std::sync::Arc<str>, String)> {
-        let class = &self.classes[self.tasks.get(slot).class as usize];
-        let object = |node: &Node| {
-            let offer = node
-                .offer
-                .and_then(|offer| self.roster.offers[offer as usize].as_ref());
-            let missing: Vec<_> = class
-                .labels
-                .difference(&node.labels)
+        let class = self.tasks.get(slot).class;
+        let suspect = self.catalogue.manner(class) == Manner::Suspect;
+        let object = |index: NodeIndex| {
+            let node = self.roster.get(index);
+            let missing: Vec<_> = self
+                .catalogue
+                .labels(class)
+                .difference(self.catalogue.labels_at(index))
                 .map(String::as_str)
                 .collect();
             match node.state {
                 State::Up if node.draining || node.leaving => "it is draining".to_owned(),
-                State::Up if !offer.is_some_and(|offer| offer.index.contains_key(&class.kind)) => {
+                State::Up if self.catalogue.kind_at(index, class).is_none() => {
                     "it has no handler for the kind".to_owned()
                 }
                 State::Up if !missing.is_empty() => {
@@ -181,7 +178,7 @@ impl SchedulerMachine {
                 }
                 State::Up if node.refusing => "it refuses new work for now".to_owned(),
                 State::Up if node.taken() >= node.workers => "all its workers are taken".to_owned(),
-                State::Up if class.manner == Manner::Suspect && node.suspects > 0 => {
+                State::Up if suspect && node.suspects > 0 => {
                     "it runs another task that has lost two nodes".to_owned()
                 }
                 State::Up => "it has a free worker".to_owned(),
@@ -191,9 +188,8 @@ impl SchedulerMachine {
         self.roster
             .names
             .values()
-            .map(|&node| self.roster.get(node))
             .take(Explanation::MAX_NODES)
-            .map(|node| (node.name.clone(), object(node)))
+            .map(|&node| (self.roster.get(node).name.clone(), object(node)))
             .collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn task(id: u64) -> Task {
+pub(crate) fn task(id: u64) -> Task {
     Task {
         id: TaskId::new(id),
         args: Payload::from(b"123456789"),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{BLOCKS, Board, STOPS, ended};
 use crate::config::NodeConfig;
+use crate::engine::catalogue::SPARE_CLASSES;
 use crate::engine::message::{End, HeldRun, HeldState, Holding, KindOffer, Report, ToScheduler};
-use crate::engine::scheduler::classes::SPARE_CLASSES;
 use crate::engine::scheduler::hello::MAX_NODES;
 use crate::engine::{ClientId, LinkId};
 use crate::payload::Payload;
@@ -180,12 +180,9 @@ fn g11_kinds_that_nobody_offers_any_more_are_forgotten() {
         hello.kinds.push(kind("wanted".to_owned()));
         board.join_by(hello, Vec::new());
     }
-    assert!(
-        board.machine.kinds.len() < 300,
-        "{}",
-        board.machine.kinds.len()
-    );
-    assert_eq!(board.machine.kind_index.len(), 102 - 1);
+    let (known, kinds, _) = board.machine.catalogue.size();
+    assert!(kinds < 300, "{kinds}");
+    assert_eq!(known, 102 - 1);
     // What a task needs is still known by its name.
     board.assignment(task);
     board.join("second", 2, Vec::new());
@@ -372,7 +369,7 @@ fn kinds_that_an_application_makes_up_are_forgotten_when_their_tasks_have_ended(
         });
         board.cancel(made_up);
     }
-    let (kinds, classes) = (board.machine.kinds.len(), board.machine.classes.len());
+    let (_, kinds, classes) = board.machine.catalogue.size();
     assert!(
         kinds < SPARE_CLASSES + 10 && classes < SPARE_CLASSES + 10,
         "{kinds} kinds and {classes} classes are kept"

@@ -373,7 +373,7 @@ fn the_answer_to_a_dial_is_not_taken_for_that_of_a_later_node_of_the_name() {
 fn g11_a_removed_node_leaves_its_name_alone() {
     let mut board = Board::new();
     board.join("first", 1, Vec::new());
-    let before = board.machine.roster.offered_bytes;
+    let before = board.machine.catalogue.offered_bytes();
     let mut hello = board.hello("second", 2);
     hello.kinds.truncate(1);
     hello.kinds[0].kind = "rare".to_owned();
@@ -389,7 +389,7 @@ fn g11_a_removed_node_leaves_its_name_alone() {
         };
         it.options = Some(Box::new(options));
     });
-    assert!(board.machine.roster.offered_bytes > before);
+    assert!(board.machine.catalogue.offered_bytes() > before);
     remove(&mut board, "second");
     // Until its goodbye it speaks for its runs.
     let held = board.machine.stats(board.now).held;
@@ -398,8 +398,9 @@ fn g11_a_removed_node_leaves_its_name_alone() {
     assert_eq!(board.machine.check(), Ok(()));
     assert_eq!(board.machine.stats(board.now).held, 0);
     let roster = &board.machine.roster;
-    assert_eq!(roster.offered_bytes, before);
-    assert!(roster.nodes[1].labels.is_empty() && roster.leaving.is_empty());
+    let catalogue = &board.machine.catalogue;
+    assert_eq!(catalogue.offered_bytes(), before);
+    assert!(catalogue.labels_at(1).is_empty() && roster.leaving.is_empty());
     // Its tasks still know where they have run.
     for task in [task, exclusive] {
         board.cancel(task);

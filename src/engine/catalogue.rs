@@ -1,0 +1,446 @@
+//! Which tasks are alike, and which nodes may run them.
+//!
+//! Owns: the kinds by name, the classes (tasks that the same nodes may run in the same way) and what waits in each,
+//! what nodes offer, and the pools that follow from both. Does not know: why a node has room, when a task is due, or
+//! who is told what.
+//!
+//! Kinds and classes are numbered, and their numbers are used again: neither nodes nor applications may fill the
+//! memory with ever new names. What nodes offer is in [`offers`].
+
+mod offers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::placement::{NodeIndex, PoolId, Pools};
+use super::queue::{ClassId, Manner, Queue, Turn};
+use super::tasks::{Slot, Tasks};
+use crate::task::{Labels, TaskKind};
+
+pub(crate) use offers::names_bytes;
+use offers::{Offer, Offering};
+
+/// Pools beyond twice the classes, and these, are those of classes that are gone: all are built anew.
+const SPARE_POOLS: usize = 64;
+
+/// Classes without labels that are kept though they have no task, since most kinds come again soon. Beyond these
+/// all are forgotten, so that an application may make up kinds without end.
+pub(crate) const SPARE_CLASSES: usize = 1024;
+
+/// Index of a kind.
+type KindId = u32;
+
+/// The kind of a class that is forgotten.
+const NO_KIND: KindId = KindId::MAX;
+
+/// A kind that a task or a node has named.
+#[derive(Debug)]
+struct Kind {
+    name: TaskKind,
+    /// Its classes without labels, by manner: the way of nearly every task.
+    classes: [Option<ClassId>; 3],
+    /// How many offers have it.
+    offers: usize,
+}
+
+/// Tasks that the same nodes may run in the same way.
+#[derive(Debug)]
+struct Class {
+    kind: KindId,
+    labels: Arc<Labels>,
+    manner: Manner,
+    /// The pool of nodes that may run it.
+    pool: PoolId,
+    /// The turn under which its pool knows it, if it has due tasks.
+    announced: Option<Turn>,
+    /// Unsettled tasks of this class, queued or not.
+    members: usize,
+    /// Whether it is among those that may be empty.
+    listed: bool,
+    /// Whether it was said that no present node can run it.
+    noted: bool,
+    /// Waiting tasks that somebody watches.
+    watched: BTreeSet<Slot>,
+    queue: Queue,
+}
+
+impl Class {
+    fn new(kind: KindId, labels: Arc<Labels>, manner: Manner) -> Self {
+        Self {
+            kind,
+            labels,
+            manner,
+            pool: PoolId::MAX,
+            announced: None,
+            members: 0,
+            listed: false,
+            noted: false,
+            watched: BTreeSet::new(),
+            queue: Queue::default(),
+        }
+    }
+
+    fn is_forgotten(&self) -> bool {
+        self.kind == NO_KIND
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Catalogue {
+    kinds: Vec<Kind>,
+    kind_index: HashMap<TaskKind, KindId>,
+    free_kinds: Vec<KindId>,
+    /// The kind that was named last.
+    last_kind: KindId,
+    classes: Vec<Class>,
+    /// Classes with labels.
+    class_index: BTreeMap<(KindId, Arc<Labels>, Manner), ClassId>,
+    free_classes: Vec<ClassId>,
+    /// Classes without labels that have lost their last task, and may have others since.
+    emptied: Vec<ClassId>,
+    no_labels: Arc<Labels>,
+    pools: Pools,
+    offers: Vec<Option<Offer>>,
+    /// About what it takes to remember the kinds and labels of all nodes.
+    offered_bytes: usize,
+    nodes: Vec<Offering>,
+}
+
+impl Catalogue {
+    /// Counts a new task among those of its class, and returns that.
+    pub fn join(&mut self, kind: &TaskKind, labels: &Labels, manner: Manner) -> ClassId {
+        let kind = self.intern(kind);
+        let labels = if labels.is_empty() {
+            Arc::clone(&self.no_labels)
+        } else {
+            Arc::new(labels.clone())
+        };
+        self.join_class(kind, &labels, manner)
+    }
+
+    /// Counts a task of one class among those of the same kind and labels that are placed in this manner, and
+    /// returns that class. The task must not wait in the old one.
+    pub fn change_manner(&mut self, old: ClassId, manner: Manner) -> ClassId {
+        let class = &self.classes[old as usize];
+        let (kind, labels) = (class.kind, Arc::clone(&class.labels));
+        let new = self.join_class(kind, &labels, manner);
+        self.leave(old);
+        new
+    }
+
+    /// One task less is of this class. One with labels is forgotten with its last task, others when there are
+    /// many.
+    pub fn leave(&mut self, id: ClassId) {
+        let class = &mut self.classes[id as usize];
+        class.members -= 1;
+        if class.members > 0 {
+            return;
+        }
+        if !class.labels.is_empty() {
+            self.forget_class(id);
+        } else if !std::mem::replace(&mut class.listed, true) {
+            self.emptied.push(id);
+            if self.emptied.len() > SPARE_CLASSES {
+                self.forget_empty_classes();
+            }
+        }
+    }
+
+    /// Returns the kind of a class.
+    pub fn kind(&self, id: ClassId) -> &TaskKind {
+        let kind = self.classes[id as usize].kind;
+        &self.kinds[kind as usize].name
+    }
+
+    pub fn labels(&self, id: ClassId) -> &Labels {
+        &self.classes[id as usize].labels
+    }
+
+    pub fn manner(&self, id: ClassId) -> Manner {
+        self.classes[id as usize].manner
+    }
+
+    pub fn pool(&self, id: ClassId) -> PoolId {
+        self.classes[id as usize].pool
+    }
+
+    /// Returns the task of a class whose turn it is.
+    pub fn head(&self, tasks: &Tasks, id: ClassId) -> Option<Slot> {
+        let head = self.classes[id as usize].queue.head(tasks);
+        head.map(|(_, slot)| slot)
+    }
+
+    /// Adds a due task to its class, under the rank that it bears. Returns whether somebody is to be told that no
+    /// present node can run it.
+    #[must_use]
+    pub fn enqueue(&mut self, tasks: &mut Tasks, slot: Slot) -> bool {
+        let task = tasks.get(slot);
+        let (id, watched) = (task.class, task.watcher().is_some());
+        let class = &mut self.classes[id as usize];
+        class.queue.push(tasks, slot);
+        if watched {
+            class.watched.insert(slot);
+        }
+        let news = watched || !class.noted;
+        self.announce(tasks, id);
+        news && self.is_unschedulable(id)
+    }
+
+    /// Takes a due task out of its class.
+    pub fn dequeue(&mut self, tasks: &mut Tasks, slot: Slot) {
+        let id = tasks.get(slot).class;
+        let class = &mut self.classes[id as usize];
+        class.queue.remove(tasks, slot);
+        if !class.watched.is_empty() {
+            class.watched.remove(&slot);
+        }
+        self.announce(tasks, id);
+    }
+
+    /// Makes a class known to its pool by the turn of its head.
+    fn announce(&mut self, tasks: &Tasks, id: ClassId) {
+        let class = &mut self.classes[id as usize];
+        let head = class.queue.head(tasks).map(|(turn, _)| turn);
+        if head != class.announced {
+            self.pools
+                .announce(class.pool, id, class.manner, class.announced, head);
+            class.announced = head;
+        }
+    }
+
+    /// Returns whether no present node can run a class.
+    pub fn is_unschedulable(&self, id: ClassId) -> bool {
+        let pool = self.classes[id as usize].pool;
+        self.pools.list[pool as usize].present == 0
+    }
+
+    /// Notes that it is said of a class that no present node can run it. Returns the task of which it is said,
+    /// unless it was said before.
+    pub fn note_unschedulable(&mut self, tasks: &Tasks, id: ClassId) -> Option<Slot> {
+        let noted = std::mem::replace(&mut self.classes[id as usize].noted, true);
+        self.head(tasks, id).filter(|_| !noted)
+    }
+
+    /// Returns the waiting tasks of a class that somebody watches.
+    pub fn watched(&self, id: ClassId) -> Vec<Slot> {
+        self.classes[id as usize].watched.iter().copied().collect()
+    }
+
+    /// Says in a sentence why no present node can run a class.
+    pub fn why_unschedulable(&self, id: ClassId) -> String {
+        let kind = self.kind(id);
+        let mut present = (0..).zip(&self.nodes).filter(|(_, node)| node.present);
+        let mut up = present.by_ref().map(|(node, _)| node).peekable();
+        if up.peek().is_none() {
+            "no node is up".to_owned()
+        } else if !up.any(|node| self.kind_at(node, id).is_some()) {
+            format!("no node that is up has a handler for the kind {kind:?}")
+        } else {
+            format!(
+                "no node that is up and has a handler for the kind {kind:?} bears all of the labels {:?}",
+                self.labels(id)
+            )
+        }
+    }
+
+    /// Returns whether something may be placeable since [`Self::take_changed_pools`].
+    pub fn has_changed_pools(&self) -> bool {
+        self.pools.has_dirty()
+    }
+
+    /// Returns the pools in which something may be placeable since the last call.
+    pub fn take_changed_pools(&mut self) -> Vec<PoolId> {
+        self.pools.take_dirty()
+    }
+
+    /// Returns the class whose turn it is in a pool, among those that its room allows. `takes_suspect` says of a node
+    /// whether it has no suspect, `retracted` what must go first at a node without a free worker beside what waits.
+    pub fn next(
+        &self,
+        pool: PoolId,
+        takes_suspect: impl Fn(NodeIndex) -> bool,
+        retracted: impl Fn(NodeIndex) -> Option<Turn>,
+    ) -> Option<(Turn, ClassId)> {
+        self.pools.next(
+            pool,
+            || self.free_for_suspect(pool, &takes_suspect).is_some(),
+            |node| {
+                let places = &self.nodes[node as usize].places;
+                let barrier = self.pools.barrier(places, takes_suspect(node));
+                barrier.into_iter().chain(retracted(node)).min()
+            },
+        )
+    }
+
+    /// Returns the least loaded node of a pool with a free worker.
+    pub fn free(&self, pool: PoolId) -> Option<NodeIndex> {
+        self.pools.list[pool as usize].free()
+    }
+
+    /// Returns the least loaded node of a pool with a free worker that takes a suspect.
+    pub fn free_for_suspect(
+        &self,
+        pool: PoolId,
+        takes_suspect: impl Fn(NodeIndex) -> bool,
+    ) -> Option<NodeIndex> {
+        self.pools
+            .free_nodes(pool, |node| &self.nodes[node as usize].places)
+            .find(|&node| takes_suspect(node))
+    }
+
+    /// Returns the node of a pool with the shortest way to a worker, none of which is free.
+    pub fn ahead(&self, pool: PoolId) -> Option<NodeIndex> {
+        self.pools.list[pool as usize].ahead()
+    }
+
+    /// Returns the best turn among all that waits for a node.
+    pub fn waiting(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
+        let places = &self.nodes[node as usize].places;
+        self.pools.waiting(places, takes_suspect)
+    }
+
+    fn intern(&mut self, kind: &TaskKind) -> KindId {
+        // Tasks of one kind tend to come one after the other, and a comparison costs less than a hash.
+        let last = self.kinds.get(self.last_kind as usize);
+        if last.is_none_or(|last| last.name != *kind) {
+            self.last_kind = self.find_or_add_kind(kind);
+        }
+        self.last_kind
+    }
+
+    fn find_or_add_kind(&mut self, kind: &TaskKind) -> KindId {
+        if let Some(&id) = self.kind_index.get(kind) {
+            return id;
+        }
+        let entry = Kind {
+            name: kind.clone(),
+            classes: [None; 3],
+            offers: 0,
+        };
+        let id = fill(&mut self.kinds, &mut self.free_kinds, entry);
+        self.kind_index.insert(kind.clone(), id);
+        id
+    }
+
+    /// An offer with this kind is gone.
+    fn leave_kind(&mut self, id: KindId) {
+        self.kinds[id as usize].offers -= 1;
+        self.forget_unused_kind(id);
+    }
+
+    /// Forgets a kind that no node offers and no class has.
+    fn forget_unused_kind(&mut self, id: KindId) {
+        let kind = &mut self.kinds[id as usize];
+        if kind.offers > 0 || kind.classes.iter().any(Option::is_some) {
+            return;
+        }
+        let first = (id, Arc::clone(&self.no_labels), Manner::Plain);
+        let mut labelled = self.class_index.range(first..);
+        if labelled.next().is_none_or(|(key, _)| key.0 != id) {
+            let name = std::mem::replace(&mut kind.name, TaskKind::from(""));
+            self.kind_index.remove(&name);
+            self.free_kinds.push(id);
+        }
+    }
+
+    fn join_class(&mut self, kind: KindId, labels: &Arc<Labels>, manner: Manner) -> ClassId {
+        let id = self
+            .find_class(kind, labels, manner)
+            .unwrap_or_else(|| self.add_class(kind, labels, manner));
+        self.classes[id as usize].members += 1;
+        id
+    }
+
+    fn find_class(&self, kind: KindId, labels: &Arc<Labels>, manner: Manner) -> Option<ClassId> {
+        if labels.is_empty() {
+            return self.kinds[kind as usize].classes[manner as usize];
+        }
+        let key = (kind, Arc::clone(labels), manner);
+        self.class_index.get(&key).copied()
+    }
+
+    fn add_class(&mut self, kind: KindId, labels: &Arc<Labels>, manner: Manner) -> ClassId {
+        let class = Class::new(kind, Arc::clone(labels), manner);
+        let id = fill(&mut self.classes, &mut self.free_classes, class);
+        if labels.is_empty() {
+            self.kinds[kind as usize].classes[manner as usize] = Some(id);
+        } else {
+            self.class_index
+                .insert((kind, Arc::clone(labels), manner), id);
+        }
+        if self.pools.list.len() > SPARE_POOLS + 2 * self.classes.len() {
+            self.rebuild_pools();
+        } else {
+            self.find_pool(id);
+        }
+        id
+    }
+
+    fn forget_empty_classes(&mut self) {
+        for id in std::mem::take(&mut self.emptied) {
+            let class = &mut self.classes[id as usize];
+            class.listed = false;
+            if class.members == 0 {
+                self.forget_class(id);
+            }
+        }
+    }
+
+    fn forget_class(&mut self, id: ClassId) {
+        let forgotten = Class::new(NO_KIND, Arc::clone(&self.no_labels), Manner::Plain);
+        let class = std::mem::replace(&mut self.classes[id as usize], forgotten);
+        if class.labels.is_empty() {
+            self.kinds[class.kind as usize].classes[class.manner as usize] = None;
+        } else {
+            self.class_index
+                .remove(&(class.kind, class.labels, class.manner));
+        }
+        self.free_classes.push(id);
+        self.forget_unused_kind(class.kind);
+    }
+
+    /// Returns how many kinds are known by name, and how many records of kinds and classes there are.
+    #[cfg(test)]
+    pub fn size(&self) -> (usize, usize, usize) {
+        let known = self.kind_index.len();
+        (known, self.kinds.len(), self.classes.len())
+    }
+
+    /// Checks that classes, kinds and pools agree with each other and with the tasks.
+    pub fn check(&self, tasks: &Tasks) -> Result<(), String> {
+        let mut members = BTreeMap::new();
+        for (_, task) in tasks.iter() {
+            *members.entry(task.class).or_insert(0_usize) += 1;
+        }
+        for (id, class) in (0..).zip(&self.classes) {
+            if class.members != members.get(&id).copied().unwrap_or(0) {
+                return Err("the members of a class are miscounted".to_owned());
+            }
+            if class.members == 0 && !class.is_forgotten() && !class.listed {
+                return Err("a class without tasks would never be forgotten".to_owned());
+            }
+            let head = class.queue.head(tasks).map(|(turn, _)| turn);
+            if head != class.announced {
+                return Err("G6: a class is not known by its head".to_owned());
+            }
+        }
+        self.check_offers()
+    }
+}
+
+/// Puts an entry where one was forgotten, or at the end; returns its index.
+fn fill<T>(entries: &mut Vec<T>, free: &mut Vec<u32>, entry: T) -> u32 {
+    match free.pop() {
+        Some(id) => {
+            entries[id as usize] = entry;
+            id
+        }
+        None => {
+            entries.push(entry);
+            (entries.len() - 1) as u32
+        }
+    }
+}
