@@ -25,6 +25,7 @@ mod state;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod withdrawal;
 mod workers;
 
 use ahead::Ahead;
@@ -154,11 +155,14 @@ impl NodeMachine {
     pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
         self.expire(now);
         self.pump(now);
+        // After all free workers have had what waits.
         self.chain(now);
         self.sweep(now);
+        // Before the reports: among these are a hello and its holdings, which the reports follow.
         actions.append(&mut self.actions);
         self.tell_workers();
         if let Some(Current { link, up: true, .. }) = self.current {
+            // Only an acknowledgement lets it start again, and the answer to a beat brings one.
             if !self.ahead.is_empty() && self.workers.has_free() && self.keeps_too_much() {
                 self.lease.hurry(now);
             }
@@ -168,6 +172,7 @@ impl NodeMachine {
             }
             self.outbox.flush(link, actions);
         }
+        // After the reports, so that a goodbye is the last word on its link.
         self.finish(now);
         self.dial(now);
         actions.append(&mut self.actions);

@@ -2,6 +2,31 @@
 //!
 //! Owns: drain, stop, leave, the goodbye, and when nothing is left to wait for. Does not know: how runs
 //! are stopped or reports kept.
+//!
+//! What each verb does with what there is:
+//!
+//! | verb    | asked for by       | new ones | what waits | what runs             | kept      |
+//! |---------|--------------------|----------|------------|-----------------------|-----------|
+//! | drain   | process, scheduler | refused  | given back | goes on               | stays     |
+//! | stop    | process            | refused  | given back | stopped, reported     | stays     |
+//! | leave   | scheduler          | refused  | forgotten  | stopped, not reported | forgotten |
+//! | discard | leave, part, links | -        | forgotten  | stopped, not reported | forgotten |
+//! | part    | finish             | -        | forgotten  | has ended             | forgotten |
+//! | finish  | every turn         | -        | -          | is waited for         | -         |
+//!
+//! What `finish` does once no worker is occupied, and the node is ending or was told to leave:
+//!
+//! | the scheduler               | drained or stopped            | told to leave           |
+//! |-----------------------------|-------------------------------|-------------------------|
+//! | none                        | is gone                       | -                       |
+//! | has not welcomed the node   | refuses the link, is gone     | -                       |
+//! | is up, has acknowledged all | parts with a goodbye, is gone | parts with a goodbye    |
+//! | is up, has not              | waits for it, see below       | parts with a goodbye    |
+//! | is not reached              | waits for it, see below       | waits for it, see below |
+//!
+//! It waits for a scheduler that is not reached as long as a lease, and for one that is up until
+//! two leases after the last beat that was answered; then it parts without a goodbye. A node that
+//! has parted because it was told to leave is gone too, unless another scheduler may dial it.
 
 use super::workers::{Owner, State};
 use super::{Gone, NodeAction, NodeMachine};
@@ -43,11 +68,13 @@ impl NodeMachine {
     /// Stops every run, of which nothing more is reported, and forgets what waits and what is kept.
     pub(super) fn discard(&mut self, owner: Owner) {
         for (worker, run) in self.workers.iter_mut() {
+            // Others were told to stop before.
             if run.owner == Owner::Session && run.state == State::Running {
                 run.state = State::Cancelled;
                 let dispatch = run.dispatch;
                 self.actions.push(NodeAction::Stop { worker, dispatch });
             }
+            // What an earlier life has left behind is nobody's for good.
             if run.owner != Owner::Nobody {
                 run.owner = owner;
             }
@@ -67,6 +94,8 @@ impl NodeMachine {
 
     /// Says goodbye, and that the node is gone, as soon as nothing is left to wait for.
     pub(super) fn finish(&mut self, now: Timestamp) {
+        // Whatever occupies a worker may still be going on, whoever it was for: "gone" and the
+        // goodbye both promise that nothing runs here (G8).
         if self.gone || self.workers.busy() > 0 {
             return;
         }
@@ -78,6 +107,7 @@ impl NodeMachine {
         };
         let parted = match &self.session {
             None => true,
+            // It has given nothing, so there is nothing that it would have to know.
             Some(session) if !session.served => {
                 if let Some(current) = self.current {
                     self.refuse(now, current.link, LinkRefusal::Stopping);
@@ -95,10 +125,12 @@ impl NodeMachine {
     /// Takes leave of the scheduler, if it knows all there is to know or cannot be reached. Whether it did.
     fn part(&mut self, now: Timestamp) -> bool {
         let up = self.current.filter(|current| current.up);
+        // Who told the node to leave wants no more reports.
         let told = self.is_leaving() || self.kept.is_empty();
         match up {
             Some(current) if told => self.say_goodbye(now, current.link),
             _ if self.hopeless().is_some_and(|due| due <= now) => {
+                // Taken first: the node gives the link up, and notes no loss of it.
                 if let Some(current) = self.current.take() {
                     let reason = "the scheduler has been silent for a lease".to_owned();
                     self.close(now, current.link, reason);
@@ -125,6 +157,7 @@ impl NodeMachine {
         if !waits || self.workers.busy() > 0 {
             None
         } else if self.is_up() {
+            // Its beats are not answered, and its link is not closed.
             self.lease.hopeless()
         } else {
             Some(session.down_since + self.lease.term().unwrap_or_default())

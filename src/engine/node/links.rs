@@ -29,6 +29,7 @@ impl NodeMachine {
         if let Some(address) = &dialled {
             self.dialler.answered(address);
         }
+        // The new link is not counted yet, and is never the one that is closed.
         if self.idle_links().count() >= MAX_IDLE_LINKS
             && let Some((oldest, _)) = self.idle_links().min_by_key(|(_, due)| *due)
         {
@@ -66,6 +67,7 @@ impl NodeMachine {
             return;
         }
         self.heard(now, link);
+        // A refusal may come at any time; all else has its place: hello, welcome, commands.
         let heard = match message {
             ToNode::Refuse(refusal) => {
                 self.refused(now, link, refusal);
@@ -127,6 +129,8 @@ impl NodeMachine {
             .as_ref()
             .is_some_and(|session| session.serves(&hello));
         let max_output = self.max_output_for(&hello);
+        // Another life remembers nothing of what this node was given, and would not know the
+        // reports.
         if !same {
             self.discard(Owner::Nobody);
             self.forget_session();
@@ -223,7 +227,8 @@ impl NodeMachine {
         for part in self.kept.holdings(self.holds()) {
             self.send(link, ToScheduler::Holding(part));
         }
-        // The holdings tell who runs and who waits.
+        // The holdings tell who runs and who waits, so that no start before them is to be
+        // announced. The outbox is empty: nothing is put there without a link that is up.
         for (_, run) in self.workers.iter_mut() {
             run.told = true;
             run.announced = 0;
@@ -236,7 +241,9 @@ impl NodeMachine {
     pub(super) fn held_runs(&self) -> Vec<HeldRun> {
         let running = self.workers.iter().filter_map(|(_, run)| {
             let state = match (run.owner, run.state) {
+                // The scheduler that is served has never heard of it.
                 (Owner::Nobody, _) => return None,
+                // Neither has an end to report any more, and both still take a worker.
                 (Owner::Left, _) | (Owner::Session, State::Overrun) => HeldState::Overrun,
                 (Owner::Session, _) => HeldState::Running,
             };
@@ -265,6 +272,7 @@ impl NodeMachine {
         if self.is_up() {
             return Err("a second welcome on one link".to_owned());
         }
+        // Nothing is changed by a welcome that breaks the protocol.
         self.check_welcome(&welcome)?;
         self.kept.acknowledge(welcome.acknowledged)?;
         let (Some(current), Some(session)) = (&mut self.current, &mut self.session) else {
@@ -272,6 +280,8 @@ impl NodeMachine {
         };
         current.up = true;
         session.served = true;
+        // A scheduler that was refused may wait for word, and the word may have been lost with the
+        // link.
         self.ready_owed |= session.refused;
         let scheduler = session.scheduler.clone();
         let sent = current.sent_through;
@@ -285,6 +295,8 @@ impl NodeMachine {
             self.workers.set_limit(workers);
         }
         self.catch_up(sent);
+        // The lease that it renews may have come too late, or be shorter than the one before: what
+        // it does not cover is given up before anything else is done.
         self.expire(now);
         self.cancel(&welcome.stop);
         if welcome.drain {
@@ -322,6 +334,7 @@ impl NodeMachine {
         for report in self.kept.after(sent_through) {
             self.outbox.push(report.clone());
         }
+        // Nobody acknowledges what a local link has carried.
         if self.spec.local {
             self.kept.clear();
         }
@@ -351,6 +364,7 @@ impl NodeMachine {
             link,
             format!("the scheduler refused the link: {refusal}"),
         );
+        // Another process has the name for good: nothing that this one says would be believed.
         if replaced {
             self.discard(Owner::Nobody);
             self.forget_session();
@@ -381,6 +395,7 @@ impl NodeMachine {
     }
 
     fn lose_current(&mut self, now: Timestamp, reason: String) {
+        // The runs go on, and what they report is kept: a short cut costs nothing (G9).
         let up = self.is_up();
         self.current = None;
         self.lease.link_down();
@@ -399,6 +414,7 @@ impl NodeMachine {
                 self.actions
                     .push(NodeAction::Note(NodeNote::LinkLost { reason }));
             }
+            // One that never welcomed the node has given it nothing. It must not keep others away.
             Some(session) if !session.served => self.forget_session(),
             _ => {}
         }
@@ -442,6 +458,7 @@ impl NodeMachine {
 
     /// When to dial next, if nothing is heard until then.
     pub(super) fn dial_due(&self) -> Option<Timestamp> {
+        // A node that ends dials only to be rid of what it holds for the scheduler that it serves.
         let nothing_left = match self.ending {
             Some(Gone::Replaced) => true,
             Some(_) => self.session.is_none(),
@@ -450,6 +467,8 @@ impl NodeMachine {
         if self.gone || nothing_left {
             return None;
         }
+        // Each link that may yet do puts the dial off until it has been silent for too long. One
+        // that is up and was dialled by the scheduler is the scheduler's to replace.
         let mut due = self.dialler.due()?;
         let silence = self.lease.silence();
         for (link, entry) in &self.links {

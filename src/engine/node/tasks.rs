@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use super::ahead::{MAX_AHEAD, Spot, Waiting};
-use super::chain::Why;
 use super::kept::bounded;
 use super::lease::Stage;
 use super::state::Place;
 use super::workers::{Owner, Run, State};
-use super::{NodeAction, NodeMachine, NodeNote};
+use super::{NodeAction, NodeMachine};
 use crate::engine::message::{Assignment, End, RefusedBy, Report};
 use crate::engine::{Timestamp, WorkerId};
 use crate::payload::Payload;
@@ -43,12 +42,14 @@ impl NodeMachine {
                     "{MAX_UNSTARTED_REPORTS} assignments were given back and not acknowledged"
                 ));
             }
+            // It has come twice, and must not run twice.
             if self.held.contains_key(&assignment.dispatch) {
                 continue;
             }
             match self.refusal(&assignment) {
                 Some(reason) => self.refuse_assignment(&assignment, reason),
                 None if self.can_start() => {
+                    // What was sent to a free worker is running for its scheduler from then on.
                     let told = !assignment.ahead;
                     self.start(now, Waiting { assignment, told }, None);
                 }
@@ -64,6 +65,7 @@ impl NodeMachine {
 
     /// Why an assignment can neither start nor wait.
     fn refusal(&self, assignment: &Assignment) -> Option<RefusedBy> {
+        // What holds for good comes first, so that the scheduler does not try again here in vain.
         if self.takes_nothing() {
             return Some(RefusedBy::Draining);
         }
@@ -78,6 +80,8 @@ impl NodeMachine {
         if given_up {
             return Some(RefusedBy::NoWorker);
         }
+        // Only what was prefetched may wait. What was sent to a free worker is running for its
+        // scheduler: it starts now or is refused.
         let chained = (self.chains.len(), self.chains.bytes());
         if self.can_start() || (assignment.ahead && self.ahead.has_room(assignment, chained)) {
             None
@@ -90,6 +94,8 @@ impl NodeMachine {
 
     fn refuse_assignment(&mut self, assignment: &Assignment, reason: RefusedBy) {
         let (task, dispatch) = (assignment.task, assignment.dispatch);
+        // A scheduler that was refused sends nothing until it hears that something would start
+        // again.
         self.ready_owed = true;
         if let Some(session) = &mut self.session {
             session.refused = true;
@@ -128,6 +134,8 @@ impl NodeMachine {
     fn start(&mut self, now: Timestamp, waiting: Waiting, spot: Option<Spot>) {
         let Waiting { assignment, told } = waiting;
         let (task, dispatch) = (assignment.task, assignment.dispatch);
+        // While the link is down nothing is announced: the next holdings, or what follows the
+        // welcome, tell of it.
         let up = self.is_up();
         let announced = if up && !told {
             self.outbox.push(Report::Started { task, dispatch })
@@ -190,20 +198,25 @@ impl NodeMachine {
             ran,
             overrun,
         } = ended;
+        // The worker has gone on to another run: the end of this one is known.
         let Some(run) = self.workers.run_mut(worker, dispatch) else {
             return;
         };
         let before = run.state;
         let (task, announced, owner) = (run.task, run.announced, run.owner);
+        // The worker comes first, whoever wants to hear of the run: it is free when the handler has
+        // ended, and not before (G4).
         if overrun {
             run.state = State::Overrun;
         } else {
             self.succeed(now, worker);
         }
         self.chains.learn(ran);
+        // Its scheduler has let the node go, or another life has followed it: nothing is reported.
         if owner != Owner::Session {
             return;
         }
+        // An overrun stays held: a scheduler that comes back must learn that its worker is taken.
         if !overrun {
             self.held.remove(&dispatch);
         }
@@ -214,8 +227,10 @@ impl NodeMachine {
             }
             return;
         }
+        // A start that has not been sent yet need not be: the end says that there was one.
         self.outbox.retract(announced);
         let end = match end {
+            // A worker knows that it was told to stop, but not why.
             End::Stopped if before == State::Dropping => End::Dropped,
             end => match &self.session {
                 Some(session) => bounded(end, session.max_output),
@@ -237,6 +252,7 @@ impl NodeMachine {
             return;
         };
         let (task, owner) = (run.task, run.owner);
+        // Its end has not been told, and must be (G1): the worker owes that first.
         if owner == Owner::Session && run.state != State::Overrun {
             return;
         }
@@ -260,6 +276,8 @@ impl NodeMachine {
         let Some(run) = self.workers.run_mut(worker, dispatch) else {
             return;
         };
+        // Progress is never kept: it is worth nothing once the attempt has ended or a link was
+        // lost.
         let goes_on = run.owner == Owner::Session && run.state != State::Overrun;
         if up && goes_on && run.watched {
             let task = run.task;
@@ -273,6 +291,8 @@ impl NodeMachine {
 
     /// A worker has given an assignment back: its thread is stalled, or it was asked to.
     pub(super) fn unstarted(&mut self, now: Timestamp, worker: WorkerId, assignment: Assignment) {
+        // One that the machine still has in a chain has never been a run. Any other was taken for
+        // begun, and its worker is free only now.
         let Some(assignment) = self.unchained(worker, assignment) else {
             return;
         };
@@ -291,7 +311,10 @@ impl NodeMachine {
         }
         self.held.remove(&dispatch);
         let unheard = self.outbox.retract(run.announced);
+        // What was wanted of the run meanwhile decides what becomes of it.
         match run.state {
+            // It waits for another worker: where it was before, or, if its scheduler believes that
+            // it runs, before all that do not.
             State::Running if !run.recalled && self.may_wait(&assignment) => {
                 let told = run.told && !unheard;
                 let waiting = Waiting { assignment, told };
@@ -304,8 +327,10 @@ impl NodeMachine {
                 };
                 self.held.insert(dispatch, Place::Ahead(spot));
             }
+            // What has not started is not dropped: the scheduler may place it elsewhere at once.
             State::Running | State::Dropping => self.give_back(run.task, dispatch),
             State::Cancelled => self.never_started(run.task, dispatch),
+            // It was reported as dropped, since its handler could not be stopped; it never began.
             State::Overrun => self.report_freed(run.task, dispatch),
         }
     }
@@ -338,117 +363,13 @@ impl NodeMachine {
         });
     }
 
-    pub(super) fn recall(&mut self, dispatches: &[Dispatch]) {
-        for &dispatch in dispatches {
-            match self.held.get(&dispatch) {
-                Some(&Place::Ahead(spot)) => self.give_back_spot(spot),
-                // Its run is found in no chain, and goes on.
-                Some(&Place::Worker(worker)) => self.take_back(worker, dispatch, Why::Return),
-                None => {}
-            }
-        }
-    }
-
-    fn give_back_spot(&mut self, spot: Spot) {
-        if let Some(waiting) = self.ahead.take(spot) {
-            let Assignment { task, dispatch, .. } = waiting.assignment;
-            self.held.remove(&dispatch);
-            self.give_back(task, dispatch);
-        }
-    }
-
-    pub(super) fn cancel(&mut self, dispatches: &[Dispatch]) {
-        for &dispatch in dispatches {
-            match self.held.get(&dispatch) {
-                Some(&Place::Ahead(spot)) => {
-                    if let Some(waiting) = self.ahead.take(spot) {
-                        self.held.remove(&dispatch);
-                        self.never_started(waiting.assignment.task, dispatch);
-                    }
-                }
-                Some(&Place::Worker(worker)) => match self.workers.run_mut(worker, dispatch) {
-                    Some(run) if run.state == State::Running => {
-                        run.state = State::Cancelled;
-                        self.actions.push(NodeAction::Stop { worker, dispatch });
-                    }
-                    Some(_) => {}
-                    None => self.take_back(worker, dispatch, Why::Cancel),
-                },
-                None => {}
-            }
-        }
-    }
-
-    /// Gives back all that waits, or only what is exclusive, which is never chained.
-    pub(super) fn return_waiting(&mut self, all: bool) {
-        if all {
-            self.take_all_back(Why::Return);
-        }
-        let spots: Vec<Spot> = self
-            .ahead
-            .iter()
-            .filter(|(_, waiting)| all || is_exclusive(&waiting.assignment))
-            .map(|(spot, _)| spot)
-            .collect();
-        for spot in spots {
-            self.give_back_spot(spot);
-        }
-    }
-
-    /// Stops every run, or only what is exclusive, to report it as dropped. A blocking one goes on: it is
-    /// dropped at once for the scheduler, and its worker is freed when it really ends.
-    pub(super) fn drop_runs(&mut self, now: Timestamp, all: bool) {
-        if all {
-            self.take_all_back(Why::Drop);
-        }
-        let mut overruns = Vec::new();
-        let mut runs = 0;
-        for (worker, run) in self.workers.iter_mut() {
-            let wanted = run.owner == Owner::Session && (all || run.exclusive);
-            if !wanted || run.state != State::Running {
-                continue;
-            }
-            runs += 1;
-            let dispatch = run.dispatch;
-            self.actions.push(NodeAction::Stop { worker, dispatch });
-            if run.blocking {
-                run.state = State::Overrun;
-                overruns.push(*run);
-            } else {
-                run.state = State::Dropping;
-            }
-        }
-        for run in overruns {
-            self.outbox.retract(run.announced);
-            self.report(|seq| Report::Ended {
-                seq,
-                task: run.task,
-                dispatch: run.dispatch,
-                end: End::Dropped,
-                ran: now.since(run.started),
-                overrun: true,
-            });
-        }
-        if runs > 0 {
-            self.actions
-                .push(NodeAction::Note(NodeNote::Dropped { runs }));
-        }
-    }
-
-    /// Gives up what the lease no longer covers.
-    pub(super) fn expire(&mut self, now: Timestamp) {
-        while let Some(stage) = self.lease.expire(now) {
-            let all = stage == Stage::Ended;
-            self.return_waiting(all);
-            self.drop_runs(now, all);
-        }
-    }
-
     /// Numbers a report, keeps it and, if the link is up, puts it into the outbox.
-    fn report(&mut self, report: impl FnOnce(u64) -> Report) {
+    pub(super) fn report(&mut self, report: impl FnOnce(u64) -> Report) {
         let report = report(self.kept.number());
         match (self.is_up(), self.spec.local) {
+            // What is kept goes out with the holdings, or after the welcome.
             (false, _) => self.kept.push(report),
+            // A local link loses nothing, so nobody would acknowledge it.
             (true, true) => {
                 self.outbox.push(report);
             }
@@ -465,6 +386,7 @@ impl NodeMachine {
             return;
         }
         let workers = self.workers.stalled_free();
+        // The same number may be news too: another handler is to blame.
         if self.stall_news || self.told_stalled != Some(workers) {
             self.stall_news = false;
             self.told_stalled = Some(workers);
