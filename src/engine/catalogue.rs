@@ -5,7 +5,7 @@
 //! who is told what.
 //!
 //! Kinds and classes are numbered, and their numbers are used again: neither nodes nor applications may fill the
-//! memory with ever new names. What nodes offer is in [`offers`].
+//! memory with ever new names. What nodes offer is in `offers`.
 
 mod offers;
 #[cfg(test)]
@@ -232,8 +232,8 @@ impl Catalogue {
     /// Says in a sentence why no present node can run a class.
     pub fn why_unschedulable(&self, id: ClassId) -> String {
         let kind = self.kind(id);
-        let mut present = (0..).zip(&self.nodes).filter(|(_, node)| node.present);
-        let mut up = present.by_ref().map(|(node, _)| node).peekable();
+        let nodes = 0..self.nodes.len() as NodeIndex;
+        let mut up = nodes.filter(|&node| self.pools.is_present(node)).peekable();
         if up.peek().is_none() {
             "no node is up".to_owned()
         } else if !up.any(|node| self.kind_at(node, id).is_some()) {
@@ -246,60 +246,14 @@ impl Catalogue {
         }
     }
 
-    /// Returns whether something may be placeable since [`Self::take_changed_pools`].
-    pub fn has_changed_pools(&self) -> bool {
-        self.pools.has_dirty()
+    /// Returns the pools, to be read.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// Returns the pools in which something may be placeable since the last call.
     pub fn take_changed_pools(&mut self) -> Vec<PoolId> {
         self.pools.take_dirty()
-    }
-
-    /// Returns the class whose turn it is in a pool, among those that its room allows. `takes_suspect` says of a node
-    /// whether it has no suspect, `retracted` what must go first at a node without a free worker beside what waits.
-    pub fn next(
-        &self,
-        pool: PoolId,
-        takes_suspect: impl Fn(NodeIndex) -> bool,
-        retracted: impl Fn(NodeIndex) -> Option<Turn>,
-    ) -> Option<(Turn, ClassId)> {
-        self.pools.next(
-            pool,
-            || self.free_for_suspect(pool, &takes_suspect).is_some(),
-            |node| {
-                let places = &self.nodes[node as usize].places;
-                let barrier = self.pools.barrier(places, takes_suspect(node));
-                barrier.into_iter().chain(retracted(node)).min()
-            },
-        )
-    }
-
-    /// Returns the least loaded node of a pool with a free worker.
-    pub fn free(&self, pool: PoolId) -> Option<NodeIndex> {
-        self.pools.list[pool as usize].free()
-    }
-
-    /// Returns the least loaded node of a pool with a free worker that takes a suspect.
-    pub fn free_for_suspect(
-        &self,
-        pool: PoolId,
-        takes_suspect: impl Fn(NodeIndex) -> bool,
-    ) -> Option<NodeIndex> {
-        self.pools
-            .free_nodes(pool, |node| &self.nodes[node as usize].places)
-            .find(|&node| takes_suspect(node))
-    }
-
-    /// Returns the node of a pool with the shortest way to a worker, none of which is free.
-    pub fn ahead(&self, pool: PoolId) -> Option<NodeIndex> {
-        self.pools.list[pool as usize].ahead()
-    }
-
-    /// Returns the best turn among all that waits for a node.
-    pub fn waiting(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
-        let places = &self.nodes[node as usize].places;
-        self.pools.waiting(places, takes_suspect)
     }
 
     fn intern(&mut self, kind: &TaskKind) -> KindId {

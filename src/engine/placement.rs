@@ -1,7 +1,7 @@
 //! Which node: the least loaded of those that may run a class.
 //!
 //! Owns: pools (the nodes that may run the same classes), each pool's nodes by load, and each pool's
-//! classes by the turn of their heads. Does not know: tasks, links, or why a node has room.
+//! classes by the turn of their heads. Does not know: tasks, links, what nodes offer, or why one has room.
 //!
 //! Classes whose tasks the same nodes may run share a pool, and a node is in as many pools as there
 //! are selectors in use that it fulfils, normally one or two. Nodes stand in lists by load level with a bitmap
@@ -69,15 +69,15 @@ impl Room {
 
 /// A node's place in one pool.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    pub pool: PoolId,
+struct Place {
+    pool: PoolId,
     level: u8,
     prev: NodeIndex,
     next: NodeIndex,
 }
 
 /// The places of a node: as many as pools it is in.
-pub(crate) type Places = Vec<Place>;
+type Places = Vec<Place>;
 
 /// What nodes must have to be in a pool.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,12 +140,22 @@ impl Pool {
     }
 }
 
+/// How a node stands in the pools.
+#[derive(Debug, Default)]
+struct Standing {
+    room: Room,
+    /// Whether it counts among those that could run something.
+    present: bool,
+    places: Places,
+}
+
 /// All pools.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
     pub list: Vec<Pool>,
     by_selector: BTreeMap<Selector, PoolId>,
     dirty: Vec<PoolId>,
+    nodes: Vec<Standing>,
 }
 
 impl Pools {
@@ -160,13 +170,17 @@ impl Pools {
         (pool, true)
     }
 
+    /// Forgets all pools. Nodes keep their room.
     pub fn clear(&mut self) {
         self.list.clear();
         self.by_selector.clear();
         self.dirty.clear();
+        for node in &mut self.nodes {
+            node.places.clear();
+        }
     }
 
-    pub fn mark(&mut self, pool: PoolId) {
+    fn mark(&mut self, pool: PoolId) {
         if let Some(entry) = self.list.get_mut(pool as usize)
             && !entry.dirty
         {
@@ -204,8 +218,8 @@ impl Pools {
 
     /// The best turn among the waiting heads of a node's pools that only a free worker will do for: nothing
     /// that comes after it may be sent ahead to the node, or no worker there would ever be free.
-    pub fn barrier(&self, places: &Places, takes_suspect: bool) -> Option<Turn> {
-        let heads = places.iter().flat_map(|place| {
+    fn barrier(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
+        let heads = self.nodes[node as usize].places.iter().flat_map(|place| {
             let pool = &self.list[place.pool as usize];
             let suspect = pool.head(Manner::Suspect).filter(|_| takes_suspect);
             [pool.head(Manner::Direct), suspect]
@@ -214,29 +228,34 @@ impl Pools {
     }
 
     /// The best turn among all that waits for this node.
-    pub fn waiting(&self, places: &Places, takes_suspect: bool) -> Option<Turn> {
-        let plain = places
+    pub fn waiting(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
+        let plain = self.nodes[node as usize]
+            .places
             .iter()
             .filter_map(|place| self.list[place.pool as usize].head(Manner::Plain))
             .map(|(turn, _)| turn);
-        plain.chain(self.barrier(places, takes_suspect)).min()
+        plain.chain(self.barrier(node, takes_suspect)).min()
     }
 
-    /// The class whose turn it is in this pool, among those that its room allows. `suspect` says whether
-    /// some node with a free worker takes a suspect, `barrier` what must go first at a node without one.
+    /// The class whose turn it is in this pool, among those that its room allows. `takes_suspect` says whether a node
+    /// has no suspect, `retracted` what must go first at a node without a free worker beside what waits for one.
     pub fn next(
         &self,
         pool: PoolId,
-        suspect: impl Fn() -> bool,
-        barrier: impl Fn(NodeIndex) -> Option<Turn>,
+        takes_suspect: impl Fn(NodeIndex) -> bool,
+        retracted: impl Fn(NodeIndex) -> Option<Turn>,
     ) -> Option<(Turn, ClassId)> {
         let entry = &self.list[pool as usize];
         let plain = entry.head(Manner::Plain);
         if entry.free().is_none() {
-            let barrier = barrier(entry.ahead()?);
+            let node = entry.ahead()?;
+            let barrier = self.barrier(node, takes_suspect(node));
+            let barrier = barrier.into_iter().chain(retracted(node)).min();
             return plain.filter(|(turn, _)| barrier.is_none_or(|barrier| *turn < barrier));
         }
-        let suspects = entry.head(Manner::Suspect).filter(|_| suspect());
+        let suspects = entry
+            .head(Manner::Suspect)
+            .filter(|_| self.free_nodes(pool).any(&takes_suspect));
         [plain, entry.head(Manner::Direct), suspects]
             .into_iter()
             .flatten()
@@ -244,58 +263,90 @@ impl Pools {
     }
 
     /// Nodes of a pool with a free worker, least loaded first.
-    pub fn free_nodes<'a>(
-        &'a self,
-        pool: PoolId,
-        places: impl Fn(NodeIndex) -> &'a Places + Copy + 'a,
-    ) -> impl Iterator<Item = NodeIndex> + 'a {
+    pub fn free_nodes(&self, pool: PoolId) -> impl Iterator<Item = NodeIndex> {
         let entry = &self.list[pool as usize];
         (0..AHEAD)
             .filter(|&level| entry.levels & (1 << level) != 0)
             .flat_map(move |level| {
                 let some = |node| (node != NO_NODE).then_some(node);
                 successors(some(entry.first[usize::from(level)]), move |&node| {
-                    let mut of_node = places(node).iter();
-                    some(of_node.find(|place| place.pool == pool)?.next)
+                    let mut places = self.nodes[node as usize].places.iter();
+                    some(places.find(|place| place.pool == pool)?.next)
                 })
             })
     }
 
+    /// Makes room for a node that is in no pool so far.
+    pub fn enter_node(&mut self, node: NodeIndex) {
+        if self.nodes.len() <= node as usize {
+            self.nodes.resize_with(node as usize + 1, Standing::default);
+        }
+    }
+
     /// Enters a node into a pool, in the list of its room.
-    pub fn enter<N: PlacesOf>(&mut self, nodes: &mut N, node: NodeIndex, pool: PoolId, room: Room) {
-        let places = nodes.places_mut(node);
-        let at = places.len();
-        places.push(Place {
+    pub fn enter(&mut self, node: NodeIndex, pool: PoolId) {
+        let standing = &mut self.nodes[node as usize];
+        let (at, level) = (standing.places.len(), standing.room.level());
+        standing.places.push(Place {
             pool,
             level: NOWHERE,
             prev: NO_NODE,
             next: NO_NODE,
         });
-        let level = room.level();
+        self.list[pool as usize].present += usize::from(standing.present);
         if level != NOWHERE {
-            self.link(nodes, node, at, level);
-            self.mark(pool);
+            self.link(node, at, level);
         }
     }
 
+    /// Takes a node out of all pools. It must not be present.
+    pub fn leave(&mut self, node: NodeIndex) {
+        debug_assert!(!self.is_present(node), "its pools would still count it");
+        self.set_room(node, Room::None);
+        self.nodes[node as usize].places = Places::new();
+    }
+
     /// Moves a node to the list of its room in every pool that it is in.
-    pub fn set_room<N>(&mut self, nodes: &mut N, node: NodeIndex, room: Room)
-    where
-        N: PlacesOf,
-    {
+    pub fn set_room(&mut self, node: NodeIndex, room: Room) {
         let level = room.level();
-        for at in 0..nodes.places(node).len() {
-            self.unlink(nodes, node, at);
+        self.nodes[node as usize].room = room;
+        for at in 0..self.nodes[node as usize].places.len() {
+            self.unlink(node, at);
             if level != NOWHERE {
-                self.link(nodes, node, at, level);
-                let pool = nodes.places(node)[at].pool;
-                self.mark(pool);
+                self.link(node, at, level);
             }
         }
     }
 
-    fn unlink<N: PlacesOf>(&mut self, nodes: &mut N, node: NodeIndex, at: usize) {
-        let place = nodes.places(node)[at];
+    pub fn is_present(&self, node: NodeIndex) -> bool {
+        self.nodes[node as usize].present
+    }
+
+    /// Sets whether a node counts among those that could run something. Returns the pools whose first such node has
+    /// come, or whose last one has gone.
+    pub fn set_present(&mut self, node: NodeIndex, present: bool) -> Vec<PoolId> {
+        let mut changed = Vec::new();
+        let standing = &mut self.nodes[node as usize];
+        if standing.present == present {
+            return changed;
+        }
+        standing.present = present;
+        for place in &standing.places {
+            let count = &mut self.list[place.pool as usize].present;
+            if present {
+                *count += 1;
+            } else {
+                *count -= 1;
+            }
+            if *count == usize::from(present) {
+                changed.push(place.pool);
+            }
+        }
+        changed
+    }
+
+    fn unlink(&mut self, node: NodeIndex, at: usize) {
+        let place = self.nodes[node as usize].places[at];
         if place.level == NOWHERE {
             return;
         }
@@ -303,47 +354,60 @@ impl Pools {
         let level = usize::from(place.level);
         match place.prev {
             NO_NODE => pool.first[level] = place.next,
-            prev => neighbour(nodes, prev, place.pool).next = place.next,
+            prev => neighbour(&mut self.nodes, prev, place.pool).next = place.next,
         }
         match place.next {
             NO_NODE => pool.last[level] = place.prev,
-            next => neighbour(nodes, next, place.pool).prev = place.prev,
+            next => neighbour(&mut self.nodes, next, place.pool).prev = place.prev,
         }
         if pool.first[level] == NO_NODE {
             pool.levels &= !(1 << level);
         }
-        nodes.places_mut(node)[at].level = NOWHERE;
+        self.nodes[node as usize].places[at].level = NOWHERE;
     }
 
-    fn link<N: PlacesOf>(&mut self, nodes: &mut N, node: NodeIndex, at: usize, level: u8) {
-        let id = nodes.places(node)[at].pool;
+    fn link(&mut self, node: NodeIndex, at: usize, level: u8) {
+        let id = self.nodes[node as usize].places[at].pool;
         let pool = &mut self.list[id as usize];
         let last = pool.last[usize::from(level)];
         match last {
             NO_NODE => pool.first[usize::from(level)] = node,
-            last => neighbour(nodes, last, id).next = node,
+            last => neighbour(&mut self.nodes, last, id).next = node,
         }
         pool.last[usize::from(level)] = node;
         pool.levels |= 1 << level;
-        nodes.places_mut(node)[at] = Place {
+        self.nodes[node as usize].places[at] = Place {
             pool: id,
             level,
             prev: last,
             next: NO_NODE,
         };
+        self.mark(id);
+    }
+
+    /// Checks that each node is in the pools that `belongs` says, and that each pool counts those that are present.
+    pub fn check(&self, belongs: impl Fn(NodeIndex, &Selector) -> bool) -> Result<(), String> {
+        for (id, pool) in (0..).zip(&self.list) {
+            let mut present = 0;
+            for (node, standing) in (0..).zip(&self.nodes) {
+                let is_in = standing.places.iter().any(|place| place.pool == id);
+                present += usize::from(is_in && standing.present);
+                if is_in != belongs(node, &pool.selector) {
+                    return Err("G5: a node is not in the pools that it belongs to".to_owned());
+                }
+            }
+            if present != pool.present {
+                return Err("G5: the present nodes of a pool are miscounted".to_owned());
+            }
+        }
+        Ok(())
     }
 }
 
-fn neighbour<N: PlacesOf>(nodes: &mut N, node: NodeIndex, pool: PoolId) -> &mut Place {
-    nodes
-        .places_mut(node)
+fn neighbour(nodes: &mut [Standing], node: NodeIndex, pool: PoolId) -> &mut Place {
+    nodes[node as usize]
+        .places
         .iter_mut()
         .find(|place| place.pool == pool)
         .expect("a neighbour in a pool's list is in the pool")
-}
-
-/// Where the nodes' places are kept.
-pub(crate) trait PlacesOf {
-    fn places(&self, node: NodeIndex) -> &Places;
-    fn places_mut(&mut self, node: NodeIndex) -> &mut Places;
 }

@@ -1,9 +1,9 @@
 //! What is believed of each node: its life, its link, its load, when it was last heard, and which runs
 //! may still be going on there.
 //!
-//! Owns: the node records, and the arithmetic of the lease. Does not know: what nodes offer (see
-//! the catalogue), the tasks' states,
-//! what follows from a loss, or what the runs of lost lives are ([`ghosts`]) and how much a node takes ([`load`]).
+//! Owns: the node records, and the arithmetic of the lease. Does not know: what nodes offer (see the catalogue), the
+//! tasks' states, what follows from a loss, or what the runs of lost lives are ([`ghosts`]) and how much a node takes
+//! ([`load`]).
 
 mod ghosts;
 mod load;

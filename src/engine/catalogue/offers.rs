@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Catalogue, KindId};
 use crate::engine::message::KindOffer;
-use crate::engine::placement::{NodeIndex, OfferId, Places, PlacesOf, PoolId, Room, Selector};
+use crate::engine::placement::{NodeIndex, OfferId, PoolId, Room, Selector};
 use crate::engine::queue::ClassId;
 use crate::task::{Labels, TaskKind};
 
@@ -27,21 +27,6 @@ pub(super) struct Offer {
 pub(super) struct Offering {
     offer: Option<OfferId>,
     labels: Labels,
-    label_bytes: usize,
-    /// Whether it counts among those that could run something.
-    pub(super) present: bool,
-    room: Room,
-    pub(super) places: Places,
-}
-
-impl PlacesOf for Vec<Offering> {
-    fn places(&self, node: NodeIndex) -> &Places {
-        &self[node as usize].places
-    }
-
-    fn places_mut(&mut self, node: NodeIndex) -> &mut Places {
-        &mut self[node as usize].places
-    }
 }
 
 /// About what it takes to remember these names.
@@ -53,6 +38,7 @@ pub(crate) fn names_bytes<'a>(names: impl IntoIterator<Item = &'a String>) -> us
 impl Catalogue {
     /// Makes room for a node that offers nothing so far.
     pub fn enter_node(&mut self, node: NodeIndex) {
+        self.pools.enter_node(node);
         if self.nodes.len() <= node as usize {
             self.nodes.resize_with(node as usize + 1, Offering::default);
         }
@@ -79,20 +65,16 @@ impl Catalogue {
         &self.nodes[node as usize].labels
     }
 
-    pub fn is_present(&self, node: NodeIndex) -> bool {
-        self.nodes[node as usize].present
-    }
-
     /// Returns whether nothing is remembered of a node.
     pub fn has_nothing_of(&self, node: NodeIndex) -> bool {
         let node = &self.nodes[node as usize];
-        node.offer.is_none() && node.labels.is_empty() && node.places.is_empty()
+        node.offer.is_none() && node.labels.is_empty()
     }
 
     /// Returns about what it takes to remember the kinds and labels of all nodes but one.
     pub fn offered_bytes_without(&self, node: NodeIndex) -> usize {
         let alone = self.offer(node).filter(|offer| offer.nodes == 1);
-        let labels = self.nodes[node as usize].label_bytes;
+        let labels = names_bytes(self.labels_at(node));
         self.offered_bytes - labels - alone.map_or(0, |offer| offer.bytes)
     }
 
@@ -104,11 +86,8 @@ impl Catalogue {
             return;
         }
         self.clear_offer(node);
-        let bytes = names_bytes(&labels);
-        self.offered_bytes += bytes;
-        let entry = &mut self.nodes[node as usize];
-        entry.label_bytes = bytes;
-        entry.labels = labels;
+        self.offered_bytes += names_bytes(&labels);
+        self.nodes[node as usize].labels = labels;
         let known = |offer: &Option<Offer>| offer.as_ref().is_some_and(|it| it.kinds == kinds);
         match self.offers.iter().position(known) {
             Some(at) => {
@@ -153,10 +132,9 @@ impl Catalogue {
 
     /// Forgets what a node offered that is not present, and its labels.
     pub fn clear_offer(&mut self, node: NodeIndex) {
-        debug_assert!(!self.is_present(node), "its pools would still count it");
-        self.set_room(node, Room::None);
+        self.pools.leave(node);
         let old = std::mem::take(&mut self.nodes[node as usize]);
-        self.offered_bytes -= old.label_bytes;
+        self.offered_bytes -= names_bytes(&old.labels);
         let Some(at) = old.offer else {
             return;
         };
@@ -175,8 +153,7 @@ impl Catalogue {
 
     /// Moves a node to the list of its room in every pool that it is in.
     pub fn set_room(&mut self, node: NodeIndex, room: Room) {
-        self.nodes[node as usize].room = room;
-        self.pools.set_room(&mut self.nodes, node, room);
+        self.pools.set_room(node, room);
     }
 
     /// Sets whether a node counts among those that could run something. Returns the classes with waiting tasks that
@@ -184,24 +161,9 @@ impl Catalogue {
     #[must_use]
     pub fn set_present(&mut self, node: NodeIndex, present: bool) -> Vec<ClassId> {
         let mut lost = Vec::new();
-        let entry = &mut self.nodes[node as usize];
-        if entry.present == present {
-            return lost;
-        }
-        entry.present = present;
-        for place in &entry.places {
-            let count = &mut self.pools.list[place.pool as usize].present;
-            if present {
-                *count += 1;
-            } else {
-                *count -= 1;
-            }
-            // The first node of the pool has come, or the last one has gone.
-            if *count != usize::from(present) {
-                continue;
-            }
+        for pool in self.pools.set_present(node, present) {
             for (id, class) in (0..).zip(&mut self.classes) {
-                if class.pool == place.pool && class.members > 0 {
+                if class.pool == pool && class.members > 0 {
                     class.noted = false;
                     if !present && class.queue.len() > 0 {
                         lost.push(id);
@@ -234,22 +196,21 @@ impl Catalogue {
 
     /// Enters a node into a pool if it belongs there.
     fn enter_pool(&mut self, node: NodeIndex, pool: PoolId) {
-        let entry = &self.nodes[node as usize];
-        let (room, present) = (entry.room, entry.present);
-        let to = &mut self.pools.list[pool as usize];
-        let offer = entry.offer;
-        if offer.is_some_and(|offer| to.selector.admits(offer, &entry.labels)) {
-            to.present += usize::from(present);
-            self.pools.enter(&mut self.nodes, node, pool, room);
+        let selector = &self.pools.list[pool as usize].selector;
+        if self.belongs(node, selector) {
+            self.pools.enter(node, pool);
         }
+    }
+
+    fn belongs(&self, node: NodeIndex, selector: &Selector) -> bool {
+        let entry = &self.nodes[node as usize];
+        let offer = entry.offer;
+        offer.is_some_and(|offer| selector.admits(offer, &entry.labels))
     }
 
     /// Builds all pools from the classes and the nodes.
     pub(super) fn rebuild_pools(&mut self) {
         self.pools.clear();
-        for node in &mut self.nodes {
-            node.places = Places::new();
-        }
         for id in 0..self.classes.len() as ClassId {
             if self.classes[id as usize].is_forgotten() {
                 continue;
@@ -281,20 +242,7 @@ impl Catalogue {
                 return Err("G11: the nodes with an offer are miscounted".to_owned());
             }
         }
-        for (id, pool) in (0..).zip(&self.pools.list) {
-            let belongs = |node: &&Offering| {
-                let offer = node.offer;
-                offer.is_some_and(|offer| pool.selector.admits(offer, &node.labels))
-            };
-            let is_in = |node: &&Offering| node.places.iter().any(|place| place.pool == id);
-            if self.nodes.iter().any(|node| belongs(&node) != is_in(&node)) {
-                return Err("G5: a node is not in the pools that it belongs to".to_owned());
-            }
-            let present = self.nodes.iter().filter(|node| node.present);
-            if present.filter(is_in).count() != pool.present {
-                return Err("G5: the present nodes of a pool are miscounted".to_owned());
-            }
-        }
-        Ok(())
+        self.pools
+            .check(|node, selector| self.belongs(node, selector))
     }
 }

@@ -229,7 +229,8 @@ impl Model {
             assert_eq!(self.catalogue.is_unschedulable(class), !self.has_node(task));
 
             let free = |node: &&NodeModel| node.free && task.may_run_on(node);
-            let found = self.catalogue.free(self.catalogue.pool(class));
+            let pool = self.catalogue.pool(class) as usize;
+            let found = self.catalogue.pools().list[pool].free();
             assert_eq!(found.is_some(), self.nodes.iter().any(|it| free(&it)));
             assert!(found.is_none_or(|node| free(&&self.nodes[node as usize])));
             for (node, model) in (0..).zip(&self.nodes) {

@@ -3,7 +3,6 @@
 //! Owns: the check of a hello and the record of a node that was not known. Does not know: what the node holds.
 
 use super::SchedulerMachine;
-use super::sessions::Session;
 use crate::config::FRAME_OVERHEAD;
 use crate::engine::catalogue::names_bytes;
 use crate::engine::message::{MAX_KINDS, MAX_LABELS, NodeHello, VERSION_MAX, VERSION_MIN, is_name};
@@ -66,7 +65,7 @@ impl SchedulerMachine {
     /// The port to probe that a node has named, at the host from which it dialled. Without a valid port, or on a
     /// link that was dialled, there is nothing to probe.
     fn address_to_probe(&self, link: LinkId, port: Option<String>) -> Option<String> {
-        let host = self.sessions.get(link)?.host()?;
+        let host = self.sessions.get(link)?.host.as_ref()?;
         let port = port?.parse::<u16>().ok().filter(|&port| port != 0)?;
         Some(format!("{host}:{port}"))
     }
@@ -81,7 +80,7 @@ impl SchedulerMachine {
     /// Which node this is.
     fn identify(&mut self, link: LinkId, hello: &NodeHello) -> Result<NodeIndex, LinkRefusal> {
         let name = hello.node.as_str();
-        let session = self.sessions.get(link).and_then(Session::node);
+        let session = self.sessions.get(link).and_then(|session| session.node);
         if let Some(node) = session {
             let expected = &self.roster.get(node).name;
             if **expected == *name {

@@ -100,8 +100,8 @@ impl SchedulerMachine {
         self.totals.violations += 1;
         // Before its hello was taken, nobody knows that it is the node which was dialled.
         let session = self.sessions.get(link);
-        let known = session.filter(|session| !matches!(session.stage(), Stage::Greeted));
-        if let Some(node) = known.and_then(Session::node) {
+        let known = session.filter(|session| !matches!(session.stage, Stage::Greeted));
+        if let Some(node) = known.and_then(|session| session.node) {
             self.roster.get_mut(node).violations += 1;
         }
         self.send(
@@ -119,7 +119,7 @@ impl SchedulerMachine {
         refusal: LinkRefusal,
     ) {
         let reason = refusal.to_string();
-        let node = self.sessions.get(link).and_then(Session::node);
+        let node = self.sessions.get(link).and_then(|session| session.node);
         if let Some(node) = node {
             self.roster.get_mut(node).reason.clone_from(&reason);
         }
@@ -137,7 +137,7 @@ impl SchedulerMachine {
         let Some(session) = self.sessions.get(link).filter(|session| !session.is_up()) else {
             return;
         };
-        let until = session.heard_at() + limit;
+        let until = session.heard_at + limit;
         if until > now {
             self.timers.start(until, Timer::Handshake(link));
             self.sessions.extend_setup(link, until);
@@ -166,12 +166,12 @@ impl SchedulerMachine {
     /// Returns whether the scheduler dialled.
     pub(super) fn was_dialled(&self, link: LinkId) -> bool {
         let session = self.sessions.get(link);
-        session.is_some_and(|session| session.host().is_none())
+        session.is_some_and(|session| session.host.is_none())
     }
 
     pub(super) fn link_closed(&mut self, now: Timestamp, link: LinkId, reason: &str) {
         let ended = self.end_session(link);
-        let Some(node) = ended.as_ref().and_then(Session::node) else {
+        let Some(node) = ended.as_ref().and_then(|session| session.node) else {
             return;
         };
         let entry = self.roster.get_mut(node);
@@ -242,7 +242,7 @@ impl SchedulerMachine {
     /// Notes that something came on a link. Only one that is up speaks for its node.
     pub(super) fn heard(&mut self, now: Timestamp, link: LinkId) -> Option<&Session> {
         let session = self.sessions.heard(now, link)?;
-        if let (Some(node), Stage::Up) = (session.node(), session.stage()) {
+        if let (Some(node), Stage::Up) = (session.node, &session.stage) {
             self.roster.get_mut(node).heard(now, self.config.lease);
         }
         Some(session)
@@ -252,7 +252,7 @@ impl SchedulerMachine {
         let Some(session) = self.heard(now, link) else {
             return;
         };
-        let outcome = match (session.stage(), session.node(), message) {
+        let outcome = match (&session.stage, session.node, message) {
             (_, _, ToScheduler::Refuse(refusal)) => {
                 self.was_refused(now, link, &refusal);
                 Ok(())
@@ -286,7 +286,7 @@ impl SchedulerMachine {
 
     fn was_refused(&mut self, now: Timestamp, link: LinkId, refusal: &LinkRefusal) {
         let reason = format!("the node refused the link: {refusal}");
-        if let Some(node) = self.sessions.get(link).and_then(Session::node) {
+        if let Some(node) = self.sessions.get(link).and_then(|session| session.node) {
             let entry = self.roster.get_mut(node);
             entry.reason.clone_from(&reason);
             let name = entry.name.clone();

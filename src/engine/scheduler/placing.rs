@@ -37,10 +37,11 @@ impl SchedulerMachine {
 
     /// Places all that can be placed, in order of turn.
     pub(super) fn place(&mut self, now: Timestamp) {
-        if !self.catalogue.has_changed_pools() || self.outbox.is_full() {
+        if !self.catalogue.pools().has_dirty() || self.outbox.is_full() {
             return;
         }
         self.flushes += 1;
+        // Pools share nodes, so the head whose turn comes first of all must choose first.
         let mut heap = BinaryHeap::new();
         for pool in self.catalogue.take_changed_pools() {
             if let Some((turn, _)) = self.next_in(pool) {
@@ -56,6 +57,7 @@ impl SchedulerMachine {
                 heap.push(Reverse((current, pool)));
                 continue;
             }
+            // While the turn is this pool's again, the heap is left alone: most often there is one pool.
             let mut class = class;
             loop {
                 self.place_head(now, pool, class);
@@ -78,7 +80,7 @@ impl SchedulerMachine {
     }
 
     fn next_in(&self, pool: u32) -> Option<(Turn, ClassId)> {
-        self.catalogue.next(
+        self.catalogue.pools().next(
             pool,
             |node| self.roster.get(node).suspects == 0,
             |node| self.roster.get(node).recalled,
@@ -86,16 +88,16 @@ impl SchedulerMachine {
     }
 
     fn place_head(&mut self, now: Timestamp, pool: u32, class: ClassId) {
-        let manner = self.catalogue.manner(class);
+        let (manner, pools) = (self.catalogue.manner(class), self.catalogue.pools());
         let free = match manner {
-            Manner::Suspect => self
-                .catalogue
-                .free_for_suspect(pool, |node| self.roster.get(node).suspects == 0),
-            Manner::Plain | Manner::Direct => self.catalogue.free(pool),
+            Manner::Suspect => pools
+                .free_nodes(pool)
+                .find(|&node| self.roster.get(node).suspects == 0),
+            Manner::Plain | Manner::Direct => pools.list[pool as usize].free(),
         };
         let (node, ahead) = match (free, manner) {
             (Some(node), _) => (Some(node), false),
-            (None, Manner::Plain) => (self.catalogue.ahead(pool), true),
+            (None, Manner::Plain) => (pools.list[pool as usize].ahead(), true),
             (None, _) => (None, false),
         };
         if let (Some(node), Some(slot)) = (node, self.catalogue.head(&self.tasks, class)) {
@@ -215,7 +217,9 @@ impl SchedulerMachine {
             let patience =
                 RECALL_AFTER.max(Duration::from_nanos(entry.round_trip.saturating_mul(2)));
             let overtaken = self.overtaken(now, node, patience);
+            // What was sent last would start last there, so it gains most by going elsewhere.
             let mut at = self.roster.get(node).runs.last;
+            // Each free worker elsewhere takes one task, so a pool's are counted once for all of the node's.
             let mut budget: std::collections::BTreeMap<u32, u32> =
                 std::collections::BTreeMap::new();
             for _ in 0..RECALL_SWEEP {
@@ -238,6 +242,7 @@ impl SchedulerMachine {
                     continue;
                 }
                 let ripe_at = task.placed_at + patience;
+                // It may be about to start: asking for it takes as long as the wait that it would save.
                 if ripe_at > now && !after {
                     self.retraction.look_again_at(ripe_at);
                     continue;
@@ -259,7 +264,7 @@ impl SchedulerMachine {
     /// that waits here. What comes after it goes back with it, or would start before it.
     fn overtaken(&mut self, now: Timestamp, node: NodeIndex, patience: Duration) -> Option<Turn> {
         let entry = self.roster.get(node);
-        let waiting = self.catalogue.waiting(node, entry.suspects == 0)?;
+        let waiting = self.catalogue.pools().waiting(node, entry.suspects == 0)?;
         let mut at = entry.runs.last;
         let mut first: Option<Turn> = None;
         for _ in 0..RECALL_SWEEP {
@@ -284,7 +289,7 @@ impl SchedulerMachine {
 
     /// Free workers of the least loaded node of a pool, if that is another than `node`.
     fn idle_elsewhere(&self, pool: u32, node: NodeIndex) -> u32 {
-        match self.catalogue.free(pool) {
+        match self.catalogue.pools().list[pool as usize].free() {
             Some(free) if free != node => {
                 let free = self.roster.get(free);
                 free.workers

@@ -35,37 +35,21 @@ pub(super) enum Stage {
     Up,
 }
 
-/// One connection.
+/// One connection. It is changed by [`Sessions`] alone, which hands it out to be read.
 #[derive(Debug)]
 pub(super) struct Session {
-    stage: Stage,
-    node: Option<NodeIndex>,
-    host: Option<String>,
-    heard_at: Timestamp,
+    pub stage: Stage,
+    /// The node that was dialled, or that has said hello.
+    pub node: Option<NodeIndex>,
+    /// The host from which the node dialled; `None` if the scheduler dialled.
+    pub host: Option<String>,
+    pub heard_at: Timestamp,
     /// When a session that is not up is looked at, to see whether it was silent.
     set_up_by: Timestamp,
     last_beat: u64,
 }
 
 impl Session {
-    pub(super) fn stage(&self) -> &Stage {
-        &self.stage
-    }
-
-    /// Returns the node that was dialled, or that has said hello.
-    pub(super) fn node(&self) -> Option<NodeIndex> {
-        self.node
-    }
-
-    /// Returns the host from which the node dialled; `None` if the scheduler dialled.
-    pub(super) fn host(&self) -> Option<&str> {
-        self.host.as_deref()
-    }
-
-    pub(super) fn heard_at(&self) -> Timestamp {
-        self.heard_at
-    }
-
     /// Returns when it is looked at whether it was silent, unless it is up.
     pub(super) fn set_up_by(&self) -> Option<Timestamp> {
         (!self.is_up()).then_some(self.set_up_by)

@@ -23,6 +23,7 @@ impl SchedulerMachine {
         answer: CancelAnswer,
     ) {
         self.detach(slot);
+        // The next task takes its slot, so every timer that names it is stopped below.
         let mut task = self.tasks.remove(slot);
         let last_start = task.last_start();
         let kind = self.catalogue.kind(task.class).clone();
