@@ -57,8 +57,16 @@ struct Thread {
     batch: Vec<Order>,
     /// Starts to take back.
     back: HashSet<Dispatch>,
-    open_rounds: u8,
-    stalled: bool,
+    health: Health,
+}
+
+/// What the questions have shown of a thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// It answers; the last question has been open for so many rounds.
+    Well { open: u8 },
+    /// Something blocks it.
+    Stalled,
 }
 
 impl Threads {
@@ -142,22 +150,24 @@ impl Threads {
         let mut more = false;
         for (index, busy) in busy.into_iter().enumerate() {
             let thread = &mut self.threads[index];
-            if !busy && !thread.stalled {
-                thread.open_rounds = 0;
+            if !busy && thread.health != Health::Stalled {
+                thread.health = Health::Well { open: 0 };
                 continue;
             }
             more = true;
             if thread.line.has_answered() {
-                thread.open_rounds = 0;
                 thread.line.ask();
-                if std::mem::replace(&mut thread.stalled, false) {
+                let before = std::mem::replace(&mut thread.health, Health::Well { open: 0 });
+                if before == Health::Stalled {
                     let workers = self.workers_of(index, None);
                     self.home.inbox.push(NodeEvent::Resumed { workers }.into());
                 }
             } else {
-                thread.open_rounds = thread.open_rounds.saturating_add(1);
-                if thread.open_rounds >= OPEN_ROUNDS {
-                    self.take_from(index);
+                match thread.health {
+                    Health::Well { open } if open + 1 < OPEN_ROUNDS => {
+                        thread.health = Health::Well { open: open + 1 };
+                    }
+                    Health::Well { .. } | Health::Stalled => self.take_from(index),
                 }
             }
         }
@@ -172,10 +182,10 @@ impl Threads {
         let thread = &mut self.threads[index];
         thread.line.send_reports(&self.home.inbox);
         let taken = thread.line.take_all_back();
-        if thread.stalled && taken.is_empty() {
+        let before = std::mem::replace(&mut thread.health, Health::Stalled);
+        if before == Health::Stalled && taken.is_empty() {
             return;
         }
-        thread.stalled = true;
         let active = thread.line.active();
         let unstarted = taken.into_iter().map(Start::unstarted);
         // First the stall, so that what is taken back does not go to the same thread again.
@@ -222,8 +232,7 @@ impl Thread {
             line,
             batch: Vec::new(),
             back: HashSet::new(),
-            open_rounds: 0,
-            stalled: false,
+            health: Health::Well { open: 0 },
         }
     }
 }

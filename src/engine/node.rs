@@ -64,9 +64,9 @@ pub struct NodeMachine {
     ending: Option<Gone>,
     gone: bool,
     ready_owed: bool,
-    /// The last number of stalled workers that was told; `None` if that is to be told in any case.
+    /// The last number of stalled workers that was told; `None` if that is to be told in any case, since
+    /// another handler is to blame.
     told_stalled: Option<u32>,
-    stall_news: bool,
     blamed: Option<TaskId>,
     actions: Vec<NodeAction>,
 }
@@ -93,7 +93,6 @@ impl NodeMachine {
             gone: false,
             ready_owed: false,
             told_stalled: Some(0),
-            stall_news: false,
             blamed: None,
             actions: Vec::new(),
             spec,
@@ -221,7 +220,7 @@ impl NodeMachine {
     fn stalled(&mut self, workers: &[WorkerId]) {
         self.workers.set_stalled(workers, true);
         self.blamed = self.workers.blamed(workers);
-        self.stall_news = true;
+        self.told_stalled = None;
         let note = NodeNote::Stalled { task: self.blamed };
         self.actions.push(NodeAction::Note(note));
     }
@@ -229,7 +228,7 @@ impl NodeMachine {
     fn resumed(&mut self, workers: &[WorkerId]) {
         self.workers.set_stalled(workers, false);
         self.blamed = None;
-        self.stall_news = true;
+        self.told_stalled = None;
     }
 
     fn is_current(&self, link: LinkId) -> bool {

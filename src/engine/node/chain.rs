@@ -18,7 +18,7 @@ use super::ahead::Waiting;
 use super::lease::Stage;
 use super::state::Place;
 use super::tasks::is_exclusive;
-use super::workers::{Owner, Run, State};
+use super::workers::{Known, Owner, Run, State};
 use super::{NodeAction, NodeMachine};
 use crate::engine::message::{Assignment, Report};
 use crate::engine::{Timestamp, WorkerId};
@@ -314,9 +314,9 @@ impl NodeMachine {
         run.started = now;
         run.recalled = why == Some(Why::Return);
         if run.owner == Owner::Session {
-            run.told = self.is_up();
-            if run.told {
-                run.announced = self.outbox.push(Report::Started { task, dispatch });
+            if self.is_up() {
+                let position = self.outbox.push(Report::Started { task, dispatch });
+                run.known = Known::Announced(position);
             }
             match why {
                 Some(Why::Cancel) => run.state = State::Cancelled,

@@ -85,6 +85,8 @@ impl NodeMachine {
         self.kept.clear();
         drop(self.outbox.drain());
         self.ready_owed = false;
+        // The next scheduler would take it for a task of its own.
+        self.blamed = None;
     }
 
     /// Whether another scheduler may come after one that has let it go.

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use super::workers::Known;
 use crate::engine::LinkId;
 use crate::engine::message::{End, HeldRun, Holding, MAX_BATCH, Report, ToScheduler};
 use crate::engine::node::NodeAction;
@@ -204,8 +205,11 @@ impl Outbox {
         self.before + self.reports.len() as u64
     }
 
-    /// Takes back the report at this position. Whether it was still there.
-    pub(super) fn retract(&mut self, position: u64) -> bool {
+    /// Takes back the report of a start. Returns whether it was still there.
+    pub(super) fn retract(&mut self, start: Known) -> bool {
+        let Known::Announced(position) = start else {
+            return false;
+        };
         position
             .checked_sub(self.before + 1)
             .and_then(|index| self.reports.get_mut(usize::try_from(index).ok()?))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::lease::{Lease, MIN_HEARTBEAT};
 use super::state::{Current, Link, Session};
-use super::workers::{Owner, State};
+use super::workers::{Known, Owner, State};
 use super::{Gone, NodeAction, NodeMachine, NodeNote};
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::message::{
@@ -230,8 +230,7 @@ impl NodeMachine {
         // The holdings tell who runs and who waits, so that no start before them is to be
         // announced. The outbox is empty: nothing is put there without a link that is up.
         for (_, run) in self.workers.iter_mut() {
-            run.told = true;
-            run.announced = 0;
+            run.known = Known::Yes;
         }
         self.ahead.untell();
         self.lease.greeted(now);
@@ -339,15 +338,14 @@ impl NodeMachine {
             self.kept.clear();
         }
         for (_, run) in self.workers.iter_mut() {
-            if run.owner == Owner::Session && !run.told && run.state != State::Overrun {
-                run.told = true;
-                run.announced = self.outbox.push(Report::Started {
-                    task: run.task,
-                    dispatch: run.dispatch,
-                });
+            let unknown = run.owner == Owner::Session && run.known == Known::No;
+            if unknown && run.state != State::Overrun {
+                let (task, dispatch) = (run.task, run.dispatch);
+                let position = self.outbox.push(Report::Started { task, dispatch });
+                run.known = Known::Announced(position);
             }
         }
-        if self.told_stalled != Some(0) || self.workers.stalled_free() > 0 {
+        if self.told_stalled != Some(0) {
             self.told_stalled = None;
         }
     }
@@ -427,7 +425,6 @@ impl NodeMachine {
         self.retry = Default::default();
         self.workers.set_limit(self.own_workers);
         self.told_stalled = Some(0);
-        self.stall_news = self.workers.stalled_free() > 0;
     }
 
     /// Closes links on which nobody has said hello.

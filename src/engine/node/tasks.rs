@@ -9,7 +9,7 @@ use super::ahead::{MAX_AHEAD, Spot, Waiting};
 use super::kept::bounded;
 use super::lease::Stage;
 use super::state::Place;
-use super::workers::{Owner, Run, State};
+use super::workers::{Known, Owner, Run, State};
 use super::{NodeAction, NodeMachine};
 use crate::engine::message::{Assignment, End, RefusedBy, Report};
 use crate::engine::{Timestamp, WorkerId};
@@ -134,18 +134,17 @@ impl NodeMachine {
     fn start(&mut self, now: Timestamp, waiting: Waiting, spot: Option<Spot>) {
         let Waiting { assignment, told } = waiting;
         let (task, dispatch) = (assignment.task, assignment.dispatch);
-        // While the link is down nothing is announced: the next holdings, or what follows the
-        // welcome, tell of it.
-        let up = self.is_up();
-        let announced = if up && !told {
-            self.outbox.push(Report::Started { task, dispatch })
+        let known = if told {
+            Known::Yes
+        } else if self.is_up() {
+            Known::Announced(self.outbox.push(Report::Started { task, dispatch }))
         } else {
-            0
+            // The next holdings, or what follows the welcome, tell of it.
+            Known::No
         };
         let retry = self.retry_of(&assignment);
         let run = Run {
-            told: told || up,
-            announced,
+            known,
             started: now,
             spot,
             ..self.run_of(&assignment)
@@ -172,8 +171,7 @@ impl NodeMachine {
             watched: terms.is_some_and(|terms| terms.watched),
             state: State::Running,
             owner: Owner::Session,
-            told: false,
-            announced: 0,
+            known: Known::No,
             started: Timestamp::default(),
             spot: None,
             recalled: false,
@@ -203,7 +201,7 @@ impl NodeMachine {
             return;
         };
         let before = run.state;
-        let (task, announced, owner) = (run.task, run.announced, run.owner);
+        let (task, known, owner) = (run.task, run.known, run.owner);
         // The worker comes first, whoever wants to hear of the run: it is free when the handler has
         // ended, and not before (G4).
         if overrun {
@@ -228,7 +226,7 @@ impl NodeMachine {
             return;
         }
         // A start that has not been sent yet need not be: the end says that there was one.
-        self.outbox.retract(announced);
+        self.outbox.retract(known);
         let end = match end {
             // A worker knows that it was told to stop, but not why.
             End::Stopped if before == State::Dropping => End::Dropped,
@@ -310,13 +308,13 @@ impl NodeMachine {
             return;
         }
         self.held.remove(&dispatch);
-        let unheard = self.outbox.retract(run.announced);
+        let unheard = self.outbox.retract(run.known);
         // What was wanted of the run meanwhile decides what becomes of it.
         match run.state {
             // It waits for another worker: where it was before, or, if its scheduler believes that
             // it runs, before all that do not.
             State::Running if !run.recalled && self.may_wait(&assignment) => {
-                let told = run.told && !unheard;
+                let told = run.known != Known::No && !unheard;
                 let waiting = Waiting { assignment, told };
                 let spot = match run.spot {
                     Some(spot) if !told => {
@@ -386,9 +384,7 @@ impl NodeMachine {
             return;
         }
         let workers = self.workers.stalled_free();
-        // The same number may be news too: another handler is to blame.
-        if self.stall_news || self.told_stalled != Some(workers) {
-            self.stall_news = false;
+        if self.told_stalled != Some(workers) {
             self.told_stalled = Some(workers);
             let task = self.blamed;
             self.outbox.push(Report::Stalled { workers, task });

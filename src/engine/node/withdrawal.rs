@@ -101,7 +101,7 @@ impl NodeMachine {
             }
         }
         for run in overruns {
-            self.outbox.retract(run.announced);
+            self.outbox.retract(run.known);
             self.report(|seq| Report::Ended {
                 seq,
                 task: run.task,

@@ -32,6 +32,17 @@ pub(super) enum Owner {
     Nobody,
 }
 
+/// What the scheduler that is served knows of the start of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Nothing.
+    No,
+    /// It is told with the next reports, from this position in the outbox, or was told by it.
+    Announced(u64),
+    /// That it runs.
+    Yes,
+}
+
 /// What occupies a worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
@@ -42,10 +53,7 @@ pub(super) struct Run {
     pub(super) watched: bool,
     pub(super) state: State,
     pub(super) owner: Owner,
-    /// Whether the scheduler knows, or is about to be told, that it started.
-    pub(super) told: bool,
-    /// Where its start stands in the outbox; 0 if it does not.
-    pub(super) announced: u64,
+    pub(super) known: Known,
     pub(super) started: Timestamp,
     /// Where it waited before, if it did.
     pub(super) spot: Option<Spot>,

@@ -304,6 +304,19 @@ fn g7_a_new_link_is_told_of_a_blocked_thread() {
 }
 
 #[test]
+fn g7_another_life_is_told_of_a_blocked_thread_and_of_no_task_that_is_not_its_own() {
+    let (mut bench, link) = Bench::up(spec(2));
+    bench.assign(link, vec![at_once(1)]);
+    let workers = ids(&[0, 1]);
+    bench.event(NodeEvent::Stalled { workers });
+    bench.cut(link);
+    let newer = bench.open(None);
+    bench.say(newer, hello("a", 2));
+    let actions = bench.say(newer, ToNode::Welcome(welcome()));
+    assert_eq!(told(&actions), ["stalled 1 None"]);
+}
+
+#[test]
 fn g7_what_a_blocked_thread_gives_back_is_first_elsewhere() {
     let (mut bench, link) = Bench::up(spec(2));
     bench.assign(link, vec![at_once(1), at_once(2), urgent(3, 100)]);
