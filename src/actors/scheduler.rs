@@ -144,7 +144,6 @@ impl Actor for SchedulerActor {
             replies: Vec::new(),
             deliveries: Vec::new(),
             bell,
-            busy: false,
             noted: 0,
             moment: Timestamp::default(),
             client_round: Instant::now(),
@@ -190,8 +189,6 @@ pub(super) struct Core {
     deliveries: Vec<(ClientId, Vec<TaskStatus>)>,
     /// Rung when a turn is due.
     bell: Arc<Bell>,
-    /// Whether there was more to hear already when the last turn had ended.
-    busy: bool,
     /// Messages since the last turn, and when the first of them came.
     noted: usize,
     moment: Timestamp,
@@ -217,7 +214,7 @@ impl Core {
         if self.noted == 1 {
             self.bell.ring();
         } else if self.noted >= EVENTS_PER_TURN {
-            self.turn();
+            self.turn(false);
         }
     }
 

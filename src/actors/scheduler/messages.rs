@@ -155,7 +155,7 @@ impl Handler<GetStats> for SchedulerActor {
     fn handle(&mut self, _: GetStats, _: &mut Self::Context) -> Self::Result {
         self.with(|core, now| {
             // What has been noted so far is to be seen in the numbers.
-            core.turn();
+            core.turn(false);
             core.machine.stats(now)
         })
     }
@@ -174,7 +174,7 @@ impl Handler<Explain> for SchedulerActor {
 
     fn handle(&mut self, explain: Explain, _: &mut Self::Context) -> Self::Result {
         self.with(|core, now| {
-            core.turn();
+            core.turn(false);
             core.machine.explain(now, explain.0)
         })
     }

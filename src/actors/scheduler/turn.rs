@@ -17,9 +17,9 @@ use super::{ClientGone, Core, Reply, log};
 use crate::actors::{Shutdown, sleep_until, yield_once};
 use crate::engine::{Action, ClientId, Event, Timestamp};
 
-/// How much may be heard in a turn that sends what it has to say at once, in place of the network's thread. Waking
-/// that thread costs one task at a time a good part of its way; with more to do, in this turn or already for the next,
-/// it had better write while this one works on.
+/// How much may be heard in a turn that has what it says written at once ([`Links::flush`](crate::links::Links::flush)).
+/// With more to do, in this turn or already for the next, the network's thread had better write while this one
+/// works on.
 const SMALL_TURN: usize = 4;
 
 /// Statuses that gather for a client while more is to be heard. A client on another thread handles a
@@ -31,11 +31,12 @@ const MAX_DELIVERY: usize = 1024;
 const CLIENT_ROUND: Duration = Duration::from_millis(500);
 
 impl Core {
-    /// Hears all that has happened, does all that follows, and says when it is due again.
-    pub(super) fn turn(&mut self) -> Option<Instant> {
+    /// Hears all that has happened, does all that follows, and says when it is due again. `rested` says that there
+    /// was nothing to hear when the last turn had ended.
+    pub(super) fn turn(&mut self, rested: bool) -> Option<Instant> {
         let noted = std::mem::take(&mut self.noted);
         self.inbox.take(&mut self.incoming);
-        let small = !self.busy && noted + self.incoming.len() <= SMALL_TURN;
+        let small = noted + self.incoming.len() <= SMALL_TURN;
         let now = self.clock.now();
         let mut incoming = std::mem::take(&mut self.incoming);
         for incoming in incoming.drain(..) {
@@ -54,7 +55,7 @@ impl Core {
             self.machine.handle(now, Event::Unclaimed(status));
             self.bell.ring();
         }
-        self.links.flush(small && self.inbox.is_empty());
+        self.links.flush(rested && small && self.inbox.is_empty());
         self.deliver(now);
         for reply in self.replies.drain(..) {
             // Whoever has dropped the request does not want to know.
@@ -209,17 +210,15 @@ pub(super) async fn pump(core: Rc<RefCell<Core>>) {
     };
     let sleep = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(sleep);
+    let mut rested = true;
     loop {
-        let due = core.borrow_mut().turn();
+        let due = core.borrow_mut().turn(rested);
         if core.borrow().ended {
             return;
         }
         // Others on this thread have their turn, whatever is in the inbox; meanwhile more comes in.
         yield_once().await;
-        {
-            let mut core = core.borrow_mut();
-            core.busy = core.noted > 0 || !inbox.is_empty();
-        }
+        rested = core.borrow().noted == 0 && inbox.is_empty();
         if let Some(due) = due {
             sleep.as_mut().reset(due);
         }

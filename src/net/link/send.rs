@@ -4,11 +4,13 @@
 //! not know: what arrives, sockets, what messages mean.
 //!
 //! The link's task writes. While it waits for something to send and nothing waits before it, whoever gives a
-//! few small messages may write them in its place ([`WayOut::send`]): that spares waking the thread of
-//! the link, which costs about as much as the write. What the transport does not take at once is left to
-//! the task, and so is every error. Nobody waits for the lock, which is held only by who writes what goes without
+//! few small messages may write them in its place: that spares waking the thread of the link, which costs about as
+//! much as the write. What the transport does not take at once is left to the task, and so is every error. Nobody waits for the lock, which is held only by who writes what goes without
 //! waiting: whoever finds it taken gives to the task, and the task is woken when it is free. Only a link that ends
 //! waits for the one write that may be going on.
+//!
+//! These direct writes serve the row `latency-remote` of the bench: its median is longer by a quarter without, and
+//! no other row changes. `MAX_AT_ONCE = 0` turns them off.
 
 use std::collections::VecDeque;
 use std::fmt;
