@@ -2,11 +2,12 @@
 //! may still be going on there.
 //!
 //! Owns: the node records, and the arithmetic of the lease. Does not know: what nodes offer (see the catalogue), the
-//! tasks' states, what follows from a loss, or what the runs of lost lives are ([`ghosts`]) and how much a node takes
-//! ([`load`]).
+//! tasks' states, what follows from a loss, what the runs of lost lives are ([`ghosts`]), how much a node takes
+//! ([`load`]), or when it is dialled ([`redial`]).
 
 mod ghosts;
 mod load;
+mod redial;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -14,19 +15,15 @@ use std::time::Duration;
 
 use super::message::{Assignment, ToNode};
 use super::owed::Owed;
-use super::placement::NodeIndex;
-use super::queue::Turn;
+use super::placement::{NodeIndex, Room};
 use super::tasks::List;
 use super::{Epoch, LinkId, Reach, Timestamp};
 use crate::task::{Dispatch, TaskId};
 
 pub(crate) use ghosts::{Ghost, Retired};
+pub(crate) use load::Load;
+pub(crate) use redial::Redial;
 
-/// How soon a dial or a probe is tried again.
-pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(500);
-/// The same after a link has just broken, from which it doubles: the system of a process that was killed
-/// closes its sockets one by one, and may close the link before the port, which then still answers.
-pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// A node that was drained is dialled so many times less often, to see whether a new process stands there.
 const DRAINED_PAUSE: u32 = 10;
 /// Answers to beats that are remembered: more than fit a lease at the shortest heartbeat would be
@@ -78,21 +75,9 @@ pub(crate) struct Node {
     /// Whether this life dialled in.
     pub joined: bool,
 
-    /// Workers by the node's word, or by `workers_set`.
-    pub workers: u32,
-    pub workers_set: Option<u32>,
-    pub stalled: u32,
-    pub running: u32,
-    pub ahead: u32,
-    /// The args of those that wait at it.
-    pub ahead_bytes: usize,
-    pub suspects: u32,
-    /// Tasks that were asked back and have neither come back nor started, and the best turn among them:
-    /// nothing after it is sent ahead, since it would start before what comes back.
-    pub recalls: u32,
-    pub recalled: Option<Turn>,
     /// Its runs, in order of their assignment.
     pub runs: List,
+    pub load: Load,
     pub ghosts: BTreeMap<Dispatch, Ghost>,
     pub retired: Vec<Retired>,
     /// Tasks that count this life as lost; taken back if it returns.
@@ -120,23 +105,7 @@ pub(crate) struct Node {
     pub recall: Vec<Dispatch>,
     /// Whether it is among those with something to send or a load to be entered.
     pub touched: bool,
-
-    pub dialling: bool,
-    /// The life that was known when the dial went out: a refusal speaks of no later one.
-    pub dialled_epoch: Option<Epoch>,
-    /// When the last dial went out, and when the next one may. What hangs is followed by another at once.
-    pub dialled_at: Timestamp,
-    pub dial_at: Option<Timestamp>,
-    pub probing: bool,
-    /// The same of probes.
-    pub probed_at: Timestamp,
-    pub probe_at: Option<Timestamp>,
-    /// How long to wait after the next dial or probe that tells nothing.
-    pub pause: Duration,
-
-    /// Moving averages, in nanoseconds: a run; and what a task costs beside its run.
-    pub run_time: u64,
-    pub round_trip: u64,
+    pub redial: Redial,
 }
 
 impl Node {
@@ -158,16 +127,8 @@ impl Node {
             handshake: None,
             probe: None,
             joined: false,
-            workers: 0,
-            workers_set: None,
-            stalled: 0,
-            running: 0,
-            ahead: 0,
-            ahead_bytes: 0,
-            suspects: 0,
-            recalls: 0,
-            recalled: None,
             runs: List::default(),
+            load: Load::default(),
             ghosts: BTreeMap::new(),
             retired: Vec::new(),
             lost_tasks: Vec::new(),
@@ -185,31 +146,16 @@ impl Node {
             cancel: Vec::new(),
             recall: Vec::new(),
             touched: false,
-            dialling: false,
-            dialled_epoch: None,
-            dialled_at: Timestamp(0),
-            dial_at: None,
-            probing: false,
-            probed_at: Timestamp(0),
-            probe_at: None,
-            pause: DIAL_PAUSE,
-            run_time: 0,
-            round_trip: 0,
+            redial: Redial::default(),
         }
     }
 
-    /// How long to wait before the next dial or probe.
-    pub fn take_pause(&mut self) -> Duration {
-        let pause = self.pause.min(self.usual_pause());
-        self.pause = pause * 2;
-        pause
-    }
-
+    /// The longest wait between two dials or probes.
     pub fn usual_pause(&self) -> Duration {
         if self.draining {
-            DIAL_PAUSE * DRAINED_PAUSE
+            redial::PAUSE * DRAINED_PAUSE
         } else {
-            DIAL_PAUSE
+            redial::PAUSE
         }
     }
 
@@ -227,11 +173,8 @@ impl Node {
         self.removed && self.state == State::Dead
     }
 
-    /// The life of which a probe would tell something now, and the port that it had named.
+    /// The life of which a probe would tell something, and the port that it had named.
     pub fn to_probe(&self) -> Option<(Epoch, &str)> {
-        if self.probing {
-            return None;
-        }
         let current = (self.state != State::Up && self.joined)
             .then_some((self.epoch, self.probe.as_deref()))
             .and_then(|(epoch, probe)| Some((epoch?, probe?)));
@@ -248,17 +191,28 @@ impl Node {
             .chain(retired.map(|life| (life.safe_at, &life.ghosts)))
     }
 
-    /// A task that was asked back has come back, or will not.
-    pub fn recall_over(&mut self) {
-        self.recalls -= 1;
-        if self.recalls == 0 {
-            self.recalled = None;
+    /// Workers that are taken, or out of reach.
+    pub fn taken(&self) -> u32 {
+        // Ghosts of a life occupy its workers; a node without an epoch has none.
+        self.load.taken(self.ghosts.len())
+    }
+
+    /// Whether it counts among the nodes that could run something.
+    pub fn takes_tasks(&self) -> bool {
+        self.state == State::Up && !self.draining && !self.leaving && !self.removed
+    }
+
+    /// How much may be placed on it.
+    pub fn room(&self, max_ahead: u32) -> Room {
+        if !self.takes_tasks() || self.refusing {
+            return Room::None;
         }
+        self.load.room(self.ghosts.len(), max_ahead)
     }
 
     /// Whether it waits for the acknowledgement of its reports: to start something, or to be gone.
     fn waits(&self) -> bool {
-        self.ahead > 0 || self.refusing || self.leaving || self.draining
+        self.load.tally().ahead > 0 || self.refusing || self.leaving || self.draining
     }
 
     /// Whether an acknowledgement is owed, and due or in company.
@@ -351,10 +305,11 @@ impl Roster {
     /// before may still be answered.
     pub fn enter(&mut self, mut entry: Node) -> NodeIndex {
         let name = Arc::clone(&entry.name);
-        let vacant = self.vacant.get(&name).copied().filter(|&node| {
-            let old = self.get(node);
-            !old.dialling && !old.probing
-        });
+        let vacant = self
+            .vacant
+            .get(&name)
+            .copied()
+            .filter(|&node| !self.get(node).redial.is_out());
         let node = match vacant {
             Some(node) => {
                 self.vacant.remove(&name);
@@ -381,8 +336,7 @@ impl Roster {
             reason: String::new(),
             removed: true,
             touched: old.touched,
-            dialling: old.dialling,
-            probing: old.probing,
+            redial: std::mem::take(&mut old.redial),
             ..Node::new(Arc::clone(&old.name), Reach::Joins)
         };
         let name = Arc::clone(&vacant.name);

@@ -1,11 +1,13 @@
 //! How much a node takes: now, and ahead of its workers.
 //!
-//! Owns: the arithmetic of a node's load, and what is learned from runs for it. Does not know: which node is chosen.
+//! Owns: the counts of a node's workers and of what it has, the arithmetic of its load, and what is learned from runs
+//! for it. Does not know: which runs these are, whether the node takes tasks at all, and which node is chosen.
 
 use std::time::Duration;
 
-use super::{Node, State};
+use crate::config::NodeConfig;
 use crate::engine::placement::Room;
+use crate::engine::queue::Turn;
 
 /// The args of tasks that wait at a node: nothing more is sent ahead beyond it. It is what a line of a gigabit a
 /// second carries in an eighth of a second. Large tasks that take less long than their way would pile up at the
@@ -15,26 +17,146 @@ const MAX_AHEAD_BYTES: usize = 16 << 20;
 /// stall, and whoever sent ahead by it would pile tasks up where they wait.
 const MAX_ROUND_TRIP: u64 = 500_000_000;
 
-impl Node {
-    /// Workers that are taken, or out of reach.
-    pub fn taken(&self) -> u32 {
-        // Ghosts of a life occupy its workers; a node without an epoch has none.
-        self.running
-            .saturating_add(self.ghosts.len() as u32)
+/// What is counted of the tasks that a node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub running: u32,
+    pub ahead: u32,
+    /// The args of those that wait at it.
+    pub ahead_bytes: usize,
+    pub suspects: u32,
+    /// Tasks that were asked back and have neither come back nor started.
+    pub recalls: u32,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// Workers by the node's word, or by `set`.
+    workers: u32,
+    /// Workers by an operator's wish.
+    set: Option<u32>,
+    /// Workers that do not answer.
+    stalled: u32,
+    tally: Tally,
+    /// The best turn among the tasks that were asked back: nothing after it is sent ahead, since it would start
+    /// before what comes back. There is one as long as any is asked back.
+    recalled: Option<Turn>,
+    /// Moving averages, in nanoseconds: a run; and what a task costs beside its run.
+    run_time: u64,
+    round_trip: u64,
+}
+
+impl Load {
+    pub fn new(workers: Option<u32>) -> Self {
+        Self {
+            set: workers,
+            ..Self::default()
+        }
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    pub fn workers(&self) -> u32 {
+        self.workers
+    }
+
+    /// Workers by an operator's wish, if there is one.
+    pub fn wanted_workers(&self) -> Option<u32> {
+        self.set
+    }
+
+    /// An operator wants so many workers.
+    pub fn want_workers(&mut self, workers: u32) {
+        self.set = Some(workers);
+        self.workers = workers;
+    }
+
+    /// Its link is up, and it has said how many workers it has. What is stalled it tells again on each link: what
+    /// it told last on the older may be lost.
+    pub fn link_up(&mut self, workers: u32) {
+        self.workers = self.set.unwrap_or(workers).min(NodeConfig::MAX_WORKERS);
+        self.stalled = 0;
+    }
+
+    /// So many of its workers do not answer.
+    pub fn stalled(&mut self, workers: u32) {
+        self.stalled = workers.min(self.workers);
+    }
+
+    /// A task is at it: ahead of its workers if so many bytes of args wait there, or else running.
+    pub fn put_on(&mut self, ahead: Option<usize>, suspect: bool) {
+        match ahead {
+            Some(bytes) => {
+                self.tally.ahead += 1;
+                self.tally.ahead_bytes += bytes;
+            }
+            None => self.tally.running += 1,
+        }
+        self.tally.suspects += u32::from(suspect);
+    }
+
+    /// The task is not at it any more.
+    pub fn take_off(&mut self, ahead: Option<usize>, suspect: bool) {
+        match ahead {
+            Some(bytes) => {
+                self.tally.ahead -= 1;
+                self.tally.ahead_bytes -= bytes;
+            }
+            None => self.tally.running -= 1,
+        }
+        self.tally.suspects -= u32::from(suspect);
+    }
+
+    /// A task of this turn was asked back.
+    pub fn recall(&mut self, turn: Turn) {
+        self.tally.recalls += 1;
+        self.recalled = Some(self.recalled.map_or(turn, |first| first.min(turn)));
+    }
+
+    /// A task that was asked back has come back, or will not.
+    pub fn recall_over(&mut self) {
+        self.tally.recalls -= 1;
+        if self.tally.recalls == 0 {
+            self.recalled = None;
+        }
+    }
+
+    /// The best turn among the tasks that were asked back.
+    pub fn recalled(&self) -> Option<Turn> {
+        self.recalled
+    }
+
+    /// Whether a task that has lost two nodes may be put on it.
+    pub fn takes_suspect(&self) -> bool {
+        self.tally.suspects == 0
+    }
+
+    /// What a task costs beside its run.
+    pub fn round_trip(&self) -> Duration {
+        Duration::from_nanos(self.round_trip)
+    }
+
+    /// Workers that are taken, or out of reach, if so many are by orphaned runs.
+    pub fn taken(&self, orphaned: usize) -> u32 {
+        self.tally
+            .running
+            .saturating_add(orphaned as u32)
             .saturating_add(self.stalled)
     }
 
-    /// Whether it counts among the nodes that could run something.
-    pub fn takes_tasks(&self) -> bool {
-        self.state == State::Up && !self.draining && !self.leaving && !self.removed
+    /// Free workers that nothing waits for yet.
+    pub fn free(&self, orphaned: usize) -> u32 {
+        let taken = self.taken(orphaned).saturating_add(self.tally.ahead);
+        self.workers.saturating_sub(taken)
     }
 
-    /// How much may be placed on it.
-    pub fn room(&self, max_ahead: u32) -> Room {
-        if !self.takes_tasks() || self.refusing {
-            return Room::None;
-        }
-        let taken = self.taken().saturating_add(self.ahead);
+    /// How much may be placed on a node that takes tasks.
+    pub fn room(&self, orphaned: usize, max_ahead: u32) -> Room {
+        let ahead = self.tally.ahead;
+        let taken = self.taken(orphaned).saturating_add(ahead);
         if taken < self.workers {
             return Room::Free {
                 taken,
@@ -42,9 +164,9 @@ impl Node {
             };
         }
         let places = self.places_ahead(max_ahead);
-        if self.ahead < places && self.ahead_bytes < MAX_AHEAD_BYTES {
+        if ahead < places && self.tally.ahead_bytes < MAX_AHEAD_BYTES {
             Room::Ahead {
-                taken: self.ahead,
+                taken: ahead,
                 of: places,
             }
         } else {
@@ -92,7 +214,6 @@ impl Node {
 
     /// Learns from a run alone, since its wait says nothing of the round trip.
     pub fn learn_run(&mut self, ran: Duration) {
-        let round_trip = Duration::from_nanos(self.round_trip);
-        self.learn(ran, ran.saturating_add(round_trip));
+        self.learn(ran, ran.saturating_add(self.round_trip()));
     }
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
 use super::sessions::{Comparison, TooMany};
-use crate::config::NodeConfig;
 use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
 };
@@ -108,9 +107,7 @@ impl SchedulerMachine {
         entry.link = Some(link);
         entry.up_at = now;
         entry.handshake = None;
-        entry.dial_at = None;
-        entry.probe_at = None;
-        entry.pause = entry.usual_pause();
+        entry.redial.link_up(entry.usual_pause());
         entry.last_heard = now;
         entry.named_at = now;
         entry.extend_lease(now + lease);
@@ -119,19 +116,14 @@ impl SchedulerMachine {
         entry.owed = Owed::default();
         entry.cancel.clear();
         entry.recall.clear();
-        entry.workers = entry
-            .workers_set
-            .unwrap_or(hello.workers)
-            .min(NodeConfig::MAX_WORKERS);
-        // The node tells it again on each link; what it told last on the older may be lost.
-        entry.stalled = 0;
+        entry.load.link_up(hello.workers);
         entry.leaving = hello.draining;
         entry.refusing = entry.leaving;
         let welcome = Welcome {
             version: hello.version_max.min(VERSION_MAX),
             heartbeat,
             lease,
-            workers: entry.workers_set,
+            workers: entry.load.wanted_workers(),
             retry,
             acknowledged: entry.acknowledged,
             stop,

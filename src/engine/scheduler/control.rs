@@ -148,8 +148,7 @@ impl SchedulerMachine {
         };
         for node in nodes {
             let entry = self.roster.get_mut(node);
-            entry.workers_set = Some(workers);
-            entry.workers = workers;
+            entry.load.want_workers(workers);
             if let Some(link) = entry.link.filter(|_| entry.state == State::Up) {
                 self.send(link, ToNode::Workers(workers));
             }

@@ -64,9 +64,9 @@ impl SchedulerMachine {
             if !gave_up {
                 // A run that outlasted its link says nothing of the way there and back.
                 if direct && assigned_at >= entry.up_at {
-                    entry.learn(ran, whole);
+                    entry.load.learn(ran, whole);
                 } else {
-                    entry.learn_run(ran);
+                    entry.load.learn_run(ran);
                 }
             }
         }

@@ -7,7 +7,7 @@ use crate::config::FRAME_OVERHEAD;
 use crate::engine::catalogue::names_bytes;
 use crate::engine::message::{MAX_KINDS, MAX_LABELS, NodeHello, VERSION_MAX, VERSION_MIN, is_name};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Node, State};
+use crate::engine::roster::{Load, Node, State};
 use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::TaskKind;
@@ -201,7 +201,7 @@ impl SchedulerMachine {
     /// A record for a node that was not known so far.
     pub(super) fn enter_node(&mut self, name: std::sync::Arc<str>, reach: Reach) -> NodeIndex {
         let mut entry = Node::new(name, reach);
-        entry.workers_set = self.workers_for_all;
+        entry.load = Load::new(self.workers_for_all);
         let node = self.roster.enter(entry);
         self.catalogue.enter_node(node);
         node

@@ -145,19 +145,21 @@ impl SchedulerMachine {
                     return Err(format!("{name} has {}, which another node has", task.id));
                 }
             }
-            if recalls != node.recalls || node.recalled.is_some() != (recalls > 0) {
+            let load = &node.load;
+            let tally = load.tally();
+            if recalls != tally.recalls || load.recalled().is_some() != (recalls > 0) {
                 return Err(format!(
                     "G6: {name} has {recalls} tasks asked back, {} are counted",
-                    node.recalls
+                    tally.recalls
                 ));
             }
-            if (running, ahead, suspects) != (node.running, node.ahead, node.suspects) {
+            if (running, ahead, suspects) != (tally.running, tally.ahead, tally.suspects) {
                 return Err(format!("G4: the runs of {name} are miscounted"));
             }
-            if ahead_bytes != node.ahead_bytes {
+            if ahead_bytes != tally.ahead_bytes {
                 return Err(format!(
                     "{name} has {ahead_bytes} bytes of args ahead, {} are counted",
-                    node.ahead_bytes
+                    tally.ahead_bytes
                 ));
             }
             if lost_two > 1 {

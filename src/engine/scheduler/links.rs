@@ -9,7 +9,7 @@ use super::SchedulerMachine;
 use super::sessions::{Session, Stage};
 use crate::engine::message::{Beat, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{FIRST_PAUSE, State};
+use crate::engine::roster::State;
 use crate::engine::tasks::Phase;
 use crate::engine::timers::Timer;
 use crate::engine::{Action, LinkId, Note, Origin, Timestamp};
@@ -30,7 +30,7 @@ impl SchedulerMachine {
         };
         if let Some(node) = node.filter(|&node| (node as usize) < self.roster.nodes.len()) {
             let entry = self.roster.get_mut(node);
-            entry.dialling = false;
+            entry.redial.dial_reached();
             if entry.removed {
                 self.close(link, "the node is not wanted any more");
                 return;
@@ -177,16 +177,14 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         if entry.handshake == Some(link) {
             entry.handshake = None;
-            entry.dial_at = Some(now + entry.take_pause());
+            entry.redial.setup_failed(now, entry.usual_pause());
             self.setup_failed(node, reason);
         }
         let entry = self.roster.get_mut(node);
         if entry.link == Some(link) {
             self.forget_link(node, reason);
             let entry = self.roster.get_mut(node);
-            entry.dial_at = None;
-            entry.probe_at = None;
-            entry.pause = FIRST_PAUSE;
+            entry.redial.link_broke();
             if entry.is_local() {
                 // A link within the process breaks with its end.
                 self.lose(now, node, true, reason);
@@ -339,8 +337,7 @@ impl SchedulerMachine {
         }
         self.lose(now, node, true, "it has left");
         let entry = self.roster.get_mut(node);
-        entry.pause = entry.usual_pause();
-        entry.dial_at = Some(now + entry.pause);
+        entry.redial.left(now, entry.usual_pause());
         self.actions.push(Action::Note(Note::NodeLeft {
             node: Self::node_id(node),
             name,

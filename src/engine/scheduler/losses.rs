@@ -47,29 +47,23 @@ impl SchedulerMachine {
         let silent = entry.is_silent(now, silence);
         if let Reach::Dial(address) = &entry.reach
             && silent
-            && !entry.dialling
             && !in_handshake
             && !entry.removed
-            && entry.dial_at.is_none_or(|at| at <= now)
+            && entry.redial.dial_due().is_some_and(|at| at <= now)
         {
             let address = address.clone();
-            entry.dialling = true;
-            entry.dialled_epoch = entry.epoch;
-            entry.dialled_at = now;
-            entry.dial_at = None;
+            entry.redial.begin_dial(now, entry.epoch);
             self.actions.push(Action::Dial {
                 node: Self::node_id(node),
                 address,
             });
         }
         let entry = self.roster.get_mut(node);
-        if entry.probe_at.is_none_or(|at| at <= now)
+        if entry.redial.probe_due().is_some_and(|at| at <= now)
             && let Some((epoch, address)) = entry.to_probe()
         {
             let address = address.to_owned();
-            entry.probing = true;
-            entry.probed_at = now;
-            entry.probe_at = None;
+            entry.redial.begin_probe(now, epoch);
             self.actions.push(Action::Probe {
                 node: Self::node_id(node),
                 epoch,
@@ -95,18 +89,19 @@ impl SchedulerMachine {
             at(entry.lease_until);
         }
         if matches!(entry.reach, Reach::Dial(_))
-            && !entry.dialling
             && !in_handshake
             && !entry.removed
+            && let Some(dial_at) = entry.redial.dial_due()
         {
-            let dial_at = entry.dial_at.unwrap_or_default();
             match entry.state {
                 State::Up => at(dial_at.max(entry.last_heard + silence)),
                 _ => at(dial_at),
             }
         }
-        if entry.to_probe().is_some() {
-            at(entry.probe_at.unwrap_or_default());
+        if entry.to_probe().is_some()
+            && let Some(probe_at) = entry.redial.probe_due()
+        {
+            at(probe_at);
         }
         for (safe_at, ghosts) in entry.lost_lives() {
             let ends = ghosts
@@ -132,7 +127,7 @@ impl SchedulerMachine {
         entry.reason = reason.to_owned();
         entry.refusing = false;
         entry.leaving = false;
-        entry.stalled = 0;
+        entry.load.stalled(0);
         entry.assign.clear();
         let name = entry.name.clone();
         let rerouted = runs.len();
@@ -165,7 +160,7 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         entry.epoch = None;
         entry.probe = None;
-        entry.probe_at = None;
+        entry.redial.process_ended();
         entry.acknowledged = 0;
         let lost = std::mem::take(&mut entry.lost_tasks);
         let ghosts: Vec<_> = entry.ghosts.keys().copied().collect();
@@ -330,13 +325,11 @@ impl SchedulerMachine {
         let Some(entry) = self.roster.nodes.get_mut(node as usize) else {
             return;
         };
-        entry.dialling = false;
+        let known = entry.redial.dial_failed(entry.usual_pause());
         if entry.is_vacant() {
             return;
         }
-        entry.dial_at = Some(entry.dialled_at + entry.take_pause());
-        let same_life =
-            entry.epoch.is_some() && entry.epoch == entry.dialled_epoch && !entry.joined;
+        let same_life = entry.epoch.is_some() && entry.epoch == known && !entry.joined;
         let silent = entry.is_silent(now, silence);
         if entry.state != State::Up {
             entry.reason = reason.clone();
@@ -363,11 +356,10 @@ impl SchedulerMachine {
         let Some(entry) = self.roster.nodes.get_mut(node as usize) else {
             return;
         };
-        entry.probing = false;
+        entry.redial.probed(entry.usual_pause());
         if entry.is_vacant() {
             return;
         }
-        entry.probe_at = Some(entry.probed_at + entry.take_pause());
         if refused {
             if entry.epoch == Some(epoch) && entry.state != State::Up {
                 self.lose(

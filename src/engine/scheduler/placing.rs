@@ -82,8 +82,8 @@ impl SchedulerMachine {
     fn next_in(&self, pool: u32) -> Option<(Turn, ClassId)> {
         self.catalogue.pools().next(
             pool,
-            |node| self.roster.get(node).suspects == 0,
-            |node| self.roster.get(node).recalled,
+            |node| self.roster.get(node).load.takes_suspect(),
+            |node| self.roster.get(node).load.recalled(),
         )
     }
 
@@ -92,7 +92,7 @@ impl SchedulerMachine {
         let free = match manner {
             Manner::Suspect => pools
                 .free_nodes(pool)
-                .find(|&node| self.roster.get(node).suspects == 0),
+                .find(|&node| self.roster.get(node).load.takes_suspect()),
             Manner::Plain | Manner::Direct => pools.list[pool as usize].free(),
         };
         let (node, ahead) = match (free, manner) {
@@ -148,17 +148,13 @@ impl SchedulerMachine {
     pub(super) fn put_on(&mut self, node: NodeIndex, slot: Slot, phase: Phase) {
         self.tasks.get_mut(slot).phase = phase;
         *self.count(phase) += 1;
-        let bytes = self.tasks.get(slot).args.len();
+        let task = self.tasks.get(slot);
+        let ahead = (phase == Phase::Ahead).then(|| task.args.len());
         let entry = self.roster.get_mut(node);
-        match phase {
-            Phase::Ahead => {
-                entry.ahead += 1;
-                entry.ahead_bytes += bytes;
-                self.retraction.enter(node);
-            }
-            _ => entry.running += 1,
+        entry.load.put_on(ahead, task.as_suspect);
+        if ahead.is_some() {
+            self.retraction.enter(node);
         }
-        entry.suspects += u32::from(self.tasks.get(slot).as_suspect);
         self.tasks.link_last(&mut entry.runs, slot);
         self.roster.touch(node);
     }
@@ -168,7 +164,7 @@ impl SchedulerMachine {
         let task = self.tasks.get_mut(slot);
         if std::mem::take(&mut task.recalled) {
             let node = task.node;
-            self.roster.get_mut(node).recall_over();
+            self.roster.get_mut(node).load.recall_over();
         }
     }
 
@@ -177,20 +173,13 @@ impl SchedulerMachine {
         self.forget_recall(slot);
         let task = self.tasks.get(slot);
         let (node, phase, suspect) = (task.node, task.phase, task.as_suspect);
-        let bytes = task.args.len();
+        let ahead = (phase == Phase::Ahead).then(|| task.args.len());
         *self.count(phase) -= 1;
         let entry = self.roster.get_mut(node);
-        match phase {
-            Phase::Ahead => {
-                entry.ahead -= 1;
-                entry.ahead_bytes -= bytes;
-                if entry.ahead == 0 {
-                    self.retraction.leave(node);
-                }
-            }
-            _ => entry.running -= 1,
+        entry.load.take_off(ahead, suspect);
+        if ahead.is_some() && entry.load.tally().ahead == 0 {
+            self.retraction.leave(node);
         }
-        entry.suspects -= u32::from(suspect);
         self.tasks.unlink(&mut entry.runs, slot);
         self.tasks.get_mut(slot).as_suspect = false;
         self.roster.touch(node);
@@ -214,8 +203,7 @@ impl SchedulerMachine {
             if entry.state != State::Up {
                 continue;
             }
-            let patience =
-                RECALL_AFTER.max(Duration::from_nanos(entry.round_trip.saturating_mul(2)));
+            let patience = RECALL_AFTER.max(entry.load.round_trip().saturating_mul(2));
             let overtaken = self.overtaken(now, node, patience);
             // What was sent last would start last there, so it gains most by going elsewhere.
             let mut at = self.roster.get(node).runs.last;
@@ -252,8 +240,7 @@ impl SchedulerMachine {
                 self.tasks.get_mut(slot).recalled = true;
                 let entry = self.roster.get_mut(node);
                 entry.recall.push(dispatch);
-                entry.recalls += 1;
-                entry.recalled = Some(entry.recalled.map_or(turn, |first| first.min(turn)));
+                entry.load.recall(turn);
                 self.roster.touch(node);
             }
         }
@@ -264,7 +251,8 @@ impl SchedulerMachine {
     /// that waits here. What comes after it goes back with it, or would start before it.
     fn overtaken(&mut self, now: Timestamp, node: NodeIndex, patience: Duration) -> Option<Turn> {
         let entry = self.roster.get(node);
-        let waiting = self.catalogue.pools().waiting(node, entry.suspects == 0)?;
+        let pools = self.catalogue.pools();
+        let waiting = pools.waiting(node, entry.load.takes_suspect())?;
         let mut at = entry.runs.last;
         let mut first: Option<Turn> = None;
         for _ in 0..RECALL_SWEEP {
@@ -292,8 +280,7 @@ impl SchedulerMachine {
         match self.catalogue.pools().list[pool as usize].free() {
             Some(free) if free != node => {
                 let free = self.roster.get(free);
-                free.workers
-                    .saturating_sub(free.taken().saturating_add(free.ahead))
+                free.load.free(free.ghosts.len())
             }
             _ => 0,
         }

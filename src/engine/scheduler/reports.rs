@@ -245,7 +245,7 @@ impl SchedulerMachine {
         let node = self.roster.get(task.node);
         let here = node.epoch.map(|epoch| (Self::node_id(task.node), epoch));
         let lost_on = task.rare.iter().flat_map(|rare| &rare.lost_on);
-        node.suspects == 0 || lost_on.filter(|&&lost| Some(lost) != here).count() < 2
+        node.load.takes_suspect() || lost_on.filter(|&&lost| Some(lost) != here).count() < 2
     }
 
     /// A run that was given up for lost lives, and no later one was begun: it is the task's run again, and its
@@ -314,7 +314,7 @@ impl SchedulerMachine {
         // Nobody is to be accused by a node that never had it.
         let task = task.filter(|&task| self.has_at(node, task));
         let entry = self.roster.get_mut(node);
-        entry.stalled = workers.min(entry.workers);
+        entry.load.stalled(workers);
         if workers > 0 {
             let name = entry.name.clone();
             self.actions.push(Action::Note(Note::NodeStalled {

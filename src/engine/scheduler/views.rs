@@ -52,14 +52,15 @@ impl SchedulerMachine {
         } else {
             node.last_heard
         };
+        let tally = node.load.tally();
         NodeStats {
             name: node.name.clone(),
             state,
             reason: node.reason.clone(),
-            workers: node.workers,
-            running: node.running,
-            ahead: node.ahead,
-            taken: node.taken() - node.running,
+            workers: node.load.workers(),
+            running: tally.running,
+            ahead: tally.ahead,
+            taken: node.taken() - tally.running,
             epoch: node.epoch.map(|epoch| epoch.0),
             last_heard: (heard != Timestamp(0)).then(|| heard.to_system_time()),
             settled: node.settled,
@@ -177,8 +178,10 @@ impl SchedulerMachine {
                     format!("it lacks the labels {}", missing.join(", "))
                 }
                 State::Up if node.refusing => "it refuses new work for now".to_owned(),
-                State::Up if node.taken() >= node.workers => "all its workers are taken".to_owned(),
-                State::Up if suspect && node.suspects > 0 => {
+                State::Up if node.taken() >= node.load.workers() => {
+                    "all its workers are taken".to_owned()
+                }
+                State::Up if suspect && !node.load.takes_suspect() => {
                     "it runs another task that has lost two nodes".to_owned()
                 }
                 State::Up => "it has a free worker".to_owned(),

@@ -237,7 +237,7 @@ fn g7_a_run_that_is_taken_back_counts_as_the_suspect_that_it_is() {
     assert_eq!(board.machine.check(), Ok(()));
     let slot = board.machine.tasks.find(task).expect("it runs");
     assert_eq!(board.machine.tasks.get(slot).losses(), 2);
-    assert_eq!(board.machine.roster.get(2).suspects, 1);
+    assert_eq!(board.machine.roster.get(2).load.tally().suspects, 1);
 }
 
 #[test]

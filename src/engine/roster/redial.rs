@@ -1,0 +1,198 @@
+//! When a node is dialled or probed again.
+//!
+//! Owns: which dial and which probe is under way, when the next may begin, and the pauses between them. Does not know:
+//! whether a node is to be dialled or probed, or what an answer means.
+
+use std::time::Duration;
+
+use crate::engine::{Epoch, Timestamp};
+
+/// How soon a dial or a probe is tried again.
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
+/// The same after a link has just broken, from which it doubles: the system of a process that was killed
+/// closes its sockets one by one, and may close the link before the port, which then still answers.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// How far one way of asking is.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// May begin at once.
+    Ready,
+    /// May begin then.
+    Waits(Timestamp),
+    /// Was begun then, while this incarnation was known, and is not answered.
+    Out(Timestamp, Option<Epoch>),
+}
+
+impl Way {
+    /// When it may begin; `None` while it is under way.
+    fn due(self) -> Option<Timestamp> {
+        match self {
+            Self::Ready => Some(Timestamp::default()),
+            Self::Waits(at) => Some(at),
+            Self::Out(..) => None,
+        }
+    }
+
+    fn is_out(self) -> bool {
+        matches!(self, Self::Out(..))
+    }
+
+    /// What is under way stays so: its answer says when the next may begin.
+    fn set(&mut self, next: Self) {
+        if !self.is_out() {
+            *self = next;
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Redial {
+    dial: Way,
+    probe: Way,
+    /// How long to wait after the next dial or probe that tells nothing.
+    pause: Duration,
+}
+
+impl Default for Redial {
+    fn default() -> Self {
+        Self {
+            dial: Way::Ready,
+            probe: Way::Ready,
+            pause: PAUSE,
+        }
+    }
+}
+
+impl Redial {
+    /// Returns when the next dial may begin; `None` while one is under way.
+    pub fn dial_due(&self) -> Option<Timestamp> {
+        self.dial.due()
+    }
+
+    /// Returns when the next probe may begin; `None` while one is under way.
+    pub fn probe_due(&self) -> Option<Timestamp> {
+        self.probe.due()
+    }
+
+    /// Whether an answer may still come.
+    pub fn is_out(&self) -> bool {
+        self.dial.is_out() || self.probe.is_out()
+    }
+
+    /// Begins a dial. A refusal will speak of no later incarnation than `known`.
+    pub fn begin_dial(&mut self, now: Timestamp, known: Option<Epoch>) {
+        self.dial = Way::Out(now, known);
+    }
+
+    pub fn begin_probe(&mut self, now: Timestamp, known: Epoch) {
+        self.probe = Way::Out(now, Some(known));
+    }
+
+    /// A dial has led to a link.
+    pub fn dial_reached(&mut self) {
+        if self.dial.is_out() {
+            self.dial = Way::Ready;
+        }
+    }
+
+    /// A dial has led to nothing. Returns the incarnation that was known when it began. `usual` is the longest pause.
+    /// The pause counts from the beginning: what hangs is followed by another at once.
+    pub fn dial_failed(&mut self, usual: Duration) -> Option<Epoch> {
+        let Way::Out(since, known) = self.dial else {
+            return None;
+        };
+        self.dial = Way::Waits(since + self.take_pause(usual));
+        known
+    }
+
+    /// A probe was answered, or refused.
+    pub fn probed(&mut self, usual: Duration) {
+        if let Way::Out(since, _) = self.probe {
+            self.probe = Way::Waits(since + self.take_pause(usual));
+        }
+    }
+
+    /// A link was closed before it was up.
+    pub fn setup_failed(&mut self, now: Timestamp, usual: Duration) {
+        let next = now + self.take_pause(usual);
+        self.dial.set(Way::Waits(next));
+    }
+
+    /// The link that counts is gone: whether the process is, too, is asked at once.
+    pub fn link_broke(&mut self) {
+        self.dial.set(Way::Ready);
+        self.probe.set(Way::Ready);
+        self.pause = FIRST_PAUSE;
+    }
+
+    /// A link is up.
+    pub fn link_up(&mut self, usual: Duration) {
+        self.dial.set(Way::Ready);
+        self.probe.set(Way::Ready);
+        self.pause = usual;
+    }
+
+    /// The process has ended: what is probed next is another.
+    pub fn process_ended(&mut self) {
+        self.probe.set(Way::Ready);
+    }
+
+    /// The process has said goodbye: there is no hurry to see whether another follows.
+    pub fn left(&mut self, now: Timestamp, usual: Duration) {
+        self.dial.set(Way::Waits(now + usual));
+        self.pause = usual;
+    }
+
+    fn take_pause(&mut self, usual: Duration) -> Duration {
+        let pause = self.pause.min(usual);
+        self.pause = pause * 2;
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIRST_PAUSE, PAUSE, Redial};
+    use crate::engine::{Epoch, Timestamp};
+
+    const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
+
+    #[test]
+    fn after_a_broken_link_the_pauses_double_up_to_the_usual_one() {
+        let mut redial = Redial::default();
+        redial.link_broke();
+        for pause in [1, 2, 4, 8, 16, 32, 50, 50] {
+            redial.begin_dial(START, None);
+            redial.dial_failed(PAUSE);
+            assert_eq!(redial.dial_due(), Some(START + FIRST_PAUSE * pause));
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_begun_again_before_its_answer() {
+        let mut redial = Redial::default();
+        redial.begin_dial(START, Some(Epoch(1)));
+        redial.begin_probe(START, Epoch(1));
+        redial.link_broke();
+        redial.setup_failed(START, PAUSE);
+        redial.process_ended();
+        redial.left(START, PAUSE);
+        assert_eq!((redial.dial_due(), redial.probe_due()), (None, None));
+        assert_eq!(redial.dial_failed(PAUSE), Some(Epoch(1)));
+        assert!(redial.is_out());
+        redial.probed(PAUSE);
+        assert!(!redial.is_out());
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_changes_nothing() {
+        let mut redial = Redial::default();
+        assert_eq!(redial.dial_failed(PAUSE), None);
+        redial.probed(PAUSE);
+        redial.dial_reached();
+        let now = Some(Timestamp::default());
+        assert_eq!((redial.dial_due(), redial.probe_due()), (now, now));
+    }
+}
