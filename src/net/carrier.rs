@@ -115,11 +115,7 @@ pub(crate) struct Carrier<E: Remote> {
 
 impl<E: Remote> Carrier<E> {
     /// Accepts peers that dial, on the network's thread, until `end`.
-    pub fn listen(
-        self: &Arc<Self>,
-        listener: Listener,
-        end: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub fn listen(self: &Arc<Self>, listener: Listener, end: impl Future + Send + 'static) {
         let carrier = Arc::clone(self);
         self.network.spawn(async move {
             let accept = |proved, peer: SocketAddr| {
@@ -128,14 +124,14 @@ impl<E: Remote> Carrier<E> {
             };
             tokio::select! {
                 () = listener.run(accept) => {}
-                () = end => {}
+                _ = end => {}
             }
         });
     }
 
     /// Keeps a port open, until `end`, that says by its being there that this process lives. What comes in is
     /// closed at once.
-    pub fn be_probed(&self, listener: TcpListener, end: impl Future<Output = ()> + Send + 'static) {
+    pub fn be_probed(&self, listener: TcpListener, end: impl Future + Send + 'static) {
         self.network.spawn(async move {
             let accept = async {
                 loop {
@@ -147,7 +143,7 @@ impl<E: Remote> Carrier<E> {
             };
             tokio::select! {
                 () = accept => {}
-                () = end => {}
+                _ = end => {}
             }
         });
     }
