@@ -21,12 +21,7 @@
 //! The engine knows no actix, tokio, socket, clock, thread or random source. Time and chance are
 //! arguments, and no order of a hash map reaches an effect, so one seed gives one history.
 
-use std::fmt;
-use std::ops::{Add, Sub};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-use serde::{Deserialize, Serialize};
 
 use crate::error::Refusal;
 use crate::payload::Payload;
@@ -35,6 +30,7 @@ use crate::task::{Options, TaskId, TaskKind};
 
 mod catalogue;
 mod heads;
+mod ids;
 mod keys;
 pub mod message;
 pub mod node;
@@ -50,96 +46,8 @@ mod tasks;
 mod timers;
 pub mod worker;
 
+pub use ids::{ClientId, Epoch, Life, LinkId, NodeId, Timestamp, WorkerId};
 use message::{ToNode, ToScheduler};
-
-/// A moment: nanoseconds since the Unix epoch, read from a clock that never goes back and that counts
-/// suspend. Two processes need not agree on it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Timestamp(pub u64);
-
-impl Timestamp {
-    /// The span since `earlier`, zero if that is later.
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-
-    /// The same moment of the wall clock, as it was when the process's clock was started.
-    pub fn to_system_time(self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.0)
-    }
-}
-
-impl Add<Duration> for Timestamp {
-    type Output = Self;
-
-    fn add(self, span: Duration) -> Self {
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(nanos))
-    }
-}
-
-impl Sub<Duration> for Timestamp {
-    type Output = Self;
-
-    fn sub(self, span: Duration) -> Self {
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_sub(nanos))
-    }
-}
-
-impl fmt::Debug for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.6}s", Duration::from_nanos(self.0).as_secs_f64())
-    }
-}
-
-macro_rules! number {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $prefix:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(pub $inner);
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "{:x}"), self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-    };
-}
-
-number! {
-    /// One start of a scheduler: a random number.
-    Life(u64), "life-"
-}
-number! {
-    /// One start of a node's process: a random number.
-    Epoch(u64), "epoch-"
-}
-number! {
-    /// One connection, numbered by whoever drives the machine; never reused within a process.
-    LinkId(u64), "link-"
-}
-number! {
-    /// A node, numbered by its scheduler; within a life it is never that of another name. One that was removed and
-    /// is added again may have its number again.
-    NodeId(u32), "n"
-}
-number! {
-    /// A client, numbered by whoever drives the machine; never reused within a life.
-    ClientId(u64), "client-"
-}
-number! {
-    /// A worker of a node: an index below the largest number of workers it has had.
-    WorkerId(u32), "w"
-}
 
 /// Who is told how a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -1,7 +1,8 @@
 //! One error per public operation. Each says whose fault it is, what changed and whether trying again
 //! helps.
 //!
-//! Owns: the enums and their sentences. Does not know: who raises them.
+//! Owns: the enums and their sentences. Does not know: who raises them, or the errors that hand an
+//! `Execute` back, which are in [`execute`](crate::execute).
 
 use std::io;
 
@@ -129,42 +130,6 @@ impl Refusal {
             Self::InvalidKind { .. } => "invalid kind",
         }
     }
-}
-
-/// Why an `Execute` was refused, with the `Execute` handed back. Nothing changed.
-#[derive(Debug, thiserror::Error)]
-#[error("the task {:?} was refused: {refusal}", .execute.kind())]
-pub struct ExecuteError {
-    /// Why, whose fault it is, and whether to try again.
-    pub refusal: Refusal,
-    /// What was handed in, unchanged.
-    pub execute: Box<crate::execute::Execute>,
-}
-
-/// Why the output of a task that was run and waited for could not be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The caller's fault: the args cannot be encoded. Nothing was sent.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// It was not accepted; see the refusal. Nothing changed.
-    #[error(transparent)]
-    Refused(#[from] ExecuteError),
-    /// It was accepted and did not complete. Its policy's retries have been used up.
-    #[error("the task {id} {outcome}")]
-    NotCompleted {
-        /// The task.
-        id: TaskId,
-        /// How it ended.
-        outcome: Box<crate::status::Outcome>,
-    },
-    /// It completed, and its output is of another type.
-    #[error(transparent)]
-    Output(OutputError),
-    /// The scheduler stopped while it was unsettled. It is among what the shutdown returned.
-    #[error("the scheduler has stopped before the task settled")]
-    Stopped,
 }
 
 /// Why a scheduler could not be started. Nothing was left running.

@@ -1,6 +1,6 @@
 //! Handing a task in: the message and its answers.
 //!
-//! Owns: `Execute` and its builder. Does not know: who takes it, or what becomes of it.
+//! Owns: `Execute`, its builder, and the errors that hand it back. Does not know: who takes it, or what becomes of it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -9,11 +9,11 @@ use actix::{Message, Recipient};
 use serde::Serialize;
 
 use crate::encoding;
-use crate::error::{EncodeError, ExecuteError};
+use crate::error::{EncodeError, OutputError, Refusal};
 use crate::handlers::Call;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
-use crate::status::{TaskEvent, TaskStatus};
+use crate::status::{Outcome, TaskEvent, TaskStatus};
 use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
 
 /// A task to hand in: kind, args, options, and who is told of it.
@@ -237,4 +237,40 @@ impl Message for TaskStatus {
 
 impl Message for TaskEvent {
     type Result = ();
+}
+
+/// Why an `Execute` was refused, with the `Execute` handed back. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+#[error("the task {:?} was refused: {refusal}", .execute.kind())]
+pub struct ExecuteError {
+    /// Why, whose fault it is, and whether to try again.
+    pub refusal: Refusal,
+    /// What was handed in, unchanged.
+    pub execute: Box<Execute>,
+}
+
+/// Why the output of a task that was run and waited for could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The caller's fault: the args cannot be encoded. Nothing was sent.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// It was not accepted; see the refusal. Nothing changed.
+    #[error(transparent)]
+    Refused(#[from] ExecuteError),
+    /// It was accepted and did not complete. Its policy's retries have been used up.
+    #[error("the task {id} {outcome}")]
+    NotCompleted {
+        /// The task.
+        id: TaskId,
+        /// How it ended.
+        outcome: Box<Outcome>,
+    },
+    /// It completed, and its output is of another type.
+    #[error(transparent)]
+    Output(OutputError),
+    /// The scheduler stopped while it was unsettled. It is among what the shutdown returned.
+    #[error("the scheduler has stopped before the task settled")]
+    Stopped,
 }

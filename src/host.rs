@@ -4,14 +4,15 @@
 //! Owns: these threads, until the handle's actors have ended. Does not know: what runs on them.
 
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use actix::{Arbiter, ArbiterHandle, System};
 use tokio::sync::{oneshot, watch};
 
 use crate::net::carrier::part;
+use crate::sync::lock;
 
 /// The threads of one handle. They end with it, or when it is stopped.
 pub(crate) struct Host {
@@ -77,13 +78,13 @@ impl Host {
     /// Carries the links on the control thread too. For a node: nobody but its links sends its actor
     /// messages, so that no flood keeps a socket from being read, and a task costs two wake-ups less.
     pub fn with_one_thread(self) -> Self {
-        *self.network.lock().unwrap_or_else(PoisonError::into_inner) = self.control.clone();
+        *lock(&self.network) = self.control.clone();
         self
     }
 
     /// The network's thread.
     pub async fn network(&self) -> io::Result<ArbiterHandle> {
-        if let Some(network) = &*self.network.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(network) = &*lock(&self.network) {
             return Ok(network.clone());
         }
         let started = match &self.control {
@@ -101,7 +102,7 @@ impl Host {
                     .map_err(|_| io::Error::other("the control thread ended; the actix System is stopping"))?
             }
         };
-        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut network = lock(&self.network);
         Ok(network.get_or_insert(started).clone())
     }
 
@@ -127,7 +128,7 @@ impl Host {
     /// Ends the threads, that of the network when its links have said their last words. Doing so again
     /// changes nothing.
     pub fn stop(&self) {
-        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut network = lock(&self.network);
         let network = network.take();
         let Some(control) = self.control.clone() else {
             self.ended.send_replace(true);

@@ -6,10 +6,12 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+
+use crate::sync::lock;
 
 /// A vector with many producers and one consumer. Clones share it.
 ///
@@ -117,7 +119,7 @@ impl<T> Inbox<T> {
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
         // No code of others runs under the lock but an iterator's; should that panic, the vector is whole.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
 }
 

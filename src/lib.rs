@@ -108,6 +108,7 @@ pub mod retry;
 mod scheduler;
 pub mod stats;
 pub mod status;
+pub(crate) mod sync;
 pub mod task;
 
 pub use actors::Shutdown;

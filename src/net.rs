@@ -5,7 +5,8 @@
 //!
 //! - [`proof`]: before anything else is interpreted, both sides prove that they know the secret, or, by
 //!   `tls`, that they hold a certificate of a trusted authority;
-//! - [`names`]: with TLS, a peer claims no other name than its certificate bears;
+//! - [`trust`] has which of the two it is; `names`, and `gate`: with TLS, a peer claims no other name than its
+//!   certificate bears;
 //! - [`wire`]: frames and codec, no sockets ([`control`]: rare messages as maps; [`hot`]: assignments and
 //!   reports as arrays; [`body`]: large args and outputs in chunks);
 //! - [`link`]: one running connection;
@@ -24,22 +25,27 @@ pub(crate) mod carrier;
 pub mod control;
 pub mod dial;
 pub(crate) mod elements;
+pub(crate) mod frame;
+pub(crate) mod gate;
 pub mod hot;
 pub mod link;
 pub mod listen;
-pub mod names;
+pub(crate) mod names;
 pub mod proof;
+mod text;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod told;
+pub mod trust;
 pub mod wire;
 
 pub use dial::{DialError, dial, probe};
 pub use link::{LinkCommand, LinkEvent, WayOut, run_link};
 pub use listen::{ListenError, Listener};
-pub use proof::{Proved, Role, Secret, Trust};
+pub use proof::{Proved, Role, Secret};
 #[cfg(feature = "tls")]
 pub use tls::{Credentials, Tls};
+pub use trust::Trust;
 pub use wire::Wire;
 
 /// The settings of connections. Both ends may differ in all of them; of `max_frame` each tells the other its own.

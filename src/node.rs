@@ -110,7 +110,7 @@ impl Node {
     pub(crate) fn check_trust(&self, trust: &Trust) -> Result<(), TlsError> {
         match (&self.place, trust) {
             #[cfg(feature = "tls")]
-            (Place::Connect { .. }, Trust::Tls(_)) => crate::net::tls::check_name(&self.name),
+            (Place::Connect { .. }, Trust::Tls(_)) => crate::net::names::check_name(&self.name),
             _ => Ok(()),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Context, Handler, Message, Recipient};
@@ -21,8 +21,8 @@ use crate::clock::Clock;
 use crate::engine::node::NodeSpec;
 use crate::engine::scheduler::Leftovers;
 use crate::engine::{Epoch, Event, LinkId, Reach};
-use crate::error::{ExecuteError, NodeError, Refusal, RunError, StartError, Stopped};
-use crate::execute::{Execute, ExecuteMany};
+use crate::error::{NodeError, Refusal, StartError, Stopped};
+use crate::execute::{Execute, ExecuteError, ExecuteMany, RunError};
 use crate::handlers::Call;
 use crate::host::Host;
 use crate::inbox::Inbox;
@@ -33,6 +33,7 @@ use crate::node::{LocalNode, Node, Place, check_names, random};
 use crate::retry::RetryPolicy;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, Outcome, TaskStatus};
+use crate::sync::lock;
 use crate::task::TaskId;
 
 mod builder;
@@ -99,11 +100,6 @@ impl Drop for Guard {
 /// The schedulers of this process; `None` is one that is being started.
 static NAMES: Mutex<std::collections::BTreeMap<Arc<str>, Option<Arc<Inner>>>> =
     Mutex::new(std::collections::BTreeMap::new());
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a panic interrupts here is whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Scheduler {
     /// Begins a scheduler of this name, which must be its own in the process.

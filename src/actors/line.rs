@@ -7,8 +7,8 @@
 //! thread can take it when the other one does not move.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
@@ -19,6 +19,7 @@ use crate::engine::node::NodeEvent;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
 use crate::retry::RetryPolicy;
+use crate::sync::lock;
 use crate::task::Dispatch;
 
 /// What a worker is told.
@@ -230,9 +231,4 @@ impl Line {
     pub(super) fn wake(&self) {
         self.waker.wake();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks can panic but an allocation, which aborts.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,8 +24,8 @@ use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::{
     Accepted, Action, Audience, ClientId, Event, Life, Refused, Submission, Timestamp,
 };
-use crate::error::{ExecuteError, Stopped};
-use crate::execute::{Execute, Parts};
+use crate::error::Stopped;
+use crate::execute::{Execute, ExecuteError, Parts};
 use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, Links};
 use crate::status::TaskStatus;

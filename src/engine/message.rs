@@ -261,6 +261,13 @@ pub struct Assignment {
     pub terms: Option<Box<Terms>>,
 }
 
+impl Assignment {
+    /// Whether its task never runs twice at once.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.exclusive)
+    }
+}
+
 /// What few tasks ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

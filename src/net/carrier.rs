@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::names::{Claiming, Denied, Gate};
+use super::gate::{Claiming, Gate};
+use super::names::Denied;
 use super::told::Told;
 use super::{
     LinkCommand, LinkConfig, LinkEvent, Listener, Proved, Role, Trust, WayOut, Wire, dial, probe,
@@ -115,7 +116,11 @@ pub(crate) struct Carrier<E: Remote> {
 
 impl<E: Remote> Carrier<E> {
     /// Accepts peers that dial, on the network's thread, until `end`.
-    pub fn listen(self: &Arc<Self>, listener: Listener, end: impl Future + Send + 'static) {
+    pub fn listen(
+        self: &Arc<Self>,
+        listener: Listener,
+        end: impl Future<Output = ()> + Send + 'static,
+    ) {
         let carrier = Arc::clone(self);
         self.network.spawn(async move {
             let accept = |proved, peer: SocketAddr| {
@@ -124,14 +129,14 @@ impl<E: Remote> Carrier<E> {
             };
             tokio::select! {
                 () = listener.run(accept) => {}
-                _ = end => {}
+                () = end => {}
             }
         });
     }
 
     /// Keeps a port open, until `end`, that says by its being there that this process lives. What comes in is
     /// closed at once.
-    pub fn be_probed(&self, listener: TcpListener, end: impl Future + Send + 'static) {
+    pub fn be_probed(&self, listener: TcpListener, end: impl Future<Output = ()> + Send + 'static) {
         self.network.spawn(async move {
             let accept = async {
                 loop {
@@ -143,7 +148,7 @@ impl<E: Remote> Carrier<E> {
             };
             tokio::select! {
                 () = accept => {}
-                _ = end => {}
+                () = end => {}
             }
         });
     }

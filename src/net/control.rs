@@ -8,11 +8,12 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::BufMut;
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::body::Frames;
-use super::wire::{Frame, HELLO, REFUSE, RETRY, WELCOME};
+use super::frame::{Frame, HELLO, REFUSE, RETRY, WELCOME, at_end, malformed, unencodable};
+use super::text::printable;
 use crate::engine::message::{
     Beat, KindOffer, MAX_BATCH, MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello, SchedulerHello,
     Welcome,
@@ -22,8 +23,6 @@ use crate::error::{LinkError, LinkRefusal};
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, Labels, TaskKind};
 
-/// The longest refusal in words, in bytes, of which more is cut.
-const MAX_WORDS: usize = 1024;
 /// How deep values may be nested. Ours are at most 5 deep; what is skipped must not exhaust the stack.
 const MAX_DEPTH: usize = 32;
 /// The most runs that one welcome can stop: more than a node can hold.
@@ -38,25 +37,6 @@ pub(crate) fn encode(
     let begun = frames.begin(kind);
     rmp_serde::encode::write_named(&mut frames.tail().writer(), fields).map_err(unencodable)?;
     frames.end_control(begun)
-}
-
-/// Encoding into memory fails only for values that no message of ours holds; the link is then closed.
-pub(crate) fn unencodable(error: rmp_serde::encode::Error) -> LinkError {
-    LinkError::Malformed(format!("this side could not encode a message: {error}"))
-}
-
-/// Whether nothing follows in a deserializer: one more value cannot even begin.
-pub(crate) fn at_end<'de, R: rmp_serde::decode::ReadSlice<'de>>(
-    deserializer: &mut rmp_serde::Deserializer<R>,
-) -> Result<(), LinkError> {
-    match IgnoredAny::deserialize(deserializer) {
-        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(()),
-        _ => Err(LinkError::Malformed("bytes after a message".to_owned())),
-    }
-}
-
-pub(crate) fn malformed(error: rmp_serde::decode::Error) -> LinkError {
-    LinkError::Malformed(error.to_string())
 }
 
 fn decode<T: DeserializeOwned>(frame: &Frame) -> Result<T, LinkError> {
@@ -174,19 +154,6 @@ pub(crate) fn decode_refusal(frame: &Frame) -> Result<LinkRefusal, LinkError> {
             Err(_) => Err(error),
         },
     }
-}
-
-/// Words without control characters, cut at [`MAX_WORDS`]; what is so already stays the same.
-fn printable(words: &str) -> String {
-    let mut legible = String::with_capacity(words.len().min(MAX_WORDS));
-    for c in words.chars() {
-        let c = if c.is_control() { '.' } else { c };
-        if legible.len() + c.len_utf8() > MAX_WORDS {
-            break;
-        }
-        legible.push(c);
-    }
-    legible
 }
 
 /// A refusal as it may be shown: what a peer says goes to logs.

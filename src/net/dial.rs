@@ -12,7 +12,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::proof::{Side, prove_socket};
+use super::proof::Side;
+use super::trust::prove_socket;
 use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
 

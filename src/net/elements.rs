@@ -7,25 +7,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serde::de::{Error as _, SeqAccess};
 
-use super::hot::{Bodies, Fields, head, large_head};
+use super::hot::{Bodies, Element, Fields, head, large_head};
 use crate::engine::message::{Assignment, End, HeldRun, HeldState, RefusedBy, Report, Terms};
 use crate::payload::Payload;
 use crate::status::{Cause, Failure};
-
-/// What is sent many at once.
-pub(crate) trait Element: Sized {
-    /// Appends its head.
-    fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error>;
-
-    /// Its body, if its kind has one.
-    fn body(&self) -> Option<&Payload>;
-
-    /// It, from its head and the bodies from its own on.
-    fn read<'de, A: SeqAccess<'de>>(
-        fields: Fields<A>,
-        bodies: &mut Bodies,
-    ) -> Result<Self, A::Error>;
-}
 
 /// The length of a body as its head has it. Bodies are bounded by `max_frame`, at most 1 GiB; a longer one
 /// is refused where its chunks are written.

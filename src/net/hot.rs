@@ -15,9 +15,7 @@ use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::body::{Begun, COPY_BELOW, Frames, LONG, MAX_CHUNK};
-use super::control::{at_end, malformed, unencodable};
-use super::elements::Element;
-use super::wire::{Frame, HOLDING};
+use super::frame::{Frame, HOLDING, at_end, malformed, unencodable};
 use crate::engine::message::{End, Holding, MAX_BATCH, Report};
 use crate::error::LinkError;
 use crate::payload::Payload;
@@ -28,6 +26,21 @@ const MAX_DEPTH: usize = 32;
 const ARRAY_32: u8 = 0xdd;
 /// Heads take at least this much each, so no more elements are made room for than can have come.
 const MIN_HEAD: usize = 4;
+
+/// What is sent many at once.
+pub(crate) trait Element: Sized {
+    /// Appends its head.
+    fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error>;
+
+    /// Its body, if its kind has one.
+    fn body(&self) -> Option<&Payload>;
+
+    /// It, from its head and the bodies from its own on.
+    fn read<'de, A: SeqAccess<'de>>(
+        fields: Fields<A>,
+        bodies: &mut Bodies,
+    ) -> Result<Self, A::Error>;
+}
 
 /// The bytes of a report that nobody but the link holds: a progress value. Outputs are kept by the node
 /// until they are acknowledged, within a budget.

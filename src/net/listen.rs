@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::dial::{is_loopback, prepare};
-use super::proof::{Side, prove_socket};
+use super::proof::Side;
 use super::told::{Told, source};
+use super::trust::prove_socket;
 use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
 

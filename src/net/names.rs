@@ -1,17 +1,22 @@
-//! Which names a peer may claim, and the gate at which it must claim one first.
+//! Which names a peer may claim, and which names a process may have.
 //!
 //! Owns: the rule that with TLS a node, or a scheduler, is only who its certificate says that it is. Does not
-//! know: how the certificate was proved, and whose name is expected where; the machines compare names with
-//! those that they expect.
-//!
-//! Neither side asks for a name when it dials: the handshake of TLS proves that the peer's certificate is
-//! signed by a trusted authority, whoever it is. The name becomes known by the hello, on both sides and
-//! whichever dialled, and there it must be one of the DNS names that the certificate bears. Nothing that
-//! comes before such a hello gets past the gate.
+//! know: how the certificate was proved, or when a name is claimed ([`gate`](super::gate)).
 
-use super::LinkEvent;
-use crate::engine::message::{ToNode, ToScheduler};
+#[cfg(feature = "tls")]
+use rustls::client::verify_server_name;
+#[cfg(feature = "tls")]
+use rustls::pki_types::{CertificateDer, ServerName};
+#[cfg(feature = "tls")]
+use rustls::server::ParsedCertificate;
+#[cfg(feature = "tls")]
+use rustls::{CertificateError, Error};
+
+#[cfg(feature = "tls")]
+use super::text::printable;
 use crate::error::LinkRefusal;
+#[cfg(feature = "tls")]
+use crate::error::TlsError;
 
 /// The names that the peer of a connection may claim.
 #[derive(Clone)]
@@ -21,14 +26,14 @@ pub(crate) enum Names {
     /// Those that this certificate bears, which has been verified, if they are among those that are taken.
     #[cfg(feature = "tls")]
     Certified {
-        certificate: rustls::pki_types::CertificateDer<'static>,
+        certificate: CertificateDer<'static>,
         peers: Option<std::sync::Arc<[String]>>,
     },
 }
 
 impl Names {
     /// Why the peer may not claim this name.
-    fn check(&self, name: &str) -> Result<(), Denied> {
+    pub(super) fn check(&self, name: &str) -> Result<(), Denied> {
         #[cfg(not(feature = "tls"))]
         let _ = name;
         match self {
@@ -41,14 +46,14 @@ impl Names {
                         breach,
                     }
                 };
-                super::tls::bears(certificate, name).map_err(denied(true))?;
-                super::tls::takes(peers.as_deref(), name).map_err(denied(false))
+                bears(certificate, name).map_err(denied(true))?;
+                takes(peers.as_deref(), name).map_err(denied(false))
             }
         }
     }
 }
 
-/// Why a peer does not get past the gate.
+/// Why a peer may not claim a name, or sends what it may not send.
 #[derive(Debug)]
 pub(super) struct Denied {
     /// What it is told.
@@ -58,207 +63,71 @@ pub(super) struct Denied {
     pub breach: bool,
 }
 
-/// What a message says of its sender's name.
-pub(crate) enum Claim<'a> {
-    /// It is this.
-    Name(&'a str),
-    /// Nothing; but the message is a refusal, which ends this link and tells no more than why.
-    Words,
-    /// Nothing.
-    Nothing,
-}
-
-pub(crate) trait Claiming {
-    /// See [`Claim`].
-    fn claim(&self) -> Claim<'_>;
-}
-
-impl Claiming for ToScheduler {
-    fn claim(&self) -> Claim<'_> {
-        match self {
-            Self::Hello(hello) => Claim::Name(&hello.node),
-            // A node may refuse in place of its hello.
-            Self::Refuse(_) => Claim::Words,
-            _ => Claim::Nothing,
-        }
-    }
-}
-
-impl Claiming for ToNode {
-    fn claim(&self) -> Claim<'_> {
-        match self {
-            Self::Hello(hello) => Claim::Name(&hello.scheduler),
-            // A scheduler always says hello first, and one of its refusals ends the node.
-            _ => Claim::Nothing,
-        }
-    }
-}
-
-/// Stands between a link and whoever hears of it.
-pub(super) struct Gate {
-    names: Names,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    /// Until a name is claimed, and is right.
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "any name will do"))]
-    Waiting,
-    Open,
-    /// The peer was refused.
-    Shut,
-}
-
-impl Gate {
-    pub fn new(names: Names) -> Self {
-        let state = match names {
-            Names::Any => State::Open,
-            #[cfg(feature = "tls")]
-            Names::Certified { .. } => State::Waiting,
-        };
-        Self { names, state }
-    }
-
-    /// Removes what must not be believed. A refusal is to be sent, and the link closed for that reason.
-    pub fn admit<M: Claiming>(&mut self, events: &mut Vec<LinkEvent<M>>) -> Option<Denied> {
-        if matches!(self.names, Names::Any) {
-            return None;
-        }
-        let mut refusal = None;
-        events.retain(|event| match event {
-            LinkEvent::Closed(_) => true,
-            _ if self.state == State::Shut => false,
-            // Also before the hello: a long one over a slow line comes in parts for longer than a side may be silent.
-            LinkEvent::Heard | LinkEvent::Malformed(_) => true,
-            LinkEvent::Message(message) => match self.judge(message.claim()) {
-                Ok(()) => true,
-                Err(denied) => {
-                    self.state = State::Shut;
-                    refusal = Some(denied);
-                    false
-                }
-            },
-        });
-        refusal
-    }
-
-    fn judge(&mut self, claim: Claim<'_>) -> Result<(), Denied> {
-        match claim {
-            Claim::Name(name) => {
-                self.names.check(name)?;
-                self.state = State::Open;
-                Ok(())
-            }
-            Claim::Words => Ok(()),
-            Claim::Nothing if self.state == State::Open => Ok(()),
-            Claim::Nothing => Err(Denied {
-                refusal: LinkRefusal::Violation("it sent a message before its hello".to_owned()),
-                breach: true,
-            }),
-        }
-    }
-}
-
-#[cfg(test)]
+/// Whether a process may have this name with TLS: one that is spelled one way only, since in a certificate
+/// upper and lower case are the same, and two nodes must not be.
 #[cfg(feature = "tls")]
-mod tests {
-    use proptest::prelude::*;
-    use rcgen::{CertificateParams, KeyPair};
-
-    use super::*;
-    use crate::engine::Epoch;
-    use crate::engine::message::NodeHello;
-
-    /// The gate for the holder of a certificate for "slave1".
-    fn gate(peers: Option<&[&str]>) -> Gate {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["slave1".to_owned()]).unwrap();
-        let peers = peers.map(|peers| peers.iter().map(|&peer| peer.to_owned()).collect());
-        Gate::new(Names::Certified {
-            certificate: params.self_signed(&key).unwrap().der().clone(),
-            peers,
-        })
+pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    let usable = name.len() <= 253
+        && name.split('.').all(label)
+        // It would be taken for an address.
+        && !name.rsplit('.').next().is_some_and(is_number);
+    if usable {
+        return Ok(());
     }
+    Err(TlsError::Name {
+        name: name.to_owned(),
+    })
+}
 
-    fn hello(node: &str) -> LinkEvent<ToScheduler> {
-        LinkEvent::Message(ToScheduler::Hello(NodeHello::new(node, Epoch(1))))
-    }
+/// Whether this certificate bears this name; if not, in words for both sides. A name with a star bears what
+/// it always does. The codec has bounded the name.
+#[cfg(feature = "tls")]
+pub(super) fn bears(certificate: &CertificateDer<'_>, name: &str) -> Result<(), String> {
+    check_name(name).map_err(|error| error.to_string())?;
+    let server_name = ServerName::try_from(name).map_err(|error| format!("{name:?}: {error}"))?;
+    let parsed = ParsedCertificate::try_from(certificate)
+        .map_err(|error| format!("the certificate cannot be read: {error}"))?;
+    let borne = match verify_server_name(&parsed, &server_name) {
+        Ok(()) => return Ok(()),
+        Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            presented,
+            ..
+        })) => list(&presented),
+        Err(error) => error.to_string(),
+    };
+    Err(format!(
+        "a process calls itself {name:?} and its certificate does not bear that name ({borne}); give it a \
+         certificate with the DNS name {name}, or another name"
+    ))
+}
 
-    #[test]
-    fn g8_the_parts_of_a_hello_are_proofs_of_life_and_those_of_a_refused_peer_are_none() {
-        let mut gate = gate(None);
-        let mut events = vec![LinkEvent::<ToScheduler>::Heard];
-        assert!(gate.admit(&mut events).is_none());
-        assert_eq!(events, [LinkEvent::Heard]);
-        let mut events = vec![hello("slave2"), LinkEvent::Heard];
-        assert!(gate.admit(&mut events).is_some_and(|denied| denied.breach));
-        assert_eq!(events, []);
-        let mut events = vec![LinkEvent::Heard, hello("slave1")];
-        assert!(gate.admit(&mut events).is_none());
-        assert_eq!(events, []);
+/// Whether a peer of this name, which its certificate bears, is one that is taken; if not, in words for both
+/// sides.
+#[cfg(feature = "tls")]
+fn takes(peers: Option<&[String]>, name: &str) -> Result<(), String> {
+    match peers {
+        Some(peers) if !peers.iter().any(|peer| peer == name) => Err(format!(
+            "{name:?} is not among the peers that the other side takes; add it to `Tls::peers` there, if it \
+             is to be trusted"
+        )),
+        _ => Ok(()),
     }
+}
 
-    /// What a peer may do that is none of its business, and what is.
-    fn event() -> impl Strategy<Value = LinkEvent<ToScheduler>> {
-        (0..12u8).prop_map(|what| match what {
-            0..3 => hello("slave1"),
-            3 => hello("slave2"),
-            4 => hello(""),
-            5..7 => LinkEvent::Message(ToScheduler::Goodbye),
-            7 => LinkEvent::Message(ToScheduler::Refuse(LinkRefusal::Stopping)),
-            8..10 => LinkEvent::Heard,
-            10 => LinkEvent::Malformed("noise".to_owned()),
-            _ => LinkEvent::Closed("an end".to_owned()),
-        })
+/// The names of a certificate, which its authority chose.
+#[cfg(feature = "tls")]
+fn list(presented: &[String]) -> String {
+    if presented.is_empty() {
+        return "it bears none".to_owned();
     }
-
-    proptest! {
-        #[test]
-        fn g11_whatever_a_peer_sends_it_is_heard_by_no_name_but_its_own(
-            batches in proptest::collection::vec(proptest::collection::vec(event(), 0..6), 0..12)
-        ) {
-            static NAMES: std::sync::LazyLock<Names> = std::sync::LazyLock::new(|| gate(None).names);
-            let mut gate = Gate::new(NAMES.clone());
-            let (mut named, mut denials) = (false, 0);
-            for mut batch in batches {
-                let ends = |batch: &[_]| {
-                    batch.iter().filter(|event| matches!(event, LinkEvent::Closed(_))).count()
-                };
-                let closed = ends(&batch);
-                let shut = denials > 0;
-                denials += u32::from(gate.admit(&mut batch).is_some());
-                prop_assert_eq!(ends(&batch), closed, "every end is told");
-                prop_assert!(!shut || batch.len() == closed, "{batch:?} passed after a refusal");
-                for event in batch {
-                    match event {
-                        LinkEvent::Message(ToScheduler::Hello(hello)) => {
-                            prop_assert_eq!(&*hello.node, "slave1");
-                            named = true;
-                        }
-                        LinkEvent::Message(ToScheduler::Refuse(_)) => {}
-                        LinkEvent::Message(message) => {
-                            prop_assert!(named, "{message:?} passed before a name");
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            prop_assert!(denials <= 1, "refused {denials} times");
-        }
-    }
-
-    #[test]
-    fn g11_a_false_name_is_a_breach_and_to_be_no_peer_that_is_taken_is_none() {
-        for (peers, claims, breach) in [
-            (None, "slave1", None),
-            (Some(&["slave1"][..]), "slave1", None),
-            (Some(&["slave2"]), "slave1", Some(false)),
-            (Some(&["slave2"]), "slave2", Some(true)),
-            (None, "no name", Some(true)),
-        ] {
-            let denied = gate(peers).admit(&mut vec![hello(claims)]);
-            assert_eq!(denied.map(|denied| denied.breach), breach, "{claims}");
-        }
-    }
+    printable(&format!("it bears {}", presented.join(", ")))
 }

@@ -1,7 +1,7 @@
 //! The first bytes of a connection: who is there, and is it trusted.
 //!
-//! Owns: the exchange, its words, the secret. Does not know: frames, messages, and, but for one function,
-//! sockets (any pair of byte streams will do).
+//! Owns: the exchange, its words, the secret. Does not know: frames, messages, how TLS is spoken, or sockets (any
+//! pair of byte streams will do).
 //!
 //! Both sides send a greeting of [`GREETING`] bytes: a magic word, the generation of this exchange, which
 //! side they are (the one that dialled or the one that accepted), what they are (scheduler or node),
@@ -25,12 +25,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+#[cfg(feature = "tls")]
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::names::Names;
-#[cfg(feature = "tls")]
-use super::tls::{self, Credentials};
+use super::text::{MAX_WORDS, printable_bytes};
 use crate::error::{ConfigError, LinkError};
 
 const MAGIC: &[u8; 9] = b"callboard";
@@ -41,8 +41,6 @@ pub const GREETING: usize = MAGIC.len() + 4 + NONCE;
 const PROOF: u8 = 1;
 const REFUSAL: u8 = 2;
 const MAC: usize = 32;
-/// The longest refusal that is read or sent.
-const MAX_WORDS: usize = 1024;
 /// How long, and how much, is read from a peer that was refused, and thrown away. Closing a socket that has
 /// something to read would take the words back that are still on their way.
 const LINGER: Duration = Duration::from_millis(500);
@@ -88,31 +86,33 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What makes a peer trusted.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Trust {
-    /// That it is on this machine. Only for loopback addresses.
-    Open,
-    /// That it knows the secret.
-    Secret(Secret),
-    /// That it holds the key of a certificate which a trusted authority has signed.
-    #[cfg(feature = "tls")]
-    Tls(Credentials),
-}
-
 /// What a greeting asks for, as a byte.
 const OPEN: u8 = 0;
 const SECRET: u8 = 1;
 const TLS: u8 = 2;
 
-impl Trust {
-    fn byte(&self) -> u8 {
+/// What a side asks its peer for.
+#[derive(Clone, Copy)]
+pub(super) enum Asks<'a> {
+    /// Nothing: the peer is on this machine.
+    Nothing,
+    /// That it knows this secret.
+    Secret(&'a Secret),
+    /// A certificate. It has been verified: this exchange is within TLS.
+    #[cfg(feature = "tls")]
+    Verified,
+    /// A certificate, outside of TLS, where none can be had: the exchange only tells the peer so.
+    #[cfg(feature = "tls")]
+    Certificate,
+}
+
+impl Asks<'_> {
+    fn byte(self) -> u8 {
         match self {
-            Self::Open => OPEN,
+            Self::Nothing => OPEN,
             Self::Secret(_) => SECRET,
             #[cfg(feature = "tls")]
-            Self::Tls(_) => TLS,
+            Self::Verified | Self::Certificate => TLS,
         }
     }
 }
@@ -190,60 +190,15 @@ impl fmt::Debug for Proved {
     }
 }
 
-/// Proves over a socket, by TLS if that is what is trusted. Put a time limit around it; safe to drop.
-pub(super) async fn prove_socket(
-    stream: TcpStream,
-    side: Side,
-    role: Role,
-    trust: &Trust,
-) -> Result<Proved, LinkError> {
-    #[cfg(feature = "tls")]
-    if let Trust::Tls(credentials) = trust {
-        return tls::prove(stream, side, role, trust, credentials).await;
-    }
-    let (read, write) = stream.into_split();
-    let mut proved = prove(read, write, side, role, trust).await?;
-    proved.direct = true;
-    Ok(proved)
-}
-
-/// Exchanges greetings and proofs. Put a time limit around it; safe to drop.
-///
-/// # Errors
-///
-/// If the peer is none of ours, or either side does not trust the other. Where certificates are what is
-/// trusted this always fails, since nothing here secures the streams: it tells a peer that speaks no TLS so.
-pub async fn prove<R, W>(
-    mut read: R,
-    mut write: W,
-    side: Side,
-    role: Role,
-    trust: &Trust,
-) -> Result<Proved, LinkError>
-where
-    R: AsyncRead + Send + Unpin + 'static,
-    W: AsyncWrite + Send + Unpin + 'static,
-{
-    exchange(&mut read, &mut write, side, role, trust, false).await?;
-    Ok(Proved {
-        read: Box::new(read),
-        write: Box::new(write),
-        direct: false,
-        names: Names::Any,
-    })
-}
-
-/// Exchanges greetings and proofs, and tells the peer why if it is refused. `secured` says whether these
-/// streams are within TLS.
+/// Exchanges greetings and proofs, and tells the peer why if it is refused.
 pub(super) async fn exchange(
     read: &mut (impl AsyncRead + Unpin),
     write: &mut (impl AsyncWrite + Unpin),
     side: Side,
     role: Role,
-    trust: &Trust,
-    secured: bool,
+    asks: Asks<'_>,
 ) -> Result<(), LinkError> {
-    match try_exchange(read, write, side, role, trust, secured).await {
+    match try_exchange(read, write, side, role, asks).await {
         Ok(()) => Ok(()),
         Err(Failed::Link(error)) => Err(error),
         Err(Failed::Refuse { error, words }) => {
@@ -302,25 +257,22 @@ async fn try_exchange(
     write: &mut (impl AsyncWrite + Unpin),
     side: Side,
     role: Role,
-    trust: &Trust,
-    secured: bool,
+    asks: Asks<'_>,
 ) -> Result<(), Failed> {
-    let ours = greeting(side, role, trust.byte())?;
+    let ours = greeting(side, role, asks.byte())?;
     write.write_all(&ours).await?;
     write.flush().await?;
     let theirs = read_greeting(read).await?;
-    check_greeting(&theirs, side, role, trust.byte())?;
-    let secret = match trust {
-        Trust::Open => return Ok(()),
-        Trust::Secret(secret) => secret,
+    check_greeting(&theirs, side, role, asks.byte())?;
+    let secret = match asks {
+        Asks::Nothing => return Ok(()),
+        Asks::Secret(secret) => secret,
         #[cfg(feature = "tls")]
-        Trust::Tls(_) if secured => return Ok(()),
-        // It asks for TLS outside of TLS, which none of ours does.
+        Asks::Verified => return Ok(()),
+        // The peer asks for TLS outside of TLS, which none of ours does.
         #[cfg(feature = "tls")]
-        Trust::Tls(_) => return Err(Failed::Link(LinkError::Tls(WITHOUT.to_owned()))),
+        Asks::Certificate => return Err(Failed::Link(LinkError::Tls(WITHOUT.to_owned()))),
     };
-    #[cfg(not(feature = "tls"))]
-    let _ = secured;
     let proof = code(secret, side, &ours, &theirs);
     let expected = code(secret, side.other(), &theirs, &ours);
     if side == Side::Dialler {
@@ -375,7 +327,7 @@ async fn read_greeting(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; GREET
             return Err(Failed::Refuse {
                 error: LinkError::Malformed(format!(
                     "it does not speak callboard's protocol; it began with {:?}",
-                    printable(&greeting[..length])
+                    printable_bytes(&greeting[..length])
                 )),
                 words: "this is a callboard port and the peer does not speak its protocol",
             });
@@ -457,7 +409,7 @@ async fn read_proof(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; MAC], Fa
             read.take(length as u64).read_to_end(&mut words).await?;
             Err(Failed::Link(LinkError::Proof(format!(
                 "the peer refused: {}",
-                printable(&words)
+                printable_bytes(&words)
             ))))
         }
         other => Err(Failed::Link(LinkError::Malformed(format!(
@@ -474,13 +426,4 @@ async fn refuse(write: &mut (impl AsyncWrite + Unpin), words: &str) -> io::Resul
     bytes.extend_from_slice(words);
     write.write_all(&bytes).await?;
     write.shutdown().await
-}
-
-/// What an untrusted peer said, fit for a log: without control characters, and not long.
-pub(crate) fn printable(bytes: &[u8]) -> String {
-    let bytes = &bytes[..bytes.len().min(MAX_WORDS)];
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| if c.is_control() { '.' } else { c })
-        .collect()
 }

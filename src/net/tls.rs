@@ -1,7 +1,7 @@
 //! Mutual TLS: who is trusted is who holds the key of a certificate that a trusted authority has signed.
 //!
 //! Owns: the certificates, their renewal, the handshake and what it says when it fails. Does not know:
-//! messages, and what the peer will call itself; [`names`](super::names) asks when it is known.
+//! messages, and what the peer will call itself; [`names`](super::names) has the rules.
 //!
 //! TLS 1.3 only, by rustls with ring. Both sides present a certificate, whichever dials. No session is
 //! resumed: each connection proves anew, so that authorities which were taken away count no more.
@@ -14,19 +14,17 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use rustls::client::verify_server_name;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, Error};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use self::configs::Configs;
 use self::files::Stamps;
+use super::names::check_name;
 use crate::error::TlsError;
+use crate::sync::lock;
 
 mod configs;
 mod files;
@@ -169,8 +167,7 @@ impl Drop for Check {
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        // What a panic interrupts here is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Reads the files if they have changed.
@@ -194,62 +191,5 @@ impl Inner {
                 "the TLS files have changed and cannot be used; the old ones stay in use"
             ),
         }
-    }
-}
-
-/// Whether a process may have this name with TLS: one that is spelled one way only, since in a certificate
-/// upper and lower case are the same, and two nodes must not be.
-pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    let usable = name.len() <= 253
-        && name.split('.').all(label)
-        // It would be taken for an address.
-        && !name.rsplit('.').next().is_some_and(is_number);
-    if usable {
-        return Ok(());
-    }
-    Err(TlsError::Name {
-        name: name.to_owned(),
-    })
-}
-
-/// Whether this certificate bears this name; if not, in words for both sides. A name with a star bears what
-/// it always does. The codec has bounded the name.
-pub(super) fn bears(certificate: &CertificateDer<'_>, name: &str) -> Result<(), String> {
-    check_name(name).map_err(|error| error.to_string())?;
-    let server_name = ServerName::try_from(name).map_err(|error| format!("{name:?}: {error}"))?;
-    let parsed = ParsedCertificate::try_from(certificate)
-        .map_err(|error| format!("the certificate cannot be read: {error}"))?;
-    let borne = match verify_server_name(&parsed, &server_name) {
-        Ok(()) => return Ok(()),
-        Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
-            presented,
-            ..
-        })) => words::names(&presented),
-        Err(error) => error.to_string(),
-    };
-    Err(format!(
-        "a process calls itself {name:?} and its certificate does not bear that name ({borne}); give it a \
-         certificate with the DNS name {name}, or another name"
-    ))
-}
-
-/// Whether a peer of this name, which its certificate bears, is one that is taken; if not, in words for both
-/// sides.
-pub(super) fn takes(peers: Option<&[String]>, name: &str) -> Result<(), String> {
-    match peers {
-        Some(peers) if !peers.iter().any(|peer| peer == name) => Err(format!(
-            "{name:?} is not among the peers that the other side takes; add it to `Tls::peers` there, if it \
-             is to be trusted"
-        )),
-        _ => Ok(()),
     }
 }

@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::sync::lock;
 
 /// One line for each source in this time: a stranger that connects without end must not fill a disk.
 const QUIET: Duration = Duration::from_secs(1);
@@ -46,8 +48,7 @@ struct Last {
 impl Told {
     /// Whether to tell of a refusal now, and then how many before it were not told.
     pub(super) fn tell(&self, peer: IpAddr) -> Option<u64> {
-        // What a panic interrupts here is whole.
-        let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = lock(&self.0);
         sources.tell(source(peer), Instant::now())
     }
 }

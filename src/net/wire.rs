@@ -3,36 +3,25 @@
 //! Owns: the kinds of frames and the way from a buffer to messages. Does not know: sockets, or what the
 //! messages mean.
 //!
-//! A frame (see [`body`](super::body)) begins with one of the kinds below. What follows is a MessagePack map
+//! A frame (see [`body`](super::body)) begins with one of the kinds of [`frame`](super::frame). What follows is a MessagePack map
 //! with named fields ([`control`]), in which unknown fields are skipped, so that versions
 //! may grow; or, for the frequent messages, heads as MessagePack arrays and after them the raw bodies
 //! ([`hot`]).
 
 use bytes::buf::Limit;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::body::{Assembly, CHUNK, Frames, LONG, MAX_WIRE_FRAME};
+use super::frame::{
+    ACKNOWLEDGE, ANSWER, ASSIGN, BEAT, CANCEL, DRAIN, GOODBYE, HELLO, HOLDING, LEAVE, RECALL,
+    REFUSE, REPORTS, RETRY, WELCOME, WORKERS,
+};
 use super::{control, hot};
+
+pub use super::frame::Frame;
 use crate::engine::message::{ToNode, ToScheduler};
 use crate::error::LinkError;
-
-pub(crate) const HELLO: u8 = 1;
-pub(crate) const REFUSE: u8 = 2;
-pub(crate) const WELCOME: u8 = 3;
-pub(crate) const ASSIGN: u8 = 4;
-pub(crate) const RECALL: u8 = 5;
-pub(crate) const CANCEL: u8 = 6;
-pub(crate) const ACKNOWLEDGE: u8 = 7;
-pub(crate) const ANSWER: u8 = 8;
-pub(crate) const WORKERS: u8 = 9;
-pub(crate) const RETRY: u8 = 10;
-pub(crate) const DRAIN: u8 = 11;
-pub(crate) const LEAVE: u8 = 12;
-pub(crate) const HOLDING: u8 = 20;
-pub(crate) const BEAT: u8 = 21;
-pub(crate) const REPORTS: u8 = 22;
-pub(crate) const GOODBYE: u8 = 23;
 
 /// What one element of a message is taken to cost while it waits to be sent, beside its body.
 const ELEMENT_WEIGHT: usize = 96;
@@ -64,22 +53,6 @@ pub trait Wire: Sized + Send {
     ///
     /// If the frame is not one that `encode` could have written, or goes beyond a bound.
     fn decode(frame: Frame) -> Result<Self, LinkError>;
-}
-
-/// A frame that has come whole.
-#[derive(Debug)]
-pub struct Frame {
-    pub(crate) kind: u8,
-    pub(crate) content: BytesMut,
-    /// What came before it in chunks.
-    pub(crate) long: Option<Bytes>,
-    pub(crate) max_body: usize,
-}
-
-impl Frame {
-    pub(crate) fn unknown(&self) -> LinkError {
-        LinkError::Malformed(format!("{} is no kind of frame here", self.kind))
-    }
 }
 
 /// What was found in the bytes that have come.

@@ -3,7 +3,8 @@
 use std::future::ready;
 use std::pin::pin;
 
-use callboard::error::{ExecuteError, Refusal, RunError};
+use callboard::error::Refusal;
+use callboard::execute::{ExecuteError, RunError};
 use callboard::{
     Execute, Handlers, Node, Scheduler, Shutdown, Task, TaskContext, TaskError, TaskStatus,
 };

@@ -25,6 +25,7 @@ mod placing;
 mod poison;
 mod roles;
 mod seed;
+mod shutdown;
 #[cfg(feature = "tls")]
 mod tls;
 

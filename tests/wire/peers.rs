@@ -10,7 +10,8 @@ use callboard::engine::message::{ToNode, ToScheduler};
 use callboard::error::LinkError;
 use callboard::inbox::Inbox;
 use callboard::links::LinkSender;
-use callboard::net::proof::{GREETING, Side, prove};
+use callboard::net::proof::{GREETING, Side};
+use callboard::net::trust::prove;
 use callboard::net::{
     DialError, LinkCommand, LinkConfig, LinkEvent, ListenError, Listener, Proved, Role, Secret,
     Trust, WayOut, dial, probe, run_link,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use callboard::error::LinkError;
-use callboard::net::proof::{GREETING, Side, prove};
+use callboard::net::proof::{GREETING, Side};
+use callboard::net::trust::prove;
 use callboard::net::{Proved, Role, Secret, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::time::timeout;

@@ -17,7 +17,6 @@ use std::time::Duration;
 use super::ahead::Waiting;
 use super::lease::Stage;
 use super::state::Place;
-use super::tasks::is_exclusive;
 use super::workers::{Known, Owner, Run, State};
 use super::{NodeAction, NodeMachine};
 use crate::engine::message::{Assignment, Report};
@@ -279,7 +278,7 @@ impl NodeMachine {
         // order (G6).
         let may = self.ahead.first().is_some_and(|waiting| {
             let assignment = &waiting.assignment;
-            !waiting.told && !is_exclusive(assignment) && !self.blocks(assignment)
+            !waiting.told && !assignment.is_exclusive() && !self.blocks(assignment)
         });
         if !may {
             return false;

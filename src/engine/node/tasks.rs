@@ -74,7 +74,7 @@ impl NodeMachine {
         }
         let given_up = match self.lease.stage() {
             Stage::Whole => false,
-            Stage::Waning => is_exclusive(assignment),
+            Stage::Waning => assignment.is_exclusive(),
             Stage::Ended => true,
         };
         if given_up {
@@ -167,7 +167,7 @@ impl NodeMachine {
             task: assignment.task,
             dispatch: assignment.dispatch,
             blocking: self.blocks(assignment),
-            exclusive: is_exclusive(assignment),
+            exclusive: assignment.is_exclusive(),
             watched: terms.is_some_and(|terms| terms.watched),
             state: State::Running,
             owner: Owner::Session,
@@ -337,7 +337,7 @@ impl NodeMachine {
         !self.takes_nothing()
             && match self.lease.stage() {
                 Stage::Whole => true,
-                Stage::Waning => !is_exclusive(assignment),
+                Stage::Waning => !assignment.is_exclusive(),
                 Stage::Ended => false,
             }
     }
@@ -394,11 +394,4 @@ impl NodeMachine {
             self.outbox.push(Report::Ready);
         }
     }
-}
-
-pub(super) fn is_exclusive(assignment: &Assignment) -> bool {
-    assignment
-        .terms
-        .as_ref()
-        .is_some_and(|terms| terms.exclusive)
 }

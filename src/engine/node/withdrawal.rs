@@ -7,7 +7,6 @@ use super::ahead::Spot;
 use super::chain::Why;
 use super::lease::Stage;
 use super::state::Place;
-use super::tasks::is_exclusive;
 use super::workers::{Owner, State};
 use super::{NodeAction, NodeMachine, NodeNote};
 use crate::engine::Timestamp;
@@ -67,7 +66,7 @@ impl NodeMachine {
         let spots: Vec<Spot> = self
             .ahead
             .iter()
-            .filter(|(_, waiting)| all || is_exclusive(&waiting.assignment))
+            .filter(|(_, waiting)| all || waiting.assignment.is_exclusive())
             .map(|(spot, _)| spot)
             .collect();
         for spot in spots {

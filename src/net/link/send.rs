@@ -19,7 +19,7 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use crate::links::LinkSender;
 use crate::net::LinkConfig;
 use crate::net::body::{BURST, Burst, Frames};
 use crate::net::wire::Wire;
+use crate::sync::lock;
 
 /// How many messages may be written in the place of the link's task, and ...
 const MAX_AT_ONCE: usize = 4;
@@ -78,8 +79,7 @@ impl<Out> WayOut<Out> {
 
     fn sending(&self) -> MutexGuard<'_, Option<Sending<Out>>> {
         // A panic of a transport leaves what waits whole, but for what it was given.
-        let sending = self.shared.sending.lock();
-        sending.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.sending)
     }
 
     /// The same, if nobody has it.

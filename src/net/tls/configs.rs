@@ -22,8 +22,9 @@ use rustls::{
 };
 
 use super::files::{certificates, fault, key};
-use super::{Tls, bears, words};
+use super::{Tls, words};
 use crate::error::TlsError;
+use crate::net::names::bears;
 
 /// For the side that dials and for the one that accepts.
 #[derive(Clone)]

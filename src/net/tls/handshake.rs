@@ -18,7 +18,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::{Configs, Credentials, words};
 use crate::error::LinkError;
 use crate::net::names::Names;
-use crate::net::proof::{Proved, Role, Side, TLS_HANDSHAKE, Trust, WITHOUT, exchange, linger};
+use crate::net::proof::{Asks, Proved, Role, Side, TLS_HANDSHAKE, WITHOUT, exchange, linger};
 
 /// What rustls may hold that is encrypted and not with the kernel: a record, so that a heartbeat waits
 /// behind little.
@@ -32,7 +32,6 @@ pub(in crate::net) async fn prove(
     stream: TcpStream,
     side: Side,
     role: Role,
-    trust: &Trust,
     credentials: &Credentials,
 ) -> Result<Proved, LinkError> {
     match side {
@@ -40,14 +39,14 @@ pub(in crate::net) async fn prove(
             let configs = credentials.current().await;
             let stream = connect(stream, configs).await?;
             let certificate = first(stream.get_ref().1.peer_certificates())?;
-            greet(stream, certificate, side, role, trust, credentials).await
+            greet(stream, certificate, side, role, credentials).await
         }
         Side::Acceptor => {
-            let stream = expect_tls(stream, role, trust).await?;
+            let stream = expect_tls(stream, role).await?;
             let configs = credentials.current().await;
             let stream = accept(stream, configs).await?;
             let certificate = first(stream.get_ref().1.peer_certificates())?;
-            greet(stream, certificate, side, role, trust, credentials).await
+            greet(stream, certificate, side, role, credentials).await
         }
     }
 }
@@ -68,14 +67,13 @@ async fn greet<S>(
     certificate: CertificateDer<'static>,
     side: Side,
     role: Role,
-    trust: &Trust,
     credentials: &Credentials,
 ) -> Result<Proved, LinkError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (mut read, mut write) = split(stream);
-    exchange(&mut read, &mut write, side, role, trust, true)
+    exchange(&mut read, &mut write, side, role, Asks::Verified)
         .await
         .map_err(|error| match error {
             LinkError::Io(error) => words::of_link(error),
@@ -94,7 +92,7 @@ where
 
 /// Returns the stream if the peer begins to speak TLS; otherwise tells it what is asked for, if it is one
 /// of ours.
-async fn expect_tls(stream: TcpStream, role: Role, trust: &Trust) -> Result<TcpStream, LinkError> {
+async fn expect_tls(stream: TcpStream, role: Role) -> Result<TcpStream, LinkError> {
     let mut first = [0];
     match stream.peek(&mut first).await? {
         0 => Err(words::closed().into()),
@@ -102,7 +100,7 @@ async fn expect_tls(stream: TcpStream, role: Role, trust: &Trust) -> Result<TcpS
         _ => {
             let (mut read, mut write) = stream.into_split();
             let side = Side::Acceptor;
-            let told = exchange(&mut read, &mut write, side, role, trust, false).await;
+            let told = exchange(&mut read, &mut write, side, role, Asks::Certificate).await;
             // It was not TLS, whatever was said.
             Err(told
                 .err()

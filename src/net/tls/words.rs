@@ -7,7 +7,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 use crate::error::LinkError;
-use crate::net::proof::printable;
+use crate::net::text::printable;
 
 pub(super) const NO_CERTIFICATE: &str =
     "the peer presented no certificate; give it one that an authority of this side has signed";
@@ -68,7 +68,7 @@ pub(super) fn of_certificate(error: &Error) -> String {
              and clientAuth"
                 .to_owned()
         }
-        error => format!("cannot be used: {}", printable(error.to_string().as_bytes())),
+        error => format!("cannot be used: {}", printable(&error.to_string())),
     }
 }
 
@@ -116,14 +116,6 @@ fn of_incompatible(reason: &PeerIncompatible) -> String {
         }
         reason => format!("the peer's TLS has nothing in common with this side's ({reason:?})"),
     }
-}
-
-/// The names of a certificate, which its authority chose.
-pub(super) fn names(presented: &[String]) -> String {
-    if presented.is_empty() {
-        return "it bears none".to_owned();
-    }
-    printable(format!("it bears {}", presented.join(", ")).as_bytes())
 }
 
 fn span(seconds: u64) -> String {

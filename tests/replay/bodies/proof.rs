@@ -8,7 +8,8 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use callboard::net::proof::{Side, prove};
+use callboard::net::proof::Side;
+use callboard::net::trust::prove;
 use callboard::net::{Role, Secret, Trust};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Builder, Runtime};

@@ -1,0 +1,220 @@
+//! The gate at which a peer must claim its name before anything else.
+//!
+//! Owns: which messages of a peer get past, and that none does before a hello with a name that it may claim. Does not
+//! know: which names those are ([`names`](super::names)), and whose name is expected where; the machines compare
+//! names with those that they expect.
+//!
+//! Neither side asks for a name when it dials: the handshake of TLS proves that the peer's certificate is
+//! signed by a trusted authority, whoever it is. The name becomes known by the hello, on both sides and
+//! whichever dialled, and there it must be one of the DNS names that the certificate bears. Nothing that
+//! comes before such a hello gets past the gate.
+
+use super::LinkEvent;
+use super::names::{Denied, Names};
+use crate::engine::message::{ToNode, ToScheduler};
+use crate::error::LinkRefusal;
+
+/// What a message says of its sender's name.
+pub(crate) enum Claim<'a> {
+    /// It is this.
+    Name(&'a str),
+    /// Nothing; but the message is a refusal, which ends this link and tells no more than why.
+    Words,
+    /// Nothing.
+    Nothing,
+}
+
+pub(crate) trait Claiming {
+    /// See [`Claim`].
+    fn claim(&self) -> Claim<'_>;
+}
+
+impl Claiming for ToScheduler {
+    fn claim(&self) -> Claim<'_> {
+        match self {
+            Self::Hello(hello) => Claim::Name(&hello.node),
+            // A node may refuse in place of its hello.
+            Self::Refuse(_) => Claim::Words,
+            _ => Claim::Nothing,
+        }
+    }
+}
+
+impl Claiming for ToNode {
+    fn claim(&self) -> Claim<'_> {
+        match self {
+            Self::Hello(hello) => Claim::Name(&hello.scheduler),
+            // A scheduler always says hello first, and one of its refusals ends the node.
+            _ => Claim::Nothing,
+        }
+    }
+}
+
+/// Stands between a link and whoever hears of it.
+pub(super) struct Gate {
+    names: Names,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// Until a name is claimed, and is right.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "any name will do"))]
+    Waiting,
+    Open,
+    /// The peer was refused.
+    Shut,
+}
+
+impl Gate {
+    pub fn new(names: Names) -> Self {
+        let state = match names {
+            Names::Any => State::Open,
+            #[cfg(feature = "tls")]
+            Names::Certified { .. } => State::Waiting,
+        };
+        Self { names, state }
+    }
+
+    /// Removes what must not be believed. A refusal is to be sent, and the link closed for that reason.
+    pub fn admit<M: Claiming>(&mut self, events: &mut Vec<LinkEvent<M>>) -> Option<Denied> {
+        if matches!(self.names, Names::Any) {
+            return None;
+        }
+        let mut refusal = None;
+        events.retain(|event| match event {
+            LinkEvent::Closed(_) => true,
+            _ if self.state == State::Shut => false,
+            // Also before the hello: a long one over a slow line comes in parts for longer than a side may be silent.
+            LinkEvent::Heard | LinkEvent::Malformed(_) => true,
+            LinkEvent::Message(message) => match self.judge(message.claim()) {
+                Ok(()) => true,
+                Err(denied) => {
+                    self.state = State::Shut;
+                    refusal = Some(denied);
+                    false
+                }
+            },
+        });
+        refusal
+    }
+
+    fn judge(&mut self, claim: Claim<'_>) -> Result<(), Denied> {
+        match claim {
+            Claim::Name(name) => {
+                self.names.check(name)?;
+                self.state = State::Open;
+                Ok(())
+            }
+            Claim::Words => Ok(()),
+            Claim::Nothing if self.state == State::Open => Ok(()),
+            Claim::Nothing => Err(Denied {
+                refusal: LinkRefusal::Violation("it sent a message before its hello".to_owned()),
+                breach: true,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "tls")]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::engine::Epoch;
+    use crate::engine::message::NodeHello;
+
+    /// The gate for the holder of a certificate for "slave1".
+    fn gate(peers: Option<&[&str]>) -> Gate {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["slave1".to_owned()]).unwrap();
+        let peers = peers.map(|peers| peers.iter().map(|&peer| peer.to_owned()).collect());
+        Gate::new(Names::Certified {
+            certificate: params.self_signed(&key).unwrap().der().clone(),
+            peers,
+        })
+    }
+
+    fn hello(node: &str) -> LinkEvent<ToScheduler> {
+        LinkEvent::Message(ToScheduler::Hello(NodeHello::new(node, Epoch(1))))
+    }
+
+    #[test]
+    fn g8_the_parts_of_a_hello_are_proofs_of_life_and_those_of_a_refused_peer_are_none() {
+        let mut gate = gate(None);
+        let mut events = vec![LinkEvent::<ToScheduler>::Heard];
+        assert!(gate.admit(&mut events).is_none());
+        assert_eq!(events, [LinkEvent::Heard]);
+        let mut events = vec![hello("slave2"), LinkEvent::Heard];
+        assert!(gate.admit(&mut events).is_some_and(|denied| denied.breach));
+        assert_eq!(events, []);
+        let mut events = vec![LinkEvent::Heard, hello("slave1")];
+        assert!(gate.admit(&mut events).is_none());
+        assert_eq!(events, []);
+    }
+
+    /// What a peer may do that is none of its business, and what is.
+    fn event() -> impl Strategy<Value = LinkEvent<ToScheduler>> {
+        (0..12u8).prop_map(|what| match what {
+            0..3 => hello("slave1"),
+            3 => hello("slave2"),
+            4 => hello(""),
+            5..7 => LinkEvent::Message(ToScheduler::Goodbye),
+            7 => LinkEvent::Message(ToScheduler::Refuse(LinkRefusal::Stopping)),
+            8..10 => LinkEvent::Heard,
+            10 => LinkEvent::Malformed("noise".to_owned()),
+            _ => LinkEvent::Closed("an end".to_owned()),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn g11_whatever_a_peer_sends_it_is_heard_by_no_name_but_its_own(
+            batches in proptest::collection::vec(proptest::collection::vec(event(), 0..6), 0..12)
+        ) {
+            static NAMES: std::sync::LazyLock<Names> = std::sync::LazyLock::new(|| gate(None).names);
+            let mut gate = Gate::new(NAMES.clone());
+            let (mut named, mut denials) = (false, 0);
+            for mut batch in batches {
+                let ends = |batch: &[_]| {
+                    batch.iter().filter(|event| matches!(event, LinkEvent::Closed(_))).count()
+                };
+                let closed = ends(&batch);
+                let shut = denials > 0;
+                denials += u32::from(gate.admit(&mut batch).is_some());
+                prop_assert_eq!(ends(&batch), closed, "every end is told");
+                prop_assert!(!shut || batch.len() == closed, "{batch:?} passed after a refusal");
+                for event in batch {
+                    match event {
+                        LinkEvent::Message(ToScheduler::Hello(hello)) => {
+                            prop_assert_eq!(&*hello.node, "slave1");
+                            named = true;
+                        }
+                        LinkEvent::Message(ToScheduler::Refuse(_)) => {}
+                        LinkEvent::Message(message) => {
+                            prop_assert!(named, "{message:?} passed before a name");
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            prop_assert!(denials <= 1, "refused {denials} times");
+        }
+    }
+
+    #[test]
+    fn g11_a_false_name_is_a_breach_and_to_be_no_peer_that_is_taken_is_none() {
+        for (peers, claims, breach) in [
+            (None, "slave1", None),
+            (Some(&["slave1"][..]), "slave1", None),
+            (Some(&["slave2"]), "slave1", Some(false)),
+            (Some(&["slave2"]), "slave2", Some(true)),
+            (None, "no name", Some(true)),
+        ] {
+            let denied = gate(peers).admit(&mut vec![hello(claims)]);
+            assert_eq!(denied.map(|denied| denied.breach), breach, "{claims}");
+        }
+    }
+}

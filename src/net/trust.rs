@@ -1,0 +1,81 @@
+//! What makes a peer trusted, and the handshake that goes with it.
+//!
+//! Owns: the choice between the handshakes. Does not know: how either goes ([`proof`](super::proof) and `tls`), or
+//! what comes after.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::names::Names;
+use super::proof::{Asks, Proved, Role, Secret, Side, exchange};
+#[cfg(feature = "tls")]
+use super::tls::Credentials;
+use crate::error::LinkError;
+
+/// What makes a peer trusted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Trust {
+    /// That it is on this machine. Only for loopback addresses.
+    Open,
+    /// That it knows the secret.
+    Secret(Secret),
+    /// That it holds the key of a certificate which a trusted authority has signed.
+    #[cfg(feature = "tls")]
+    Tls(Credentials),
+}
+
+impl Trust {
+    /// What is asked for on streams that are not within TLS.
+    fn asks(&self) -> Asks<'_> {
+        match self {
+            Self::Open => Asks::Nothing,
+            Self::Secret(secret) => Asks::Secret(secret),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Asks::Certificate,
+        }
+    }
+}
+
+/// Proves over a socket, by TLS if that is what is trusted. Put a time limit around it; safe to drop.
+pub(super) async fn prove_socket(
+    stream: TcpStream,
+    side: Side,
+    role: Role,
+    trust: &Trust,
+) -> Result<Proved, LinkError> {
+    #[cfg(feature = "tls")]
+    if let Trust::Tls(credentials) = trust {
+        return super::tls::prove(stream, side, role, credentials).await;
+    }
+    let (read, write) = stream.into_split();
+    let mut proved = prove(read, write, side, role, trust).await?;
+    proved.direct = true;
+    Ok(proved)
+}
+
+/// Exchanges greetings and proofs. Put a time limit around it; safe to drop.
+///
+/// # Errors
+///
+/// If the peer is none of ours, or either side does not trust the other. Where certificates are what is
+/// trusted this always fails, since nothing here secures the streams: it tells a peer that speaks no TLS so.
+pub async fn prove<R, W>(
+    mut read: R,
+    mut write: W,
+    side: Side,
+    role: Role,
+    trust: &Trust,
+) -> Result<Proved, LinkError>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    exchange(&mut read, &mut write, side, role, trust.asks()).await?;
+    Ok(Proved {
+        read: Box::new(read),
+        write: Box::new(write),
+        direct: false,
+        names: Names::Any,
+    })
+}

@@ -1,0 +1,338 @@
+//! Who may import whom: values <- engine <- actors <- edges <- handles <- lib.
+//!
+//! Owns: the layer of each module, that modules import each other in no circle, and what the engine may know
+//! of the world, and how long a file may be. Does not know: how the sources are read.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod reading;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reading::{Source, code_of, has_word, long_files, sources};
+
+/// The layers, lowest first. A module may name those of its own layer and of the lower ones.
+const LAYERS: [(&str, &[&str]); 5] = [
+    (
+        "values",
+        &[
+            "task", "retry", "status", "config", "error", "stats", "encoding", "payload",
+        ],
+    ),
+    ("engine", &["engine"]),
+    // What a user writes knows tokio and recipients, so it stands beside the actors.
+    (
+        "actors",
+        &[
+            "actors", "handlers", "execute", "inbox", "links", "clock", "sync",
+        ],
+    ),
+    ("edges", &["net"]),
+    ("handles", &["scheduler", "node", "host"]),
+];
+
+/// All that the values and the engine may name outside the crate. Whatever can tell the time, draw a number,
+/// wait, or reach another thread or machine is absent.
+const PURE_CRATES: [&str; 5] = ["std", "bytes", "serde", "smol_str", "thiserror"];
+const PURE_STD: [&str; 17] = [
+    "borrow",
+    "cell",
+    "cmp",
+    "collections",
+    "convert",
+    "error",
+    "fmt",
+    "hash",
+    "io",
+    "iter",
+    "marker",
+    "mem",
+    "num",
+    "ops",
+    "sync",
+    "time",
+    "vec",
+];
+
+/// Words that no pure file may hold, however they were imported.
+const IMPURE: [&str; 12] = [
+    "Instant",
+    "SystemTime::now",
+    "std::thread",
+    "std::net",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "Mutex",
+    "Condvar",
+    "mpsc",
+    "RandomState",
+    "thread_local",
+];
+
+/// Values that touch the world, none of which the engine decides by: a default that counts the cores, and the
+/// buffer of the encoding.
+const WORLDLY_VALUES: [(&str, &str); 4] = [
+    ("config.rs", "std::thread: let cores"),
+    ("encoding.rs", "rmp_serde"),
+    ("encoding.rs", "std::any"),
+    ("encoding.rs", "thread_local"),
+];
+
+#[test]
+fn every_module_has_a_layer() {
+    let mut strange: Vec<String> = sources()
+        .into_iter()
+        .filter(|source| source.module != ["lib"] && layer(&source.module[0]).is_none())
+        .map(|source| source.name)
+        .collect();
+    strange.sort();
+    assert!(
+        strange.is_empty(),
+        "give these a layer in tests/layers.rs: {strange:?}"
+    );
+}
+
+#[test]
+fn no_module_imports_a_higher_layer() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let Some(own) = layer(&source.module[0]) else {
+            continue;
+        };
+        for path in source.inner_paths() {
+            let Some(top) = path.first() else { continue };
+            match layer(top) {
+                Some(theirs) if theirs <= own => {}
+                Some(theirs) => wrong.push(format!(
+                    "{} ({}) names crate::{} ({})",
+                    source.name,
+                    LAYERS[own].0,
+                    path.join("::"),
+                    LAYERS[theirs].0
+                )),
+                None => wrong.push(format!(
+                    "{} names crate::{}, which is no module: name the module, not the root's re-export",
+                    source.name,
+                    path.join("::")
+                )),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "wrong arrows:\n{}", wrong.join("\n"));
+}
+
+/// Whoever names a module reaches all that is within it, too. A child may name what its parents hold.
+#[test]
+fn no_modules_import_each_other_in_a_circle() {
+    let circles = circles(&sources());
+    assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
+}
+
+#[test]
+fn the_finder_of_circles_finds_them() {
+    let source = |name: &str, code: &str| Source {
+        name: format!("{name}.rs"),
+        module: name.split('/').map(str::to_owned).collect(),
+        code: code.to_owned(),
+    };
+    let parent = source("net", "pub use link::{Event, run};");
+    let link = source("net/link", "use super::names::Gate;");
+    // Through what the parent exports; and a parent and its child are no circle.
+    let names = source("net/names", "use super::Event; use super::Config;");
+    let roads = source("net/roads", "use crate::net::names::Gate;");
+    // Through a child of what is named.
+    let tls = source("net/tls", "mod handshake;");
+    let handshake = source("net/tls/handshake", "use crate::net::proof::exchange;");
+    let proof = source("net/proof", "use super::tls::Credentials;");
+    let found = circles(&[parent, link, names, roads, tls, handshake, proof]);
+    assert_eq!(
+        found,
+        [
+            "net/link.rs, net/names.rs",
+            "net/proof.rs, net/tls.rs, net/tls/handshake.rs"
+        ]
+    );
+}
+
+#[test]
+fn values_and_engine_know_no_clock_chance_thread_or_socket() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        if layer(&source.module[0]).is_none_or(|layer| layer > 1) {
+            continue;
+        }
+        for path in source.uses() {
+            if !is_pure(&path) && !source.is_child(&path[0]) {
+                wrong.push(format!("{} uses {}", source.name, path.join("::")));
+            }
+        }
+        for line in source.code.lines() {
+            for word in IMPURE.iter().filter(|word| has_word(line, word)) {
+                wrong.push(format!("{} holds {word}: {}", source.name, line.trim()));
+            }
+        }
+    }
+    wrong.retain(|line| {
+        !WORLDLY_VALUES
+            .iter()
+            .any(|(file, word)| line.starts_with(file) && line.contains(word))
+    });
+    assert!(wrong.is_empty(), "not pure:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_edges_and_handles_know_sockets() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        if layer(&source.module[0]).is_none_or(|layer| layer > 2) {
+            continue;
+        }
+        for word in [
+            "TcpStream",
+            "TcpListener",
+            "tokio_util",
+            "socket2",
+            "UdpSocket",
+        ] {
+            if source.code.lines().any(|line| has_word(line, word)) {
+                wrong.push(format!("{} holds {word}", source.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_file_is_so_long_that_nobody_reads_it() {
+    let long = long_files(500);
+    assert!(
+        long.is_empty(),
+        "over 500 lines, cut a part loose: {long:?}"
+    );
+}
+
+#[test]
+fn the_reader_of_paths_reads_them() {
+    let source = Source {
+        name: "engine/node/links.rs".to_owned(),
+        module: ["engine", "node", "links"].map(str::to_owned).to_vec(),
+        code: "use crate::{actors::{node, worker as w}, task::TaskId};\nuse super::super::Life;\nuse std::{fmt, thread};\n\
+               pub(crate) use tokio::time::*; let x = crate::net::wire::frame(super::lease::Lease);"
+            .to_owned(),
+    };
+    let inner: BTreeSet<String> = source
+        .inner_paths()
+        .iter()
+        .map(|path| path.join("::"))
+        .collect();
+    for path in [
+        "actors::node",
+        "actors::worker",
+        "task::TaskId",
+        "engine::Life",
+        "net::wire::frame",
+        "engine::node::lease::Lease",
+    ] {
+        assert!(inner.contains(path), "{path} is not among {inner:?}");
+    }
+    let uses: BTreeSet<String> = source.uses().iter().map(|path| path.join("::")).collect();
+    assert!(
+        uses.contains("std::thread") && uses.contains("tokio::time"),
+        "{uses:?}"
+    );
+    assert!(!is_pure(&["std".to_owned(), "thread".to_owned()]));
+    assert_eq!(
+        code_of("a // b\n\"c::d\" e /* f */\n#[cfg(test)]\nmod tests {\ng"),
+        "a \n\"\" e \n"
+    );
+}
+
+/// The groups of files that reach each other by their imports, each sorted and in one line.
+fn circles(sources: &[Source]) -> Vec<String> {
+    let by_module: BTreeMap<&[String], usize> = sources
+        .iter()
+        .enumerate()
+        .map(|(index, source)| (source.module.as_slice(), index))
+        .collect();
+    let arrows: Vec<BTreeSet<usize>> = sources
+        .iter()
+        .map(|source| {
+            let paths = source.inner_paths();
+            let named = paths
+                .iter()
+                .filter_map(|path| target(path, sources, &by_module));
+            let others = named.filter(|&other| !source.module.starts_with(&sources[other].module));
+            let children = (0..sources.len()).filter(|&other| {
+                let child = &sources[other].module;
+                child.len() == source.module.len() + 1 && child.starts_with(&source.module)
+            });
+            others.chain(children).collect()
+        })
+        .collect();
+    let reached: Vec<BTreeSet<usize>> = (0..sources.len())
+        .map(|from| {
+            let mut seen = BTreeSet::new();
+            let mut next: Vec<usize> = arrows[from].iter().copied().collect();
+            while let Some(at) = next.pop() {
+                if seen.insert(at) {
+                    next.extend(&arrows[at]);
+                }
+            }
+            seen
+        })
+        .collect();
+    let groups: BTreeSet<Vec<&str>> = (0..sources.len())
+        .filter(|&at| reached[at].contains(&at))
+        .map(|at| {
+            let mutual = reached[at]
+                .iter()
+                .filter(|&&other| reached[other].contains(&at));
+            let mut names: Vec<_> = mutual.map(|&it| sources[it].name.as_str()).collect();
+            names.sort_unstable();
+            names
+        })
+        .collect();
+    groups.into_iter().map(|group| group.join(", ")).collect()
+}
+
+/// The file in which a path's item is: that of its longest module, or the one from which that module exports it.
+fn target(
+    path: &[String],
+    sources: &[Source],
+    by_module: &BTreeMap<&[String], usize>,
+) -> Option<usize> {
+    let (length, file) = (1..=path.len())
+        .rev()
+        .find_map(|length| Some((length, *by_module.get(&path[..length])?)))?;
+    let Some(item) = path.get(length) else {
+        return Some(file);
+    };
+    let module = &sources[file].module;
+    let exported = sources[file].exports().into_iter().find_map(|export| {
+        let named = export.last() == Some(item);
+        let from = [&module[..], &export[..]].concat();
+        (named && export.len() > 1 && by_module.contains_key(&from[..module.len() + 1]))
+            .then_some(from)
+    });
+    match exported {
+        Some(from) => target(&from, sources, by_module),
+        None => Some(file),
+    }
+}
+
+fn is_pure(path: &[String]) -> bool {
+    match path[0].as_str() {
+        "crate" | "super" | "self" => true,
+        "std" => path
+            .get(1)
+            .is_none_or(|module| PURE_STD.contains(&module.as_str())),
+        other => PURE_CRATES.contains(&other),
+    }
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS
+        .iter()
+        .position(|(_, modules)| modules.contains(&module))
+}
