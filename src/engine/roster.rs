@@ -1,15 +1,16 @@
 //! What is believed of each node: its life, its link, its load, when it was last heard, and which runs
 //! may still be going on there.
 //!
-//! Owns: the node records, and the arithmetic of the lease. Does not know: what nodes offer (see the catalogue), the
+//! Owns: the node records. Does not know: what nodes offer (see the catalogue), the
 //! tasks' states, what follows from a loss, what the runs of lost lives are ([`ghosts`]), how much a node takes
-//! ([`load`]), or when it is dialled ([`redial`]).
+//! ([`load`]), when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
 
 mod ghosts;
+mod lease;
 mod load;
 mod redial;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,15 +22,12 @@ use super::{Epoch, LinkId, Reach, Timestamp};
 use crate::task::{Dispatch, TaskId};
 
 pub(crate) use ghosts::{Ghost, Retired};
+pub(crate) use lease::{Expired, Lease};
 pub(crate) use load::Load;
 pub(crate) use redial::Redial;
 
 /// A node that was drained is dialled so many times less often, to see whether a new process stands there.
 const DRAINED_PAUSE: u32 = 10;
-/// Answers to beats that are remembered: more than fit a lease at the shortest heartbeat would be
-/// needed only by a node that beats faster than it was told.
-const MAX_ANSWERS: usize = 64;
-
 /// What is believed of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -87,15 +85,7 @@ pub(crate) struct Node {
     pub violations: u64,
 
     pub last_heard: Timestamp,
-    /// When the lease ends, unless a proof comes.
-    pub lease_until: Timestamp,
-    /// Whether it has ended once, and only a last look is due.
-    pub expiring: bool,
-    /// When the node's own half of the lease ends at the latest.
-    pub safe_at: Timestamp,
-    pub answers: VecDeque<(u64, Timestamp)>,
-    /// When it named an answer last that was recent then.
-    pub named_at: Timestamp,
+    pub lease: Lease,
 
     /// The last report of this life that was taken.
     pub acknowledged: u64,
@@ -135,11 +125,7 @@ impl Node {
             settled: 0,
             violations: 0,
             last_heard: Timestamp(0),
-            lease_until: Timestamp(0),
-            expiring: false,
-            safe_at: Timestamp(0),
-            answers: VecDeque::new(),
-            named_at: Timestamp(0),
+            lease: Lease::new(Timestamp(0), Duration::ZERO),
             acknowledged: 0,
             owed: Owed::default(),
             assign: Vec::new(),
@@ -184,7 +170,7 @@ impl Node {
 
     /// The runs that may be going on in lives that were lost, and when each life's own half of the lease ended.
     pub fn lost_lives(&self) -> impl Iterator<Item = (Timestamp, &BTreeMap<Dispatch, Ghost>)> {
-        let current = (self.state == State::Lost).then_some((self.safe_at, &self.ghosts));
+        let current = (self.state == State::Lost).then_some((self.lease.safe_at(), &self.ghosts));
         let retired = self.retired.iter();
         current
             .into_iter()
@@ -228,46 +214,10 @@ impl Node {
         })
     }
 
-    /// Notes that an answer to beat `number` goes out now.
-    pub fn answered(&mut self, now: Timestamp, number: u64, lease: Duration) {
-        if self.answers.len() == MAX_ANSWERS {
-            self.answers.pop_front();
-        }
-        self.answers.push_back((number, now));
-        self.safe_at = self.safe_at.max(now + lease);
-    }
-
-    /// A proof of life holds until then.
-    pub fn extend_lease(&mut self, until: Timestamp) {
-        self.lease_until = self.lease_until.max(until);
-        self.expiring = false;
-    }
-
-    /// Notes a proof of life that names the answer to beat `answered`. Only one that proves that the
-    /// node hears the scheduler, too, extends the lease.
-    pub fn proved(&mut self, now: Timestamp, answered: u64, lease: Duration) {
-        while self
-            .answers
-            .front()
-            .is_some_and(|&(number, _)| number < answered)
-        {
-            self.answers.pop_front();
-        }
-        if let Some(&(number, given)) = self.answers.front()
-            && number == answered
-            && now.since(given) <= lease
-        {
-            self.named_at = now;
-            self.extend_lease(now + lease);
-        }
-    }
-
     /// Notes a sign of life that names no answer.
     pub fn heard(&mut self, now: Timestamp, lease: Duration) {
         self.last_heard = now;
-        if now.since(self.named_at) <= lease {
-            self.extend_lease(now + lease);
-        }
+        self.lease.heard(now, lease);
     }
 }
 

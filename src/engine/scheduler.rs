@@ -214,8 +214,7 @@ impl SchedulerMachine {
             let until = now + self.config.heartbeat;
             for index in 0..self.roster.nodes.len() {
                 let node = &mut self.roster.nodes[index];
-                if node.epoch.is_some() && !node.is_local() && node.lease_until < until {
-                    node.lease_until = until;
+                if node.epoch.is_some() && !node.is_local() && node.lease.defer(until) {
                     self.timers.attend(index as NodeIndex, until);
                 }
             }

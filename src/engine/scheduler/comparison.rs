@@ -12,7 +12,7 @@ use crate::engine::message::{
 };
 use crate::engine::owed::Owed;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::State;
+use crate::engine::roster::{Lease, State};
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, LinkId, Note, Timestamp};
 use crate::task::Dispatch;
@@ -36,9 +36,7 @@ impl SchedulerMachine {
             entry.epoch = Some(hello.epoch);
             entry.acknowledged = 0;
             entry.joined = !dialled;
-            entry.safe_at = now;
-            entry.lease_until = now + lease;
-            entry.expiring = false;
+            entry.lease = Lease::new(now, lease);
             entry.state = State::Unreachable;
             // The process after the one that was drained takes tasks again.
             entry.draining &= entry.draining_life.is_none();
@@ -109,10 +107,7 @@ impl SchedulerMachine {
         entry.handshake = None;
         entry.redial.link_up(entry.usual_pause());
         entry.last_heard = now;
-        entry.named_at = now;
-        entry.extend_lease(now + lease);
-        entry.answers.clear();
-        entry.answered(now, 0, lease);
+        entry.lease.link_up(now, lease);
         entry.owed = Owed::default();
         entry.cancel.clear();
         entry.recall.clear();

@@ -52,7 +52,7 @@ impl SchedulerMachine {
     ) -> bool {
         let entry = self.roster.get(node);
         let safe_at = if entry.epoch == Some(epoch) {
-            Some(entry.safe_at)
+            Some(entry.lease.safe_at())
         } else {
             let life = entry.retired.iter().find(|life| life.epoch == epoch);
             life.map(|life| life.safe_at)
@@ -75,7 +75,7 @@ impl SchedulerMachine {
         }
         self.roster.get_mut(node).ghosts.insert(dispatch, ghost);
         self.roster.touch(node);
-        let at = self.roster.get(node).safe_at;
+        let at = self.roster.get(node).lease.safe_at();
         self.timers.attend(node, at);
     }
 

@@ -309,8 +309,8 @@ impl SchedulerMachine {
         }
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
-        entry.proved(now, beat.answered, lease);
-        entry.answered(now, beat.number, lease);
+        entry.lease.proved(now, beat.answered, lease);
+        entry.lease.answered(now, beat.number, lease);
         let acknowledge = entry.acknowledge(true);
         self.send(link, ToNode::Answer(beat.number));
         if let Some(acknowledge) = acknowledge {

@@ -5,7 +5,7 @@
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Ghost, Retired, State};
+use crate::engine::roster::{Expired, Ghost, Retired, State};
 use crate::engine::tasks::{Phase, Slot};
 use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
@@ -21,18 +21,19 @@ impl SchedulerMachine {
         if entry.is_local() {
             return;
         }
-        let expired =
-            matches!(entry.state, State::Up | State::Unreachable) && entry.lease_until <= now;
-        if expired && !entry.expiring {
+        let holds = matches!(entry.state, State::Up | State::Unreachable);
+        match entry.lease.expired(now).filter(|_| holds) {
             // Whoever drives the machine may have been asleep: what the node has said is read before it is lost.
-            let last_look = now + self.config.heartbeat / LAST_LOOK;
-            let entry = self.roster.get_mut(node);
-            entry.expiring = true;
-            entry.lease_until = last_look;
-        } else if expired {
-            // Whoever removed it vouches that it is dead if it cannot be reached.
-            let dead = entry.removed;
-            self.lose(now, node, dead, "its lease has ended");
+            Some(Expired::Look) => {
+                let last_look = now + self.config.heartbeat / LAST_LOOK;
+                self.roster.get_mut(node).lease.look_until(last_look);
+            }
+            Some(Expired::Over) => {
+                // Whoever removed it vouches that it is dead if it cannot be reached.
+                let dead = entry.removed;
+                self.lose(now, node, dead, "its lease has ended");
+            }
+            None => {}
         }
         self.end_safe_ghosts(now, node);
         self.find_out(now, node);
@@ -86,7 +87,7 @@ impl SchedulerMachine {
             }
         };
         if matches!(entry.state, State::Up | State::Unreachable) {
-            at(entry.lease_until);
+            at(entry.lease.until());
         }
         if matches!(entry.reach, Reach::Dial(_))
             && !in_handshake
@@ -287,7 +288,7 @@ impl SchedulerMachine {
         if let Some(epoch) = entry.epoch.take() {
             entry.retired.push(Retired {
                 epoch,
-                safe_at: entry.safe_at,
+                safe_at: entry.lease.safe_at(),
                 probe: entry.probe.take(),
                 joined: entry.joined,
                 ghosts: std::mem::take(&mut entry.ghosts),

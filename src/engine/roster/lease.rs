@@ -1,0 +1,135 @@
+//! The scheduler's half of a node's lease.
+//!
+//! Owns: which answers to beats were given, what proves that the node hears them, and when the lease ends. Does not
+//! know: what follows from its end.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::engine::Timestamp;
+
+/// Answers to beats that are remembered: more than fit a lease at the shortest heartbeat would be
+/// needed only by a node that beats faster than it was told.
+const MAX_ANSWERS: usize = 64;
+
+/// When the lease ends, unless a proof comes.
+#[derive(Clone, Copy, Debug)]
+enum Expiry {
+    /// Then a last look is due.
+    Runs(Timestamp),
+    /// It has ended once: then it ends for good.
+    LastLook(Timestamp),
+}
+
+/// What the end of a lease calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expired {
+    /// A last look at what the node may have said.
+    Look,
+    /// The node is lost.
+    Over,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    expiry: Expiry,
+    /// When the node's own half of the lease ends at the latest.
+    safe_at: Timestamp,
+    answers: VecDeque<(u64, Timestamp)>,
+    /// When it named an answer last that was recent then.
+    named_at: Timestamp,
+}
+
+impl Lease {
+    /// The lease of a process that has just said hello, and was not answered so far.
+    pub fn new(now: Timestamp, term: Duration) -> Self {
+        Self {
+            expiry: Expiry::Runs(now + term),
+            safe_at: now,
+            answers: VecDeque::new(),
+            named_at: now,
+        }
+    }
+
+    /// Returns when it ends, unless a proof comes.
+    pub fn until(&self) -> Timestamp {
+        let (Expiry::Runs(until) | Expiry::LastLook(until)) = self.expiry;
+        until
+    }
+
+    /// Returns when the node's own half ends at the latest.
+    pub fn safe_at(&self) -> Timestamp {
+        self.safe_at
+    }
+
+    /// Returns what its end calls for, if it has ended.
+    pub fn expired(&self, now: Timestamp) -> Option<Expired> {
+        match self.expiry {
+            Expiry::Runs(until) => (until <= now).then_some(Expired::Look),
+            Expiry::LastLook(until) => (until <= now).then_some(Expired::Over),
+        }
+    }
+
+    /// It ends for good then, unless a proof comes.
+    pub fn look_until(&mut self, until: Timestamp) {
+        self.expiry = Expiry::LastLook(until);
+    }
+
+    /// It ends no sooner, since what the node has said may not have been read. That proves nothing: a last look stays
+    /// one. Returns whether this changes when it ends.
+    pub fn defer(&mut self, to: Timestamp) -> bool {
+        let (Expiry::Runs(until) | Expiry::LastLook(until)) = &mut self.expiry;
+        let later = *until < to;
+        *until = to.max(*until);
+        later
+    }
+
+    /// A link is up: beats are numbered anew, and the hello counts as beat 0.
+    pub fn link_up(&mut self, now: Timestamp, term: Duration) {
+        self.named_at = now;
+        self.extend(now + term);
+        self.answers.clear();
+        self.answered(now, 0, term);
+    }
+
+    /// Notes that an answer to beat `number` goes out now.
+    pub fn answered(&mut self, now: Timestamp, number: u64, term: Duration) {
+        if self.answers.len() == MAX_ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((number, now));
+        self.safe_at = self.safe_at.max(now + term);
+    }
+
+    /// Notes a proof of life that names the answer to beat `answered`. Only one that proves that the
+    /// node hears the scheduler, too, extends the lease.
+    pub fn proved(&mut self, now: Timestamp, answered: u64, term: Duration) {
+        while self
+            .answers
+            .front()
+            .is_some_and(|&(number, _)| number < answered)
+        {
+            self.answers.pop_front();
+        }
+        if let Some(&(number, given)) = self.answers.front()
+            && number == answered
+            && now.since(given) <= term
+        {
+            self.named_at = now;
+            self.extend(now + term);
+        }
+    }
+
+    /// Notes a sign of life that names no answer.
+    pub fn heard(&mut self, now: Timestamp, term: Duration) {
+        if now.since(self.named_at) <= term {
+            self.extend(now + term);
+        }
+    }
+
+    /// A proof of life holds until then.
+    fn extend(&mut self, until: Timestamp) {
+        self.expiry = Expiry::Runs(until.max(self.until()));
+    }
+}
