@@ -14,13 +14,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::placement::{NodeIndex, PoolId, Pools};
+use super::placement::{NodeIndex, OfferId, PoolId, Pools};
 use super::queue::{ClassId, Manner, Queue, Turn};
 use super::tasks::{Slot, Tasks};
 use crate::task::{Labels, TaskKind};
 
+use offers::Offer;
 pub(crate) use offers::names_bytes;
-use offers::{Offer, Offering};
 
 /// Pools beyond twice the classes, and these, are those of classes that are gone: all are built anew.
 const SPARE_POOLS: usize = 64;
@@ -106,19 +106,16 @@ pub(crate) struct Catalogue {
     offers: Vec<Option<Offer>>,
     /// About what it takes to remember the kinds and labels of all nodes.
     offered_bytes: usize,
-    nodes: Vec<Offering>,
+    /// The offer of each node: apart from its labels, since it is read for each assignment.
+    node_offers: Vec<Option<OfferId>>,
+    node_labels: Vec<Labels>,
 }
 
 impl Catalogue {
     /// Counts a new task among those of its class, and returns that.
     pub fn join(&mut self, kind: &TaskKind, labels: &Labels, manner: Manner) -> ClassId {
         let kind = self.intern(kind);
-        let labels = if labels.is_empty() {
-            Arc::clone(&self.no_labels)
-        } else {
-            Arc::new(labels.clone())
-        };
-        self.join_class(kind, &labels, manner)
+        self.join_class(kind, labels, manner)
     }
 
     /// Counts a task of one class among those of the same kind and labels that are placed in this manner, and
@@ -159,15 +156,18 @@ impl Catalogue {
         &self.classes[id as usize].labels
     }
 
+    #[inline]
     pub fn manner(&self, id: ClassId) -> Manner {
         self.classes[id as usize].manner
     }
 
+    #[inline]
     pub fn pool(&self, id: ClassId) -> PoolId {
         self.classes[id as usize].pool
     }
 
     /// Returns the task of a class whose turn it is.
+    #[inline]
     pub fn head(&self, tasks: &Tasks, id: ClassId) -> Option<Slot> {
         let head = self.classes[id as usize].queue.head(tasks);
         head.map(|(_, slot)| slot)
@@ -175,6 +175,7 @@ impl Catalogue {
 
     /// Adds a due task to its class, under the rank that it bears. Returns whether somebody is to be told that no
     /// present node can run it.
+    #[inline]
     #[must_use]
     pub fn enqueue(&mut self, tasks: &mut Tasks, slot: Slot) -> bool {
         let task = tasks.get(slot);
@@ -190,6 +191,7 @@ impl Catalogue {
     }
 
     /// Takes a due task out of its class.
+    #[inline]
     pub fn dequeue(&mut self, tasks: &mut Tasks, slot: Slot) {
         let id = tasks.get(slot).class;
         let class = &mut self.classes[id as usize];
@@ -232,7 +234,7 @@ impl Catalogue {
     /// Says in a sentence why no present node can run a class.
     pub fn why_unschedulable(&self, id: ClassId) -> String {
         let kind = self.kind(id);
-        let nodes = 0..self.nodes.len() as NodeIndex;
+        let nodes = 0..self.node_offers.len() as NodeIndex;
         let mut up = nodes.filter(|&node| self.pools.is_present(node)).peekable();
         if up.peek().is_none() {
             "no node is up".to_owned()
@@ -247,6 +249,7 @@ impl Catalogue {
     }
 
     /// Returns the pools, to be read.
+    #[inline]
     pub fn pools(&self) -> &Pools {
         &self.pools
     }
@@ -300,30 +303,30 @@ impl Catalogue {
         }
     }
 
-    fn join_class(&mut self, kind: KindId, labels: &Arc<Labels>, manner: Manner) -> ClassId {
-        let id = self
-            .find_class(kind, labels, manner)
-            .unwrap_or_else(|| self.add_class(kind, labels, manner));
+    fn join_class(&mut self, kind: KindId, labels: &Labels, manner: Manner) -> ClassId {
+        let known = if labels.is_empty() {
+            self.kinds[kind as usize].classes[manner as usize]
+        } else {
+            let key = (kind, Arc::new(labels.clone()), manner);
+            self.class_index.get(&key).copied()
+        };
+        let id = known.unwrap_or_else(|| self.add_class(kind, labels, manner));
         self.classes[id as usize].members += 1;
         id
     }
 
-    fn find_class(&self, kind: KindId, labels: &Arc<Labels>, manner: Manner) -> Option<ClassId> {
-        if labels.is_empty() {
-            return self.kinds[kind as usize].classes[manner as usize];
-        }
-        let key = (kind, Arc::clone(labels), manner);
-        self.class_index.get(&key).copied()
-    }
-
-    fn add_class(&mut self, kind: KindId, labels: &Arc<Labels>, manner: Manner) -> ClassId {
-        let class = Class::new(kind, Arc::clone(labels), manner);
+    fn add_class(&mut self, kind: KindId, labels: &Labels, manner: Manner) -> ClassId {
+        let labels = if labels.is_empty() {
+            Arc::clone(&self.no_labels)
+        } else {
+            Arc::new(labels.clone())
+        };
+        let class = Class::new(kind, Arc::clone(&labels), manner);
         let id = fill(&mut self.classes, &mut self.free_classes, class);
         if labels.is_empty() {
             self.kinds[kind as usize].classes[manner as usize] = Some(id);
         } else {
-            self.class_index
-                .insert((kind, Arc::clone(labels), manner), id);
+            self.class_index.insert((kind, labels, manner), id);
         }
         if self.pools.list.len() > SPARE_POOLS + 2 * self.classes.len() {
             self.rebuild_pools();

@@ -30,10 +30,9 @@ const AHEAD: u8 = 64;
 const NOWHERE: u8 = u8::MAX;
 
 /// How much room a node has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     /// None, or it is not up.
-    #[default]
     None,
     /// A free worker: so many of so many are taken.
     Free {
@@ -141,9 +140,10 @@ impl Pool {
 }
 
 /// How a node stands in the pools.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Standing {
-    room: Room,
+    /// The level of the lists that it is in.
+    level: u8,
     /// Whether it counts among those that could run something.
     present: bool,
     places: Places,
@@ -279,14 +279,18 @@ impl Pools {
     /// Makes room for a node that is in no pool so far.
     pub fn enter_node(&mut self, node: NodeIndex) {
         if self.nodes.len() <= node as usize {
-            self.nodes.resize_with(node as usize + 1, Standing::default);
+            self.nodes.resize_with(node as usize + 1, || Standing {
+                level: NOWHERE,
+                present: false,
+                places: Places::new(),
+            });
         }
     }
 
     /// Enters a node into a pool, in the list of its room.
     pub fn enter(&mut self, node: NodeIndex, pool: PoolId) {
         let standing = &mut self.nodes[node as usize];
-        let (at, level) = (standing.places.len(), standing.room.level());
+        let (at, level) = (standing.places.len(), standing.level);
         standing.places.push(Place {
             pool,
             level: NOWHERE,
@@ -309,7 +313,7 @@ impl Pools {
     /// Moves a node to the list of its room in every pool that it is in.
     pub fn set_room(&mut self, node: NodeIndex, room: Room) {
         let level = room.level();
-        self.nodes[node as usize].room = room;
+        self.nodes[node as usize].level = level;
         for at in 0..self.nodes[node as usize].places.len() {
             self.unlink(node, at);
             if level != NOWHERE {
@@ -345,6 +349,7 @@ impl Pools {
         changed
     }
 
+    #[inline]
     fn unlink(&mut self, node: NodeIndex, at: usize) {
         let place = self.nodes[node as usize].places[at];
         if place.level == NOWHERE {
@@ -366,6 +371,7 @@ impl Pools {
         self.nodes[node as usize].places[at].level = NOWHERE;
     }
 
+    #[inline]
     fn link(&mut self, node: NodeIndex, at: usize, level: u8) {
         let id = self.nodes[node as usize].places[at].pool;
         let pool = &mut self.list[id as usize];

@@ -22,13 +22,6 @@ pub(super) struct Offer {
     nodes: usize,
 }
 
-/// What one node offers.
-#[derive(Debug, Default)]
-pub(super) struct Offering {
-    offer: Option<OfferId>,
-    labels: Labels,
-}
-
 /// About what it takes to remember these names.
 pub(crate) fn names_bytes<'a>(names: impl IntoIterator<Item = &'a String>) -> usize {
     const EACH: usize = 64;
@@ -39,13 +32,14 @@ impl Catalogue {
     /// Makes room for a node that offers nothing so far.
     pub fn enter_node(&mut self, node: NodeIndex) {
         self.pools.enter_node(node);
-        if self.nodes.len() <= node as usize {
-            self.nodes.resize_with(node as usize + 1, Offering::default);
-        }
+        let nodes = self.node_offers.len().max(node as usize + 1);
+        self.node_offers.resize(nodes, None);
+        self.node_labels.resize(nodes, Labels::new());
     }
 
+    #[inline]
     fn offer(&self, node: NodeIndex) -> Option<&Offer> {
-        let offer = self.nodes[node as usize].offer?;
+        let offer = self.node_offers[node as usize]?;
         self.offers[offer as usize].as_ref()
     }
 
@@ -56,19 +50,19 @@ impl Catalogue {
 
     /// Returns the index of a class's kind at a node, and whether it blocks there; `None` if the node has no handler
     /// for it.
+    #[inline]
     pub fn kind_at(&self, node: NodeIndex, class: ClassId) -> Option<(u16, bool)> {
         let kind = self.classes[class as usize].kind;
         self.offer(node)?.index.get(&kind).copied()
     }
 
     pub fn labels_at(&self, node: NodeIndex) -> &Labels {
-        &self.nodes[node as usize].labels
+        &self.node_labels[node as usize]
     }
 
     /// Returns whether nothing is remembered of a node.
     pub fn has_nothing_of(&self, node: NodeIndex) -> bool {
-        let node = &self.nodes[node as usize];
-        node.offer.is_none() && node.labels.is_empty()
+        self.node_offers[node as usize].is_none() && self.labels_at(node).is_empty()
     }
 
     /// Returns about what it takes to remember the kinds and labels of all nodes but one.
@@ -87,11 +81,11 @@ impl Catalogue {
         }
         self.clear_offer(node);
         self.offered_bytes += names_bytes(&labels);
-        self.nodes[node as usize].labels = labels;
+        self.node_labels[node as usize] = labels;
         let known = |offer: &Option<Offer>| offer.as_ref().is_some_and(|it| it.kinds == kinds);
         match self.offers.iter().position(known) {
             Some(at) => {
-                self.nodes[node as usize].offer = Some(at as OfferId);
+                self.node_offers[node as usize] = Some(at as OfferId);
                 if let Some(offer) = &mut self.offers[at] {
                     offer.nodes += 1;
                 }
@@ -100,7 +94,7 @@ impl Catalogue {
                 }
             }
             None => {
-                self.nodes[node as usize].offer = Some(self.add_offer(kinds));
+                self.node_offers[node as usize] = Some(self.add_offer(kinds));
                 self.rebuild_pools();
             }
         }
@@ -133,9 +127,9 @@ impl Catalogue {
     /// Forgets what a node offered that is not present, and its labels.
     pub fn clear_offer(&mut self, node: NodeIndex) {
         self.pools.leave(node);
-        let old = std::mem::take(&mut self.nodes[node as usize]);
-        self.offered_bytes -= names_bytes(&old.labels);
-        let Some(at) = old.offer else {
+        let labels = std::mem::take(&mut self.node_labels[node as usize]);
+        self.offered_bytes -= names_bytes(&labels);
+        let Some(at) = self.node_offers[node as usize].take() else {
             return;
         };
         let gone = self.offers[at as usize].take_if(|offer| {
@@ -152,6 +146,7 @@ impl Catalogue {
     }
 
     /// Moves a node to the list of its room in every pool that it is in.
+    #[inline]
     pub fn set_room(&mut self, node: NodeIndex, room: Room) {
         self.pools.set_room(node, room);
     }
@@ -188,7 +183,7 @@ impl Catalogue {
         let (pool, new) = self.pools.find_or_add(selector);
         self.classes[id as usize].pool = pool;
         if new {
-            for node in 0..self.nodes.len() as NodeIndex {
+            for node in 0..self.node_offers.len() as NodeIndex {
                 self.enter_pool(node, pool);
             }
         }
@@ -203,9 +198,8 @@ impl Catalogue {
     }
 
     fn belongs(&self, node: NodeIndex, selector: &Selector) -> bool {
-        let entry = &self.nodes[node as usize];
-        let offer = entry.offer;
-        offer.is_some_and(|offer| selector.admits(offer, &entry.labels))
+        let offer = self.node_offers[node as usize];
+        offer.is_some_and(|offer| selector.admits(offer, self.labels_at(node)))
     }
 
     /// Builds all pools from the classes and the nodes.
@@ -232,12 +226,12 @@ impl Catalogue {
     /// Checks that what is counted of offers, labels and presence is what is there.
     pub(super) fn check_offers(&self) -> Result<(), String> {
         let offers = self.offers.iter().flatten().map(|offer| offer.bytes);
-        let labels = self.nodes.iter().map(|node| names_bytes(&node.labels));
+        let labels = self.node_labels.iter().map(names_bytes);
         if offers.chain(labels).sum::<usize>() != self.offered_bytes {
             return Err("G11: the bytes of kinds and labels are miscounted".to_owned());
         }
         for (at, offer) in (0..).zip(&self.offers) {
-            let nodes = self.nodes.iter().filter(|node| node.offer == Some(at));
+            let nodes = self.node_offers.iter().filter(|offer| **offer == Some(at));
             if nodes.count() != offer.as_ref().map_or(0, |offer| offer.nodes) {
                 return Err("G11: the nodes with an offer are miscounted".to_owned());
             }

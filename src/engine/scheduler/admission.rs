@@ -13,6 +13,9 @@ use crate::error::Refusal;
 use crate::status::{Ending, Outcome, TaskStatus};
 use crate::task::{Dispatch, Due, Labels, Options, TaskId, TaskKey};
 
+/// What nearly every task asks of its node.
+static NO_LABELS: Labels = Labels::new();
+
 impl SchedulerMachine {
     /// Takes a task in, or says why not.
     ///
@@ -202,8 +205,8 @@ impl SchedulerMachine {
             started: false,
         };
         task.audience = self.enter_audience(submission.audience);
-        let (options, no_labels) = (submission.options.as_ref(), Labels::new());
-        let labels = options.map_or(&no_labels, |options| &options.labels);
+        let options = submission.options.as_ref();
+        let labels = options.map_or(&NO_LABELS, |options| &options.labels);
         let manner = Self::manner_of(&task);
         task.class = self.catalogue.join(&submission.kind, labels, manner);
         if let Some(key) = task.key() {
