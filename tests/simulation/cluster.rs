@@ -468,7 +468,7 @@ pub fn rescue() -> NodePlan {
         local: false,
         workers: 4,
         kinds: (0..KINDS.len()).collect(),
-        labels: vec!["gpu", "north"],
+        labels: vec!["gpu".to_owned(), "north".to_owned()],
         kept: 64 << 20,
         from: 0,
         drift_ppm: 0,

@@ -57,7 +57,7 @@ pub struct Proc {
     pub frozen: bool,
     pub local: bool,
     pub kinds: Vec<usize>,
-    pub labels: Vec<&'static str>,
+    pub labels: Vec<String>,
     pub runs: BTreeMap<u32, Run>,
     /// What each worker begins next, in order.
     pub chains: BTreeMap<u32, VecDeque<(Assignment, RetryPolicy)>>,
@@ -315,7 +315,7 @@ impl Cluster {
                     blocking: KINDS[kind].1,
                 })
                 .collect(),
-            labels: plan.labels.iter().map(|&label| label.to_owned()).collect(),
+            labels: plan.labels.iter().cloned().collect(),
             config,
             probe: probe.map(|port| port.to_string()),
             joins: if joins {

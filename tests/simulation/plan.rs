@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use callboard::config::SchedulerConfig;
 use callboard::retry::RetryPolicy;
+use serde::{Deserialize, Serialize};
 
 use draw::{draw_config, draw_net, draw_nodes, draw_tasks};
 
@@ -27,7 +28,7 @@ pub const KINDS: [(&str, bool); 4] = [
 pub const BLOCK: usize = 2;
 
 /// Which promises a history strains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Family {
     /// No faults at all.
     Calm,
@@ -59,7 +60,8 @@ pub struct Plan {
     pub shut_down: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NetPlan {
     pub min: Time,
     pub max: Time,
@@ -69,7 +71,8 @@ pub struct NetPlan {
     pub dial_timeout: Time,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodePlan {
     pub name: String,
     /// The scheduler dials it.
@@ -82,7 +85,7 @@ pub struct NodePlan {
     pub local: bool,
     pub workers: u32,
     pub kinds: Vec<usize>,
-    pub labels: Vec<&'static str>,
+    pub labels: Vec<String>,
     pub kept: u64,
     /// When it is there; and when it is made known, if it is dialled.
     pub from: Time,
@@ -90,7 +93,7 @@ pub struct NodePlan {
     pub offset: Time,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// Ends by itself, after as many failures as asked for.
     Ends,
@@ -100,14 +103,15 @@ pub enum Mode {
     Endless,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AudiencePlan {
     Current,
     Own,
     Caller,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct TaskPlan {
     pub at: Time,
     pub kind: usize,
@@ -120,7 +124,7 @@ pub struct TaskPlan {
     pub deadline: Option<Duration>,
     pub timeout: Option<Duration>,
     pub retry: Option<RetryPolicy>,
-    pub labels: Vec<&'static str>,
+    pub labels: Vec<String>,
     pub exclusive: bool,
     pub key: Option<u8>,
     pub max_reroutes: Option<u32>,
@@ -129,7 +133,8 @@ pub struct TaskPlan {
     pub cancel_after: Option<Time>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Fault {
     /// The network of a node's machine is cut, towards the scheduler, from it, or both.
     CutHost {

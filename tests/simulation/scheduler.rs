@@ -86,7 +86,7 @@ pub fn submission(task: &TaskPlan, serial: u64, audience: Audience) -> Submissio
     options.timeout = task.timeout;
     options.deadline = task.deadline;
     options.retry = task.retry;
-    options.labels = task.labels.iter().map(|&label| label.to_owned()).collect();
+    options.labels = task.labels.iter().cloned().collect();
     options.exclusive = task.exclusive;
     options.max_reroutes = task.max_reroutes;
     options.key = task.key.map(|key| format!("key{key}").into());

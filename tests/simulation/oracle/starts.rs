@@ -70,11 +70,7 @@ impl Cluster {
         }
         let labels = facts.sent.options.as_ref().map(|options| &options.labels);
         let fits = kind.is_some_and(|kind| facts.sent.kind.as_str() == KINDS[kind].0)
-            && labels.is_none_or(|labels| {
-                labels
-                    .iter()
-                    .all(|label| it.labels.contains(&label.as_str()))
-            });
+            && labels.is_none_or(|labels| labels.iter().all(|label| it.labels.contains(label)));
         if !fits {
             return Err(("G13", format!("{} has not its kind or labels", it.name)));
         }

@@ -99,6 +99,7 @@ pub fn draw_nodes(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<
                 labels: ["gpu", "north"]
                     .into_iter()
                     .filter(|_| rng.bool())
+                    .map(str::to_owned)
                     .collect(),
                 kept: if family == Family::Everything && rng.u32(..10) == 0 {
                     rng.u64(20..400)
@@ -225,9 +226,9 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
         },
         labels: if draw.labels && one_in(rng, 6) {
             if rng.bool() {
-                vec!["gpu"]
+                vec!["gpu".to_owned()]
             } else {
-                vec!["gpu", "north"]
+                vec!["gpu".to_owned(), "north".to_owned()]
             }
         } else {
             Vec::new()
