@@ -135,15 +135,11 @@ impl Outbox {
         }
     }
 
-    /// Whether there is room to tell of a refusal; counts it if there is none.
-    pub fn admits_refusal(&mut self) -> bool {
-        let admits = !self.is_full()
+    /// Returns whether there is room to tell of a refusal.
+    pub fn admits_refusal(&self) -> bool {
+        !self.is_full()
             && self.refusals < self.limit.div_ceil(REFUSALS_SHARE)
-            && self.refusal_bytes < self.bytes_limit.div_ceil(REFUSALS_SHARE as u64);
-        if !admits {
-            self.refusals_not_told += 1;
-        }
-        admits
+            && self.refusal_bytes < self.bytes_limit.div_ceil(REFUSALS_SHARE as u64)
     }
 
     fn count(&mut self, status: &TaskStatus) {

@@ -79,6 +79,7 @@ impl SchedulerMachine {
     pub fn tell_refusal(&mut self, now: Timestamp, refused: Refused) {
         self.observe(now);
         if !self.outbox.admits_refusal() {
+            self.outbox.refusals_not_told += 1;
             return;
         }
         let submission = *refused.submission;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
+use super::reports::Run;
 use super::sessions::{Comparison, TooMany};
 use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
@@ -13,7 +14,7 @@ use crate::engine::message::{
 use crate::engine::owed::Owed;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Lease, State};
-use crate::engine::tasks::{Phase, Slot};
+use crate::engine::tasks::Slot;
 use crate::engine::{Action, LinkId, Note, Timestamp};
 use crate::task::Dispatch;
 
@@ -177,36 +178,22 @@ impl SchedulerMachine {
         }
         let mut stop = Vec::new();
         for run in held.values() {
-            if !self.holds_rightly(now, node, run) {
-                stop.push(run.dispatch);
-                if !self.roster.get(node).ghosts.contains_key(&run.dispatch) {
-                    self.add_stranger(node, run.task, run.dispatch);
+            match self.find_held(node, run.task, run.dispatch) {
+                Run::Live(_) => continue,
+                Run::GivenUp(slot) if run.state == HeldState::Running => {
+                    // The node has gone on with it, and no later run was begun: the cut costs nothing.
+                    self.take_back(slot);
+                    self.started(now, slot);
+                    continue;
                 }
+                // What only waits there is not worth taking back: the task waits here as well.
+                Run::GivenUp(_) | Run::Ghost | Run::Stale => {}
+            }
+            stop.push(run.dispatch);
+            if !self.roster.get(node).ghosts.contains_key(&run.dispatch) {
+                self.add_stranger(node, run.task, run.dispatch);
             }
         }
         stop
-    }
-
-    /// Whether a held run is its task's; a run that was given up for lost becomes it again if no later
-    /// one was begun.
-    fn holds_rightly(&mut self, now: Timestamp, node: NodeIndex, run: &HeldRun) -> bool {
-        let Some(slot) = self.tasks.find(run.task) else {
-            return false;
-        };
-        let task = self.tasks.get(slot);
-        if task.dispatch != run.dispatch || task.node != node {
-            return false;
-        }
-        match task.phase {
-            Phase::Ahead | Phase::Running => true,
-            Phase::Queued | Phase::Held
-                if run.state == HeldState::Running && self.may_take_back(slot) =>
-            {
-                self.take_back(slot);
-                self.started(now, slot);
-                true
-            }
-            _ => false,
-        }
     }
 }

@@ -20,10 +20,12 @@ use crate::task::{Dispatch, TaskId};
 /// node can fill a watcher's mailbox.
 const PROGRESS_SLACK: Duration = Duration::from_secs(6);
 
-/// What a report's run is to the scheduler.
-enum Run {
-    /// The latest run of this task. If `back`, it had been given up for lost, and its task counted as rerouted.
-    Live { slot: Slot, back: bool },
+/// What a run of which a node tells is to the scheduler.
+pub(super) enum Run {
+    /// The latest run of this task, which the node has.
+    Live(Slot),
+    /// The latest run of this task. It was given up for lost, and may be taken back.
+    GivenUp(Slot),
     /// One that is no longer followed, and that may still be going on.
     Ghost,
     /// Neither: superseded, or doubled.
@@ -60,7 +62,12 @@ impl SchedulerMachine {
     fn report(&mut self, now: Timestamp, node: NodeIndex, report: Report) -> Result<(), String> {
         match report {
             Report::Started { task, dispatch } => match self.find_run(node, task, dispatch)? {
-                Run::Live { slot, .. } => self.started(now, slot),
+                Run::Live(slot) => self.started(now, slot),
+                Run::GivenUp(slot) => {
+                    // It goes on, so a second run beside it would be one too many.
+                    self.take_back(slot);
+                    self.started(now, slot);
+                }
                 Run::Ghost => {}
                 Run::Stale => self.totals.stale_reports += 1,
             },
@@ -74,7 +81,12 @@ impl SchedulerMachine {
             } => {
                 self.roster.get_mut(node).refusing = false;
                 match self.find_run(node, task, dispatch)? {
-                    Run::Live { slot, back } => self.ended(now, slot, back, end, ran, overrun),
+                    Run::Live(slot) => self.ended(now, slot, false, end, ran, overrun),
+                    Run::GivenUp(slot) => {
+                        // Its end counts as if it had never been given up: what it has done is not done again.
+                        self.take_back(slot);
+                        self.ended(now, slot, true, end, ran, overrun);
+                    }
                     // The run was given up before: what came of it is late, and only its worker counts.
                     Run::Ghost => {
                         self.totals.stale_reports += 1;
@@ -143,8 +155,14 @@ impl SchedulerMachine {
                         value.len()
                     ));
                 }
-                if let Run::Live { slot, .. } = self.find_run(node, task, dispatch)? {
-                    self.progress(now, slot, value);
+                match self.find_run(node, task, dispatch)? {
+                    Run::Live(slot) => self.progress(now, slot, value),
+                    Run::GivenUp(slot) => {
+                        // What makes progress goes on.
+                        self.take_back(slot);
+                        self.progress(now, slot, value);
+                    }
+                    Run::Ghost | Run::Stale => {}
                 }
             }
         }
@@ -212,35 +230,36 @@ impl SchedulerMachine {
         }
     }
 
-    fn find_run(
-        &mut self,
-        node: NodeIndex,
-        task: TaskId,
-        dispatch: Dispatch,
-    ) -> Result<Run, String> {
+    /// Finds what a reported run is to the scheduler. `Err` if the node cannot have it.
+    fn find_run(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Result<Run, String> {
         self.check_holder(node, task, dispatch)?;
+        Ok(self.find_held(node, task, dispatch))
+    }
+
+    /// Finds what a run is to the scheduler of which its node has told before.
+    pub(super) fn find_held(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Run {
         if let Some(slot) = self.tasks.find(task) {
             let entry = self.tasks.get(slot);
-            if entry.dispatch == dispatch {
+            if entry.dispatch == dispatch && entry.node == node {
                 match entry.phase {
-                    Phase::Ahead | Phase::Running => return Ok(Run::Live { slot, back: false }),
+                    Phase::Ahead | Phase::Running => return Run::Live(slot),
                     Phase::Queued | Phase::Held if self.may_take_back(slot) => {
-                        self.take_back(slot);
-                        return Ok(Run::Live { slot, back: true });
+                        return Run::GivenUp(slot);
                     }
                     Phase::Queued | Phase::Held | Phase::Later | Phase::Backoff => {}
                 }
             }
         }
         if self.roster.get(node).ghosts.contains_key(&dispatch) {
-            return Ok(Run::Ghost);
+            Run::Ghost
+        } else {
+            Run::Stale
         }
-        Ok(Run::Stale)
     }
 
     /// Whether a run that was given up may be its task's again: not if the task has lost two other nodes and
     /// its node has another such, which only a node that lies can bring about.
-    pub(super) fn may_take_back(&self, slot: Slot) -> bool {
+    fn may_take_back(&self, slot: Slot) -> bool {
         let task = self.tasks.get(slot);
         let node = self.roster.get(task.node);
         let here = node.epoch.map(|epoch| (Self::node_id(task.node), epoch));
@@ -299,9 +318,14 @@ impl SchedulerMachine {
         dispatch: Dispatch,
     ) -> Result<(), String> {
         match self.find_run(node, task, dispatch)? {
-            Run::Live { slot, back } => {
+            Run::Live(slot) => {
                 let recalled = self.tasks.get(slot).recalled;
-                self.never_started(now, slot, recalled || back);
+                self.never_started(now, slot, recalled);
+            }
+            Run::GivenUp(slot) => {
+                // Its loss ended no run, so it is not counted; but the task was counted as rerouted then.
+                self.take_back(slot);
+                self.never_started(now, slot, true);
             }
             Run::Ghost => self.ghost_ended(now, node, dispatch),
             Run::Stale => self.totals.stale_reports += 1,
