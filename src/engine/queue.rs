@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tasks::{List, NO_SLOT, Phase, Slot, Tasks};
+use super::tasks::{List, NO_SLOT, Place, Slot, Stage, Tasks};
 
 /// Index of a class.
 pub(crate) type ClassId = u32;
@@ -88,14 +88,19 @@ impl Queue {
         self.lanes.iter().find_map(|lane| lane.head(tasks))
     }
 
-    /// Adds a due task under the rank that it bears.
+    /// Adds a due task, which is in its stage already, under the rank that it bears.
     pub fn push(&mut self, tasks: &mut Tasks, slot: Slot) {
-        let task = tasks.get_mut(slot);
+        let task = tasks.get(slot);
         let turn = Turn::new(task.priority, task.rank);
-        task.phase = Phase::Queued;
         let lane = self.lane(turn.lateness);
         let in_order = lane.list.last == NO_SLOT || tasks.get(lane.list.last).rank < turn.rank;
-        tasks.get_mut(slot).returned = !in_order;
+        if let Stage::Queued { place, .. } = &mut tasks.get_mut(slot).stage {
+            *place = if in_order {
+                Place::Listed
+            } else {
+                Place::Returned
+            };
+        }
         if in_order {
             tasks.link_last(&mut lane.list, slot);
         } else {
@@ -107,7 +112,14 @@ impl Queue {
     /// Takes out a task that waits.
     pub fn remove(&mut self, tasks: &mut Tasks, slot: Slot) {
         let task = tasks.get(slot);
-        let (turn, returned) = (Turn::new(task.priority, task.rank), task.returned);
+        let turn = Turn::new(task.priority, task.rank);
+        let returned = matches!(
+            task.stage,
+            Stage::Queued {
+                place: Place::Returned,
+                ..
+            }
+        );
         let at = self
             .lanes
             .binary_search_by_key(&turn.lateness, |lane| lane.lateness)

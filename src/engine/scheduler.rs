@@ -20,7 +20,7 @@ use super::outbox::Outbox;
 use super::placement::NodeIndex;
 use super::roster::Roster;
 use super::sequence::Sequence;
-use super::tasks::{Phase, Slot, Task, Tasks};
+use super::tasks::{Phase, Slot, Stage, Task, Tasks};
 use super::timers::{Timer, Timers};
 use super::{Action, Event, Life, NodeId, Timestamp};
 use crate::config::SchedulerConfig;
@@ -249,8 +249,15 @@ impl SchedulerMachine {
         }
     }
 
-    fn count(&mut self, phase: Phase) -> &mut usize {
-        &mut self.counts[phase as usize]
+    /// Moves a task to another stage, and counts it there.
+    fn enter(&mut self, slot: Slot, stage: Stage) {
+        if let Some(phase) = stage.phase() {
+            self.counts[phase as usize] += 1;
+        }
+        let old = self.tasks.get_mut(slot).enter(stage);
+        if let Some(phase) = old.phase() {
+            self.counts[phase as usize] -= 1;
+        }
     }
 
     fn count_of(&self, phase: Phase) -> usize {

@@ -12,29 +12,16 @@ use super::{ClientId, Epoch, NodeId, Timestamp};
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
-use crate::task::{Dispatch, TaskId, TaskKey};
+use crate::task::{TaskId, TaskKey};
+
+mod stage;
+
+pub(crate) use stage::{Addressee, Held, Past, Phase, Place, Run, Stage, Start, Then};
 
 /// The place of a record.
 pub(crate) type Slot = u32;
 /// No place.
 pub(crate) const NO_SLOT: Slot = u32::MAX;
-
-/// Where an unsettled task is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Not due yet, by its caller's wish. `rank` holds the due time.
-    Later,
-    /// Not due yet, between two attempts. `rank` holds the due time.
-    Backoff,
-    /// Due, in a lane.
-    Queued,
-    /// Exclusive, until an earlier run can no longer be going on.
-    Held,
-    /// Sent ahead to a node, not started.
-    Ahead,
-    /// On a worker of a node.
-    Running,
-}
 
 /// What an unsettled task is. Kept small: a pending one costs this, its index entry and its args.
 #[derive(Debug)]
@@ -44,46 +31,25 @@ pub(crate) struct Task {
     /// What few tasks need.
     pub rare: Option<Box<Rare>>,
     pub accepted_at: Timestamp,
-    /// When its latest run was assigned; when it started, if it had been sent ahead and has. Zero if there was
-    /// none.
-    pub placed_at: Timestamp,
-    /// Its latest run; zero if there was none.
-    pub dispatch: Dispatch,
-    /// Its turn among those of its priority, or the time when it becomes due.
+    pub stage: Stage,
+    /// Its turn among those of its priority, from when it is first due.
     pub rank: u64,
     /// Neighbours in its lane, or among the runs of its node.
     pub prev: Slot,
     pub next: Slot,
     /// Index of its class.
     pub class: u32,
-    /// Index of the node of its latest run.
-    pub node: u32,
-    /// Who is told: see [`Task::CURRENT`], [`Task::CALLER`]; a client's number otherwise.
-    pub audience: u32,
+    /// Who is told.
+    pub addressee: Addressee,
     /// Attempts that have failed.
     pub failed_attempts: u32,
     pub priority: i8,
-    pub phase: Phase,
-    /// Whether it waits among the returned of its lane.
-    pub returned: bool,
-    /// Whether it was asked back from its node.
-    pub recalled: bool,
-    /// Whether its node counts it as a suspect.
-    pub as_suspect: bool,
-    /// Whether a node was lost to which it had been sent ahead: it may have started there unheard, and
-    /// have been what ended the node. From then on it is never sent ahead, so that the next loss counts.
-    pub lost_ahead: bool,
-    /// Whether a run of it has started, or may have on a node that was lost.
-    pub has_run: bool,
-    /// Whether its latest run has started, as far as is known: what was sent to a free worker has until its node
-    /// says otherwise. Of an earlier one tells [`Rare::last_start`].
-    pub started: bool,
+    pub past: Past,
 }
 
-impl Task {
-    pub const CURRENT: u32 = 0;
-    pub const CALLER: u32 = u32::MAX;
+const _: () = assert!(size_of::<Option<Task>>() <= 112);
 
+impl Task {
     pub fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -113,17 +79,43 @@ impl Task {
         self.rare.as_ref().map_or(0, |rare| rare.lost_on.len())
     }
 
-    /// The node and the start of the last run of it that has started.
-    pub fn last_start(&self) -> Option<(u32, Timestamp)> {
-        if self.started {
-            return Some((self.node, self.placed_at));
-        }
-        self.rare.as_ref().and_then(|rare| rare.last_start)
+    /// Returns where and when the last run of it started that has.
+    pub fn last_start(&self) -> Option<Start> {
+        let earlier = || self.rare.as_ref().and_then(|rare| rare.last_start);
+        self.stage.start().or_else(earlier)
     }
 
-    /// Whether a node has it.
-    pub fn is_placed(&self) -> bool {
-        matches!(self.phase, Phase::Ahead | Phase::Running)
+    /// Notes that a run of it has started, or may have.
+    pub fn may_have_run(&mut self) {
+        self.past = self.past.max(Past::MayHaveRun);
+    }
+
+    /// No node may speak any more for the run that was given up.
+    pub fn give_up_for_good(&mut self) {
+        let start = self.stage.start();
+        match &mut self.stage {
+            Stage::Queued { given_up, .. } => *given_up = None,
+            Stage::Held(held) if held.then == Then::QueueUnlessItReturns => {
+                held.then = Then::Queue;
+            }
+            _ => return,
+        }
+        if let Some(start) = start {
+            self.rare().last_start = Some(start);
+        }
+    }
+
+    /// Moves it to another stage, and returns the one in which it was. The start of a run that it cannot have
+    /// again is kept with what is rare.
+    pub fn enter(&mut self, stage: Stage) -> Stage {
+        let start = self.stage.start();
+        let old = std::mem::replace(&mut self.stage, stage);
+        if let Some(start) = start
+            && self.stage.start().is_none()
+        {
+            self.rare().last_start = Some(start);
+        }
+        old
     }
 }
 
@@ -147,14 +139,11 @@ pub(crate) struct Rare {
     pub lost_on: Vec<(NodeId, Epoch)>,
     /// The life that was lost when the task had been sent ahead to it. There is one at most.
     pub lost_ahead_on: Option<(NodeId, Epoch)>,
-    /// The node and the start of the last run that has started, once another has been assigned.
-    pub last_start: Option<(u32, Timestamp)>,
+    /// The start of the last run that has started, of those that cannot be the task's again.
+    pub last_start: Option<Start>,
     /// Earlier runs of it that are ghosts.
     pub ghosts: u32,
     pub last_failure: Option<Failure>,
-    /// While held: the run that may still be going on, and the time before which it is not due.
-    pub held_on: Option<(NodeId, Dispatch)>,
-    pub not_before: Timestamp,
     /// When its progress has come as fast as it may: see `reports`.
     pub progress_until: Timestamp,
 }

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use super::SchedulerMachine;
 use crate::engine::message::{MAX_LABELS, is_name};
-use crate::engine::tasks::{NO_SLOT, Phase, Rare, Slot, Task};
+use crate::engine::tasks::{Addressee, NO_SLOT, Past, Rare, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Accepted, Audience, Refused, Submission, Timestamp};
 use crate::error::Refusal;
 use crate::status::{Ending, Outcome, TaskStatus};
-use crate::task::{Dispatch, Due, Labels, Options, TaskId, TaskKey};
+use crate::task::{Due, Labels, Options, TaskId, TaskKey};
 
 /// What nearly every task asks of its node.
 static NO_LABELS: Labels = Labels::new();
@@ -44,34 +44,27 @@ impl SchedulerMachine {
     /// Another caller wants to know how a task ends. One that waits is answered beside the audience; where
     /// only callers waited so far, the first of another kind becomes the audience.
     fn join(&mut self, id: TaskId, audience: Audience) {
-        let number = self.enter_audience(audience);
+        let addressee = self.enter_audience(audience);
         let Some(slot) = self.tasks.find(id) else {
             return;
         };
         let task = self.tasks.get_mut(slot);
-        let (waits, callers_alone) = (number == Task::CALLER, task.audience == Task::CALLER);
+        let waits = audience == Audience::Caller;
+        let callers_alone = task.addressee.audience() == Audience::Caller;
         if waits != callers_alone {
             task.rare().callers = true;
             if callers_alone {
-                task.audience = number;
+                task.addressee = addressee;
             }
         }
     }
 
     /// An audience as a task keeps it.
-    fn enter_audience(&mut self, audience: Audience) -> u32 {
-        match audience {
-            Audience::Current => Task::CURRENT,
-            Audience::Caller => Task::CALLER,
-            Audience::Client(client) => {
-                self.outbox.enter(client);
-                // A driver numbers its clients from 1; one that would collide is told as current.
-                u32::try_from(client.0)
-                    .ok()
-                    .filter(|&number| number != Task::CALLER)
-                    .unwrap_or(Task::CURRENT)
-            }
+    fn enter_audience(&mut self, audience: Audience) -> Addressee {
+        if let Audience::Client(client) = audience {
+            self.outbox.enter(client);
         }
+        Addressee::of(audience)
     }
 
     /// Tells the submission's audience of its refusal, by a status with an id of its own; beyond a
@@ -187,25 +180,16 @@ impl SchedulerMachine {
             args: submission.args,
             rare,
             accepted_at: now,
-            placed_at: Timestamp(0),
-            dispatch: Dispatch::new(0),
+            stage: Stage::New,
             rank: 0,
             prev: NO_SLOT,
             next: NO_SLOT,
             class: 0,
-            node: u32::MAX,
-            audience: 0,
+            addressee: self.enter_audience(submission.audience),
             failed_attempts: 0,
             priority,
-            phase: Phase::Later,
-            returned: false,
-            recalled: false,
-            as_suspect: false,
-            lost_ahead: false,
-            has_run: false,
-            started: false,
+            past: Past::Fresh,
         };
-        task.audience = self.enter_audience(submission.audience);
         let options = submission.options.as_ref();
         let labels = options.map_or(&NO_LABELS, |options| &options.labels);
         let manner = Self::manner_of(&task);
@@ -220,8 +204,8 @@ impl SchedulerMachine {
             self.timers.start(deadline, Timer::Deadline(id, slot));
         }
         match due {
-            Some(at) if at > now => self.wait_until(slot, at, Phase::Later),
-            _ => self.became_due_first(slot),
+            Some(at) if at > now => self.wait_until(slot, at, Stage::Later { due: at }),
+            _ => self.became_due(slot),
         }
         id
     }
@@ -245,27 +229,17 @@ impl SchedulerMachine {
         Some(Box::new(rare))
     }
 
-    /// Lets a task wait for a time.
-    pub(super) fn wait_until(&mut self, slot: Slot, at: Timestamp, phase: Phase) {
-        let task = self.tasks.get_mut(slot);
-        task.phase = phase;
-        task.rank = at.0;
-        let id = task.id;
-        self.timers.start(at, Timer::Due(id, slot));
-        *self.count(phase) += 1;
+    /// Lets a task wait for a time, in this stage.
+    pub(super) fn wait_until(&mut self, slot: Slot, due: Timestamp, stage: Stage) {
+        self.enter(slot, stage);
+        let id = self.tasks.get(slot).id;
+        self.timers.start(due, Timer::Due(id, slot));
     }
 
-    /// A task that waited for a time is due: its turn counts from now.
+    /// A task is due for the first time, or after a wait: its turn counts from now.
     pub(super) fn became_due(&mut self, slot: Slot) {
-        let phase = self.tasks.get(slot).phase;
-        *self.count(phase) -= 1;
-        self.became_due_first(slot);
-    }
-
-    /// A task is due and was in no count: its turn counts from now.
-    pub(super) fn became_due_first(&mut self, slot: Slot) {
         self.tasks.get_mut(slot).rank = self.ranks.take();
-        self.enqueue(slot);
+        self.enqueue(slot, None);
     }
 }
 

@@ -7,7 +7,7 @@ use super::SchedulerMachine;
 use crate::engine::message::KindOffer;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Manner};
-use crate::engine::tasks::{Phase, Slot, Task};
+use crate::engine::tasks::{Past, Place, Run, Slot, Stage, Task};
 use crate::engine::{Action, Note};
 use crate::status::Event as TaskEventKind;
 use crate::task::Labels;
@@ -16,7 +16,7 @@ impl SchedulerMachine {
     pub(super) fn manner_of(task: &Task) -> Manner {
         if task.losses() >= 2 {
             Manner::Suspect
-        } else if task.is_exclusive() || task.lost_ahead {
+        } else if task.is_exclusive() || task.past == Past::LostPrefetched {
             Manner::Direct
         } else {
             Manner::Plain
@@ -27,32 +27,35 @@ impl SchedulerMachine {
     pub(super) fn reclass(&mut self, slot: Slot) {
         let task = self.tasks.get(slot);
         let (old, manner) = (task.class, Self::manner_of(task));
-        let queued = task.phase == Phase::Queued;
+        let queued = matches!(task.stage, Stage::Queued { .. });
         if self.catalogue.manner(old) == manner {
             return;
         }
         if queued {
-            self.dequeue(slot);
+            self.catalogue.dequeue(&mut self.tasks, slot);
         }
         self.tasks.get_mut(slot).class = self.catalogue.change_manner(old, manner);
         if queued {
-            self.enqueue(slot);
+            self.enter_lane(slot);
         }
     }
 
-    /// Adds a due task to its class, under the rank that it bears.
-    pub(super) fn enqueue(&mut self, slot: Slot) {
-        *self.count(Phase::Queued) += 1;
+    /// Lets a due task wait for its turn, under the rank that it bears. `given_up` is a run that was lost with its
+    /// node and may be the task's again.
+    pub(super) fn enqueue(&mut self, slot: Slot, given_up: Option<Run>) {
+        let stage = Stage::Queued {
+            place: Place::Listed,
+            given_up: given_up.map(Box::new),
+        };
+        self.enter(slot, stage);
+        self.enter_lane(slot);
+    }
+
+    fn enter_lane(&mut self, slot: Slot) {
         if self.catalogue.enqueue(&mut self.tasks, slot) {
             let class = self.tasks.get(slot).class;
             self.tell_unschedulable(class, vec![slot]);
         }
-    }
-
-    /// Takes a due task out of its class.
-    pub(super) fn dequeue(&mut self, slot: Slot) {
-        *self.count(Phase::Queued) -= 1;
-        self.catalogue.dequeue(&mut self.tasks, slot);
     }
 
     /// Takes over what a node offers.

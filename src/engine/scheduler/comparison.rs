@@ -143,7 +143,7 @@ impl SchedulerMachine {
             .walk(&runs)
             .map(|slot| self.tasks.get(slot))
             .filter(|task| task.is_cancelling())
-            .map(|task| task.dispatch)
+            .filter_map(|task| Some(task.stage.placed()?.dispatch))
             .collect();
         self.roster.get_mut(node).cancel = cancels;
         self.set_present(node, present);
@@ -162,7 +162,8 @@ impl SchedulerMachine {
         let believed: Vec<Slot> = self.tasks.walk(&runs).collect();
         for slot in believed {
             let task = self.tasks.get(slot);
-            match held.get(&task.dispatch).filter(|run| run.task == task.id) {
+            let run = task.stage.placed().and_then(|run| held.get(&run.dispatch));
+            match run.filter(|run| run.task == task.id) {
                 Some(run) if run.state == HeldState::Running => self.started(now, slot),
                 // What was asked back on the older link may never have been read there.
                 Some(_) => self.forget_recall(slot),

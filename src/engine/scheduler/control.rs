@@ -9,6 +9,7 @@ use crate::config::NodeConfig;
 use crate::engine::message::{ToNode, is_name};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::State;
+use crate::engine::tasks::Then;
 use crate::engine::{Action, ClientId, NodeId, Reach, Timestamp};
 use crate::error::NodeError;
 use crate::retry::RetryPolicy;
@@ -80,19 +81,19 @@ impl SchedulerMachine {
         for slot in runs {
             let (id, exclusive) = (self.tasks.get(slot).id, self.tasks.get(slot).is_exclusive());
             let cancelling = self.tasks.get(slot).is_cancelling();
-            self.abandon(slot);
+            let run = self.abandon(slot);
             if cancelling {
                 let answer = self.answer_without_run(now, slot);
                 self.settle(now, slot, Outcome::Cancelled, answer);
                 continue;
             }
-            self.rerouted(slot, "removed");
+            self.rerouted(slot, node, "removed");
             // The node may speak for it until it has ended, and nobody may then.
             self.roster.get_mut(node).lost_tasks.push(id);
             if exclusive {
-                self.hold(slot, Timestamp(0));
+                self.hold(slot, run, Then::QueueUnlessItReturns);
             } else {
-                self.enqueue(slot);
+                self.enqueue(slot, Some(run));
             }
         }
         self.roster.get_mut(node).cancel.clear();

@@ -10,10 +10,9 @@ use super::SchedulerMachine;
 use crate::engine::message::End;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
-use crate::engine::tasks::{Phase, Slot};
+use crate::engine::tasks::{Held, Run, Slot, Stage, Then};
 use crate::engine::{Action, Note, Timestamp};
 use crate::status::{CancelAnswer, Event as TaskEventKind, Failure, Outcome};
-use crate::task::Dispatch;
 
 /// Tasks that were rerouted since the last flush, by the node that had them and why: they may be thousands, and are
 /// noted together.
@@ -31,7 +30,7 @@ impl Reroutes {
 }
 
 impl SchedulerMachine {
-    /// A task's latest run has ended. If `back`, the task had been counted as rerouted already.
+    /// The run that a node has of a task has ended. If `back`, the task had been counted as rerouted already.
     pub(super) fn ended(
         &mut self,
         now: Timestamp,
@@ -41,35 +40,39 @@ impl SchedulerMachine {
         ran: Duration,
         overrun: bool,
     ) {
-        let task = self.tasks.get_mut(slot);
-        let (direct, assigned_at) = (task.phase == Phase::Running, task.placed_at);
+        let mut run = self.take_off(slot);
+        let Run { node, dispatch, .. } = run;
+        let (direct, assigned_at) = (run.started, run.since);
         let whole = now.since(assigned_at);
-        let (node, dispatch, cancelling) = (task.node, task.dispatch, task.is_cancelling());
         let gave_up = matches!(end, End::Stopped | End::Dropped);
         // What was sent to a free worker may have been given back by it, and have been stopped while it waited.
         let ran_at_all = overrun || !gave_up || !ran.is_zero();
         if ran_at_all && !direct {
             // Its start was not told apart from its end. What it says it ran cannot have begun before it had it.
-            task.placed_at = assigned_at.max(now - ran);
+            run.since = assigned_at.max(now - ran);
         }
-        task.started = ran_at_all;
-        task.has_run |= ran_at_all;
+        run.started = ran_at_all;
+        let task = self.tasks.get_mut(slot);
+        task.stage = Stage::left(run);
+        let cancelling = task.is_cancelling();
+        if ran_at_all {
+            task.may_have_run();
+        }
         if overrun {
+            // Its attempt is over, and it still has its worker.
             let ghost = Ghost::of_run(task.id, true, task.key().cloned());
-            self.take_off(slot);
             self.add_ghost(node, dispatch, ghost);
-        } else {
-            self.take_off(slot);
+        } else if !gave_up {
+            // A run that outlasted its link says nothing of the way there and back.
             let entry = self.roster.get_mut(node);
-            if !gave_up {
-                // A run that outlasted its link says nothing of the way there and back.
-                if direct && assigned_at >= entry.up_at {
-                    entry.load.learn(ran, whole);
-                } else {
-                    entry.load.learn_run(ran);
-                }
+            if direct && assigned_at >= entry.up_at {
+                entry.load.learn(ran, whole);
+            } else {
+                entry.load.learn_run(ran);
             }
         }
+        // Only a run that still goes on can hold its task up.
+        let orphaned = overrun.then_some(run);
         match end {
             End::Completed(output) => {
                 self.roster.get_mut(node).settled += 1;
@@ -90,16 +93,15 @@ impl SchedulerMachine {
                 task.failed_attempts = task.failed_attempts.saturating_add(1);
                 self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
             }
-            End::Again { after, failure } => self.try_again(now, slot, after, failure, overrun),
+            End::Again { after, failure } => self.try_again(now, slot, after, failure, orphaned),
             End::Stopped | End::Dropped => {
                 if !back {
-                    self.rerouted(slot, "stopped");
+                    self.rerouted(slot, node, "stopped");
                 }
-                if overrun && self.tasks.get(slot).is_exclusive() {
-                    self.hold(slot, Timestamp(0));
-                } else {
-                    self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
-                    self.enqueue(slot);
+                match orphaned.filter(|_| self.tasks.get(slot).is_exclusive()) {
+                    // Its end was told, so nothing that its handler still says makes it the task's again.
+                    Some(run) => self.hold(slot, run, Then::Queue),
+                    None => self.enqueue(slot, None),
                 }
             }
         }
@@ -111,7 +113,7 @@ impl SchedulerMachine {
         slot: Slot,
         after: Duration,
         failure: Failure,
-        overrun: bool,
+        orphaned: Option<Run>,
     ) {
         self.totals.retried += 1;
         let task = self.tasks.get_mut(slot);
@@ -119,29 +121,16 @@ impl SchedulerMachine {
         task.rare().last_failure = Some(failure.clone());
         self.notify(slot, |_, _| TaskEventKind::Retrying { after, failure });
         let due = now + after;
-        let task = self.tasks.get_mut(slot);
-        if overrun && task.is_exclusive() {
-            self.hold(slot, due);
-        } else {
-            task.dispatch = Dispatch::new(0);
-            self.wait_until(slot, due, Phase::Backoff);
+        match orphaned.filter(|_| self.tasks.get(slot).is_exclusive()) {
+            Some(run) => self.hold(slot, run, Then::BackOff(due)),
+            None => self.wait_until(slot, due, Stage::Backoff { due }),
         }
     }
 
-    /// Holds an exclusive task until its latest run, a ghost now, can no longer be going on.
-    pub(super) fn hold(&mut self, slot: Slot, not_before: Timestamp) {
-        let task = self.tasks.get_mut(slot);
-        let (node, dispatch) = (task.node, task.dispatch);
-        task.phase = Phase::Held;
-        let rare = task.rare();
-        rare.held_on = Some((Self::node_id(node), dispatch));
-        rare.not_before = not_before;
-        *self.count(Phase::Held) += 1;
-        if not_before != Timestamp(0) {
-            // This run has had its end reported; nothing that comes of it later is the task's.
-            self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
-        }
-        if let Some(ghost) = self.find_ghost(node, dispatch) {
+    /// Holds an exclusive task until a run of it, which is a ghost now, can no longer be going on.
+    pub(super) fn hold(&mut self, slot: Slot, run: Run, then: Then) {
+        self.enter(slot, Stage::Held(Box::new(Held { run, then })));
+        if let Some(ghost) = self.find_ghost(run.node, run.dispatch) {
             ghost.holds_task = true;
         }
     }
@@ -149,34 +138,45 @@ impl SchedulerMachine {
     /// An assignment did not start and is not at its node: its task is pending again under the rank that
     /// it had. One that was asked back, or was counted as rerouted already, is not `rerouted`.
     pub(super) fn never_started(&mut self, now: Timestamp, slot: Slot, asked_back: bool) {
-        self.tasks.get_mut(slot).started = false;
-        self.left_undone(now, slot, asked_back);
+        let run = self.take_off(slot);
+        // What was sent to a free worker counted as started until now.
+        self.tasks.get_mut(slot).stage = Stage::left(Run {
+            started: false,
+            ..run
+        });
+        self.went_undone(now, slot, run.node, asked_back);
     }
 
     /// A run is not at its node any more and has reported no end.
-    pub(super) fn left_undone(&mut self, now: Timestamp, slot: Slot, asked_back: bool) {
-        self.take_off(slot);
-        let task = self.tasks.get_mut(slot);
-        task.dispatch = Dispatch::new(0);
-        if task.is_cancelling() {
+    pub(super) fn left_undone(&mut self, now: Timestamp, slot: Slot) {
+        let run = self.take_off(slot);
+        if run.started {
+            self.tasks.get_mut(slot).may_have_run();
+        }
+        self.went_undone(now, slot, run.node, false);
+    }
+
+    /// What was taken off a node without an end is pending again, or cancelled if that was asked for.
+    fn went_undone(&mut self, now: Timestamp, slot: Slot, node: NodeIndex, asked_back: bool) {
+        if self.tasks.get(slot).is_cancelling() {
             let answer = self.answer_without_run(now, slot);
             self.settle(now, slot, Outcome::Cancelled, answer);
             return;
         }
         if !asked_back {
-            let node = self.roster.get(self.tasks.get(slot).node);
-            let drained = node.draining || node.leaving;
-            self.rerouted(slot, if drained { "drained" } else { "refused" });
+            let entry = self.roster.get(node);
+            let drained = entry.draining || entry.leaving;
+            self.rerouted(slot, node, if drained { "drained" } else { "refused" });
         }
-        self.enqueue(slot);
+        self.enqueue(slot, None);
     }
 
     /// A task is pending again for no fault of its own: counts it, and tells a watcher.
-    pub(super) fn rerouted(&mut self, slot: Slot, why: &'static str) {
+    pub(super) fn rerouted(&mut self, slot: Slot, node: NodeIndex, why: &'static str) {
         self.totals.rerouted += 1;
-        self.reroutes.add(self.tasks.get(slot).node, why);
-        self.notify(slot, |machine, task| TaskEventKind::Rerouted {
-            node: machine.roster.get(task.node).name.clone(),
+        self.reroutes.add(node, why);
+        self.notify(slot, |machine, _| TaskEventKind::Rerouted {
+            node: machine.roster.get(node).name.clone(),
         });
     }
 

@@ -5,7 +5,7 @@
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
-use crate::engine::tasks::{Phase, Slot};
+use crate::engine::tasks::{Slot, Stage, Then};
 use crate::engine::{Epoch, Timestamp};
 use crate::status::Outcome;
 use crate::task::{Dispatch, TaskId};
@@ -149,29 +149,23 @@ impl SchedulerMachine {
         let Some(slot) = self.tasks.find(ghost.task) else {
             return;
         };
-        let task = self.tasks.get_mut(slot);
-        let Some(rare) = task.rare.as_mut() else {
+        let task = self.tasks.get(slot);
+        let Stage::Held(held) = &task.stage else {
             return;
         };
-        if task.phase != Phase::Held || rare.held_on != Some((Self::node_id(node), dispatch)) {
+        // It may be held by a later run.
+        if (held.run.node, held.run.dispatch) != (node, dispatch) {
             return;
         }
-        rare.held_on = None;
-        let (not_before, cancelling) = (rare.not_before, rare.cancelling);
-        task.dispatch = Dispatch::new(0);
-        if cancelling {
-            // Still counted as held: settling takes it out.
+        if task.is_cancelling() {
             let answer = self.answer_without_run(now, slot);
             self.settle(now, slot, Outcome::Cancelled, answer);
             return;
         }
-        *self.count(Phase::Held) -= 1;
-        if not_before == Timestamp(0) {
-            self.enqueue(slot);
-        } else if not_before <= now {
-            self.became_due_first(slot);
-        } else {
-            self.wait_until(slot, not_before, Phase::Backoff);
+        match held.then {
+            Then::QueueUnlessItReturns | Then::Queue => self.enqueue(slot, None),
+            Then::BackOff(due) if due <= now => self.became_due(slot),
+            Then::BackOff(due) => self.wait_until(slot, due, Stage::Backoff { due }),
         }
     }
 

@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
-use crate::engine::Timestamp;
 use crate::engine::roster::State;
-use crate::engine::tasks::{Phase, Task};
+use crate::engine::tasks::{Held, Stage};
 use crate::engine::timers::Timer;
 
 impl SchedulerMachine {
@@ -31,26 +30,30 @@ impl SchedulerMachine {
         let mut counts = [0_usize; 6];
         let mut bytes = 0;
         for (slot, task) in self.tasks.iter() {
-            counts[task.phase as usize] += 1;
             bytes += task.args.len() as u64;
             let id = task.id;
+            let Some(phase) = task.stage.phase() else {
+                return Err(format!("G1: {id} is in no place: {:?}", task.stage));
+            };
+            counts[phase as usize] += 1;
             if self.tasks.find(id) != Some(slot) {
                 return Err(format!("G1: {id} is not found by its id"));
             }
-            if matches!(task.phase, Phase::Later | Phase::Backoff)
-                && !self
-                    .timers
-                    .contains(Timestamp(task.rank), Timer::Due(id, slot))
-            {
-                return Err(format!("G1: {id} waits for a time and would never be due"));
-            }
-            if task.phase == Phase::Held && !self.is_held_by_a_ghost(task) {
-                return Err(format!(
-                    "G10: {id} is held by no run and would never be due"
-                ));
-            }
-            if task.phase == Phase::Ahead && task.is_exclusive() {
-                return Err(format!("G10: {id} is exclusive and was sent ahead"));
+            match &task.stage {
+                Stage::Later { due } | Stage::Backoff { due }
+                    if !self.timers.contains(*due, Timer::Due(id, slot)) =>
+                {
+                    return Err(format!("G1: {id} waits for a time and would never be due"));
+                }
+                Stage::Held(held) if !self.is_held_by_a_ghost(held) => {
+                    return Err(format!(
+                        "G10: {id} is held by no run and would never be due"
+                    ));
+                }
+                Stage::Prefetched { .. } if task.is_exclusive() => {
+                    return Err(format!("G10: {id} is exclusive and was sent ahead"));
+                }
+                _ => {}
             }
             let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
             if deadline
@@ -58,7 +61,9 @@ impl SchedulerMachine {
             {
                 return Err(format!("G12: the deadline of {id} would not be noticed"));
             }
-            if self.catalogue.manner(task.class) != Self::manner_of(task) && !task.is_placed() {
+            if self.catalogue.manner(task.class) != Self::manner_of(task)
+                && task.stage.placed().is_none()
+            {
                 return Err(format!(
                     "G7: {id} waits among tasks that are placed in another manner"
                 ));
@@ -87,8 +92,11 @@ impl SchedulerMachine {
                 }
                 Timer::Due(id, slot) => {
                     let task = self.tasks.get(slot);
-                    let waits = matches!(task.phase, Phase::Later | Phase::Backoff);
-                    task.id == id && waits && task.rank == at.0
+                    let due = match task.stage {
+                        Stage::Later { due } | Stage::Backoff { due } => Some(due),
+                        _ => None,
+                    };
+                    task.id == id && due == Some(at)
                 }
                 Timer::Patience(ticket, slot) => {
                     let mut rare = self.tasks.get(slot).rare.iter();
@@ -108,17 +116,16 @@ impl SchedulerMachine {
         self.timers.check()
     }
 
-    fn is_held_by_a_ghost(&self, task: &Task) -> bool {
-        let held_on = task.rare.as_ref().and_then(|rare| rare.held_on);
-        held_on.is_some_and(|(node, dispatch)| {
-            self.roster.nodes.get(node.0 as usize).is_some_and(|node| {
-                let mut lives = node
-                    .retired
-                    .iter()
-                    .map(|life| &life.ghosts)
-                    .chain([&node.ghosts]);
-                lives.any(|ghosts| ghosts.get(&dispatch).is_some_and(|ghost| ghost.holds_task))
-            })
+    fn is_held_by_a_ghost(&self, held: &Held) -> bool {
+        let node = self.roster.get(held.run.node);
+        let mut lives = node
+            .retired
+            .iter()
+            .map(|life| &life.ghosts)
+            .chain([&node.ghosts]);
+        lives.any(|ghosts| {
+            let ghost = ghosts.get(&held.run.dispatch);
+            ghost.is_some_and(|ghost| ghost.holds_task)
         })
     }
 
@@ -130,18 +137,19 @@ impl SchedulerMachine {
             let (mut lost_two, mut ahead_bytes) = (0, 0);
             for slot in self.tasks.walk(&node.runs) {
                 let task = self.tasks.get(slot);
-                match task.phase {
-                    Phase::Running => running += 1,
-                    Phase::Ahead => {
-                        ahead += 1;
-                        ahead_bytes += task.args.len();
-                    }
-                    phase => return Err(format!("{name} has {} in the phase {phase:?}", task.id)),
+                let Some(run) = task.stage.placed() else {
+                    return Err(format!("{name} has {} as {:?}", task.id, task.stage));
+                };
+                if run.started {
+                    running += 1;
+                } else {
+                    ahead += 1;
+                    ahead_bytes += task.args.len();
                 }
-                suspects += u32::from(task.as_suspect);
+                suspects += u32::from(task.stage.is_suspect());
                 lost_two += u32::from(task.losses() >= 2);
-                recalls += u32::from(task.recalled);
-                if task.node as usize != index {
+                recalls += u32::from(task.stage.is_retracting());
+                if run.node as usize != index {
                     return Err(format!("{name} has {}, which another node has", task.id));
                 }
             }

@@ -10,7 +10,6 @@ use super::sessions::{Session, Stage};
 use crate::engine::message::{Beat, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::State;
-use crate::engine::tasks::Phase;
 use crate::engine::timers::Timer;
 use crate::engine::{Action, LinkId, Note, Origin, Timestamp};
 use crate::error::LinkRefusal;
@@ -331,9 +330,7 @@ impl SchedulerMachine {
         let runs = self.roster.get(node).runs;
         let left: Vec<_> = self.tasks.walk(&runs).collect();
         for slot in left {
-            let task = self.tasks.get_mut(slot);
-            task.has_run |= task.phase == Phase::Running;
-            self.left_undone(now, slot, false);
+            self.left_undone(now, slot);
         }
         self.lose(now, node, true, "it has left");
         let entry = self.roster.get_mut(node);

@@ -6,10 +6,10 @@
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Expired, Ghost, Retired, State};
-use crate::engine::tasks::{Phase, Slot};
+use crate::engine::tasks::{Past, Slot, Then};
 use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
-use crate::task::{Dispatch, TaskId};
+use crate::task::TaskId;
 
 /// The share of a heartbeat for which a lease that has ended is looked at once more.
 const LAST_LOOK: u32 = 4;
@@ -180,18 +180,20 @@ impl SchedulerMachine {
         dead: bool,
         reason: &str,
     ) {
-        let task = self.tasks.get(slot);
-        let (id, dispatch, exclusive) = (task.id, task.dispatch, task.is_exclusive());
-        let (started, cancelling) = (task.phase == Phase::Running, task.is_cancelling());
+        let run = self.take_off(slot);
+        let blocking = self.blocks_at(slot, node);
+        let task = self.tasks.get_mut(slot);
+        // What was sent ahead may have started unheard.
+        task.may_have_run();
+        let (id, exclusive, cancelling) = (task.id, task.is_exclusive(), task.is_cancelling());
         let key = task.key().cloned();
-        let blocking = self.blocks(slot);
-        self.take_off(slot);
-        let haunts = !dead && (exclusive || key.is_some());
-        if haunts {
+        // Only an exclusive task and a key wait for the end of such a run; all else is run again at once.
+        let awaited = !dead && (exclusive || key.is_some());
+        if awaited {
             let ghost = Ghost::of_run(id, blocking, key);
-            self.add_ghost(node, dispatch, ghost);
+            self.add_ghost(node, run.dispatch, ghost);
         }
-        self.tasks.get_mut(slot).has_run = true;
+        // Any end of a task that is to be cancelled is that cancel.
         if cancelling {
             let answer = match epoch {
                 Some(epoch) if !dead && self.life_may_run(now, slot, node, epoch) => {
@@ -202,8 +204,11 @@ impl SchedulerMachine {
             self.settle(now, slot, Outcome::Cancelled, answer);
             return;
         }
-        self.rerouted(slot, "lost");
-        if started && let Some(epoch) = epoch {
+        self.rerouted(slot, node, "lost");
+        // It may be what ended the node: who keeps losing nodes is failed, not toured round the cluster.
+        if run.started
+            && let Some(epoch) = epoch
+        {
             let task = self.tasks.get_mut(slot);
             let rare = task.rare();
             rare.lost_on.push((Self::node_id(node), epoch));
@@ -216,22 +221,21 @@ impl SchedulerMachine {
             }
             self.reclass(slot);
         }
-        if !started {
+        // Of what had not started nobody knows. It is sent to free workers only from now on, so the next loss tells.
+        if !run.started {
             let task = self.tasks.get_mut(slot);
-            task.lost_ahead = true;
+            task.past = Past::LostPrefetched;
             task.rare().lost_ahead_on = epoch.map(|epoch| (Self::node_id(node), epoch));
             self.reclass(slot);
         }
-        if !dead {
+        // Nothing returns from a process that is dead.
+        let given_up = (!dead).then_some(run);
+        if given_up.is_some() {
             self.roster.get_mut(node).lost_tasks.push(id);
         }
-        if dead {
-            self.tasks.get_mut(slot).dispatch = Dispatch::new(0);
-        }
-        if haunts && exclusive {
-            self.hold(slot, Timestamp(0));
-        } else {
-            self.enqueue(slot);
+        match given_up.filter(|_| exclusive) {
+            Some(run) => self.hold(slot, run, Then::QueueUnlessItReturns),
+            None => self.enqueue(slot, given_up),
         }
     }
 
@@ -308,8 +312,8 @@ impl SchedulerMachine {
                 continue;
             };
             let task = self.tasks.get_mut(slot);
-            if task.node == node && matches!(task.phase, Phase::Queued | Phase::Held) {
-                task.dispatch = Dispatch::new(0);
+            if task.stage.given_up().is_some_and(|run| run.node == node) {
+                task.give_up_for_good();
             }
         }
     }

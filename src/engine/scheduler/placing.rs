@@ -12,7 +12,7 @@ use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Manner, Turn};
 use crate::engine::roster::State;
-use crate::engine::tasks::{NO_SLOT, Phase, Slot, Task};
+use crate::engine::tasks::{NO_SLOT, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
 use crate::status::Event as TaskEventKind;
 use crate::task::Dispatch;
@@ -101,7 +101,7 @@ impl SchedulerMachine {
             (None, _) => (None, false),
         };
         if let (Some(node), Some(slot)) = (node, self.catalogue.head(&self.tasks, class)) {
-            self.dequeue(slot);
+            self.catalogue.dequeue(&mut self.tasks, slot);
             self.assign(now, node, slot, ahead);
         }
     }
@@ -123,20 +123,14 @@ impl SchedulerMachine {
             args: task.args.clone(),
             terms: terms_of(now, task),
         };
-        let task = self.tasks.get_mut(slot);
-        if task.started {
-            task.rare().last_start = Some((task.node, task.placed_at));
-        }
-        task.dispatch = dispatch;
-        task.node = node;
-        task.placed_at = now;
-        task.started = !ahead;
-        task.as_suspect = suspect;
-        self.put_on(
+        // What is sent to a free worker starts there, unless its node says otherwise.
+        let run = Run {
             node,
-            slot,
-            if ahead { Phase::Ahead } else { Phase::Running },
-        );
+            dispatch,
+            since: now,
+            started: !ahead,
+        };
+        self.put_on(slot, run, suspect);
         self.roster.get_mut(node).assign.push(assignment);
         self.enter_load(node);
         if !ahead {
@@ -144,14 +138,13 @@ impl SchedulerMachine {
         }
     }
 
-    /// Counts a task among the runs of a node.
-    pub(super) fn put_on(&mut self, node: NodeIndex, slot: Slot, phase: Phase) {
-        self.tasks.get_mut(slot).phase = phase;
-        *self.count(phase) += 1;
-        let task = self.tasks.get(slot);
-        let ahead = (phase == Phase::Ahead).then(|| task.args.len());
+    /// Counts a task among the runs of a node; as a suspect, if the node may have no other such.
+    pub(super) fn put_on(&mut self, slot: Slot, run: Run, suspect: bool) {
+        self.enter(slot, Stage::of(run, suspect));
+        let node = run.node;
+        let ahead = (!run.started).then(|| self.tasks.get(slot).args.len());
         let entry = self.roster.get_mut(node);
-        entry.load.put_on(ahead, task.as_suspect);
+        entry.load.put_on(ahead, suspect);
         if ahead.is_some() {
             self.retraction.enter(node);
         }
@@ -161,36 +154,42 @@ impl SchedulerMachine {
 
     /// A task was asked back on a link that is gone, or is no longer at its node.
     pub(super) fn forget_recall(&mut self, slot: Slot) {
-        let task = self.tasks.get_mut(slot);
-        if std::mem::take(&mut task.recalled) {
-            let node = task.node;
-            self.roster.get_mut(node).load.recall_over();
+        if let Stage::Prefetched {
+            node, retracting, ..
+        } = &mut self.tasks.get_mut(slot).stage
+            && std::mem::take(retracting)
+        {
+            self.roster.get_mut(*node).load.recall_over();
         }
     }
 
     /// Takes a task off its node; what becomes of it is the caller's.
-    pub(super) fn take_off(&mut self, slot: Slot) -> NodeIndex {
+    pub(super) fn take_off(&mut self, slot: Slot) -> Run {
         self.forget_recall(slot);
         let task = self.tasks.get(slot);
-        let (node, phase, suspect) = (task.node, task.phase, task.as_suspect);
-        let ahead = (phase == Phase::Ahead).then(|| task.args.len());
-        *self.count(phase) -= 1;
+        let run = task.stage.placed().expect("a node has the task");
+        let suspect = task.stage.is_suspect();
+        let ahead = (!run.started).then(|| task.args.len());
+        self.enter(slot, Stage::left(run));
+        let node = run.node;
         let entry = self.roster.get_mut(node);
         entry.load.take_off(ahead, suspect);
         if ahead.is_some() && entry.load.tally().ahead == 0 {
             self.retraction.leave(node);
         }
         self.tasks.unlink(&mut entry.runs, slot);
-        self.tasks.get_mut(slot).as_suspect = false;
         self.roster.touch(node);
-        node
+        run
     }
 
     /// Tells a watcher that a run has started.
     pub(super) fn tell_running(&mut self, slot: Slot) {
+        let Some(run) = self.tasks.get(slot).stage.placed() else {
+            return;
+        };
         self.notify(slot, |machine, task| TaskEventKind::Running {
-            node: machine.roster.get(task.node).name.clone(),
-            dispatch: task.dispatch,
+            node: machine.roster.get(run.node).name.clone(),
+            dispatch: run.dispatch,
             attempt: task.attempt(),
         });
     }
@@ -217,9 +216,15 @@ impl SchedulerMachine {
                 let slot = at;
                 let task = self.tasks.get(slot);
                 at = task.prev;
-                if task.phase != Phase::Ahead || task.recalled {
+                let Stage::Prefetched {
+                    dispatch,
+                    since,
+                    retracting: false,
+                    ..
+                } = task.stage
+                else {
                     continue;
-                }
+                };
                 let pool = self.catalogue.pool(task.class);
                 let idle = budget
                     .entry(pool)
@@ -229,15 +234,16 @@ impl SchedulerMachine {
                 if *idle == 0 && !after {
                     continue;
                 }
-                let ripe_at = task.placed_at + patience;
+                let ripe_at = since + patience;
                 // It may be about to start: asking for it takes as long as the wait that it would save.
                 if ripe_at > now && !after {
                     self.retraction.look_again_at(ripe_at);
                     continue;
                 }
                 *idle = idle.saturating_sub(1);
-                let dispatch = task.dispatch;
-                self.tasks.get_mut(slot).recalled = true;
+                if let Stage::Prefetched { retracting, .. } = &mut self.tasks.get_mut(slot).stage {
+                    *retracting = true;
+                }
                 let entry = self.roster.get_mut(node);
                 entry.recall.push(dispatch);
                 entry.load.recall(turn);
@@ -262,10 +268,18 @@ impl SchedulerMachine {
             let task = self.tasks.get(at);
             at = task.prev;
             let turn = Turn::new(task.priority, task.rank);
-            if task.phase != Phase::Ahead || task.recalled || turn < waiting {
+            let Stage::Prefetched {
+                since,
+                retracting: false,
+                ..
+            } = task.stage
+            else {
+                continue;
+            };
+            if turn < waiting {
                 continue;
             }
-            let ripe_at = task.placed_at + patience;
+            let ripe_at = since + patience;
             if ripe_at > now {
                 self.retraction.look_again_at(ripe_at);
             } else if first.is_none_or(|first| turn < first) {

@@ -9,7 +9,7 @@ use super::SchedulerMachine;
 use crate::engine::message::{MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::Manner;
-use crate::engine::tasks::{Phase, Slot};
+use crate::engine::tasks::{self, Slot, Stage};
 use crate::engine::{Action, Note, Timestamp};
 use crate::payload::Payload;
 use crate::status::Event as TaskEventKind;
@@ -209,7 +209,10 @@ impl SchedulerMachine {
     ) -> Result<(), String> {
         self.check_number(node, dispatch)?;
         let task = self.tasks.find(task).map(|slot| self.tasks.get(slot));
-        match task.filter(|task| task.dispatch == dispatch && task.node != node) {
+        match task.filter(|task| {
+            let run = task.stage.placed().or_else(|| task.stage.given_up());
+            run.is_some_and(|run| run.dispatch == dispatch && run.node != node)
+        }) {
             None => Ok(()),
             Some(task) => Err(format!(
                 "it told of {}{dispatch}, which another node has",
@@ -221,7 +224,10 @@ impl SchedulerMachine {
     /// Nor can what this node runs for one task be another's. Looks through the node's runs.
     fn check_own(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
         let mut runs = self.tasks.walk(&self.roster.get(node).runs);
-        let run = runs.find(|&slot| self.tasks.get(slot).dispatch == dispatch);
+        let run = runs.find(|&slot| {
+            let run = self.tasks.get(slot).stage.placed();
+            run.is_some_and(|run| run.dispatch == dispatch)
+        });
         match run.map(|slot| self.tasks.get(slot).id) {
             None => Ok(()),
             Some(task) => Err(format!(
@@ -239,15 +245,13 @@ impl SchedulerMachine {
     /// Finds what a run is to the scheduler of which its node has told before.
     pub(super) fn find_held(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Run {
         if let Some(slot) = self.tasks.find(task) {
-            let entry = self.tasks.get(slot);
-            if entry.dispatch == dispatch && entry.node == node {
-                match entry.phase {
-                    Phase::Ahead | Phase::Running => return Run::Live(slot),
-                    Phase::Queued | Phase::Held if self.may_take_back(slot) => {
-                        return Run::GivenUp(slot);
-                    }
-                    Phase::Queued | Phase::Held | Phase::Later | Phase::Backoff => {}
-                }
+            let stage = &self.tasks.get(slot).stage;
+            let is_it = |run: &tasks::Run| run.dispatch == dispatch && run.node == node;
+            if stage.placed().filter(is_it).is_some() {
+                return Run::Live(slot);
+            }
+            if stage.given_up().filter(is_it).is_some() && self.may_take_back(slot, node) {
+                return Run::GivenUp(slot);
             }
         }
         if self.roster.get(node).ghosts.contains_key(&dispatch) {
@@ -259,52 +263,44 @@ impl SchedulerMachine {
 
     /// Whether a run that was given up may be its task's again: not if the task has lost two other nodes and
     /// its node has another such, which only a node that lies can bring about.
-    fn may_take_back(&self, slot: Slot) -> bool {
-        let task = self.tasks.get(slot);
-        let node = self.roster.get(task.node);
-        let here = node.epoch.map(|epoch| (Self::node_id(task.node), epoch));
-        let lost_on = task.rare.iter().flat_map(|rare| &rare.lost_on);
-        node.load.takes_suspect() || lost_on.filter(|&&lost| Some(lost) != here).count() < 2
+    fn may_take_back(&self, slot: Slot, node: NodeIndex) -> bool {
+        let entry = self.roster.get(node);
+        let here = entry.epoch.map(|epoch| (Self::node_id(node), epoch));
+        let rare = self.tasks.get(slot).rare.iter();
+        let lost_on = rare.flat_map(|rare| &rare.lost_on);
+        entry.load.takes_suspect() || lost_on.filter(|&&lost| Some(lost) != here).count() < 2
     }
 
     /// A run that was given up for lost lives, and no later one was begun: it is the task's run again, and its
     /// loss is not counted.
     pub(super) fn take_back(&mut self, slot: Slot) {
-        let task = self.tasks.get(slot);
-        let (node, dispatch) = (task.node, task.dispatch);
-        if task.phase == Phase::Queued {
-            self.dequeue(slot);
-        } else {
-            *self.count(Phase::Held) -= 1;
+        let stage = &self.tasks.get(slot).stage;
+        let Some(run) = stage.given_up() else {
+            return;
+        };
+        if matches!(stage, Stage::Queued { .. }) {
+            self.catalogue.dequeue(&mut self.tasks, slot);
         }
-        self.remove_ghost(node, dispatch);
+        let node = run.node;
+        self.remove_ghost(node, run.dispatch);
         if let Some(epoch) = self.roster.get(node).epoch {
             self.forgive(slot, node, epoch);
         }
-        let task = self.tasks.get_mut(slot);
-        if let Some(rare) = &mut task.rare {
-            rare.held_on = None;
-        }
-        task.as_suspect = Self::manner_of(task) == Manner::Suspect;
-        let phase = if task.started {
-            Phase::Running
-        } else {
-            Phase::Ahead
-        };
-        self.put_on(node, slot, phase);
+        let suspect = Self::manner_of(self.tasks.get(slot)) == Manner::Suspect;
+        self.put_on(slot, run, suspect);
         self.reclass(slot);
     }
 
     /// A task that waited at its node has started.
     pub(super) fn started(&mut self, now: Timestamp, slot: Slot) {
-        if self.tasks.get(slot).phase == Phase::Ahead {
-            self.take_off(slot);
-            let task = self.tasks.get_mut(slot);
-            task.placed_at = now;
-            task.has_run = true;
-            task.started = true;
-            let node = task.node;
-            self.put_on(node, slot, Phase::Running);
+        if let Stage::Prefetched { suspect, .. } = self.tasks.get(slot).stage {
+            let run = tasks::Run {
+                since: now,
+                started: true,
+                ..self.take_off(slot)
+            };
+            self.tasks.get_mut(slot).may_have_run();
+            self.put_on(slot, run, suspect);
             self.tell_running(slot);
         }
     }
@@ -319,8 +315,8 @@ impl SchedulerMachine {
     ) -> Result<(), String> {
         match self.find_run(node, task, dispatch)? {
             Run::Live(slot) => {
-                let recalled = self.tasks.get(slot).recalled;
-                self.never_started(now, slot, recalled);
+                let asked_back = self.tasks.get(slot).stage.is_retracting();
+                self.never_started(now, slot, asked_back);
             }
             Run::GivenUp(slot) => {
                 // Its loss ended no run, so it is not counted; but the task was counted as rerouted then.
@@ -355,7 +351,7 @@ impl SchedulerMachine {
         let slot = self.tasks.find(task);
         let placed = slot.is_some_and(|slot| {
             let task = self.tasks.get(slot);
-            task.is_placed() && task.node == node
+            task.stage.placed().is_some_and(|run| run.node == node)
         });
         let mut ghosts = self.roster.get(node).ghosts.values();
         placed || ghosts.any(|ghost| ghost.task == task && !ghost.stranger)

@@ -6,9 +6,9 @@
 use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
-use crate::engine::tasks::{Phase, Slot, Task};
+use crate::engine::tasks::{Past, Run, Slot, Stage};
 use crate::engine::timers::Timer;
-use crate::engine::{Action, ClientId, Timestamp};
+use crate::engine::{Action, Audience, Timestamp};
 use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome};
 use crate::task::TaskId;
 
@@ -25,6 +25,9 @@ impl SchedulerMachine {
         self.detach(slot);
         // The next task takes its slot, so every timer that names it is stopped below.
         let mut task = self.tasks.remove(slot);
+        if let Some(phase) = task.stage.phase() {
+            self.counts[phase as usize] -= 1;
+        }
         let last_start = task.last_start();
         let kind = self.catalogue.kind(task.class).clone();
         self.catalogue.leave(task.class);
@@ -59,64 +62,54 @@ impl SchedulerMachine {
             kind,
             args: std::mem::take(&mut task.args),
             outcome,
-            node: last_start.map(|(node, _)| self.roster.get(node).name.clone()),
+            node: last_start.map(|start| self.roster.get(start.node).name.clone()),
             attempts: task.failed_attempts.saturating_add(last_attempt),
             reroutes,
             accepted_at: task.accepted_at.to_system_time(),
-            started_at: last_start.map(|(_, at)| at.to_system_time()),
+            started_at: last_start.map(|start| start.at.to_system_time()),
             settled_at: now.to_system_time(),
         };
         let status = self.outbox.status(ending);
         if callers {
             self.outbox.push_caller(status.clone(), false);
         }
-        match task.audience {
-            Task::CURRENT => self.outbox.push_current(status),
-            Task::CALLER => self.outbox.push_caller(status, true),
-            client => self.outbox.push_client(ClientId(u64::from(client)), status),
+        match task.addressee.audience() {
+            Audience::Current => self.outbox.push_current(status),
+            Audience::Caller => self.outbox.push_caller(status, true),
+            Audience::Client(client) => self.outbox.push_client(client, status),
         }
     }
 
     /// Takes a task out of wherever it waits. One that a node has must have been taken off it.
     fn detach(&mut self, slot: Slot) {
         let task = self.tasks.get(slot);
-        match task.phase {
-            Phase::Queued => self.dequeue(slot),
-            Phase::Later | Phase::Backoff => {
-                let (at, id, phase) = (Timestamp(task.rank), task.id, task.phase);
-                self.timers.stop(at, Timer::Due(id, slot));
-                *self.count(phase) -= 1;
+        match &task.stage {
+            Stage::Queued { .. } => self.catalogue.dequeue(&mut self.tasks, slot),
+            Stage::Later { due } | Stage::Backoff { due } => {
+                self.timers.stop(*due, Timer::Due(task.id, slot));
             }
-            Phase::Held => {
-                let held_on = task.rare.as_ref().and_then(|rare| rare.held_on);
-                *self.count(Phase::Held) -= 1;
-                if let Some((node, dispatch)) = held_on
-                    && let Some(ghost) = self.find_ghost(node.0, dispatch)
-                {
+            Stage::Held(held) => {
+                let run = held.run;
+                if let Some(ghost) = self.find_ghost(run.node, run.dispatch) {
                     ghost.holds_task = false;
                 }
             }
-            Phase::Ahead | Phase::Running => {}
+            Stage::New | Stage::Prefetched { .. } | Stage::Running { .. } | Stage::Left { .. } => {}
         }
     }
 
     /// Lets go of a task's run at its node without an end of it: the run becomes a ghost, which keeps
     /// its worker, and is told to stop.
-    pub(super) fn abandon(&mut self, slot: Slot) {
-        let blocking = self.blocks(slot);
+    pub(super) fn abandon(&mut self, slot: Slot) -> Run {
+        let run = self.take_off(slot);
+        let blocking = self.blocks_at(slot, run.node);
         let task = self.tasks.get_mut(slot);
         // What was sent ahead may have started unheard.
-        task.has_run = true;
-        let dispatch = task.dispatch;
+        task.may_have_run();
         let ghost = Ghost::of_run(task.id, blocking, task.key().cloned());
-        let node = self.take_off(slot);
-        self.add_ghost(node, dispatch, ghost);
-        self.roster.get_mut(node).cancel.push(dispatch);
-    }
-
-    /// Whether the handler of a task cannot be stopped at the node that has it.
-    pub(super) fn blocks(&self, slot: Slot) -> bool {
-        self.blocks_at(slot, self.tasks.get(slot).node)
+        self.add_ghost(run.node, run.dispatch, ghost);
+        self.roster.get_mut(run.node).cancel.push(run.dispatch);
+        run
     }
 
     /// Whether the handler of a task cannot be stopped at this node.
@@ -135,7 +128,7 @@ impl SchedulerMachine {
                     .lost_lives()
                     .any(|&(node, epoch)| self.life_may_run(now, slot, node.0, epoch))
         });
-        match (goes_on, task.has_run) {
+        match (goes_on, task.past >= Past::MayHaveRun) {
             (true, _) => CancelAnswer::StillRunning,
             (false, true) => CancelAnswer::Stopped,
             (false, false) => CancelAnswer::NeverStarted,
@@ -144,12 +137,12 @@ impl SchedulerMachine {
 
     /// A deadline settles at once; what is to be cancelled is cancelled by it.
     pub(super) fn deadline_passed(&mut self, now: Timestamp, slot: Slot) {
-        let placed = self.tasks.get(slot).is_placed();
+        let placed = self.tasks.get(slot).stage.placed().is_some();
         if placed {
-            let runs = u32::from(self.tasks.get(slot).phase == Phase::Running);
+            let run = self.abandon(slot);
             let task = self.tasks.get_mut(slot);
-            task.failed_attempts = task.failed_attempts.saturating_add(runs);
-            self.abandon(slot);
+            let attempts = u32::from(run.started);
+            task.failed_attempts = task.failed_attempts.saturating_add(attempts);
         }
         if self.tasks.get(slot).is_cancelling() {
             let answer = if placed {
@@ -195,25 +188,25 @@ impl SchedulerMachine {
             self.actions.push(Action::CancelAnswer { ticket, answer });
             return;
         };
-        let entry = self.tasks.get_mut(slot);
-        let phase = entry.phase;
-        let rare = entry.rare();
+        let rare = self.tasks.get_mut(slot).rare();
         let first = !std::mem::replace(&mut rare.cancelling, true);
         let patience_until = now + CANCEL_PATIENCE;
         rare.tickets.push((patience_until, ticket));
         self.timers
             .start(patience_until, Timer::Patience(ticket, slot));
-        match phase {
-            Phase::Later | Phase::Backoff | Phase::Queued => {
+        match self.tasks.get(slot).stage {
+            Stage::New
+            | Stage::Left { .. }
+            | Stage::Later { .. }
+            | Stage::Backoff { .. }
+            | Stage::Queued { .. } => {
                 let answer = self.answer_without_run(now, slot);
                 self.settle(now, slot, Outcome::Cancelled, answer);
             }
             // An earlier run may be going on: the truth is not known before it has ended.
-            Phase::Held => {}
-            Phase::Ahead | Phase::Running => {
+            Stage::Held(_) => {}
+            Stage::Prefetched { node, dispatch, .. } | Stage::Running { node, dispatch, .. } => {
                 if first {
-                    let (node, dispatch) =
-                        (self.tasks.get(slot).node, self.tasks.get(slot).dispatch);
                     self.roster.get_mut(node).cancel.push(dispatch);
                     self.roster.touch(node);
                 }

@@ -7,7 +7,7 @@ use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Manner};
 use crate::engine::roster::State;
-use crate::engine::tasks::{Phase, Slot, Task};
+use crate::engine::tasks::{Phase, Slot, Stage, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
 use crate::task::{TaskId, TaskKind};
 
@@ -19,7 +19,7 @@ impl SchedulerMachine {
         totals.refusals_not_told = self.outbox.refusals_not_told;
         Stats {
             scheduler: self.name.clone(),
-            pending: self.count_of(Phase::Queued) + self.count_of(Phase::Ahead),
+            pending: self.count_of(Phase::Queued) + self.count_of(Phase::Prefetched),
             due_later: self.count_of(Phase::Later),
             waiting_retries: self.count_of(Phase::Backoff),
             held: self.count_of(Phase::Held),
@@ -92,13 +92,12 @@ impl SchedulerMachine {
             key: task.key().cloned(),
             kind: self.catalogue.kind(task.class).clone(),
             args: task.args.clone(),
-            state: if task.phase == Phase::Running {
-                TaskState::Running {
-                    node: self.roster.get(task.node).name.clone(),
-                    dispatch: task.dispatch,
-                }
-            } else {
-                TaskState::Pending
+            state: match task.stage {
+                Stage::Running { node, dispatch, .. } => TaskState::Running {
+                    node: self.roster.get(node).name.clone(),
+                    dispatch,
+                },
+                _ => TaskState::Pending,
             },
         }
     }
@@ -108,22 +107,30 @@ impl SchedulerMachine {
         let slot = self.tasks.find(task)?;
         let task = self.tasks.get(slot);
         let name_of = |node: u32| self.roster.get(node).name.clone();
-        let remaining = Timestamp(task.rank).since(now);
-        let reason = match task.phase {
-            Phase::Later => Reason::NotDue { remaining },
-            Phase::Backoff => Reason::Backoff { remaining },
-            Phase::Held => Reason::Exclusive {
-                node: name_of(task.node),
+        let mut nodes = Vec::new();
+        let reason = match &task.stage {
+            Stage::Later { due } => Reason::NotDue {
+                remaining: due.since(now),
             },
-            Phase::Ahead => Reason::SentAhead {
-                node: name_of(task.node),
+            Stage::Backoff { due } => Reason::Backoff {
+                remaining: due.since(now),
             },
-            Phase::Running => Reason::Running {
-                node: name_of(task.node),
-                dispatch: task.dispatch,
+            Stage::Held(held) => Reason::Exclusive {
+                node: name_of(held.run.node),
             },
-            Phase::Queued => self.why_queued(task.class),
+            Stage::Prefetched { node, .. } => Reason::SentAhead {
+                node: name_of(*node),
+            },
+            Stage::Running { node, dispatch, .. } => Reason::Running {
+                node: name_of(*node),
+                dispatch: *dispatch,
+            },
+            Stage::New | Stage::Left { .. } | Stage::Queued { .. } => {
+                nodes = self.objections(slot);
+                self.why_queued(task.class)
+            }
         };
+        let running = matches!(task.stage, Stage::Running { .. });
         let last_failure = task
             .rare
             .as_ref()
@@ -131,15 +138,9 @@ impl SchedulerMachine {
         Some(Explanation {
             id: task.id,
             reason,
-            attempts: task
-                .failed_attempts
-                .saturating_add(u32::from(task.phase == Phase::Running)),
+            attempts: task.failed_attempts.saturating_add(u32::from(running)),
             last_failure: last_failure.map(ToString::to_string),
-            nodes: if task.phase == Phase::Queued {
-                self.objections(slot)
-            } else {
-                Vec::new()
-            },
+            nodes,
         })
     }
 

@@ -1,0 +1,277 @@
+//! Where an unsettled task is, and what is true of it there.
+//!
+//! Owns: the stages, each with its data, and what of a task's past decides how it is placed. Does not know: when a
+//! task moves from one stage to another.
+
+use crate::engine::placement::NodeIndex;
+use crate::engine::{Audience, ClientId, Timestamp};
+use crate::task::Dispatch;
+
+/// One placing of a task on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub node: NodeIndex,
+    pub dispatch: Dispatch,
+    /// When it was assigned; when it started, if it had been sent ahead and has.
+    pub since: Timestamp,
+    /// Whether it has started, as far as is known: what was sent to a free worker has until its node says
+    /// otherwise.
+    pub started: bool,
+}
+
+impl Run {
+    /// Returns where and when it started, if it has.
+    pub fn start(&self) -> Option<Start> {
+        self.started.then_some(Start {
+            node: self.node,
+            at: self.since,
+        })
+    }
+}
+
+/// Where and when a run started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub node: NodeIndex,
+    pub at: Timestamp,
+}
+
+/// Where an unsettled task is, with what is true of it only there.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Accepted, and in no place yet. Within one step of the machine only.
+    New,
+    /// Not due yet, by its caller's wish.
+    Later { due: Timestamp },
+    /// Not due yet, between two attempts.
+    Backoff { due: Timestamp },
+    /// Due, in its lane.
+    Queued {
+        place: Place,
+        /// The run that was lost with its node: the task's again if the node tells of it.
+        given_up: Option<Box<Run>>,
+    },
+    /// Exclusive, until an earlier run can no longer be going on.
+    Held(Box<Held>),
+    /// Sent ahead to a node, not started.
+    Prefetched {
+        node: NodeIndex,
+        dispatch: Dispatch,
+        since: Timestamp,
+        /// Whether it was asked back.
+        retracting: bool,
+        /// Whether its node counts it as a suspect.
+        suspect: bool,
+    },
+    /// On a worker of a node.
+    Running {
+        node: NodeIndex,
+        dispatch: Dispatch,
+        since: Timestamp,
+        /// Whether its node counts it as a suspect.
+        suspect: bool,
+    },
+    /// Taken off its node, and in no other place yet. Within one step of the machine only.
+    Left {
+        node: NodeIndex,
+        since: Timestamp,
+        started: bool,
+    },
+}
+
+/// What an exclusive task waits for, and what it does then.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// The orphaned run that may be going on.
+    pub run: Run,
+    pub then: Then,
+}
+
+/// What a held task does once its orphaned run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Waits for its turn, unless the run's node tells of it before: then the run is the task's again.
+    QueueUnlessItReturns,
+    /// Waits for its turn. Nobody may speak for the run any more.
+    Queue,
+    /// Waits for the time of its next attempt. The end of the last one was reported.
+    BackOff(Timestamp),
+}
+
+/// Where in its lane a due task waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the list, which is in order of rank.
+    Listed,
+    /// Among those that came back with an old rank.
+    Returned,
+}
+
+/// The stages in which tasks are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Later,
+    Backoff,
+    Queued,
+    Held,
+    Prefetched,
+    Running,
+}
+
+impl Stage {
+    /// The stage of a run that a node has. `suspect` says whether the node counts it as one.
+    pub fn of(run: Run, suspect: bool) -> Self {
+        let Run {
+            node,
+            dispatch,
+            since,
+            started,
+        } = run;
+        if started {
+            Self::Running {
+                node,
+                dispatch,
+                since,
+                suspect,
+            }
+        } else {
+            Self::Prefetched {
+                node,
+                dispatch,
+                since,
+                retracting: false,
+                suspect,
+            }
+        }
+    }
+
+    /// The stage of a task that was just taken off the node of this run.
+    pub fn left(run: Run) -> Self {
+        Self::Left {
+            node: run.node,
+            since: run.since,
+            started: run.started,
+        }
+    }
+
+    /// Returns as what it is counted; nothing within a step.
+    pub fn phase(&self) -> Option<Phase> {
+        match self {
+            Self::New | Self::Left { .. } => None,
+            Self::Later { .. } => Some(Phase::Later),
+            Self::Backoff { .. } => Some(Phase::Backoff),
+            Self::Queued { .. } => Some(Phase::Queued),
+            Self::Held(_) => Some(Phase::Held),
+            Self::Prefetched { .. } => Some(Phase::Prefetched),
+            Self::Running { .. } => Some(Phase::Running),
+        }
+    }
+
+    /// Returns the run that a node has.
+    pub fn placed(&self) -> Option<Run> {
+        let (node, dispatch, since, started) = match *self {
+            Self::Prefetched {
+                node,
+                dispatch,
+                since,
+                ..
+            } => (node, dispatch, since, false),
+            Self::Running {
+                node,
+                dispatch,
+                since,
+                ..
+            } => (node, dispatch, since, true),
+            _ => return None,
+        };
+        Some(Run {
+            node,
+            dispatch,
+            since,
+            started,
+        })
+    }
+
+    /// Returns the run that was given up and may be the task's again.
+    pub fn given_up(&self) -> Option<Run> {
+        match self {
+            Self::Queued { given_up, .. } => given_up.as_deref().copied(),
+            Self::Held(held) if held.then == Then::QueueUnlessItReturns => Some(held.run),
+            _ => None,
+        }
+    }
+
+    /// Returns the start of the run that it has, has just left, or may have again.
+    pub(super) fn start(&self) -> Option<Start> {
+        match *self {
+            Self::Left {
+                node,
+                since,
+                started,
+                ..
+            } => started.then_some(Start { node, at: since }),
+            _ => self.placed().or_else(|| self.given_up())?.start(),
+        }
+    }
+
+    /// Whether its node counts it as a suspect.
+    pub fn is_suspect(&self) -> bool {
+        matches!(
+            self,
+            Self::Prefetched { suspect: true, .. } | Self::Running { suspect: true, .. }
+        )
+    }
+
+    /// Whether it was asked back from its node.
+    pub fn is_retracting(&self) -> bool {
+        matches!(
+            self,
+            Self::Prefetched {
+                retracting: true,
+                ..
+            }
+        )
+    }
+}
+
+/// What may have happened to a task before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Past {
+    /// No run of it has started.
+    Fresh,
+    /// One has, or may have on a node that was lost.
+    MayHaveRun,
+    /// Besides, a node was lost to which it had been sent ahead: it may have started there unheard, and have
+    /// been what ended the node. It is never sent ahead again, so that the next loss counts.
+    LostPrefetched,
+}
+
+/// Who is told how a task ends, in four bytes: an [`Audience`](super::Audience) takes sixteen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Addressee(u32);
+
+impl Addressee {
+    const CURRENT: Self = Self(0);
+    const CALLER: Self = Self(u32::MAX);
+
+    /// Packs an audience. A driver numbers its clients from 1; one whose number does not fit is told as the
+    /// current one.
+    pub fn of(audience: Audience) -> Self {
+        match audience {
+            Audience::Current => Self::CURRENT,
+            Audience::Caller => Self::CALLER,
+            Audience::Client(client) => match u32::try_from(client.0) {
+                Ok(number) if number < Self::CALLER.0 => Self(number),
+                _ => Self::CURRENT,
+            },
+        }
+    }
+
+    pub fn audience(self) -> Audience {
+        match self {
+            Self::CURRENT => Audience::Current,
+            Self::CALLER => Audience::Caller,
+            Self(client) => Audience::Client(ClientId(u64::from(client))),
+        }
+    }
+}
