@@ -96,3 +96,6 @@ number! {
     /// A worker of a node: an index below the largest number of workers it has had.
     WorkerId(u32), "w"
 }
+
+/// Index of a node.
+pub(crate) type NodeIndex = u32;

@@ -13,11 +13,10 @@ use std::iter::successors;
 use std::sync::Arc;
 
 use super::heads::Heads;
+pub(crate) use super::ids::NodeIndex;
 use super::queue::{ClassId, Manner, Turn};
 use crate::task::Labels;
 
-/// Index of a node.
-pub(crate) type NodeIndex = u32;
 /// Index of a pool.
 pub(crate) type PoolId = u32;
 /// Index of an offer: a set of kinds that some nodes offer.

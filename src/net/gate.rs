@@ -116,8 +116,8 @@ impl Gate {
     }
 }
 
-#[cfg(test)]
 #[cfg(feature = "tls")]
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use rcgen::{CertificateParams, KeyPair};

@@ -89,7 +89,7 @@ fn every_module_has_a_layer() {
     strange.sort();
     assert!(
         strange.is_empty(),
-        "give these a layer in tests/layers.rs: {strange:?}"
+        "give these a layer in tests/layers: {strange:?}"
     );
 }
 
@@ -129,6 +129,15 @@ fn no_modules_import_each_other_in_a_circle() {
     assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
 }
 
+/// Of what comes by a glob, this test would not see whence.
+#[test]
+fn no_import_within_the_crate_is_a_glob() {
+    let sources = sources();
+    let globs = sources.iter().filter(|source| source.code.contains("::*"));
+    let names: Vec<_> = globs.map(|source| &source.name).collect();
+    assert!(names.is_empty(), "name what is imported: {names:?}");
+}
+
 #[test]
 fn the_finder_of_circles_finds_them() {
     let source = |name: &str, code: &str| Source {
@@ -141,6 +150,19 @@ fn the_finder_of_circles_finds_them() {
     // Through what the parent exports; and a parent and its child are no circle.
     let names = source("net/names", "use super::Event; use super::Config;");
     let roads = source("net/roads", "use crate::net::names::Gate;");
+    // However the parent has it.
+    for import in [
+        "pub(super) use link::{Event, run};",
+        "use link::Event;",
+        "pub use crate::net::link::Event;",
+        "pub(crate) use self::link::{run, Event};",
+    ] {
+        let parent = source("net", import);
+        let link = source("net/link", "use super::names::Gate;");
+        let names = source("net/names", "use super::Event;");
+        let found = circles(&[parent, link, names]);
+        assert_eq!(found, ["net/link.rs, net/names.rs"], "{import}");
+    }
     // Through a child of what is named.
     let tls = source("net/tls", "mod handshake;");
     let handshake = source("net/tls/handshake", "use crate::net::proof::exchange;");
@@ -296,7 +318,7 @@ fn circles(sources: &[Source]) -> Vec<String> {
     groups.into_iter().map(|group| group.join(", ")).collect()
 }
 
-/// The file in which a path's item is: that of its longest module, or the one from which that module exports it.
+/// The file in which a path's item is: that of its longest module, or the one from which that module has it.
 fn target(
     path: &[String],
     sources: &[Source],
@@ -308,14 +330,17 @@ fn target(
     let Some(item) = path.get(length) else {
         return Some(file);
     };
-    let module = &sources[file].module;
-    let exported = sources[file].exports().into_iter().find_map(|export| {
-        let named = export.last() == Some(item);
-        let from = [&module[..], &export[..]].concat();
-        (named && export.len() > 1 && by_module.contains_key(&from[..module.len() + 1]))
-            .then_some(from)
+    // What a module has by a `use`, public or not, its children can take from it.
+    let source = &sources[file];
+    let passed_on = source.uses().into_iter().find_map(|path| {
+        let child = || [&source.module[..], &path[..]].concat();
+        let from = source.resolve(&path).unwrap_or_else(child);
+        let of = (1..from.len())
+            .rev()
+            .find_map(|length| by_module.get(&from[..length]));
+        (path.last() == Some(item) && of.is_some_and(|&of| of != file)).then_some(from)
     });
-    match exported {
+    match passed_on {
         Some(from) => target(&from, sources, by_module),
         None => Some(file),
     }

@@ -22,20 +22,6 @@ impl Source {
             .collect()
     }
 
-    /// What the `use` lines pass on to others.
-    pub fn exports(&self) -> Vec<Vec<String>> {
-        let passed = self.code.split(';').filter_map(|statement| {
-            let at = statement.find("pub use ").map(|at| at + 8);
-            at.or_else(|| Some(statement.find("pub(crate) use ")? + 15))
-                .map(|at| &statement[at..])
-        });
-        let mut all = Vec::new();
-        for tree in passed {
-            spread(tree, &[], &mut all);
-        }
-        all
-    }
-
     /// What the `use` lines name, groups spread out.
     pub fn uses(&self) -> Vec<Vec<String>> {
         let mut all = Vec::new();
@@ -58,9 +44,10 @@ impl Source {
     }
 
     /// From the crate's root; `None` for a path that leads out of the crate.
-    fn resolve(&self, path: &[String]) -> Option<Vec<String>> {
+    pub fn resolve(&self, path: &[String]) -> Option<Vec<String>> {
         match path.first()?.as_str() {
             "crate" => Some(path[1..].to_vec()),
+            "self" => Some([&self.module[..], &path[1..]].concat()),
             "super" => {
                 let ups = path.iter().take_while(|part| *part == "super").count();
                 let base = self.module.len().checked_sub(ups)?;

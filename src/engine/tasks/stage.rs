@@ -3,7 +3,7 @@
 //! Owns: the stages, each with its data, and what of a task's past decides how it is placed. Does not know: when a
 //! task moves from one stage to another.
 
-use crate::engine::placement::NodeIndex;
+use crate::engine::ids::NodeIndex;
 use crate::engine::{Audience, ClientId, Timestamp};
 use crate::task::Dispatch;
 
