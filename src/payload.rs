@@ -1,6 +1,10 @@
 //! Args, outputs and progress as bytes: what a task carries, of whatever size.
 //!
 //! Owns: where small ones are kept. Does not know: what they encode.
+//!
+//! To keep small ones in place serves the bench rows `local` (1.23 times as many tasks a second as
+//! without) and `pending-1M` (1.2 times), measured with and without in one run, 2026-11-28.
+//! `INLINE = 0` turns it off.
 
 use std::fmt;
 use std::ops::Deref;

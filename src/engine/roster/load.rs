@@ -2,6 +2,10 @@
 //!
 //! Owns: the counts of a node's workers and of what it has, the arithmetic of its load, and what is learned from runs
 //! for it. Does not know: which runs these are, whether the node takes tasks at all, and which node is chosen.
+//!
+//! What is sent ahead serves the bench rows `local` (7.5 times as many tasks a second as without),
+//! `remote-1` (11 times) and `pending-1M` (9 times), measured with and without in one run, 2026-11-28.
+//! `max_ahead = 0` in the scheduler's settings turns it off.
 
 use std::time::Duration;
 
