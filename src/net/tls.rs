@@ -1,7 +1,7 @@
 //! Mutual TLS: who is trusted is who holds the key of a certificate that a trusted authority has signed.
 //!
 //! Owns: the certificates, their renewal, the handshake and what it says when it fails. Does not know:
-//! messages, and what the peer will call itself; [`names`](super::names) has the rules.
+//! messages, and what the peer will call itself; `names` has the rules.
 //!
 //! TLS 1.3 only, by rustls with ring. Both sides present a certificate, whichever dials. No session is
 //! resumed: each connection proves anew, so that authorities which were taken away count no more.

@@ -204,7 +204,9 @@ impl NodeBuilder {
             .map_err(NodeStartError::Thread)?;
         let gone = || {
             let mut gone = running.gone.clone();
-            async move { drop(ended(&mut gone).await) }
+            async move {
+                ended(&mut gone).await;
+            }
         };
         for listener in listeners {
             carrier.listen(listener, gone());
