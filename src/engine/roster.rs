@@ -3,8 +3,9 @@
 //!
 //! Owns: the node records. Does not know: what nodes offer (see the catalogue), the
 //! tasks' states, what follows from a loss, what the runs of lost lives are ([`ghosts`]), how much a node takes
-//! ([`load`]), when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
+//! ([`load`]), what waits to be sent to it ([`channel`]), when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
 
+mod channel;
 mod ghosts;
 mod lease;
 mod load;
@@ -14,13 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{Assignment, ToNode};
-use super::owed::Owed;
+use super::message::ToNode;
 use super::placement::{NodeIndex, Room};
 use super::tasks::List;
 use super::{Epoch, LinkId, Reach, Timestamp};
 use crate::task::{Dispatch, TaskId};
 
+pub(crate) use channel::{Channel, Outgoing};
 pub(crate) use ghosts::{Ghost, Retired};
 pub(crate) use lease::{Expired, Lease};
 pub(crate) use load::Load;
@@ -63,10 +64,8 @@ pub(crate) struct Node {
     pub epoch: Option<Epoch>,
     /// The number of this life's latest hello.
     pub hello: u64,
-    /// When its link came up last.
-    pub up_at: Timestamp,
-    /// The link that counts: up, or being compared.
-    pub link: Option<LinkId>,
+    /// There exactly while its link is up.
+    pub channel: Option<Channel>,
     /// The link on which it is being set up.
     pub handshake: Option<LinkId>,
     pub probe: Option<String>,
@@ -89,10 +88,6 @@ pub(crate) struct Node {
 
     /// The last report of this life that was taken.
     pub acknowledged: u64,
-    pub owed: Owed,
-    pub assign: Vec<Assignment>,
-    pub cancel: Vec<Dispatch>,
-    pub recall: Vec<Dispatch>,
     /// Whether it is among those with something to send or a load to be entered.
     pub touched: bool,
     pub redial: Redial,
@@ -112,8 +107,7 @@ impl Node {
             refusing: false,
             epoch: None,
             hello: 0,
-            up_at: Timestamp(0),
-            link: None,
+            channel: None,
             handshake: None,
             probe: None,
             joined: false,
@@ -127,10 +121,6 @@ impl Node {
             last_heard: Timestamp(0),
             lease: Lease::new(Timestamp(0), Duration::ZERO),
             acknowledged: 0,
-            owed: Owed::default(),
-            assign: Vec::new(),
-            cancel: Vec::new(),
-            recall: Vec::new(),
             touched: false,
             redial: Redial::default(),
         }
@@ -152,6 +142,18 @@ impl Node {
 
     pub fn is_local(&self) -> bool {
         self.reach == Reach::Local
+    }
+
+    /// Returns its link, if that is up.
+    pub fn link(&self) -> Option<LinkId> {
+        self.channel.as_ref().map(Channel::link)
+    }
+
+    /// Tells it to stop a run, if it can be told. What it still has when its link comes up is compared then.
+    pub fn cancel(&mut self, dispatch: Dispatch) {
+        if let Some(channel) = &mut self.channel {
+            channel.cancel(dispatch);
+        }
     }
 
     /// Whether only its name is left.
@@ -203,15 +205,17 @@ impl Node {
 
     /// Whether an acknowledgement is owed, and due or in company.
     pub fn owes(&self, company: bool) -> bool {
-        self.owed.is_due(company || self.waits())
+        let channel = self.channel.as_ref();
+        channel.is_some_and(|channel| channel.owes(company || self.waits()))
     }
 
     /// What acknowledges its reports, if that is owed, and due or in company.
     pub fn acknowledge(&mut self, company: bool) -> Option<ToNode> {
-        self.owes(company).then(|| {
-            self.owed = Owed::default();
-            ToNode::Acknowledge(self.acknowledged)
-        })
+        if !self.owes(company) {
+            return None;
+        }
+        self.channel.as_mut()?.acknowledged();
+        Some(ToNode::Acknowledge(self.acknowledged))
     }
 
     /// Notes a sign of life that names no answer.

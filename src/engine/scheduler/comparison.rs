@@ -11,9 +11,8 @@ use super::sessions::{Comparison, TooMany};
 use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
 };
-use crate::engine::owed::Owed;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Lease, State};
+use crate::engine::roster::{Channel, Lease, State};
 use crate::engine::tasks::Slot;
 use crate::engine::{Action, LinkId, Note, Timestamp};
 use crate::task::Dispatch;
@@ -98,20 +97,25 @@ impl SchedulerMachine {
             // Not before: what the comparison finds is told from a lie by what was lost here.
             self.life_returned(node, epoch);
         }
+        // Nothing was sent while the link was down: what is to be cancelled and is still there is told now.
+        let runs = self.roster.get(node).runs;
+        let cancels: Vec<_> = self
+            .tasks
+            .walk(&runs)
+            .map(|slot| self.tasks.get(slot))
+            .filter(|task| task.is_cancelling())
+            .filter_map(|task| Some(task.stage.placed()?.dispatch))
+            .collect();
         let (heartbeat, lease, retry) =
             (self.config.heartbeat, self.config.lease, self.config.retry);
         let entry = self.roster.get_mut(node);
         entry.state = State::Up;
         entry.reason.clear();
-        entry.link = Some(link);
-        entry.up_at = now;
+        entry.channel = Some(Channel::new(link, now, cancels));
         entry.handshake = None;
         entry.redial.link_up(entry.usual_pause());
         entry.last_heard = now;
         entry.lease.link_up(now, lease);
-        entry.owed = Owed::default();
-        entry.cancel.clear();
-        entry.recall.clear();
         entry.load.link_up(hello.workers);
         entry.leaving = hello.draining;
         entry.refusing = entry.leaving;
@@ -131,21 +135,12 @@ impl SchedulerMachine {
             epoch: entry.epoch.unwrap_or(crate::engine::Epoch(0)),
             joined: entry.joined,
         };
-        let (removed, runs) = (entry.removed, entry.runs);
-        let present = entry.takes_tasks();
+        let (removed, present) = (entry.removed, entry.takes_tasks());
         self.send(link, ToNode::Welcome(welcome));
         if removed {
             self.send(link, ToNode::Leave);
         }
         self.actions.push(Action::Note(note));
-        let cancels: Vec<_> = self
-            .tasks
-            .walk(&runs)
-            .map(|slot| self.tasks.get(slot))
-            .filter(|task| task.is_cancelling())
-            .filter_map(|task| Some(task.stage.placed()?.dispatch))
-            .collect();
-        self.roster.get_mut(node).cancel = cancels;
         self.set_present(node, present);
         self.roster.touch(node);
         self.timers.attend(node, now);

@@ -8,7 +8,7 @@ use super::{Leftovers, SchedulerMachine};
 use crate::config::NodeConfig;
 use crate::engine::message::{ToNode, is_name};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::State;
+use crate::engine::roster::Node;
 use crate::engine::tasks::Then;
 use crate::engine::{Action, ClientId, NodeId, Reach, Timestamp};
 use crate::error::NodeError;
@@ -59,7 +59,7 @@ impl SchedulerMachine {
         self.roster.names.remove(name);
         let entry = self.roster.get_mut(node);
         entry.removed = true;
-        let link = entry.link.filter(|_| entry.state == State::Up);
+        let link = entry.link();
         self.end_retired(now, node, |_| true);
         match link {
             Some(link) => {
@@ -96,7 +96,9 @@ impl SchedulerMachine {
                 self.enqueue(slot, Some(run));
             }
         }
-        self.roster.get_mut(node).cancel.clear();
+        if let Some(channel) = &mut self.roster.get_mut(node).channel {
+            channel.told_to_leave();
+        }
     }
 
     /// Lets a node finish what runs and gives it nothing new. [`crate::engine::Note::NodeLeft`] tells
@@ -112,7 +114,7 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         entry.draining_life = entry.epoch;
         if !std::mem::replace(&mut entry.draining, true)
-            && let Some(link) = entry.link.filter(|_| entry.state == State::Up)
+            && let Some(link) = entry.link()
         {
             self.send(link, ToNode::Drain);
             // It goes only when it has been told that its reports were taken.
@@ -150,7 +152,7 @@ impl SchedulerMachine {
         for node in nodes {
             let entry = self.roster.get_mut(node);
             entry.load.want_workers(workers);
-            if let Some(link) = entry.link.filter(|_| entry.state == State::Up) {
+            if let Some(link) = entry.link() {
                 self.send(link, ToNode::Workers(workers));
             }
             self.roster.touch(node);
@@ -211,12 +213,7 @@ impl SchedulerMachine {
     }
 
     fn links_up(&self) -> Vec<crate::engine::LinkId> {
-        let up = self
-            .roster
-            .nodes
-            .iter()
-            .filter(|node| node.state == State::Up);
-        up.filter_map(|node| node.link).collect()
+        self.roster.nodes.iter().filter_map(Node::link).collect()
     }
 
     /// The node of this name that was told to leave and has not said goodbye.

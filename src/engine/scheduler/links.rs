@@ -180,7 +180,7 @@ impl SchedulerMachine {
             self.setup_failed(node, reason);
         }
         let entry = self.roster.get_mut(node);
-        if entry.link == Some(link) {
+        if entry.link() == Some(link) {
             self.forget_link(node, reason);
             let entry = self.roster.get_mut(node);
             entry.redial.link_broke();
@@ -220,11 +220,11 @@ impl SchedulerMachine {
     /// The node has no link that counts any more. It keeps its tasks.
     pub(super) fn forget_link(&mut self, node: NodeIndex, reason: &str) {
         let entry = self.roster.get_mut(node);
-        let links = [entry.link.take(), entry.handshake.take()];
-        if entry.state == State::Up {
+        let up = entry.channel.take().map(|channel| channel.link());
+        let links = [up, entry.handshake.take()];
+        if up.is_some() {
             entry.state = State::Unreachable;
             entry.reason = reason.to_owned();
-            entry.assign.clear();
         }
         for link in links.into_iter().flatten() {
             if self.end_session(link).is_some() {
@@ -323,7 +323,7 @@ impl SchedulerMachine {
         self.end_session(link);
         let entry = self.roster.get_mut(node);
         let name = entry.name.clone();
-        entry.link = None;
+        entry.channel = None;
         entry.state = State::Unreachable;
         self.close(link, "the node has said goodbye");
         // Nothing can be left with it: what is believed to be was on its way, or was stopped because it leaves.

@@ -129,7 +129,6 @@ impl SchedulerMachine {
         entry.refusing = false;
         entry.leaving = false;
         entry.load.stalled(0);
-        entry.assign.clear();
         let name = entry.name.clone();
         let rerouted = runs.len();
         for slot in runs {

@@ -11,7 +11,7 @@ use super::SchedulerMachine;
 use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Manner, Turn};
-use crate::engine::roster::State;
+use crate::engine::roster::{Channel, Outgoing};
 use crate::engine::tasks::{NO_SLOT, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
 use crate::status::Event as TaskEventKind;
@@ -131,7 +131,10 @@ impl SchedulerMachine {
             started: !ahead,
         };
         self.put_on(slot, run, suspect);
-        self.roster.get_mut(node).assign.push(assignment);
+        // Only a node that is up has room for it.
+        if let Some(channel) = &mut self.roster.get_mut(node).channel {
+            channel.assign(assignment);
+        }
         self.enter_load(node);
         if !ahead {
             self.tell_running(slot);
@@ -199,7 +202,7 @@ impl SchedulerMachine {
     pub(super) fn recall(&mut self, now: Timestamp) {
         for node in self.retraction.begin_look(now) {
             let entry = self.roster.get(node);
-            if entry.state != State::Up {
+            if entry.channel.is_none() {
                 continue;
             }
             let patience = RECALL_AFTER.max(entry.load.round_trip().saturating_mul(2));
@@ -245,7 +248,9 @@ impl SchedulerMachine {
                     *retracting = true;
                 }
                 let entry = self.roster.get_mut(node);
-                entry.recall.push(dispatch);
+                if let Some(channel) = &mut entry.channel {
+                    channel.recall(dispatch);
+                }
                 entry.load.recall(turn);
                 self.roster.touch(node);
             }
@@ -305,28 +310,25 @@ impl SchedulerMachine {
         for node in std::mem::take(&mut self.roster.touched) {
             let entry = self.roster.get_mut(node);
             entry.touched = false;
-            let link = entry.link.filter(|_| entry.state == State::Up);
-            let Some(link) = link else {
-                entry.cancel.clear();
-                entry.recall.clear();
+            let Some(channel) = &entry.channel else {
                 continue;
             };
+            let (link, company) = (channel.link(), channel.has_outgoing());
             let mut send = |message| actions.push(Action::Send { link, message });
-            let company = [entry.cancel.len(), entry.assign.len(), entry.recall.len()] != [0; 3];
             // Before the assignments, since it may give the node the room to start them.
             if let Some(acknowledge) = entry.acknowledge(company) {
                 send(acknowledge);
             }
-            in_batches(std::mem::take(&mut entry.cancel), |batch| {
-                send(ToNode::Cancel(batch))
-            });
-            in_batches(std::mem::take(&mut entry.assign), |batch| {
-                send(ToNode::Assign(batch))
-            });
+            let outgoing = entry.channel.as_mut().map(Channel::take_outgoing);
+            let Outgoing {
+                assign,
+                cancel,
+                recall,
+            } = outgoing.unwrap_or_default();
+            in_batches(cancel, |batch| send(ToNode::Cancel(batch)));
+            in_batches(assign, |batch| send(ToNode::Assign(batch)));
             // Behind the assignments, since one of them may be asked back at once.
-            in_batches(std::mem::take(&mut entry.recall), |batch| {
-                send(ToNode::Recall(batch))
-            });
+            in_batches(recall, |batch| send(ToNode::Recall(batch)));
         }
     }
 }

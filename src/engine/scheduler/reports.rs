@@ -45,8 +45,11 @@ impl SchedulerMachine {
                 let entry = self.roster.get_mut(node);
                 let doubled = seq <= entry.acknowledged;
                 entry.acknowledged = entry.acknowledged.max(seq);
-                if !entry.is_local() {
-                    entry.owed.add(report.kept_bytes());
+                // The welcome acknowledges what comes in a comparison.
+                if !entry.is_local()
+                    && let Some(channel) = &mut entry.channel
+                {
+                    channel.owe(report.kept_bytes());
                 }
                 self.roster.touch(node);
                 if doubled {

@@ -108,7 +108,7 @@ impl SchedulerMachine {
         task.may_have_run();
         let ghost = Ghost::of_run(task.id, blocking, task.key().cloned());
         self.add_ghost(run.node, run.dispatch, ghost);
-        self.roster.get_mut(run.node).cancel.push(run.dispatch);
+        self.roster.get_mut(run.node).cancel(run.dispatch);
         run
     }
 
@@ -207,7 +207,7 @@ impl SchedulerMachine {
             Stage::Held(_) => {}
             Stage::Prefetched { node, dispatch, .. } | Stage::Running { node, dispatch, .. } => {
                 if first {
-                    self.roster.get_mut(node).cancel.push(dispatch);
+                    self.roster.get_mut(node).cancel(dispatch);
                     self.roster.touch(node);
                 }
             }

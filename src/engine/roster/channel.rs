@@ -1,0 +1,99 @@
+//! The link of a node that is up, and what gathers to go out on it.
+//!
+//! Owns: assignments, cancels and retractions until the next flush, and the acknowledgement that is owed. Does not
+//! know: which reports were taken, or how a batch is cut to fit. It ends with its link: the next comparison tells anew
+//! what must be said.
+
+use crate::engine::message::Assignment;
+use crate::engine::owed::Owed;
+use crate::engine::{LinkId, Timestamp};
+use crate::task::Dispatch;
+
+/// What goes out with the next flush.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    pub assign: Vec<Assignment>,
+    pub cancel: Vec<Dispatch>,
+    pub recall: Vec<Dispatch>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    link: LinkId,
+    since: Timestamp,
+    owed: Owed,
+    outgoing: Outgoing,
+}
+
+impl Channel {
+    /// A link that has just come up. Runs that were to be cancelled and are still there are told so once more: the
+    /// older link may have lost it.
+    pub fn new(link: LinkId, since: Timestamp, cancel: Vec<Dispatch>) -> Self {
+        Self {
+            link,
+            since,
+            owed: Owed::default(),
+            outgoing: Outgoing {
+                cancel,
+                ..Outgoing::default()
+            },
+        }
+    }
+
+    pub fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// Returns when the link came up.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    pub fn assign(&mut self, assignment: Assignment) {
+        self.outgoing.assign.push(assignment);
+    }
+
+    pub fn cancel(&mut self, dispatch: Dispatch) {
+        self.outgoing.cancel.push(dispatch);
+    }
+
+    pub fn recall(&mut self, dispatch: Dispatch) {
+        self.outgoing.recall.push(dispatch);
+    }
+
+    /// The node was told to leave, which stops all that it has: no cancel has to say so.
+    pub fn told_to_leave(&mut self) {
+        self.outgoing.cancel.clear();
+    }
+
+    /// Whether an acknowledgement would have company.
+    pub fn has_outgoing(&self) -> bool {
+        let Outgoing {
+            assign,
+            cancel,
+            recall,
+        } = &self.outgoing;
+        !(assign.is_empty() && cancel.is_empty() && recall.is_empty())
+    }
+
+    /// Takes what has gathered.
+    pub fn take_outgoing(&mut self) -> Outgoing {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    /// A report with a body of so many bytes was taken.
+    pub fn owe(&mut self, bytes: usize) {
+        self.owed.add(bytes);
+    }
+
+    /// Whether an acknowledgement is owed, and due or in company.
+    pub fn owes(&self, company: bool) -> bool {
+        self.owed.is_due(company)
+    }
+
+    /// The acknowledgement goes out.
+    pub fn acknowledged(&mut self) {
+        self.owed = Owed::default();
+    }
+}
