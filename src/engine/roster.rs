@@ -44,6 +44,24 @@ pub(crate) enum State {
     Dead,
 }
 
+/// An operator's wish that a node drains. It holds for one incarnation: the one after that takes tasks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drain {
+    /// None was known: the next one to come is meant.
+    Next,
+    Of(Epoch),
+}
+
+impl Drain {
+    /// Returns what is left of the wish when another incarnation comes.
+    fn follows(self, epoch: Epoch) -> Option<Self> {
+        match self {
+            Self::Next => Some(Self::Of(epoch)),
+            Self::Of(_) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Node {
     pub name: Arc<str>,
@@ -52,9 +70,7 @@ pub(crate) struct Node {
     pub reason: String,
     /// Taken out by hand; its record is kept while runs of it may be going on, and is vacant then.
     pub removed: bool,
-    /// Drains by an operator's wish: the life of which that was asked, or the next one if none was known.
-    pub draining: bool,
-    pub draining_life: Option<Epoch>,
+    pub drain: Option<Drain>,
     /// Drains by the wish of its own process.
     pub leaving: bool,
     /// It has refused an assignment and not yet said that it would start something again.
@@ -101,8 +117,7 @@ impl Node {
             state: State::Connecting,
             reason: "it was not reached so far".to_owned(),
             removed: false,
-            draining: false,
-            draining_life: None,
+            drain: None,
             leaving: false,
             refusing: false,
             epoch: None,
@@ -128,7 +143,7 @@ impl Node {
 
     /// The longest wait between two dials or probes.
     pub fn usual_pause(&self) -> Duration {
-        if self.draining {
+        if self.drain.is_some() {
             redial::PAUSE * DRAINED_PAUSE
         } else {
             redial::PAUSE
@@ -185,9 +200,25 @@ impl Node {
         self.load.taken(self.ghosts.len())
     }
 
+    /// Asks its current incarnation, or the next one, to drain. Returns whether it was not asked before.
+    pub fn drain(&mut self) -> bool {
+        let drain = self.epoch.map_or(Drain::Next, Drain::Of);
+        self.drain.replace(drain).is_none()
+    }
+
+    /// Another incarnation has come: what was asked of the one before does not hold for it.
+    pub fn drain_follows(&mut self, epoch: Epoch) {
+        self.drain = self.drain.and_then(|drain| drain.follows(epoch));
+    }
+
+    /// Whether it drains, by whose wish ever.
+    pub fn drains(&self) -> bool {
+        self.drain.is_some() || self.leaving
+    }
+
     /// Whether it counts among the nodes that could run something.
     pub fn takes_tasks(&self) -> bool {
-        self.state == State::Up && !self.draining && !self.leaving && !self.removed
+        self.state == State::Up && !self.drains() && !self.removed
     }
 
     /// How much may be placed on it.
@@ -200,7 +231,7 @@ impl Node {
 
     /// Whether it waits for the acknowledgement of its reports: to start something, or to be gone.
     fn waits(&self) -> bool {
-        self.load.tally().ahead > 0 || self.refusing || self.leaving || self.draining
+        self.load.tally().ahead > 0 || self.refusing || self.drains()
     }
 
     /// Whether an acknowledgement is owed, and due or in company.

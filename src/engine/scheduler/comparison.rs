@@ -38,9 +38,7 @@ impl SchedulerMachine {
             entry.joined = !dialled;
             entry.lease = Lease::new(now, lease);
             entry.state = State::Unreachable;
-            // The process after the one that was drained takes tasks again.
-            entry.draining &= entry.draining_life.is_none();
-            entry.draining_life = entry.draining.then_some(hello.epoch);
+            entry.drain_follows(hello.epoch);
             entry.leaving = false;
         }
         // Whoever was ever reached at its address listens there.
@@ -127,7 +125,7 @@ impl SchedulerMachine {
             retry,
             acknowledged: entry.acknowledged,
             stop,
-            drain: entry.draining,
+            drain: entry.drain.is_some(),
         };
         let note = Note::NodeUp {
             node: Self::node_id(node),

@@ -112,8 +112,7 @@ impl SchedulerMachine {
         self.observe(now);
         let node = self.find_node(name)?;
         let entry = self.roster.get_mut(node);
-        entry.draining_life = entry.epoch;
-        if !std::mem::replace(&mut entry.draining, true)
+        if entry.drain()
             && let Some(link) = entry.link()
         {
             self.send(link, ToNode::Drain);

@@ -166,8 +166,7 @@ impl SchedulerMachine {
             return;
         }
         if !asked_back {
-            let entry = self.roster.get(node);
-            let drained = entry.draining || entry.leaving;
+            let drained = self.roster.get(node).drains();
             self.rerouted(slot, node, if drained { "drained" } else { "refused" });
         }
         self.enqueue(slot, None);

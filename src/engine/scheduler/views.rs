@@ -42,7 +42,7 @@ impl SchedulerMachine {
         let node = self.roster.get(index);
         let state = match node.state {
             State::Connecting => NodeState::Connecting,
-            State::Up if node.draining || node.leaving => NodeState::Draining,
+            State::Up if node.drains() => NodeState::Draining,
             State::Up => NodeState::Up,
             State::Unreachable => NodeState::Unreachable,
             State::Lost | State::Dead => NodeState::Lost,
@@ -171,7 +171,7 @@ impl SchedulerMachine {
                 .map(String::as_str)
                 .collect();
             match node.state {
-                State::Up if node.draining || node.leaving => "it is draining".to_owned(),
+                State::Up if node.drains() => "it is draining".to_owned(),
                 State::Up if self.catalogue.kind_at(index, class).is_none() => {
                     "it has no handler for the kind".to_owned()
                 }
