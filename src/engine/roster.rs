@@ -62,6 +62,16 @@ impl Drain {
     }
 }
 
+/// What a process says of itself: whether it would start something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    /// It has refused an assignment and not yet said that it would start something again.
+    Refusing,
+    /// It drains by its own wish, and that is for good.
+    Leaving,
+}
+
 #[derive(Debug)]
 pub(crate) struct Node {
     pub name: Arc<str>,
@@ -71,10 +81,7 @@ pub(crate) struct Node {
     /// Taken out by hand; its record is kept while runs of it may be going on, and is vacant then.
     pub removed: bool,
     pub drain: Option<Drain>,
-    /// Drains by the wish of its own process.
-    pub leaving: bool,
-    /// It has refused an assignment and not yet said that it would start something again.
-    pub refusing: bool,
+    pub readiness: Readiness,
 
     /// The life of its process; `None` while none is known to be alive.
     pub epoch: Option<Epoch>,
@@ -118,8 +125,7 @@ impl Node {
             reason: "it was not reached so far".to_owned(),
             removed: false,
             drain: None,
-            leaving: false,
-            refusing: false,
+            readiness: Readiness::Ready,
             epoch: None,
             hello: 0,
             channel: None,
@@ -200,6 +206,20 @@ impl Node {
         self.load.taken(self.ghosts.len())
     }
 
+    /// It has refused something. Whoever drains refuses all, and stays as it is.
+    pub fn has_refused(&mut self) {
+        if self.readiness == Readiness::Ready {
+            self.readiness = Readiness::Refusing;
+        }
+    }
+
+    /// It has a worker again for what it would have refused. Nobody takes back that it drains.
+    pub fn turned_ready(&mut self) {
+        if self.readiness == Readiness::Refusing {
+            self.readiness = Readiness::Ready;
+        }
+    }
+
     /// Asks its current incarnation, or the next one, to drain. Returns whether it was not asked before.
     pub fn drain(&mut self) -> bool {
         let drain = self.epoch.map_or(Drain::Next, Drain::Of);
@@ -213,7 +233,7 @@ impl Node {
 
     /// Whether it drains, by whose wish ever.
     pub fn drains(&self) -> bool {
-        self.drain.is_some() || self.leaving
+        self.drain.is_some() || self.readiness == Readiness::Leaving
     }
 
     /// Whether it counts among the nodes that could run something.
@@ -223,7 +243,7 @@ impl Node {
 
     /// How much may be placed on it.
     pub fn room(&self, max_ahead: u32) -> Room {
-        if !self.takes_tasks() || self.refusing {
+        if !self.takes_tasks() || self.readiness != Readiness::Ready {
             return Room::None;
         }
         self.load.room(self.ghosts.len(), max_ahead)
@@ -231,7 +251,7 @@ impl Node {
 
     /// Whether it waits for the acknowledgement of its reports: to start something, or to be gone.
     fn waits(&self) -> bool {
-        self.load.tally().ahead > 0 || self.refusing || self.drains()
+        self.load.tally().ahead > 0 || self.readiness != Readiness::Ready || self.drain.is_some()
     }
 
     /// Whether an acknowledgement is owed, and due or in company.

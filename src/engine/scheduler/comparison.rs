@@ -12,7 +12,7 @@ use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
 };
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Channel, Lease, State};
+use crate::engine::roster::{Channel, Lease, Readiness, State};
 use crate::engine::tasks::Slot;
 use crate::engine::{Action, LinkId, Note, Timestamp};
 use crate::task::Dispatch;
@@ -39,7 +39,7 @@ impl SchedulerMachine {
             entry.lease = Lease::new(now, lease);
             entry.state = State::Unreachable;
             entry.drain_follows(hello.epoch);
-            entry.leaving = false;
+            entry.readiness = Readiness::Ready;
         }
         // Whoever was ever reached at its address listens there.
         entry.joined &= !dialled;
@@ -115,8 +115,11 @@ impl SchedulerMachine {
         entry.last_heard = now;
         entry.lease.link_up(now, lease);
         entry.load.link_up(hello.workers);
-        entry.leaving = hello.draining;
-        entry.refusing = entry.leaving;
+        entry.readiness = if hello.draining {
+            Readiness::Leaving
+        } else {
+            Readiness::Ready
+        };
         let welcome = Welcome {
             version: hello.version_max.min(VERSION_MAX),
             heartbeat,

@@ -5,7 +5,7 @@
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Expired, Ghost, Retired, State};
+use crate::engine::roster::{Expired, Ghost, Readiness, Retired, State};
 use crate::engine::tasks::{Past, Slot, Then};
 use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
@@ -126,8 +126,7 @@ impl SchedulerMachine {
         let epoch = entry.epoch;
         entry.state = if dead { State::Dead } else { State::Lost };
         entry.reason = reason.to_owned();
-        entry.refusing = false;
-        entry.leaving = false;
+        entry.readiness = Readiness::Ready;
         entry.load.stalled(0);
         let name = entry.name.clone();
         let rerouted = runs.len();

@@ -9,6 +9,7 @@ use super::SchedulerMachine;
 use crate::engine::message::{MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::Manner;
+use crate::engine::roster::Readiness;
 use crate::engine::tasks::{self, Slot, Stage};
 use crate::engine::{Action, Note, Timestamp};
 use crate::payload::Payload;
@@ -82,7 +83,7 @@ impl SchedulerMachine {
                 overrun,
                 ..
             } => {
-                self.roster.get_mut(node).refusing = false;
+                self.roster.get_mut(node).turned_ready();
                 match self.find_run(node, task, dispatch)? {
                     Run::Live(slot) => self.ended(now, slot, false, end, ran, overrun),
                     Run::GivenUp(slot) => {
@@ -108,7 +109,7 @@ impl SchedulerMachine {
             }
             Report::Freed { task, dispatch, .. } => {
                 self.check_holder(node, task, dispatch)?;
-                self.roster.get_mut(node).refusing = false;
+                self.roster.get_mut(node).turned_ready();
                 if self.roster.get(node).ghosts.contains_key(&dispatch) {
                     self.ghost_ended(now, node, dispatch);
                 } else {
@@ -121,16 +122,16 @@ impl SchedulerMachine {
                 reason,
                 ..
             } => {
-                self.roster.get_mut(node).refusing = true;
+                self.roster.get_mut(node).has_refused();
                 if reason == RefusedBy::Draining {
-                    self.roster.get_mut(node).leaving = true;
+                    self.roster.get_mut(node).readiness = Readiness::Leaving;
                     self.set_present(node, false);
                 }
                 self.came_back(now, node, task, dispatch)?;
             }
             Report::Returned { task, dispatch, .. } => self.came_back(now, node, task, dispatch)?,
             Report::Draining => {
-                self.roster.get_mut(node).leaving = true;
+                self.roster.get_mut(node).readiness = Readiness::Leaving;
                 self.set_present(node, false);
                 self.roster.touch(node);
             }
@@ -138,10 +139,10 @@ impl SchedulerMachine {
                 let entry = self.roster.get_mut(node);
                 // Draining is for good. Whoever took it back again and again would have every task that waits
                 // looked at each time.
-                if entry.leaving {
+                if entry.readiness == Readiness::Leaving {
                     return Err("it would start something again, though it drains".to_owned());
                 }
-                entry.refusing = false;
+                entry.turned_ready();
                 let present = entry.takes_tasks();
                 self.set_present(node, present);
                 self.roster.touch(node);

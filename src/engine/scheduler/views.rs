@@ -6,7 +6,7 @@ use super::SchedulerMachine;
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Manner};
-use crate::engine::roster::State;
+use crate::engine::roster::{Readiness, State};
 use crate::engine::tasks::{Phase, Slot, Stage, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
 use crate::task::{TaskId, TaskKind};
@@ -178,7 +178,9 @@ impl SchedulerMachine {
                 State::Up if !missing.is_empty() => {
                     format!("it lacks the labels {}", missing.join(", "))
                 }
-                State::Up if node.refusing => "it refuses new work for now".to_owned(),
+                State::Up if node.readiness == Readiness::Refusing => {
+                    "it refuses new work for now".to_owned()
+                }
                 State::Up if node.taken() >= node.load.workers() => {
                     "all its workers are taken".to_owned()
                 }
