@@ -2,11 +2,13 @@
 //! may still be going on there.
 //!
 //! Owns: the node records. Does not know: what nodes offer (see the catalogue), the
-//! tasks' states, what follows from a loss, what the runs of lost lives are ([`ghosts`]), how much a node takes
+//! tasks' states, what follows from a loss, one life of its process
+//! ([`incarnation`]), the runs that are no longer followed ([`ghosts`]), how much a node takes
 //! ([`load`]), what waits to be sent to it ([`channel`]), when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
 
 mod channel;
 mod ghosts;
+mod incarnation;
 mod lease;
 mod load;
 mod redial;
@@ -19,10 +21,11 @@ use super::message::ToNode;
 use super::placement::{NodeIndex, Room};
 use super::tasks::List;
 use super::{Epoch, LinkId, Reach, Timestamp};
-use crate::task::{Dispatch, TaskId};
+use crate::task::Dispatch;
 
 pub(crate) use channel::{Channel, Outgoing};
-pub(crate) use ghosts::{Ghost, Retired};
+pub(crate) use ghosts::Ghost;
+pub(crate) use incarnation::{Incarnation, Readiness};
 pub(crate) use lease::{Expired, Lease};
 pub(crate) use load::Load;
 pub(crate) use redial::Redial;
@@ -62,16 +65,6 @@ impl Drain {
     }
 }
 
-/// What a process says of itself: whether it would start something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Readiness {
-    Ready,
-    /// It has refused an assignment and not yet said that it would start something again.
-    Refusing,
-    /// It drains by its own wish, and that is for good.
-    Leaving,
-}
-
 #[derive(Debug)]
 pub(crate) struct Node {
     pub name: Arc<str>,
@@ -81,36 +74,25 @@ pub(crate) struct Node {
     /// Taken out by hand; its record is kept while runs of it may be going on, and is vacant then.
     pub removed: bool,
     pub drain: Option<Drain>,
-    pub readiness: Readiness,
 
-    /// The life of its process; `None` while none is known to be alive.
-    pub epoch: Option<Epoch>,
-    /// The number of this life's latest hello.
-    pub hello: u64,
+    /// Its process; `None` while none is known to be alive.
+    pub incarnation: Option<Incarnation>,
+    /// Those that others have replaced. Each is kept for as long as runs of it may be going on, and some after that,
+    /// so that they are refused if they return.
+    pub past: Vec<Incarnation>,
     /// There exactly while its link is up.
     pub channel: Option<Channel>,
     /// The link on which it is being set up.
     pub handshake: Option<LinkId>,
-    pub probe: Option<String>,
-    /// Whether this life dialled in.
-    pub joined: bool,
 
     /// Its runs, in order of their assignment.
     pub runs: List,
     pub load: Load,
-    pub ghosts: BTreeMap<Dispatch, Ghost>,
-    pub retired: Vec<Retired>,
-    /// Tasks that count this life as lost; taken back if it returns.
-    pub lost_tasks: Vec<TaskId>,
     pub settled: u64,
     /// Links of it that were closed because it broke the protocol.
     pub violations: u64,
 
     pub last_heard: Timestamp,
-    pub lease: Lease,
-
-    /// The last report of this life that was taken.
-    pub acknowledged: u64,
     /// Whether it is among those with something to send or a load to be entered.
     pub touched: bool,
     pub redial: Redial,
@@ -125,23 +107,15 @@ impl Node {
             reason: "it was not reached so far".to_owned(),
             removed: false,
             drain: None,
-            readiness: Readiness::Ready,
-            epoch: None,
-            hello: 0,
+            incarnation: None,
+            past: Vec::new(),
             channel: None,
             handshake: None,
-            probe: None,
-            joined: false,
             runs: List::default(),
             load: Load::default(),
-            ghosts: BTreeMap::new(),
-            retired: Vec::new(),
-            lost_tasks: Vec::new(),
             settled: 0,
             violations: 0,
             last_heard: Timestamp(0),
-            lease: Lease::new(Timestamp(0), Duration::ZERO),
-            acknowledged: 0,
             touched: false,
             redial: Redial::default(),
         }
@@ -184,45 +158,71 @@ impl Node {
 
     /// The life of which a probe would tell something, and the port that it had named.
     pub fn to_probe(&self) -> Option<(Epoch, &str)> {
-        let current = (self.state != State::Up && self.joined)
-            .then_some((self.epoch, self.probe.as_deref()))
-            .and_then(|(epoch, probe)| Some((epoch?, probe?)));
-        let mut retired = self.retired.iter();
-        current.or_else(|| retired.find_map(|life| Some((life.epoch, life.probe.as_deref()?))))
+        let current = self.incarnation.iter();
+        current
+            .filter(|life| self.state != State::Up && life.joined)
+            .chain(&self.past)
+            .find_map(|life| Some((life.epoch, life.probe.as_deref()?)))
     }
 
-    /// The runs that may be going on in lives that were lost, and when each life's own half of the lease ended.
-    pub fn lost_lives(&self) -> impl Iterator<Item = (Timestamp, &BTreeMap<Dispatch, Ghost>)> {
-        let current = (self.state == State::Lost).then_some((self.lease.safe_at(), &self.ghosts));
-        let retired = self.retired.iter();
+    /// Returns the epoch of its process, if one may be alive.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.incarnation.as_ref().map(|life| life.epoch)
+    }
+
+    /// Returns its process and the replaced ones.
+    pub fn lives(&self) -> impl Iterator<Item = &Incarnation> {
+        self.incarnation.iter().chain(&self.past)
+    }
+
+    pub fn lives_mut(&mut self) -> impl Iterator<Item = &mut Incarnation> {
+        self.incarnation.iter_mut().chain(&mut self.past)
+    }
+
+    /// Returns the lives that were lost: runs of theirs may be going on.
+    pub fn lost_lives(&self) -> impl Iterator<Item = &Incarnation> {
+        let current = self.incarnation.iter();
         current
-            .into_iter()
-            .chain(retired.map(|life| (life.safe_at, &life.ghosts)))
+            .filter(|_| self.state == State::Lost)
+            .chain(&self.past)
+    }
+
+    /// Returns the runs of its process that are no longer followed.
+    pub fn ghosts(&self) -> impl Iterator<Item = (Dispatch, &Ghost)> {
+        let lives = self.incarnation.iter();
+        lives.flat_map(|life| {
+            life.ghosts
+                .iter()
+                .map(|(&dispatch, ghost)| (dispatch, ghost))
+        })
+    }
+
+    pub fn has_ghost(&self, dispatch: Dispatch) -> bool {
+        let life = self.incarnation.as_ref();
+        life.is_some_and(|life| life.ghosts.contains_key(&dispatch))
+    }
+
+    /// Returns how many workers such runs occupy: none if no process is there to have any.
+    pub fn ghost_count(&self) -> usize {
+        self.incarnation
+            .as_ref()
+            .map_or(0, |life| life.ghosts.len())
     }
 
     /// Workers that are taken, or out of reach.
     pub fn taken(&self) -> u32 {
-        // Ghosts of a life occupy its workers; a node without an epoch has none.
-        self.load.taken(self.ghosts.len())
+        self.load.taken(self.ghost_count())
     }
 
-    /// It has refused something. Whoever drains refuses all, and stays as it is.
-    pub fn has_refused(&mut self) {
-        if self.readiness == Readiness::Ready {
-            self.readiness = Readiness::Refusing;
-        }
-    }
-
-    /// It has a worker again for what it would have refused. Nobody takes back that it drains.
-    pub fn turned_ready(&mut self) {
-        if self.readiness == Readiness::Refusing {
-            self.readiness = Readiness::Ready;
-        }
+    /// Returns what its process says of itself.
+    pub fn readiness(&self) -> Readiness {
+        let life = self.incarnation.as_ref();
+        life.map_or(Readiness::Ready, |life| life.readiness)
     }
 
     /// Asks its current incarnation, or the next one, to drain. Returns whether it was not asked before.
     pub fn drain(&mut self) -> bool {
-        let drain = self.epoch.map_or(Drain::Next, Drain::Of);
+        let drain = self.epoch().map_or(Drain::Next, Drain::Of);
         self.drain.replace(drain).is_none()
     }
 
@@ -233,7 +233,7 @@ impl Node {
 
     /// Whether it drains, by whose wish ever.
     pub fn drains(&self) -> bool {
-        self.drain.is_some() || self.readiness == Readiness::Leaving
+        self.drain.is_some() || self.readiness() == Readiness::Leaving
     }
 
     /// Whether it counts among the nodes that could run something.
@@ -243,15 +243,15 @@ impl Node {
 
     /// How much may be placed on it.
     pub fn room(&self, max_ahead: u32) -> Room {
-        if !self.takes_tasks() || self.readiness != Readiness::Ready {
+        if !self.takes_tasks() || self.readiness() != Readiness::Ready {
             return Room::None;
         }
-        self.load.room(self.ghosts.len(), max_ahead)
+        self.load.room(self.ghost_count(), max_ahead)
     }
 
     /// Whether it waits for the acknowledgement of its reports: to start something, or to be gone.
     fn waits(&self) -> bool {
-        self.load.tally().ahead > 0 || self.readiness != Readiness::Ready || self.drain.is_some()
+        self.load.tally().ahead > 0 || self.readiness() != Readiness::Ready || self.drain.is_some()
     }
 
     /// Whether an acknowledgement is owed, and due or in company.
@@ -266,13 +266,16 @@ impl Node {
             return None;
         }
         self.channel.as_mut()?.acknowledged();
-        Some(ToNode::Acknowledge(self.acknowledged))
+        let life = self.incarnation.as_ref()?;
+        Some(ToNode::Acknowledge(life.acknowledged))
     }
 
     /// Notes a sign of life that names no answer.
     pub fn heard(&mut self, now: Timestamp, lease: Duration) {
         self.last_heard = now;
-        self.lease.heard(now, lease);
+        if let Some(life) = &mut self.incarnation {
+            life.lease.heard(now, lease);
+        }
     }
 }
 

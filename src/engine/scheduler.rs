@@ -214,7 +214,11 @@ impl SchedulerMachine {
             let until = now + self.config.heartbeat;
             for index in 0..self.roster.nodes.len() {
                 let node = &mut self.roster.nodes[index];
-                if node.epoch.is_some() && !node.is_local() && node.lease.defer(until) {
+                let local = node.is_local();
+                if let Some(life) = &mut node.incarnation
+                    && !local
+                    && life.lease.defer(until)
+                {
                     self.timers.attend(index as NodeIndex, until);
                 }
             }

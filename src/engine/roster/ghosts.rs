@@ -1,13 +1,12 @@
-//! Runs that the scheduler no longer follows, and the replaced lives of which they may be.
+//! Runs that the scheduler no longer follows.
 //!
 //! Owns: what is remembered of such a run, and when it has ended at the latest. Does not know: what waits for that
 //! end.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::{Epoch, Timestamp};
-use crate::task::{Dispatch, TaskId, TaskKey};
+use crate::engine::Timestamp;
+use crate::task::{TaskId, TaskKey};
 
 /// A run that the scheduler no longer follows and that may still be going on.
 #[derive(Clone, Debug)]
@@ -48,16 +47,4 @@ impl Ghost {
         };
         (!self.blocking).then(|| safe_at + margin)
     }
-}
-
-/// A life of a node's process that another has replaced, for as long as runs of it may be going on.
-#[derive(Debug)]
-pub(crate) struct Retired {
-    pub epoch: Epoch,
-    /// When every run of it that could be stopped has been.
-    pub safe_at: Timestamp,
-    pub probe: Option<String>,
-    /// Whether it had dialled in: then a refused dial of the listed address says nothing of it.
-    pub joined: bool,
-    pub ghosts: BTreeMap<Dispatch, Ghost>,
 }

@@ -93,6 +93,11 @@ impl Lease {
         self.answered(now, 0, term);
     }
 
+    /// Nothing that names an answer can come any more.
+    pub fn forget_answers(&mut self) {
+        self.answers = VecDeque::new();
+    }
+
     /// Notes that an answer to beat `number` goes out now.
     pub fn answered(&mut self, now: Timestamp, number: u64, term: Duration) {
         if self.answers.len() == MAX_ANSWERS {

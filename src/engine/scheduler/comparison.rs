@@ -12,7 +12,7 @@ use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
 };
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Channel, Lease, Readiness, State};
+use crate::engine::roster::{Channel, Incarnation, Readiness, State};
 use crate::engine::tasks::Slot;
 use crate::engine::{Action, LinkId, Note, Timestamp};
 use crate::task::Dispatch;
@@ -32,20 +32,19 @@ impl SchedulerMachine {
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
         entry.handshake = Some(link);
-        if entry.epoch != Some(hello.epoch) {
-            entry.epoch = Some(hello.epoch);
-            entry.acknowledged = 0;
-            entry.joined = !dialled;
-            entry.lease = Lease::new(now, lease);
+        entry.last_heard = now;
+        // A process before this one was ended or replaced when the hello was admitted.
+        if entry.incarnation.is_none() {
             entry.state = State::Unreachable;
             entry.drain_follows(hello.epoch);
-            entry.readiness = Readiness::Ready;
         }
+        let life = entry
+            .incarnation
+            .get_or_insert_with(|| Incarnation::new(hello.epoch, !dialled, now, lease));
         // Whoever was ever reached at its address listens there.
-        entry.joined &= !dialled;
-        entry.hello = hello.number;
-        entry.probe = hello.probe.clone();
-        entry.last_heard = now;
+        life.joined &= !dialled;
+        life.hello = hello.number;
+        life.probe.clone_from(&hello.probe);
         self.set_offer(node, &hello.kinds, hello.labels);
     }
 
@@ -60,7 +59,8 @@ impl SchedulerMachine {
             return Err("it told what it holds with a report that has no number".to_owned());
         }
         // What was taken and not acknowledged before the link broke is told again, as it should be.
-        let taken = Some(self.roster.get(node).acknowledged);
+        let life = self.roster.get(node).incarnation.as_ref();
+        let taken = life.map(|life| life.acknowledged);
         let reports = holding.reports.into_iter();
         let news = reports.filter(|report| report.seq() > taken).collect();
         self.reports(now, node, news)?;
@@ -90,7 +90,7 @@ impl SchedulerMachine {
         let stop = self.compare(now, node, &held);
         let entry = self.roster.get(node);
         if entry.state == State::Lost
-            && let Some(epoch) = entry.epoch
+            && let Some(epoch) = entry.epoch()
         {
             // Not before: what the comparison finds is told from a lie by what was lost here.
             self.life_returned(node, epoch);
@@ -107,34 +107,39 @@ impl SchedulerMachine {
         let (heartbeat, lease, retry) =
             (self.config.heartbeat, self.config.lease, self.config.retry);
         let entry = self.roster.get_mut(node);
+        // It has said hello: its process is there.
+        let Some(life) = &mut entry.incarnation else {
+            return;
+        };
+        life.lease.link_up(now, lease);
+        life.readiness = if hello.draining {
+            Readiness::Leaving
+        } else {
+            Readiness::Ready
+        };
+        let (epoch, joined, acknowledged) = (life.epoch, life.joined, life.acknowledged);
         entry.state = State::Up;
         entry.reason.clear();
         entry.channel = Some(Channel::new(link, now, cancels));
         entry.handshake = None;
         entry.redial.link_up(entry.usual_pause());
         entry.last_heard = now;
-        entry.lease.link_up(now, lease);
         entry.load.link_up(hello.workers);
-        entry.readiness = if hello.draining {
-            Readiness::Leaving
-        } else {
-            Readiness::Ready
-        };
         let welcome = Welcome {
             version: hello.version_max.min(VERSION_MAX),
             heartbeat,
             lease,
             workers: entry.load.wanted_workers(),
             retry,
-            acknowledged: entry.acknowledged,
+            acknowledged,
             stop,
             drain: entry.drain.is_some(),
         };
         let note = Note::NodeUp {
             node: Self::node_id(node),
             name: entry.name.clone(),
-            epoch: entry.epoch.unwrap_or(crate::engine::Epoch(0)),
-            joined: entry.joined,
+            epoch,
+            joined,
         };
         let (removed, present) = (entry.removed, entry.takes_tasks());
         self.send(link, ToNode::Welcome(welcome));
@@ -167,7 +172,8 @@ impl SchedulerMachine {
                 None => self.never_started(now, slot, false),
             }
         }
-        let ghosts: Vec<_> = self.roster.get(node).ghosts.keys().copied().collect();
+        let ghosts = self.roster.get(node).ghosts();
+        let ghosts: Vec<_> = ghosts.map(|(dispatch, _)| dispatch).collect();
         for dispatch in ghosts {
             if !held.contains_key(&dispatch) {
                 self.ghost_ended(now, node, dispatch);
@@ -187,7 +193,7 @@ impl SchedulerMachine {
                 Run::GivenUp(_) | Run::Ghost | Run::Stale => {}
             }
             stop.push(run.dispatch);
-            if !self.roster.get(node).ghosts.contains_key(&run.dispatch) {
+            if !self.roster.get(node).has_ghost(run.dispatch) {
                 self.add_stranger(node, run.task, run.dispatch);
             }
         }

@@ -89,7 +89,9 @@ impl SchedulerMachine {
             }
             self.rerouted(slot, node, "removed");
             // The node may speak for it until it has ended, and nobody may then.
-            self.roster.get_mut(node).lost_tasks.push(id);
+            if let Some(life) = &mut self.roster.get_mut(node).incarnation {
+                life.lost_tasks.push(id);
+            }
             if exclusive {
                 self.hold(slot, run, Then::QueueUnlessItReturns);
             } else {

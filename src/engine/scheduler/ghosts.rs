@@ -2,6 +2,8 @@
 //!
 //! Owns: their beginning and end, and what waits for that. Does not know: why a run was given up.
 
+use std::collections::BTreeMap;
+
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
@@ -51,14 +53,9 @@ impl SchedulerMachine {
         epoch: Epoch,
     ) -> bool {
         let entry = self.roster.get(node);
-        let safe_at = if entry.epoch == Some(epoch) {
-            Some(entry.lease.safe_at())
-        } else {
-            let life = entry.retired.iter().find(|life| life.epoch == epoch);
-            life.map(|life| life.safe_at)
-        };
-        safe_at.is_some_and(|safe_at| {
-            now < safe_at + self.config.heartbeat || self.blocks_at(slot, node)
+        let life = entry.lives().find(|life| life.epoch == epoch);
+        life.is_some_and(|life| {
+            now < life.lease.safe_at() + self.config.heartbeat || self.blocks_at(slot, node)
         })
     }
 
@@ -73,10 +70,13 @@ impl SchedulerMachine {
         {
             self.tasks.get_mut(slot).rare().ghosts += 1;
         }
-        self.roster.get_mut(node).ghosts.insert(dispatch, ghost);
+        // Whoever had the run or told of it is there.
+        if let Some(life) = &mut self.roster.get_mut(node).incarnation {
+            life.ghosts.insert(dispatch, ghost);
+            let at = life.lease.safe_at();
+            self.timers.attend(node, at);
+        }
         self.roster.touch(node);
-        let at = self.roster.get(node).lease.safe_at();
-        self.timers.attend(node, at);
     }
 
     /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_STRANGERS`] it is not
@@ -96,7 +96,7 @@ impl SchedulerMachine {
     /// Whether a task's run was lost with the present life of a node, which has not been taken back so far: then
     /// it may have that run, and no node can say so of a task that it never had.
     fn was_lost_here(&self, node: NodeIndex, task: TaskId) -> bool {
-        let epoch = self.roster.get(node).epoch;
+        let epoch = self.roster.get(node).epoch();
         let here = epoch.map(|epoch| (Self::node_id(node), epoch));
         let slot = self.tasks.find(task);
         let rare = slot.and_then(|slot| self.tasks.get(slot).rare.as_ref());
@@ -105,24 +105,21 @@ impl SchedulerMachine {
 
     pub(super) fn find_ghost(&mut self, node: NodeIndex, dispatch: Dispatch) -> Option<&mut Ghost> {
         let entry = self.roster.nodes.get_mut(node as usize)?;
-        if entry.ghosts.contains_key(&dispatch) {
-            return entry.ghosts.get_mut(&dispatch);
-        }
         entry
-            .retired
-            .iter_mut()
+            .lives_mut()
             .find_map(|life| life.ghosts.get_mut(&dispatch))
     }
 
     pub(super) fn remove_ghost(&mut self, node: NodeIndex, dispatch: Dispatch) -> Option<Ghost> {
-        let entry = self.roster.get_mut(node);
-        let ghost = match entry.ghosts.remove(&dispatch) {
-            Some(ghost) => ghost,
-            None => entry
-                .retired
-                .iter_mut()
-                .find_map(|life| life.ghosts.remove(&dispatch))?,
-        };
+        let mut lives = self.roster.get_mut(node).lives_mut();
+        let ghost = lives.find_map(|life| life.ghosts.remove(&dispatch))?;
+        drop(lives);
+        self.uncount_ghost(node, &ghost);
+        Some(ghost)
+    }
+
+    /// A ghost has left its incarnation: takes back what was counted of it.
+    fn uncount_ghost(&mut self, node: NodeIndex, ghost: &Ghost) {
         if let Some(key) = &ghost.key {
             self.keys.ghost_ended(key);
         }
@@ -135,14 +132,30 @@ impl SchedulerMachine {
             self.tasks.get_mut(slot).rare().ghosts -= 1;
         }
         self.roster.touch(node);
-        Some(ghost)
     }
 
     /// A run that may have been going on is not any more: what waited for that goes on.
     pub(super) fn ghost_ended(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch) {
-        let Some(ghost) = self.remove_ghost(node, dispatch) else {
-            return;
-        };
+        if let Some(ghost) = self.remove_ghost(node, dispatch) {
+            self.let_go(now, node, dispatch, &ghost);
+        }
+    }
+
+    /// The process of a node has ended, and with it all that it ran.
+    pub(super) fn ghosts_ended(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        ghosts: BTreeMap<Dispatch, Ghost>,
+    ) {
+        for (dispatch, ghost) in ghosts {
+            self.uncount_ghost(node, &ghost);
+            self.let_go(now, node, dispatch, &ghost);
+        }
+    }
+
+    /// Lets go on what waited for the end of a ghost.
+    fn let_go(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch, ghost: &Ghost) {
         if !ghost.holds_task {
             return;
         }
@@ -175,7 +188,10 @@ impl SchedulerMachine {
         let margin = self.config.heartbeat;
         let lives = self.roster.get(node).lost_lives();
         let ended: Vec<_> = lives
-            .flat_map(|(safe_at, ghosts)| ghosts.iter().map(move |it| (safe_at, it)))
+            .flat_map(|life| {
+                let safe_at = life.lease.safe_at();
+                life.ghosts.iter().map(move |it| (safe_at, it))
+            })
             .filter(|(safe_at, (_, ghost))| {
                 let safe_at = ghost.safe_at(*safe_at, margin);
                 safe_at.is_some_and(|safe_at| safe_at <= now)
@@ -191,7 +207,7 @@ impl SchedulerMachine {
     /// Ends the ghosts of replaced lives that nobody waits for: those of tasks that have settled and whose key is
     /// none. They occupy no worker of the node as it is now.
     pub(super) fn end_idle_ghosts(&mut self, now: Timestamp, node: NodeIndex) {
-        let lives = self.roster.get(node).retired.iter();
+        let lives = self.roster.get(node).past.iter();
         let idle: Vec<_> = lives
             .flat_map(|life| &life.ghosts)
             .filter(|(_, ghost)| {
@@ -203,13 +219,13 @@ impl SchedulerMachine {
             self.ghost_ended(now, node, dispatch);
         }
         // A life without runs needs no more probes. It stays on record, so that it is refused if it returns.
-        let retired = &mut self.roster.get_mut(node).retired;
+        let past = &mut self.roster.get_mut(node).past;
         let mut idle = 0;
-        for life in retired.iter_mut().filter(|life| life.ghosts.is_empty()) {
+        for life in past.iter_mut().filter(|life| life.ghosts.is_empty()) {
             life.probe = None;
             idle += 1;
         }
-        retired.retain(|life| {
+        past.retain(|life| {
             let forget = life.ghosts.is_empty() && idle > MAX_RETIRED;
             idle -= usize::from(forget);
             !forget

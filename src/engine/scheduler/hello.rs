@@ -92,7 +92,7 @@ impl SchedulerMachine {
             });
         }
         if let Some(leaving) = self.leaving(name)
-            && self.roster.get(leaving).epoch == Some(hello.epoch)
+            && self.roster.get(leaving).epoch() == Some(hello.epoch)
         {
             return Ok(leaving);
         }
@@ -115,7 +115,7 @@ impl SchedulerMachine {
     /// Whether this is another process of a node that was removed.
     fn is_unwanted(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let entry = self.roster.get(node);
-        entry.removed && entry.epoch != Some(hello.epoch)
+        entry.removed && entry.epoch() != Some(hello.epoch)
     }
 
     /// Whether this life of the node may be the one that counts.
@@ -129,23 +129,23 @@ impl SchedulerMachine {
         let silence = self.config.heartbeat.saturating_mul(2);
         let dialled = self.was_dialled(link);
         let entry = self.roster.get(node);
-        if entry.retired.iter().any(|life| life.epoch == hello.epoch) {
+        if entry.past.iter().any(|life| life.epoch == hello.epoch) {
             return Err(LinkRefusal::Replaced {
                 name: hello.node.clone(),
             });
         }
-        match entry.epoch {
-            Some(epoch) if epoch == hello.epoch => {}
+        match &entry.incarnation {
+            Some(life) if life.epoch == hello.epoch => {}
             // Nobody else can listen at the address at which the old life was dialled.
-            Some(_) if dialled && !entry.joined => {
+            Some(life) if dialled && !life.joined => {
                 self.spare(link, node);
                 self.lose(now, node, true, "a new process answers at its address")
             }
             // Nor can two listen at one port. While the old life's link is up, the new one's word is doubted.
-            Some(_)
+            Some(life)
                 if entry.state != State::Up
-                    && entry.probe.is_some()
-                    && entry.probe == hello.probe =>
+                    && life.probe.is_some()
+                    && life.probe == hello.probe =>
             {
                 self.spare(link, node);
                 self.lose(
@@ -194,8 +194,8 @@ impl SchedulerMachine {
     /// Whether a later hello of this life was heard already: two links may bring them in either order, and
     /// the node has left the link of the earlier one.
     fn is_outdated(&self, node: NodeIndex, hello: &NodeHello) -> bool {
-        let entry = self.roster.get(node);
-        entry.epoch == Some(hello.epoch) && hello.number <= entry.hello
+        let life = self.roster.get(node).incarnation.as_ref();
+        life.is_some_and(|life| life.epoch == hello.epoch && hello.number <= life.hello)
     }
 
     /// A record for a node that was not known so far.

@@ -118,13 +118,8 @@ impl SchedulerMachine {
 
     fn is_held_by_a_ghost(&self, held: &Held) -> bool {
         let node = self.roster.get(held.run.node);
-        let mut lives = node
-            .retired
-            .iter()
-            .map(|life| &life.ghosts)
-            .chain([&node.ghosts]);
-        lives.any(|ghosts| {
-            let ghost = ghosts.get(&held.run.dispatch);
+        node.lives().any(|life| {
+            let ghost = life.ghosts.get(&held.run.dispatch);
             ghost.is_some_and(|ghost| ghost.holds_task)
         })
     }
@@ -185,8 +180,15 @@ impl SchedulerMachine {
             {
                 return Err(format!("G8: {name} is lost and has tasks"));
             }
-            if node.state == State::Dead && !node.ghosts.is_empty() {
-                return Err(format!("G10: {name} is dead and holds tasks up"));
+            if match node.state {
+                State::Connecting | State::Dead => node.incarnation.is_some(),
+                State::Up | State::Unreachable => node.incarnation.is_none(),
+                State::Lost => false,
+            } {
+                return Err(format!(
+                    "G10: {name} is {:?} against its process",
+                    node.state
+                ));
             }
             // What has been touched is yet to be flushed.
             if node.state == State::Up && !node.touched && node.owes(false) {
@@ -211,8 +213,7 @@ impl SchedulerMachine {
             let leaves = self.roster.leaving.contains(&index);
             let empty = node.is_vacant()
                 && self.catalogue.has_nothing_of(index)
-                && node.ghosts.is_empty()
-                && node.retired.is_empty();
+                && node.lives().next().is_none();
             if u8::from(there) + u8::from(leaves) + u8::from(empty) != 1 {
                 return Err(format!(
                     "{} is neither there, nor leaving, nor gone with all that it had",
@@ -226,10 +227,8 @@ impl SchedulerMachine {
     /// What is remembered of ghosts agrees with them.
     fn check_ghosts(&self) -> Result<(), String> {
         let nodes = self.roster.nodes.iter();
-        let ghosts = nodes.flat_map(|node| {
-            let retired = node.retired.iter().map(|life| &life.ghosts);
-            retired.chain([&node.ghosts]).flat_map(|all| all.values())
-        });
+        let lives = nodes.flat_map(|node| node.lives());
+        let ghosts = lives.flat_map(|life| life.ghosts.values());
         let mut strangers = 0;
         let mut counted = BTreeMap::new();
         for ghost in ghosts {

@@ -308,8 +308,10 @@ impl SchedulerMachine {
         }
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
-        entry.lease.proved(now, beat.answered, lease);
-        entry.lease.answered(now, beat.number, lease);
+        if let Some(life) = &mut entry.incarnation {
+            life.lease.proved(now, beat.answered, lease);
+            life.lease.answered(now, beat.number, lease);
+        }
         let acknowledge = entry.acknowledge(true);
         self.send(link, ToNode::Answer(beat.number));
         if let Some(acknowledge) = acknowledge {

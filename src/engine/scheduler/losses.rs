@@ -5,7 +5,7 @@
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Expired, Ghost, Readiness, Retired, State};
+use crate::engine::roster::{Expired, Ghost, Incarnation, Readiness, State};
 use crate::engine::tasks::{Past, Slot, Then};
 use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
@@ -22,11 +22,14 @@ impl SchedulerMachine {
             return;
         }
         let holds = matches!(entry.state, State::Up | State::Unreachable);
-        match entry.lease.expired(now).filter(|_| holds) {
+        let life = entry.incarnation.as_ref().filter(|_| holds);
+        match life.and_then(|life| life.lease.expired(now)) {
             // Whoever drives the machine may have been asleep: what the node has said is read before it is lost.
             Some(Expired::Look) => {
                 let last_look = now + self.config.heartbeat / LAST_LOOK;
-                self.roster.get_mut(node).lease.look_until(last_look);
+                if let Some(life) = &mut self.roster.get_mut(node).incarnation {
+                    life.lease.look_until(last_look);
+                }
             }
             Some(Expired::Over) => {
                 // Whoever removed it vouches that it is dead if it cannot be reached.
@@ -53,7 +56,7 @@ impl SchedulerMachine {
             && entry.redial.dial_due().is_some_and(|at| at <= now)
         {
             let address = address.clone();
-            entry.redial.begin_dial(now, entry.epoch);
+            entry.redial.begin_dial(now, entry.epoch());
             self.actions.push(Action::Dial {
                 node: Self::node_id(node),
                 address,
@@ -86,8 +89,10 @@ impl SchedulerMachine {
                 next = Some(next.map_or(time, |earlier| earlier.min(time)));
             }
         };
-        if matches!(entry.state, State::Up | State::Unreachable) {
-            at(entry.lease.until());
+        if let Some(life) = &entry.incarnation
+            && matches!(entry.state, State::Up | State::Unreachable)
+        {
+            at(life.lease.until());
         }
         if matches!(entry.reach, Reach::Dial(_))
             && !in_handshake
@@ -104,10 +109,10 @@ impl SchedulerMachine {
         {
             at(probe_at);
         }
-        for (safe_at, ghosts) in entry.lost_lives() {
-            let ends = ghosts
-                .values()
-                .filter_map(|ghost| ghost.safe_at(safe_at, margin));
+        for life in entry.lost_lives() {
+            let safe_at = life.lease.safe_at();
+            let ghosts = life.ghosts.values();
+            let ends = ghosts.filter_map(|ghost| ghost.safe_at(safe_at, margin));
             ends.for_each(&mut at);
         }
         if let Some(next) = next {
@@ -120,13 +125,16 @@ impl SchedulerMachine {
         self.forget_link(node, reason);
         self.set_present(node, false);
         let entry = self.roster.get_mut(node);
-        let known = entry.epoch.is_some();
+        let known = entry.incarnation.is_some();
         let was_with_us = matches!(entry.state, State::Up | State::Unreachable);
         let runs: Vec<_> = self.tasks.walk(&entry.runs).collect();
-        let epoch = entry.epoch;
+        let epoch = entry.epoch();
         entry.state = if dead { State::Dead } else { State::Lost };
         entry.reason = reason.to_owned();
-        entry.readiness = Readiness::Ready;
+        // If it returns, its hello says anew whether it drains.
+        if let Some(life) = &mut entry.incarnation {
+            life.readiness = Readiness::Ready;
+        }
         entry.load.stalled(0);
         let name = entry.name.clone();
         let rerouted = runs.len();
@@ -157,15 +165,11 @@ impl SchedulerMachine {
     /// The process of a node's current life has ended: none of its runs is going on.
     pub(super) fn end_life(&mut self, now: Timestamp, node: NodeIndex) {
         let entry = self.roster.get_mut(node);
-        entry.epoch = None;
-        entry.probe = None;
         entry.redial.process_ended();
-        entry.acknowledged = 0;
-        let lost = std::mem::take(&mut entry.lost_tasks);
-        let ghosts: Vec<_> = entry.ghosts.keys().copied().collect();
-        self.lost_for_good(node, &lost);
-        for dispatch in ghosts {
-            self.ghost_ended(now, node, dispatch);
+        // Taken before its runs end: what waits for them is answered as by a process that is gone.
+        if let Some(ended) = entry.incarnation.take() {
+            self.lost_for_good(node, &ended.lost_tasks);
+            self.ghosts_ended(now, node, ended.ghosts);
         }
     }
 
@@ -228,8 +232,10 @@ impl SchedulerMachine {
         }
         // Nothing returns from a process that is dead.
         let given_up = (!dead).then_some(run);
-        if given_up.is_some() {
-            self.roster.get_mut(node).lost_tasks.push(id);
+        if let Some(life) = &mut self.roster.get_mut(node).incarnation
+            && given_up.is_some()
+        {
+            life.lost_tasks.push(id);
         }
         match given_up.filter(|_| exclusive) {
             Some(run) => self.hold(slot, run, Then::QueueUnlessItReturns),
@@ -262,8 +268,9 @@ impl SchedulerMachine {
 
     /// A life of a node that was thought lost is back: what it was blamed for is taken back.
     pub(super) fn life_returned(&mut self, node: NodeIndex, epoch: Epoch) {
-        let lost: Vec<TaskId> = std::mem::take(&mut self.roster.get_mut(node).lost_tasks);
-        for id in lost {
+        let life = self.roster.get_mut(node).incarnation.as_mut();
+        let lost = life.map(|life| std::mem::take(&mut life.lost_tasks));
+        for id in lost.unwrap_or_default() {
             let Some(slot) = self.tasks.find(id) else {
                 continue;
             };
@@ -287,16 +294,9 @@ impl SchedulerMachine {
     pub(super) fn retire(&mut self, now: Timestamp, node: NodeIndex) {
         self.lose(now, node, false, "another process has taken its place");
         let entry = self.roster.get_mut(node);
-        if let Some(epoch) = entry.epoch.take() {
-            entry.retired.push(Retired {
-                epoch,
-                safe_at: entry.lease.safe_at(),
-                probe: entry.probe.take(),
-                joined: entry.joined,
-                ghosts: std::mem::take(&mut entry.ghosts),
-            });
-            let lost = std::mem::take(&mut entry.lost_tasks);
-            entry.acknowledged = 0;
+        if let Some(mut life) = entry.incarnation.take() {
+            let lost = life.replaced();
+            entry.past.push(life);
             self.lost_for_good(node, &lost);
         }
         self.end_idle_ghosts(now, node);
@@ -332,7 +332,8 @@ impl SchedulerMachine {
         if entry.is_vacant() {
             return;
         }
-        let same_life = entry.epoch.is_some() && entry.epoch == known && !entry.joined;
+        let life = entry.incarnation.as_ref();
+        let same_life = life.is_some_and(|life| Some(life.epoch) == known && !life.joined);
         let silent = entry.is_silent(now, silence);
         if entry.state != State::Up {
             entry.reason = reason.clone();
@@ -364,7 +365,7 @@ impl SchedulerMachine {
             return;
         }
         if refused {
-            if entry.epoch == Some(epoch) && entry.state != State::Up {
+            if entry.epoch() == Some(epoch) && entry.state != State::Up {
                 self.lose(
                     now,
                     node,
@@ -382,11 +383,11 @@ impl SchedulerMachine {
         &mut self,
         now: Timestamp,
         node: NodeIndex,
-        ended: impl Fn(&Retired) -> bool,
+        ended: impl Fn(&Incarnation) -> bool,
     ) {
         let entry = self.roster.get_mut(node);
         let ghosts: Vec<_> = entry
-            .retired
+            .past
             .iter()
             .filter(|life| ended(life))
             .flat_map(|life| life.ghosts.keys().copied())
@@ -394,10 +395,7 @@ impl SchedulerMachine {
         for dispatch in ghosts {
             self.ghost_ended(now, node, dispatch);
         }
-        self.roster
-            .get_mut(node)
-            .retired
-            .retain(|life| !ended(life));
+        self.roster.get_mut(node).past.retain(|life| !ended(life));
     }
 
     fn is_in_handshake(&self, node: NodeIndex) -> bool {

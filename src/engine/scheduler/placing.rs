@@ -299,7 +299,7 @@ impl SchedulerMachine {
         match self.catalogue.pools().list[pool as usize].free() {
             Some(free) if free != node => {
                 let free = self.roster.get(free);
-                free.load.free(free.ghosts.len())
+                free.load.free(free.ghost_count())
             }
             _ => 0,
         }

@@ -9,7 +9,7 @@ use super::SchedulerMachine;
 use crate::engine::message::{MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::Manner;
-use crate::engine::roster::Readiness;
+use crate::engine::roster::{Incarnation, Readiness};
 use crate::engine::tasks::{self, Slot, Stage};
 use crate::engine::{Action, Note, Timestamp};
 use crate::payload::Payload;
@@ -44,8 +44,8 @@ impl SchedulerMachine {
         for report in reports {
             if let Some(seq) = report.seq() {
                 let entry = self.roster.get_mut(node);
-                let doubled = seq <= entry.acknowledged;
-                entry.acknowledged = entry.acknowledged.max(seq);
+                let life = entry.incarnation.as_mut();
+                let new = life.is_some_and(|life| life.take_report(seq));
                 // The welcome acknowledges what comes in a comparison.
                 if !entry.is_local()
                     && let Some(channel) = &mut entry.channel
@@ -53,7 +53,7 @@ impl SchedulerMachine {
                     channel.owe(report.kept_bytes());
                 }
                 self.roster.touch(node);
-                if doubled {
+                if !new {
                     self.totals.stale_reports += 1;
                     continue;
                 }
@@ -83,7 +83,7 @@ impl SchedulerMachine {
                 overrun,
                 ..
             } => {
-                self.roster.get_mut(node).turned_ready();
+                self.life_mut(node)?.turned_ready();
                 match self.find_run(node, task, dispatch)? {
                     Run::Live(slot) => self.ended(now, slot, false, end, ran, overrun),
                     Run::GivenUp(slot) => {
@@ -109,8 +109,8 @@ impl SchedulerMachine {
             }
             Report::Freed { task, dispatch, .. } => {
                 self.check_holder(node, task, dispatch)?;
-                self.roster.get_mut(node).turned_ready();
-                if self.roster.get(node).ghosts.contains_key(&dispatch) {
+                self.life_mut(node)?.turned_ready();
+                if self.roster.get(node).has_ghost(dispatch) {
                     self.ghost_ended(now, node, dispatch);
                 } else {
                     self.totals.stale_reports += 1;
@@ -122,28 +122,28 @@ impl SchedulerMachine {
                 reason,
                 ..
             } => {
-                self.roster.get_mut(node).has_refused();
+                self.life_mut(node)?.has_refused();
                 if reason == RefusedBy::Draining {
-                    self.roster.get_mut(node).readiness = Readiness::Leaving;
+                    self.life_mut(node)?.readiness = Readiness::Leaving;
                     self.set_present(node, false);
                 }
                 self.came_back(now, node, task, dispatch)?;
             }
             Report::Returned { task, dispatch, .. } => self.came_back(now, node, task, dispatch)?,
             Report::Draining => {
-                self.roster.get_mut(node).readiness = Readiness::Leaving;
+                self.life_mut(node)?.readiness = Readiness::Leaving;
                 self.set_present(node, false);
                 self.roster.touch(node);
             }
             Report::Ready => {
-                let entry = self.roster.get_mut(node);
+                let life = self.life_mut(node)?;
                 // Draining is for good. Whoever took it back again and again would have every task that waits
                 // looked at each time.
-                if entry.readiness == Readiness::Leaving {
+                if life.readiness == Readiness::Leaving {
                     return Err("it would start something again, though it drains".to_owned());
                 }
-                entry.turned_ready();
-                let present = entry.takes_tasks();
+                life.turned_ready();
+                let present = self.roster.get(node).takes_tasks();
                 self.set_present(node, present);
                 self.roster.touch(node);
             }
@@ -187,6 +187,12 @@ impl SchedulerMachine {
         self.notify(slot, |_, _| TaskEventKind::Progress(value));
     }
 
+    /// The process that reports.
+    fn life_mut(&mut self, node: NodeIndex) -> Result<&mut Incarnation, String> {
+        let life = self.roster.get_mut(node).incarnation.as_mut();
+        life.ok_or_else(|| "it reported after its end".to_owned())
+    }
+
     /// A number that was never given out cannot be told of by an honest node, nor one that an earlier process
     /// of its name was given: what that runs goes on all the same.
     fn check_number(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
@@ -195,8 +201,8 @@ impl SchedulerMachine {
                 "it told of the run {dispatch}, which was never assigned"
             ));
         }
-        let mut retired = self.roster.get(node).retired.iter();
-        if retired.any(|life| life.ghosts.contains_key(&dispatch)) {
+        let mut past = self.roster.get(node).past.iter();
+        if past.any(|life| life.ghosts.contains_key(&dispatch)) {
             return Err(format!(
                 "it told of the run {dispatch}, which an earlier process of its name has"
             ));
@@ -258,7 +264,7 @@ impl SchedulerMachine {
                 return Run::GivenUp(slot);
             }
         }
-        if self.roster.get(node).ghosts.contains_key(&dispatch) {
+        if self.roster.get(node).has_ghost(dispatch) {
             Run::Ghost
         } else {
             Run::Stale
@@ -269,7 +275,7 @@ impl SchedulerMachine {
     /// its node has another such, which only a node that lies can bring about.
     fn may_take_back(&self, slot: Slot, node: NodeIndex) -> bool {
         let entry = self.roster.get(node);
-        let here = entry.epoch.map(|epoch| (Self::node_id(node), epoch));
+        let here = entry.epoch().map(|epoch| (Self::node_id(node), epoch));
         let rare = self.tasks.get(slot).rare.iter();
         let lost_on = rare.flat_map(|rare| &rare.lost_on);
         entry.load.takes_suspect() || lost_on.filter(|&&lost| Some(lost) != here).count() < 2
@@ -287,7 +293,7 @@ impl SchedulerMachine {
         }
         let node = run.node;
         self.remove_ghost(node, run.dispatch);
-        if let Some(epoch) = self.roster.get(node).epoch {
+        if let Some(epoch) = self.roster.get(node).epoch() {
             self.forgive(slot, node, epoch);
         }
         let suspect = Self::manner_of(self.tasks.get(slot)) == Manner::Suspect;
@@ -357,7 +363,7 @@ impl SchedulerMachine {
             let task = self.tasks.get(slot);
             task.stage.placed().is_some_and(|run| run.node == node)
         });
-        let mut ghosts = self.roster.get(node).ghosts.values();
-        placed || ghosts.any(|ghost| ghost.task == task && !ghost.stranger)
+        let mut ghosts = self.roster.get(node).ghosts();
+        placed || ghosts.any(|(_, ghost)| ghost.task == task && !ghost.stranger)
     }
 }

@@ -61,7 +61,7 @@ impl SchedulerMachine {
             running: tally.running,
             ahead: tally.ahead,
             taken: node.taken() - tally.running,
-            epoch: node.epoch.map(|epoch| epoch.0),
+            epoch: node.epoch().map(|epoch| epoch.0),
             last_heard: (heard != Timestamp(0)).then(|| heard.to_system_time()),
             settled: node.settled,
             violations: node.violations,
@@ -178,7 +178,7 @@ impl SchedulerMachine {
                 State::Up if !missing.is_empty() => {
                     format!("it lacks the labels {}", missing.join(", "))
                 }
-                State::Up if node.readiness == Readiness::Refusing => {
+                State::Up if node.readiness() == Readiness::Refusing => {
                     "it refuses new work for now".to_owned()
                 }
                 State::Up if node.taken() >= node.load.workers() => {

@@ -35,7 +35,8 @@ fn g8_a_port_to_probe_is_that_of_the_host_which_dialled_and_of_no_other() {
         hello.probe = Some(port.to_owned());
         board.say(link, ToScheduler::Hello(hello));
         assert!(board.closed.is_empty(), "{:?}", board.closed);
-        board.machine.roster.nodes[0].probe.clone()
+        let life = board.machine.roster.nodes[0].incarnation.as_ref();
+        life.and_then(|life| life.probe.clone())
     };
     let came = |host: &str| Origin::Came(host.to_owned());
     assert_eq!(
@@ -208,7 +209,7 @@ fn g8_runs_that_nobody_waits_for_end_with_the_life_that_is_replaced() {
     let task = board.submit(BLOCKS);
     board.end(task, End::Completed(Payload::new()), true);
     replace(&mut board, link, 2, Vec::new());
-    let life = &board.machine.roster.nodes[0].retired[0];
+    let life = &board.machine.roster.nodes[0].past[0];
     assert!(life.ghosts.is_empty(), "{:?}", life.ghosts);
     assert_eq!(
         (board.machine.strangers.count(), life.probe.as_ref()),
@@ -225,7 +226,7 @@ fn g12_a_run_of_a_replaced_life_is_forgotten_when_its_task_has_settled() {
     board.end(task, End::Stopped, true);
     let (_, second) = board.assignment(task);
     let link_2 = replace(&mut board, link, 2, Vec::new());
-    let ghosts = |board: &Board| board.machine.roster.nodes[0].retired[0].ghosts.len();
+    let ghosts = |board: &Board| board.machine.roster.nodes[0].past[0].ghosts.len();
     assert_eq!(ghosts(&board), 1);
     let (to, third) = board.assignment(task);
     assert!(to == link_2 && third.dispatch > second.dispatch);
@@ -252,7 +253,7 @@ fn g10_of_replaced_lives_those_are_remembered_whose_runs_are_waited_for() {
         link = replace(&mut board, link, epoch, Vec::new());
     }
     assert_eq!(board.machine.stats(board.now).held, tasks.len());
-    let retired = &board.machine.roster.nodes[0].retired;
+    let retired = &board.machine.roster.nodes[0].past;
     assert_eq!(retired.len(), tasks.len() + MAX_RETIRED);
     // The last of those that nobody waits for.
     assert!(retired.iter().any(|life| life.epoch == Epoch(100)));

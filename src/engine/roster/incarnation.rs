@@ -1,0 +1,85 @@
+//! One life of a node's process.
+//!
+//! Owns: what is known of that process and of no other: its hello, its lease, the reports of it that were taken, the
+//! runs that may still be going on there. Does not know: its link, or what follows from its end. Nothing of one
+//! incarnation is reset for the next, which begins as a value of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Ghost, Lease};
+use crate::engine::{Epoch, Timestamp};
+use crate::task::{Dispatch, TaskId};
+
+/// What a process says of itself: whether it would start something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    /// It has refused an assignment and not yet said that it would start something again.
+    Refusing,
+    /// It drains by its own wish, and that is for good.
+    Leaving,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Incarnation {
+    pub epoch: Epoch,
+    /// The number of its latest hello.
+    pub hello: u64,
+    /// The port at which it would answer a probe.
+    pub probe: Option<String>,
+    /// Whether it had dialled in: then a refused dial of the listed address says nothing of it.
+    pub joined: bool,
+    pub readiness: Readiness,
+    pub lease: Lease,
+    /// The last report of it that was taken.
+    pub acknowledged: u64,
+    pub ghosts: BTreeMap<Dispatch, Ghost>,
+    /// Tasks that count it as lost; taken back if it returns.
+    pub lost_tasks: Vec<TaskId>,
+}
+
+impl Incarnation {
+    /// A process that says its first hello.
+    pub fn new(epoch: Epoch, joined: bool, now: Timestamp, lease: Duration) -> Self {
+        Self {
+            epoch,
+            hello: 0,
+            probe: None,
+            joined,
+            readiness: Readiness::Ready,
+            lease: Lease::new(now, lease),
+            acknowledged: 0,
+            ghosts: BTreeMap::new(),
+            lost_tasks: Vec::new(),
+        }
+    }
+
+    /// It has refused something. Whoever drains refuses all, and stays as it is.
+    pub fn has_refused(&mut self) {
+        if self.readiness == Readiness::Ready {
+            self.readiness = Readiness::Refusing;
+        }
+    }
+
+    /// It has a worker again for what it would have refused. Nobody takes back that it drains.
+    pub fn turned_ready(&mut self) {
+        if self.readiness == Readiness::Refusing {
+            self.readiness = Readiness::Ready;
+        }
+    }
+
+    /// Takes a report of that number. Returns whether it is new.
+    pub fn take_report(&mut self, seq: u64) -> bool {
+        let new = seq > self.acknowledged;
+        self.acknowledged = self.acknowledged.max(seq);
+        new
+    }
+
+    /// Another process has taken its place: it is never answered again. Returns the tasks that count it as lost.
+    pub fn replaced(&mut self) -> Vec<TaskId> {
+        self.lease.forget_answers();
+        std::mem::take(&mut self.lost_tasks)
+    }
+}
