@@ -50,10 +50,11 @@ impl Dials {
 }
 
 impl Cluster {
-    /// Whether the node at this address was heard until a moment ago, and so had not to be dialled.
+    /// Whether the node at this address was heard until a moment ago, and so had not to be dialled. The tick at which
+    /// its silence has lasted long enough may be late.
     fn has_just_fallen_silent(&self, address: &str) -> bool {
         let silence = 2 * self.plan.config.heartbeat;
-        let moment = Duration::from_nanos(AT_ONCE);
+        let moment = Duration::from_nanos(AT_ONCE + self.plan.late);
         let stats = self.scheduler.machine.stats(clock(self.now));
         let mut nodes = stats.nodes.iter();
         let heard = nodes.find(|node| &*node.name == address);
