@@ -25,26 +25,59 @@ use crate::task::Dispatch;
 
 pub(crate) use channel::{Channel, Outgoing};
 pub(crate) use ghosts::Ghost;
-pub(crate) use incarnation::{Incarnation, Readiness};
+pub(crate) use incarnation::{Incarnation, Readiness, Standing};
 pub(crate) use lease::{Expired, Lease};
 pub(crate) use load::Load;
 pub(crate) use redial::Redial;
 
 /// A node that was drained is dialled so many times less often, to see whether a new process stands there.
 const DRAINED_PAUSE: u32 = 10;
+
 /// What is believed of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum State {
     /// Never reached so far.
     Connecting,
-    /// Its link is up.
-    Up,
-    /// Its link is broken, its lease runs.
-    Unreachable,
-    /// Its lease has ended; the life may return.
-    Lost,
-    /// Its process is known to be dead, or has left.
+    /// A process of it may be alive.
+    Member(Incarnation),
+    /// Taken out by hand, and told to leave: its record is kept until that process has ended.
+    Leaving(Incarnation),
+    /// No process of it is known to be alive.
     Dead,
+    /// Taken out by hand, and its process has ended: only its name is left.
+    Vacant,
+}
+
+impl State {
+    /// Returns the process that may be alive.
+    pub fn incarnation(&self) -> Option<&Incarnation> {
+        match self {
+            Self::Member(life) | Self::Leaving(life) => Some(life),
+            Self::Connecting | Self::Dead | Self::Vacant => None,
+        }
+    }
+
+    pub fn incarnation_mut(&mut self) -> Option<&mut Incarnation> {
+        match self {
+            Self::Member(life) | Self::Leaving(life) => Some(life),
+            Self::Connecting | Self::Dead | Self::Vacant => None,
+        }
+    }
+
+    pub fn channel_mut(&mut self) -> Option<&mut Channel> {
+        match &mut self.incarnation_mut()?.standing {
+            Standing::Up(channel) => Some(channel),
+            Standing::Reconnecting | Standing::Lost => None,
+        }
+    }
+
+    /// Takes the process out: it has ended, or another stands in its place.
+    pub fn take_incarnation(&mut self) -> Option<Incarnation> {
+        match std::mem::replace(self, Self::Dead) {
+            Self::Member(life) | Self::Leaving(life) => Some(life),
+            Self::Connecting | Self::Dead | Self::Vacant => None,
+        }
+    }
 }
 
 /// An operator's wish that a node drains. It holds for one incarnation: the one after that takes tasks again.
@@ -71,17 +104,11 @@ pub(crate) struct Node {
     pub reach: Reach,
     pub state: State,
     pub reason: String,
-    /// Taken out by hand; its record is kept while runs of it may be going on, and is vacant then.
-    pub removed: bool,
     pub drain: Option<Drain>,
 
-    /// Its process; `None` while none is known to be alive.
-    pub incarnation: Option<Incarnation>,
-    /// Those that others have replaced. Each is kept for as long as runs of it may be going on, and some after that,
+    /// Processes that others have replaced. Each is kept for as long as runs of it may be going on, and some after that,
     /// so that they are refused if they return.
     pub past: Vec<Incarnation>,
-    /// There exactly while its link is up.
-    pub channel: Option<Channel>,
     /// The link on which it is being set up.
     pub handshake: Option<LinkId>,
 
@@ -105,11 +132,8 @@ impl Node {
             reach,
             state: State::Connecting,
             reason: "it was not reached so far".to_owned(),
-            removed: false,
             drain: None,
-            incarnation: None,
             past: Vec::new(),
-            channel: None,
             handshake: None,
             runs: List::default(),
             load: Load::default(),
@@ -132,7 +156,7 @@ impl Node {
 
     /// Whether nothing is heard of it: it has no link, or its link has been silent for so long.
     pub fn is_silent(&self, now: Timestamp, silence: Duration) -> bool {
-        self.state != State::Up || self.last_heard + silence <= now
+        !self.is_up() || self.last_heard + silence <= now
     }
 
     pub fn is_local(&self) -> bool {
@@ -141,55 +165,88 @@ impl Node {
 
     /// Returns its link, if that is up.
     pub fn link(&self) -> Option<LinkId> {
-        self.channel.as_ref().map(Channel::link)
+        self.channel().map(Channel::link)
+    }
+
+    /// Returns what goes out on its link, if that is up.
+    pub fn channel(&self) -> Option<&Channel> {
+        match &self.incarnation()?.standing {
+            Standing::Up(channel) => Some(channel),
+            Standing::Reconnecting | Standing::Lost => None,
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.channel().is_some()
+    }
+
+    /// Returns the process that may be alive.
+    pub fn incarnation(&self) -> Option<&Incarnation> {
+        self.state.incarnation()
+    }
+
+    /// Returns the process whose lease runs.
+    pub fn leased(&self) -> Option<&Incarnation> {
+        self.incarnation().filter(|life| !life.is_lost())
+    }
+
+    /// Whether it was taken out by hand.
+    pub fn is_removed(&self) -> bool {
+        matches!(self.state, State::Leaving(_) | State::Vacant)
+    }
+
+    /// It is taken out by hand: if it can be told to leave, its record is kept until it has. Returns its link then.
+    pub fn leave(&mut self) -> Option<LinkId> {
+        let link = self.link()?;
+        self.state = State::Leaving(self.state.take_incarnation()?);
+        Some(link)
     }
 
     /// Tells it to stop a run, if it can be told. What it still has when its link comes up is compared then.
     pub fn cancel(&mut self, dispatch: Dispatch) {
-        if let Some(channel) = &mut self.channel {
+        if let Some(channel) = self.state.channel_mut() {
             channel.cancel(dispatch);
         }
     }
 
     /// Whether only its name is left.
     pub fn is_vacant(&self) -> bool {
-        self.removed && self.state == State::Dead
+        matches!(self.state, State::Vacant)
     }
 
     /// The life of which a probe would tell something, and the port that it had named.
     pub fn to_probe(&self) -> Option<(Epoch, &str)> {
-        let current = self.incarnation.iter();
+        let current = self.incarnation().into_iter();
         current
-            .filter(|life| self.state != State::Up && life.joined)
+            .filter(|life| !self.is_up() && life.joined)
             .chain(&self.past)
             .find_map(|life| Some((life.epoch, life.probe.as_deref()?)))
     }
 
     /// Returns the epoch of its process, if one may be alive.
     pub fn epoch(&self) -> Option<Epoch> {
-        self.incarnation.as_ref().map(|life| life.epoch)
+        self.incarnation().map(|life| life.epoch)
     }
 
     /// Returns its process and the replaced ones.
     pub fn lives(&self) -> impl Iterator<Item = &Incarnation> {
-        self.incarnation.iter().chain(&self.past)
+        self.incarnation().into_iter().chain(&self.past)
     }
 
     pub fn lives_mut(&mut self) -> impl Iterator<Item = &mut Incarnation> {
-        self.incarnation.iter_mut().chain(&mut self.past)
+        let current = self.state.incarnation_mut();
+        current.into_iter().chain(&mut self.past)
     }
 
     /// Returns the lives that were lost: runs of theirs may be going on.
     pub fn lost_lives(&self) -> impl Iterator<Item = &Incarnation> {
-        let current = self.incarnation.iter();
-        current
-            .filter(|_| self.state == State::Lost)
-            .chain(&self.past)
+        let current = self.incarnation().into_iter();
+        current.filter(|life| life.is_lost()).chain(&self.past)
     }
 
     /// Returns the runs of its process that are no longer followed.
     pub fn ghosts(&self) -> impl Iterator<Item = (Dispatch, &Ghost)> {
-        let lives = self.incarnation.iter();
+        let lives = self.incarnation().into_iter();
         lives.flat_map(|life| {
             life.ghosts
                 .iter()
@@ -198,15 +255,13 @@ impl Node {
     }
 
     pub fn has_ghost(&self, dispatch: Dispatch) -> bool {
-        let life = self.incarnation.as_ref();
+        let life = self.incarnation();
         life.is_some_and(|life| life.ghosts.contains_key(&dispatch))
     }
 
     /// Returns how many workers such runs occupy: none if no process is there to have any.
     pub fn ghost_count(&self) -> usize {
-        self.incarnation
-            .as_ref()
-            .map_or(0, |life| life.ghosts.len())
+        self.incarnation().map_or(0, |life| life.ghosts.len())
     }
 
     /// Workers that are taken, or out of reach.
@@ -216,7 +271,7 @@ impl Node {
 
     /// Returns what its process says of itself.
     pub fn readiness(&self) -> Readiness {
-        let life = self.incarnation.as_ref();
+        let life = self.incarnation();
         life.map_or(Readiness::Ready, |life| life.readiness)
     }
 
@@ -238,7 +293,7 @@ impl Node {
 
     /// Whether it counts among the nodes that could run something.
     pub fn takes_tasks(&self) -> bool {
-        self.state == State::Up && !self.drains() && !self.removed
+        self.is_up() && !self.drains() && !self.is_removed()
     }
 
     /// How much may be placed on it.
@@ -256,7 +311,7 @@ impl Node {
 
     /// Whether an acknowledgement is owed, and due or in company.
     pub fn owes(&self, company: bool) -> bool {
-        let channel = self.channel.as_ref();
+        let channel = self.channel();
         channel.is_some_and(|channel| channel.owes(company || self.waits()))
     }
 
@@ -265,15 +320,15 @@ impl Node {
         if !self.owes(company) {
             return None;
         }
-        self.channel.as_mut()?.acknowledged();
-        let life = self.incarnation.as_ref()?;
+        self.state.channel_mut()?.acknowledged();
+        let life = self.incarnation()?;
         Some(ToNode::Acknowledge(life.acknowledged))
     }
 
     /// Notes a sign of life that names no answer.
     pub fn heard(&mut self, now: Timestamp, lease: Duration) {
         self.last_heard = now;
-        if let Some(life) = &mut self.incarnation {
+        if let Some(life) = self.state.incarnation_mut() {
             life.lease.heard(now, lease);
         }
     }
@@ -340,9 +395,8 @@ impl Roster {
         self.leaving.remove(&node);
         let old = self.get_mut(node);
         let vacant = Node {
-            state: State::Dead,
+            state: State::Vacant,
             reason: String::new(),
-            removed: true,
             touched: old.touched,
             redial: std::mem::take(&mut old.redial),
             ..Node::new(Arc::clone(&old.name), Reach::Joins)

@@ -1,13 +1,13 @@
 //! One life of a node's process.
 //!
 //! Owns: what is known of that process and of no other: its hello, its lease, the reports of it that were taken, the
-//! runs that may still be going on there. Does not know: its link, or what follows from its end. Nothing of one
+//! runs that may still be going on there. Does not know: what goes out on its link, or what follows from its end. Nothing of one
 //! incarnation is reset for the next, which begins as a value of its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Ghost, Lease};
+use super::{Channel, Ghost, Lease};
 use crate::engine::{Epoch, Timestamp};
 use crate::task::{Dispatch, TaskId};
 
@@ -21,6 +21,16 @@ pub(crate) enum Readiness {
     Leaving,
 }
 
+/// How far the scheduler reaches it.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    Up(Channel),
+    /// Its link is not up, its lease runs.
+    Reconnecting,
+    /// Its lease has ended; it may return.
+    Lost,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Incarnation {
@@ -31,6 +41,7 @@ pub(crate) struct Incarnation {
     pub probe: Option<String>,
     /// Whether it had dialled in: then a refused dial of the listed address says nothing of it.
     pub joined: bool,
+    pub standing: Standing,
     pub readiness: Readiness,
     pub lease: Lease,
     /// The last report of it that was taken.
@@ -48,12 +59,23 @@ impl Incarnation {
             hello: 0,
             probe: None,
             joined,
+            standing: Standing::Reconnecting,
             readiness: Readiness::Ready,
             lease: Lease::new(now, lease),
             acknowledged: 0,
             ghosts: BTreeMap::new(),
             lost_tasks: Vec::new(),
         }
+    }
+
+    pub fn is_lost(&self) -> bool {
+        matches!(self.standing, Standing::Lost)
+    }
+
+    /// Its lease has ended, or it is dead. If it returns, its hello says anew whether it drains.
+    pub fn lost(&mut self) {
+        self.standing = Standing::Lost;
+        self.readiness = Readiness::Ready;
     }
 
     /// It has refused something. Whoever drains refuses all, and stays as it is.

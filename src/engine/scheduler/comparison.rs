@@ -12,7 +12,7 @@ use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
 };
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Channel, Incarnation, Readiness, State};
+use crate::engine::roster::{Channel, Incarnation, Readiness, Standing, State};
 use crate::engine::tasks::Slot;
 use crate::engine::{Action, LinkId, Note, Timestamp};
 use crate::task::Dispatch;
@@ -34,17 +34,16 @@ impl SchedulerMachine {
         entry.handshake = Some(link);
         entry.last_heard = now;
         // A process before this one was ended or replaced when the hello was admitted.
-        if entry.incarnation.is_none() {
-            entry.state = State::Unreachable;
+        if entry.incarnation().is_none() {
+            entry.state = State::Member(Incarnation::new(hello.epoch, !dialled, now, lease));
             entry.drain_follows(hello.epoch);
         }
-        let life = entry
-            .incarnation
-            .get_or_insert_with(|| Incarnation::new(hello.epoch, !dialled, now, lease));
-        // Whoever was ever reached at its address listens there.
-        life.joined &= !dialled;
-        life.hello = hello.number;
-        life.probe.clone_from(&hello.probe);
+        if let Some(life) = entry.state.incarnation_mut() {
+            // Whoever was ever reached at its address listens there.
+            life.joined &= !dialled;
+            life.hello = hello.number;
+            life.probe.clone_from(&hello.probe);
+        }
         self.set_offer(node, &hello.kinds, hello.labels);
     }
 
@@ -59,7 +58,7 @@ impl SchedulerMachine {
             return Err("it told what it holds with a report that has no number".to_owned());
         }
         // What was taken and not acknowledged before the link broke is told again, as it should be.
-        let life = self.roster.get(node).incarnation.as_ref();
+        let life = self.roster.get(node).incarnation();
         let taken = life.map(|life| life.acknowledged);
         let reports = holding.reports.into_iter();
         let news = reports.filter(|report| report.seq() > taken).collect();
@@ -88,10 +87,8 @@ impl SchedulerMachine {
     fn welcome(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, comparison: Comparison) {
         let Comparison { hello, held } = comparison;
         let stop = self.compare(now, node, &held);
-        let entry = self.roster.get(node);
-        if entry.state == State::Lost
-            && let Some(epoch) = entry.epoch()
-        {
+        let life = self.roster.get(node).incarnation();
+        if let Some(epoch) = life.filter(|life| life.is_lost()).map(|life| life.epoch) {
             // Not before: what the comparison finds is told from a lie by what was lost here.
             self.life_returned(node, epoch);
         }
@@ -108,9 +105,10 @@ impl SchedulerMachine {
             (self.config.heartbeat, self.config.lease, self.config.retry);
         let entry = self.roster.get_mut(node);
         // It has said hello: its process is there.
-        let Some(life) = &mut entry.incarnation else {
+        let Some(life) = entry.state.incarnation_mut() else {
             return;
         };
+        life.standing = Standing::Up(Channel::new(link, now, cancels));
         life.lease.link_up(now, lease);
         life.readiness = if hello.draining {
             Readiness::Leaving
@@ -118,9 +116,7 @@ impl SchedulerMachine {
             Readiness::Ready
         };
         let (epoch, joined, acknowledged) = (life.epoch, life.joined, life.acknowledged);
-        entry.state = State::Up;
         entry.reason.clear();
-        entry.channel = Some(Channel::new(link, now, cancels));
         entry.handshake = None;
         entry.redial.link_up(entry.usual_pause());
         entry.last_heard = now;
@@ -141,7 +137,7 @@ impl SchedulerMachine {
             epoch,
             joined,
         };
-        let (removed, present) = (entry.removed, entry.takes_tasks());
+        let (removed, present) = (entry.is_removed(), entry.takes_tasks());
         self.send(link, ToNode::Welcome(welcome));
         if removed {
             self.send(link, ToNode::Leave);

@@ -57,9 +57,7 @@ impl SchedulerMachine {
         self.observe(now);
         let node = self.find_node(name)?;
         self.roster.names.remove(name);
-        let entry = self.roster.get_mut(node);
-        entry.removed = true;
-        let link = entry.link();
+        let link = self.roster.get_mut(node).leave();
         self.end_retired(now, node, |_| true);
         match link {
             Some(link) => {
@@ -67,7 +65,10 @@ impl SchedulerMachine {
                 self.roster.leaving.insert(node);
                 self.give_up_runs(now, node);
             }
-            None => self.lose(now, node, true, "it was removed"),
+            None => {
+                self.lose(now, node, true, "it was removed");
+                self.vacate(node);
+            }
         }
         self.set_present(node, false);
         self.enter_load(node);
@@ -89,7 +90,7 @@ impl SchedulerMachine {
             }
             self.rerouted(slot, node, "removed");
             // The node may speak for it until it has ended, and nobody may then.
-            if let Some(life) = &mut self.roster.get_mut(node).incarnation {
+            if let Some(life) = self.roster.get_mut(node).state.incarnation_mut() {
                 life.lost_tasks.push(id);
             }
             if exclusive {
@@ -98,7 +99,7 @@ impl SchedulerMachine {
                 self.enqueue(slot, Some(run));
             }
         }
-        if let Some(channel) = &mut self.roster.get_mut(node).channel {
+        if let Some(channel) = self.roster.get_mut(node).state.channel_mut() {
             channel.told_to_leave();
         }
     }

@@ -66,7 +66,7 @@ impl SchedulerMachine {
             // A run that outlasted its link says nothing of the way there and back, nor does one of which only the
             // comparison tells: its way was the cut.
             let entry = self.roster.get_mut(node);
-            let channel = entry.channel.as_ref();
+            let channel = entry.channel();
             if direct && channel.is_some_and(|channel| assigned_at >= channel.since()) {
                 entry.load.learn(ran, whole);
             } else {

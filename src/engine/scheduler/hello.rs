@@ -7,7 +7,7 @@ use crate::config::FRAME_OVERHEAD;
 use crate::engine::catalogue::names_bytes;
 use crate::engine::message::{MAX_KINDS, MAX_LABELS, NodeHello, VERSION_MAX, VERSION_MIN, is_name};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Load, Node, State};
+use crate::engine::roster::{Load, Node};
 use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::TaskKind;
@@ -115,7 +115,7 @@ impl SchedulerMachine {
     /// Whether this is another process of a node that was removed.
     fn is_unwanted(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let entry = self.roster.get(node);
-        entry.removed && entry.epoch() != Some(hello.epoch)
+        entry.is_removed() && entry.epoch() != Some(hello.epoch)
     }
 
     /// Whether this life of the node may be the one that counts.
@@ -134,7 +134,7 @@ impl SchedulerMachine {
                 name: hello.node.clone(),
             });
         }
-        match &entry.incarnation {
+        match entry.incarnation() {
             Some(life) if life.epoch == hello.epoch => {}
             // Nobody else can listen at the address at which the old life was dialled.
             Some(life) if dialled && !life.joined => {
@@ -142,11 +142,7 @@ impl SchedulerMachine {
                 self.lose(now, node, true, "a new process answers at its address")
             }
             // Nor can two listen at one port. While the old life's link is up, the new one's word is doubted.
-            Some(life)
-                if entry.state != State::Up
-                    && life.probe.is_some()
-                    && life.probe == hello.probe =>
-            {
+            Some(life) if !entry.is_up() && life.probe.is_some() && life.probe == hello.probe => {
                 self.spare(link, node);
                 self.lose(
                     now,
@@ -155,7 +151,7 @@ impl SchedulerMachine {
                     "a new process has the port that it had named",
                 )
             }
-            Some(_) if entry.state == State::Lost || entry.last_heard + silence <= now => {
+            Some(life) if life.is_lost() || entry.last_heard + silence <= now => {
                 self.spare(link, node);
                 self.retire(now, node)
             }
@@ -194,7 +190,7 @@ impl SchedulerMachine {
     /// Whether a later hello of this life was heard already: two links may bring them in either order, and
     /// the node has left the link of the earlier one.
     fn is_outdated(&self, node: NodeIndex, hello: &NodeHello) -> bool {
-        let life = self.roster.get(node).incarnation.as_ref();
+        let life = self.roster.get(node).incarnation();
         life.is_some_and(|life| life.epoch == hello.epoch && hello.number <= life.hello)
     }
 

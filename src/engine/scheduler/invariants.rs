@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
-use crate::engine::roster::State;
 use crate::engine::tasks::{Held, Stage};
 use crate::engine::timers::Timer;
 
@@ -175,23 +174,11 @@ impl SchedulerMachine {
                     "G7: {name} runs a task that has lost two nodes and is not counted"
                 ));
             }
-            if matches!(node.state, State::Lost | State::Dead | State::Connecting)
-                && running + ahead > 0
-            {
+            if node.leased().is_none() && running + ahead > 0 {
                 return Err(format!("G8: {name} is lost and has tasks"));
             }
-            if match node.state {
-                State::Connecting | State::Dead => node.incarnation.is_some(),
-                State::Up | State::Unreachable => node.incarnation.is_none(),
-                State::Lost => false,
-            } {
-                return Err(format!(
-                    "G10: {name} is {:?} against its process",
-                    node.state
-                ));
-            }
             // What has been touched is yet to be flushed.
-            if node.state == State::Up && !node.touched && node.owes(false) {
+            if node.is_up() && !node.touched && node.owes(false) {
                 return Err(format!(
                     "G9: {name} waits for an acknowledgement that would not be sent"
                 ));

@@ -9,7 +9,7 @@ use super::SchedulerMachine;
 use super::sessions::{Session, Stage};
 use crate::engine::message::{Beat, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::State;
+use crate::engine::roster::{Standing, State};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, LinkId, Note, Origin, Timestamp};
 use crate::error::LinkRefusal;
@@ -30,7 +30,7 @@ impl SchedulerMachine {
         if let Some(node) = node.filter(|&node| (node as usize) < self.roster.nodes.len()) {
             let entry = self.roster.get_mut(node);
             entry.redial.dial_reached();
-            if entry.removed {
+            if entry.is_removed() {
                 self.close(link, "the node is not wanted any more");
                 return;
             }
@@ -203,11 +203,11 @@ impl SchedulerMachine {
     /// refusal in words has said it already.
     fn setup_failed(&mut self, node: NodeIndex, reason: &str) {
         let entry = self.roster.get_mut(node);
-        if entry.state == State::Up || entry.reason == reason {
+        if entry.is_up() || entry.reason == reason {
             return;
         }
         reason.clone_into(&mut entry.reason);
-        if entry.state == State::Connecting {
+        if matches!(entry.state, State::Connecting) {
             let name = entry.name.clone();
             self.actions.push(Action::Note(Note::NodeRefused {
                 node: Some(Self::node_id(node)),
@@ -220,10 +220,12 @@ impl SchedulerMachine {
     /// The node has no link that counts any more. It keeps its tasks.
     pub(super) fn forget_link(&mut self, node: NodeIndex, reason: &str) {
         let entry = self.roster.get_mut(node);
-        let up = entry.channel.take().map(|channel| channel.link());
+        let up = entry.link();
         let links = [up, entry.handshake.take()];
-        if up.is_some() {
-            entry.state = State::Unreachable;
+        if let Some(life) = entry.state.incarnation_mut()
+            && up.is_some()
+        {
+            life.standing = Standing::Reconnecting;
             entry.reason = reason.to_owned();
         }
         for link in links.into_iter().flatten() {
@@ -308,7 +310,7 @@ impl SchedulerMachine {
         }
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
-        if let Some(life) = &mut entry.incarnation {
+        if let Some(life) = entry.state.incarnation_mut() {
             life.lease.proved(now, beat.answered, lease);
             life.lease.answered(now, beat.number, lease);
         }
@@ -325,8 +327,9 @@ impl SchedulerMachine {
         self.end_session(link);
         let entry = self.roster.get_mut(node);
         let name = entry.name.clone();
-        entry.channel = None;
-        entry.state = State::Unreachable;
+        if let Some(life) = entry.state.incarnation_mut() {
+            life.standing = Standing::Reconnecting;
+        }
         self.close(link, "the node has said goodbye");
         // Nothing can be left with it: what is believed to be was on its way, or was stopped because it leaves.
         let runs = self.roster.get(node).runs;

@@ -5,7 +5,7 @@
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Expired, Ghost, Incarnation, Readiness, State};
+use crate::engine::roster::{Expired, Ghost, Incarnation, State};
 use crate::engine::tasks::{Past, Slot, Then};
 use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
@@ -21,19 +21,17 @@ impl SchedulerMachine {
         if entry.is_local() {
             return;
         }
-        let holds = matches!(entry.state, State::Up | State::Unreachable);
-        let life = entry.incarnation.as_ref().filter(|_| holds);
-        match life.and_then(|life| life.lease.expired(now)) {
+        match entry.leased().and_then(|life| life.lease.expired(now)) {
             // Whoever drives the machine may have been asleep: what the node has said is read before it is lost.
             Some(Expired::Look) => {
                 let last_look = now + self.config.heartbeat / LAST_LOOK;
-                if let Some(life) = &mut self.roster.get_mut(node).incarnation {
+                if let Some(life) = self.roster.get_mut(node).state.incarnation_mut() {
                     life.lease.look_until(last_look);
                 }
             }
             Some(Expired::Over) => {
                 // Whoever removed it vouches that it is dead if it cannot be reached.
-                let dead = entry.removed;
+                let dead = entry.is_removed();
                 self.lose(now, node, dead, "its lease has ended");
             }
             None => {}
@@ -52,7 +50,7 @@ impl SchedulerMachine {
         if let Reach::Dial(address) = &entry.reach
             && silent
             && !in_handshake
-            && !entry.removed
+            && !entry.is_removed()
             && entry.redial.dial_due().is_some_and(|at| at <= now)
         {
             let address = address.clone();
@@ -89,19 +87,18 @@ impl SchedulerMachine {
                 next = Some(next.map_or(time, |earlier| earlier.min(time)));
             }
         };
-        if let Some(life) = &entry.incarnation
-            && matches!(entry.state, State::Up | State::Unreachable)
-        {
+        if let Some(life) = entry.leased() {
             at(life.lease.until());
         }
         if matches!(entry.reach, Reach::Dial(_))
             && !in_handshake
-            && !entry.removed
+            && !entry.is_removed()
             && let Some(dial_at) = entry.redial.dial_due()
         {
-            match entry.state {
-                State::Up => at(dial_at.max(entry.last_heard + silence)),
-                _ => at(dial_at),
+            if entry.is_up() {
+                at(dial_at.max(entry.last_heard + silence));
+            } else {
+                at(dial_at);
             }
         }
         if entry.to_probe().is_some()
@@ -125,15 +122,13 @@ impl SchedulerMachine {
         self.forget_link(node, reason);
         self.set_present(node, false);
         let entry = self.roster.get_mut(node);
-        let known = entry.incarnation.is_some();
-        let was_with_us = matches!(entry.state, State::Up | State::Unreachable);
+        let was_with_us = entry.leased().is_some();
+        let leaving = matches!(entry.state, State::Leaving(_));
         let runs: Vec<_> = self.tasks.walk(&entry.runs).collect();
         let epoch = entry.epoch();
-        entry.state = if dead { State::Dead } else { State::Lost };
         entry.reason = reason.to_owned();
-        // If it returns, its hello says anew whether it drains.
-        if let Some(life) = &mut entry.incarnation {
-            life.readiness = Readiness::Ready;
+        if let Some(life) = entry.state.incarnation_mut() {
+            life.lost();
         }
         entry.load.stalled(0);
         let name = entry.name.clone();
@@ -146,7 +141,7 @@ impl SchedulerMachine {
         }
         self.enter_load(node);
         self.roster.touch(node);
-        if known && was_with_us {
+        if was_with_us {
             self.actions.push(Action::Note(Note::NodeLost {
                 node: Self::node_id(node),
                 name,
@@ -155,11 +150,16 @@ impl SchedulerMachine {
                 reason: reason.to_owned(),
             }));
         }
-        if self.roster.get(node).is_vacant() {
-            self.clear_offer(node);
-            self.roster.vacate(node);
+        if dead && leaving {
+            self.vacate(node);
         }
         self.timers.attend(node, now);
+    }
+
+    /// A node that was taken out by hand has ended.
+    pub(super) fn vacate(&mut self, node: NodeIndex) {
+        self.clear_offer(node);
+        self.roster.vacate(node);
     }
 
     /// The process of a node's current life has ended: none of its runs is going on.
@@ -167,7 +167,7 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         entry.redial.process_ended();
         // Taken before its runs end: what waits for them is answered as by a process that is gone.
-        if let Some(ended) = entry.incarnation.take() {
+        if let Some(ended) = entry.state.take_incarnation() {
             self.lost_for_good(node, &ended.lost_tasks);
             self.ghosts_ended(now, node, ended.ghosts);
         }
@@ -232,7 +232,7 @@ impl SchedulerMachine {
         }
         // Nothing returns from a process that is dead.
         let given_up = (!dead).then_some(run);
-        if let Some(life) = &mut self.roster.get_mut(node).incarnation
+        if let Some(life) = self.roster.get_mut(node).state.incarnation_mut()
             && given_up.is_some()
         {
             life.lost_tasks.push(id);
@@ -268,7 +268,7 @@ impl SchedulerMachine {
 
     /// A life of a node that was thought lost is back: what it was blamed for is taken back.
     pub(super) fn life_returned(&mut self, node: NodeIndex, epoch: Epoch) {
-        let life = self.roster.get_mut(node).incarnation.as_mut();
+        let life = self.roster.get_mut(node).state.incarnation_mut();
         let lost = life.map(|life| std::mem::take(&mut life.lost_tasks));
         for id in lost.unwrap_or_default() {
             let Some(slot) = self.tasks.find(id) else {
@@ -294,7 +294,7 @@ impl SchedulerMachine {
     pub(super) fn retire(&mut self, now: Timestamp, node: NodeIndex) {
         self.lose(now, node, false, "another process has taken its place");
         let entry = self.roster.get_mut(node);
-        if let Some(mut life) = entry.incarnation.take() {
+        if let Some(mut life) = entry.state.take_incarnation() {
             let lost = life.replaced();
             entry.past.push(life);
             self.lost_for_good(node, &lost);
@@ -332,13 +332,13 @@ impl SchedulerMachine {
         if entry.is_vacant() {
             return;
         }
-        let life = entry.incarnation.as_ref();
+        let life = entry.incarnation();
         let same_life = life.is_some_and(|life| Some(life.epoch) == known && !life.joined);
         let silent = entry.is_silent(now, silence);
-        if entry.state != State::Up {
+        if !entry.is_up() {
             entry.reason = reason.clone();
         }
-        if entry.state == State::Connecting {
+        if matches!(entry.state, State::Connecting) {
             let name = entry.name.clone();
             self.actions.push(Action::Note(Note::NodeRefused {
                 node: Some(id),
@@ -365,7 +365,7 @@ impl SchedulerMachine {
             return;
         }
         if refused {
-            if entry.epoch() == Some(epoch) && entry.state != State::Up {
+            if entry.epoch() == Some(epoch) && !entry.is_up() {
                 self.lose(
                     now,
                     node,

@@ -132,7 +132,7 @@ impl SchedulerMachine {
         };
         self.put_on(slot, run, suspect);
         // Only a node that is up has room for it.
-        if let Some(channel) = &mut self.roster.get_mut(node).channel {
+        if let Some(channel) = self.roster.get_mut(node).state.channel_mut() {
             channel.assign(assignment);
         }
         self.enter_load(node);
@@ -202,7 +202,7 @@ impl SchedulerMachine {
     pub(super) fn recall(&mut self, now: Timestamp) {
         for node in self.retraction.begin_look(now) {
             let entry = self.roster.get(node);
-            if entry.channel.is_none() {
+            if !entry.is_up() {
                 continue;
             }
             let patience = RECALL_AFTER.max(entry.load.round_trip().saturating_mul(2));
@@ -248,7 +248,7 @@ impl SchedulerMachine {
                     *retracting = true;
                 }
                 let entry = self.roster.get_mut(node);
-                if let Some(channel) = &mut entry.channel {
+                if let Some(channel) = entry.state.channel_mut() {
                     channel.recall(dispatch);
                 }
                 entry.load.recall(turn);
@@ -310,7 +310,7 @@ impl SchedulerMachine {
         for node in std::mem::take(&mut self.roster.touched) {
             let entry = self.roster.get_mut(node);
             entry.touched = false;
-            let Some(channel) = &entry.channel else {
+            let Some(channel) = entry.channel() else {
                 continue;
             };
             let (link, company) = (channel.link(), channel.has_outgoing());
@@ -319,7 +319,7 @@ impl SchedulerMachine {
             if let Some(acknowledge) = entry.acknowledge(company) {
                 send(acknowledge);
             }
-            let outgoing = entry.channel.as_mut().map(Channel::take_outgoing);
+            let outgoing = entry.state.channel_mut().map(Channel::take_outgoing);
             let Outgoing {
                 assign,
                 cancel,

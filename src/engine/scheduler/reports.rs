@@ -44,11 +44,11 @@ impl SchedulerMachine {
         for report in reports {
             if let Some(seq) = report.seq() {
                 let entry = self.roster.get_mut(node);
-                let life = entry.incarnation.as_mut();
+                let life = entry.state.incarnation_mut();
                 let new = life.is_some_and(|life| life.take_report(seq));
                 // The welcome acknowledges what comes in a comparison.
                 if !entry.is_local()
-                    && let Some(channel) = &mut entry.channel
+                    && let Some(channel) = entry.state.channel_mut()
                 {
                     channel.owe(report.kept_bytes());
                 }
@@ -189,7 +189,7 @@ impl SchedulerMachine {
 
     /// The process that reports.
     fn life_mut(&mut self, node: NodeIndex) -> Result<&mut Incarnation, String> {
-        let life = self.roster.get_mut(node).incarnation.as_mut();
+        let life = self.roster.get_mut(node).state.incarnation_mut();
         life.ok_or_else(|| "it reported after its end".to_owned())
     }
 

@@ -6,7 +6,7 @@ use super::SchedulerMachine;
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Manner};
-use crate::engine::roster::{Readiness, State};
+use crate::engine::roster::{Readiness, Standing, State};
 use crate::engine::tasks::{Phase, Slot, Stage, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
 use crate::task::{TaskId, TaskKind};
@@ -40,12 +40,15 @@ impl SchedulerMachine {
 
     fn node_stats(&self, now: Timestamp, index: NodeIndex) -> NodeStats {
         let node = self.roster.get(index);
-        let state = match node.state {
+        let state = match &node.state {
             State::Connecting => NodeState::Connecting,
-            State::Up if node.drains() => NodeState::Draining,
-            State::Up => NodeState::Up,
-            State::Unreachable => NodeState::Unreachable,
-            State::Lost | State::Dead => NodeState::Lost,
+            State::Member(life) | State::Leaving(life) => match life.standing {
+                Standing::Up(_) if node.drains() => NodeState::Draining,
+                Standing::Up(_) => NodeState::Up,
+                Standing::Reconnecting => NodeState::Unreachable,
+                Standing::Lost => NodeState::Lost,
+            },
+            State::Dead | State::Vacant => NodeState::Lost,
         };
         let heard = if node.is_local() {
             now
@@ -170,25 +173,25 @@ impl SchedulerMachine {
                 .difference(self.catalogue.labels_at(index))
                 .map(String::as_str)
                 .collect();
-            match node.state {
-                State::Up if node.drains() => "it is draining".to_owned(),
-                State::Up if self.catalogue.kind_at(index, class).is_none() => {
+            match node.is_up() {
+                true if node.drains() => "it is draining".to_owned(),
+                true if self.catalogue.kind_at(index, class).is_none() => {
                     "it has no handler for the kind".to_owned()
                 }
-                State::Up if !missing.is_empty() => {
+                true if !missing.is_empty() => {
                     format!("it lacks the labels {}", missing.join(", "))
                 }
-                State::Up if node.readiness() == Readiness::Refusing => {
+                true if node.readiness() == Readiness::Refusing => {
                     "it refuses new work for now".to_owned()
                 }
-                State::Up if node.taken() >= node.load.workers() => {
+                true if node.taken() >= node.load.workers() => {
                     "all its workers are taken".to_owned()
                 }
-                State::Up if suspect && !node.load.takes_suspect() => {
+                true if suspect && !node.load.takes_suspect() => {
                     "it runs another task that has lost two nodes".to_owned()
                 }
-                State::Up => "it has a free worker".to_owned(),
-                _ => node.reason.clone(),
+                true => "it has a free worker".to_owned(),
+                false => node.reason.clone(),
             }
         };
         self.roster

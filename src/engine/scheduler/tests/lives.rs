@@ -35,7 +35,7 @@ fn g8_a_port_to_probe_is_that_of_the_host_which_dialled_and_of_no_other() {
         hello.probe = Some(port.to_owned());
         board.say(link, ToScheduler::Hello(hello));
         assert!(board.closed.is_empty(), "{:?}", board.closed);
-        let life = board.machine.roster.nodes[0].incarnation.as_ref();
+        let life = board.machine.roster.nodes[0].incarnation();
         life.and_then(|life| life.probe.clone())
     };
     let came = |host: &str| Origin::Came(host.to_owned());
