@@ -1,10 +1,10 @@
-//! What is believed of each node: its life, its link, its load, when it was last heard, and which runs
-//! may still be going on there.
+//! What is believed of each node: its state, its process, its load, when it was last heard, and
+//! which runs may still be going on there.
 //!
-//! Owns: the node records. Does not know: what nodes offer (see the catalogue), the
-//! tasks' states, what follows from a loss, one life of its process
-//! ([`incarnation`]), the runs that are no longer followed ([`ghosts`]), how much a node takes
-//! ([`load`]), what waits to be sent to it ([`channel`]), when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
+//! Owns: the node records. Does not know: what nodes offer (see the catalogue), the tasks' states,
+//! what follows from a loss, one life of a node's process ([`incarnation`]), the runs that are no
+//! longer followed ([`ghosts`]), how much a node takes ([`load`]), what waits to be sent to it
+//! ([`channel`]), when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
 
 mod channel;
 mod ghosts;
@@ -30,10 +30,12 @@ pub(crate) use lease::{Expired, Lease};
 pub(crate) use load::Load;
 pub(crate) use redial::Redial;
 
-/// A node that was drained is dialled so many times less often, to see whether a new process stands there.
+/// A node that was drained is dialled so many times less often, to see whether a new process stands
+/// there.
 const DRAINED_PAUSE: u32 = 10;
 
-/// What is believed of a node.
+/// What is believed of a node. Whatever holds for one process of it, its link among that, is in its
+/// [`Incarnation`], and so ends with it.
 #[derive(Debug)]
 pub(crate) enum State {
     /// Never reached so far.
@@ -71,7 +73,8 @@ impl State {
         }
     }
 
-    /// Takes the process out: it has ended, or another stands in its place.
+    /// Takes the process out, since it has ended or another stands in its place. The node is dead
+    /// then, until a hello begins the next incarnation.
     pub fn take_incarnation(&mut self) -> Option<Incarnation> {
         match std::mem::replace(self, Self::Dead) {
             Self::Member(life) | Self::Leaving(life) => Some(life),
@@ -80,7 +83,8 @@ impl State {
     }
 }
 
-/// An operator's wish that a node drains. It holds for one incarnation: the one after that takes tasks again.
+/// An operator's wish that a node drains. It holds for one incarnation: the one after that takes
+/// tasks again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drain {
     /// None was known: the next one to come is meant.
@@ -106,8 +110,8 @@ pub(crate) struct Node {
     pub reason: String,
     pub drain: Option<Drain>,
 
-    /// Processes that others have replaced. Each is kept for as long as runs of it may be going on, and some after that,
-    /// so that they are refused if they return.
+    /// Processes that others have replaced. Each is kept for as long as runs of it may be going on,
+    /// and some after that, so that they are refused if they return.
     pub past: Vec<Incarnation>,
     /// The link on which it is being set up.
     pub handshake: Option<LinkId>,
@@ -185,7 +189,7 @@ impl Node {
         self.state.incarnation()
     }
 
-    /// Returns the process whose lease runs.
+    /// Returns the process whose lease runs: up, or reconnecting. Only such a one has tasks.
     pub fn leased(&self) -> Option<&Incarnation> {
         self.incarnation().filter(|life| !life.is_lost())
     }
@@ -195,14 +199,16 @@ impl Node {
         matches!(self.state, State::Leaving(_) | State::Vacant)
     }
 
-    /// It is taken out by hand: if it can be told to leave, its record is kept until it has. Returns its link then.
+    /// Takes it out by hand. If it can be told to leave, its record is kept until it has: returns
+    /// its link then.
     pub fn leave(&mut self) -> Option<LinkId> {
         let link = self.link()?;
         self.state = State::Leaving(self.state.take_incarnation()?);
         Some(link)
     }
 
-    /// Tells it to stop a run, if it can be told. What it still has when its link comes up is compared then.
+    /// Tells it to stop a run, if it is up. What it still has when its link comes up is compared
+    /// then.
     pub fn cancel(&mut self, dispatch: Dispatch) {
         if let Some(channel) = self.state.channel_mut() {
             channel.cancel(dispatch);
@@ -275,7 +281,8 @@ impl Node {
         life.map_or(Readiness::Ready, |life| life.readiness)
     }
 
-    /// Asks its current incarnation, or the next one, to drain. Returns whether it was not asked before.
+    /// Asks its current incarnation, or the next one, to drain. Returns whether none was asked
+    /// before.
     pub fn drain(&mut self) -> bool {
         let drain = self.epoch().map_or(Drain::Next, Drain::Of);
         self.drain.replace(drain).is_none()

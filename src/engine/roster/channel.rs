@@ -1,8 +1,8 @@
 //! The link of a node that is up, and what gathers to go out on it.
 //!
-//! Owns: assignments, cancels and retractions until the next flush, and the acknowledgement that is owed. Does not
-//! know: which reports were taken, or how a batch is cut to fit. It ends with its link: the next comparison tells anew
-//! what must be said.
+//! Owns: assignments, cancels and retractions until the next flush, and the acknowledgement that is
+//! owed. Does not know: which reports were taken, or how a batch is cut to fit. It ends with its
+//! link: the next comparison tells anew what must be said.
 
 use crate::engine::message::Assignment;
 use crate::engine::owed::Owed;
@@ -27,8 +27,8 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// A link that has just come up. Runs that were to be cancelled and are still there are told so once more: the
-    /// older link may have lost it.
+    /// A link that has just come up. Runs that were to be cancelled and are still there are told so
+    /// once more: the older link may have lost it.
     pub fn new(link: LinkId, since: Timestamp, cancel: Vec<Dispatch>) -> Self {
         Self {
             link,

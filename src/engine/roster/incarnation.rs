@@ -1,8 +1,9 @@
 //! One life of a node's process.
 //!
-//! Owns: what is known of that process and of no other: its hello, its lease, the reports of it that were taken, the
-//! runs that may still be going on there. Does not know: what goes out on its link, or what follows from its end. Nothing of one
-//! incarnation is reset for the next, which begins as a value of its own.
+//! Owns: what is known of that process and of no other: its hello, its lease, the reports of it
+//! that were taken, the runs that may still be going on there. Does not know: what goes out on its
+//! link, or what follows from its end. Nothing of one incarnation is reset for the next, which
+//! begins as a value of its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -99,7 +100,8 @@ impl Incarnation {
         new
     }
 
-    /// Another process has taken its place: it is never answered again. Returns the tasks that count it as lost.
+    /// Another process has taken its place: it is never answered again. Returns the tasks that
+    /// count it as lost.
     pub fn replaced(&mut self) -> Vec<TaskId> {
         self.lease.forget_answers();
         std::mem::take(&mut self.lost_tasks)

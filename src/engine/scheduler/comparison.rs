@@ -92,7 +92,8 @@ impl SchedulerMachine {
             // Not before: what the comparison finds is told from a lie by what was lost here.
             self.life_returned(node, epoch);
         }
-        // Nothing was sent while the link was down: what is to be cancelled and is still there is told now.
+        // Nothing was sent while the link was down: what is to be cancelled and is still there is
+        // told now.
         let runs = self.roster.get(node).runs;
         let cancels: Vec<_> = self
             .tasks

@@ -63,8 +63,8 @@ impl SchedulerMachine {
             let ghost = Ghost::of_run(task.id, true, task.key().cloned());
             self.add_ghost(node, dispatch, ghost);
         } else if !gave_up {
-            // A run that outlasted its link says nothing of the way there and back, nor does one of which only the
-            // comparison tells: its way was the cut.
+            // A run that outlasted its link says nothing of the way there and back, nor does one of
+            // which only the comparison tells: its way was the cut.
             let entry = self.roster.get_mut(node);
             let channel = entry.channel();
             if direct && channel.is_some_and(|channel| assigned_at >= channel.since()) {
