@@ -304,3 +304,17 @@ fn g12_a_superseded_run_that_a_returned_node_holds_is_told_of() {
     board.cancel(task);
     assert_eq!(board.answers, [CancelAnswer::StillRunning]);
 }
+
+#[test]
+fn a_run_whose_end_is_told_in_a_comparison_says_nothing_of_the_round_trip() {
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    let task = board.submit(STOPS);
+    let (_, run) = board.assignment(task);
+    board.cut(link);
+    board.wait(Duration::from_secs(3));
+    board.return_with(&run, End::Completed(Payload::new()));
+    let load = &board.machine.roster.get(0).load;
+    assert_eq!(settled(&board), 1);
+    assert!(load.round_trip() < Duration::from_millis(1));
+}
