@@ -173,26 +173,24 @@ impl SchedulerMachine {
                 .difference(self.catalogue.labels_at(index))
                 .map(String::as_str)
                 .collect();
-            match node.is_up() {
-                true if node.drains() => "it is draining".to_owned(),
-                true if self.catalogue.kind_at(index, class).is_none() => {
-                    "it has no handler for the kind".to_owned()
-                }
-                true if !missing.is_empty() => {
-                    format!("it lacks the labels {}", missing.join(", "))
-                }
-                true if node.readiness() == Readiness::Refusing => {
-                    "it refuses new work for now".to_owned()
-                }
-                true if node.taken() >= node.load.workers() => {
-                    "all its workers are taken".to_owned()
-                }
-                true if suspect && !node.load.takes_suspect() => {
-                    "it runs another task that has lost two nodes".to_owned()
-                }
-                true => "it has a free worker".to_owned(),
-                false => node.reason.clone(),
-            }
+            let objection = if !node.is_up() {
+                &*node.reason
+            } else if node.drains() {
+                "it is draining"
+            } else if self.catalogue.kind_at(index, class).is_none() {
+                "it has no handler for the kind"
+            } else if !missing.is_empty() {
+                return format!("it lacks the labels {}", missing.join(", "));
+            } else if node.readiness() == Readiness::Refusing {
+                "it refuses new work for now"
+            } else if node.taken() >= node.load.workers() {
+                "all its workers are taken"
+            } else if suspect && !node.load.takes_suspect() {
+                "it runs another task that has lost two nodes"
+            } else {
+                "it has a free worker"
+            };
+            objection.to_owned()
         };
         self.roster
             .names
