@@ -122,7 +122,8 @@ pub enum Reach {
 pub enum Origin<W = NodeId> {
     /// This side dialled, or has the other one in its process.
     Dialled(W),
-    /// The other side dialled, from this host: its address without the port, as it stands before `:port`.
+    /// The other side dialled, from this host: its address without the port, as it stands before
+    /// `:port`.
     Came(String),
 }
 

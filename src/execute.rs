@@ -1,6 +1,7 @@
 //! Handing a task in: the message and its answers.
 //!
-//! Owns: `Execute`, its builder, and the errors that hand it back. Does not know: who takes it, or what becomes of it.
+//! Owns: `Execute`, its builder, and the errors that hand it back. Does not know: who takes it, or
+//! what becomes of it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

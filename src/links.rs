@@ -1,7 +1,7 @@
 //! Links, as an actor has them: how one attaches, what is heard of it, and the way out.
 //!
-//! Owns: which link's messages go out where, what of a turn has still to go out, and the link between two actors of
-//! one process. Does not know: sockets, or what messages mean.
+//! Owns: which link's messages go out where, what of a turn has still to go out, and the link
+//! between two actors of one process. Does not know: sockets, or what messages mean.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,8 @@ use crate::engine::{Event, LinkId, NodeId, Origin};
 use crate::error::LinkRefusal;
 use crate::inbox::Inbox;
 
-/// What a machine hears of its links: an [`Event`] on the scheduler's side, a [`NodeEvent`] on the node's.
+/// What a machine hears of its links: an [`Event`] on the scheduler's side, a [`NodeEvent`] on the
+/// node's.
 pub trait LinkFact: Sized + Send + 'static {
     /// What arrives.
     type In: Send + 'static;
@@ -30,7 +31,8 @@ pub trait LinkFact: Sized + Send + 'static {
     fn malformed(link: LinkId, reason: String) -> Option<Self>;
     /// A connection is closed, by whichever side.
     fn closed(link: LinkId, reason: String) -> Self;
-    /// A dial did not lead to a link; `refused` says whether the address answered that nobody listens there.
+    /// A dial did not lead to a link; `refused` says whether the address answered that nobody
+    /// listens there.
     fn dial_failed(peer: Self::Peer, refused: bool, reason: String) -> Self;
     /// The link, if this says that it is closed.
     fn closes(&self) -> Option<LinkId>;
@@ -131,8 +133,9 @@ impl LinkFact for NodeEvent {
 
 /// The way out of one link. Must not block.
 pub trait LinkSender<M>: Send {
-    /// Sends what a turn had to say, in order. If the link is closed, it is dropped. `at_once` says that whoever
-    /// calls has nothing else to do: it may go out before this returns, if that spares another thread's wake-up.
+    /// Sends what a turn had to say, in order. If the link is closed, it is dropped. `at_once` says
+    /// that whoever calls has nothing else to do: it may go out before this returns, if that spares
+    /// another thread's wake-up.
     fn send(&self, batch: Vec<M>, at_once: bool);
     /// Closes the link after what was sent before.
     fn close(self: Box<Self>, reason: String);
@@ -142,8 +145,8 @@ pub trait LinkSender<M>: Send {
 pub trait Connector<E: LinkFact>: Send {
     /// Dials; answered once, by [`Incoming::Attach`] or [`LinkFact::dial_failed`].
     fn dial(&self, peer: E::Peer, address: String);
-    /// Looks whether anybody listens; answered once, by what `fact` makes of whether the address answered that
-    /// nobody does.
+    /// Looks whether anybody listens; answered once, by what `fact` makes of whether the address
+    /// answered that nobody does.
     fn probe(&self, address: String, fact: Box<dyn FnOnce(bool) -> E + Send>);
 }
 

@@ -4,8 +4,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Takes a lock, whether or not a thread panicked while it held it. So whoever holds a lock of this crate must keep
-/// what is behind it whole at every place that may panic.
+/// Takes a lock, whether or not a thread panicked while it held it. So whoever holds a lock of this
+/// crate must keep what is behind it whole at every place that may panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

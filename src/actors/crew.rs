@@ -3,9 +3,9 @@
 //! Owns: beginning and stopping attempts, and the reports on their way to the node, which leave in one
 //! batch per turn. Does not know: which task should run, or what becomes of a report.
 //!
-//! A fresh attempt is polled once at once, where its order is taken: most short handlers end there and
-//! never cost a message to an actor. One that is pending goes to the actor of its worker, and so does a
-//! blocking one, from a thread of tokio's blocking pool.
+//! A fresh attempt is polled once at once, where its order is taken: most short handlers end there
+//! and never cost a message to an actor. One that is pending goes to the actor of its worker, and
+//! so does a blocking one, from a thread of tokio's blocking pool.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -226,8 +226,8 @@ impl Future for Attempt {
 }
 
 impl Drop for Attempt {
-    /// If the run has not ended, its actor has died with it. A blocking handler, which cannot be dropped,
-    /// is then waited for by the actor's successor.
+    /// If the run has not ended, its actor has died with it. A blocking handler, which cannot be
+    /// dropped, is then waited for by the actor's successor.
     fn drop(&mut self) {
         let Self { crew, run } = self;
         if crew.line.is_closed() {

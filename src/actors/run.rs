@@ -1,7 +1,8 @@
 //! One run: an attempt from its first poll to its real end.
 //!
-//! Owns: beginning it, polling its future, its time limit, stopping it, and containing what it does. Does
-//! not know: who polls it, which worker is free, or where reports go. Each call returns what follows.
+//! Owns: beginning it, polling its future, its time limit, stopping it, and containing what it
+//! does. Does not know: who polls it, which worker is free, or where reports go. Each call returns
+//! what follows.
 //!
 //! User code runs in futures of its own, caught, and never in a handler of the actor. That goes for
 //! dropping it too.
@@ -46,7 +47,8 @@ pub(super) enum Step {
     Over,
 }
 
-/// A run that did not end at its first poll, shared by the actor that polls it and the crew that may stop it.
+/// A run that did not end at its first poll, shared by the actor that polls it and the crew that
+/// may stop it.
 pub(super) struct Run {
     pub(super) worker: WorkerId,
     pub(super) dispatch: Dispatch,
@@ -65,8 +67,8 @@ enum State {
     Stopping(Live),
     /// Its end was reported, though it goes on.
     Overrun(Live),
-    /// It has really ended. A run that is being polled looks the same, so that nothing that user code does
-    /// finds it borrowed.
+    /// It has really ended. A run that is being polled looks the same, so that nothing that user
+    /// code does finds it borrowed.
     Ended,
 }
 
@@ -82,8 +84,8 @@ struct Limit {
     sleep: Pin<Box<Sleep>>,
 }
 
-/// Begins an attempt: polls an async handler once, or hands a blocking one to a thread of tokio's pool.
-/// Also returns the moment after that.
+/// Begins an attempt: polls an async handler once, or hands a blocking one to a thread of tokio's
+/// pool. Also returns the moment after that.
 pub(super) fn begin(
     home: &Arc<Home>,
     max_output: usize,
@@ -261,7 +263,8 @@ impl Run {
         Step::Pending
     }
 
-    /// Ends the attempt though its handler has not: an async one is dropped, a blocking one overruns.
+    /// Ends the attempt though its handler has not: an async one is dropped, a blocking one
+    /// overruns.
     fn give_up(&self, state: State, tried: Tried) -> Step {
         if !self.blocking {
             return self.finish(state, tried);

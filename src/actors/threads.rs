@@ -140,7 +140,8 @@ impl Threads {
         self.next_round
     }
 
-    /// Asks the threads whose workers are occupied, and says what has become of those that were asked.
+    /// Asks the threads whose workers are occupied, and says what has become of those that were
+    /// asked.
     pub(super) fn round(&mut self, now: Instant, occupied: impl Iterator<Item = WorkerId>) {
         let mut busy = vec![false; self.threads.len()];
         for worker in occupied {

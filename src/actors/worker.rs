@@ -1,7 +1,7 @@
 //! The actor of one worker: polls one attempt at a time.
 //!
-//! Owns: the actor, and how an attempt reaches it. Does not know: what an attempt is, which comes next, or
-//! what follows from its end.
+//! Owns: the actor, and how an attempt reaches it. Does not know: what an attempt is, which comes
+//! next, or what follows from its end.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -14,8 +14,8 @@ use crate::engine::WorkerId;
 /// What an actor polls. It lives on the actor's thread and therefore cannot travel in a message.
 type Attempt = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Where the next attempt lies for the actor. The actor owns it, so that an attempt which it never took is
-/// dropped when the actor dies, as one which it polls is.
+/// Where the next attempt lies for the actor. The actor owns it, so that an attempt which it never
+/// took is dropped when the actor dies, as one which it polls is.
 type Desk = Cell<Option<Attempt>>;
 
 /// The actor of one worker. Started when its worker first has an attempt that does not end at once, and

@@ -1,11 +1,11 @@
 //! Which tasks are alike, and which nodes may run them.
 //!
-//! Owns: the kinds by name, the classes (tasks that the same nodes may run in the same way) and what waits in each,
-//! what nodes offer, and the pools that follow from both. Does not know: why a node has room, when a task is due, or
-//! who is told what.
+//! Owns: the kinds by name, the classes (tasks that the same nodes may run in the same way) and
+//! what waits in each, what nodes offer, and the pools that follow from both. Does not know: why a
+//! node has room, when a task is due, or who is told what.
 //!
-//! Kinds and classes are numbered, and their numbers are used again: neither nodes nor applications may fill the
-//! memory with ever new names. What nodes offer is in `offers`.
+//! Kinds and classes are numbered, and their numbers are used again: neither nodes nor applications
+//! may fill the memory with ever new names. What nodes offer is in `offers`.
 
 mod offers;
 #[cfg(test)]
@@ -22,11 +22,12 @@ use crate::task::{Labels, TaskKind};
 use offers::Offer;
 pub(crate) use offers::names_bytes;
 
-/// Pools beyond twice the classes, and these, are those of classes that are gone: all are built anew.
+/// Pools beyond twice the classes, and these, are those of classes that are gone: all are built
+/// anew.
 const SPARE_POOLS: usize = 64;
 
-/// Classes without labels that are kept though they have no task, since most kinds come again soon. Beyond these
-/// all are forgotten, so that an application may make up kinds without end.
+/// Classes without labels that are kept though they have no task, since most kinds come again soon.
+/// Beyond these all are forgotten, so that an application may make up kinds without end.
 pub(crate) const SPARE_CLASSES: usize = 1024;
 
 /// Index of a kind.
@@ -118,8 +119,8 @@ impl Catalogue {
         self.join_class(kind, labels, manner)
     }
 
-    /// Counts a task of one class among those of the same kind and labels that are placed in this manner, and
-    /// returns that class. The task must not wait in the old one.
+    /// Counts a task of one class among those of the same kind and labels that are placed in this
+    /// manner, and returns that class. The task must not wait in the old one.
     pub fn change_manner(&mut self, old: ClassId, manner: Manner) -> ClassId {
         let class = &self.classes[old as usize];
         let (kind, labels) = (class.kind, Arc::clone(&class.labels));
@@ -128,8 +129,8 @@ impl Catalogue {
         new
     }
 
-    /// One task less is of this class. One with labels is forgotten with its last task, others when there are
-    /// many.
+    /// One task less is of this class. One with labels is forgotten with its last task, others when
+    /// there are many.
     pub fn leave(&mut self, id: ClassId) {
         let class = &mut self.classes[id as usize];
         class.members -= 1;
@@ -173,8 +174,8 @@ impl Catalogue {
         head.map(|(_, slot)| slot)
     }
 
-    /// Adds a due task to its class, under the rank that it bears. Returns whether somebody is to be told that no
-    /// present node can run it.
+    /// Adds a due task to its class, under the rank that it bears. Returns whether somebody is to
+    /// be told that no present node can run it.
     #[inline]
     #[must_use]
     pub fn enqueue(&mut self, tasks: &mut Tasks, slot: Slot) -> bool {
@@ -219,8 +220,8 @@ impl Catalogue {
         self.pools.list[pool as usize].present == 0
     }
 
-    /// Notes that it is said of a class that no present node can run it. Returns the task of which it is said,
-    /// unless it was said before.
+    /// Notes that it is said of a class that no present node can run it. Returns the task of which
+    /// it is said, unless it was said before.
     pub fn note_unschedulable(&mut self, tasks: &Tasks, id: ClassId) -> Option<Slot> {
         let noted = std::mem::replace(&mut self.classes[id as usize].noted, true);
         self.head(tasks, id).filter(|_| !noted)
@@ -260,7 +261,8 @@ impl Catalogue {
     }
 
     fn intern(&mut self, kind: &TaskKind) -> KindId {
-        // Tasks of one kind tend to come one after the other, and a comparison costs less than a hash.
+        // Tasks of one kind tend to come one after the other, and a comparison costs less than a
+        // hash.
         let last = self.kinds.get(self.last_kind as usize);
         if last.is_none_or(|last| last.name != *kind) {
             self.last_kind = self.find_or_add_kind(kind);
@@ -359,7 +361,8 @@ impl Catalogue {
         self.forget_unused_kind(class.kind);
     }
 
-    /// Returns how many kinds are known by name, and how many records of kinds and classes there are.
+    /// Returns how many kinds are known by name, and how many records of kinds and classes there
+    /// are.
     #[cfg(test)]
     pub fn size(&self) -> (usize, usize, usize) {
         let known = self.kind_index.len();

@@ -2,10 +2,10 @@
 //!
 //! Owns: their order. Does not know: what a class holds, or when its head changes.
 //!
-//! The first is kept apart from the rest. It is the one that changes with nearly every task that is placed, and
-//! most often what comes after it in its class still goes before the heads of all others. This serves the
-//! bench rows `local` and `local-many` (each 1.04 times as many tasks a second as with all in one tree),
-//! measured with and without in one run, 2026-11-28.
+//! The first is kept apart from the rest. It is the one that changes with nearly every task that is
+//! placed, and most often what comes after it in its class still goes before the heads of all
+//! others. This serves the bench rows `local` and `local-many` (each 1.04 times as many tasks a
+//! second as with all in one tree), measured with and without in one run, 2026-11-28.
 
 use std::collections::BTreeSet;
 

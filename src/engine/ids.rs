@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-/// A moment: nanoseconds since the Unix epoch, read from a clock that never goes back and that counts
-/// suspend. Two processes need not agree on it.
+/// A moment: nanoseconds since the Unix epoch, read from a clock that never goes back and that
+/// counts suspend. Two processes need not agree on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
@@ -84,8 +84,8 @@ number! {
     LinkId(u64), "link-"
 }
 number! {
-    /// A node, numbered by its scheduler; within a life it is never that of another name. One that was removed and
-    /// is added again may have its number again.
+    /// A node, numbered by its scheduler; within a life it is never that of another name. One that
+    /// was removed and is added again may have its number again.
     NodeId(u32), "n"
 }
 number! {

@@ -64,8 +64,8 @@ pub struct NodeMachine {
     ending: Option<Gone>,
     gone: bool,
     ready_owed: bool,
-    /// The last number of stalled workers that was told; `None` if that is to be told in any case, since
-    /// another handler is to blame.
+    /// The last number of stalled workers that was told; `None` if that is to be told in any case,
+    /// since another handler is to blame.
     told_stalled: Option<u32>,
     blamed: Option<TaskId>,
     actions: Vec<NodeAction>,

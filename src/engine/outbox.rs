@@ -3,8 +3,8 @@
 //! Owns: who is to be told what, in which order, how much is with each client, and what is given
 //! again when one dies. Does not know: what a client is or how it is reached.
 //!
-//! The room of an ending that was confirmed is used again. This serves the bench row `local` (1.06 times
-//! as many tasks a second as without), measured with and without in one run, 2026-11-28.
+//! The room of an ending that was confirmed is used again. This serves the bench row `local` (1.06
+//! times as many tasks a second as without), measured with and without in one run, 2026-11-28.
 //! `MAX_SPARES = 0` turns it off.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -6,9 +6,9 @@
 //! waits for company, at the longest for the answer to the next beat, while that costs its node nothing: a node whose
 //! budget is so small that it waits for it sends that beat at once.
 //!
-//! This serves the bench row `tls-latency`: without, one task at a time takes 1.36 times as long, measured
-//! with and without in one run, 2026-11-28. Where a few words are written at once, without TLS, it brings
-//! nothing. `MAX_REPORTS = 0` turns it off.
+//! This serves the bench row `tls-latency`: without, one task at a time takes 1.36 times as long,
+//! measured with and without in one run, 2026-11-28. Where a few words are written at once, without
+//! TLS, it brings nothing. `MAX_REPORTS = 0` turns it off.
 
 /// Few enough to cost a node nothing, ...
 const MAX_REPORTS: usize = 64;

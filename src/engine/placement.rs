@@ -1,7 +1,8 @@
 //! Which node: the least loaded of those that may run a class.
 //!
-//! Owns: pools (the nodes that may run the same classes), each pool's nodes by load, and each pool's
-//! classes by the turn of their heads. Does not know: tasks, links, what nodes offer, or why one has room.
+//! Owns: pools (the nodes that may run the same classes), each pool's nodes by load, and each
+//! pool's classes by the turn of their heads. Does not know: tasks, links, what nodes offer, or why
+//! one has room.
 //!
 //! Classes whose tasks the same nodes may run share a pool, and a node is in as many pools as there
 //! are selectors in use that it fulfils, normally one or two. Nodes stand in lists by load level with a bitmap
@@ -236,8 +237,9 @@ impl Pools {
         plain.chain(self.barrier(node, takes_suspect)).min()
     }
 
-    /// The class whose turn it is in this pool, among those that its room allows. `takes_suspect` says whether a node
-    /// has no suspect, `retracted` what must go first at a node without a free worker beside what waits for one.
+    /// The class whose turn it is in this pool, among those that its room allows. `takes_suspect`
+    /// says whether a node has no suspect, `retracted` what must go first at a node without a free
+    /// worker beside what waits for one.
     pub fn next(
         &self,
         pool: PoolId,
@@ -325,8 +327,8 @@ impl Pools {
         self.nodes[node as usize].present
     }
 
-    /// Sets whether a node counts among those that could run something. Returns the pools whose first such node has
-    /// come, or whose last one has gone.
+    /// Sets whether a node counts among those that could run something. Returns the pools whose
+    /// first such node has come, or whose last one has gone.
     pub fn set_present(&mut self, node: NodeIndex, present: bool) -> Vec<PoolId> {
         let mut changed = Vec::new();
         let standing = &mut self.nodes[node as usize];
@@ -390,7 +392,8 @@ impl Pools {
         self.mark(id);
     }
 
-    /// Checks that each node is in the pools that `belongs` says, and that each pool counts those that are present.
+    /// Checks that each node is in the pools that `belongs` says, and that each pool counts those
+    /// that are present.
     pub fn check(&self, belongs: impl Fn(NodeIndex, &Selector) -> bool) -> Result<(), String> {
         for (id, pool) in (0..).zip(&self.list) {
             let mut present = 0;

@@ -1,7 +1,7 @@
 //! Due tasks in order: priority first, then turn.
 //!
-//! Owns: the lanes of one class's tasks, and their head. Does not know: which tasks are of one class, or where they
-//! may run.
+//! Owns: the lanes of one class's tasks, and their head. Does not know: which tasks are of one
+//! class, or where they may run.
 //!
 //! A lane is a list threaded through the task records in order of rank, so a pending task costs no entry
 //! of its own and leaves the middle at once. What comes back with an old rank (a rerouted task) waits

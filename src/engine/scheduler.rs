@@ -3,13 +3,14 @@
 //! Owns: every unsettled task from its acceptance to its one ending, and the statuses until they are
 //! confirmed. Does not know: handlers, sockets, mailboxes, clocks.
 //!
-//! Its state is in parts: the records of tasks and of nodes, and, each with fields that nobody else changes, the
-//! catalogue (kinds, classes and pools), keys, statuses, timers, `sessions` and `retraction`. What each fact means
-//! for them is decided by chapter: `admission` takes tasks in, `classes` follows the catalogue, `placing` sends
-//! tasks to nodes, `reports` follows what nodes say of runs, `ends` decides what comes of an end, `settling`
-//! ends tasks, `ghosts` are orphaned runs and what waits for them. `links` brings links up or down, `hello`
-//! decides who may speak for a node and `comparison` what of its runs is true, `losses` when a node is lost.
-//! `control` carries out an operator's wishes, `views` answers questions, `invariants` checks all of it.
+//! Its state is in parts: the records of tasks and of nodes, and, each with fields that nobody else
+//! changes, the catalogue (kinds, classes and pools), keys, statuses, timers, `sessions` and
+//! `retraction`. What each fact means for them is decided by chapter: `admission` takes tasks in,
+//! `classes` follows the catalogue, `placing` sends tasks to nodes, `reports` follows what nodes
+//! say of runs, `ends` decides what comes of an end, `settling` ends tasks, `ghosts` are orphaned
+//! runs and what waits for them. `links` brings links up or down, `hello` decides who may speak for
+//! a node and `comparison` what of its runs is true, `losses` when a node is lost. `control`
+//! carries out an operator's wishes, `views` answers questions, `invariants` checks all of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,8 +67,8 @@ pub const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
 /// 3. then asks [`next_wakeup`](Self::next_wakeup), and comes back with an [`Event::Tick`] by that time if nothing
 ///    else comes earlier. Asked before the effects were taken, it does not know what they bring about.
 ///
-/// [`stats`](Self::stats), [`explain`](Self::explain), [`unfinished`](Self::unfinished) and [`check`](Self::check)
-/// may be called at any time, and change nothing.
+/// [`stats`](Self::stats), [`explain`](Self::explain), [`unfinished`](Self::unfinished) and
+/// [`check`](Self::check) may be called at any time, and change nothing.
 #[derive(Debug)]
 pub struct SchedulerMachine {
     name: Arc<str>,

@@ -105,8 +105,8 @@ impl Task {
         }
     }
 
-    /// Moves it to another stage, and returns the one in which it was. The start of a run that it cannot have
-    /// again is kept with what is rare.
+    /// Moves it to another stage, and returns the one in which it was. The start of a run that it
+    /// cannot have again is kept with what is rare.
     pub fn enter(&mut self, stage: Stage) -> Stage {
         let start = self.stage.start();
         let old = std::mem::replace(&mut self.stage, stage);

@@ -1,10 +1,10 @@
 //! All that a scheduler's machine waits for until a time.
 //!
-//! Owns: the order in which times come, and when each node is looked at next. Does not know: what follows when one
-//! has come.
+//! Owns: the order in which times come, and when each node is looked at next. Does not know: what
+//! follows when one has come.
 //!
-//! A task that waits for a time costs one entry, and nobody keeps a time of the machine anywhere else: what is
-//! waited for is one more [`Timer`].
+//! A task that waits for a time costs one entry, and nobody keeps a time of the machine anywhere
+//! else: what is waited for is one more [`Timer`].
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use super::tasks::Slot;
 use super::{LinkId, Timestamp};
 use crate::task::TaskId;
 
-/// What is waited for. Of those that fall at one instant, an earlier variant goes first: a task whose deadline
-/// passes as it becomes due does not become due.
+/// What is waited for. Of those that fall at one instant, an earlier variant goes first: a task
+/// whose deadline passes as it becomes due does not become due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// The deadline of a task, older tasks first.

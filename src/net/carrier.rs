@@ -1,4 +1,5 @@
-//! What carries the links of an actor over the network: dials, probes and listeners whose links end in its inbox.
+//! What carries the links of an actor over the network: dials, probes and listeners whose links end
+//! in its inbox.
 //!
 //! Owns: the tasks that carry a link, on a thread where neither user code nor a scheduler runs. Does not
 //! know: what the messages mean.
@@ -134,8 +135,8 @@ impl<E: Remote> Carrier<E> {
         });
     }
 
-    /// Keeps a port open, until `end`, that says by its being there that this process lives. What comes in is
-    /// closed at once.
+    /// Keeps a port open, until `end`, that says by its being there that this process lives. What
+    /// comes in is closed at once.
     pub fn be_probed(&self, listener: TcpListener, end: impl Future<Output = ()> + Send + 'static) {
         self.network.spawn(async move {
             let accept = async {

@@ -1,7 +1,7 @@
 //! A frame as it has come, and the kinds that there are.
 //!
-//! Owns: the numbers of the kinds, and the errors of what cannot be encoded or decoded. Does not know: what is
-//! in a frame of which kind.
+//! Owns: the numbers of the kinds, and the errors of what cannot be encoded or decoded. Does not
+//! know: what is in a frame of which kind.
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -42,7 +42,8 @@ impl Frame {
     }
 }
 
-/// Encoding into memory fails only for values that no message of ours holds; the link is then closed.
+/// Encoding into memory fails only for values that no message of ours holds; the link is then
+/// closed.
 pub(crate) fn unencodable(error: rmp_serde::encode::Error) -> LinkError {
     LinkError::Malformed(format!("this side could not encode a message: {error}"))
 }

@@ -1,13 +1,13 @@
 //! The gate at which a peer must claim its name before anything else.
 //!
-//! Owns: which messages of a peer get past, and that none does before a hello with a name that it may claim. Does not
-//! know: which names those are ([`names`](super::names)), and whose name is expected where; the machines compare
-//! names with those that they expect.
+//! Owns: which messages of a peer get past, and that none does before a hello with a name that it
+//! may claim. Does not know: which names those are ([`names`](super::names)), and whose name is
+//! expected where; the machines compare names with those that they expect.
 //!
-//! Neither side asks for a name when it dials: the handshake of TLS proves that the peer's certificate is
-//! signed by a trusted authority, whoever it is. The name becomes known by the hello, on both sides and
-//! whichever dialled, and there it must be one of the DNS names that the certificate bears. Nothing that
-//! comes before such a hello gets past the gate.
+//! Neither side asks for a name when it dials: the handshake of TLS proves that the peer's
+//! certificate is signed by a trusted authority, whoever it is. The name becomes known by the
+//! hello, on both sides and whichever dialled, and there it must be one of the DNS names that the
+//! certificate bears. Nothing that comes before such a hello gets past the gate.
 
 use super::LinkEvent;
 use super::names::{Denied, Names};
@@ -76,7 +76,8 @@ impl Gate {
         Self { names, state }
     }
 
-    /// Removes what must not be believed. A refusal is to be sent, and the link closed for that reason.
+    /// Removes what must not be believed. A refusal is to be sent, and the link closed for that
+    /// reason.
     pub fn admit<M: Claiming>(&mut self, events: &mut Vec<LinkEvent<M>>) -> Option<Denied> {
         if matches!(self.names, Names::Any) {
             return None;
@@ -85,7 +86,8 @@ impl Gate {
         events.retain(|event| match event {
             LinkEvent::Closed(_) => true,
             _ if self.state == State::Shut => false,
-            // Also before the hello: a long one over a slow line comes in parts for longer than a side may be silent.
+            // Also before the hello: a long one over a slow line comes in parts for longer than a
+            // side may be silent.
             LinkEvent::Heard | LinkEvent::Malformed(_) => true,
             LinkEvent::Message(message) => match self.judge(message.claim()) {
                 Ok(()) => true,

@@ -7,9 +7,9 @@
 //! others, even between the chunks of a large body. All that has arrived, or waits to be sent, is handled
 //! at once; nothing waits for company.
 //!
-//! The rest of a chunk is read where it belongs, and not copied there. This serves the bench row `large`
-//! (1.08 times as many bytes a second as by way of the buffer), measured with and without in one run,
-//! 2026-11-28.
+//! The rest of a chunk is read where it belongs, and not copied there. This serves the bench row
+//! `large` (1.08 times as many bytes a second as by way of the buffer), measured with and without
+//! in one run, 2026-11-28.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -63,8 +63,8 @@ pub(super) struct Denied {
     pub breach: bool,
 }
 
-/// Whether a process may have this name with TLS: one that is spelled one way only, since in a certificate
-/// upper and lower case are the same, and two nodes must not be.
+/// Whether a process may have this name with TLS: one that is spelled one way only, since in a
+/// certificate upper and lower case are the same, and two nodes must not be.
 #[cfg(feature = "tls")]
 pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
     let label = |label: &str| {
@@ -88,8 +88,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
     })
 }
 
-/// Whether this certificate bears this name; if not, in words for both sides. A name with a star bears what
-/// it always does. The codec has bounded the name.
+/// Whether this certificate bears this name; if not, in words for both sides. A name with a star
+/// bears what it always does. The codec has bounded the name.
 #[cfg(feature = "tls")]
 pub(super) fn bears(certificate: &CertificateDer<'_>, name: &str) -> Result<(), String> {
     check_name(name).map_err(|error| error.to_string())?;
@@ -110,8 +110,8 @@ pub(super) fn bears(certificate: &CertificateDer<'_>, name: &str) -> Result<(), 
     ))
 }
 
-/// Whether a peer of this name, which its certificate bears, is one that is taken; if not, in words for both
-/// sides.
+/// Whether a peer of this name, which its certificate bears, is one that is taken; if not, in words
+/// for both sides.
 #[cfg(feature = "tls")]
 fn takes(peers: Option<&[String]>, name: &str) -> Result<(), String> {
     match peers {

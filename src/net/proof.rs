@@ -1,7 +1,7 @@
 //! The first bytes of a connection: who is there, and is it trusted.
 //!
-//! Owns: the exchange, its words, the secret. Does not know: frames, messages, how TLS is spoken, or sockets (any
-//! pair of byte streams will do).
+//! Owns: the exchange, its words, the secret. Does not know: frames, messages, how TLS is spoken,
+//! or sockets (any pair of byte streams will do).
 //!
 //! Both sides send a greeting of [`GREETING`] bytes: a magic word, the generation of this exchange, which
 //! side they are (the one that dialled or the one that accepted), what they are (scheduler or node),

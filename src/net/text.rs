@@ -5,7 +5,8 @@
 /// The longest words of a peer that are read, sent or shown, in bytes.
 pub(super) const MAX_WORDS: usize = 1024;
 
-/// Returns words without control characters, cut at [`MAX_WORDS`]. What is so already stays the same.
+/// Returns words without control characters, cut at [`MAX_WORDS`]. What is so already stays the
+/// same.
 pub(super) fn printable(words: &str) -> String {
     let mut legible = String::with_capacity(words.len().min(MAX_WORDS));
     for c in words.chars() {

@@ -1,7 +1,7 @@
 //! What makes a peer trusted, and the handshake that goes with it.
 //!
-//! Owns: the choice between the handshakes. Does not know: how either goes ([`proof`](super::proof) and `tls`), or
-//! what comes after.
+//! Owns: the choice between the handshakes. Does not know: how either goes ([`proof`](super::proof)
+//! and `tls`), or what comes after.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -37,7 +37,8 @@ impl Trust {
     }
 }
 
-/// Proves over a socket, by TLS if that is what is trusted. Put a time limit around it; safe to drop.
+/// Proves over a socket, by TLS if that is what is trusted. Put a time limit around it; safe to
+/// drop.
 pub(super) async fn prove_socket(
     stream: TcpStream,
     side: Side,
@@ -58,8 +59,9 @@ pub(super) async fn prove_socket(
 ///
 /// # Errors
 ///
-/// If the peer is none of ours, or either side does not trust the other. Where certificates are what is
-/// trusted this always fails, since nothing here secures the streams: it tells a peer that speaks no TLS so.
+/// If the peer is none of ours, or either side does not trust the other. Where certificates are
+/// what is trusted this always fails, since nothing here secures the streams: it tells a peer that
+/// speaks no TLS so.
 pub async fn prove<R, W>(
     mut read: R,
     mut write: W,

@@ -3,10 +3,10 @@
 //! Owns: the kinds of frames and the way from a buffer to messages. Does not know: sockets, or what the
 //! messages mean.
 //!
-//! A frame (see [`body`](super::body)) begins with a number for its kind (`frame`). What follows is a
-//! MessagePack map with named fields ([`control`]), in which unknown fields are skipped, so that versions
-//! may grow; or, for the frequent messages, heads as MessagePack arrays and after them the raw bodies
-//! ([`hot`]).
+//! A frame (see [`body`](super::body)) begins with a number for its kind (`frame`). What follows is
+//! a MessagePack map with named fields ([`control`]), in which unknown fields are skipped, so that
+//! versions may grow; or, for the frequent messages, heads as MessagePack arrays and after them the
+//! raw bodies ([`hot`]).
 
 use bytes::buf::Limit;
 use bytes::{Buf, BytesMut};

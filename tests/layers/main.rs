@@ -1,7 +1,7 @@
 //! Who may import whom: values <- engine <- actors <- edges <- handles <- lib.
 //!
-//! Owns: the layer of each module, that modules import each other in no circle, and what the engine may know
-//! of the world, and how long a file may be. Does not know: how the sources are read.
+//! Owns: the layer of each module, that modules import each other in no circle, and what the engine
+//! may know of the world, and how long a file may be. Does not know: how the sources are read.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -31,8 +31,8 @@ const LAYERS: [(&str, &[&str]); 5] = [
     ("handles", &["scheduler", "node", "host"]),
 ];
 
-/// All that the values and the engine may name outside the crate. Whatever can tell the time, draw a number,
-/// wait, or reach another thread or machine is absent.
+/// All that the values and the engine may name outside the crate. Whatever can tell the time, draw
+/// a number, wait, or reach another thread or machine is absent.
 const PURE_CRATES: [&str; 5] = ["std", "bytes", "serde", "smol_str", "thiserror"];
 const PURE_STD: [&str; 17] = [
     "borrow",
@@ -70,8 +70,8 @@ const IMPURE: [&str; 12] = [
     "thread_local",
 ];
 
-/// Values that touch the world, none of which the engine decides by: a default that counts the cores, and the
-/// buffer of the encoding.
+/// Values that touch the world, none of which the engine decides by: a default that counts the
+/// cores, and the buffer of the encoding.
 const WORLDLY_VALUES: [(&str, &str); 4] = [
     ("config.rs", "std::thread: let cores"),
     ("encoding.rs", "rmp_serde"),
@@ -122,7 +122,8 @@ fn no_module_imports_a_higher_layer() {
     assert!(wrong.is_empty(), "wrong arrows:\n{}", wrong.join("\n"));
 }
 
-/// Whoever names a module reaches all that is within it, too. A child may name what its parents hold.
+/// Whoever names a module reaches all that is within it, too. A child may name what its parents
+/// hold.
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
     let circles = circles(&sources());
@@ -318,7 +319,8 @@ fn circles(sources: &[Source]) -> Vec<String> {
     groups.into_iter().map(|group| group.join(", ")).collect()
 }
 
-/// The file in which a path's item is: that of its longest module, or the one from which that module has it.
+/// The file in which a path's item is: that of its longest module, or the one from which that
+/// module has it.
 fn target(
     path: &[String],
     sources: &[Source],

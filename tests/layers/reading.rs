@@ -1,4 +1,5 @@
-//! The sources as text: which paths their `use` lines name, and every `crate::` and `super::` path beside them.
+//! The sources as text: which paths their `use` lines name, and every `crate::` and `super::` path
+//! beside them.
 //!
 //! Owns: finding the files and reading them. Does not know: which path is right.
 

@@ -118,7 +118,8 @@ async fn a_key_is_busy_while_a_run_of_its_settled_task_goes_on() {
 async fn g12_a_deadline_settles_a_pending_and_a_running_task_at_once() {
     let (scheduler, mut client) = start("option-deadline", 1).await;
     let gate = Gate::open().await;
-    // The one that waits comes to its end long before the worker is free, however slow the machine is.
+    // The one that waits comes to its end long before the worker is free, however slow the machine
+    // is.
     let (late, soon) = (Duration::from_secs(2), Duration::from_millis(50));
     let task = |deadline| {
         Execute::call("gate", &gate.args())

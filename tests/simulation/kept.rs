@@ -1,13 +1,15 @@
 //! Plans that broke a promise once, kept as texts: `kept/*.plan`.
 //!
-//! A plan is kept whole, with the number from which its run draws what chance decides (delays, jitter, who is
-//! late), so what `Plan::draw` makes of a seed may change without changing it. Whoever adds a draw to the run
-//! itself takes it from a generator of its own, made from that number, so that the draws of kept plans stay.
+//! A plan is kept whole, with the number from which its run draws what chance decides (delays,
+//! jitter, who is late), so what `Plan::draw` makes of a seed may change without changing it.
+//! Whoever adds a draw to the run itself takes it from a generator of its own, made from that
+//! number, so that the draws of kept plans stay.
 //!
-//! Owns: the text, the check that each plan still shows what it is marked with, and the way from a seed to a
-//! file. Does not know: what a plan does.
+//! Owns: the text, the check that each plan still shows what it is marked with, and the way from a
+//! seed to a file. Does not know: what a plan does.
 //!
-//! A text begins with comments that say which promise breaks and why. Then come lines of a word and a value:
+//! A text begins with comments that say which promise breaks and why. Then come lines of a word and
+//! a value:
 //!
 //! ```text
 //! plan 1

@@ -4,12 +4,12 @@
 //! history; `SIM_SEEDS=100000` sets how many are tried and `SIM_FIRST` the first, `SIM_LINES` how many
 //! lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller history first.
 //!
-//! A failure that is found is kept, so that it outlasts the seed that showed it:
-//! `SIM_SEED=123 SIM_KEEP=g8_what_goes_wrong cargo test --test simulation one_seed` writes its plan, shrunk, to
-//! `tests/simulation/kept/g8_what_goes_wrong.plan`, marked with the failure that it shows; the reason is written
-//! by hand. A test runs all kept plans. It fails if a mark no longer holds, so whoever mends the failure
-//! takes the mark off, and from then on the plan must hold. `SIM_KEPT=g8_what_goes_wrong` with `one_seed` prints
-//! the history of a kept plan.
+//! A failure that is found is kept, so that it outlasts the seed that showed it: `SIM_SEED=123
+//! SIM_KEEP=g8_what_goes_wrong cargo test --test simulation one_seed` writes its plan, shrunk, to
+//! `tests/simulation/kept/g8_what_goes_wrong.plan`, marked with the failure that it shows; the
+//! reason is written by hand. A test runs all kept plans. It fails if a mark no longer holds, so
+//! whoever mends the failure takes the mark off, and from then on the plan must hold.
+//! `SIM_KEPT=g8_what_goes_wrong` with `one_seed` prints the history of a kept plan.
 
 #![allow(clippy::unwrap_used, clippy::field_reassign_with_default)]
 

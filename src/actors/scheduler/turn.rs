@@ -17,9 +17,9 @@ use super::{ClientGone, Core, Reply, log};
 use crate::actors::{Shutdown, sleep_until, yield_once};
 use crate::engine::{Action, ClientId, Event, Timestamp};
 
-/// How much may be heard in a turn that has what it says written at once ([`Links::flush`](crate::links::Links::flush)).
-/// With more to do, in this turn or already for the next, the network's thread had better write while this one
-/// works on.
+/// How much may be heard in a turn that has what it says written at once
+/// ([`Links::flush`](crate::links::Links::flush)). With more to do, in this turn or already for the
+/// next, the network's thread had better write while this one works on.
 const SMALL_TURN: usize = 4;
 
 /// Statuses that gather for a client while more is to be heard. A client on another thread handles a
@@ -31,8 +31,8 @@ const MAX_DELIVERY: usize = 1024;
 const CLIENT_ROUND: Duration = Duration::from_millis(500);
 
 impl Core {
-    /// Hears all that has happened, does all that follows, and says when it is due again. `rested` says that there
-    /// was nothing to hear when the last turn had ended.
+    /// Hears all that has happened, does all that follows, and says when it is due again. `rested`
+    /// says that there was nothing to hear when the last turn had ended.
     pub(super) fn turn(&mut self, rested: bool) -> Option<Instant> {
         let noted = std::mem::take(&mut self.noted);
         self.inbox.take(&mut self.incoming);

@@ -1,7 +1,7 @@
 //! What nodes offer, and the pools that follow from it.
 //!
-//! Owns: the offers, each node's part in them, and the building of pools when they change. Does not know: the order
-//! in a pool (see `placement`), or why a node counts as present.
+//! Owns: the offers, each node's part in them, and the building of pools when they change. Does not
+//! know: the order in a pool (see `placement`), or why a node counts as present.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ impl Catalogue {
         self.offer(node).map_or(&[], |offer| &offer.kinds)
     }
 
-    /// Returns the index of a class's kind at a node, and whether it blocks there; `None` if the node has no handler
-    /// for it.
+    /// Returns the index of a class's kind at a node, and whether it blocks there; `None` if the
+    /// node has no handler for it.
     #[inline]
     pub fn kind_at(&self, node: NodeIndex, class: ClassId) -> Option<(u16, bool)> {
         let kind = self.classes[class as usize].kind;
@@ -72,8 +72,8 @@ impl Catalogue {
         self.offered_bytes - labels - alone.map_or(0, |offer| offer.bytes)
     }
 
-    /// Takes over what a node offers that is not present. Classes are told apart anew if nobody has offered just
-    /// that.
+    /// Takes over what a node offers that is not present. Classes are told apart anew if nobody has
+    /// offered just that.
     pub fn set_offer(&mut self, node: NodeIndex, kinds: &[KindOffer], labels: Labels) {
         let same = self.offer(node).is_some_and(|offer| offer.kinds == kinds);
         if same && *self.labels_at(node) == labels {
@@ -151,8 +151,8 @@ impl Catalogue {
         self.pools.set_room(node, room);
     }
 
-    /// Sets whether a node counts among those that could run something. Returns the classes with waiting tasks that
-    /// have lost their last such node by that.
+    /// Sets whether a node counts among those that could run something. Returns the classes with
+    /// waiting tasks that have lost their last such node by that.
     #[must_use]
     pub fn set_present(&mut self, node: NodeIndex, present: bool) -> Vec<ClassId> {
         let mut lost = Vec::new();

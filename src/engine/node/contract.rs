@@ -32,8 +32,8 @@ pub struct NodeSpec {
     pub joins: Vec<String>,
     /// The largest body that its links take, in bytes; `None` where there is no such bound.
     pub max_frame: Option<u64>,
-    /// Whether its one link is inside the process: then it never breaks, needs no beats and no lease, and
-    /// reports need not be kept.
+    /// Whether its one link is inside the process: then it never breaks, needs no beats and no
+    /// lease, and reports need not be kept.
     pub local: bool,
 }
 
@@ -102,8 +102,9 @@ pub enum NodeEvent {
         /// The encoded value.
         value: Payload,
     },
-    /// A started assignment was taken back before its worker had begun it: from a stalled thread, or by
-    /// [`NodeAction::TakeBack`]. It is told before the end of anything that was started there behind it.
+    /// A started assignment was taken back before its worker had begun it: from a stalled thread,
+    /// or by [`NodeAction::TakeBack`]. It is told before the end of anything that was started there
+    /// behind it.
     Unstarted {
         /// The worker.
         worker: WorkerId,
@@ -122,7 +123,8 @@ pub enum NodeEvent {
     },
     /// From now on run at most so many at once; from the node's own handle.
     Workers(u32),
-    /// Finish what runs, take nothing new, then say goodbye; from the node's own handle or a signal.
+    /// Finish what runs, take nothing new, then say goodbye; from the node's own handle or a
+    /// signal.
     Drain,
     /// Stop at once: abort what can be aborted, report it as [`End::Dropped`], say goodbye.
     Stop,
@@ -147,14 +149,14 @@ pub enum NodeAction {
         /// Why, in words, for the log.
         reason: String,
     },
-    /// Dial a scheduler; answer with [`NodeEvent::LinkOpened`] or [`NodeEvent::DialFailed`], once. At
-    /// most one dial per address is under way.
+    /// Dial a scheduler; answer with [`NodeEvent::LinkOpened`] or [`NodeEvent::DialFailed`], once.
+    /// At most one dial per address is under way.
     Dial {
         /// Where.
         address: String,
     },
-    /// Run an assignment on a worker. If that is occupied, the worker begins it when its run has really
-    /// ended, in the order of these actions, unless it is taken back before.
+    /// Run an assignment on a worker. If that is occupied, the worker begins it when its run has
+    /// really ended, in the order of these actions, unless it is taken back before.
     Start {
         /// The worker.
         worker: WorkerId,
@@ -171,16 +173,17 @@ pub enum NodeAction {
         /// The run.
         dispatch: Dispatch,
     },
-    /// Stop a run: drop its future, or tell a blocking handler that it is cancelled. The worker answers
-    /// with [`NodeEvent::Ended`] (and `End::Stopped`), unless its own verdict is under way already.
+    /// Stop a run: drop its future, or tell a blocking handler that it is cancelled. The worker
+    /// answers with [`NodeEvent::Ended`] (and `End::Stopped`), unless its own verdict is under way
+    /// already.
     Stop {
         /// The worker.
         worker: WorkerId,
         /// The run.
         dispatch: Dispatch,
     },
-    /// The node has nothing more to do and its process may end (or, in a process that listens on, wait
-    /// for the next scheduler).
+    /// The node has nothing more to do and its process may end (or, in a process that listens on,
+    /// wait for the next scheduler).
     Gone(Gone),
     /// Something an operator wants to read.
     Note(NodeNote),

@@ -1,7 +1,7 @@
 //! Taking assignments back from where they wait, and stopping those that run.
 //!
-//! Owns: what a recall, a cancel, and the end of the lease or of the node do with each assignment. Does not
-//! know: why the scheduler or the process wants it, or how a worker stops.
+//! Owns: what a recall, a cancel, and the end of the lease or of the node do with each assignment.
+//! Does not know: why the scheduler or the process wants it, or how a worker stops.
 
 use super::ahead::Spot;
 use super::chain::Why;
@@ -74,8 +74,8 @@ impl NodeMachine {
         }
     }
 
-    /// Stops every run, or only what is exclusive, to report it as dropped. A blocking one goes on: it is
-    /// dropped at once for the scheduler, and its worker is freed when it really ends.
+    /// Stops every run, or only what is exclusive, to report it as dropped. A blocking one goes on:
+    /// it is dropped at once for the scheduler, and its worker is freed when it really ends.
     pub(super) fn drop_runs(&mut self, now: Timestamp, all: bool) {
         if all {
             self.take_all_back(Why::Drop);
@@ -90,8 +90,8 @@ impl NodeMachine {
             runs += 1;
             let dispatch = run.dispatch;
             self.actions.push(NodeAction::Stop { worker, dispatch });
-            // The end of an async run follows at once, and its worker reports it. A blocking one may take
-            // any time, for which the scheduler must not wait.
+            // The end of an async run follows at once, and its worker reports it. A blocking one
+            // may take any time, for which the scheduler must not wait.
             if run.blocking {
                 run.state = State::Overrun;
                 overruns.push(*run);

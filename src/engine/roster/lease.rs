@@ -1,7 +1,7 @@
 //! The scheduler's half of a node's lease.
 //!
-//! Owns: which answers to beats were given, what proves that the node hears them, and when the lease ends. Does not
-//! know: what follows from its end.
+//! Owns: which answers to beats were given, what proves that the node hears them, and when the
+//! lease ends. Does not know: what follows from its end.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -76,8 +76,8 @@ impl Lease {
         self.expiry = Expiry::LastLook(until);
     }
 
-    /// It ends no sooner, since what the node has said may not have been read. That proves nothing: a last look stays
-    /// one. Returns whether this changes when it ends.
+    /// It ends no sooner, since what the node has said may not have been read. That proves nothing:
+    /// a last look stays one. Returns whether this changes when it ends.
     pub fn defer(&mut self, to: Timestamp) -> bool {
         let (Expiry::Runs(until) | Expiry::LastLook(until)) = &mut self.expiry;
         let later = *until < to;
@@ -107,8 +107,8 @@ impl Lease {
         self.safe_at = self.safe_at.max(now + term);
     }
 
-    /// Notes a proof of life that names the answer to beat `answered`. Only one that proves that the
-    /// node hears the scheduler, too, extends the lease.
+    /// Notes a proof of life that names the answer to beat `answered`. Only one that proves that
+    /// the node hears the scheduler, too, extends the lease.
     pub fn proved(&mut self, now: Timestamp, answered: u64, term: Duration) {
         while self
             .answers

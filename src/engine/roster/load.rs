@@ -1,11 +1,12 @@
 //! How much a node takes: now, and ahead of its workers.
 //!
-//! Owns: the counts of a node's workers and of what it has, the arithmetic of its load, and what is learned from runs
-//! for it. Does not know: which runs these are, whether the node takes tasks at all, and which node is chosen.
+//! Owns: the counts of a node's workers and of what it has, the arithmetic of its load, and what is
+//! learned from runs for it. Does not know: which runs these are, whether the node takes tasks at
+//! all, and which node is chosen.
 //!
 //! What is sent ahead serves the bench rows `local` (7.5 times as many tasks a second as without),
-//! `remote-1` (11 times) and `pending-1M` (9 times), measured with and without in one run, 2026-11-28.
-//! `max_ahead = 0` in the scheduler's settings turns it off.
+//! `remote-1` (11 times) and `pending-1M` (9 times), measured with and without in one run,
+//! 2026-11-28. `max_ahead = 0` in the scheduler's settings turns it off.
 
 use std::time::Duration;
 
@@ -43,8 +44,8 @@ pub(crate) struct Load {
     /// Workers that do not answer.
     stalled: u32,
     tally: Tally,
-    /// The best turn among the tasks that were asked back: nothing after it is sent ahead, since it would start
-    /// before what comes back. There is one as long as any is asked back.
+    /// The best turn among the tasks that were asked back: nothing after it is sent ahead, since it
+    /// would start before what comes back. There is one as long as any is asked back.
     recalled: Option<Turn>,
     /// Moving averages, in nanoseconds: a run; and what a task costs beside its run.
     run_time: u64,
@@ -78,8 +79,8 @@ impl Load {
         self.workers = workers;
     }
 
-    /// Its link is up, and it has said how many workers it has. What is stalled it tells again on each link: what
-    /// it told last on the older may be lost.
+    /// Its link is up, and it has said how many workers it has. What is stalled it tells again on
+    /// each link: what it told last on the older may be lost.
     pub fn link_up(&mut self, workers: u32) {
         self.workers = self.set.unwrap_or(workers).min(NodeConfig::MAX_WORKERS);
         self.stalled = 0;

@@ -1,7 +1,7 @@
 //! When a node is dialled or probed again.
 //!
-//! Owns: which dial and which probe is under way, when the next may begin, and the pauses between them. Does not know:
-//! whether a node is to be dialled or probed, or what an answer means.
+//! Owns: which dial and which probe is under way, when the next may begin, and the pauses between
+//! them. Does not know: whether a node is to be dialled or probed, or what an answer means.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use crate::engine::{Epoch, Timestamp};
 
 /// How soon a dial or a probe is tried again.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
-/// The same after a link has just broken, from which it doubles: the system of a process that was killed
-/// closes its sockets one by one, and may close the link before the port, which then still answers.
+/// The same after a link has just broken, from which it doubles: the system of a process that was
+/// killed closes its sockets one by one, and may close the link before the port, which then still
+/// answers.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// How far one way of asking is.
@@ -97,8 +98,9 @@ impl Redial {
         }
     }
 
-    /// A dial has led to nothing. Returns the incarnation that was known when it began. `usual` is the longest pause.
-    /// The pause counts from the beginning: what hangs is followed by another at once.
+    /// A dial has led to nothing. Returns the incarnation that was known when it began. `usual` is
+    /// the longest pause. The pause counts from the beginning: what hangs is followed by another at
+    /// once.
     pub fn dial_failed(&mut self, usual: Duration) -> Option<Epoch> {
         let Way::Out(since, known) = self.dial else {
             return None;

@@ -1,7 +1,8 @@
 //! What the machine has to do when the catalogue changes: counts kept, people told, rooms entered.
 //!
-//! Owns: who is told that no present node can run a task, and the manner that a task's past demands. Does not know:
-//! which tasks are alike or which nodes may run them (see the catalogue), when a task is due or a node up.
+//! Owns: who is told that no present node can run a task, and the manner that a task's past
+//! demands. Does not know: which tasks are alike or which nodes may run them (see the catalogue),
+//! when a task is due or a node up.
 
 use super::SchedulerMachine;
 use crate::engine::message::KindOffer;
@@ -40,8 +41,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Lets a due task wait for its turn, under the rank that it bears. `given_up` is a run that was lost with its
-    /// node and may be the task's again.
+    /// Lets a due task wait for its turn, under the rank that it bears. `given_up` is a run that
+    /// was lost with its node and may be the task's again.
     pub(super) fn enqueue(&mut self, slot: Slot, given_up: Option<Run>) {
         let stage = Stage::Queued {
             place: Place::Listed,
@@ -79,7 +80,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Says that no present node can run a class: to the operator once, to watchers of these tasks each time.
+    /// Says that no present node can run a class: to the operator once, to watchers of these tasks
+    /// each time.
     fn tell_unschedulable(&mut self, class: ClassId, slots: Vec<Slot>) {
         let reason = self.catalogue.why_unschedulable(class);
         if let Some(first) = self.catalogue.note_unschedulable(&self.tasks, class) {

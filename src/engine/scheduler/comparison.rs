@@ -181,7 +181,8 @@ impl SchedulerMachine {
             match self.find_held(node, run.task, run.dispatch) {
                 Run::Live(_) => continue,
                 Run::GivenUp(slot) if run.state == HeldState::Running => {
-                    // The node has gone on with it, and no later run was begun: the cut costs nothing.
+                    // The node has gone on with it, and no later run was begun: the cut costs
+                    // nothing.
                     self.take_back(slot);
                     self.started(now, slot);
                     continue;

@@ -14,8 +14,8 @@ use crate::engine::tasks::{Held, Run, Slot, Stage, Then};
 use crate::engine::{Action, Note, Timestamp};
 use crate::status::{CancelAnswer, Event as TaskEventKind, Failure, Outcome};
 
-/// Tasks that were rerouted since the last flush, by the node that had them and why: they may be thousands, and are
-/// noted together.
+/// Tasks that were rerouted since the last flush, by the node that had them and why: they may be
+/// thousands, and are noted together.
 #[derive(Debug, Default)]
 pub(super) struct Reroutes(BTreeMap<(NodeIndex, &'static str), usize>);
 
@@ -30,7 +30,8 @@ impl Reroutes {
 }
 
 impl SchedulerMachine {
-    /// The run that a node has of a task has ended. If `back`, the task had been counted as rerouted already.
+    /// The run that a node has of a task has ended. If `back`, the task had been counted as
+    /// rerouted already.
     pub(super) fn ended(
         &mut self,
         now: Timestamp,
@@ -101,7 +102,8 @@ impl SchedulerMachine {
                     self.rerouted(slot, node, "stopped");
                 }
                 match orphaned.filter(|_| self.tasks.get(slot).is_exclusive()) {
-                    // Its end was told, so nothing that its handler still says makes it the task's again.
+                    // Its end was told, so nothing that its handler still says makes it the task's
+                    // again.
                     Some(run) => self.hold(slot, run, Then::Queue),
                     None => self.enqueue(slot, None),
                 }
@@ -158,7 +160,8 @@ impl SchedulerMachine {
         self.went_undone(now, slot, run.node, false);
     }
 
-    /// What was taken off a node without an end is pending again, or cancelled if that was asked for.
+    /// What was taken off a node without an end is pending again, or cancelled if that was asked
+    /// for.
     fn went_undone(&mut self, now: Timestamp, slot: Slot, node: NodeIndex, asked_back: bool) {
         if self.tasks.get(slot).is_cancelling() {
             let answer = self.answer_without_run(now, slot);

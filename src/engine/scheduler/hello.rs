@@ -62,8 +62,8 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// The port to probe that a node has named, at the host from which it dialled. Without a valid port, or on a
-    /// link that was dialled, there is nothing to probe.
+    /// The port to probe that a node has named, at the host from which it dialled. Without a valid
+    /// port, or on a link that was dialled, there is nothing to probe.
     fn address_to_probe(&self, link: LinkId, port: Option<String>) -> Option<String> {
         let host = self.sessions.get(link)?.host.as_ref()?;
         let port = port?.parse::<u16>().ok().filter(|&port| port != 0)?;

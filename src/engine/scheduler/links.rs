@@ -1,7 +1,7 @@
 //! Links: how far each is, what comes on it, and how it ends.
 //!
-//! Owns: which of a node's links counts, and how long one may take to come up. Does not know: whether a hello is right, what a run's
-//! end means, or when a node is lost.
+//! Owns: which of a node's links counts, and how long one may take to come up. Does not know:
+//! whether a hello is right, what a run's end means, or when a node is lost.
 
 use std::time::Duration;
 

@@ -189,7 +189,8 @@ impl SchedulerMachine {
         task.may_have_run();
         let (id, exclusive, cancelling) = (task.id, task.is_exclusive(), task.is_cancelling());
         let key = task.key().cloned();
-        // Only an exclusive task and a key wait for the end of such a run; all else is run again at once.
+        // Only an exclusive task and a key wait for the end of such a run; all else is run again at
+        // once.
         let awaited = !dead && (exclusive || key.is_some());
         if awaited {
             let ghost = Ghost::of_run(id, blocking, key);
@@ -207,7 +208,8 @@ impl SchedulerMachine {
             return;
         }
         self.rerouted(slot, node, "lost");
-        // It may be what ended the node: who keeps losing nodes is failed, not toured round the cluster.
+        // It may be what ended the node: who keeps losing nodes is failed, not toured round the
+        // cluster.
         if run.started
             && let Some(epoch) = epoch
         {
@@ -223,7 +225,8 @@ impl SchedulerMachine {
             }
             self.reclass(slot);
         }
-        // Of what had not started nobody knows. It is sent to free workers only from now on, so the next loss tells.
+        // Of what had not started nobody knows. It is sent to free workers only from now on, so the
+        // next loss tells.
         if !run.started {
             let task = self.tasks.get_mut(slot);
             task.past = Past::LostPrefetched;

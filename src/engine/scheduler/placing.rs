@@ -57,7 +57,8 @@ impl SchedulerMachine {
                 heap.push(Reverse((current, pool)));
                 continue;
             }
-            // While the turn is this pool's again, the heap is left alone: most often there is one pool.
+            // While the turn is this pool's again, the heap is left alone: most often there is one
+            // pool.
             let mut class = class;
             loop {
                 self.place_head(now, pool, class);
@@ -209,7 +210,8 @@ impl SchedulerMachine {
             let overtaken = self.overtaken(now, node, patience);
             // What was sent last would start last there, so it gains most by going elsewhere.
             let mut at = self.roster.get(node).runs.last;
-            // Each free worker elsewhere takes one task, so a pool's are counted once for all of the node's.
+            // Each free worker elsewhere takes one task, so a pool's are counted once for all of
+            // the node's.
             let mut budget: std::collections::BTreeMap<u32, u32> =
                 std::collections::BTreeMap::new();
             for _ in 0..RECALL_SWEEP {
@@ -238,7 +240,8 @@ impl SchedulerMachine {
                     continue;
                 }
                 let ripe_at = since + patience;
-                // It may be about to start: asking for it takes as long as the wait that it would save.
+                // It may be about to start: asking for it takes as long as the wait that it would
+                // save.
                 if ripe_at > now && !after {
                     self.retraction.look_again_at(ripe_at);
                     continue;

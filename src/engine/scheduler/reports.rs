@@ -87,7 +87,8 @@ impl SchedulerMachine {
                 match self.find_run(node, task, dispatch)? {
                     Run::Live(slot) => self.ended(now, slot, false, end, ran, overrun),
                     Run::GivenUp(slot) => {
-                        // Its end counts as if it had never been given up: what it has done is not done again.
+                        // Its end counts as if it had never been given up: what it has done is not
+                        // done again.
                         self.take_back(slot);
                         self.ended(now, slot, true, end, ran, overrun);
                     }
@@ -329,7 +330,8 @@ impl SchedulerMachine {
                 self.never_started(now, slot, asked_back);
             }
             Run::GivenUp(slot) => {
-                // Its loss ended no run, so it is not counted; but the task was counted as rerouted then.
+                // Its loss ended no run, so it is not counted; but the task was counted as rerouted
+                // then.
                 self.take_back(slot);
                 self.never_started(now, slot, true);
             }

@@ -1,7 +1,7 @@
 //! When prefetched tasks are looked at, to retract some.
 //!
-//! Owns: which nodes have prefetched tasks, and when they are looked at. Does not know: which of the tasks are
-//! retracted.
+//! Owns: which nodes have prefetched tasks, and when they are looked at. Does not know: which of
+//! the tasks are retracted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
 
-/// All nodes with prefetched tasks are looked at no oftener than this: a flush may come for each few tasks, and
-/// nothing is retracted before it has waited four times as long.
+/// All nodes with prefetched tasks are looked at no oftener than this: a flush may come for each
+/// few tasks, and nothing is retracted before it has waited four times as long.
 const PAUSE: Duration = Duration::from_micros(250);
 
 /// See the module.
@@ -32,7 +32,8 @@ impl Retraction {
         self.nodes.remove(&node);
     }
 
-    /// Begins a look and returns the nodes to look at: none before the pause since the last look is over.
+    /// Begins a look and returns the nodes to look at: none before the pause since the last look is
+    /// over.
     pub(super) fn begin_look(&mut self, now: Timestamp) -> Vec<NodeIndex> {
         self.next_look = None;
         let pause_until = self.looked_at + PAUSE;

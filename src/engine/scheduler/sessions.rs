@@ -1,7 +1,8 @@
 //! The connections of a scheduler, each from its opening to its end.
 //!
-//! Owns: how far each connection is, and how many runs nodes have told of in comparisons that are not whole. Does
-//! not know: nodes' records, what is said on a connection, or when it has been silent for too long.
+//! Owns: how far each connection is, and how many runs nodes have told of in comparisons that are
+//! not whole. Does not know: nodes' records, what is said on a connection, or when it has been
+//! silent for too long.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use crate::task::Dispatch;
 
 /// Runs that a node may hold: all its workers and all that may wait there, with room to spare.
 const MAX_HELD: usize = 1 << 21;
-/// Runs that all nodes together may hold while they are being compared: twice what one may, since many may
-/// return at once. A link beyond it is closed, and its node comes again.
+/// Runs that all nodes together may hold while they are being compared: twice what one may, since
+/// many may return at once. A link beyond it is closed, and its node comes again.
 const MAX_COMPARED: usize = 2 * MAX_HELD;
 
 /// What a node has told of itself and of the runs that it holds.
@@ -145,7 +146,8 @@ impl Sessions {
         }
     }
 
-    /// Takes the number of a node's beat. Returns whether it is later than all before it on this link.
+    /// Takes the number of a node's beat. Returns whether it is later than all before it on this
+    /// link.
     pub(super) fn take_beat(&mut self, link: LinkId, number: u64) -> bool {
         let session = self.by_link.get_mut(&link);
         session.is_some_and(|session| {

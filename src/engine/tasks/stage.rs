@@ -1,7 +1,7 @@
 //! Where an unsettled task is, and what is true of it there.
 //!
-//! Owns: the stages, each with its data, and what of a task's past decides how it is placed. Does not know: when a
-//! task moves from one stage to another.
+//! Owns: the stages, each with its data, and what of a task's past decides how it is placed. Does
+//! not know: when a task moves from one stage to another.
 
 use crate::engine::ids::NodeIndex;
 use crate::engine::{Audience, ClientId, Timestamp};
@@ -14,8 +14,8 @@ pub(crate) struct Run {
     pub dispatch: Dispatch,
     /// When it was assigned; when it started, if it had been sent ahead and has.
     pub since: Timestamp,
-    /// Whether it has started, as far as is known: what was sent to a free worker has until its node says
-    /// otherwise.
+    /// Whether it has started, as far as is known: what was sent to a free worker has until its
+    /// node says otherwise.
     pub started: bool,
 }
 
@@ -90,7 +90,8 @@ pub(crate) struct Held {
 /// What a held task does once its orphaned run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// Waits for its turn, unless the run's node tells of it before: then the run is the task's again.
+    /// Waits for its turn, unless the run's node tells of it before: then the run is the task's
+    /// again.
     QueueUnlessItReturns,
     /// Waits for its turn. Nobody may speak for the run any more.
     Queue,
@@ -241,8 +242,9 @@ pub(crate) enum Past {
     Fresh,
     /// One has, or may have on a node that was lost.
     MayHaveRun,
-    /// Besides, a node was lost to which it had been sent ahead: it may have started there unheard, and have
-    /// been what ended the node. It is never sent ahead again, so that the next loss counts.
+    /// Besides, a node was lost to which it had been sent ahead: it may have started there unheard,
+    /// and have been what ended the node. It is never sent ahead again, so that the next loss
+    /// counts.
     LostPrefetched,
 }
 
@@ -254,8 +256,8 @@ impl Addressee {
     const CURRENT: Self = Self(0);
     const CALLER: Self = Self(u32::MAX);
 
-    /// Packs an audience. A driver numbers its clients from 1; one whose number does not fit is told as the
-    /// current one.
+    /// Packs an audience. A driver numbers its clients from 1; one whose number does not fit is
+    /// told as the current one.
     pub fn of(audience: Audience) -> Self {
         match audience {
             Audience::Current => Self::CURRENT,

@@ -3,14 +3,15 @@
 //! Owns: what waits to be sent, in which order it goes and how much of it there may be, and writing it. Does
 //! not know: what arrives, sockets, what messages mean.
 //!
-//! The link's task writes. While it waits for something to send and nothing waits before it, whoever gives a
-//! few small messages may write them in its place: that spares waking the thread of the link, which costs about as
-//! much as the write. What the transport does not take at once is left to the task, and so is every error. Nobody waits for the lock, which is held only by who writes what goes without
-//! waiting: whoever finds it taken gives to the task, and the task is woken when it is free. Only a link that ends
-//! waits for the one write that may be going on.
+//! The link's task writes. While it waits for something to send and nothing waits before it,
+//! whoever gives a few small messages may write them in its place: that spares waking the thread of
+//! the link, which costs about as much as the write. What the transport does not take at once is
+//! left to the task, and so is every error. Nobody waits for the lock, which is held only by who
+//! writes what goes without waiting: whoever finds it taken gives to the task, and the task is
+//! woken when it is free. Only a link that ends waits for the one write that may be going on.
 //!
-//! These direct writes serve the row `latency-remote` of the bench: its median is longer by a quarter without, and
-//! no other row changes. `MAX_AT_ONCE = 0` turns them off.
+//! These direct writes serve the row `latency-remote` of the bench: its median is longer by a
+//! quarter without, and no other row changes. `MAX_AT_ONCE = 0` turns them off.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -93,8 +94,9 @@ impl<Out> WayOut<Out> {
 }
 
 impl<Out: Wire> LinkSender<Out> for WayOut<Out> {
-    /// Sends messages in their order, behind all that was given before. `at_once`, if they are few and small and
-    /// nothing waits on the link, they are written before this returns: that costs a system call, but never blocks.
+    /// Sends messages in their order, behind all that was given before. `at_once`, if they are few
+    /// and small and nothing waits on the link, they are written before this returns: that costs a
+    /// system call, but never blocks.
     fn send(&self, mut batch: Vec<Out>, at_once: bool) {
         if at_once {
             let wakes = self.write(&mut batch);

@@ -50,8 +50,8 @@ impl Dials {
 }
 
 impl Cluster {
-    /// Whether the node at this address was heard until a moment ago, and so had not to be dialled. The tick at which
-    /// its silence has lasted long enough may be late.
+    /// Whether the node at this address was heard until a moment ago, and so had not to be dialled.
+    /// The tick at which its silence has lasted long enough may be late.
     fn has_just_fallen_silent(&self, address: &str) -> bool {
         let silence = 2 * self.plan.config.heartbeat;
         let moment = Duration::from_nanos(AT_ONCE + self.plan.late);
