@@ -58,8 +58,6 @@ struct Class {
     announced: Option<Turn>,
     /// Unsettled tasks of this class, queued or not.
     members: usize,
-    /// Whether it is among those that may be empty.
-    listed: bool,
     /// Whether it was said that no present node can run it.
     noted: bool,
     /// Waiting tasks that somebody watches.
@@ -76,7 +74,6 @@ impl Class {
             pool: PoolId::MAX,
             announced: None,
             members: 0,
-            listed: false,
             noted: false,
             watched: BTreeSet::new(),
             queue: Queue::default(),
@@ -101,7 +98,7 @@ pub(crate) struct Catalogue {
     class_index: BTreeMap<(KindId, Arc<Labels>, Manner), ClassId>,
     free_classes: Vec<ClassId>,
     /// Classes without labels that have lost their last task, and may have others since.
-    emptied: Vec<ClassId>,
+    emptied: BTreeSet<ClassId>,
     no_labels: Arc<Labels>,
     pools: Pools,
     offers: Vec<Option<Offer>>,
@@ -139,11 +136,8 @@ impl Catalogue {
         }
         if !class.labels.is_empty() {
             self.forget_class(id);
-        } else if !std::mem::replace(&mut class.listed, true) {
-            self.emptied.push(id);
-            if self.emptied.len() > SPARE_CLASSES {
-                self.forget_empty_classes();
-            }
+        } else if self.emptied.insert(id) && self.emptied.len() > SPARE_CLASSES {
+            self.forget_empty_classes();
         }
     }
 
@@ -340,9 +334,7 @@ impl Catalogue {
 
     fn forget_empty_classes(&mut self) {
         for id in std::mem::take(&mut self.emptied) {
-            let class = &mut self.classes[id as usize];
-            class.listed = false;
-            if class.members == 0 {
+            if self.classes[id as usize].members == 0 {
                 self.forget_class(id);
             }
         }
@@ -379,7 +371,7 @@ impl Catalogue {
             if class.members != members.get(&id).copied().unwrap_or(0) {
                 return Err("the members of a class are miscounted".to_owned());
             }
-            if class.members == 0 && !class.is_forgotten() && !class.listed {
+            if class.members == 0 && !class.is_forgotten() && !self.emptied.contains(&id) {
                 return Err("a class without tasks would never be forgotten".to_owned());
             }
             let head = class.queue.head(tasks).map(|(turn, _)| turn);

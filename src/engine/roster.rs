@@ -59,14 +59,14 @@ impl State {
         }
     }
 
-    pub fn incarnation_mut(&mut self) -> Option<&mut Incarnation> {
+    fn incarnation_mut(&mut self) -> Option<&mut Incarnation> {
         match self {
             Self::Member(life) | Self::Leaving(life) => Some(life),
             Self::Connecting | Self::Dead | Self::Vacant => None,
         }
     }
 
-    pub fn channel_mut(&mut self) -> Option<&mut Channel> {
+    fn channel_mut(&mut self) -> Option<&mut Channel> {
         match &mut self.incarnation_mut()?.standing {
             Standing::Up(channel) => Some(channel),
             Standing::Reconnecting | Standing::Lost => None,
@@ -189,6 +189,26 @@ impl Node {
         self.state.incarnation()
     }
 
+    pub fn incarnation_mut(&mut self) -> Option<&mut Incarnation> {
+        self.state.incarnation_mut()
+    }
+
+    /// Returns the process of a node that has said hello, or has had runs since: it is there until
+    /// it has ended or was replaced, and its link and its runs go before it.
+    pub fn process(&self) -> &Incarnation {
+        self.incarnation().expect("a link and runs are a process's")
+    }
+
+    pub fn process_mut(&mut self) -> &mut Incarnation {
+        self.incarnation_mut()
+            .expect("a link and runs are a process's")
+    }
+
+    /// Returns what goes out to a node that is up.
+    pub fn channel_mut(&mut self) -> &mut Channel {
+        self.state.channel_mut().expect("the node is up")
+    }
+
     /// Returns the process whose lease runs: up, or reconnecting. Only such a one has tasks.
     pub fn leased(&self) -> Option<&Incarnation> {
         self.incarnation().filter(|life| !life.is_lost())
@@ -250,22 +270,8 @@ impl Node {
         current.filter(|life| life.is_lost()).chain(&self.past)
     }
 
-    /// Returns the runs of its process that are no longer followed.
-    pub fn ghosts(&self) -> impl Iterator<Item = (Dispatch, &Ghost)> {
-        let lives = self.incarnation().into_iter();
-        lives.flat_map(|life| {
-            life.ghosts
-                .iter()
-                .map(|(&dispatch, ghost)| (dispatch, ghost))
-        })
-    }
-
-    pub fn has_ghost(&self, dispatch: Dispatch) -> bool {
-        let life = self.incarnation();
-        life.is_some_and(|life| life.ghosts.contains_key(&dispatch))
-    }
-
-    /// Returns how many workers such runs occupy: none if no process is there to have any.
+    /// Returns how many workers are occupied by runs that are no longer followed: none if no
+    /// process is there to have any.
     pub fn ghost_count(&self) -> usize {
         self.incarnation().map_or(0, |life| life.ghosts.len())
     }

@@ -216,7 +216,7 @@ impl SchedulerMachine {
             for index in 0..self.roster.nodes.len() {
                 let node = &mut self.roster.nodes[index];
                 let local = node.is_local();
-                if let Some(life) = node.state.incarnation_mut()
+                if let Some(life) = node.incarnation_mut()
                     && !local
                     && life.lease.defer(until)
                 {

@@ -158,7 +158,7 @@ impl Catalogue {
         let mut lost = Vec::new();
         for pool in self.pools.set_present(node, present) {
             for (id, class) in (0..).zip(&mut self.classes) {
-                if class.pool == pool && class.members > 0 {
+                if class.pool == pool {
                     class.noted = false;
                     if !present && class.queue.len() > 0 {
                         lost.push(id);

@@ -282,6 +282,27 @@ fn a_class_is_told_of_once_until_a_node_for_it_has_come_and_gone() {
 }
 
 #[test]
+fn a_class_is_told_of_again_though_it_had_no_task_while_its_node_came_and_went() {
+    let mut model = Model::new();
+    model.step(Step::Offer(0, 1, 0));
+    let join = |model: &mut Model| {
+        model.step(Step::Join(0, 0, 0, 0));
+        let slot = model.all[0].slot;
+        assert!(model.catalogue.enqueue(&mut model.tasks, slot));
+        model.all[0].queued = true;
+        let class = model.class(0);
+        let first = model.catalogue.note_unschedulable(&model.tasks, class);
+        assert_eq!(first, Some(slot));
+    };
+    join(&mut model);
+    model.step(Step::Dequeue(0));
+    model.step(Step::Leave(0));
+    model.step(Step::Present(0, true));
+    model.step(Step::Present(0, false));
+    join(&mut model);
+}
+
+#[test]
 fn what_is_said_of_a_class_names_what_is_missing() {
     let mut model = Model::new();
     model.step(Step::Join(0, 1, 0, 0));

@@ -69,6 +69,10 @@ impl Incarnation {
         }
     }
 
+    pub fn has_ghost(&self, dispatch: Dispatch) -> bool {
+        self.ghosts.contains_key(&dispatch)
+    }
+
     pub fn is_lost(&self) -> bool {
         matches!(self.standing, Standing::Lost)
     }

@@ -38,12 +38,11 @@ impl SchedulerMachine {
             entry.state = State::Member(Incarnation::new(hello.epoch, !dialled, now, lease));
             entry.drain_follows(hello.epoch);
         }
-        if let Some(life) = entry.state.incarnation_mut() {
-            // Whoever was ever reached at its address listens there.
-            life.joined &= !dialled;
-            life.hello = hello.number;
-            life.probe.clone_from(&hello.probe);
-        }
+        let life = entry.process_mut();
+        // Whoever was ever reached at its address listens there.
+        life.joined &= !dialled;
+        life.hello = hello.number;
+        life.probe.clone_from(&hello.probe);
         self.set_offer(node, &hello.kinds, hello.labels);
     }
 
@@ -58,8 +57,7 @@ impl SchedulerMachine {
             return Err("it told what it holds with a report that has no number".to_owned());
         }
         // What was taken and not acknowledged before the link broke is told again, as it should be.
-        let life = self.roster.get(node).incarnation();
-        let taken = life.map(|life| life.acknowledged);
+        let taken = Some(self.roster.get(node).process().acknowledged);
         let reports = holding.reports.into_iter();
         let news = reports.filter(|report| report.seq() > taken).collect();
         self.reports(now, node, news)?;
@@ -87,10 +85,9 @@ impl SchedulerMachine {
     fn welcome(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, comparison: Comparison) {
         let Comparison { hello, held } = comparison;
         let stop = self.compare(now, node, &held);
-        let life = self.roster.get(node).incarnation();
-        if let Some(epoch) = life.filter(|life| life.is_lost()).map(|life| life.epoch) {
+        if self.roster.get(node).process().is_lost() {
             // Not before: what the comparison finds is told from a lie by what was lost here.
-            self.life_returned(node, epoch);
+            self.life_returned(node);
         }
         // Nothing was sent while the link was down: what is to be cancelled and is still there is
         // told now.
@@ -105,10 +102,7 @@ impl SchedulerMachine {
         let (heartbeat, lease, retry) =
             (self.config.heartbeat, self.config.lease, self.config.retry);
         let entry = self.roster.get_mut(node);
-        // It has said hello: its process is there.
-        let Some(life) = entry.state.incarnation_mut() else {
-            return;
-        };
+        let life = entry.process_mut();
         life.standing = Standing::Up(Channel::new(link, now, cancels));
         life.lease.link_up(now, lease);
         life.readiness = if hello.draining {
@@ -169,12 +163,10 @@ impl SchedulerMachine {
                 None => self.never_started(now, slot, false),
             }
         }
-        let ghosts = self.roster.get(node).ghosts();
-        let ghosts: Vec<_> = ghosts.map(|(dispatch, _)| dispatch).collect();
-        for dispatch in ghosts {
-            if !held.contains_key(&dispatch) {
-                self.ghost_ended(now, node, dispatch);
-            }
+        let ghosts = self.roster.get(node).process().ghosts.keys().copied();
+        let ended: Vec<_> = ghosts.filter(|it| !held.contains_key(it)).collect();
+        for dispatch in ended {
+            self.ghost_ended(now, node, dispatch);
         }
         let mut stop = Vec::new();
         for run in held.values() {
@@ -191,7 +183,7 @@ impl SchedulerMachine {
                 Run::GivenUp(_) | Run::Ghost | Run::Stale => {}
             }
             stop.push(run.dispatch);
-            if !self.roster.get(node).has_ghost(run.dispatch) {
+            if !self.roster.get(node).process().has_ghost(run.dispatch) {
                 self.add_stranger(node, run.task, run.dispatch);
             }
         }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::losses::Loss;
 use super::{Leftovers, SchedulerMachine};
 use crate::config::NodeConfig;
 use crate::engine::message::{ToNode, is_name};
@@ -66,7 +67,7 @@ impl SchedulerMachine {
                 self.give_up_runs(now, node);
             }
             None => {
-                self.lose(now, node, true, "it was removed");
+                self.lose(now, node, Loss::Dead, "it was removed");
                 self.vacate(node);
             }
         }
@@ -90,18 +91,15 @@ impl SchedulerMachine {
             }
             self.rerouted(slot, node, "removed");
             // The node may speak for it until it has ended, and nobody may then.
-            if let Some(life) = self.roster.get_mut(node).state.incarnation_mut() {
-                life.lost_tasks.push(id);
-            }
+            let life = self.roster.get_mut(node).process_mut();
+            life.lost_tasks.push(id);
             if exclusive {
                 self.hold(slot, run, Then::QueueUnlessItReturns);
             } else {
                 self.enqueue(slot, Some(run));
             }
         }
-        if let Some(channel) = self.roster.get_mut(node).state.channel_mut() {
-            channel.told_to_leave();
-        }
+        self.roster.get_mut(node).channel_mut().told_to_leave();
     }
 
     /// Lets a node finish what runs and gives it nothing new. [`crate::engine::Note::NodeLeft`] tells

@@ -71,11 +71,9 @@ impl SchedulerMachine {
             self.tasks.get_mut(slot).rare().ghosts += 1;
         }
         // Whoever had the run or told of it is there.
-        if let Some(life) = self.roster.get_mut(node).state.incarnation_mut() {
-            life.ghosts.insert(dispatch, ghost);
-            let at = life.lease.safe_at();
-            self.timers.attend(node, at);
-        }
+        let life = self.roster.get_mut(node).process_mut();
+        life.ghosts.insert(dispatch, ghost);
+        self.timers.attend(node, life.lease.safe_at());
         self.roster.touch(node);
     }
 

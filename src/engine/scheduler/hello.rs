@@ -3,6 +3,7 @@
 //! Owns: the check of a hello and the record of a node that was not known. Does not know: what the node holds.
 
 use super::SchedulerMachine;
+use super::losses::Loss;
 use crate::config::FRAME_OVERHEAD;
 use crate::engine::catalogue::names_bytes;
 use crate::engine::message::{MAX_KINDS, MAX_LABELS, NodeHello, VERSION_MAX, VERSION_MIN, is_name};
@@ -139,7 +140,12 @@ impl SchedulerMachine {
             // Nobody else can listen at the address at which the old life was dialled.
             Some(life) if dialled && !life.joined => {
                 self.spare(link, node);
-                self.lose(now, node, true, "a new process answers at its address")
+                self.lose(
+                    now,
+                    node,
+                    Loss::Dead,
+                    "a new process answers at its address",
+                )
             }
             // Nor can two listen at one port. While the old life's link is up, the new one's word is doubted.
             Some(life) if !entry.is_up() && life.probe.is_some() && life.probe == hello.probe => {
@@ -147,7 +153,7 @@ impl SchedulerMachine {
                 self.lose(
                     now,
                     node,
-                    true,
+                    Loss::Dead,
                     "a new process has the port that it had named",
                 )
             }

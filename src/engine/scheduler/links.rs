@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::SchedulerMachine;
+use super::losses::Loss;
 use super::sessions::{Session, Stage};
 use crate::engine::message::{Beat, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN};
 use crate::engine::placement::NodeIndex;
@@ -186,7 +187,7 @@ impl SchedulerMachine {
             entry.redial.link_broke();
             if entry.is_local() {
                 // A link within the process breaks with its end.
-                self.lose(now, node, true, reason);
+                self.lose(now, node, Loss::Dead, reason);
             } else {
                 let name = self.roster.get(node).name.clone();
                 self.actions.push(Action::Note(Note::NodeUnreachable {
@@ -222,10 +223,8 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         let up = entry.link();
         let links = [up, entry.handshake.take()];
-        if let Some(life) = entry.state.incarnation_mut()
-            && up.is_some()
-        {
-            life.standing = Standing::Reconnecting;
+        if up.is_some() {
+            entry.process_mut().standing = Standing::Reconnecting;
             entry.reason = reason.to_owned();
         }
         for link in links.into_iter().flatten() {
@@ -310,10 +309,9 @@ impl SchedulerMachine {
         }
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
-        if let Some(life) = entry.state.incarnation_mut() {
-            life.lease.proved(now, beat.answered, lease);
-            life.lease.answered(now, beat.number, lease);
-        }
+        let life = entry.process_mut();
+        life.lease.proved(now, beat.answered, lease);
+        life.lease.answered(now, beat.number, lease);
         let acknowledge = entry.acknowledge(true);
         self.send(link, ToNode::Answer(beat.number));
         if let Some(acknowledge) = acknowledge {
@@ -327,9 +325,7 @@ impl SchedulerMachine {
         self.end_session(link);
         let entry = self.roster.get_mut(node);
         let name = entry.name.clone();
-        if let Some(life) = entry.state.incarnation_mut() {
-            life.standing = Standing::Reconnecting;
-        }
+        entry.process_mut().standing = Standing::Reconnecting;
         self.close(link, "the node has said goodbye");
         // Nothing can be left with it: what is believed to be was on its way, or was stopped because it leaves.
         let runs = self.roster.get(node).runs;
@@ -337,7 +333,7 @@ impl SchedulerMachine {
         for slot in left {
             self.left_undone(now, slot);
         }
-        self.lose(now, node, true, "it has left");
+        self.lose(now, node, Loss::Dead, "it has left");
         let entry = self.roster.get_mut(node);
         entry.redial.left(now, entry.usual_pause());
         self.actions.push(Action::Note(Note::NodeLeft {

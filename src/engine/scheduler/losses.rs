@@ -14,6 +14,15 @@ use crate::task::TaskId;
 /// The share of a heartbeat for which a lease that has ended is looked at once more.
 const LAST_LOOK: u32 = 4;
 
+/// What is known of the process of a node that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// It has ended: no run of it can be going on.
+    Dead,
+    /// Its runs may go on, and it may return.
+    Unproven,
+}
+
 impl SchedulerMachine {
     /// Looks at one node whose time has come.
     pub(super) fn attend(&mut self, now: Timestamp, node: NodeIndex) {
@@ -25,14 +34,17 @@ impl SchedulerMachine {
             // Whoever drives the machine may have been asleep: what the node has said is read before it is lost.
             Some(Expired::Look) => {
                 let last_look = now + self.config.heartbeat / LAST_LOOK;
-                if let Some(life) = self.roster.get_mut(node).state.incarnation_mut() {
-                    life.lease.look_until(last_look);
-                }
+                let life = self.roster.get_mut(node).process_mut();
+                life.lease.look_until(last_look);
             }
             Some(Expired::Over) => {
                 // Whoever removed it vouches that it is dead if it cannot be reached.
-                let dead = entry.is_removed();
-                self.lose(now, node, dead, "its lease has ended");
+                let loss = if entry.is_removed() {
+                    Loss::Dead
+                } else {
+                    Loss::Unproven
+                };
+                self.lose(now, node, loss, "its lease has ended");
             }
             None => {}
         }
@@ -117,25 +129,25 @@ impl SchedulerMachine {
         }
     }
 
-    /// A node is lost: its tasks go elsewhere. If `dead`, no run of it can be going on.
-    pub(super) fn lose(&mut self, now: Timestamp, node: NodeIndex, dead: bool, reason: &str) {
+    /// A node is lost: its tasks go elsewhere.
+    pub(super) fn lose(&mut self, now: Timestamp, node: NodeIndex, loss: Loss, reason: &str) {
         self.forget_link(node, reason);
         self.set_present(node, false);
         let entry = self.roster.get_mut(node);
         let was_with_us = entry.leased().is_some();
         let leaving = matches!(entry.state, State::Leaving(_));
         let runs: Vec<_> = self.tasks.walk(&entry.runs).collect();
-        let epoch = entry.epoch();
         entry.reason = reason.to_owned();
-        if let Some(life) = entry.state.incarnation_mut() {
+        if let Some(life) = entry.incarnation_mut() {
             life.lost();
         }
         entry.load.stalled(0);
         let name = entry.name.clone();
         let rerouted = runs.len();
         for slot in runs {
-            self.lose_run(now, node, epoch, slot, dead, reason);
+            self.lose_run(now, node, slot, loss, reason);
         }
+        let dead = loss == Loss::Dead;
         if dead {
             self.end_life(now, node);
         }
@@ -163,7 +175,7 @@ impl SchedulerMachine {
     }
 
     /// The process of a node's current life has ended: none of its runs is going on.
-    pub(super) fn end_life(&mut self, now: Timestamp, node: NodeIndex) {
+    fn end_life(&mut self, now: Timestamp, node: NodeIndex) {
         let entry = self.roster.get_mut(node);
         entry.redial.process_ended();
         // Taken before its runs end: what waits for them is answered as by a process that is gone.
@@ -173,15 +185,8 @@ impl SchedulerMachine {
         }
     }
 
-    fn lose_run(
-        &mut self,
-        now: Timestamp,
-        node: NodeIndex,
-        epoch: Option<Epoch>,
-        slot: Slot,
-        dead: bool,
-        reason: &str,
-    ) {
+    fn lose_run(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, loss: Loss, reason: &str) {
+        let epoch = self.roster.get(node).process().epoch;
         let run = self.take_off(slot);
         let blocking = self.blocks_at(slot, node);
         let task = self.tasks.get_mut(slot);
@@ -191,58 +196,53 @@ impl SchedulerMachine {
         let key = task.key().cloned();
         // Only an exclusive task and a key wait for the end of such a run; all else is run again at
         // once.
-        let awaited = !dead && (exclusive || key.is_some());
-        if awaited {
+        if loss == Loss::Unproven && (exclusive || key.is_some()) {
             let ghost = Ghost::of_run(id, blocking, key);
             self.add_ghost(node, run.dispatch, ghost);
         }
         // Any end of a task that is to be cancelled is that cancel.
         if cancelling {
-            let answer = match epoch {
-                Some(epoch) if !dead && self.life_may_run(now, slot, node, epoch) => {
-                    CancelAnswer::StillRunning
-                }
-                _ => self.answer_without_run(now, slot),
+            let goes_on = loss == Loss::Unproven && self.life_may_run(now, slot, node, epoch);
+            let answer = if goes_on {
+                CancelAnswer::StillRunning
+            } else {
+                self.answer_without_run(now, slot)
             };
             self.settle(now, slot, Outcome::Cancelled, answer);
             return;
         }
         self.rerouted(slot, node, "lost");
-        // It may be what ended the node: who keeps losing nodes is failed, not toured round the
-        // cluster.
-        if run.started
-            && let Some(epoch) = epoch
-        {
-            let task = self.tasks.get_mut(slot);
-            let rare = task.rare();
-            rare.lost_on.push((Self::node_id(node), epoch));
+        let lost = (Self::node_id(node), epoch);
+        let task = self.tasks.get_mut(slot);
+        let rare = task.rare();
+        if run.started {
+            // It may be what ended the node: who keeps losing nodes is failed, not toured round
+            // the cluster.
+            rare.lost_on.push(lost);
             let limit = rare.max_reroutes.unwrap_or(self.config.max_reroutes) as usize;
-            let losses = rare.lost_on.len();
-            if losses > limit {
+            if rare.lost_on.len() > limit {
                 let failure = self.too_many_losses(slot, reason);
                 self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
                 return;
             }
-            self.reclass(slot);
-        }
-        // Of what had not started nobody knows. It is sent to free workers only from now on, so the
-        // next loss tells.
-        if !run.started {
-            let task = self.tasks.get_mut(slot);
+        } else {
+            // Of what had not started nobody knows. It is sent to free workers only from now on,
+            // so the next loss tells.
+            rare.lost_ahead_on = Some(lost);
             task.past = Past::LostPrefetched;
-            task.rare().lost_ahead_on = epoch.map(|epoch| (Self::node_id(node), epoch));
-            self.reclass(slot);
         }
-        // Nothing returns from a process that is dead.
-        let given_up = (!dead).then_some(run);
-        if let Some(life) = self.roster.get_mut(node).state.incarnation_mut()
-            && given_up.is_some()
-        {
-            life.lost_tasks.push(id);
+        self.reclass(slot);
+        if loss == Loss::Dead {
+            // Nothing returns from a process that is dead.
+            self.enqueue(slot, None);
+            return;
         }
-        match given_up.filter(|_| exclusive) {
-            Some(run) => self.hold(slot, run, Then::QueueUnlessItReturns),
-            None => self.enqueue(slot, given_up),
+        let life = self.roster.get_mut(node).process_mut();
+        life.lost_tasks.push(id);
+        if exclusive {
+            self.hold(slot, run, Then::QueueUnlessItReturns);
+        } else {
+            self.enqueue(slot, Some(run));
         }
     }
 
@@ -270,10 +270,10 @@ impl SchedulerMachine {
     }
 
     /// A life of a node that was thought lost is back: what it was blamed for is taken back.
-    pub(super) fn life_returned(&mut self, node: NodeIndex, epoch: Epoch) {
-        let life = self.roster.get_mut(node).state.incarnation_mut();
-        let lost = life.map(|life| std::mem::take(&mut life.lost_tasks));
-        for id in lost.unwrap_or_default() {
+    pub(super) fn life_returned(&mut self, node: NodeIndex) {
+        let life = self.roster.get_mut(node).process_mut();
+        let epoch = life.epoch;
+        for id in std::mem::take(&mut life.lost_tasks) {
             let Some(slot) = self.tasks.find(id) else {
                 continue;
             };
@@ -295,7 +295,12 @@ impl SchedulerMachine {
 
     /// Another process stands where this node's was, and it is not known that the old one is dead.
     pub(super) fn retire(&mut self, now: Timestamp, node: NodeIndex) {
-        self.lose(now, node, false, "another process has taken its place");
+        self.lose(
+            now,
+            node,
+            Loss::Unproven,
+            "another process has taken its place",
+        );
         let entry = self.roster.get_mut(node);
         if let Some(mut life) = entry.state.take_incarnation() {
             let lost = life.replaced();
@@ -351,7 +356,7 @@ impl SchedulerMachine {
         }
         if refused {
             if same_life && silent {
-                self.lose(now, node, true, &reason);
+                self.lose(now, node, Loss::Dead, &reason);
             }
             self.end_retired(now, node, |life| !life.joined);
         }
@@ -372,7 +377,7 @@ impl SchedulerMachine {
                 self.lose(
                     now,
                     node,
-                    true,
+                    Loss::Dead,
                     "nobody listens at the port that it had named",
                 );
             }

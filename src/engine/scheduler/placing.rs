@@ -11,7 +11,7 @@ use super::SchedulerMachine;
 use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Manner, Turn};
-use crate::engine::roster::{Channel, Outgoing};
+use crate::engine::roster::Outgoing;
 use crate::engine::tasks::{NO_SLOT, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
 use crate::status::Event as TaskEventKind;
@@ -133,9 +133,7 @@ impl SchedulerMachine {
         };
         self.put_on(slot, run, suspect);
         // Only a node that is up has room for it.
-        if let Some(channel) = self.roster.get_mut(node).state.channel_mut() {
-            channel.assign(assignment);
-        }
+        self.roster.get_mut(node).channel_mut().assign(assignment);
         self.enter_load(node);
         if !ahead {
             self.tell_running(slot);
@@ -251,9 +249,7 @@ impl SchedulerMachine {
                     *retracting = true;
                 }
                 let entry = self.roster.get_mut(node);
-                if let Some(channel) = entry.state.channel_mut() {
-                    channel.recall(dispatch);
-                }
+                entry.channel_mut().recall(dispatch);
                 entry.load.recall(turn);
                 self.roster.touch(node);
             }
@@ -322,12 +318,11 @@ impl SchedulerMachine {
             if let Some(acknowledge) = entry.acknowledge(company) {
                 send(acknowledge);
             }
-            let outgoing = entry.state.channel_mut().map(Channel::take_outgoing);
             let Outgoing {
                 assign,
                 cancel,
                 recall,
-            } = outgoing.unwrap_or_default();
+            } = entry.channel_mut().take_outgoing();
             in_batches(cancel, |batch| send(ToNode::Cancel(batch)));
             in_batches(assign, |batch| send(ToNode::Assign(batch)));
             // Behind the assignments, since one of them may be asked back at once.

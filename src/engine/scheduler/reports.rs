@@ -44,13 +44,10 @@ impl SchedulerMachine {
         for report in reports {
             if let Some(seq) = report.seq() {
                 let entry = self.roster.get_mut(node);
-                let life = entry.state.incarnation_mut();
-                let new = life.is_some_and(|life| life.take_report(seq));
+                let new = entry.process_mut().take_report(seq);
                 // The welcome acknowledges what comes in a comparison.
-                if !entry.is_local()
-                    && let Some(channel) = entry.state.channel_mut()
-                {
-                    channel.owe(report.kept_bytes());
+                if !entry.is_local() && entry.is_up() {
+                    entry.channel_mut().owe(report.kept_bytes());
                 }
                 self.roster.touch(node);
                 if !new {
@@ -83,7 +80,7 @@ impl SchedulerMachine {
                 overrun,
                 ..
             } => {
-                self.life_mut(node)?.turned_ready();
+                self.reporter(node).turned_ready();
                 match self.find_run(node, task, dispatch)? {
                     Run::Live(slot) => self.ended(now, slot, false, end, ran, overrun),
                     Run::GivenUp(slot) => {
@@ -110,8 +107,8 @@ impl SchedulerMachine {
             }
             Report::Freed { task, dispatch, .. } => {
                 self.check_holder(node, task, dispatch)?;
-                self.life_mut(node)?.turned_ready();
-                if self.roster.get(node).has_ghost(dispatch) {
+                self.reporter(node).turned_ready();
+                if self.roster.get(node).process().has_ghost(dispatch) {
                     self.ghost_ended(now, node, dispatch);
                 } else {
                     self.totals.stale_reports += 1;
@@ -123,21 +120,21 @@ impl SchedulerMachine {
                 reason,
                 ..
             } => {
-                self.life_mut(node)?.has_refused();
+                self.reporter(node).has_refused();
                 if reason == RefusedBy::Draining {
-                    self.life_mut(node)?.readiness = Readiness::Leaving;
+                    self.reporter(node).readiness = Readiness::Leaving;
                     self.set_present(node, false);
                 }
                 self.came_back(now, node, task, dispatch)?;
             }
             Report::Returned { task, dispatch, .. } => self.came_back(now, node, task, dispatch)?,
             Report::Draining => {
-                self.life_mut(node)?.readiness = Readiness::Leaving;
+                self.reporter(node).readiness = Readiness::Leaving;
                 self.set_present(node, false);
                 self.roster.touch(node);
             }
             Report::Ready => {
-                let life = self.life_mut(node)?;
+                let life = self.reporter(node);
                 // Draining is for good. Whoever took it back again and again would have every task that waits
                 // looked at each time.
                 if life.readiness == Readiness::Leaving {
@@ -189,9 +186,8 @@ impl SchedulerMachine {
     }
 
     /// The process that reports.
-    fn life_mut(&mut self, node: NodeIndex) -> Result<&mut Incarnation, String> {
-        let life = self.roster.get_mut(node).state.incarnation_mut();
-        life.ok_or_else(|| "it reported after its end".to_owned())
+    fn reporter(&mut self, node: NodeIndex) -> &mut Incarnation {
+        self.roster.get_mut(node).process_mut()
     }
 
     /// A number that was never given out cannot be told of by an honest node, nor one that an earlier process
@@ -265,7 +261,7 @@ impl SchedulerMachine {
                 return Run::GivenUp(slot);
             }
         }
-        if self.roster.get(node).has_ghost(dispatch) {
+        if self.roster.get(node).process().has_ghost(dispatch) {
             Run::Ghost
         } else {
             Run::Stale
@@ -365,7 +361,7 @@ impl SchedulerMachine {
             let task = self.tasks.get(slot);
             task.stage.placed().is_some_and(|run| run.node == node)
         });
-        let mut ghosts = self.roster.get(node).ghosts();
-        placed || ghosts.any(|(_, ghost)| ghost.task == task && !ghost.stranger)
+        let mut ghosts = self.roster.get(node).process().ghosts.values();
+        placed || ghosts.any(|ghost| ghost.task == task && !ghost.stranger)
     }
 }
