@@ -28,6 +28,7 @@ use crate::payload::Payload;
 use crate::status::{CancelAnswer, TaskEvent, TaskStatus};
 use crate::task::{Options, TaskId, TaskKind};
 
+mod bits;
 mod catalogue;
 mod heads;
 mod ids;
@@ -44,6 +45,7 @@ pub mod scheduler;
 mod sequence;
 mod tasks;
 mod timers;
+mod work;
 pub mod worker;
 
 pub use ids::{ClientId, Epoch, Life, LinkId, NodeId, Timestamp, WorkerId};

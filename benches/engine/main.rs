@@ -3,8 +3,9 @@
 //!
 //! `cargo bench --bench engine`. The times are per task, in batches of 64 as the actors drive the machines:
 //! `scheduler` is submit, assign, report, settle and confirm of one task beside a crowd that waits for the
-//! same workers, or for a kind that no node offers, or with many nodes and no crowd; `node` is assignment,
-//! start, end, report and acknowledgement of one task in a node of ten workers.
+//! same workers, or for a kind that no node offers, or with many nodes and no crowd, or with many
+//! labels in use; `idle turn` is a turn in which nothing happens while each node has tasks ahead;
+//! `node` is assignment, start, end, report and acknowledgement of one task in a node of ten workers.
 //!
 //! Not measured: encoding, mailboxes, threads, links. The weight is counted by the allocator, args and
 //! index included, and printed before the times; that counting costs each allocation some nanoseconds.
@@ -73,11 +74,26 @@ fn time_scheduler(criterion: &mut Criterion) {
             per_task(bencher, || bench.batch(&offered, BATCH));
         });
     }
-    for nodes in [1, 100, 1_000, 10_000] {
+    for nodes in [1, 10, 100, 1_000, 10_000] {
         let mut bench = None;
         group.bench_function(BenchmarkId::new("nodes", nodes), |bencher| {
             let bench = bench.get_or_insert_with(|| SchedulerBench::new(nodes, 10));
             per_task(bencher, || bench.batch(&offered, BATCH));
+        });
+    }
+    for (nodes, labels) in [(1, 1), (1, 16), (1, 256), (1_000, 256)] {
+        let mut bench = None;
+        let name = format!("labels at {nodes}");
+        group.bench_function(BenchmarkId::new(name, labels), |bencher| {
+            let bench = bench.get_or_insert_with(|| SchedulerBench::labelled(nodes, 10, labels));
+            per_task(bencher, || bench.batch(&offered, BATCH));
+        });
+    }
+    for nodes in [1, 100, 1_000] {
+        let mut bench = None;
+        group.bench_function(BenchmarkId::new("idle turn", nodes), |bencher| {
+            let bench = bench.get_or_insert_with(|| SchedulerBench::loaded(nodes));
+            bencher.iter(|| bench.idle_turn());
         });
     }
     group.finish();

@@ -12,7 +12,7 @@ use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{
     Action, Audience, ClientId, Epoch, Event, Life, LinkId, Origin, Reach, Submission, Timestamp,
 };
-use callboard::task::TaskKind;
+use callboard::task::{Options, TaskKind};
 
 use super::OFFERED;
 
@@ -27,10 +27,19 @@ pub struct SchedulerBench {
     sent: VecDeque<(LinkId, Assignment)>,
     /// The last number of a report of each node.
     seqs: Vec<u64>,
+    /// Each task asks for one of so many labels in turn, all of which each node bears; for none if
+    /// there are none.
+    labels: u64,
+    submitted: u64,
 }
 
 impl SchedulerBench {
     pub fn new(nodes: u32, workers: u32) -> Self {
+        Self::labelled(nodes, workers, 0)
+    }
+
+    /// Nodes that bear so many labels, each of which every so manieth task asks for.
+    pub fn labelled(nodes: u32, workers: u32, labels: u64) -> Self {
         let mut config = SchedulerConfig::default();
         config.max_tasks = 20_000_000;
         config.max_args_bytes = u64::MAX;
@@ -43,6 +52,8 @@ impl SchedulerBench {
             actions: Vec::new(),
             sent: VecDeque::new(),
             seqs: vec![0; nodes as usize],
+            labels,
+            submitted: 0,
         };
         for node in 0..nodes {
             bench.join(node, workers);
@@ -61,6 +72,27 @@ impl SchedulerBench {
         bench
     }
 
+    /// Nodes that have learnt how short the tasks are, each with as many as it takes ahead.
+    pub fn loaded(nodes: u32) -> Self {
+        const AHEAD: u64 = 512;
+        let mut bench = Self::new(nodes, 10);
+        let kind = TaskKind::from(OFFERED);
+        for _ in 0..20 {
+            bench.batch(&kind, 10 * u64::from(nodes));
+        }
+        for _ in 0..AHEAD * u64::from(nodes) {
+            bench.submit(&kind);
+        }
+        bench.perform();
+        bench
+    }
+
+    /// Nothing happens for as long as the machine waits before it looks again at what is ahead.
+    pub fn idle_turn(&mut self) {
+        self.now = self.now + Duration::from_micros(250);
+        self.perform();
+    }
+
     fn join(&mut self, index: u32, workers: u32) {
         let link = LinkId(u64::from(index));
         let name = format!("node{index}");
@@ -77,6 +109,7 @@ impl SchedulerBench {
                 blocking: false,
             }],
             workers,
+            labels: (0..self.labels).map(|number| number.to_string()).collect(),
             ..NodeHello::new(name, Epoch(u64::from(index)))
         };
         let holding = Holding {
@@ -93,10 +126,18 @@ impl SchedulerBench {
     }
 
     pub fn submit(&mut self, kind: &TaskKind) {
+        let options = (self.labels > 0).then(|| {
+            let mut options = Options::default();
+            options
+                .labels
+                .insert((self.submitted % self.labels).to_string());
+            Box::new(options)
+        });
+        self.submitted += 1;
         let submission = Submission {
             kind: kind.clone(),
             args: Payload::from(b"123456789"),
-            options: None,
+            options,
             audience: Audience::Current,
             watcher: None,
         };

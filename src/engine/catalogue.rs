@@ -1,33 +1,34 @@
 //! Which tasks are alike, and which nodes may run them.
 //!
 //! Owns: the kinds by name, the classes (tasks that the same nodes may run in the same way) and
-//! what waits in each, what nodes offer, and the pools that follow from both. Does not know: why a
-//! node has room, when a task is due, or who is told what.
+//! what waits in each, what nodes offer, and which nodes may run which classes by that. Does not
+//! know: why a node has room, when a task is due, or who is told what.
 //!
 //! Kinds and classes are numbered, and their numbers are used again: neither nodes nor applications
-//! may fill the memory with ever new names. What nodes offer is in `offers`.
+//! may fill the memory with ever new names. What nodes offer is in `offers`, the order across
+//! classes in `rounds`.
 
 mod offers;
+mod rounds;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::placement::{NodeIndex, OfferId, PoolId, Pools};
+use super::bits::Bits;
+use super::heads::Heads;
+use super::placement::{Groups, OfferId};
 use super::queue::{ClassId, Manner, Queue, Turn};
 use super::tasks::{Slot, Tasks};
 use crate::task::{Labels, TaskKind};
 
-use offers::Offer;
 pub(crate) use offers::names_bytes;
+use offers::{Offer, Profile};
+pub(crate) use rounds::Candidate;
 
-/// Pools beyond twice the classes, and these, are those of classes that are gone: all are built
-/// anew.
-const SPARE_POOLS: usize = 64;
-
-/// Classes without labels that are kept though they have no task, since most kinds come again soon.
-/// Beyond these all are forgotten, so that an application may make up kinds without end.
+/// Classes that are kept though they have no task, since most kinds and labels come again soon.
+/// Beyond these all are forgotten, so that an application may make up names without end.
 pub(crate) const SPARE_CLASSES: usize = 1024;
 
 /// Index of a kind.
@@ -42,8 +43,17 @@ struct Kind {
     name: TaskKind,
     /// Its classes without labels, by manner: the way of nearly every task.
     classes: [Option<ClassId>; 3],
-    /// How many offers have it.
-    offers: usize,
+    /// Its classes with labels.
+    labelled: HashMap<Arc<Labels>, [Option<ClassId>; 3]>,
+    /// The offers that have it.
+    offers: BTreeSet<OfferId>,
+}
+
+impl Kind {
+    fn all_classes(&self) -> impl Iterator<Item = ClassId> {
+        let labelled = self.labelled.values().flatten();
+        self.classes.iter().chain(labelled).flatten().copied()
+    }
 }
 
 /// Tasks that the same nodes may run in the same way.
@@ -52,10 +62,12 @@ struct Class {
     kind: KindId,
     labels: Arc<Labels>,
     manner: Manner,
-    /// The pool of nodes that may run it.
-    pool: PoolId,
-    /// The turn under which its pool knows it, if it has due tasks.
+    /// The groups of nodes that may run it.
+    groups: Bits,
+    /// The turn under which it waits among the other classes, if it has due tasks.
     announced: Option<Turn>,
+    /// Whether something of it may be placeable that was not at the last placement.
+    changed: bool,
     /// Unsettled tasks of this class, queued or not.
     members: usize,
     /// Whether it was said that no present node can run it.
@@ -71,8 +83,9 @@ impl Class {
             kind,
             labels,
             manner,
-            pool: PoolId::MAX,
+            groups: Bits::default(),
             announced: None,
+            changed: false,
             members: 0,
             noted: false,
             watched: BTreeSet::new(),
@@ -94,19 +107,23 @@ pub(crate) struct Catalogue {
     /// The kind that was named last.
     last_kind: KindId,
     classes: Vec<Class>,
-    /// Classes with labels.
-    class_index: BTreeMap<(KindId, Arc<Labels>, Manner), ClassId>,
     free_classes: Vec<ClassId>,
-    /// Classes without labels that have lost their last task, and may have others since.
+    /// Classes that have lost their last task, and may have others since.
     emptied: BTreeSet<ClassId>,
     no_labels: Arc<Labels>,
-    pools: Pools,
+    /// The classes with due tasks, in order, by the manner of their placement; the same as sets.
+    heads: [Heads; 3],
+    waiting: [Bits; 3],
+    /// Classes in which something may be placeable that was not at the last placement.
+    changed: Vec<ClassId>,
+    groups: Groups,
     offers: Vec<Option<Offer>>,
+    /// What the nodes of each group have in common.
+    profiles: Vec<Option<Profile>>,
     /// About what it takes to remember the kinds and labels of all nodes.
     offered_bytes: usize,
-    /// The offer of each node: apart from its labels, since it is read for each assignment.
+    /// The offer of each node: apart from its group, since it is read for each assignment.
     node_offers: Vec<Option<OfferId>>,
-    node_labels: Vec<Labels>,
 }
 
 impl Catalogue {
@@ -126,17 +143,12 @@ impl Catalogue {
         new
     }
 
-    /// One task less is of this class. One with labels is forgotten with its last task, others when
-    /// there are many.
+    /// One task less is of this class. Those without tasks are forgotten when there are many.
     pub fn leave(&mut self, id: ClassId) {
         let class = &mut self.classes[id as usize];
         class.members -= 1;
-        if class.members > 0 {
-            return;
-        }
-        if !class.labels.is_empty() {
-            self.forget_class(id);
-        } else if self.emptied.insert(id) && self.emptied.len() > SPARE_CLASSES {
+        let emptied = class.members == 0 && self.emptied.insert(id);
+        if emptied && self.emptied.len() > SPARE_CLASSES {
             self.forget_empty_classes();
         }
     }
@@ -154,11 +166,6 @@ impl Catalogue {
     #[inline]
     pub fn manner(&self, id: ClassId) -> Manner {
         self.classes[id as usize].manner
-    }
-
-    #[inline]
-    pub fn pool(&self, id: ClassId) -> PoolId {
-        self.classes[id as usize].pool
     }
 
     /// Returns the task of a class whose turn it is.
@@ -197,21 +204,10 @@ impl Catalogue {
         self.announce(tasks, id);
     }
 
-    /// Makes a class known to its pool by the turn of its head.
-    fn announce(&mut self, tasks: &Tasks, id: ClassId) {
-        let class = &mut self.classes[id as usize];
-        let head = class.queue.head(tasks).map(|(turn, _)| turn);
-        if head != class.announced {
-            self.pools
-                .announce(class.pool, id, class.manner, class.announced, head);
-            class.announced = head;
-        }
-    }
-
     /// Returns whether no present node can run a class.
     pub fn is_unschedulable(&self, id: ClassId) -> bool {
-        let pool = self.classes[id as usize].pool;
-        self.pools.list[pool as usize].present == 0
+        let groups = &self.classes[id as usize].groups;
+        !groups.intersects(self.groups.present())
     }
 
     /// Notes that it is said of a class that no present node can run it. Returns the task of which
@@ -229,11 +225,14 @@ impl Catalogue {
     /// Says in a sentence why no present node can run a class.
     pub fn why_unschedulable(&self, id: ClassId) -> String {
         let kind = self.kind(id);
-        let nodes = 0..self.node_offers.len() as NodeIndex;
-        let mut up = nodes.filter(|&node| self.pools.is_present(node)).peekable();
-        if up.peek().is_none() {
+        let up = self.groups.present();
+        let offers = &self.kinds[self.classes[id as usize].kind as usize].offers;
+        let offers = offers
+            .iter()
+            .filter_map(|&at| self.offers[at as usize].as_ref());
+        if up.is_empty() {
             "no node is up".to_owned()
-        } else if !up.any(|node| self.kind_at(node, id).is_some()) {
+        } else if !offers.into_iter().any(|offer| offer.groups.intersects(up)) {
             format!("no node that is up has a handler for the kind {kind:?}")
         } else {
             format!(
@@ -241,17 +240,6 @@ impl Catalogue {
                 self.labels(id)
             )
         }
-    }
-
-    /// Returns the pools, to be read.
-    #[inline]
-    pub fn pools(&self) -> &Pools {
-        &self.pools
-    }
-
-    /// Returns the pools in which something may be placeable since the last call.
-    pub fn take_changed_pools(&mut self) -> Vec<PoolId> {
-        self.pools.take_dirty()
     }
 
     fn intern(&mut self, kind: &TaskKind) -> KindId {
@@ -271,28 +259,18 @@ impl Catalogue {
         let entry = Kind {
             name: kind.clone(),
             classes: [None; 3],
-            offers: 0,
+            labelled: HashMap::new(),
+            offers: BTreeSet::new(),
         };
         let id = fill(&mut self.kinds, &mut self.free_kinds, entry);
         self.kind_index.insert(kind.clone(), id);
         id
     }
 
-    /// An offer with this kind is gone.
-    fn leave_kind(&mut self, id: KindId) {
-        self.kinds[id as usize].offers -= 1;
-        self.forget_unused_kind(id);
-    }
-
     /// Forgets a kind that no node offers and no class has.
     fn forget_unused_kind(&mut self, id: KindId) {
         let kind = &mut self.kinds[id as usize];
-        if kind.offers > 0 || kind.classes.iter().any(Option::is_some) {
-            return;
-        }
-        let first = (id, Arc::clone(&self.no_labels), Manner::Plain);
-        let mut labelled = self.class_index.range(first..);
-        if labelled.next().is_none_or(|(key, _)| key.0 != id) {
+        if kind.offers.is_empty() && kind.all_classes().next().is_none() {
             let name = std::mem::replace(&mut kind.name, TaskKind::from(""));
             self.kind_index.remove(&name);
             self.free_kinds.push(id);
@@ -300,11 +278,12 @@ impl Catalogue {
     }
 
     fn join_class(&mut self, kind: KindId, labels: &Labels, manner: Manner) -> ClassId {
+        let entry = &self.kinds[kind as usize];
         let known = if labels.is_empty() {
-            self.kinds[kind as usize].classes[manner as usize]
+            entry.classes[manner as usize]
         } else {
-            let key = (kind, Arc::new(labels.clone()), manner);
-            self.class_index.get(&key).copied()
+            let known = entry.labelled.get(labels);
+            known.and_then(|classes| classes[manner as usize])
         };
         let id = known.unwrap_or_else(|| self.add_class(kind, labels, manner));
         self.classes[id as usize].members += 1;
@@ -319,16 +298,13 @@ impl Catalogue {
         };
         let class = Class::new(kind, Arc::clone(&labels), manner);
         let id = fill(&mut self.classes, &mut self.free_classes, class);
+        let entry = &mut self.kinds[kind as usize];
         if labels.is_empty() {
-            self.kinds[kind as usize].classes[manner as usize] = Some(id);
+            entry.classes[manner as usize] = Some(id);
         } else {
-            self.class_index.insert((kind, labels, manner), id);
+            entry.labelled.entry(labels).or_default()[manner as usize] = Some(id);
         }
-        if self.pools.list.len() > SPARE_POOLS + 2 * self.classes.len() {
-            self.rebuild_pools();
-        } else {
-            self.find_pool(id);
-        }
+        self.find_groups(id);
         id
     }
 
@@ -343,11 +319,19 @@ impl Catalogue {
     fn forget_class(&mut self, id: ClassId) {
         let forgotten = Class::new(NO_KIND, Arc::clone(&self.no_labels), Manner::Plain);
         let class = std::mem::replace(&mut self.classes[id as usize], forgotten);
+        let kind = &mut self.kinds[class.kind as usize];
         if class.labels.is_empty() {
-            self.kinds[class.kind as usize].classes[class.manner as usize] = None;
-        } else {
-            self.class_index
-                .remove(&(class.kind, class.labels, class.manner));
+            kind.classes[class.manner as usize] = None;
+        } else if let Some(classes) = kind.labelled.get_mut(&class.labels) {
+            classes[class.manner as usize] = None;
+            if classes.iter().all(Option::is_none) {
+                kind.labelled.remove(&class.labels);
+            }
+        }
+        for group in class.groups.iter() {
+            if let Some(profile) = &mut self.profiles[group as usize] {
+                profile.classes.remove(id);
+            }
         }
         self.free_classes.push(id);
         self.forget_unused_kind(class.kind);
@@ -361,7 +345,7 @@ impl Catalogue {
         (known, self.kinds.len(), self.classes.len())
     }
 
-    /// Checks that classes, kinds and pools agree with each other and with the tasks.
+    /// Checks that classes, kinds and groups agree with each other and with the tasks.
     pub fn check(&self, tasks: &Tasks) -> Result<(), String> {
         let mut members = BTreeMap::new();
         for (_, task) in tasks.iter() {
@@ -375,10 +359,12 @@ impl Catalogue {
                 return Err("a class without tasks would never be forgotten".to_owned());
             }
             let head = class.queue.head(tasks).map(|(turn, _)| turn);
-            if head != class.announced {
+            let known = |manner: Manner| self.waiting[manner as usize].contains(id);
+            if head != class.announced || head.is_some() != known(class.manner) {
                 return Err("G6: a class is not known by its head".to_owned());
             }
         }
+        self.check_heads()?;
         self.check_offers()
     }
 }

@@ -1,31 +1,34 @@
 //! Which node: the least loaded of those that may run a class.
 //!
-//! Owns: pools (the nodes that may run the same classes), each pool's nodes by load, and each
-//! pool's classes by the turn of their heads. Does not know: tasks, links, what nodes offer, or why
-//! one has room.
+//! Owns: the groups of nodes that are alike, each group's nodes by load, and the groups by their
+//! least loaded node. Does not know: tasks, classes, links, why nodes are alike, or why one has room.
 //!
-//! Classes whose tasks the same nodes may run share a pool, and a node is in as many pools as there
-//! are selectors in use that it fulfils, normally one or two. Nodes stand in lists by load level with a bitmap
-//! over the levels, so the least loaded is found, and a node moved, without a search; within a level
-//! the one that waited longest comes first.
+//! Nodes that offer the same and bear the same labels may run the same classes, so a node is in one
+//! group, whatever is asked for. There it stands in a list by load level, with a bitmap over the levels:
+//! it is moved, and the least loaded is found, without a search. Within a level the one that waited
+//! longest comes first. A class knows its groups as a set of bits, and the groups on each level are
+//! another, so the best of hundreds of groups is found in a few words. Nothing is kept for a class or a
+//! label: that there are many costs nothing when a node's load changes.
 
-use std::collections::BTreeMap;
 use std::iter::successors;
-use std::sync::Arc;
 
-use super::heads::Heads;
+use super::bits::Bits;
 pub(crate) use super::ids::NodeIndex;
-use super::queue::{ClassId, Manner, Turn};
-use crate::task::Labels;
+use super::work;
 
-/// Index of a pool.
-pub(crate) type PoolId = u32;
 /// Index of an offer: a set of kinds that some nodes offer.
 pub(crate) type OfferId = u32;
+/// Index of a group of nodes that are alike.
+pub(crate) type GroupId = u32;
 
 const NO_NODE: NodeIndex = u32::MAX;
+const NO_GROUP: GroupId = u32::MAX;
 /// Levels below this one are those of nodes with a free worker; the others may be sent ahead to.
 const AHEAD: u8 = 64;
+const LEVELS: u8 = 128;
+/// Of so many groups on one level that is chosen whose first node has waited longest. Beyond it they take
+/// turns.
+const COMPARED: usize = 16;
 /// In no list.
 const NOWHERE: u8 = u8::MAX;
 
@@ -66,260 +69,279 @@ impl Room {
     }
 }
 
-/// A node's place in one pool.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    pool: PoolId,
+/// Lists by level, of which some are empty.
+#[derive(Debug)]
+struct Group {
+    /// Nodes in it, and those of them that could run something.
+    nodes: u32,
+    present: u32,
+    /// Whether a node of it may have room that it had not at the last placement.
+    changed: bool,
+    levels: u128,
+    first: [NodeIndex; LEVELS as usize],
+    last: [NodeIndex; LEVELS as usize],
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            nodes: 0,
+            present: 0,
+            changed: false,
+            levels: 0,
+            first: [NO_NODE; LEVELS as usize],
+            last: [NO_NODE; LEVELS as usize],
+        }
+    }
+}
+
+impl Group {
+    /// The level of its least loaded node; [`LEVELS`] if none has room.
+    fn best(&self) -> u8 {
+        self.levels.trailing_zeros() as u8
+    }
+}
+
+/// Where a node stands.
+#[derive(Clone, Debug)]
+struct Standing {
+    group: GroupId,
     level: u8,
+    /// Whether it counts among those that could run something.
+    present: bool,
+    /// How many had moved when it moved last.
+    since: u64,
     prev: NodeIndex,
     next: NodeIndex,
 }
 
-/// The places of a node: as many as pools it is in.
-type Places = Vec<Place>;
+const APART: Standing = Standing {
+    group: NO_GROUP,
+    level: NOWHERE,
+    present: false,
+    since: 0,
+    prev: NO_NODE,
+    next: NO_NODE,
+};
 
-/// What nodes must have to be in a pool.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Selector {
-    /// The offers with the kind.
-    pub offers: Vec<OfferId>,
-    pub labels: Arc<Labels>,
+/// The groups of which the least loaded node is on one level.
+#[derive(Clone, Debug, Default)]
+struct Level {
+    groups: Bits,
+    count: u32,
 }
 
-impl Selector {
-    pub fn admits(&self, offer: OfferId, labels: &Labels) -> bool {
-        self.offers.binary_search(&offer).is_ok() && self.labels.is_subset(labels)
-    }
-}
-
+/// See the module.
 #[derive(Debug)]
-pub(crate) struct Pool {
-    pub selector: Selector,
-    /// Nodes of it that are up, with room or without.
-    pub present: usize,
-    /// Whether something may be placeable since the last placement.
-    pub dirty: bool,
-    heads: [Heads; 3],
-    first: [NodeIndex; 128],
-    last: [NodeIndex; 128],
-    levels: u128,
-}
-
-impl Pool {
-    fn new(selector: Selector) -> Self {
-        Self {
-            selector,
-            present: 0,
-            dirty: false,
-            heads: Default::default(),
-            first: [NO_NODE; 128],
-            last: [NO_NODE; 128],
-            levels: 0,
-        }
-    }
-
-    fn head(&self, manner: Manner) -> Option<(Turn, ClassId)> {
-        self.heads[manner as usize].first()
-    }
-
-    fn least(&self, from: u8, to: u8) -> Option<NodeIndex> {
-        let mask = (u128::MAX << from) & (u128::MAX >> (128 - u32::from(to)));
-        let level = (self.levels & mask).trailing_zeros();
-        (level < 128).then(|| self.first[level as usize])
-    }
-
-    /// The least loaded node with a free worker.
-    pub fn free(&self) -> Option<NodeIndex> {
-        self.least(0, AHEAD)
-    }
-
-    /// The node with the shortest way to a worker.
-    pub fn ahead(&self) -> Option<NodeIndex> {
-        self.least(AHEAD, 128)
-    }
-}
-
-/// How a node stands in the pools.
-#[derive(Debug)]
-struct Standing {
-    /// The level of the lists that it is in.
-    level: u8,
-    /// Whether it counts among those that could run something.
-    present: bool,
-    places: Places,
-}
-
-/// All pools.
-#[derive(Debug, Default)]
-pub(crate) struct Pools {
-    pub list: Vec<Pool>,
-    by_selector: BTreeMap<Selector, PoolId>,
-    dirty: Vec<PoolId>,
+pub(crate) struct Groups {
+    list: Vec<Group>,
     nodes: Vec<Standing>,
+    by_level: Vec<Level>,
+    levels: u128,
+    /// Groups with a node that could run something.
+    present: Bits,
+    changed: Vec<GroupId>,
+    /// Where the groups that take turns are gone through from.
+    turn: GroupId,
+    moves: u64,
 }
 
-impl Pools {
-    /// The pool of this selector; `true` if it is new and its nodes are to be entered.
-    pub fn find_or_add(&mut self, selector: Selector) -> (PoolId, bool) {
-        if let Some(&pool) = self.by_selector.get(&selector) {
-            return (pool, false);
-        }
-        let pool = self.list.len() as PoolId;
-        self.list.push(Pool::new(selector.clone()));
-        self.by_selector.insert(selector, pool);
-        (pool, true)
-    }
-
-    /// Forgets all pools. Nodes keep their room.
-    pub fn clear(&mut self) {
-        self.list.clear();
-        self.by_selector.clear();
-        self.dirty.clear();
-        for node in &mut self.nodes {
-            node.places.clear();
+impl Default for Groups {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            nodes: Vec::new(),
+            by_level: vec![Level::default(); usize::from(LEVELS)],
+            levels: 0,
+            present: Bits::default(),
+            changed: Vec::new(),
+            turn: 0,
+            moves: 0,
         }
     }
+}
 
-    fn mark(&mut self, pool: PoolId) {
-        if let Some(entry) = self.list.get_mut(pool as usize)
-            && !entry.dirty
-        {
-            entry.dirty = true;
-            self.dirty.push(pool);
-        }
+impl Groups {
+    /// The least loaded node of these groups with a free worker.
+    pub fn free(&self, groups: &Bits) -> Option<NodeIndex> {
+        self.least(groups, 0, AHEAD)
     }
 
-    pub fn take_dirty(&mut self) -> Vec<PoolId> {
-        for &pool in &self.dirty {
-            self.list[pool as usize].dirty = false;
-        }
-        std::mem::take(&mut self.dirty)
+    /// The node of these groups with the shortest way to a worker.
+    pub fn ahead(&self, groups: &Bits) -> Option<NodeIndex> {
+        self.least(groups, AHEAD, LEVELS)
     }
 
-    pub fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+    #[inline]
+    fn least(&self, groups: &Bits, from: u8, to: u8) -> Option<NodeIndex> {
+        levels_in(self.levels, from, to).find_map(|level| {
+            let on_level = &self.by_level[usize::from(level)].groups;
+            let some = on_level.common_from(groups, self.turn).take(COMPARED);
+            let first = some.map(|group| self.list[group as usize].first[usize::from(level)]);
+            first.min_by_key(|&node| self.nodes[node as usize].since)
+        })
     }
 
-    /// Makes a class's head known to its pool, in place of the turn under which it was known.
-    pub fn announce(
-        &mut self,
-        pool: PoolId,
-        class: ClassId,
-        manner: Manner,
-        old: Option<Turn>,
-        new: Option<Turn>,
-    ) {
-        self.list[pool as usize].heads[manner as usize].change(class, old, new);
-        // A head that leaves may have kept others from being sent ahead.
-        if new.is_some() || manner != Manner::Plain {
-            self.mark(pool);
-        }
-    }
-
-    /// The best turn among the waiting heads of a node's pools that only a free worker will do for: nothing
-    /// that comes after it may be sent ahead to the node, or no worker there would ever be free.
-    fn barrier(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
-        let heads = self.nodes[node as usize].places.iter().flat_map(|place| {
-            let pool = &self.list[place.pool as usize];
-            let suspect = pool.head(Manner::Suspect).filter(|_| takes_suspect);
-            [pool.head(Manner::Direct), suspect]
-        });
-        heads.flatten().map(|(turn, _)| turn).min()
-    }
-
-    /// The best turn among all that waits for this node.
-    pub fn waiting(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
-        let plain = self.nodes[node as usize]
-            .places
-            .iter()
-            .filter_map(|place| self.list[place.pool as usize].head(Manner::Plain))
-            .map(|(turn, _)| turn);
-        plain.chain(self.barrier(node, takes_suspect)).min()
-    }
-
-    /// The class whose turn it is in this pool, among those that its room allows. `takes_suspect`
-    /// says whether a node has no suspect, `retracted` what must go first at a node without a free
-    /// worker beside what waits for one.
-    pub fn next(
-        &self,
-        pool: PoolId,
-        takes_suspect: impl Fn(NodeIndex) -> bool,
-        retracted: impl Fn(NodeIndex) -> Option<Turn>,
-    ) -> Option<(Turn, ClassId)> {
-        let entry = &self.list[pool as usize];
-        let plain = entry.head(Manner::Plain);
-        if entry.free().is_none() {
-            let node = entry.ahead()?;
-            let barrier = self.barrier(node, takes_suspect(node));
-            let barrier = barrier.into_iter().chain(retracted(node)).min();
-            return plain.filter(|(turn, _)| barrier.is_none_or(|barrier| *turn < barrier));
-        }
-        let suspects = entry
-            .head(Manner::Suspect)
-            .filter(|_| self.free_nodes(pool).any(&takes_suspect));
-        [plain, entry.head(Manner::Direct), suspects]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// Nodes of a pool with a free worker, least loaded first.
-    pub fn free_nodes(&self, pool: PoolId) -> impl Iterator<Item = NodeIndex> {
-        let entry = &self.list[pool as usize];
-        (0..AHEAD)
-            .filter(|&level| entry.levels & (1 << level) != 0)
-            .flat_map(move |level| {
-                let some = |node| (node != NO_NODE).then_some(node);
-                successors(some(entry.first[usize::from(level)]), move |&node| {
-                    let mut places = self.nodes[node as usize].places.iter();
-                    some(places.find(|place| place.pool == pool)?.next)
+    /// Nodes of these groups with a free worker, those of one group least loaded first.
+    pub fn free_nodes(&self, groups: &Bits) -> impl Iterator<Item = NodeIndex> {
+        let best = levels_in(self.levels, 0, AHEAD);
+        let best =
+            best.flat_map(move |level| self.by_level[usize::from(level)].groups.common(groups));
+        best.flat_map(move |group| {
+            let group = &self.list[group as usize];
+            let some = |node| (node != NO_NODE).then_some(node);
+            levels_in(group.levels, 0, AHEAD).flat_map(move |level| {
+                successors(some(group.first[usize::from(level)]), move |&node| {
+                    some(self.nodes[node as usize].next)
                 })
             })
+        })
     }
 
-    /// Makes room for a node that is in no pool so far.
+    /// A node of this group was chosen: the next one is of another, if that is loaded as little.
+    pub fn chosen(&mut self, node: NodeIndex) {
+        self.turn = self.nodes[node as usize].group.wrapping_add(1);
+    }
+
+    /// Makes room for a node that is in no group so far.
     pub fn enter_node(&mut self, node: NodeIndex) {
         if self.nodes.len() <= node as usize {
-            self.nodes.resize_with(node as usize + 1, || Standing {
-                level: NOWHERE,
-                present: false,
-                places: Places::new(),
-            });
+            self.nodes.resize(node as usize + 1, APART);
         }
     }
 
-    /// Enters a node into a pool, in the list of its room.
-    pub fn enter(&mut self, node: NodeIndex, pool: PoolId) {
-        let standing = &mut self.nodes[node as usize];
-        let (at, level) = (standing.places.len(), standing.level);
-        standing.places.push(Place {
-            pool,
-            level: NOWHERE,
-            prev: NO_NODE,
-            next: NO_NODE,
-        });
-        self.list[pool as usize].present += usize::from(standing.present);
-        if level != NOWHERE {
-            self.link(node, at, level);
+    /// Enters a node that is in no group into one.
+    pub fn enter(&mut self, node: NodeIndex, group: GroupId) {
+        if self.list.len() <= group as usize {
+            self.list.resize_with(group as usize + 1, Group::default);
         }
+        self.list[group as usize].nodes += 1;
+        self.nodes[node as usize].group = group;
     }
 
-    /// Takes a node out of all pools. It must not be present.
-    pub fn leave(&mut self, node: NodeIndex) {
-        debug_assert!(!self.is_present(node), "its pools would still count it");
+    /// Takes a node that is not present out of its group. Returns that, if nobody is left in it.
+    pub fn leave(&mut self, node: NodeIndex) -> Option<GroupId> {
+        debug_assert!(!self.is_present(node), "its group would still count it");
         self.set_room(node, Room::None);
-        self.nodes[node as usize].places = Places::new();
+        let group = std::mem::replace(&mut self.nodes[node as usize].group, NO_GROUP);
+        let entry = self.list.get_mut(group as usize)?;
+        entry.nodes -= 1;
+        (entry.nodes == 0).then_some(group)
     }
 
-    /// Moves a node to the list of its room in every pool that it is in.
+    pub fn group_of(&self, node: NodeIndex) -> Option<GroupId> {
+        let group = self.nodes[node as usize].group;
+        (group != NO_GROUP).then_some(group)
+    }
+
+    /// Moves a node to the list of its room. One in no group has none.
     pub fn set_room(&mut self, node: NodeIndex, room: Room) {
-        let level = room.level();
-        self.nodes[node as usize].level = level;
-        for at in 0..self.nodes[node as usize].places.len() {
-            self.unlink(node, at);
-            if level != NOWHERE {
-                self.link(node, at, level);
+        let (level, id) = (room.level(), self.nodes[node as usize].group);
+        if id == NO_GROUP {
+            return;
+        }
+        work::step();
+        let before = self.list[id as usize].best();
+        self.unlink(node);
+        if level != NOWHERE {
+            self.link(node, level);
+            self.mark(id);
+        }
+        let after = self.list[id as usize].best();
+        if before != after {
+            self.move_group(id, before, after);
+        }
+    }
+
+    fn move_group(&mut self, id: GroupId, before: u8, after: u8) {
+        if let Some(level) = self.by_level.get_mut(usize::from(before)) {
+            level.groups.remove(id);
+            level.count -= 1;
+            if level.count == 0 {
+                self.levels &= !(1 << before);
             }
+        }
+        if let Some(level) = self.by_level.get_mut(usize::from(after)) {
+            level.groups.insert(id);
+            level.count += 1;
+            self.levels |= 1 << after;
+        }
+    }
+
+    fn unlink(&mut self, node: NodeIndex) {
+        let Standing {
+            group,
+            level,
+            prev,
+            next,
+            ..
+        } = self.nodes[node as usize];
+        if level == NOWHERE {
+            return;
+        }
+        let (group, level) = (&mut self.list[group as usize], usize::from(level));
+        match prev {
+            NO_NODE => group.first[level] = next,
+            prev => self.nodes[prev as usize].next = next,
+        }
+        match next {
+            NO_NODE => group.last[level] = prev,
+            next => self.nodes[next as usize].prev = prev,
+        }
+        if group.first[level] == NO_NODE {
+            group.levels &= !(1 << level);
+        }
+        self.nodes[node as usize].level = NOWHERE;
+    }
+
+    fn link(&mut self, node: NodeIndex, level: u8) {
+        let group = &mut self.list[self.nodes[node as usize].group as usize];
+        let last = std::mem::replace(&mut group.last[usize::from(level)], node);
+        match last {
+            NO_NODE => group.first[usize::from(level)] = node,
+            last => self.nodes[last as usize].next = node,
+        }
+        group.levels |= 1 << level;
+        self.moves += 1;
+        let standing = &mut self.nodes[node as usize];
+        (standing.level, standing.prev, standing.next) = (level, last, NO_NODE);
+        standing.since = self.moves;
+    }
+
+    /// Something may be placeable in a group that was not.
+    pub fn mark(&mut self, id: GroupId) {
+        let group = &mut self.list[id as usize];
+        if !std::mem::replace(&mut group.changed, true) {
+            self.changed.push(id);
+        }
+    }
+
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Returns a group that has changed and in which a node has room. Those without are forgotten.
+    pub fn changed_with_room(&mut self) -> Option<GroupId> {
+        while let Some(&id) = self.changed.last() {
+            let group = &mut self.list[id as usize];
+            if group.levels != 0 {
+                return Some(id);
+            }
+            group.changed = false;
+            self.changed.pop();
+        }
+        None
+    }
+
+    /// Returns the groups that have changed.
+    pub fn changed(&self) -> &[GroupId] {
+        &self.changed
+    }
+
+    /// All that has changed has been looked at.
+    pub fn forget_changes(&mut self) {
+        for id in self.changed.drain(..) {
+            self.list[id as usize].changed = false;
         }
     }
 
@@ -327,95 +349,69 @@ impl Pools {
         self.nodes[node as usize].present
     }
 
-    /// Sets whether a node counts among those that could run something. Returns the pools whose
-    /// first such node has come, or whose last one has gone.
-    pub fn set_present(&mut self, node: NodeIndex, present: bool) -> Vec<PoolId> {
-        let mut changed = Vec::new();
+    /// Returns the groups with a node that could run something.
+    pub fn present(&self) -> &Bits {
+        &self.present
+    }
+
+    /// Sets whether a node counts among those that could run something. Returns its group, if its
+    /// first such node has come or its last one has gone.
+    pub fn set_present(&mut self, node: NodeIndex, present: bool) -> Option<GroupId> {
         let standing = &mut self.nodes[node as usize];
         if standing.present == present {
-            return changed;
+            return None;
         }
         standing.present = present;
-        for place in &standing.places {
-            let count = &mut self.list[place.pool as usize].present;
-            if present {
-                *count += 1;
-            } else {
-                *count -= 1;
-            }
-            if *count == usize::from(present) {
-                changed.push(place.pool);
-            }
+        let id = standing.group;
+        let group = self.list.get_mut(id as usize)?;
+        if present {
+            group.present += 1;
+        } else {
+            group.present -= 1;
         }
-        changed
+        if group.present != u32::from(present) {
+            return None;
+        }
+        if present {
+            self.present.insert(id);
+        } else {
+            self.present.remove(id);
+        }
+        Some(id)
     }
 
-    #[inline]
-    fn unlink(&mut self, node: NodeIndex, at: usize) {
-        let place = self.nodes[node as usize].places[at];
-        if place.level == NOWHERE {
-            return;
-        }
-        let pool = &mut self.list[place.pool as usize];
-        let level = usize::from(place.level);
-        match place.prev {
-            NO_NODE => pool.first[level] = place.next,
-            prev => neighbour(&mut self.nodes, prev, place.pool).next = place.next,
-        }
-        match place.next {
-            NO_NODE => pool.last[level] = place.prev,
-            next => neighbour(&mut self.nodes, next, place.pool).prev = place.prev,
-        }
-        if pool.first[level] == NO_NODE {
-            pool.levels &= !(1 << level);
-        }
-        self.nodes[node as usize].places[at].level = NOWHERE;
-    }
-
-    #[inline]
-    fn link(&mut self, node: NodeIndex, at: usize, level: u8) {
-        let id = self.nodes[node as usize].places[at].pool;
-        let pool = &mut self.list[id as usize];
-        let last = pool.last[usize::from(level)];
-        match last {
-            NO_NODE => pool.first[usize::from(level)] = node,
-            last => neighbour(&mut self.nodes, last, id).next = node,
-        }
-        pool.last[usize::from(level)] = node;
-        pool.levels |= 1 << level;
-        self.nodes[node as usize].places[at] = Place {
-            pool: id,
-            level,
-            prev: last,
-            next: NO_NODE,
-        };
-        self.mark(id);
-    }
-
-    /// Checks that each node is in the pools that `belongs` says, and that each pool counts those
-    /// that are present.
-    pub fn check(&self, belongs: impl Fn(NodeIndex, &Selector) -> bool) -> Result<(), String> {
-        for (id, pool) in (0..).zip(&self.list) {
-            let mut present = 0;
-            for (node, standing) in (0..).zip(&self.nodes) {
-                let is_in = standing.places.iter().any(|place| place.pool == id);
-                present += usize::from(is_in && standing.present);
-                if is_in != belongs(node, &pool.selector) {
-                    return Err("G5: a node is not in the pools that it belongs to".to_owned());
-                }
+    /// Checks that what is counted of groups and levels is what is there.
+    pub fn check(&self) -> Result<(), String> {
+        for (id, group) in (0..).zip(&self.list) {
+            let nodes = || self.nodes.iter().filter(|node| node.group == id);
+            let present = nodes().filter(|node| node.present).count();
+            if (nodes().count(), present) != (group.nodes as usize, group.present as usize) {
+                return Err("G5: the nodes of a group are miscounted".to_owned());
             }
-            if present != pool.present {
-                return Err("G5: the present nodes of a pool are miscounted".to_owned());
+            if self.present.contains(id) != (present > 0) {
+                return Err("G5: a group is wrongly counted as present or absent".to_owned());
+            }
+            let roomy = nodes().filter(|node| node.level != NOWHERE);
+            let best = roomy.map(|node| node.level).min().unwrap_or(LEVELS);
+            let known = (0..).zip(&self.by_level);
+            let known = known.filter(|(_, level)| level.groups.contains(id));
+            let known: Vec<u8> = known.map(|(level, _)| level).collect();
+            if group.best() != best || known != Vec::from_iter(Some(best).filter(|it| *it < LEVELS))
+            {
+                return Err("G5: a group is not known by its least loaded node".to_owned());
             }
         }
         Ok(())
     }
 }
 
-fn neighbour(nodes: &mut [Standing], node: NodeIndex, pool: PoolId) -> &mut Place {
-    nodes[node as usize]
-        .places
-        .iter_mut()
-        .find(|place| place.pool == pool)
-        .expect("a neighbour in a pool's list is in the pool")
+/// The levels of a bitmap from one up to before another, in order.
+#[inline]
+fn levels_in(levels: u128, from: u8, to: u8) -> impl Iterator<Item = u8> {
+    let mask = (u128::MAX << from) & (u128::MAX >> (LEVELS - to));
+    let rest = successors(Some(levels & mask), |rest| {
+        Some(rest & rest.wrapping_sub(1))
+    });
+    rest.take_while(|rest| *rest != 0)
+        .map(|rest| rest.trailing_zeros() as u8)
 }

@@ -17,8 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::catalogue::Candidate;
 use super::message::ToNode;
 use super::placement::{NodeIndex, Room};
+use super::queue::Turn;
 use super::tasks::List;
 use super::{Epoch, LinkId, Reach, Timestamp};
 use crate::task::Dispatch;
@@ -281,6 +283,11 @@ impl Node {
         self.load.taken(self.ghost_count())
     }
 
+    /// Returns how many free workers it has that nothing waits for yet.
+    pub fn free_workers(&self) -> u32 {
+        self.load.free(self.ghost_count())
+    }
+
     /// Returns what its process says of itself.
     pub fn readiness(&self) -> Readiness {
         let life = self.incarnation();
@@ -358,6 +365,16 @@ pub(crate) struct Roster {
     pub vacant: BTreeMap<Arc<str>, NodeIndex>,
     /// Nodes with something to send or a load to be entered.
     pub touched: Vec<NodeIndex>,
+}
+
+impl Candidate for Roster {
+    fn takes_suspect(&self, node: NodeIndex) -> bool {
+        self.get(node).load.takes_suspect()
+    }
+
+    fn recalled(&self, node: NodeIndex) -> Option<Turn> {
+        self.get(node).load.recalled()
+    }
 }
 
 impl Roster {

@@ -4,7 +4,7 @@
 //! confirmed. Does not know: handlers, sockets, mailboxes, clocks.
 //!
 //! Its state is in parts: the records of tasks and of nodes, and, each with fields that nobody else
-//! changes, the catalogue (kinds, classes and pools), keys, statuses, timers, `sessions` and
+//! changes, the catalogue (kinds, classes and groups of nodes), keys, statuses, timers, `sessions` and
 //! `retraction`. What each fact means for them is decided by chapter: `admission` takes tasks in,
 //! `classes` follows the catalogue, `placing` sends tasks to nodes, `reports` follows what nodes
 //! say of runs, `ends` decides what comes of an end, `settling` ends tasks, `ghosts` are orphaned

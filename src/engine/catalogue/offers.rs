@@ -1,16 +1,24 @@
-//! What nodes offer, and the pools that follow from it.
+//! What nodes offer, and which of them may run which classes by that.
 //!
-//! Owns: the offers, each node's part in them, and the building of pools when they change. Does not
-//! know: the order in a pool (see `placement`), or why a node counts as present.
+//! Owns: the offers, and the groups of nodes with the same offer and labels. Does not know: the order
+//! in a group (see `placement`), or why a node counts as present.
+//!
+//! When a node comes whose like is known, nothing is told apart anew. When the first of a group comes
+//! or the last one goes, that is told to the classes of the kinds that it offers, and to no others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Catalogue, KindId};
+use crate::engine::bits::Bits;
 use crate::engine::message::KindOffer;
-use crate::engine::placement::{NodeIndex, OfferId, PoolId, Room, Selector};
+use crate::engine::placement::{GroupId, NodeIndex, OfferId, Room};
 use crate::engine::queue::ClassId;
+use crate::engine::work;
 use crate::task::{Labels, TaskKind};
+
+/// What a node bears of which nothing is known.
+static NO_LABELS: Labels = Labels::new();
 
 /// What some nodes offer: their kinds, in their order.
 #[derive(Debug)]
@@ -19,7 +27,20 @@ pub(super) struct Offer {
     /// The index of each kind, and whether it blocks.
     index: BTreeMap<KindId, (u16, bool)>,
     bytes: usize,
+    /// The groups of nodes that offer it.
+    pub(super) groups: Bits,
+    by_labels: BTreeMap<Arc<Labels>, GroupId>,
+}
+
+/// What the nodes of a group have in common.
+#[derive(Debug)]
+pub(super) struct Profile {
+    offer: OfferId,
+    labels: Arc<Labels>,
+    /// How many nodes it is true of.
     nodes: usize,
+    /// The classes that they may run.
+    pub(super) classes: Bits,
 }
 
 /// About what it takes to remember these names.
@@ -31,16 +52,20 @@ pub(crate) fn names_bytes<'a>(names: impl IntoIterator<Item = &'a String>) -> us
 impl Catalogue {
     /// Makes room for a node that offers nothing so far.
     pub fn enter_node(&mut self, node: NodeIndex) {
-        self.pools.enter_node(node);
+        self.groups.enter_node(node);
         let nodes = self.node_offers.len().max(node as usize + 1);
         self.node_offers.resize(nodes, None);
-        self.node_labels.resize(nodes, Labels::new());
     }
 
     #[inline]
     fn offer(&self, node: NodeIndex) -> Option<&Offer> {
         let offer = self.node_offers[node as usize]?;
         self.offers[offer as usize].as_ref()
+    }
+
+    fn profile(&self, node: NodeIndex) -> Option<&Profile> {
+        let group = self.groups.group_of(node)?;
+        self.profiles[group as usize].as_ref()
     }
 
     /// Returns the kinds that a node offers, in its order.
@@ -57,98 +82,137 @@ impl Catalogue {
     }
 
     pub fn labels_at(&self, node: NodeIndex) -> &Labels {
-        &self.node_labels[node as usize]
+        self.profile(node)
+            .map_or(&NO_LABELS, |profile| &profile.labels)
     }
 
     /// Returns whether nothing is remembered of a node.
     pub fn has_nothing_of(&self, node: NodeIndex) -> bool {
-        self.node_offers[node as usize].is_none() && self.labels_at(node).is_empty()
+        self.node_offers[node as usize].is_none() && self.groups.group_of(node).is_none()
     }
 
     /// Returns about what it takes to remember the kinds and labels of all nodes but one.
     pub fn offered_bytes_without(&self, node: NodeIndex) -> usize {
-        let alone = self.offer(node).filter(|offer| offer.nodes == 1);
-        let labels = names_bytes(self.labels_at(node));
-        self.offered_bytes - labels - alone.map_or(0, |offer| offer.bytes)
+        let own = self.profile(node).filter(|profile| profile.nodes == 1);
+        let alone = |offer: &&Offer| own.is_some() && offer.by_labels.len() == 1;
+        let offer = self
+            .offer(node)
+            .filter(alone)
+            .map_or(0, |offer| offer.bytes);
+        let labels = own.map_or(0, |profile| names_bytes(&*profile.labels));
+        self.offered_bytes - labels - offer
     }
 
-    /// Takes over what a node offers that is not present. Classes are told apart anew if nobody has
-    /// offered just that.
+    /// Takes over what a node offers that is not present.
     pub fn set_offer(&mut self, node: NodeIndex, kinds: &[KindOffer], labels: Labels) {
         let same = self.offer(node).is_some_and(|offer| offer.kinds == kinds);
         if same && *self.labels_at(node) == labels {
             return;
         }
         self.clear_offer(node);
-        self.offered_bytes += names_bytes(&labels);
-        self.node_labels[node as usize] = labels;
         let known = |offer: &Option<Offer>| offer.as_ref().is_some_and(|it| it.kinds == kinds);
-        match self.offers.iter().position(known) {
-            Some(at) => {
-                self.node_offers[node as usize] = Some(at as OfferId);
-                if let Some(offer) = &mut self.offers[at] {
-                    offer.nodes += 1;
-                }
-                for pool in 0..self.pools.list.len() as PoolId {
-                    self.enter_pool(node, pool);
-                }
-            }
-            None => {
-                self.node_offers[node as usize] = Some(self.add_offer(kinds));
-                self.rebuild_pools();
-            }
+        let known = self.offers.iter().position(known);
+        let offer = known.map_or_else(|| self.add_offer(kinds), |at| at as OfferId);
+        let alike = self.offers[offer as usize].as_ref();
+        let alike = alike.and_then(|offer| offer.by_labels.get(&labels).copied());
+        let group = alike.unwrap_or_else(|| self.add_group(offer, labels));
+        self.node_offers[node as usize] = Some(offer);
+        self.groups.enter(node, group);
+        if let Some(profile) = &mut self.profiles[group as usize] {
+            profile.nodes += 1;
         }
     }
 
     fn add_offer(&mut self, kinds: &[KindOffer]) -> OfferId {
+        let at = vacancy(&mut self.offers);
         let mut index = BTreeMap::new();
-        for (at, offer) in (0..).zip(kinds) {
+        for (number, offer) in (0..).zip(kinds) {
             let kind = self.intern(&TaskKind::from(offer.kind.as_str()));
-            self.kinds[kind as usize].offers += 1;
-            index.insert(kind, (at, offer.blocking));
+            self.kinds[kind as usize].offers.insert(at);
+            index.insert(kind, (number, offer.blocking));
         }
         let bytes = names_bytes(kinds.iter().map(|offer| &offer.kind));
         self.offered_bytes += bytes;
-        let offer = Some(Offer {
+        self.offers[at as usize] = Some(Offer {
             kinds: kinds.to_vec(),
             index,
             bytes,
-            nodes: 1,
+            groups: Bits::default(),
+            by_labels: BTreeMap::new(),
         });
-        let at = self.offers.iter().position(Option::is_none);
-        let at = at.unwrap_or_else(|| {
-            self.offers.push(None);
-            self.offers.len() - 1
+        at
+    }
+
+    /// The first node of its like has come.
+    fn add_group(&mut self, at: OfferId, labels: Labels) -> GroupId {
+        let group = vacancy(&mut self.profiles);
+        let labels = Arc::new(labels);
+        self.offered_bytes += names_bytes(&*labels);
+        let mut classes = Bits::default();
+        if let Some(offer) = &mut self.offers[at as usize] {
+            offer.groups.insert(group);
+            offer.by_labels.insert(Arc::clone(&labels), group);
+            for &kind in offer.index.keys() {
+                for id in self.kinds[kind as usize].all_classes() {
+                    work::step();
+                    let class = &mut self.classes[id as usize];
+                    if class.labels.is_subset(&labels) {
+                        class.groups.insert(group);
+                        classes.insert(id);
+                    }
+                }
+            }
+        }
+        self.profiles[group as usize] = Some(Profile {
+            offer: at,
+            labels,
+            nodes: 0,
+            classes,
         });
-        self.offers[at] = offer;
-        at as OfferId
+        group
     }
 
     /// Forgets what a node offered that is not present, and its labels.
     pub fn clear_offer(&mut self, node: NodeIndex) {
-        self.pools.leave(node);
-        let labels = std::mem::take(&mut self.node_labels[node as usize]);
-        self.offered_bytes -= names_bytes(&labels);
-        let Some(at) = self.node_offers[node as usize].take() else {
-            return;
-        };
-        let gone = self.offers[at as usize].take_if(|offer| {
-            offer.nodes -= 1;
-            offer.nodes == 0
-        });
-        if let Some(offer) = gone {
-            self.offered_bytes -= offer.bytes;
-            for kind in offer.index.into_keys() {
-                self.leave_kind(kind);
-            }
-            self.rebuild_pools();
+        let group = self.groups.group_of(node);
+        let emptied = self.groups.leave(node);
+        self.node_offers[node as usize] = None;
+        if let Some(profile) = group.and_then(|group| self.profiles[group as usize].as_mut()) {
+            profile.nodes -= 1;
+        }
+        let gone = emptied.and_then(|group| Some((group, self.profiles[group as usize].take()?)));
+        if let Some((group, profile)) = gone {
+            self.group_gone(group, &profile);
         }
     }
 
-    /// Moves a node to the list of its room in every pool that it is in.
+    /// The last node of its like is gone.
+    fn group_gone(&mut self, group: GroupId, profile: &Profile) {
+        self.offered_bytes -= names_bytes(&*profile.labels);
+        for id in profile.classes.iter() {
+            self.classes[id as usize].groups.remove(group);
+        }
+        let gone = self.offers[profile.offer as usize].take_if(|offer| {
+            offer.groups.remove(group);
+            offer.by_labels.remove(&profile.labels);
+            offer.by_labels.is_empty()
+        });
+        let Some(offer) = gone else { return };
+        self.offered_bytes -= offer.bytes;
+        for kind in offer.index.into_keys() {
+            self.kinds[kind as usize].offers.remove(&profile.offer);
+            self.forget_unused_kind(kind);
+        }
+    }
+
+    /// Moves a node to the list of its room.
     #[inline]
     pub fn set_room(&mut self, node: NodeIndex, room: Room) {
-        self.pools.set_room(node, room);
+        self.groups.set_room(node, room);
+    }
+
+    pub fn is_present(&self, node: NodeIndex) -> bool {
+        self.groups.is_present(node)
     }
 
     /// Sets whether a node counts among those that could run something. Returns the classes with
@@ -156,64 +220,41 @@ impl Catalogue {
     #[must_use]
     pub fn set_present(&mut self, node: NodeIndex, present: bool) -> Vec<ClassId> {
         let mut lost = Vec::new();
-        for pool in self.pools.set_present(node, present) {
-            for (id, class) in (0..).zip(&mut self.classes) {
-                if class.pool == pool {
-                    class.noted = false;
-                    if !present && class.queue.len() > 0 {
-                        lost.push(id);
-                    }
+        let Some(group) = self.groups.set_present(node, present) else {
+            return lost;
+        };
+        let Some(profile) = &self.profiles[group as usize] else {
+            return lost;
+        };
+        for id in profile.classes.iter() {
+            work::step();
+            let class = &mut self.classes[id as usize];
+            let mut able = class.groups.common(self.groups.present());
+            if able.all(|other| other == group) {
+                class.noted = false;
+                if !present && class.queue.len() > 0 {
+                    lost.push(id);
                 }
             }
         }
         lost
     }
 
-    pub(super) fn find_pool(&mut self, id: ClassId) {
-        let class = &self.classes[id as usize];
-        let offers = self.offers.iter().zip(0..);
-        let offers = offers.filter_map(|(offer, at)| {
-            let has_kind = offer.as_ref()?.index.contains_key(&class.kind);
-            has_kind.then_some(at)
-        });
-        let selector = Selector {
-            offers: offers.collect(),
-            labels: Arc::clone(&class.labels),
-        };
-        let (pool, new) = self.pools.find_or_add(selector);
-        self.classes[id as usize].pool = pool;
-        if new {
-            for node in 0..self.node_offers.len() as NodeIndex {
-                self.enter_pool(node, pool);
-            }
-        }
-    }
-
-    /// Enters a node into a pool if it belongs there.
-    fn enter_pool(&mut self, node: NodeIndex, pool: PoolId) {
-        let selector = &self.pools.list[pool as usize].selector;
-        if self.belongs(node, selector) {
-            self.pools.enter(node, pool);
-        }
-    }
-
-    fn belongs(&self, node: NodeIndex, selector: &Selector) -> bool {
-        let offer = self.node_offers[node as usize];
-        offer.is_some_and(|offer| selector.admits(offer, self.labels_at(node)))
-    }
-
-    /// Builds all pools from the classes and the nodes.
-    pub(super) fn rebuild_pools(&mut self) {
-        self.pools.clear();
-        for id in 0..self.classes.len() as ClassId {
-            if self.classes[id as usize].is_forgotten() {
-                continue;
-            }
-            self.find_pool(id);
-            let class = &self.classes[id as usize];
-            if class.announced.is_some() {
-                self.pools
-                    .announce(class.pool, id, class.manner, None, class.announced);
+    /// Finds the groups that may run a new class.
+    pub(super) fn find_groups(&mut self, id: ClassId) {
+        let class = &mut self.classes[id as usize];
+        for &at in &self.kinds[class.kind as usize].offers {
+            let groups = self.offers[at as usize]
+                .iter()
+                .flat_map(|it| it.groups.iter());
+            for group in groups {
+                work::step();
+                if let Some(profile) = &mut self.profiles[group as usize]
+                    && class.labels.is_subset(&profile.labels)
+                {
+                    class.groups.insert(group);
+                    profile.classes.insert(id);
+                }
             }
         }
     }
@@ -226,17 +267,41 @@ impl Catalogue {
     /// Checks that what is counted of offers, labels and presence is what is there.
     pub(super) fn check_offers(&self) -> Result<(), String> {
         let offers = self.offers.iter().flatten().map(|offer| offer.bytes);
-        let labels = self.node_labels.iter().map(names_bytes);
+        let profiles = || (0..).zip(&self.profiles);
+        let labels = profiles().filter_map(|(_, it)| Some(names_bytes(&*it.as_ref()?.labels)));
         if offers.chain(labels).sum::<usize>() != self.offered_bytes {
             return Err("G11: the bytes of kinds and labels are miscounted".to_owned());
         }
-        for (at, offer) in (0..).zip(&self.offers) {
-            let nodes = self.node_offers.iter().filter(|offer| **offer == Some(at));
-            if nodes.count() != offer.as_ref().map_or(0, |offer| offer.nodes) {
-                return Err("G11: the nodes with an offer are miscounted".to_owned());
+        for (at, profile) in profiles() {
+            let nodes = (0..).zip(&self.node_offers);
+            let nodes = nodes.filter(|(node, _)| self.groups.group_of(*node) == Some(at));
+            let offers: Vec<_> = nodes.map(|(_, offer)| *offer).collect();
+            let expected = profile.as_ref().map_or(0, |profile| profile.nodes);
+            let offer = profile.as_ref().map(|profile| profile.offer);
+            if offers.len() != expected || offers.iter().any(|it| *it != offer) {
+                return Err("G11: the nodes of a group are miscounted".to_owned());
+            }
+            for (id, class) in (0..).zip(&self.classes) {
+                let may_run = profile.as_ref().is_some_and(|profile| {
+                    let offer = self.offers[profile.offer as usize].as_ref();
+                    offer.is_some_and(|offer| offer.index.contains_key(&class.kind))
+                        && class.labels.is_subset(&profile.labels)
+                });
+                let known = profile.as_ref().is_some_and(|it| it.classes.contains(id));
+                if (class.groups.contains(at), known) != (may_run, may_run) {
+                    return Err("G5: a class does not know which nodes may run it".to_owned());
+                }
             }
         }
-        self.pools
-            .check(|node, selector| self.belongs(node, selector))
+        self.groups.check()
     }
+}
+
+/// Returns the index of a place that nothing takes, the last one if need be.
+fn vacancy<T>(entries: &mut Vec<Option<T>>) -> u32 {
+    let at = entries.iter().position(Option::is_none);
+    at.unwrap_or_else(|| {
+        entries.push(None);
+        entries.len() - 1
+    }) as u32
 }

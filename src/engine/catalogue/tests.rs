@@ -229,8 +229,7 @@ impl Model {
             assert_eq!(self.catalogue.is_unschedulable(class), !self.has_node(task));
 
             let free = |node: &&NodeModel| node.free && task.may_run_on(node);
-            let pool = self.catalogue.pool(class) as usize;
-            let found = self.catalogue.pools().list[pool].free();
+            let found = self.catalogue.free_node(class);
             assert_eq!(found.is_some(), self.nodes.iter().any(|it| free(&it)));
             assert!(found.is_none_or(|node| free(&&self.nodes[node as usize])));
             for (node, model) in (0..).zip(&self.nodes) {
@@ -247,7 +246,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn classes_heads_and_pools_are_what_tasks_and_nodes_make_them(
+    fn classes_heads_and_groups_are_what_tasks_and_nodes_make_them(
         steps in proptest::collection::vec(step(), 0..120)
     ) {
         let mut model = Model::new();

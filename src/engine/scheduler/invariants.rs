@@ -183,7 +183,7 @@ impl SchedulerMachine {
                     "G9: {name} waits for an acknowledgement that would not be sent"
                 ));
             }
-            if self.catalogue.pools().is_present(index as u32) != node.takes_tasks() {
+            if self.catalogue.is_present(index as u32) != node.takes_tasks() {
                 return Err(format!(
                     "G5: {name} is wrongly counted as present or absent"
                 ));

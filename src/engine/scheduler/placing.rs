@@ -1,16 +1,14 @@
 //! Sending due tasks to nodes, and asking back those that wait at a busy node while another is idle.
 //!
-//! Owns: the order across pools, the assignment, the batches that go out. Does not know: why a node has
+//! Owns: the assignment, the batches that go out. Does not know: why a node has
 //! room.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::SchedulerMachine;
 use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
-use crate::engine::queue::{ClassId, Manner, Turn};
+use crate::engine::queue::{Manner, Turn};
 use crate::engine::roster::Outgoing;
 use crate::engine::tasks::{NO_SLOT, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
@@ -35,76 +33,36 @@ impl SchedulerMachine {
         self.catalogue.set_room(node, room);
     }
 
-    /// Places all that can be placed, in order of turn.
+    /// Places all that can be placed, in order of turn: classes share nodes, so the head whose turn comes
+    /// first of all must choose first.
     pub(super) fn place(&mut self, now: Timestamp) {
-        if !self.catalogue.pools().has_dirty() || self.outbox.is_full() {
+        if !self.catalogue.has_changed() || self.outbox.is_full() {
             return;
         }
         self.flushes += 1;
-        // Pools share nodes, so the head whose turn comes first of all must choose first.
-        let mut heap = BinaryHeap::new();
-        for pool in self.catalogue.take_changed_pools() {
-            if let Some((turn, _)) = self.next_in(pool) {
-                heap.push(Reverse((turn, pool)));
-            }
-        }
-        while let Some(Reverse((turn, pool))) = heap.pop() {
-            let Some((current, class)) = self.next_in(pool) else {
-                continue;
-            };
-            if current != turn {
-                // Another pool has taken the room that this one's head had.
-                heap.push(Reverse((current, pool)));
-                continue;
-            }
-            // While the turn is this pool's again, the heap is left alone: most often there is one
-            // pool.
-            let mut class = class;
-            loop {
-                self.place_head(now, pool, class);
-                match self.next_in(pool) {
-                    None => break,
-                    Some((next, of))
-                        if heap.peek().is_none_or(|Reverse((other, _))| next <= *other) =>
-                    {
-                        class = of;
-                    }
-                    Some((next, _)) => {
-                        heap.push(Reverse((next, pool)));
+        let mut round = self.catalogue.begin_round();
+        while let Some(head) = self.catalogue.next(&mut round) {
+            let mut head = head;
+            while let Some((node, ahead)) = self.catalogue.choose(head, &self.roster) {
+                let (_, class) = head;
+                let Some(slot) = self.catalogue.head(&self.tasks, class) else {
+                    break;
+                };
+                self.catalogue.dequeue(&mut self.tasks, slot);
+                self.assign(now, node, slot, ahead);
+                // While the turn is this class's again, the round is left alone: most often there is one
+                // class.
+                match self.catalogue.next_head(&round, class) {
+                    Some((next, true)) => head = next,
+                    Some((next, false)) => {
+                        round.push(next);
                         break;
                     }
+                    None => break,
                 }
             }
         }
-        // What was marked meanwhile has been looked at.
-        self.catalogue.take_changed_pools();
-    }
-
-    fn next_in(&self, pool: u32) -> Option<(Turn, ClassId)> {
-        self.catalogue.pools().next(
-            pool,
-            |node| self.roster.get(node).load.takes_suspect(),
-            |node| self.roster.get(node).load.recalled(),
-        )
-    }
-
-    fn place_head(&mut self, now: Timestamp, pool: u32, class: ClassId) {
-        let (manner, pools) = (self.catalogue.manner(class), self.catalogue.pools());
-        let free = match manner {
-            Manner::Suspect => pools
-                .free_nodes(pool)
-                .find(|&node| self.roster.get(node).load.takes_suspect()),
-            Manner::Plain | Manner::Direct => pools.list[pool as usize].free(),
-        };
-        let (node, ahead) = match (free, manner) {
-            (Some(node), _) => (Some(node), false),
-            (None, Manner::Plain) => (pools.list[pool as usize].ahead(), true),
-            (None, _) => (None, false),
-        };
-        if let (Some(node), Some(slot)) = (node, self.catalogue.head(&self.tasks, class)) {
-            self.catalogue.dequeue(&mut self.tasks, slot);
-            self.assign(now, node, slot, ahead);
-        }
+        self.catalogue.end_round();
     }
 
     fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, ahead: bool) {
@@ -114,7 +72,7 @@ impl SchedulerMachine {
         let (kind, _) = self
             .catalogue
             .kind_at(node, task.class)
-            .expect("a node in a class's pool offers its kind");
+            .expect("a node that may run a class offers its kind");
         let assignment = Assignment {
             task: task.id,
             dispatch,
@@ -208,8 +166,8 @@ impl SchedulerMachine {
             let overtaken = self.overtaken(now, node, patience);
             // What was sent last would start last there, so it gains most by going elsewhere.
             let mut at = self.roster.get(node).runs.last;
-            // Each free worker elsewhere takes one task, so a pool's are counted once for all of
-            // the node's.
+            // Each free worker elsewhere takes one task, so a node's are counted once for all of
+            // this one's.
             let mut budget: std::collections::BTreeMap<u32, u32> =
                 std::collections::BTreeMap::new();
             for _ in 0..RECALL_SWEEP {
@@ -228,10 +186,16 @@ impl SchedulerMachine {
                 else {
                     continue;
                 };
-                let pool = self.catalogue.pool(task.class);
-                let idle = budget
-                    .entry(pool)
-                    .or_insert_with(|| self.idle_elsewhere(pool, node));
+                let elsewhere = self
+                    .catalogue
+                    .free_node(task.class)
+                    .filter(|it| *it != node);
+                let mut none = 0;
+                let idle = elsewhere.map_or(&mut none, |elsewhere| {
+                    budget
+                        .entry(elsewhere)
+                        .or_insert_with(|| self.roster.get(elsewhere).free_workers())
+                });
                 let turn = Turn::new(task.priority, task.rank);
                 let after = overtaken.is_some_and(|first| first <= turn);
                 if *idle == 0 && !after {
@@ -261,8 +225,7 @@ impl SchedulerMachine {
     /// that waits here. What comes after it goes back with it, or would start before it.
     fn overtaken(&mut self, now: Timestamp, node: NodeIndex, patience: Duration) -> Option<Turn> {
         let entry = self.roster.get(node);
-        let pools = self.catalogue.pools();
-        let waiting = pools.waiting(node, entry.load.takes_suspect())?;
+        let waiting = self.catalogue.waiting(node, entry.load.takes_suspect())?;
         let mut at = entry.runs.last;
         let mut first: Option<Turn> = None;
         for _ in 0..RECALL_SWEEP {
@@ -291,17 +254,6 @@ impl SchedulerMachine {
             }
         }
         first
-    }
-
-    /// Free workers of the least loaded node of a pool, if that is another than `node`.
-    fn idle_elsewhere(&self, pool: u32, node: NodeIndex) -> u32 {
-        match self.catalogue.pools().list[pool as usize].free() {
-            Some(free) if free != node => {
-                let free = self.roster.get(free);
-                free.load.free(free.ghost_count())
-            }
-            _ => 0,
-        }
     }
 
     /// Sends what has gathered for each node, a batch each.

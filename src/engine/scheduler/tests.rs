@@ -6,6 +6,7 @@
 mod acknowledgements;
 mod bounds;
 mod cancels;
+mod cost;
 mod joins;
 mod late;
 mod lives;

@@ -149,12 +149,11 @@ impl SchedulerMachine {
 
     fn why_queued(&self, class: ClassId) -> Reason {
         let suspect = self.catalogue.manner(class) == Manner::Suspect;
-        let pool = &self.catalogue.pools().list[self.catalogue.pool(class) as usize];
         if self.outbox.is_full() {
             Reason::ClientBehind
         } else if self.catalogue.is_unschedulable(class) {
             Reason::NoSuchNode
-        } else if suspect && pool.free().is_some() {
+        } else if suspect && self.catalogue.free_node(class).is_some() {
             Reason::Suspect
         } else {
             Reason::NoFreeWorker

@@ -1,0 +1,268 @@
+//! The order across classes: which is looked at next, and on which node its head is placed.
+//!
+//! Owns: the heads of all classes, and what has changed since the last placement. Does not know:
+//! what becomes of a task that is placed.
+//!
+//! A round of placement looks at what has changed alone: at the classes with another head, and at
+//! those that wait for a group of nodes in which there is room again. What is left has been looked at
+//! before and found no room.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::{Catalogue, Class, Heads};
+use crate::engine::heads::Head;
+use crate::engine::placement::{GroupId, NodeIndex};
+use crate::engine::queue::{ClassId, Manner, Turn};
+use crate::engine::tasks::Tasks;
+use crate::engine::work;
+
+/// So many waiting classes are gone through without asking first which of them matter.
+const FEW: usize = 8;
+
+/// One round of placement.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// Classes to look at, under the turn of the head that each had.
+    known: BinaryHeap<Reverse<Head>>,
+    /// Whether all that wait are looked at, in order, until what has changed has no room.
+    all: bool,
+    /// What was looked at last: all before it were.
+    done: Option<Head>,
+}
+
+impl Round {
+    /// A class has another head, which is to be looked at.
+    pub fn push(&mut self, head: Head) {
+        self.known.push(Reverse(head));
+    }
+}
+
+/// What the choice of a node asks of it.
+pub(crate) trait Candidate {
+    /// Whether it has no task that has lost two nodes.
+    fn takes_suspect(&self, node: NodeIndex) -> bool;
+    /// What must go first at it, if it has no free worker, beside what waits for one.
+    fn recalled(&self, node: NodeIndex) -> Option<Turn>;
+}
+
+impl Catalogue {
+    /// Makes a class known by the turn of its head.
+    pub(super) fn announce(&mut self, tasks: &Tasks, id: ClassId) {
+        let class = &mut self.classes[id as usize];
+        let head = class.queue.head(tasks).map(|(turn, _)| turn);
+        if head == class.announced {
+            return;
+        }
+        let (manner, old) = (class.manner, std::mem::replace(&mut class.announced, head));
+        self.heads[manner as usize].change(id, old, head);
+        match (old, head) {
+            (None, Some(_)) => self.waiting[manner as usize].insert(id),
+            (Some(_), None) => self.waiting[manner as usize].remove(id),
+            _ => {}
+        }
+        if head.is_some() {
+            self.mark(id);
+        }
+        // A head that leaves may have kept others from being sent ahead.
+        if manner != Manner::Plain && old.is_some() && self.heads[Manner::Plain as usize].len() > 0
+        {
+            for group in self.classes[id as usize].groups.iter() {
+                work::step();
+                self.groups.mark(group);
+            }
+        }
+    }
+
+    fn mark(&mut self, id: ClassId) {
+        work::step();
+        let class = &mut self.classes[id as usize];
+        if !std::mem::replace(&mut class.changed, true) {
+            self.changed.push(id);
+        }
+    }
+
+    /// Returns whether something may be placeable that was not before.
+    #[inline]
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty() || self.groups.has_changed()
+    }
+
+    /// Begins a round in which all is looked at that has changed since the last one.
+    pub fn begin_round(&mut self) -> Round {
+        let waiting = self.heads.iter().map(Heads::len).sum();
+        let all = self.groups.changed_with_room().is_some() && !self.mark_waiting(waiting);
+        let mut known = BinaryHeap::new();
+        for id in std::mem::take(&mut self.changed) {
+            let class = &mut self.classes[id as usize];
+            class.changed = false;
+            known.extend(class.announced.map(|turn| Reverse((turn, id))));
+        }
+        Round {
+            known,
+            all,
+            done: None,
+        }
+    }
+
+    /// Marks the classes that wait for the groups that have changed, unless that takes longer than to go
+    /// through all that wait until nothing has room: most of them can be placed then.
+    fn mark_waiting(&mut self, waiting: usize) -> bool {
+        if waiting <= FEW {
+            return waiting == 0;
+        }
+        let changed = self.groups.changed().iter();
+        let profiles = changed.filter_map(|&group| self.profiles[group as usize].as_ref());
+        let classes = || profiles.clone().map(|profile| &profile.classes);
+        let count = |classes| self.waiting.iter().map(|it| it.count_common(classes)).sum();
+        let count: usize = classes().map(count).map(|count: usize| count).sum();
+        if count.saturating_mul(count) > waiting {
+            return false;
+        }
+        let ids = classes().flat_map(|it| self.waiting.iter().flat_map(|of| of.common(it)));
+        let ids: Vec<_> = ids.collect();
+        ids.into_iter().for_each(|id| self.mark(id));
+        true
+    }
+
+    /// Returns the class that is looked at next, under the turn of its head.
+    pub fn next(&mut self, round: &mut Round) -> Option<Head> {
+        loop {
+            work::step();
+            let known = round.known.peek().map(|&Reverse(head)| head);
+            round.all &= self.groups.changed_with_room().is_some();
+            let next = [known, self.next_of_all(round)]
+                .into_iter()
+                .flatten()
+                .min()?;
+            if known == Some(next) {
+                round.known.pop();
+            }
+            let announced = self.classes[next.1 as usize].announced;
+            if announced == Some(next.0) {
+                round.done = Some(next);
+                return Some(next);
+            }
+            // It has another head by now.
+            round
+                .known
+                .extend(announced.map(|turn| Reverse((turn, next.1))));
+        }
+    }
+
+    fn next_of_all(&self, round: &Round) -> Option<Head> {
+        let heads = self.heads.iter().filter(|_| round.all);
+        heads.filter_map(|heads| heads.after(round.done)).min()
+    }
+
+    /// Returns the new head of a class that was looked at; `true` if it is the next to be looked at.
+    #[inline]
+    pub fn next_head(&self, round: &Round, id: ClassId) -> Option<(Head, bool)> {
+        let head = (self.classes[id as usize].announced?, id);
+        let goes_first = |other: Option<Head>| other.is_none_or(|other| head <= other);
+        let known = round.known.peek().map(|&Reverse(head)| head);
+        Some((
+            head,
+            goes_first(known) && goes_first(self.next_of_all(round)),
+        ))
+    }
+
+    /// All has been looked at: what was marked meanwhile, too.
+    pub fn end_round(&mut self) {
+        for id in self.changed.drain(..) {
+            self.classes[id as usize].changed = false;
+        }
+        self.groups.forget_changes();
+    }
+
+    /// Chooses the node for the head of a class; `true` if it is to wait there.
+    #[inline]
+    pub fn choose(
+        &mut self,
+        (turn, id): Head,
+        nodes: &impl Candidate,
+    ) -> Option<(NodeIndex, bool)> {
+        let Class { groups, manner, .. } = &self.classes[id as usize];
+        let free = match manner {
+            Manner::Suspect => {
+                let mut free = self.groups.free_nodes(groups);
+                free.find(|&node| nodes.takes_suspect(node))
+            }
+            Manner::Plain | Manner::Direct => self.groups.free(groups),
+        };
+        let chosen = match (free, manner) {
+            (Some(node), _) => (node, false),
+            (None, Manner::Plain) => {
+                let node = self.groups.ahead(groups)?;
+                let barrier = self.barrier(node, nodes.takes_suspect(node));
+                let barrier = barrier.into_iter().chain(nodes.recalled(node)).min();
+                if barrier.is_some_and(|barrier| barrier <= turn) {
+                    return None;
+                }
+                (node, true)
+            }
+            (None, _) => return None,
+        };
+        self.groups.chosen(chosen.0);
+        Some(chosen)
+    }
+
+    /// The best turn among what waits for a free worker of a node, and nothing else will do for: nothing
+    /// that comes after it may be sent ahead to the node, or no worker there would ever be free.
+    fn barrier(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
+        let group = self.groups.group_of(node)?;
+        let direct = self.first_at(group, Manner::Direct);
+        let suspect = takes_suspect.then(|| self.first_at(group, Manner::Suspect));
+        direct.into_iter().chain(suspect.flatten()).min()
+    }
+
+    /// The best turn among all that waits for this node.
+    pub fn waiting(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
+        let group = self.groups.group_of(node)?;
+        let plain = self.first_at(group, Manner::Plain);
+        plain
+            .into_iter()
+            .chain(self.barrier(node, takes_suspect))
+            .min()
+    }
+
+    /// The best turn of this manner among what waits for a group of nodes.
+    fn first_at(&self, group: GroupId, manner: Manner) -> Option<Turn> {
+        let heads = &self.heads[manner as usize];
+        let mut first = heads.iter().take(FEW).inspect(|_| work::step());
+        let of_few = first.find(|(_, id)| self.classes[*id as usize].groups.contains(group));
+        if of_few.is_some() || heads.len() <= FEW {
+            return of_few.map(|(turn, _)| turn);
+        }
+        let classes = &self.profiles[group as usize].as_ref()?.classes;
+        let ids = self.waiting[manner as usize].common(classes);
+        let ids = ids.inspect(|_| work::step());
+        ids.filter_map(|id| self.classes[id as usize].announced)
+            .min()
+    }
+
+    /// Returns the least loaded node with a free worker that may run a class.
+    pub fn free_node(&self, id: ClassId) -> Option<NodeIndex> {
+        self.groups.free(&self.classes[id as usize].groups)
+    }
+
+    /// Checks that classes are in order, each as often as it has a head.
+    pub(super) fn check_heads(&self) -> Result<(), String> {
+        for (manner, heads) in [Manner::Plain, Manner::Direct, Manner::Suspect]
+            .into_iter()
+            .zip(&self.heads)
+        {
+            let classes = (0..)
+                .zip(&self.classes)
+                .filter(|(_, class)| class.manner == manner);
+            let mut all: Vec<_> = classes
+                .filter_map(|(id, class)| Some((class.announced?, id)))
+                .collect();
+            all.sort_unstable();
+            if !heads.iter().eq(all) {
+                return Err("G6: the classes are not in order".to_owned());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! What a turn goes through: what has changed, and not all that there is.
+
+use super::{Board, STOPS};
+use crate::engine::message::{End, KindOffer};
+use crate::engine::work;
+use crate::payload::Payload;
+use crate::task::{Options, TaskId};
+
+/// Nodes of two workers that bear so many labels each, and offer a kind for each.
+fn nodes(board: &mut Board, nodes: u64, labels: u64) {
+    for number in 0..nodes {
+        let mut hello = board.hello(&format!("node {number}"), number);
+        hello.labels = (0..labels).map(|label| label.to_string()).collect();
+        hello.kinds.extend((0..labels).map(|kind| KindOffer {
+            kind: kind.to_string(),
+            blocking: false,
+        }));
+        board.join_by(hello, Vec::new());
+    }
+}
+
+fn labelled(board: &mut Board, label: u64, exclusive: bool) -> TaskId {
+    board.submit_with(STOPS, |submission| {
+        let mut options = Options {
+            exclusive,
+            ..Options::default()
+        };
+        options.labels.insert(label.to_string());
+        submission.options = Some(Box::new(options));
+    })
+}
+
+/// What 256 tasks go through that come and end one by one, each of the next of these `sorts`, on
+/// `nodes` nodes with so many of each sort waiting.
+fn steps(number: u64, sorts: u64, crowd: u64, task: fn(&mut Board, u64) -> TaskId) -> u64 {
+    let mut board = Board::new();
+    nodes(&mut board, number, sorts);
+    let mut waiting = std::collections::VecDeque::new();
+    // As many run as there are workers, and the rest waits.
+    let full = if crowd > 0 { 2 * number } else { 0 };
+    for at in 0..full + crowd * sorts {
+        waiting.push_back(task(&mut board, at % sorts));
+    }
+    let steps = work::steps_of(|| {
+        for at in 0..256 {
+            waiting.push_back(task(&mut board, at % sorts));
+            let first = waiting.pop_front().expect("one was added");
+            board.end(first, End::Completed(Payload::new()), false);
+        }
+    });
+    assert_eq!(board.machine.check(), Ok(()));
+    steps
+}
+
+#[test]
+fn g6_a_task_costs_the_same_however_many_sorts_of_tasks_are_in_use() {
+    let sorts: [fn(&mut Board, u64) -> TaskId; 3] = [
+        |board, sort| labelled(board, sort, false),
+        |board, sort| labelled(board, sort, true),
+        |board, sort| board.submit(&sort.to_string()),
+    ];
+    for (at, sort) in sorts.into_iter().enumerate() {
+        for (number, crowd) in [(1, 0), (1, 2), (20, 0), (20, 2)] {
+            let one = steps(number, 1, crowd * 256, sort);
+            let many = steps(number, 256, crowd, sort);
+            assert!(
+                many <= 2 * one,
+                "sort {at}: {many} steps with 256 in use, {one} with one, on {number} nodes with {crowd} of each waiting"
+            );
+        }
+    }
+}
+
+#[test]
+fn g6_a_task_for_one_node_costs_the_same_beside_many_that_wait_for_others() {
+    let steps = |others: u64| {
+        let mut board = Board::new();
+        for number in 0..=others {
+            let mut hello = board.hello(&format!("node {number}"), number);
+            hello.labels = [number.to_string()].into();
+            board.join_by(hello, Vec::new());
+        }
+        // All but the first are busy, and more waits for each.
+        for number in (1..=others).cycle().take(4 * others as usize) {
+            labelled(&mut board, number, false);
+        }
+        work::steps_of(|| {
+            for _ in 0..256 {
+                let task = labelled(&mut board, 0, false);
+                board.end(task, End::Completed(Payload::new()), false);
+            }
+        })
+    };
+    let (few, many) = (steps(1), steps(200));
+    assert!(many <= 2 * few, "{many} steps beside 200, {few} beside one");
+}
