@@ -15,8 +15,8 @@
 //!   order. Calling it once after many commands and events is what makes a batch cheap. The answer to a
 //!   command is to be passed on only after the effects that followed it were taken (a store, where
 //!   there will be one, is written in between).
-//! - `next_wakeup()` says when an [`Event::Tick`] is due at the latest. Every event brings `now` along,
-//!   so a late tick costs promptness and never correctness.
+//! - `next_wakeup()` says when the effects are to be taken again at the latest. Every event brings
+//!   `now` along, so a late look costs promptness and never correctness.
 //!
 //! The engine knows no actix, tokio, socket, clock, thread or random source. Time and chance are
 //! arguments, and no order of a hash map reaches an effect, so one seed gives one history.
@@ -197,8 +197,6 @@ pub enum Event {
     },
     /// Nobody waits for this answer any more, and nobody else was told.
     Unclaimed(TaskStatus),
-    /// Time has passed.
-    Tick,
 }
 
 /// What is to be done, from a [`scheduler::SchedulerMachine`].

@@ -110,6 +110,8 @@ pub mod stats;
 pub mod status;
 pub(crate) mod sync;
 pub mod task;
+#[doc(hidden)]
+pub mod testing;
 
 pub use actors::Shutdown;
 pub use actors::node::NodeActor;

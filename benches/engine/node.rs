@@ -10,6 +10,7 @@ use callboard::engine::message::{
 };
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use callboard::engine::{Epoch, Life, LinkId, Timestamp, WorkerId};
+use callboard::testing::{Checks, DrivenNode};
 use callboard::{Dispatch, NodeConfig, RetryPolicy, TaskId};
 
 use super::OFFERED;
@@ -17,13 +18,12 @@ use super::OFFERED;
 const LINK: LinkId = LinkId(1);
 
 pub struct NodeBench {
-    machine: NodeMachine,
+    machine: DrivenNode,
     now: Timestamp,
     workers: u64,
     /// The number of the last task, and of its run.
     last: u64,
-    /// Kept for their capacity.
-    actions: Vec<NodeAction>,
+    /// Kept for its capacity.
     begun: Vec<(WorkerId, Dispatch, Payload)>,
     ended: u64,
 }
@@ -48,11 +48,10 @@ impl NodeBench {
         };
         let now = Timestamp(1 << 60);
         let mut bench = Self {
-            machine: NodeMachine::new(spec),
+            machine: DrivenNode::new(NodeMachine::new(spec), Checks::Never),
             now,
             workers: u64::from(workers),
             last: 0,
-            actions: Vec::new(),
             begun: Vec::new(),
             ended: 0,
         };
@@ -137,9 +136,8 @@ impl NodeBench {
     /// Takes the effects; the scheduler acknowledges reports and answers beats at once.
     fn perform(&mut self) {
         self.now = self.now + Duration::from_micros(10);
-        let mut actions = std::mem::take(&mut self.actions);
-        self.machine.take_effects(self.now, &mut actions);
-        for action in actions.drain(..) {
+        self.machine.turn(self.now);
+        while let Some(action) = self.machine.next_action() {
             match action {
                 NodeAction::Start {
                     worker, assignment, ..
@@ -150,7 +148,6 @@ impl NodeBench {
                 _ => {}
             }
         }
-        self.actions = actions;
     }
 
     fn answer(&mut self, message: &ToScheduler) {

@@ -13,16 +13,15 @@ use callboard::engine::{
     Action, Audience, ClientId, Epoch, Event, Life, LinkId, Origin, Reach, Submission, Timestamp,
 };
 use callboard::task::{Options, TaskKind};
+use callboard::testing::{Checks, DrivenScheduler};
 
 use super::OFFERED;
 
 const CLIENT: ClientId = ClientId(1);
 
 pub struct SchedulerBench {
-    machine: SchedulerMachine,
+    machine: DrivenScheduler,
     now: Timestamp,
-    /// Kept for its capacity.
-    actions: Vec<Action>,
     /// What is at the nodes, oldest first.
     sent: VecDeque<(LinkId, Assignment)>,
     /// The last number of a report of each node.
@@ -44,12 +43,12 @@ impl SchedulerBench {
         config.max_tasks = 20_000_000;
         config.max_args_bytes = u64::MAX;
         let now = Timestamp(1 << 60);
-        let mut machine = SchedulerMachine::new("bench".into(), Life(1), config, now);
+        let machine = SchedulerMachine::new("bench".into(), Life(1), config, now);
+        let mut machine = DrivenScheduler::new(machine, Checks::Never);
         machine.set_client(now, Some(CLIENT));
         let mut bench = Self {
             machine,
             now,
-            actions: Vec::new(),
             sent: VecDeque::new(),
             seqs: vec![0; nodes as usize],
             labels,
@@ -188,9 +187,8 @@ impl SchedulerBench {
     /// Takes the effects of all that has happened; the client confirms what it is given at once.
     fn perform(&mut self) {
         self.now = self.now + Duration::from_micros(10);
-        let mut actions = std::mem::take(&mut self.actions);
-        self.machine.take_effects(self.now, &mut actions);
-        for action in actions.drain(..) {
+        self.machine.turn(self.now);
+        while let Some(action) = self.machine.next_action() {
             match action {
                 Action::Send {
                     link,
@@ -207,6 +205,5 @@ impl SchedulerBench {
                 _ => {}
             }
         }
-        self.actions = actions;
     }
 }

@@ -210,9 +210,6 @@ impl Core {
             let event = self.links.hear(incoming);
             self.machine.handle(now, event);
         }
-        if self.machine.next_wakeup().is_some_and(|due| due <= now) {
-            self.machine.handle(now, NodeEvent::Tick);
-        }
         self.machine.take_effects(now, &mut self.actions);
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {

@@ -145,7 +145,6 @@ impl NodeMachine {
             }
             NodeEvent::Drain => self.drain(Gone::Drained),
             NodeEvent::Stop => self.stop(now),
-            NodeEvent::Tick => {}
         }
         self.pump(now);
     }
@@ -177,7 +176,7 @@ impl NodeMachine {
         actions.append(&mut self.actions);
     }
 
-    /// When a [`NodeEvent::Tick`] is due at the latest.
+    /// When the effects are to be taken again at the latest.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         if self.gone {
             return None;

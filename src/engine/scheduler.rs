@@ -64,8 +64,9 @@ pub const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
 ///    [`handle`](Self::handle) takes;
 /// 2. calls [`take_effects`](Self::take_effects) once for all of it, and performs the actions in their order. What
 ///    the commands have returned is told to nobody before;
-/// 3. then asks [`next_wakeup`](Self::next_wakeup), and comes back with an [`Event::Tick`] by that time if nothing
-///    else comes earlier. Asked before the effects were taken, it does not know what they bring about.
+/// 3. then asks [`next_wakeup`](Self::next_wakeup), and takes the effects again by that time, even
+///    if nothing has come. Asked before the effects were taken, it does not know what they bring
+///    about.
 ///
 /// [`stats`](Self::stats), [`explain`](Self::explain), [`unfinished`](Self::unfinished) and
 /// [`check`](Self::check) may be called at any time, and change nothing.
@@ -175,7 +176,6 @@ impl SchedulerMachine {
             }
             Event::ClientGone { client } => self.outbox.gone(client),
             Event::Unclaimed(status) => self.outbox.unclaimed(status),
-            Event::Tick => {}
         }
     }
 
@@ -192,7 +192,7 @@ impl SchedulerMachine {
         self.outbox.flush(actions);
     }
 
-    /// When an [`Event::Tick`] is due at the latest.
+    /// When the effects are to be taken again at the latest.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         self.timers.next()
     }

@@ -14,6 +14,7 @@ use callboard::retry::RetryPolicy;
 use callboard::stats::{NodeState, Reason};
 use callboard::status::{CancelAnswer, Outcome, TaskStatus};
 use callboard::task::{Dispatch, Due, Options, Priority, TaskId};
+use callboard::testing::{Checks, DrivenScheduler};
 
 use crate::nodes::Fake;
 use crate::{CLIENT, NODES, Step};
@@ -35,7 +36,7 @@ pub struct Known {
 }
 
 pub struct World {
-    pub machine: SchedulerMachine,
+    pub machine: DrivenScheduler,
     pub now: Timestamp,
     pub nodes: Vec<Fake>,
     pub links: u64,
@@ -56,7 +57,8 @@ impl World {
         config.max_reroutes = 1000;
         config.retry = RetryPolicy::fixed(Duration::from_millis(500)).max_attempts(3);
         let now = Timestamp(1_700_000_000_000_000_000);
-        let mut machine = SchedulerMachine::new("model".into(), Life(7), config, now);
+        let machine = SchedulerMachine::new("model".into(), Life(7), config, now);
+        let mut machine = DrivenScheduler::new(machine, Checks::EachStep);
         machine.set_client(now, Some(CLIENT));
         Self {
             machine,
@@ -110,7 +112,6 @@ impl World {
                 for node in 0..NODES {
                     self.expire(node);
                 }
-                self.machine.handle(self.now, Event::Tick);
             }
             Step::Workers(node, workers) => {
                 let name = self.nodes[node].name.clone();
@@ -125,9 +126,7 @@ impl World {
         let soon = self.now + Duration::from_millis(1);
         while let Some(at) = self.machine.next_wakeup().filter(|&at| at <= soon) {
             self.now = self.now.max(at);
-            self.machine.handle(self.now, Event::Tick);
             self.settle();
-            assert!(self.machine.next_wakeup() != Some(at), "it is due for ever");
         }
     }
 
@@ -203,22 +202,16 @@ impl World {
 
     /// Carries everything until nothing more comes of it.
     pub fn settle(&mut self) {
-        let mut actions = Vec::new();
-        for round in 0.. {
-            assert!(round < 10_000, "the machines never come to rest");
-            while let Some(event) = self.events.pop_front() {
-                self.machine.handle(self.now, event);
-            }
-            self.machine.take_effects(self.now, &mut actions);
-            if actions.is_empty() && self.events.is_empty() {
-                break;
-            }
-            for action in std::mem::take(&mut actions) {
-                self.perform(action);
-            }
+        self.hear();
+        while let Some(action) = self.machine.next_until_rest(self.now) {
+            self.perform(action);
+            self.hear();
         }
-        if let Err(broken) = self.machine.check() {
-            panic!("check: {broken}");
+    }
+
+    fn hear(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            self.machine.handle(self.now, event);
         }
     }
 
@@ -368,7 +361,6 @@ impl World {
                 break;
             }
             self.now = self.now + Duration::from_millis(500);
-            self.machine.handle(self.now, Event::Tick);
         }
         for (id, known) in &self.tasks {
             assert!(

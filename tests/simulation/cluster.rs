@@ -7,8 +7,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use callboard::engine::node::NodeAction;
-use callboard::engine::{Action, Event};
+use callboard::engine::Event;
 use callboard::task::{Dispatch, TaskId};
 
 use crate::clients::Client;
@@ -160,8 +159,6 @@ pub struct Cluster {
     pub oracle: Oracle,
     pub trace: Trace,
     check_every: u64,
-    pub actions: Vec<Action>,
-    pub node_actions: Vec<NodeAction>,
     pub finished: bool,
     /// Since when all has ended, if somebody has still to leave.
     pub idle_since: Option<Time>,
@@ -195,8 +192,6 @@ impl Cluster {
             oracle: Oracle::new(seed),
             trace: Trace::new(keep_lines),
             check_every: if seed.is_multiple_of(16) { 1 } else { 64 },
-            actions: Vec::new(),
-            node_actions: Vec::new(),
             finished: false,
             idle_since: None,
             operator_looks_at: 0,

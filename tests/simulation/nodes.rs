@@ -12,6 +12,7 @@ use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use callboard::engine::{Epoch, Timestamp};
 use callboard::retry::RetryPolicy;
 use callboard::task::Dispatch;
+use callboard::testing::{Checks, DrivenNode};
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev, SCHEDULER};
@@ -52,7 +53,7 @@ pub struct Proc {
     /// The host from which it dials.
     pub came_from: String,
     pub epoch: Epoch,
-    pub machine: NodeMachine,
+    pub machine: DrivenNode,
     pub alive: bool,
     pub frozen: bool,
     pub local: bool,
@@ -177,11 +178,9 @@ impl Cluster {
     }
 
     pub fn tick_node(&mut self, proc: usize) {
-        let it = &mut self.procs[proc];
-        let at = it.clock(self.now);
-        it.machine.handle(at, NodeEvent::Tick);
         self.flush_node(proc);
         let it = &self.procs[proc];
+        let at = it.clock(self.now);
         let wakeup = it.machine.next_wakeup();
         if it.alive && wakeup.is_some_and(|wakeup| wakeup <= at) {
             let name = it.name.clone();
@@ -196,13 +195,12 @@ impl Cluster {
     }
 
     pub fn flush_node(&mut self, proc: usize) {
-        let mut actions = std::mem::take(&mut self.node_actions);
         let it = &mut self.procs[proc];
         it.dirty = false;
         let at = it.clock(self.now);
-        it.machine.take_effects(at, &mut actions);
+        it.machine.turn(at);
         let mut gone = None;
-        for action in actions.drain(..) {
+        while let Some(action) = self.procs[proc].machine.next_action() {
             self.trace.mix(std::mem::discriminant(&action));
             if let NodeAction::Gone(why) = action {
                 gone = Some(why);
@@ -210,7 +208,6 @@ impl Cluster {
                 self.perform_at_node(proc, action);
             }
         }
-        self.node_actions = actions;
         let it = &self.procs[proc];
         let (counted, true_count) = (it.machine.running(), it.runs.len());
         if counted != true_count && it.unheard == 0 {
@@ -342,7 +339,7 @@ impl Cluster {
             came_from,
             kinds: plan.kinds.clone(),
             labels: plan.labels.clone(),
-            machine: NodeMachine::new(spec),
+            machine: DrivenNode::new(NodeMachine::new(spec), Checks::Never),
             alive: true,
             frozen: false,
             local,

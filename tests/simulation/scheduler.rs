@@ -13,6 +13,7 @@ use callboard::engine::{
 };
 use callboard::retry::RetryPolicy;
 use callboard::task::TaskId;
+use callboard::testing::{Checks, DrivenScheduler};
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev};
@@ -35,7 +36,7 @@ pub enum SchedulerIn {
 }
 
 pub struct Scheduler {
-    pub machine: SchedulerMachine,
+    pub machine: DrivenScheduler,
     pub alive: bool,
     pub frozen: bool,
     pub frozen_at: Time,
@@ -51,14 +52,11 @@ pub struct Scheduler {
 
 impl Scheduler {
     pub fn start(life: usize, plan: &Plan, now: Time) -> Self {
-        let name: Arc<str> = "sim".into();
+        let life = Life(500 + life as u64);
+        let config = plan.config.clone();
+        let machine = SchedulerMachine::new("sim".into(), life, config, clock(now));
         Self {
-            machine: SchedulerMachine::new(
-                name,
-                Life(500 + life as u64),
-                plan.config.clone(),
-                clock(now),
-            ),
+            machine: DrivenScheduler::new(machine, Checks::Never),
             alive: true,
             frozen: false,
             frozen_at: 0,
@@ -183,7 +181,6 @@ impl Cluster {
 
     pub fn tick_scheduler(&mut self) {
         let before = self.counts();
-        self.scheduler.machine.handle(clock(self.now), Event::Tick);
         self.flush_scheduler();
         let wakeup = self.scheduler.machine.next_wakeup();
         if self.scheduler.alive && wakeup.is_some_and(|at| at <= clock(self.now)) {
@@ -203,21 +200,15 @@ impl Cluster {
     pub fn flush_scheduler(&mut self) {
         self.scheduler.dirty = false;
         let behind = self.client_is_behind();
-        let mut actions = std::mem::take(&mut self.actions);
-        self.scheduler
-            .machine
-            .take_effects(clock(self.now), &mut actions);
-        if !actions.is_empty() {
+        self.scheduler.machine.turn(clock(self.now));
+        while let Some(action) = self.scheduler.machine.next_action() {
             self.oracle.wakeups.effect();
-        }
-        for action in actions.drain(..) {
             if behind {
                 self.placed_nothing(&action);
             }
             self.trace.mix(std::mem::discriminant(&action));
             self.perform(action);
         }
-        self.actions = actions;
         self.judge_waiting();
         self.arm_scheduler();
     }

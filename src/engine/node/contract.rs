@@ -128,8 +128,6 @@ pub enum NodeEvent {
     Drain,
     /// Stop at once: abort what can be aborted, report it as [`End::Dropped`], say goodbye.
     Stop,
-    /// Time has passed.
-    Tick,
 }
 
 /// What is to be done, from a [`NodeMachine`](super::NodeMachine).

@@ -24,6 +24,7 @@ use crate::engine::{Epoch, Life};
 use crate::error::LinkRefusal;
 use crate::payload::Payload;
 use crate::task::{Dispatch, Labels};
+use crate::testing::{Checks, DrivenNode};
 
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const LEASE: Duration = Duration::from_secs(15);
@@ -33,7 +34,7 @@ const SOFT: u16 = 0;
 const BLOCKING: u16 = 1;
 
 struct Bench {
-    node: NodeMachine,
+    node: DrivenNode,
     now: Timestamp,
     links: u64,
 }
@@ -130,7 +131,7 @@ impl Bench {
     fn new(spec: NodeSpec) -> Self {
         let now = Timestamp(1_000_000_000_000);
         Self {
-            node: NodeMachine::new(spec),
+            node: DrivenNode::new(NodeMachine::new(spec), Checks::EachStep),
             now,
             links: 0,
         }
@@ -145,20 +146,16 @@ impl Bench {
 
     fn event(&mut self, event: NodeEvent) -> Vec<NodeAction> {
         self.node.handle(self.now, event);
-        self.node.check().unwrap();
         self.effects()
     }
 
     fn effects(&mut self) -> Vec<NodeAction> {
-        let mut actions = Vec::new();
-        self.node.take_effects(self.now, &mut actions);
-        self.node.check().unwrap();
-        actions
+        self.node.effects(self.now)
     }
 
     fn after(&mut self, span: Duration) -> Vec<NodeAction> {
         self.now = self.now + span;
-        self.event(NodeEvent::Tick)
+        self.effects()
     }
 
     fn open(&mut self, dialled: Option<&str>) -> LinkId {

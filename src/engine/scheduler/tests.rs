@@ -28,6 +28,7 @@ use crate::engine::{
 use crate::payload::Payload;
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
+use crate::testing::{Checks, DrivenScheduler};
 
 /// The kind whose handler blocks.
 const BLOCKS: &str = "blocks";
@@ -74,7 +75,7 @@ fn superseded() -> (Board, TaskId, Assignment) {
 
 /// A scheduler's machine and what it has decided.
 struct Board {
-    machine: SchedulerMachine,
+    machine: DrivenScheduler,
     now: Timestamp,
     links: u64,
     hellos: u64,
@@ -102,13 +103,23 @@ struct Board {
 
 impl Board {
     fn new() -> Self {
+        Self::with(Checks::EachStep)
+    }
+
+    /// For a flood, at each step of which a check of everything would take its time.
+    fn unchecked() -> Self {
+        Self::with(Checks::Never)
+    }
+
+    fn with(checks: Checks) -> Self {
         let config = SchedulerConfig {
             accept_joins: true,
             max_ahead: 0,
             ..SchedulerConfig::default()
         };
         let now = Timestamp(1_700_000_000_000_000_000);
-        let mut machine = SchedulerMachine::new("board".into(), Life(1), config, now);
+        let machine = SchedulerMachine::new("board".into(), Life(1), config, now);
+        let mut machine = DrivenScheduler::new(machine, checks);
         machine.set_client(now, Some(ClientId(1)));
         Self {
             machine,
@@ -136,9 +147,7 @@ impl Board {
     }
 
     fn settle_down(&mut self) {
-        let mut actions = Vec::new();
-        self.machine.take_effects(self.now, &mut actions);
-        for action in actions {
+        for action in self.machine.effects(self.now) {
             self.said.extend(kind_of(&action));
             match action {
                 Action::Send {
@@ -173,10 +182,10 @@ impl Board {
         while let Some(at) = self.machine.next_wakeup().filter(|&at| at <= until) {
             self.now = at.max(self.now);
             self.ticks += 1;
-            self.event(Event::Tick);
+            self.settle_down();
         }
         self.now = until;
-        self.event(Event::Tick);
+        self.settle_down();
     }
 
     fn say(&mut self, link: LinkId, message: ToScheduler) {

@@ -16,6 +16,7 @@ use callboard::engine::{Epoch, Life, LinkId, Timestamp, WorkerId};
 use callboard::error::LinkRefusal;
 use callboard::retry::RetryPolicy;
 use callboard::task::{Dispatch, Labels, TaskId};
+use callboard::testing::{Checks, DrivenNode};
 
 use super::carried;
 use super::input::Input;
@@ -56,7 +57,7 @@ pub fn spec(name: &str, workers: u32) -> NodeSpec {
 }
 
 struct Stage {
-    machine: NodeMachine,
+    machine: DrivenNode,
     now: Timestamp,
     workers: Workers,
     links: u64,
@@ -80,7 +81,7 @@ impl Stage {
         }
         let now = Timestamp(1_700_000_000_000_000_000);
         Self {
-            machine: NodeMachine::new(spec),
+            machine: DrivenNode::new(NodeMachine::new(spec), Checks::EachStep),
             now,
             workers: Workers::default(),
             links: 0,
@@ -115,7 +116,6 @@ impl Stage {
             5..=7 => {
                 let millis = u64::from(input.byte()) << input.below(8);
                 self.now = self.now + Duration::from_millis(millis);
-                self.handle(NodeEvent::Tick);
             }
             8..=10 => self.end(input),
             11 => {
@@ -311,31 +311,14 @@ impl Stage {
 
     fn handle(&mut self, event: NodeEvent) {
         self.machine.handle(self.now, event);
-        self.check();
-    }
-
-    fn check(&self) {
-        if let Err(broken) = self.machine.check() {
-            panic!("{broken}");
-        }
     }
 
     /// Carries out all that follows.
     fn settle(&mut self) {
-        for turn in 0.. {
-            assert!(turn < 1000, "the machine never comes to rest");
-            while let Some(event) = self.workers.said.pop_front() {
-                self.handle(event);
-            }
-            let mut actions = Vec::new();
-            self.machine.take_effects(self.now, &mut actions);
-            self.check();
-            for action in std::mem::take(&mut actions) {
-                self.perform(action);
-            }
-            if self.workers.said.is_empty() {
-                break;
-            }
+        self.hear_workers();
+        while let Some(action) = self.machine.next_until_rest(self.now) {
+            self.perform(action);
+            self.hear_workers();
         }
         assert_eq!(self.machine.running(), self.workers.runs.len());
         let limit = NodeConfig::MAX_WORKERS as usize;
@@ -344,8 +327,12 @@ impl Stage {
         let held: Vec<_> = self.machine.holds();
         let distinct: BTreeSet<_> = held.iter().map(|run| run.dispatch).collect();
         assert_eq!(held.len(), distinct.len(), "a run is held twice: {held:?}");
-        let due = self.machine.next_wakeup();
-        assert!(due.is_none_or(|due| due > self.now), "it would spin");
+    }
+
+    fn hear_workers(&mut self) {
+        while let Some(event) = self.workers.said.pop_front() {
+            self.handle(event);
+        }
     }
 
     fn perform(&mut self, action: NodeAction) {
@@ -414,10 +401,7 @@ impl Stage {
         }
         // A lease may be as long as it wants: what nobody acknowledges is given up with it.
         self.now = Timestamp(u64::MAX);
-        self.handle(NodeEvent::Tick);
-        let mut actions = Vec::new();
-        self.machine.take_effects(self.now, &mut actions);
-        for action in actions {
+        for action in self.machine.effects(self.now) {
             self.perform(action);
         }
         assert!(self.gone && self.machine.is_gone(), "it never ends");

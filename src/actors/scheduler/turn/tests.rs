@@ -47,7 +47,7 @@ struct Interrupter(Inbox<Incoming<Event>>);
 
 impl Connector<Event> for Interrupter {
     fn dial(&self, _: NodeId, _: String) {
-        self.0.push(Event::Tick.into());
+        self.0.push(Event::Heard { link: LINK }.into());
     }
 
     fn probe(&self, _: String, _: Box<dyn FnOnce(bool) -> Event + Send>) {}

@@ -158,22 +158,22 @@ impl Driver {
     }
 
     fn event(&mut self, event: NodeEvent) {
-        self.deliver(event);
-        while !self.lag
+        self.bench.node.handle(self.bench.now, event);
+        self.turn();
+    }
+
+    /// Carries out what follows, and what follows from what workers say.
+    fn turn(&mut self) {
+        for action in self.bench.effects() {
+            self.perform(action);
+        }
+        if !self.lag
             && let Some(event) = self.inbox.pop_front()
         {
-            self.deliver(event);
+            return self.event(event);
         }
         if self.inbox.is_empty() {
             assert_eq!(self.bench.node.running(), self.runs.len());
-        }
-        let due = self.bench.node.next_wakeup();
-        assert!(due.is_none_or(|due| due > self.bench.now), "it would spin");
-    }
-
-    fn deliver(&mut self, event: NodeEvent) {
-        for action in self.bench.event(event) {
-            self.perform(action);
         }
     }
 
@@ -185,7 +185,7 @@ impl Driver {
         {
             self.runs.insert(worker.0, (next, false));
         }
-        self.event(NodeEvent::Tick);
+        self.turn();
     }
 
     fn perform(&mut self, action: NodeAction) {
@@ -299,7 +299,7 @@ impl Driver {
             }
             Step::Lag(lag) => {
                 self.lag = lag;
-                self.event(NodeEvent::Tick);
+                self.turn();
             }
             Step::Nonsense(worker, number) => {
                 let worker = WorkerId(worker);
@@ -323,7 +323,7 @@ impl Driver {
             Step::Stop => self.event(NodeEvent::Stop),
             Step::Pass(ms) => {
                 self.bench.now = self.bench.now + Duration::from_millis(ms);
-                self.event(NodeEvent::Tick);
+                self.turn();
             }
             _ => {}
         }
@@ -463,7 +463,7 @@ impl Driver {
             self.tell(worker, event);
         }
         self.bench.now = self.bench.now + LEASE * 2;
-        self.event(NodeEvent::Tick);
+        self.turn();
         assert!(self.bench.node.is_gone(), "{:?}", self.bench.node);
         assert!(self.bench.node.kept.is_empty() && self.bench.node.held.is_empty());
     }
@@ -487,7 +487,7 @@ proptest! {
     #[test]
     fn g11_no_history_breaks_the_node(joins: bool, quick: bool, history in prop::collection::vec(steps(), 1..150)) {
         let mut driver = Driver::new(joins, quick);
-        driver.event(NodeEvent::Tick);
+        driver.turn();
         for step in history {
             driver.step(step);
         }

@@ -147,7 +147,7 @@ fn g11_a_flood_of_progress_does_not_reach_the_watcher() {
 
 #[test]
 fn g11_ever_new_names_are_refused_at_a_bound_and_known_nodes_are_not() {
-    let mut board = Board::new();
+    let mut board = Board::unchecked();
     for number in 0..MAX_NODES {
         let link = board.join(&format!("node {number}"), number as u64, Vec::new());
         board.cut(link);
@@ -164,6 +164,7 @@ fn g11_ever_new_names_are_refused_at_a_bound_and_known_nodes_are_not() {
     assert_eq!(removed, Ok(()));
     board.join("one more", 1, Vec::new());
     assert_eq!(board.closed.len(), 1);
+    assert_eq!(board.machine.check(), Ok(()));
 }
 
 #[test]
@@ -338,7 +339,7 @@ fn g10_a_new_life_of_a_node_does_not_speak_for_the_old_one() {
 
 #[test]
 fn g11_a_flood_of_connections_closes_none_that_is_up() {
-    let mut board = Board::new();
+    let mut board = Board::unchecked();
     let first = board.join("first", 1, Vec::new());
     for _ in 0..5000 {
         let link = board.open();
@@ -350,11 +351,12 @@ fn g11_a_flood_of_connections_closes_none_that_is_up() {
     assert_eq!(closed, silent[..5000 - 4096], "the oldest ones");
     let task = board.submit(STOPS);
     assert_eq!(board.assignment(task).0, first);
+    assert_eq!(board.machine.check(), Ok(()));
 }
 
 #[test]
 fn kinds_that_an_application_makes_up_are_forgotten_when_their_tasks_have_ended() {
-    let mut board = Board::new();
+    let mut board = Board::unchecked();
     let link = board.join("node", 1, Vec::new());
     for number in 0..10_000 {
         let exclusive = number % 3 == 1;

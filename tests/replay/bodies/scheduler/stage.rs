@@ -17,6 +17,7 @@ use callboard::engine::{
 use callboard::error::LinkRefusal;
 use callboard::status::Outcome;
 use callboard::task::{Dispatch, Due, Options, Priority, TaskId};
+use callboard::testing::{Checks, DrivenNode, DrivenScheduler};
 
 use super::super::carried;
 use super::super::input::Input;
@@ -32,8 +33,8 @@ const LEASE: Duration = Duration::from_secs(5);
 const MAX_OPEN: usize = 4;
 
 pub struct Stage {
-    machine: SchedulerMachine,
-    node: NodeMachine,
+    machine: DrivenScheduler,
+    node: DrivenNode,
     workers: Workers,
     now: Timestamp,
     events: VecDeque<Event>,
@@ -62,7 +63,8 @@ impl Stage {
         config.max_ahead = input.below(2) as u32 * 16;
         config.max_statuses = 1000;
         let now = Timestamp(1_700_000_000_000_000_000);
-        let mut machine = SchedulerMachine::new("stage".into(), Life(7), config, now);
+        let machine = SchedulerMachine::new("stage".into(), Life(7), config, now);
+        let mut machine = DrivenScheduler::new(machine, Checks::EachStep);
         machine.set_client(now, Some(CLIENT));
         for name in ["honest", "dialled"] {
             machine
@@ -71,7 +73,7 @@ impl Stage {
         }
         let mut stage = Self {
             machine,
-            node: NodeMachine::new(spec("honest", 2)),
+            node: DrivenNode::new(NodeMachine::new(spec("honest", 2)), Checks::EachStep),
             workers: Workers::default(),
             now,
             events: VecDeque::new(),
@@ -191,8 +193,6 @@ impl Stage {
         let until = self.now + span;
         while self.now < until {
             self.now = until.min(self.now + HEARTBEAT / 2);
-            self.node.handle(self.now, NodeEvent::Tick);
-            self.machine.handle(self.now, Event::Tick);
             self.settle();
         }
     }
@@ -312,37 +312,25 @@ impl Stage {
             assert!(turn < 1000, "the machines never come to rest");
             while let Some(event) = self.events.pop_front() {
                 self.machine.handle(self.now, event);
-                self.check();
             }
-            let mut actions = Vec::new();
-            self.machine.take_effects(self.now, &mut actions);
-            self.check();
+            let actions = self.machine.effects(self.now);
             let quiet = actions.is_empty();
             for action in actions {
                 self.perform(action);
             }
             let spoke = self.turn_of_the_node();
-            if quiet && !spoke && self.events.is_empty() {
+            if quiet && !spoke {
                 break;
             }
-        }
-        let due = self.machine.next_wakeup();
-        assert!(due.is_none_or(|due| due > self.now), "it would spin");
-    }
-
-    fn check(&self) {
-        if let Err(broken) = self.machine.check() {
-            panic!("{broken}");
         }
     }
 
     /// Whether the honest node had something to say.
     fn turn_of_the_node(&mut self) -> bool {
-        let mut actions = Vec::new();
         while let Some(event) = self.workers.said.pop_front() {
             self.node.handle(self.now, event);
         }
-        self.node.take_effects(self.now, &mut actions);
+        let actions = self.node.effects(self.now);
         let spoke = !actions.is_empty();
         for action in actions {
             match action {
@@ -366,9 +354,6 @@ impl Stage {
             self.workers.runs.len() <= 2,
             "g4: more than its workers run"
         );
-        if let Err(broken) = self.node.check() {
-            panic!("{broken}");
-        }
         spoke
     }
 
