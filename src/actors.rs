@@ -30,6 +30,8 @@ pub mod worker;
 mod crew;
 mod line;
 mod run;
+#[cfg(test)]
+pub(crate) mod tests;
 mod threads;
 
 pub use threads::WorkerThreads;

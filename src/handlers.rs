@@ -18,6 +18,8 @@ use crate::task::TaskKind;
 mod context;
 mod error;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use context::{Home, Seed};
 pub use context::{MAX_PROGRESS_BYTES, TaskContext};

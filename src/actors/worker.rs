@@ -85,3 +85,6 @@ impl StartedWorker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Recipient};
 use callboard::stats::{NodeState, NodeStats, Stats};
-use callboard::{Execute, Node, NodeHandle, Scheduler, Shutdown, TaskEvent, TaskId, TaskStatus};
+use callboard::{
+    Execute, Handlers, Node, NodeHandle, Scheduler, Shutdown, TaskEvent, TaskId, TaskStatus,
+};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
@@ -110,6 +112,11 @@ pub async fn start(
         builder = builder.node(node.node());
     }
     (builder.start().await.unwrap(), client)
+}
+
+/// A node of two workers in the scheduler's own process.
+pub fn here(handlers: Handlers) -> Node {
+    Node::local("here", handlers).max_workers(2).threads(1)
 }
 
 /// What a scheduler that dials this node of the test's process is given.

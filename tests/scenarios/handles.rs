@@ -11,7 +11,7 @@ use callboard::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Listener, calls, endings, execute, finish, until};
+use crate::cluster::{Listener, calls, endings, execute, finish, here, until};
 use crate::processes::gate::Gate;
 use crate::processes::handlers::handlers;
 
@@ -30,10 +30,6 @@ impl Task for Double {
             of => Ok(of * 2),
         }
     }
-}
-
-fn here(handlers: Handlers) -> Node {
-    Node::local("here", handlers).max_workers(2).threads(1)
 }
 
 #[actix::test]

@@ -3,15 +3,11 @@
 use std::time::Duration;
 
 use callboard::error::Refusal;
-use callboard::{Execute, Handlers, Node, Scheduler, Shutdown};
+use callboard::{Execute, Scheduler, Shutdown};
 
-use crate::cluster::{Listener, calls, endings, execute, until};
+use crate::cluster::{Listener, calls, endings, execute, here, until};
 use crate::processes::gate::Gate;
 use crate::processes::handlers::handlers;
-
-fn here(handlers: Handlers) -> Node {
-    Node::local("here", handlers).max_workers(2).threads(1)
-}
 
 #[actix::test]
 async fn a_shutdown_that_drains_refuses_what_is_new_and_ends_when_all_is_done() {

@@ -10,6 +10,7 @@ mod cost;
 mod joins;
 mod late;
 mod lives;
+mod redial;
 mod reroutes;
 mod roles;
 mod runs;

@@ -1,7 +1,5 @@
 //! What a user may write, and what becomes of it.
 
-#![allow(clippy::unwrap_used, reason = "tests and their helpers")]
-
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
@@ -9,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use callboard::engine::message::{End, Report, Terms};
-use callboard::error::HandlersError;
-use callboard::execute::Execute;
-use callboard::handlers::{Call, Handlers, Task, TaskContext, TaskError};
-use callboard::status::Cause;
 use serde::{Deserialize, Serialize};
 
-mod lone_node;
-use lone_node::LoneNode;
+use crate::actors::tests::lone_node::LoneNode;
+use crate::engine::message::{End, Report, Terms};
+use crate::error::HandlersError;
+use crate::execute::Execute;
+use crate::handlers::{Call, Handlers, Task, TaskContext, TaskError};
+use crate::status::Cause;
 
 #[derive(Serialize, Deserialize)]
 struct Double {

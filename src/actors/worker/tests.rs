@@ -1,20 +1,17 @@
 //! What an attempt may do, and what it costs: never more than itself.
 
-#![allow(clippy::unwrap_used, reason = "tests and their helpers")]
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use callboard::actors::WorkerThreads;
-use callboard::clock::Clock;
-use callboard::engine::message::{End, Report, Terms, ToNode};
-use callboard::handlers::{Handlers, TaskContext, TaskError};
-use callboard::status::Cause;
 use tokio::sync::Semaphore;
 
-mod lone_node;
-use lone_node::LoneNode;
+use crate::actors::WorkerThreads;
+use crate::actors::tests::lone_node::{LoneNode, parts};
+use crate::clock::Clock;
+use crate::engine::message::{End, Report, Terms, ToNode};
+use crate::handlers::{Handlers, TaskContext, TaskError};
+use crate::status::Cause;
 
 fn again(end: End) -> (Cause, String, Duration) {
     match end {
@@ -194,7 +191,7 @@ async fn g4_a_timed_out_blocking_handler_keeps_its_worker_until_it_ends() {
     let (end, overrun) = node.end(run).await;
     assert_eq!((again(end).0, overrun), (Cause::Timeout, true));
     let next = node.call("ok", ());
-    assert_eq!(node.node.addr.send(callboard::actors::Running).await, Ok(1));
+    assert_eq!(node.node.addr.send(crate::actors::Running).await, Ok(1));
     let_go.send(()).unwrap();
     match node.report().await {
         Report::Freed { dispatch, .. } => assert_eq!(dispatch, run),
@@ -376,7 +373,7 @@ fn on_the_current_thread_a_node_lives_under_a_paused_clock() {
 
 #[tokio::test]
 async fn without_an_actix_system_a_start_says_what_to_do() {
-    let parts = lone_node::parts(failing(), 1, WorkerThreads::Own(1), Clock::Process);
+    let parts = parts(failing(), 1, WorkerThreads::Own(1), Clock::Process);
     let local = tokio::task::LocalSet::new();
     let error = local.run_until(parts.start(None)).await.unwrap_err();
     assert!(error.to_string().contains("#[actix::main]"), "{error}");

@@ -1,32 +1,27 @@
 //! A node with its actors and threads, and a scheduler played by the test.
 
-#![allow(
-    dead_code,
-    reason = "each test file uses a part; the others are compiled all the same"
-)]
-#![allow(clippy::unwrap_used, reason = "a helper of tests")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::Arbiter;
-use callboard::Payload;
-use callboard::actors::node::{NodeParts, RunningNode};
-use callboard::actors::{Halt, Running, WorkerThreads};
-use callboard::clock::Clock;
-use callboard::config::NodeConfig;
-use callboard::engine::message::{
+use tokio::sync::mpsc;
+
+use crate::actors::node::{NodeParts, RunningNode};
+use crate::actors::{Halt, Running, WorkerThreads};
+use crate::clock::Clock;
+use crate::config::NodeConfig;
+use crate::engine::message::{
     Assignment, End, Report, SchedulerHello, Terms, ToNode, ToScheduler, Welcome,
 };
-use callboard::engine::node::{NodeEvent, NodeSpec};
-use callboard::engine::{Epoch, Life, LinkId, Origin};
-use callboard::handlers::Handlers;
-use callboard::inbox::Inbox;
-use callboard::links::{Incoming, LinkSender};
-use callboard::retry::RetryPolicy;
-use callboard::task::{Dispatch, TaskId};
-use tokio::sync::mpsc;
+use crate::engine::node::{NodeEvent, NodeSpec};
+use crate::engine::{Epoch, Life, LinkId, Origin};
+use crate::handlers::Handlers;
+use crate::inbox::Inbox;
+use crate::links::{Incoming, LinkSender};
+use crate::payload::Payload;
+use crate::retry::RetryPolicy;
+use crate::task::{Dispatch, TaskId};
 
 /// Longer than anything here takes, by a paused clock too; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
