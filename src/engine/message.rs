@@ -412,6 +412,13 @@ pub enum End {
     Dropped,
 }
 
+impl End {
+    /// Whether it is that of a run which has never started, if it is said to have run for so long.
+    pub(super) fn is_of_no_run(&self, ran: Duration) -> bool {
+        matches!(self, Self::Stopped | Self::Dropped) && ran.is_zero()
+    }
+}
+
 /// Why a node did not start an assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefusedBy {

@@ -26,7 +26,7 @@ use super::{Epoch, LinkId, Reach, Timestamp};
 use crate::task::Dispatch;
 
 pub(crate) use channel::{Channel, Outgoing};
-pub(crate) use ghosts::Ghost;
+pub(crate) use ghosts::{Ghost, Waiting};
 pub(crate) use incarnation::{Incarnation, Readiness, Standing};
 pub(crate) use lease::{Expired, Lease};
 pub(crate) use load::Load;

@@ -233,7 +233,8 @@ impl SchedulerMachine {
             match timer {
                 Timer::Deadline(_, slot) => self.deadline_passed(now, slot),
                 Timer::Due(_, slot) => self.became_due(slot),
-                Timer::Patience(ticket, slot) => self.patience_ended(at, ticket, slot),
+                Timer::Patience(_, slot) => self.patience_ended(at, slot),
+                Timer::OrphanPatience(dispatch, node) => self.orphan_outlasts(at, node, dispatch),
                 Timer::Handshake(link) => self.handshake_overdue(now, link),
                 Timer::Node(node) => self.attend(now, node),
                 // Each flush looks whether the time has come.

@@ -12,10 +12,12 @@ use super::{ClientId, Epoch, NodeId, Timestamp};
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
-use crate::task::{TaskId, TaskKey};
+use crate::task::{Dispatch, TaskId, TaskKey};
 
+mod cancels;
 mod stage;
 
+pub(crate) use cancels::Cancels;
 pub(crate) use stage::{Addressee, Held, Past, Phase, Place, Run, Stage, Start, Then};
 
 /// The place of a record.
@@ -81,7 +83,7 @@ impl Task {
 
     /// Returns where and when the last run of it started that has.
     pub fn last_start(&self) -> Option<Start> {
-        let earlier = || self.rare.as_ref().and_then(|rare| rare.last_start);
+        let earlier = || self.rare.as_ref()?.starts.last().copied();
         self.stage.start().or_else(earlier)
     }
 
@@ -101,7 +103,23 @@ impl Task {
             _ => return,
         }
         if let Some(start) = start {
-            self.rare().last_start = Some(start);
+            self.rare().note_start(start);
+        }
+    }
+
+    /// The start of a run that its node has told of is certain: what was before it does not matter
+    /// any more.
+    pub fn has_started(&mut self) {
+        self.may_have_run();
+        if let Some(rare) = &mut self.rare {
+            rare.starts.clear();
+        }
+    }
+
+    /// A run that counted as started has not, by the word of its node.
+    pub fn deny_start(&mut self, dispatch: Dispatch) {
+        if let Some(rare) = &mut self.rare {
+            rare.starts.retain(|start| start.dispatch != dispatch);
         }
     }
 
@@ -111,9 +129,12 @@ impl Task {
         let start = self.stage.start();
         let old = std::mem::replace(&mut self.stage, stage);
         if let Some(start) = start
-            && self.stage.start().is_none()
+            && self
+                .stage
+                .start()
+                .is_none_or(|next| next.dispatch != start.dispatch)
         {
-            self.rare().last_start = Some(start);
+            self.rare().note_start(start);
         }
         old
     }
@@ -134,13 +155,15 @@ pub(crate) struct Rare {
     /// A cancel was asked for.
     pub cancelling: bool,
     /// Cancels that were not answered.
-    pub tickets: Vec<(Timestamp, u64)>,
+    pub cancels: Cancels,
     /// Lives of nodes that were lost under a started run of it.
     pub lost_on: Vec<(NodeId, Epoch)>,
     /// The life that was lost when the task had been sent ahead to it. There is one at most.
     pub lost_ahead_on: Option<(NodeId, Epoch)>,
-    /// The start of the last run that has started, of those that cannot be the task's again.
-    pub last_start: Option<Start>,
+    /// The starts of runs that cannot be the task's again, the last one last: since what was sent
+    /// to a free worker counts as started, its node may deny the last ones. None is from before
+    /// the last that is certain.
+    pub starts: Vec<Start>,
     /// Earlier runs of it that are ghosts.
     pub ghosts: u32,
     pub last_failure: Option<Failure>,
@@ -148,7 +171,18 @@ pub(crate) struct Rare {
     pub progress_until: Timestamp,
 }
 
+/// Starts that a node may deny: more only a task has whose nodes were removed under it again and
+/// again.
+const MAX_STARTS: usize = 16;
+
 impl Rare {
+    fn note_start(&mut self, start: Start) {
+        if self.starts.len() == MAX_STARTS {
+            self.starts.remove(0);
+        }
+        self.starts.push(start);
+    }
+
     /// Lives that were lost with a run of it, or with what may have become one.
     pub fn lost_lives(&self) -> impl Iterator<Item = &(NodeId, Epoch)> {
         self.lost_on.iter().chain(&self.lost_ahead_on)

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use super::placement::NodeIndex;
 use super::tasks::Slot;
 use super::{LinkId, Timestamp};
-use crate::task::TaskId;
+use crate::task::{Dispatch, TaskId};
 
 /// What is waited for. Of those that fall at one instant, an earlier variant goes first: a task
 /// whose deadline passes as it becomes due does not become due.
@@ -21,8 +21,10 @@ pub(crate) enum Timer {
     Deadline(TaskId, Slot),
     /// A task becomes due, older tasks first.
     Due(TaskId, Slot),
-    /// A cancel with this ticket is answered at the latest.
-    Patience(u64, Slot),
+    /// Cancels of a task are answered at the latest.
+    Patience(TaskId, Slot),
+    /// Cancels of a task that has settled are: they wait for the end of a run of it.
+    OrphanPatience(Dispatch, NodeIndex),
     /// A link that is being set up has been silent for too long.
     Handshake(LinkId),
     /// A node is looked at.
@@ -99,16 +101,13 @@ impl Timers {
         Some((at, timer))
     }
 
-    /// Stops the timers of all cancels, and returns their tickets in order of time.
-    pub fn take_tickets(&mut self) -> Vec<u64> {
-        let ticket = |timer| match timer {
-            Timer::Patience(ticket, _) => Some(ticket),
-            _ => None,
-        };
-        let all = self.all.iter();
-        let tickets = all.filter_map(|&(_, timer)| ticket(timer)).collect();
-        self.all.retain(|&(_, timer)| ticket(timer).is_none());
-        tickets
+    /// Stops the timers of all cancels, and returns them in order of time.
+    pub fn take_patience(&mut self) -> Vec<(Timestamp, Timer)> {
+        let is_patience = |timer| matches!(timer, Timer::Patience(..) | Timer::OrphanPatience(..));
+        let taken = self.iter().filter(|&(_, timer)| is_patience(timer));
+        let taken = taken.collect();
+        self.all.retain(|&(_, timer)| !is_patience(timer));
+        taken
     }
 
     pub fn contains(&self, at: Timestamp, timer: Timer) -> bool {
@@ -145,7 +144,7 @@ mod tests {
         match kind {
             0 => Timer::Deadline(task, which),
             1 => Timer::Due(task, which),
-            2 => Timer::Patience(u64::from(which), which),
+            2 => Timer::Patience(task, which),
             3 => Timer::Handshake(LinkId(u64::from(which))),
             4 => Timer::Node(which),
             _ => Timer::Retract,
@@ -176,13 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn tickets_are_taken_in_order_of_time_and_nothing_else_is() {
+    fn the_patience_of_cancels_is_taken_in_order_of_time_and_nothing_else_is() {
         let mut timers = Timers::default();
         let due = (Timestamp(2), timer(1, 1));
+        let orphan = Timer::OrphanPatience(Dispatch::new(1), 0);
         timers.start(Timestamp(3), timer(2, 1));
         timers.start(due.0, due.1);
         timers.start(Timestamp(1), timer(2, 2));
-        assert_eq!(timers.take_tickets(), [2, 1]);
+        timers.start(Timestamp(2), orphan);
+        let taken = [(1, timer(2, 2)), (2, orphan), (3, timer(2, 1))];
+        let taken = taken.map(|(at, timer)| (Timestamp(at), timer));
+        assert_eq!(timers.take_patience(), taken);
         assert_eq!(timers.iter().collect::<Vec<_>>(), [due]);
     }
 

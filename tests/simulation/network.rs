@@ -403,11 +403,12 @@ impl Cluster {
     }
 }
 
-/// Whether an item is more than a sign of life.
+/// Whether an item may change what runs where. An answer may: it makes a node ready whose lease
+/// had ended.
 pub fn matters(item: &Item) -> bool {
     !matches!(
         item,
-        Item::ToNode(ToNode::Answer(_) | ToNode::Acknowledge(_))
+        Item::ToNode(ToNode::Acknowledge(_))
             | Item::ToScheduler(ToScheduler::Beat(_))
             | Item::Chunk
     )

@@ -148,6 +148,7 @@ pub struct Oracle {
     current: Option<u64>,
     gone: BTreeSet<u64>,
     dials: dials::Dials,
+    dialled: runs::Dialled,
     pub wakeups: wakeups::Wakeups,
     /// Whether a node was told to drain in this life.
     has_drained: bool,
@@ -172,6 +173,7 @@ impl Oracle {
             current: None,
             gone: BTreeSet::new(),
             dials: dials::Dials::default(),
+            dialled: runs::Dialled::default(),
             wakeups: wakeups::Wakeups::default(),
             has_drained: false,
         }
@@ -203,6 +205,7 @@ impl Oracle {
         self.removed.clear();
         self.current = None;
         self.dials = dials::Dials::default();
+        self.dialled = runs::Dialled::default();
         self.wakeups.effect();
         self.has_drained = false;
     }

@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use crate::engine::Timestamp;
+use crate::engine::tasks::Cancels;
+use crate::status::CancelAnswer;
 use crate::task::{TaskId, TaskKey};
 
 /// A run that the scheduler no longer follows and that may still be going on.
@@ -22,6 +24,16 @@ pub(crate) struct Ghost {
     pub stranger: bool,
     /// Whether its task counts it. The word of a node is not enough for that.
     pub counted: bool,
+    /// The cancels that wait to hear what became of it; its task has settled.
+    pub waiting: Option<Box<Waiting>>,
+}
+
+/// See [`Ghost::waiting`].
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub cancels: Cancels,
+    /// What is true of the earlier runs, and so of the task if this one has never started.
+    pub before: CancelAnswer,
 }
 
 impl Ghost {
@@ -34,6 +46,7 @@ impl Ghost {
             holds_task: false,
             stranger: false,
             counted: true,
+            waiting: None,
         }
     }
 

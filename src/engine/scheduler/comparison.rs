@@ -166,7 +166,8 @@ impl SchedulerMachine {
         let ghosts = self.roster.get(node).process().ghosts.keys().copied();
         let ended: Vec<_> = ghosts.filter(|it| !held.contains_key(it)).collect();
         for dispatch in ended {
-            self.ghost_ended(now, node, dispatch);
+            // Had it ended, its end would have been told before.
+            self.ghost_never_ran(now, node, dispatch);
         }
         let mut stop = Vec::new();
         for run in held.values() {

@@ -11,10 +11,9 @@ use crate::engine::message::{ToNode, is_name};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Node;
 use crate::engine::tasks::Then;
-use crate::engine::{Action, ClientId, NodeId, Reach, Timestamp};
+use crate::engine::{ClientId, NodeId, Reach, Timestamp};
 use crate::error::NodeError;
 use crate::retry::RetryPolicy;
-use crate::status::Outcome;
 
 impl SchedulerMachine {
     /// Adds a node. A dialled one is dialled at the next effects.
@@ -83,12 +82,11 @@ impl SchedulerMachine {
         for slot in runs {
             let (id, exclusive) = (self.tasks.get(slot).id, self.tasks.get(slot).is_exclusive());
             let cancelling = self.tasks.get(slot).is_cancelling();
-            let run = self.abandon(slot);
             if cancelling {
-                let answer = self.answer_without_run(now, slot);
-                self.settle(now, slot, Outcome::Cancelled, answer);
+                self.abandon_cancelled(now, slot);
                 continue;
             }
+            let run = self.abandon(slot);
             self.rerouted(slot, node, "removed");
             // The node may speak for it until it has ended, and nobody may then.
             let life = self.roster.get_mut(node).process_mut();
@@ -203,12 +201,7 @@ impl SchedulerMachine {
             unfinished: self.unfinished(),
             statuses: self.outbox.take_all(),
         };
-        for ticket in self.timers.take_tickets() {
-            self.actions.push(Action::CancelAnswer {
-                ticket,
-                answer: crate::status::CancelAnswer::StillRunning,
-            });
-        }
+        self.end_all_patience();
         leftovers
     }
 

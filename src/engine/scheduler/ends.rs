@@ -47,7 +47,7 @@ impl SchedulerMachine {
         let whole = now.since(assigned_at);
         let gave_up = matches!(end, End::Stopped | End::Dropped);
         // What was sent to a free worker may have been given back by it, and have been stopped while it waited.
-        let ran_at_all = overrun || !gave_up || !ran.is_zero();
+        let ran_at_all = overrun || !end.is_of_no_run(ran);
         if ran_at_all && !direct {
             // Its start was not told apart from its end. What it says it ran cannot have begun before it had it.
             run.since = assigned_at.max(now - ran);
@@ -57,7 +57,7 @@ impl SchedulerMachine {
         task.stage = Stage::left(run);
         let cancelling = task.is_cancelling();
         if ran_at_all {
-            task.may_have_run();
+            task.has_started();
         }
         if overrun {
             // Its attempt is over, and it still has its worker.

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::Ghost;
+use crate::engine::roster::{Ghost, Waiting};
 use crate::engine::tasks::{Slot, Stage, Then};
+use crate::engine::timers::Timer;
 use crate::engine::{Epoch, Timestamp};
-use crate::status::Outcome;
+use crate::status::{CancelAnswer, Outcome};
 use crate::task::{Dispatch, TaskId};
 
 /// Runs that nodes say they hold and that the scheduler knows nothing of: as many as a cluster of a million
@@ -112,12 +113,17 @@ impl SchedulerMachine {
         let mut lives = self.roster.get_mut(node).lives_mut();
         let ghost = lives.find_map(|life| life.ghosts.remove(&dispatch))?;
         drop(lives);
-        self.uncount_ghost(node, &ghost);
+        self.uncount_ghost(node, dispatch, &ghost);
         Some(ghost)
     }
 
-    /// A ghost has left its incarnation: takes back what was counted of it.
-    fn uncount_ghost(&mut self, node: NodeIndex, ghost: &Ghost) {
+    /// A ghost has left its incarnation: takes back what was counted of it, and tells its cancels
+    /// that nothing goes on any more.
+    fn uncount_ghost(&mut self, node: NodeIndex, dispatch: Dispatch, ghost: &Ghost) {
+        if let Some(waiting) = &ghost.waiting {
+            self.stop_orphan_patience(node, dispatch, waiting);
+            self.answer(waiting.cancels.tickets(), CancelAnswer::Stopped);
+        }
         if let Some(key) = &ghost.key {
             self.keys.ghost_ended(key);
         }
@@ -130,6 +136,27 @@ impl SchedulerMachine {
             self.tasks.get_mut(slot).rare().ghosts -= 1;
         }
         self.roster.touch(node);
+    }
+
+    /// A run that may have been going on has never started: what waited for its end goes on, and
+    /// its cancels are told what is true of the earlier runs.
+    pub(super) fn ghost_never_ran(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch) {
+        let Some(ghost) = self.find_ghost(node, dispatch) else {
+            return;
+        };
+        let (task, waiting) = (ghost.task, ghost.waiting.take());
+        self.deny_start(task, dispatch);
+        if let Some(waiting) = waiting {
+            self.stop_orphan_patience(node, dispatch, &waiting);
+            self.answer(waiting.cancels.tickets(), waiting.before);
+        }
+        self.ghost_ended(now, node, dispatch);
+    }
+
+    fn stop_orphan_patience(&mut self, node: NodeIndex, dispatch: Dispatch, waiting: &Waiting) {
+        for at in waiting.cancels.times() {
+            self.timers.stop(at, Timer::OrphanPatience(dispatch, node));
+        }
     }
 
     /// A run that may have been going on is not any more: what waited for that goes on.
@@ -147,7 +174,7 @@ impl SchedulerMachine {
         ghosts: BTreeMap<Dispatch, Ghost>,
     ) {
         for (dispatch, ghost) in ghosts {
-            self.uncount_ghost(node, &ghost);
+            self.uncount_ghost(node, dispatch, &ghost);
             self.let_go(now, node, dispatch, &ghost);
         }
     }

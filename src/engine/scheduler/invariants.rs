@@ -97,9 +97,16 @@ impl SchedulerMachine {
                     };
                     task.id == id && due == Some(at)
                 }
-                Timer::Patience(ticket, slot) => {
-                    let mut rare = self.tasks.get(slot).rare.iter();
-                    rare.any(|rare| rare.tickets.contains(&(at, ticket)))
+                Timer::Patience(id, slot) => {
+                    let task = self.tasks.get(slot);
+                    let mut rare = task.rare.iter();
+                    task.id == id && rare.any(|rare| rare.cancels.times().any(|time| time == at))
+                }
+                Timer::OrphanPatience(dispatch, node) => {
+                    let mut lives = self.roster.get(node).lives();
+                    let ghost = lives.find_map(|life| life.ghosts.get(&dispatch));
+                    let waiting = ghost.and_then(|ghost| ghost.waiting.as_ref());
+                    waiting.is_some_and(|it| it.cancels.times().any(|time| time == at))
                 }
                 Timer::Handshake(link) => self
                     .sessions

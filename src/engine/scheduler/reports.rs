@@ -92,12 +92,17 @@ impl SchedulerMachine {
                     // The run was given up before: what came of it is late, and only its worker counts.
                     Run::Ghost => {
                         self.totals.stale_reports += 1;
-                        if !overrun {
+                        if !overrun && end.is_of_no_run(ran) {
+                            self.ghost_never_ran(now, node, dispatch);
+                        } else if !overrun {
                             self.ghost_ended(now, node, dispatch);
                         }
                     }
                     Run::Stale => {
                         self.totals.stale_reports += 1;
+                        if !overrun && end.is_of_no_run(ran) {
+                            self.deny_start(task, dispatch);
+                        }
                         if overrun {
                             self.check_own(node, dispatch)?;
                             self.add_stranger(node, task, dispatch);
@@ -306,7 +311,7 @@ impl SchedulerMachine {
                 started: true,
                 ..self.take_off(slot)
             };
-            self.tasks.get_mut(slot).may_have_run();
+            self.tasks.get_mut(slot).has_started();
             self.put_on(slot, run, suspect);
             self.tell_running(slot);
         }
@@ -331,11 +336,21 @@ impl SchedulerMachine {
                 self.take_back(slot);
                 self.never_started(now, slot, true);
             }
-            Run::Ghost => self.ghost_ended(now, node, dispatch),
-            Run::Stale => self.totals.stale_reports += 1,
+            Run::Ghost => self.ghost_never_ran(now, node, dispatch),
+            Run::Stale => {
+                self.totals.stale_reports += 1;
+                self.deny_start(task, dispatch);
+            }
         }
         self.roster.touch(node);
         Ok(())
+    }
+
+    /// A run that was given up has never started, by the word of its node.
+    pub(super) fn deny_start(&mut self, task: TaskId, dispatch: Dispatch) {
+        if let Some(slot) = self.tasks.find(task) {
+            self.tasks.get_mut(slot).deny_start(dispatch);
+        }
     }
 
     fn stalled(&mut self, node: NodeIndex, workers: u32, task: Option<TaskId>) {

@@ -5,12 +5,12 @@
 
 use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::Ghost;
+use crate::engine::roster::{Ghost, Waiting};
 use crate::engine::tasks::{Past, Run, Slot, Stage};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Audience, Timestamp};
 use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome};
-use crate::task::TaskId;
+use crate::task::{Dispatch, TaskId};
 
 impl SchedulerMachine {
     /// Settles a task that no node has any more: its one ending. `answer` is for whoever asked to
@@ -37,10 +37,10 @@ impl SchedulerMachine {
             if let Some(deadline) = rare.deadline {
                 self.timers.stop(deadline, Timer::Deadline(task.id, slot));
             }
-            for (at, ticket) in rare.tickets {
-                self.timers.stop(at, Timer::Patience(ticket, slot));
-                self.actions.push(Action::CancelAnswer { ticket, answer });
+            for at in rare.cancels.times() {
+                self.timers.stop(at, Timer::Patience(task.id, slot));
             }
+            self.answer(rare.cancels.tickets(), answer);
             if let Some(name) = &rare.key {
                 self.keys.settled(name);
             }
@@ -137,24 +137,49 @@ impl SchedulerMachine {
 
     /// A deadline settles at once; what is to be cancelled is cancelled by it.
     pub(super) fn deadline_passed(&mut self, now: Timestamp, slot: Slot) {
-        let placed = self.tasks.get(slot).stage.placed().is_some();
-        if placed {
-            let run = self.abandon(slot);
+        let task = self.tasks.get(slot);
+        let (cancelling, placed) = (task.is_cancelling(), task.stage.placed());
+        if placed.is_some_and(|run| run.started) {
             let task = self.tasks.get_mut(slot);
-            let attempts = u32::from(run.started);
-            task.failed_attempts = task.failed_attempts.saturating_add(attempts);
+            task.failed_attempts = task.failed_attempts.saturating_add(1);
         }
-        if self.tasks.get(slot).is_cancelling() {
-            let answer = if placed {
-                CancelAnswer::StillRunning
-            } else {
-                self.answer_without_run(now, slot)
-            };
-            self.settle(now, slot, Outcome::Cancelled, answer);
-        } else {
-            let failure = self.too_late(slot);
-            self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
+        match (cancelling, placed) {
+            (true, Some(_)) => self.abandon_cancelled(now, slot),
+            (true, None) => {
+                let answer = self.answer_without_run(now, slot);
+                self.settle(now, slot, Outcome::Cancelled, answer);
+            }
+            (false, placed) => {
+                if placed.is_some() {
+                    self.abandon(slot);
+                }
+                let failure = self.too_late(slot);
+                self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
+            }
         }
+    }
+
+    /// Settles a task that is to be cancelled without waiting for its node. What became of its run
+    /// is not known before the node tells: until then, or until their patience ends, its cancels
+    /// wait.
+    pub(super) fn abandon_cancelled(&mut self, now: Timestamp, slot: Slot) {
+        let before = self.answer_without_run(now, slot);
+        let run = self.abandon(slot);
+        let (node, dispatch) = (run.node, run.dispatch);
+        if before != CancelAnswer::StillRunning {
+            let id = self.tasks.get(slot).id;
+            let cancels = std::mem::take(&mut self.tasks.get_mut(slot).rare().cancels);
+            for at in cancels.times() {
+                self.timers.stop(at, Timer::Patience(id, slot));
+                self.timers.start(at, Timer::OrphanPatience(dispatch, node));
+            }
+            if let Some(ghost) = self.find_ghost(node, dispatch)
+                && !cancels.is_empty()
+            {
+                ghost.waiting = Some(Box::new(Waiting { cancels, before }));
+            }
+        }
+        self.settle(now, slot, Outcome::Cancelled, CancelAnswer::StillRunning);
     }
 
     /// What a task whose deadline has passed has failed by.
@@ -190,10 +215,9 @@ impl SchedulerMachine {
         };
         let rare = self.tasks.get_mut(slot).rare();
         let first = !std::mem::replace(&mut rare.cancelling, true);
-        let patience_until = now + CANCEL_PATIENCE;
-        rare.tickets.push((patience_until, ticket));
-        self.timers
-            .start(patience_until, Timer::Patience(ticket, slot));
+        if let Some(until) = rare.cancels.push(now + CANCEL_PATIENCE, ticket) {
+            self.timers.start(until, Timer::Patience(task, slot));
+        }
         match self.tasks.get(slot).stage {
             Stage::New
             | Stage::Left { .. }
@@ -214,13 +238,36 @@ impl SchedulerMachine {
         }
     }
 
-    /// A cancel has waited long enough: it is told that the run goes on. The intent stays.
-    pub(super) fn patience_ended(&mut self, at: Timestamp, ticket: u64, slot: Slot) {
-        let rare = self.tasks.get_mut(slot).rare();
-        rare.tickets.retain(|&waiting| waiting != (at, ticket));
-        self.actions.push(Action::CancelAnswer {
-            ticket,
-            answer: CancelAnswer::StillRunning,
-        });
+    /// Cancels have waited long enough: they are told that the run goes on. The intent stays.
+    pub(super) fn patience_ended(&mut self, at: Timestamp, slot: Slot) {
+        let ended = self.tasks.get_mut(slot).rare().cancels.take_until(at);
+        self.answer(ended, CancelAnswer::StillRunning);
+    }
+
+    /// The same of cancels that wait for the end of an orphaned run.
+    pub(super) fn orphan_outlasts(&mut self, at: Timestamp, node: NodeIndex, dispatch: Dispatch) {
+        let waiting = self
+            .find_ghost(node, dispatch)
+            .and_then(|ghost| ghost.waiting.as_mut());
+        let ended = waiting.map(|waiting| waiting.cancels.take_until(at));
+        self.answer(ended.unwrap_or_default(), CancelAnswer::StillRunning);
+    }
+
+    /// Nobody will be told more: every cancel is told that the run goes on.
+    pub(super) fn end_all_patience(&mut self) {
+        for (at, timer) in self.timers.take_patience() {
+            match timer {
+                Timer::Patience(_, slot) => self.patience_ended(at, slot),
+                Timer::OrphanPatience(dispatch, node) => self.orphan_outlasts(at, node, dispatch),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, tickets: impl IntoIterator<Item = u64>, answer: CancelAnswer) {
+        let answers = tickets
+            .into_iter()
+            .map(|ticket| Action::CancelAnswer { ticket, answer });
+        self.actions.extend(answers);
     }
 }

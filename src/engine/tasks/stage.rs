@@ -24,6 +24,7 @@ impl Run {
     pub fn start(&self) -> Option<Start> {
         self.started.then_some(Start {
             node: self.node,
+            dispatch: self.dispatch,
             at: self.since,
         })
     }
@@ -33,6 +34,7 @@ impl Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     pub node: NodeIndex,
+    pub dispatch: Dispatch,
     pub at: Timestamp,
 }
 
@@ -74,6 +76,7 @@ pub(crate) enum Stage {
     /// Taken off its node, and in no other place yet. Within one step of the machine only.
     Left {
         node: NodeIndex,
+        dispatch: Dispatch,
         since: Timestamp,
         started: bool,
     },
@@ -150,6 +153,7 @@ impl Stage {
     pub fn left(run: Run) -> Self {
         Self::Left {
             node: run.node,
+            dispatch: run.dispatch,
             since: run.since,
             started: run.started,
         }
@@ -207,10 +211,14 @@ impl Stage {
         match *self {
             Self::Left {
                 node,
+                dispatch,
                 since,
                 started,
-                ..
-            } => started.then_some(Start { node, at: since }),
+            } => started.then_some(Start {
+                node,
+                dispatch,
+                at: since,
+            }),
             _ => self.placed().or_else(|| self.given_up())?.start(),
         }
     }

@@ -2,11 +2,13 @@
 //! many were lost.
 //!
 //! Owns: what was sent to nodes, and what they said of it. Does not know: whether a run may start.
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use callboard::engine::Event;
 use callboard::engine::message::{Assignment, End, Report, ToScheduler};
+use callboard::engine::{Event, LinkId, NodeId, Origin};
 use callboard::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
 use callboard::task::{Dispatch, TaskId};
 
@@ -25,6 +27,20 @@ pub struct Placing {
     heard: Option<SystemTime>,
     /// When its node said that it had not started, while it was the latest.
     unstarted: Option<SystemTime>,
+}
+
+/// The links to nodes that were dialled, and those that a later dial has replaced: the scheduler
+/// reads no more on them.
+#[derive(Default)]
+pub struct Dialled {
+    newest: BTreeMap<NodeId, LinkId>,
+    replaced: BTreeSet<LinkId>,
+}
+
+impl Dialled {
+    fn opened(&mut self, node: NodeId, link: LinkId) {
+        self.replaced.extend(self.newest.insert(node, link));
+    }
 }
 
 /// Whether a run was made, as far as the scheduler could know.
@@ -152,9 +168,19 @@ impl Oracle {
 
     /// What nodes say of the latest runs.
     pub fn hear_of_runs(&mut self, now: Time, event: &Event) {
-        let Event::Message { message, .. } = event else {
+        if let Event::LinkOpened {
+            link,
+            origin: Origin::Dialled(node),
+        } = event
+        {
+            self.dialled.opened(*node, *link);
+        }
+        let Event::Message { link, message } = event else {
             return;
         };
+        if self.dialled.replaced.contains(link) {
+            return;
+        }
         let reports = match message {
             ToScheduler::Reports(reports) => reports,
             ToScheduler::Holding(holding) => &holding.reports,

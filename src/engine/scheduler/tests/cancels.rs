@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::runs::sent_ahead;
 use super::{BLOCKS, Board, STOPS};
-use crate::engine::message::End;
+use crate::engine::Submission;
+use crate::engine::message::{Assignment, End, RefusedBy, Report, ToScheduler};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
-use crate::task::TaskId;
+use crate::task::{Options, TaskId};
 
 fn again(cause: Cause) -> End {
     End::Again {
@@ -94,4 +96,145 @@ fn g12_a_cancel_says_that_a_run_on_a_lost_node_may_go_on_until_its_node_has_drop
             );
         }
     }
+}
+
+fn due_in_two_seconds(submission: &mut Submission) {
+    let mut options = Options::default();
+    options.deadline = Some(Duration::from_secs(2));
+    submission.options = Some(Box::new(options));
+}
+
+/// A task that was sent to a free worker, and one that was sent ahead. Each has a deadline.
+fn placed() -> [(Board, TaskId, Duration); 2] {
+    let mut board = Board::new();
+    board.join("first", 1, Vec::new());
+    let task = board.submit_with(STOPS, due_in_two_seconds);
+    let (ahead, prefetched) = sent_ahead();
+    [
+        (board, task, Duration::from_secs(2)),
+        (ahead, prefetched, Duration::from_secs(3)),
+    ]
+}
+
+/// Its node says this of the latest run of a task.
+fn report_of(board: &mut Board, task: TaskId, report: impl FnOnce(u64, &Assignment) -> Report) {
+    let (link, run) = board.assignment(task);
+    board.reports += 1;
+    let report = report(board.reports, &run);
+    board.say(link, ToScheduler::Reports(vec![report]));
+}
+
+/// Its node has stopped the latest run of a task, after so long.
+fn stopped(board: &mut Board, task: TaskId, ran: Duration) {
+    report_of(board, task, |seq, run| {
+        super::ended(seq, run, End::Stopped, ran)
+    });
+}
+
+/// Cancels a task shortly before its deadline, and lets that pass.
+fn cancel_and_pass_the_deadline(board: &mut Board, task: TaskId, deadline: Duration) {
+    board.wait(deadline - Duration::from_millis(1));
+    board.cancel(task);
+    board.wait(Duration::from_millis(1));
+    let status = board.told.iter().find(|status| status.id == task);
+    let outcome = status.map(|status| &status.outcome);
+    assert_eq!(
+        outcome,
+        Some(&Outcome::Cancelled),
+        "a deadline settles at once"
+    );
+    assert_eq!(board.answers, [], "nobody knows so far what became of it");
+    assert_eq!(board.machine.check(), Ok(()));
+}
+
+#[test]
+fn g12_a_cancel_that_a_deadline_overtakes_is_answered_with_what_its_node_says_of_the_run() {
+    for index in 0..2 {
+        for (ran, answer) in [
+            (Duration::ZERO, CancelAnswer::NeverStarted),
+            (Duration::from_millis(5), CancelAnswer::Stopped),
+        ] {
+            let (mut board, task, deadline) = placed().into_iter().nth(index).expect("two");
+            cancel_and_pass_the_deadline(&mut board, task, deadline);
+            stopped(&mut board, task, ran);
+            assert_eq!(board.answers, [answer]);
+            board.wait(Duration::from_secs(2));
+            assert_eq!(board.answers.len(), 1, "it is answered once");
+            assert_eq!(board.machine.check(), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn g12_a_cancel_that_a_deadline_overtakes_is_answered_within_a_second() {
+    for (mut board, task, deadline) in placed() {
+        cancel_and_pass_the_deadline(&mut board, task, deadline);
+        board.wait(Duration::from_millis(999));
+        assert_eq!(board.answers, [CancelAnswer::StillRunning]);
+        stopped(&mut board, task, Duration::ZERO);
+        assert_eq!(board.answers.len(), 1, "it is answered once");
+        assert_eq!(board.machine.check(), Ok(()));
+    }
+}
+
+#[test]
+fn g12_a_cancel_that_a_deadline_overtakes_is_told_of_an_assignment_that_was_refused_or_got_lost() {
+    let [(mut board, task, deadline), (mut cut, lost, later)] = placed();
+    cancel_and_pass_the_deadline(&mut board, task, deadline);
+    report_of(&mut board, task, |seq, run| Report::Refused {
+        seq,
+        task,
+        dispatch: run.dispatch,
+        reason: RefusedBy::NoWorker,
+    });
+    assert_eq!(board.answers, [CancelAnswer::NeverStarted]);
+
+    let (link, _) = cut.assignment(lost);
+    cancel_and_pass_the_deadline(&mut cut, lost, later);
+    cut.cut(link);
+    cut.join("first", 1, Vec::new());
+    assert_eq!(cut.answers, [CancelAnswer::NeverStarted]);
+    assert_eq!(cut.machine.check(), Ok(()));
+}
+
+#[test]
+fn g12_a_cancel_that_waits_when_its_node_is_removed_is_answered_with_what_that_says() {
+    for (mut board, task, _) in placed() {
+        board.cancel(task);
+        let removed = board.machine.remove_node(board.now, "first");
+        assert_eq!(removed, Ok(()));
+        board.settle_down();
+        assert_eq!(board.answers, []);
+        stopped(&mut board, task, Duration::ZERO);
+        assert_eq!(board.answers, [CancelAnswer::NeverStarted]);
+        assert_eq!(board.machine.check(), Ok(()));
+    }
+}
+
+#[test]
+fn g12_a_cancel_that_waits_for_an_orphaned_run_is_answered_when_the_scheduler_shuts_down() {
+    let [(mut board, task, deadline), _] = placed();
+    cancel_and_pass_the_deadline(&mut board, task, deadline);
+    board.machine.shut_down(board.now);
+    board.settle_down();
+    assert_eq!(board.answers, [CancelAnswer::StillRunning]);
+}
+
+#[test]
+fn g12_forty_thousand_cancels_of_one_task_take_no_time_when_their_patience_ends() {
+    const CANCELS: usize = 40_000;
+    let mut board = Board::new();
+    board.join("node", 1, Vec::new());
+    let task = board.submit(STOPS);
+    for ticket in 0..CANCELS as u64 {
+        board.machine.cancel(board.now, task, ticket);
+    }
+    board.settle_down();
+    let before = std::time::Instant::now();
+    board.wait(Duration::from_secs(1));
+    let took = before.elapsed();
+    assert_eq!(board.answers, vec![CancelAnswer::StillRunning; CANCELS]);
+    // What grows with the square of their number takes seconds.
+    assert!(took < Duration::from_millis(500), "it took {took:?}");
+    assert_eq!(board.machine.check(), Ok(()));
 }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::{BLOCKS, Board, STOPS, ended, superseded};
-use crate::engine::message::{End, HeldRun, HeldState, Holding, RefusedBy, Report, ToScheduler};
-use crate::engine::{ClientId, LinkId, Submission};
+use crate::engine::message::{
+    End, HeldRun, HeldState, Holding, NodeHello, RefusedBy, Report, ToScheduler,
+};
+use crate::engine::{ClientId, Event, LinkId, Submission};
 use crate::payload::Payload;
 use crate::status::{CancelAnswer, Cause, Failure, Outcome, TaskStatus};
 use crate::task::{Dispatch, Options, TaskId};
@@ -170,7 +172,10 @@ fn g12_a_deadline_ends_a_task_that_is_to_be_cancelled_as_cancelled() {
     board.cancel(runs);
     board.wait(Duration::from_millis(600));
     assert_eq!(told(&board, runs).outcome, Outcome::Cancelled);
+    assert_eq!(board.answers, [], "its node has a second to tell");
+    board.wait(Duration::from_millis(400));
     assert_eq!(board.answers, [CancelAnswer::StillRunning]);
+    assert_eq!(board.machine.check(), Ok(()));
 
     let mut board = Board::new();
     let link = board.join("first", 1, Vec::new());
@@ -189,6 +194,63 @@ fn g12_a_deadline_ends_a_task_that_is_to_be_cancelled_as_cancelled() {
     assert_eq!(told(&board, held).outcome, Outcome::Cancelled);
     assert_eq!(board.answers, [CancelAnswer::StillRunning]);
     assert_eq!(board.machine.check(), Ok(()));
+}
+
+/// A task is assigned to a node that is taken for dead, and that denies the run when it is back. It
+/// has had a run before at another node, or none.
+fn denied(ran_before: bool) -> (Board, TaskId) {
+    let mut board = Board::new();
+    let task = board.submit(STOPS);
+    if ran_before {
+        let earlier = board.join("earlier", 1, Vec::new());
+        board.end(task, again(Duration::from_secs(60)), false);
+        board.cut(earlier);
+        board.wait(Duration::from_secs(60));
+    }
+    let hello = NodeHello {
+        probe: Some("9".to_owned()),
+        ..board.hello("first", 2)
+    };
+    let link = board.join_by(hello, Vec::new());
+    let (at, run) = board.assignment(task);
+    assert_eq!(at, link);
+    board.cut(link);
+    let (node, epoch) = *board.probes.last().expect("it is probed");
+    board.event(Event::Probed {
+        node,
+        epoch,
+        refused: true,
+    });
+    board.join("second", 3, Vec::new());
+    let refused = Report::Refused {
+        seq: 1,
+        task,
+        dispatch: run.dispatch,
+        reason: RefusedBy::NoWorker,
+    };
+    let hello = board.hello("first", 2);
+    let reports = vec![refused];
+    let holding = Holding {
+        reports,
+        ..Default::default()
+    };
+    board.join_with(hello, holding);
+    board.cancel(task);
+    refuse(&mut board, task);
+    assert_eq!(board.machine.check(), Ok(()));
+    (board, task)
+}
+
+#[test]
+fn g1_a_status_does_not_name_a_node_that_denies_the_run_which_was_lost_with_it() {
+    let (board, task) = denied(false);
+    never_ran(&board, task);
+    let (board, task) = denied(true);
+    let status = told(&board, task);
+    assert_eq!(
+        (status.node.as_deref(), status.attempts),
+        (Some("earlier"), 1)
+    );
 }
 
 /// A node was lost with a watched task, and returns with the end of its run.
