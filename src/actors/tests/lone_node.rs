@@ -44,9 +44,11 @@ impl LinkSender<ToScheduler> for Wire {
 /// What such a node is made of.
 pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Clock) -> NodeParts {
     handlers.validate().unwrap();
-    let mut config = NodeConfig::default();
-    config.max_workers = workers;
-    config.max_output = 1000;
+    let config = NodeConfig {
+        max_workers: workers,
+        max_output: 1000,
+        ..NodeConfig::default()
+    };
     NodeParts {
         spec: NodeSpec {
             name: Arc::from("alone"),
