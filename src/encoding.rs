@@ -1,10 +1,14 @@
 //! How args, outputs and progress become bytes: MessagePack with field names, so that types may grow.
 //! `bytes::Bytes` itself passes untouched, for callers with a format of their own.
 //!
+//! Types that know a form for people (addresses, UUIDs, times) are written in it. Serde reads flattened, tagged
+//! and untagged types from a copy of its own, which takes no other.
+//!
 //! Owns: the format. Does not know: what is encoded, or where it goes.
 
 use std::any::Any;
 use std::cell::Cell;
+use std::fmt::Display;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -12,15 +16,19 @@ use serde::de::DeserializeOwned;
 
 use crate::payload::Payload;
 
+mod checked;
+#[cfg(test)]
+mod tests;
+mod whole;
+
+use checked::Checked;
+use whole::Flaw;
+
 /// Values up to this size are encoded in a buffer that is used again and then copied, which takes no more than one
 /// allocation of the right size; larger ones keep the buffer they grew in.
 const COPIED: usize = 4096;
 
-/// How deep a value may be nested, as serde_json has it: each level takes stack, and what is decoded here comes
-/// from another process.
-const MAX_DEPTH: usize = 128;
-
-/// Encodes a value.
+/// Encodes a value, and finds out if it cannot be decoded as what it is.
 pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Payload, String> {
     if let Some(raw) = (value as &dyn Any).downcast_ref::<Bytes>() {
         return Ok(raw.clone().into());
@@ -31,9 +39,9 @@ pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Payload, Strin
     // Taken out meanwhile: an implementation of `Serialize` may encode something itself.
     let mut buffer = BUFFER.take();
     buffer.clear();
-    if let Err(error) = rmp_serde::encode::write_named(&mut buffer, value) {
+    if let Err(words) = write(&mut buffer, value) {
         BUFFER.set(buffer);
-        return Err(error.to_string());
+        return Err(words);
     }
     if buffer.len() > COPIED {
         return Ok(buffer.into());
@@ -41,6 +49,21 @@ pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Payload, Strin
     let payload = Payload::from(&buffer[..]);
     BUFFER.set(buffer);
     Ok(payload)
+}
+
+fn write<T: Serialize>(buffer: &mut Vec<u8>, value: &T) -> Result<(), String> {
+    let mut serializer = rmp_serde::Serializer::new(&mut *buffer)
+        .with_struct_map()
+        .with_human_readable();
+    Checked::new(value, &Cell::new(false))
+        .serialize(&mut serializer)
+        .map_err(words)?;
+    whole::check(buffer).map_err(|flaw| match flaw {
+        Flaw::Deep => flaw.to_string(),
+        _ => "an implementation of `Serialize` within it announces another number of elements \
+              than it writes"
+            .into(),
+    })
 }
 
 /// Decodes a value.
@@ -52,34 +75,24 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(payload: &Payload) -> Result
     match decoded {
         Some(raw) => Ok(raw),
         None => {
-            let mut deserializer = rmp_serde::Deserializer::from_read_ref(&payload[..]);
-            deserializer.set_max_depth(MAX_DEPTH);
-            T::deserialize(&mut deserializer).map_err(|error| error.to_string())
+            whole::check(payload).map_err(words)?;
+            let mut deserializer =
+                rmp_serde::Deserializer::from_read_ref(&payload[..]).with_human_readable();
+            T::deserialize(&mut deserializer).map_err(words)
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde::Deserialize;
-
-    use super::*;
-
-    #[derive(Debug, Deserialize, Serialize)]
-    struct Nest(Vec<Nest>);
-
-    fn nest(depth: usize) -> Payload {
-        let mut bytes = vec![0x91; depth - 1];
-        bytes.push(0x90);
-        bytes.into()
-    }
-
-    #[test]
-    fn g11_a_value_that_is_nested_too_deep_is_refused_before_the_stack_ends() {
-        assert!(decode::<Nest>(&nest(100)).is_ok());
-        for depth in [200, 1000, 1_000_000] {
-            let error = decode::<Nest>(&nest(depth)).expect_err("it is too deep");
-            assert!(error.contains("depth"), "{error}");
-        }
-    }
+/// Says what is wrong, and what can be done about it where serde is the limit.
+fn words(error: impl Display) -> String {
+    let words = error.to_string();
+    let hint = if words.contains("128 is not supported") {
+        "within a flattened, internally tagged or untagged type serde reads no number of 128 bits; \
+         write it as text"
+    } else if words.contains("did not match any variant of untagged enum") {
+        "serde tells no more; within an untagged type it reads no number of 128 bits"
+    } else {
+        return words;
+    };
+    format!("{words} ({hint})")
 }

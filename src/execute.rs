@@ -2,6 +2,34 @@
 //!
 //! Owns: `Execute`, its builder, and the errors that hand it back. Does not know: who takes it, or
 //! what becomes of it.
+//!
+//! # What may be args
+//!
+//! Args, outputs and progress values are encoded by [serde](https://serde.rs) as MessagePack with field names.
+//! `bytes::Bytes` itself passes as it is, for callers with a format of their own, and so does what
+//! [`Execute::raw`] is given.
+//!
+//! These come out as they went in, also within flattened, tagged and untagged types: numbers (NaN and
+//! infinities too), `bool`, `char`, text, bytes, lists, tuples, arrays, maps with keys of any type, structs and
+//! enums of every form, `()`, `Option`, and what has a form for people, in which it is written: `IpAddr`,
+//! `SocketAddr`, UUIDs, times, decimals.
+//!
+//! These do not, and are refused when they are encoded, which for args is when the task is made:
+//!
+//! - a `Some` of what is encoded as nothing, such as `Some(())`, `Some(None)`, `Some` of a unit struct or of
+//!   `serde_json::Value::Null`. It would be read as `None`. An enum of one's own tells them apart, and so does
+//!   `serde_with::rust::double_option`;
+//! - a value that is nested deeper than 128 levels;
+//! - a `serde_json::value::RawValue`;
+//! - a type whose own `Serialize` announces another number of elements than it writes.
+//!
+//! These cannot be found so early, and fail in the handler's place with words that say so:
+//!
+//! - `i128` and `u128` within flattened, internally tagged and untagged types, where serde cannot read them;
+//! - bytes after the value, or none at all: args of another format, such as the text `21` for a number.
+//!
+//! No error is possible where another type reads the same bytes: the first variant of an untagged enum that fits
+//! is taken, and a single byte, such as the text `7`, is a number too.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -53,16 +81,25 @@ impl Execute {
     ///
     /// # Errors
     ///
-    /// The args cannot be encoded.
+    /// See [`Execute::call`].
     pub fn new<T: Call>(args: &T) -> Result<Self, EncodeError> {
         Self::call(T::KIND, args)
     }
 
     /// A task by the name of its handler. `Bytes` pass as they are.
     ///
+    /// ```
+    /// use callboard::Execute;
+    ///
+    /// assert!(Execute::call("set", &Some(7)).is_ok());
+    /// // It would arrive as `None`.
+    /// assert!(Execute::call("set", &Some(None::<u8>)).is_err());
+    /// ```
+    ///
     /// # Errors
     ///
-    /// The args cannot be encoded.
+    /// The args cannot be encoded, or would not be decoded as what they are; see [what may be
+    /// args](crate::execute#what-may-be-args).
     pub fn call<A: Serialize + 'static>(
         kind: impl Into<TaskKind>,
         args: &A,
