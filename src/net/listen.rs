@@ -3,7 +3,6 @@
 //! Owns: the listening socket and the connections that have not proved themselves, which are bounded. Does
 //! not know: what becomes of those that have.
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::crowd::{Crowd, Ticket};
 use super::dial::{is_loopback, prepare};
 use super::proof::Side;
 use super::told::{Told, source};
@@ -197,29 +197,22 @@ type Attempt = (SocketAddr, Result<Proved, LinkError>);
 /// Connections that have not proved themselves.
 #[derive(Default)]
 struct Unproved {
-    tasks: JoinSet<Attempt>,
-    /// From the oldest.
-    order: VecDeque<(SocketAddr, AbortHandle)>,
+    tasks: JoinSet<(Ticket, Attempt)>,
+    crowd: Crowd<(SocketAddr, AbortHandle)>,
 }
 
 impl Unproved {
-    /// Drops one if there are `limit` or more: the oldest of the source that has most, with the one that comes.
-    /// So whoever connects without end, from one address, drops its own.
+    /// Drops one if there are `limit` or more; see [`Crowd::remove_of_most`].
     fn make_room(&mut self, limit: usize, comes: IpAddr) -> Option<SocketAddr> {
-        self.order.retain(|(_, task)| !task.is_finished());
-        if self.order.len() < limit {
-            return None;
+        while self.crowd.len() >= limit {
+            let (peer, task) = self.crowd.remove_of_most(source(comes))?;
+            // What has ended has only not been asked for its result yet.
+            if !task.is_finished() {
+                task.abort();
+                return Some(peer);
+            }
         }
-        let mut counts = HashMap::from([(source(comes), 1usize)]);
-        for (peer, _) in &self.order {
-            *counts.entry(source(peer.ip())).or_default() += 1;
-        }
-        let of = |peer: &SocketAddr| counts.get(&source(peer.ip())).copied().unwrap_or(0);
-        let most = self.order.iter().map(|(peer, _)| of(peer)).max()?;
-        let oldest = self.order.iter().position(|(peer, _)| of(peer) == most)?;
-        let (peer, task) = self.order.remove(oldest)?;
-        task.abort();
-        Some(peer)
+        None
     }
 
     fn add(
@@ -227,15 +220,19 @@ impl Unproved {
         peer: SocketAddr,
         attempt: impl Future<Output = Result<Proved, LinkError>> + Send + 'static,
     ) {
-        let task = self.tasks.spawn(async move { (peer, attempt.await) });
-        self.order.push_back((peer, task));
+        let ticket = self.crowd.next_ticket(source(peer.ip()));
+        let task = self
+            .tasks
+            .spawn(async move { (ticket, (peer, attempt.await)) });
+        self.crowd.add(ticket, (peer, task));
     }
 
     /// The next that ended by itself; `None` if there is none. Safe to drop and call again.
     async fn next(&mut self) -> Option<Attempt> {
         loop {
             // An error is a connection that was dropped to make room.
-            if let Ok(attempt) = self.tasks.join_next().await? {
+            if let Ok((ticket, attempt)) = self.tasks.join_next().await? {
+                self.crowd.remove(ticket);
                 return Some(attempt);
             }
         }
