@@ -3,12 +3,13 @@
 //! Owns: the process's clock. Does not know: who reads it.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::engine::Timestamp;
 
 /// A clock that never goes back. Copies are the same clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum Clock {
     /// The wall clock as it was when the process first asked, and from then on a clock that counts suspend
     /// and that nobody sets.
@@ -16,13 +17,16 @@ pub enum Clock {
     Process,
     /// The same start, and from then on tokio's clock; for tests in which that is paused.
     Tokio,
+    /// That of the process beside a wall clock that shows so many nanoseconds more than it; for tests that
+    /// set it.
+    Set(&'static AtomicI64),
 }
 
 impl Clock {
     /// This moment.
     pub fn now(self) -> Timestamp {
         match self {
-            Self::Process => {
+            Self::Process | Self::Set(_) => {
                 static ORIGIN: OnceLock<(Timestamp, Duration)> = OnceLock::new();
                 let &(wall, since) = ORIGIN.get_or_init(|| (wall(), uptime()));
                 wall + uptime().saturating_sub(since)
@@ -33,6 +37,18 @@ impl Clock {
                 let now = tokio::time::Instant::now();
                 // A runtime whose clock is ahead of this one's may have been the first to ask.
                 wall + now.saturating_duration_since(since) - since.saturating_duration_since(now)
+            }
+        }
+    }
+
+    /// What the wall clock shows, which somebody may have set since the last look. Tokio's is never set.
+    pub fn wall(self) -> Timestamp {
+        match self {
+            Self::Process => wall(),
+            Self::Tokio => self.now(),
+            Self::Set(more) => {
+                let more = more.load(Ordering::Relaxed);
+                Timestamp(self.now().0.saturating_add_signed(more))
             }
         }
     }

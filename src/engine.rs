@@ -45,6 +45,7 @@ pub mod scheduler;
 mod sequence;
 mod tasks;
 mod timers;
+mod wall;
 mod work;
 pub mod worker;
 
@@ -189,6 +190,11 @@ pub enum Event {
         client: ClientId,
         /// How many.
         count: usize,
+    },
+    /// What the wall clock shows. It is told before what refers to it, and with each look.
+    WallClock {
+        /// The time.
+        shows: Timestamp,
     },
     /// The client is gone.
     ClientGone {

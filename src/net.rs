@@ -23,6 +23,7 @@ use crate::error::ConfigError;
 pub mod body;
 pub(crate) mod carrier;
 pub mod control;
+mod crowd;
 pub mod dial;
 pub(crate) mod elements;
 pub(crate) mod frame;

@@ -108,7 +108,8 @@ pub struct Ending {
     pub attempts: u32,
     /// Nodes that were lost under it while it ran.
     pub reroutes: u32,
-    /// When it was accepted, by the scheduler's clock.
+    /// When it was accepted. This moment and the next two are given as the scheduler's wall clock has them when
+    /// the task settles: if it was set meanwhile, what came before is told as by the new setting.
     pub accepted_at: SystemTime,
     /// When its last run that started was started; `None` if it never ran.
     pub started_at: Option<SystemTime>,

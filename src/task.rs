@@ -220,7 +220,8 @@ pub enum Due {
     Now,
     /// Not before this long after it was accepted.
     After(Duration),
-    /// Not before this moment of the scheduler's wall clock; at once when it has passed.
+    /// Not before this moment of the scheduler's wall clock; at once when it has passed. It follows the wall
+    /// clock within a second, also when that is set meanwhile.
     At(std::time::SystemTime),
 }
 

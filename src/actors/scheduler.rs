@@ -109,7 +109,7 @@ impl SchedulerActor {
             return Err(Stopped);
         }
         if core.noted == 0 {
-            core.moment = core.clock.now();
+            core.moment = core.look_at_clocks();
         }
         // What comes in one batch comes at one moment.
         let now = core.moment;
@@ -208,6 +208,14 @@ enum Reply {
 type Answer = Result<TaskId, ExecuteError>;
 
 impl Core {
+    /// Returns this moment, after the machine was told what the wall clock shows.
+    fn look_at_clocks(&mut self) -> Timestamp {
+        let now = self.clock.now();
+        let shows = self.clock.wall();
+        self.machine.handle(now, Event::WallClock { shows });
+        now
+    }
+
     /// Something has happened that the next turn is to take the effects of.
     fn noted(&mut self) {
         self.noted += 1;

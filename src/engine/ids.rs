@@ -20,7 +20,7 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The same moment of the wall clock, as it was when the process's clock was started.
+    /// The same moment as the standard library has it.
     pub fn to_system_time(self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.0)
     }

@@ -13,7 +13,7 @@
 //! carries out an operator's wishes, `views` answers questions, `invariants` checks all of it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::catalogue::Catalogue;
 use super::keys::Keys;
@@ -23,6 +23,7 @@ use super::roster::Roster;
 use super::sequence::Sequence;
 use super::tasks::{Phase, Slot, Stage, Task, Tasks};
 use super::timers::{Timer, Timers};
+use super::wall::WallClock;
 use super::{Action, Event, Life, NodeId, Timestamp};
 use crate::config::SchedulerConfig;
 use crate::stats::{Totals, Unfinished};
@@ -54,6 +55,10 @@ use sessions::Sessions;
 
 /// How long a cancel may wait before it is answered with what is the case then.
 pub const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often the wall clock is looked at while a task waits for a time of it: nobody announces that it
+/// was set.
+const WALL_ROUND: Duration = Duration::from_millis(500);
 
 /// See the module.
 ///
@@ -176,6 +181,9 @@ impl SchedulerMachine {
             }
             Event::ClientGone { client } => self.outbox.gone(client),
             Event::Unclaimed(status) => self.outbox.unclaimed(status),
+            Event::WallClock { shows } => {
+                self.timers.set_wall(WallClock::showing(shows, now));
+            }
         }
     }
 
@@ -194,7 +202,14 @@ impl SchedulerMachine {
 
     /// When the effects are to be taken again at the latest.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.timers.next()
+        let look = self.now + WALL_ROUND;
+        let look = self.timers.follows_wall().then_some(look);
+        self.timers.next().into_iter().chain(look).min()
+    }
+
+    /// Returns a moment as the wall clock shows it now, also one before it was set.
+    fn wall_time(&self, moment: Timestamp) -> SystemTime {
+        self.timers.wall().at(moment).to_system_time()
     }
 
     /// Whether no task is unsettled.
@@ -232,7 +247,7 @@ impl SchedulerMachine {
         while let Some((at, timer)) = self.timers.pop(now) {
             match timer {
                 Timer::Deadline(_, slot) => self.deadline_passed(now, slot),
-                Timer::Due(_, slot) => self.became_due(slot),
+                Timer::Due(_, slot) | Timer::DueAt(_, slot) => self.became_due(slot),
                 Timer::Patience(_, slot) => self.patience_ended(at, slot),
                 Timer::OrphanPatience(dispatch, node) => self.orphan_outlasts(at, node, dispatch),
                 Timer::Handshake(link) => self.handshake_overdue(now, link),

@@ -4,12 +4,14 @@
 //! follows when one has come.
 //!
 //! A task that waits for a time costs one entry, and nobody keeps a time of the machine anywhere
-//! else: what is waited for is one more [`Timer`].
+//! else: what is waited for is one more [`Timer`]. What waits for a time of the wall clock is kept by
+//! that, so that nothing is to be done when the clock is set.
 
 use std::collections::BTreeSet;
 
 use super::placement::NodeIndex;
 use super::tasks::Slot;
+use super::wall::WallClock;
 use super::{LinkId, Timestamp};
 use crate::task::{Dispatch, TaskId};
 
@@ -21,6 +23,8 @@ pub(crate) enum Timer {
     Deadline(TaskId, Slot),
     /// A task becomes due, older tasks first.
     Due(TaskId, Slot),
+    /// The same at a time of the wall clock. It is started and stopped by that.
+    DueAt(TaskId, Slot),
     /// Cancels of a task are answered at the latest.
     Patience(TaskId, Slot),
     /// Cancels of a task that has settled are: they wait for the end of a run of it.
@@ -40,6 +44,9 @@ const _: () = assert!(size_of::<(Timestamp, Timer)>() <= 24);
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     all: BTreeSet<(Timestamp, Timer)>,
+    /// Those of the wall clock, by its time.
+    planned: BTreeSet<(Timestamp, Timer)>,
+    wall: WallClock,
     /// When each node is looked at.
     nodes: Vec<Option<Timestamp>>,
     /// When prefetched tasks are.
@@ -49,12 +56,34 @@ pub(crate) struct Timers {
 impl Timers {
     /// Starts a timer of a task or a link. Whoever starts it remembers `at`, to stop it.
     pub fn start(&mut self, at: Timestamp, timer: Timer) {
-        self.all.insert((at, timer));
+        self.set_of(timer).insert((at, timer));
     }
 
     /// Stops a timer, unless it has come already.
     pub fn stop(&mut self, at: Timestamp, timer: Timer) {
-        self.all.remove(&(at, timer));
+        self.set_of(timer).remove(&(at, timer));
+    }
+
+    fn set_of(&mut self, timer: Timer) -> &mut BTreeSet<(Timestamp, Timer)> {
+        match timer {
+            Timer::DueAt(..) => &mut self.planned,
+            _ => &mut self.all,
+        }
+    }
+
+    /// Sets the wall clock.
+    pub fn set_wall(&mut self, wall: WallClock) {
+        self.wall = wall;
+    }
+
+    /// Returns the wall clock as it was last set.
+    pub fn wall(&self) -> WallClock {
+        self.wall
+    }
+
+    /// Whether anything waits for a time of the wall clock.
+    pub fn follows_wall(&self) -> bool {
+        !self.planned.is_empty()
     }
 
     /// Asks for a look at a node no later than `at`.
@@ -86,13 +115,19 @@ impl Timers {
 
     /// Returns the time of the next timer.
     pub fn next(&self) -> Option<Timestamp> {
-        self.all.first().map(|&(at, _)| at)
+        self.first().map(|(at, _)| at)
+    }
+
+    fn first(&self) -> Option<(Timestamp, Timer)> {
+        let planned = self.planned.first();
+        let planned = planned.map(|&(at, timer)| (self.wall.moment(at), timer));
+        self.all.first().copied().into_iter().chain(planned).min()
     }
 
     /// Takes out the next timer whose time has come, and returns it with its time.
     pub fn pop(&mut self, now: Timestamp) -> Option<(Timestamp, Timer)> {
-        self.next().filter(|&at| at <= now)?;
-        let (at, timer) = self.all.pop_first()?;
+        let (at, timer) = self.first().filter(|&(at, _)| at <= now)?;
+        self.set_of(timer).pop_first();
         match timer {
             Timer::Node(node) => self.nodes[node as usize] = None,
             Timer::Retract => self.retract = None,
@@ -111,12 +146,15 @@ impl Timers {
     }
 
     pub fn contains(&self, at: Timestamp, timer: Timer) -> bool {
-        self.all.contains(&(at, timer))
+        match timer {
+            Timer::DueAt(..) => self.planned.contains(&(at, timer)),
+            _ => self.all.contains(&(at, timer)),
+        }
     }
 
-    /// Returns all timers, in order.
+    /// Returns all timers, in order, and then those of the wall clock, in order of that.
     pub fn iter(&self) -> impl Iterator<Item = (Timestamp, Timer)> {
-        self.all.iter().copied()
+        self.all.iter().chain(&self.planned).copied()
     }
 
     pub fn check(&self) -> Result<(), String> {
@@ -187,6 +225,25 @@ mod tests {
         let taken = taken.map(|(at, timer)| (Timestamp(at), timer));
         assert_eq!(timers.take_patience(), taken);
         assert_eq!(timers.iter().collect::<Vec<_>>(), [due]);
+    }
+
+    #[test]
+    fn what_waits_for_the_wall_clock_follows_it() {
+        let mut timers = Timers::default();
+        let (planned, due) = (Timer::DueAt(TaskId::new(1), 0), timer(1, 2));
+        timers.start(Timestamp(100), planned);
+        timers.start(Timestamp(50), due);
+        assert_eq!(timers.next(), Some(Timestamp(50)));
+        // Set on by 70, at 10 of the machine's clock.
+        timers.set_wall(WallClock::showing(Timestamp(80), Timestamp(10)));
+        assert_eq!(timers.next(), Some(Timestamp(30)));
+        assert_eq!(timers.pop(Timestamp(29)), None);
+        // Set back.
+        timers.set_wall(WallClock::showing(Timestamp(0), Timestamp(29)));
+        assert_eq!(timers.pop(Timestamp(60)), Some((Timestamp(50), due)));
+        assert_eq!(timers.pop(Timestamp(128)), None);
+        assert_eq!(timers.pop(Timestamp(129)), Some((Timestamp(129), planned)));
+        assert!(!timers.follows_wall());
     }
 
     proptest! {

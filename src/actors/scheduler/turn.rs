@@ -37,7 +37,7 @@ impl Core {
         let noted = std::mem::take(&mut self.noted);
         self.inbox.take(&mut self.incoming);
         let small = noted + self.incoming.len() <= SMALL_TURN;
-        let now = self.clock.now();
+        let now = self.look_at_clocks();
         let mut incoming = std::mem::take(&mut self.incoming);
         for incoming in incoming.drain(..) {
             let event = self.links.hear(incoming);

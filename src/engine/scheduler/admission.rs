@@ -87,9 +87,9 @@ impl SchedulerMachine {
             node: None,
             attempts: 0,
             reroutes: 0,
-            accepted_at: now.to_system_time(),
+            accepted_at: self.wall_time(now),
             started_at: None,
-            settled_at: now.to_system_time(),
+            settled_at: self.wall_time(now),
         };
         let status = TaskStatus::new(ending);
         match submission.audience {
@@ -173,7 +173,7 @@ impl SchedulerMachine {
         let id = self.take_id();
         let options = submission.options.as_ref();
         let priority = options.map_or(0, |options| options.priority.0);
-        let due = options.and_then(|options| due_at(now, options.due));
+        let due = options.map_or(Due::Now, |options| options.due);
         let rare = self.rare_of(now, &submission);
         let mut task = Task {
             id,
@@ -204,8 +204,13 @@ impl SchedulerMachine {
             self.timers.start(deadline, Timer::Deadline(id, slot));
         }
         match due {
-            Some(at) if at > now => self.wait_until(slot, at, Stage::Later { due: at }),
-            _ => self.became_due(slot),
+            Due::Now => self.became_due(slot),
+            Due::After(delay) if delay.is_zero() => self.became_due(slot),
+            Due::After(delay) => {
+                let due = now + delay;
+                self.wait_until(slot, due, Stage::Later { due });
+            }
+            Due::At(time) => self.plan(now, slot, time),
         }
         id
     }
@@ -236,25 +241,23 @@ impl SchedulerMachine {
         self.timers.start(due, Timer::Due(id, slot));
     }
 
+    /// Lets a task wait for a time of the wall clock, unless that has passed.
+    fn plan(&mut self, now: Timestamp, slot: Slot, time: SystemTime) {
+        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH);
+        let at = Timestamp(0) + since_epoch.unwrap_or(Duration::ZERO);
+        if at <= self.timers.wall().at(now) {
+            self.became_due(slot);
+            return;
+        }
+        self.enter(slot, Stage::Planned { at });
+        let id = self.tasks.get(slot).id;
+        self.timers.start(at, Timer::DueAt(id, slot));
+    }
+
     /// A task is due for the first time, or after a wait: its turn counts from now.
     pub(super) fn became_due(&mut self, slot: Slot) {
         self.tasks.get_mut(slot).rank = self.ranks.take();
         self.enqueue(slot, None);
-    }
-}
-
-/// The moment at which a task becomes due, if it is not at once. A wall time is taken relative to the
-/// scheduler's clock, which started at the wall time and is not set back.
-fn due_at(now: Timestamp, due: Due) -> Option<Timestamp> {
-    match due {
-        Due::Now => None,
-        Due::After(delay) => Some(now + delay),
-        Due::At(time) => {
-            let since_epoch = time
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or(Duration::ZERO);
-            Some(Timestamp(0) + since_epoch)
-        }
     }
 }
 

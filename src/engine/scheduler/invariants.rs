@@ -44,6 +44,9 @@ impl SchedulerMachine {
                 {
                     return Err(format!("G1: {id} waits for a time and would never be due"));
                 }
+                Stage::Planned { at } if !self.timers.contains(*at, Timer::DueAt(id, slot)) => {
+                    return Err(format!("G1: {id} waits for a time and would never be due"));
+                }
                 Stage::Held(held) if !self.is_held_by_a_ghost(held) => {
                     return Err(format!(
                         "G10: {id} is held by no run and would never be due"
@@ -96,6 +99,10 @@ impl SchedulerMachine {
                         _ => None,
                     };
                     task.id == id && due == Some(at)
+                }
+                Timer::DueAt(id, slot) => {
+                    let task = self.tasks.get(slot);
+                    task.id == id && matches!(task.stage, Stage::Planned { at: due } if due == at)
                 }
                 Timer::Patience(id, slot) => {
                     let task = self.tasks.get(slot);

@@ -65,9 +65,9 @@ impl SchedulerMachine {
             node: last_start.map(|start| self.roster.get(start.node).name.clone()),
             attempts: task.failed_attempts.saturating_add(last_attempt),
             reroutes,
-            accepted_at: task.accepted_at.to_system_time(),
-            started_at: last_start.map(|start| start.at.to_system_time()),
-            settled_at: now.to_system_time(),
+            accepted_at: self.wall_time(task.accepted_at),
+            started_at: last_start.map(|start| self.wall_time(start.at)),
+            settled_at: self.wall_time(now),
         };
         let status = self.outbox.status(ending);
         if callers {
@@ -88,6 +88,7 @@ impl SchedulerMachine {
             Stage::Later { due } | Stage::Backoff { due } => {
                 self.timers.stop(*due, Timer::Due(task.id, slot));
             }
+            Stage::Planned { at } => self.timers.stop(*at, Timer::DueAt(task.id, slot)),
             Stage::Held(held) => {
                 let run = held.run;
                 if let Some(ghost) = self.find_ghost(run.node, run.dispatch) {
@@ -222,6 +223,7 @@ impl SchedulerMachine {
             Stage::New
             | Stage::Left { .. }
             | Stage::Later { .. }
+            | Stage::Planned { .. }
             | Stage::Backoff { .. }
             | Stage::Queued { .. } => {
                 let answer = self.answer_without_run(now, slot);

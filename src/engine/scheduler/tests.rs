@@ -14,6 +14,7 @@ mod redial;
 mod reroutes;
 mod roles;
 mod runs;
+mod wall;
 
 use std::time::Duration;
 

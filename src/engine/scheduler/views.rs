@@ -65,7 +65,7 @@ impl SchedulerMachine {
             ahead: tally.ahead,
             taken: node.taken() - tally.running,
             epoch: node.epoch().map(|epoch| epoch.0),
-            last_heard: (heard != Timestamp(0)).then(|| heard.to_system_time()),
+            last_heard: (heard != Timestamp(0)).then(|| self.wall_time(heard)),
             settled: node.settled,
             violations: node.violations,
             labels: self.catalogue.labels_at(index).clone(),
@@ -114,6 +114,9 @@ impl SchedulerMachine {
         let reason = match &task.stage {
             Stage::Later { due } => Reason::NotDue {
                 remaining: due.since(now),
+            },
+            Stage::Planned { at } => Reason::NotDue {
+                remaining: self.timers.wall().moment(*at).since(now),
             },
             Stage::Backoff { due } => Reason::Backoff {
                 remaining: due.since(now),

@@ -45,6 +45,8 @@ pub(crate) enum Stage {
     New,
     /// Not due yet, by its caller's wish.
     Later { due: Timestamp },
+    /// Not due yet, by its caller's wish, before this time of the wall clock.
+    Planned { at: Timestamp },
     /// Not due yet, between two attempts.
     Backoff { due: Timestamp },
     /// Due, in its lane.
@@ -163,7 +165,7 @@ impl Stage {
     pub fn phase(&self) -> Option<Phase> {
         match self {
             Self::New | Self::Left { .. } => None,
-            Self::Later { .. } => Some(Phase::Later),
+            Self::Later { .. } | Self::Planned { .. } => Some(Phase::Later),
             Self::Backoff { .. } => Some(Phase::Backoff),
             Self::Queued { .. } => Some(Phase::Queued),
             Self::Held(_) => Some(Phase::Held),

@@ -1,6 +1,8 @@
 //! When a turn has what it sends written at once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
 
 use actix::Addr;
 use tokio::sync::mpsc;
@@ -54,7 +56,7 @@ impl Connector<Event> for Interrupter {
 }
 
 /// A scheduler with a node of many workers, and what the node's link is told from then on.
-async fn board() -> (Addr<SchedulerActor>, mpsc::UnboundedReceiver<Said>) {
+async fn board_at(clock: Clock) -> (Addr<SchedulerActor>, mpsc::UnboundedReceiver<Said>) {
     let inbox = Inbox::new();
     let parts = SchedulerParts {
         name: Arc::from("board"),
@@ -63,7 +65,7 @@ async fn board() -> (Addr<SchedulerActor>, mpsc::UnboundedReceiver<Said>) {
             accept_joins: true,
             ..SchedulerConfig::default()
         },
-        clock: Clock::default(),
+        clock,
         on_client_gone: ClientGone::Hold,
         inbox: inbox.clone(),
         connector: Box::new(Interrupter(inbox.clone())),
@@ -103,6 +105,10 @@ async fn board() -> (Addr<SchedulerActor>, mpsc::UnboundedReceiver<Said>) {
     (addr, heard)
 }
 
+async fn board() -> (Addr<SchedulerActor>, mpsc::UnboundedReceiver<Said>) {
+    board_at(Clock::default()).await
+}
+
 fn execute() -> Execute {
     Execute::call(KIND, &()).unwrap()
 }
@@ -133,4 +139,27 @@ async fn a_thread_that_has_more_to_do_leaves_the_writing_to_that_of_the_link() {
     addr.do_send(AddNode::connect("another", "there"));
     addr.send(execute()).await.unwrap().unwrap();
     assert_eq!(heard.recv().await, said(1, false));
+}
+
+#[actix::test]
+async fn a_planned_task_starts_within_a_second_after_the_wall_clock_was_set() {
+    static AHEAD: AtomicI64 = AtomicI64::new(0);
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (addr, mut heard) = board_at(Clock::Set(&AHEAD)).await;
+    let at = SystemTime::now() + HOUR;
+    addr.send(execute().run_at(at)).await.unwrap().unwrap();
+    addr.send(execute()).await.unwrap().unwrap();
+    // Only the one that is not planned.
+    assert_eq!(heard.recv().await, said(1, true));
+    assert!(heard.try_recv().is_err());
+    AHEAD.store(HOUR.as_nanos() as i64, Ordering::Relaxed);
+    let set = Instant::now();
+    let assigned = async { while heard.recv().await.expect("the scheduler runs").assigned == 0 {} };
+    assigned.await;
+    assert!(set.elapsed() < Duration::from_secs(1));
+    // What is submitted next is judged by the clock as it is then.
+    AHEAD.store(0, Ordering::Relaxed);
+    addr.send(execute().run_at(at)).await.unwrap().unwrap();
+    addr.send(execute()).await.unwrap().unwrap();
+    assert_eq!(heard.recv().await, said(1, true));
 }
