@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::contain::shielded;
 use crate::engine::message::{KindOffer, MAX_KINDS};
 use crate::error::HandlersError;
 use crate::task::TaskKind;
@@ -114,6 +115,18 @@ pub struct Handlers(Arc<Registry>);
 struct Registry {
     entries: Vec<Entry>,
     data: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl Drop for Registry {
+    /// Drops what is of types of the user, each by itself: on whatever thread the last of the node is.
+    fn drop(&mut self) {
+        for entry in self.entries.drain(..) {
+            shielded(|| drop(entry));
+        }
+        for (_, value) in self.data.drain() {
+            shielded(|| drop(value));
+        }
+    }
 }
 
 /// One handler.

@@ -76,6 +76,10 @@
 //!   [`inbox`] that every turn reads first: a mailbox that is flooded delays no proof of life.
 //! - A fresh attempt is polled once where its order is taken, and only one that is pending goes to its
 //!   [`WorkerActor`]: a short handler costs no message.
+//! - A thread of workers has an actix System of its own, though handlers find that of the application: one
+//!   that stops its arbiter stops nothing.
+//! - A scheduler on whose thread something panics ends: what was not done is what
+//!   [`Scheduler::shutdown`] returns. Code of others that runs there is caught before, the log's too.
 //! - Only exclusive runs stop at four fifths of a node's lease; others go on to its end, so that a cut
 //!   shorter than the lease less a heartbeat and a second reruns nothing, whatever the lease.
 //! - A run that was given up for lost and of which no later one was begun is taken back when its node
@@ -93,6 +97,7 @@
 pub mod actors;
 pub mod clock;
 pub mod config;
+mod contain;
 mod encoding;
 pub mod engine;
 pub mod error;
@@ -105,6 +110,7 @@ pub mod net;
 mod node;
 pub mod payload;
 pub mod retry;
+mod say;
 mod scheduler;
 pub mod stats;
 pub mod status;

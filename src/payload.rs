@@ -7,9 +7,12 @@
 //! `INLINE = 0` turns it off.
 
 use std::fmt;
+use std::mem;
 use std::ops::Deref;
 
 use bytes::{Buf, Bytes};
+
+use crate::contain::shielded;
 
 /// How many bytes are kept without memory of their own: with their length as much as [`Bytes`] takes beside the
 /// one field that tells the two apart.
@@ -39,7 +42,19 @@ enum Kept {
         bytes: [u8; INLINE],
     },
     /// More than [`INLINE`] bytes.
-    Shared(Bytes),
+    Shared(Shared),
+}
+
+/// Bytes whose owner may be of a type of the user ([`Bytes::from_owner`]), and is then dropped with the last of
+/// them, on whatever thread that is.
+#[derive(Clone)]
+struct Shared(Bytes);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let bytes = mem::take(&mut self.0);
+        shielded(|| drop(bytes));
+    }
 }
 
 impl Payload {
@@ -55,7 +70,7 @@ impl Payload {
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
             Kept::Inline { len, bytes } => Bytes::copy_from_slice(&bytes[..usize::from(len)]),
-            Kept::Shared(bytes) => bytes,
+            Kept::Shared(mut shared) => mem::take(&mut shared.0),
         }
     }
 
@@ -63,7 +78,7 @@ impl Payload {
     pub(crate) fn shared(&self) -> Option<&Bytes> {
         match &self.0 {
             Kept::Inline { .. } => None,
-            Kept::Shared(bytes) => Some(bytes),
+            Kept::Shared(shared) => Some(&shared.0),
         }
     }
 
@@ -74,8 +89,12 @@ impl Payload {
                 bytes.advance(length);
                 payload
             }
-            None => Self(Kept::Shared(bytes.split_to(length))),
+            None => Self::share(bytes.split_to(length)),
         }
+    }
+
+    fn share(bytes: Bytes) -> Self {
+        Self(Kept::Shared(Shared(bytes)))
     }
 
     /// A payload of so few bytes that they are kept in it.
@@ -93,7 +112,7 @@ impl Deref for Payload {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Kept::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Kept::Shared(bytes) => bytes,
+            Kept::Shared(shared) => &shared.0,
         }
     }
 }
@@ -112,20 +131,20 @@ impl Default for Payload {
 
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
-        Self::inline(&bytes).unwrap_or(Self(Kept::Shared(bytes)))
+        Self::inline(&bytes).unwrap_or_else(|| Self::share(bytes))
     }
 }
 
 impl From<Vec<u8>> for Payload {
     fn from(bytes: Vec<u8>) -> Self {
-        Self::inline(&bytes).unwrap_or_else(|| Self(Kept::Shared(bytes.into())))
+        Self::inline(&bytes).unwrap_or_else(|| Self::share(bytes.into()))
     }
 }
 
 /// Copies the bytes.
 impl From<&[u8]> for Payload {
     fn from(bytes: &[u8]) -> Self {
-        Self::inline(bytes).unwrap_or_else(|| Self(Kept::Shared(Bytes::copy_from_slice(bytes))))
+        Self::inline(bytes).unwrap_or_else(|| Self::share(Bytes::copy_from_slice(bytes)))
     }
 }
 

@@ -12,7 +12,7 @@ use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::node::{NodeParts, RunningNode};
-use crate::actors::scheduler::SchedulerActor;
+use crate::actors::scheduler::{SchedulerActor, Unclaimed};
 use crate::actors::{
     AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
     SetRetry, SetWorkers, Shutdown, Submit, WorkerThreads,
@@ -66,6 +66,7 @@ struct Inner {
     inbox: Inbox<Incoming<Event>>,
     trust: Trust,
     threads: Arc<Threads>,
+    unclaimed: Unclaimed,
 }
 
 /// What a scheduler's actor keeps alive until it has ended.
@@ -357,16 +358,19 @@ impl Scheduler {
 
     /// Ends it, and returns what was not done. Its name is free then.
     ///
+    /// If it has stopped by itself, since its client is gone or by a panic on its thread, this returns what was
+    /// left then.
+    ///
     /// # Errors
     ///
-    /// It has stopped already, or another call has had what was left.
+    /// Another call has had what was left.
     pub async fn shutdown(&self, shutdown: Shutdown) -> Result<Leftovers, Stopped> {
-        let leftovers = self.ask(shutdown).await;
+        let leftovers: Result<_, Stopped> = self.ask(shutdown).await;
         // The name is freed by the actor's end, which is awaited so that it can be used again at once.
         let _ = self.inner.addr.send(Halt).await;
         // So that an application that ends now has told its nodes.
         self.inner.threads.host.ended().await;
-        leftovers
+        leftovers.or_else(|stopped| self.inner.unclaimed.take().ok_or(stopped))
     }
 }
 

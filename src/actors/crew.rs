@@ -9,7 +9,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,11 +18,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::line::{Line, Order, Start};
-use super::run::{self, First, Run, Step, panic_message};
+use super::run::{self, First, Run, Step};
 use super::worker::StartedWorker;
+use crate::contain::contained;
 use crate::engine::WorkerId;
 use crate::engine::node::NodeEvent;
 use crate::handlers::Home;
+use crate::say::say;
 use crate::task::Dispatch;
 
 /// How many orders are taken, and how long at most, before reports are sent and other futures of the
@@ -70,7 +71,16 @@ impl Crew {
 
     /// Carries out orders until they are closed.
     pub(super) async fn run(self: Rc<Self>) {
-        poll_fn(|cx| self.turn(cx)).await;
+        poll_fn(|cx| {
+            let turn = contained(|| self.turn(cx));
+            turn.unwrap_or_else(|message| {
+                say!(error: message, "a panic among the workers of a node; they go on");
+                self.turning.set(false);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+        })
+        .await;
         self.wind_up();
     }
 
@@ -234,18 +244,15 @@ impl Drop for Attempt {
             return;
         }
         // The thread itself may be ending, where no actor can be started.
-        let replaced = catch_unwind(AssertUnwindSafe(|| {
+        let replaced = contained(|| {
             let step = crew.line.held_by(run.worker, || run.lose_actor());
             if crew.follow(run, step) {
                 crew.with_seat(run.worker, |seat| seat.actor = None);
                 crew.seat(Rc::clone(run));
             }
-        }));
-        if let Err(panic) = replaced {
-            tracing::debug!(
-                reason = panic_message(panic),
-                "a worker ended with its thread"
-            );
+        });
+        if let Err(reason) = replaced {
+            say!(debug: reason, "a worker ended with its thread");
         }
     }
 }

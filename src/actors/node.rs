@@ -18,10 +18,12 @@ use super::line::Start;
 use super::threads::{Threads, WorkerThreads};
 use super::{Halt, Running, sleep_until, yield_once};
 use crate::clock::Clock;
+use crate::contain::{contained, shielded};
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeNote, NodeSpec};
 use crate::handlers::{Handlers, Home};
 use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, Links};
+use crate::say::say;
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -248,7 +250,7 @@ impl Core {
             NodeAction::Stop { worker, dispatch } => threads.order_stop(worker, dispatch),
             NodeAction::Gone(reason) => {
                 if let Some(gone) = &self.gone {
-                    gone.send_replace(Some(reason));
+                    shielded(|| drop(gone.send_replace(Some(reason))));
                 }
                 // Nothing can come that would matter: the actor ends with this turn.
                 self.inbox.close();
@@ -282,7 +284,14 @@ async fn pump(core: End, inbox: Inbox<Incoming<NodeEvent>>) {
     let sleep = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(sleep);
     while !inbox.is_closed() {
-        let due = core.0.borrow_mut().turn();
+        let turned = contained(|| core.0.borrow_mut().turn());
+        let due = match turned {
+            Ok(due) => due,
+            Err(message) => {
+                say!(error: message, "the node ends by a panic on its thread");
+                return;
+            }
+        };
         // Others on this thread have their turn, whatever is in the inbox; meanwhile more comes in.
         yield_once().await;
         if let Some(due) = due {
@@ -298,20 +307,20 @@ async fn pump(core: End, inbox: Inbox<Incoming<NodeEvent>>) {
 
 fn log(note: &NodeNote) {
     match note {
-        NodeNote::Serving { scheduler } => tracing::info!(scheduler, "serving"),
+        NodeNote::Serving { scheduler } => say!(info: scheduler, "serving"),
         NodeNote::LinkLost { reason } => {
-            tracing::warn!(reason, "the link to the scheduler is lost")
+            say!(warn: reason, "the link to the scheduler is lost")
         }
         NodeNote::Dropped { runs } => {
-            tracing::warn!(runs, "runs were dropped at the end of the lease")
+            say!(warn: runs, "runs were dropped at the end of the lease")
         }
-        NodeNote::Refused { reason } => tracing::warn!(%reason, "a link was refused"),
+        NodeNote::Refused { reason } => say!(warn: %reason, "a link was refused"),
         NodeNote::DialFailed { address, reason } => {
-            tracing::warn!(address, reason, "a scheduler could not be reached");
+            say!(warn: address, reason, "a scheduler could not be reached");
         }
         NodeNote::Stalled { task } => match task {
-            Some(task) => tracing::warn!(%task, "a handler blocks its thread; use on_blocking"),
-            None => tracing::warn!("something blocks a thread of workers"),
+            Some(task) => say!(warn: %task, "a handler blocks its thread; use on_blocking"),
+            None => say!(warn: "something blocks a thread of workers"),
         },
     }
 }

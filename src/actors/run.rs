@@ -7,9 +7,7 @@
 //! User code runs in futures of its own, caught, and never in a handler of the actor. That goes for
 //! dropping it too.
 
-use std::any::Any;
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,14 +15,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
-use tracing::Span;
 
 use super::line::Start;
+use crate::contain::shielded;
 use crate::engine::WorkerId;
 use crate::engine::message::End;
 use crate::engine::node::NodeEvent;
 use crate::engine::worker::{Attempts, Tried};
 use crate::handlers::{Begun, Home, LocalFuture, Seed, TaskContext};
+use crate::say::{AttemptSpan, say};
 use crate::task::Dispatch;
 
 /// What follows from beginning an attempt.
@@ -55,7 +54,7 @@ pub(super) struct Run {
     attempts: Attempts,
     started: Instant,
     context: Option<TaskContext>,
-    span: Span,
+    span: AttemptSpan,
     blocking: bool,
     state: RefCell<State>,
 }
@@ -113,13 +112,15 @@ pub(super) fn begin(
         let message = format!("the node has no handler number {}", assignment.kind);
         return (ended(Tried::Permanent { message }, Duration::ZERO), now);
     };
-    let span = tracing::info_span!(
-        "attempt",
-        task = %assignment.task,
-        kind = %entry.kind,
-        attempt = assignment.attempt,
-        dispatch = %dispatch,
-    );
+    let span = AttemptSpan::new(|| {
+        tracing::info_span!(
+            "attempt",
+            task = %assignment.task,
+            kind = %entry.kind,
+            attempt = assignment.attempt,
+            dispatch = %dispatch,
+        )
+    });
     let mut seed = Seed {
         home,
         worker,
@@ -128,9 +129,8 @@ pub(super) fn begin(
         started: now,
         made: None,
     };
-    let polled = contained(|| {
-        span.in_scope(|| first_poll(entry.handler.begin(&assignment.args, &mut seed), &span, cx))
-    });
+    let polled =
+        span.contained(|| first_poll(entry.handler.begin(&assignment.args, &mut seed), &span, cx));
     let context = seed.made.take();
     let after = Instant::now();
     let first = match polled {
@@ -161,7 +161,7 @@ enum Polled {
 }
 
 /// Polls a fresh future once; starts a blocking call.
-fn first_poll(begun: Begun, span: &Span, cx: &mut Context<'_>) -> Polled {
+fn first_poll(begun: Begun, span: &AttemptSpan, cx: &mut Context<'_>) -> Polled {
     match begun {
         Begun::Ended(tried) => Polled::Ended(tried),
         Begun::Future(mut future) => match future.as_mut().poll(cx) {
@@ -173,13 +173,10 @@ fn first_poll(begun: Begun, span: &Span, cx: &mut Context<'_>) -> Polled {
         },
         Begun::Blocking(call) => {
             let span = span.clone();
-            let thread = tokio::task::spawn_blocking(move || span.in_scope(call));
+            let thread = tokio::task::spawn_blocking(move || span.contained(call));
             let future = Box::pin(async move {
-                thread.await.unwrap_or_else(|error| Tried::Panicked {
-                    message: error
-                        .try_into_panic()
-                        .map_or_else(|error| error.to_string(), panic_message),
-                })
+                let called = thread.await.unwrap_or_else(|error| Err(error.to_string()));
+                called.unwrap_or_else(|message| Tried::Panicked { message })
             });
             Polled::Pending {
                 future,
@@ -197,7 +194,7 @@ impl Run {
         else {
             return Step::Over;
         };
-        let polled = contained(|| self.span.in_scope(|| live.future.as_mut().poll(cx)));
+        let polled = self.span.contained(|| live.future.as_mut().poll(cx));
         let tried = match polled {
             Ok(Poll::Ready(tried)) => tried,
             Err(message) => Tried::Panicked { message },
@@ -254,7 +251,8 @@ impl Run {
     /// Tells what the handler has kept of its context that the attempt is to end.
     fn tell(&self) {
         if let Some(context) = &self.context {
-            context.cancel();
+            // It wakes whoever waits, and a waker is code of others.
+            shielded(|| context.cancel());
         }
     }
 
@@ -318,8 +316,8 @@ impl Run {
 
     /// Drops user code. What it says in a panic while it is dropped changes no verdict.
     fn discard(&self, future: LocalFuture) {
-        if let Err(message) = contained(|| self.span.in_scope(|| drop(future))) {
-            tracing::warn!(dispatch = %self.dispatch, message, "a handler panicked while it was dropped");
+        if let Err(message) = self.span.contained(|| drop(future)) {
+            say!(warn: dispatch = %self.dispatch, message, "a handler panicked while it was dropped");
         }
     }
 }
@@ -353,25 +351,4 @@ fn stopped(end: End) -> End {
         End::Completed(_) => end,
         _ => End::Stopped,
     }
-}
-
-/// Runs what belongs to a user: a panic costs nothing but its message.
-fn contained<R>(user: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(user)).map_err(panic_message)
-}
-
-/// What a panic said.
-pub(super) fn panic_message(panic: Box<dyn Any + Send>) -> String {
-    let message = if let Some(text) = panic.downcast_ref::<&'static str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a message".to_owned()
-    };
-    // What was thrown may panic again when it is dropped; then it is better leaked.
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
-    }
-    message
 }

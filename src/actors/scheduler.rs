@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::SchedulerConfig;
+use crate::contain::contained;
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::{
     Accepted, Action, Audience, ClientId, Event, Life, Refused, Submission, Timestamp,
@@ -46,6 +47,7 @@ use nodes::Nodes;
 use turn::{Bell, pump};
 
 pub use clients::ClientGone;
+pub use ending::Unclaimed;
 
 /// Messages that are noted before a turn is taken though the mailbox is not drained. Low values pay the
 /// costs of a turn, and of a write to each node, more often; high ones delay heartbeats and deadlines in a flood: by
@@ -68,6 +70,8 @@ pub struct SchedulerParts {
     pub inbox: Inbox<Incoming<Event>>,
     /// What dials and probes its nodes.
     pub connector: Box<dyn Connector<Event>>,
+    /// Where what is left at its end is kept if nobody waits for it.
+    pub unclaimed: Unclaimed,
     /// Dropped when the actor has ended.
     pub guard: Box<dyn Send>,
 }
@@ -113,9 +117,15 @@ impl SchedulerActor {
         }
         // What comes in one batch comes at one moment.
         let now = core.moment;
-        let result = act(&mut core, now);
-        core.noted();
-        Ok(result)
+        let acted = contained(|| {
+            let result = act(&mut core, now);
+            core.noted();
+            result
+        });
+        acted.map_err(|message| {
+            core.break_down(&message);
+            Stopped
+        })
     }
 }
 
@@ -151,6 +161,7 @@ impl Actor for SchedulerActor {
             incoming: Vec::new(),
             actions: Vec::new(),
             unclaimed: Vec::new(),
+            unclaimed_leftovers: parts.unclaimed,
         };
         let core = Rc::new(RefCell::new(core));
         self.core = Some(Rc::clone(&core));
@@ -166,7 +177,12 @@ impl Actor for SchedulerActor {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         if let Some(core) = self.core.take() {
-            core.borrow_mut().end();
+            let mut core = core.borrow_mut();
+            // An actor is told of its end on its way out of a panic too.
+            if std::thread::panicking() {
+                core.break_down("a message to its actor led to a panic");
+            }
+            core.end();
         }
         self.guard = None;
     }
@@ -198,6 +214,7 @@ pub(super) struct Core {
     actions: Vec<Action>,
     /// Statuses for callers that were gone.
     unclaimed: Vec<TaskStatus>,
+    unclaimed_leftovers: Unclaimed,
 }
 
 enum Reply {
@@ -303,3 +320,6 @@ impl fmt::Debug for SchedulerParts {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,15 @@
 //! The threads that run user code.
 //!
-//! Owns: the arbiters of a node's workers, the batches of orders to them, and noticing that one does not
+//! Owns: the threads of a node's workers, the batches of orders to them, and noticing that one does not
 //! answer. Does not know: what runs there.
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
-use actix::{Arbiter, System};
+use actix::System;
 use tokio::time::Instant;
 
 use super::crew::Crew;
@@ -23,7 +24,7 @@ use crate::task::Dispatch;
 /// Where a node's workers live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerThreads {
-    /// On so many arbiters of their own, at least one.
+    /// On so many threads of their own, at least one.
     Own(usize),
     /// On the thread that starts the node, together with the node itself: for tests, under a paused clock
     /// too. A handler that blocks is then not noticed.
@@ -244,29 +245,38 @@ fn start_thread(home: &Arc<Home>, max_output: usize, stride: usize) -> io::Resul
             "no actix System runs on this thread; start the node inside one, for example under #[actix::main]",
         ));
     }
+    let (home, line) = (Arc::clone(home), Arc::new(Line::default()));
+    let thread = Thread::new(Arc::clone(&line));
+    let system = System::current();
+    let (ready, started) = mpsc::channel();
+    thread::Builder::new()
+        .name("callboard-workers".to_owned())
+        .spawn(move || {
+            let runtime = match runtime() {
+                Ok(runtime) => runtime,
+                // Whoever waits for it is this function's caller, who has not gone.
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            // A System of its own, so that its arbiter, which handlers find here, is not what the crew
+            // runs on: a handler that stops it stops nothing.
+            let runner = System::with_tokio_rt(move || runtime);
+            System::set_current(system);
+            let _ = ready.send(Ok(()));
+            runner.block_on(Crew::new(home, line, max_output, stride).run());
+        })?;
+    let ended = || io::Error::other("a thread for workers ended as it was started");
+    started.recv().map_err(|_| ended())??;
+    Ok(thread)
+}
+
+/// What drives the futures of a thread, and makes the threads for blocking handlers.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
     // How many threads block at once is bounded by the node's workers, whose number may be changed at any
     // time; threads are only made as they are needed.
     let most = usize::try_from(NodeConfig::MAX_WORKERS).unwrap_or(usize::MAX);
     let blocking = most.saturating_add(OTHER_BLOCKING_THREADS);
-    let arbiter = Arbiter::try_with_tokio_rt(move || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(blocking)
-            .build()
-    })?;
-    let line = Arc::new(Line::default());
-    let (home, end) = (Arc::clone(home), Arc::clone(&line));
-    let begun = arbiter.spawn_fn(move || {
-        actix_rt::spawn(async move {
-            Crew::new(home, end, max_output, stride).run().await;
-            // Only now, so that what ran was told and dropped first.
-            Arbiter::current().stop();
-        });
-    });
-    if !begun {
-        return Err(io::Error::other(
-            "a thread for workers ended as it was started; the actix System is stopping",
-        ));
-    }
-    Ok(Thread::new(line))
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(blocking)
+        .build()
 }

@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 
 use crate::engine::WorkerId;
+use crate::say::say;
 
 /// What an actor polls. It lives on the actor's thread and therefore cannot travel in a message.
 type Attempt = Pin<Box<dyn Future<Output = ()>>>;
@@ -37,7 +38,7 @@ impl Actor for WorkerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        tracing::trace!(worker = %self.worker, "worker started");
+        say!(trace: worker = %self.worker, "worker started");
         self.take(ctx);
     }
 }

@@ -14,7 +14,6 @@ use actix::ArbiterHandle;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::warn;
 
 use super::gate::{Claiming, Gate};
 use super::names::Denied;
@@ -28,6 +27,7 @@ use crate::engine::{Event, LinkId, Origin};
 use crate::error::LinkRefusal;
 use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, LinkFact};
+use crate::say::say;
 
 /// A number that no other link of this process has.
 pub(crate) fn fresh_link() -> LinkId {
@@ -296,7 +296,7 @@ impl<Out> Guard<Out> {
             Peer::Dialled(_) => Some(0),
         };
         if let Some(untold) = untold {
-            warn!(peer = %self.peer, untold, reason, "refused a link");
+            say!(warn: peer = %self.peer, untold, reason, "refused a link");
         }
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, info, warn};
 
 use super::crowd::{Crowd, Ticket};
 use super::dial::{is_loopback, prepare};
@@ -19,6 +18,7 @@ use super::told::{Told, source};
 use super::trust::prove_socket;
 use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
+use crate::say::say;
 
 /// The waits after errors that are the system's, such as too many open files: from this, doubling, ...
 const FIRST_WAIT: Duration = Duration::from_millis(10);
@@ -128,11 +128,11 @@ impl Listener {
     fn receive(&self, unproved: &mut Unproved, stream: TcpStream, peer: SocketAddr) {
         if let Err(error) = prepare(&stream, &self.config) {
             // The peer has gone already.
-            debug!(%peer, %error, "an accepted connection was closed at once");
+            say!(debug: %peer, %error, "an accepted connection was closed at once");
             return;
         }
         if let Some(dropped) = unproved.make_room(self.config.max_unproved, peer.ip()) {
-            debug!(peer = %dropped, "dropped an unproved connection to make room for another");
+            say!(debug: peer = %dropped, "dropped an unproved connection to make room for another");
         }
         let (trust, role) = (self.trust.clone(), self.role);
         let limit = self.config.handshake_timeout;
@@ -147,7 +147,7 @@ impl Listener {
         let address = self.address;
         // Probes connect and say nothing.
         if let LinkError::Io(error) = error {
-            debug!(%address, %peer, %error, "a connection ended before its proof");
+            say!(debug: %address, %peer, %error, "a connection ended before its proof");
             return;
         }
         let Some(untold) = self.told.tell(peer.ip()) else {
@@ -155,16 +155,16 @@ impl Listener {
         };
         match error {
             LinkError::HandshakeTimeout => {
-                info!(%address, %peer, untold, %error, "refused a connection");
+                say!(info: %address, %peer, untold, %error, "refused a connection");
             }
-            error => warn!(%address, %peer, untold, %error, "refused a connection"),
+            error => say!(warn: %address, %peer, untold, %error, "refused a connection"),
         }
     }
 
     fn next_wait(&self, error: &io::Error, wait: Duration) -> Duration {
         let next = wait_after(error, wait);
         if wait.is_zero() && !next.is_zero() {
-            warn!(address = %self.address, %error, "cannot accept connections now; trying again");
+            say!(warn: address = %self.address, %error, "cannot accept connections now; trying again");
         }
         next
     }

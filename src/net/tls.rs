@@ -18,12 +18,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::{info, warn};
 
 use self::configs::Configs;
 use self::files::Stamps;
 use super::names::check_name;
 use crate::error::TlsError;
+use crate::say::say;
 use crate::sync::lock;
 
 mod configs;
@@ -183,10 +183,9 @@ impl Inner {
         match loaded {
             Ok(configs) => {
                 state.configs = configs;
-                info!(name = %self.name, "new connections use the renewed TLS files");
+                say!(info: name = %self.name, "new connections use the renewed TLS files");
             }
-            Err(error) => warn!(
-                name = %self.name,
+            Err(error) => say!(warn: name = %self.name,
                 %error,
                 "the TLS files have changed and cannot be used; the old ones stay in use"
             ),

@@ -24,6 +24,7 @@ use crate::net::Tls;
 use crate::net::carrier::Carrier;
 use crate::net::told::Told;
 use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
+use crate::say::say;
 use crate::task::Labels;
 
 /// See [`node`](super::node()).
@@ -240,7 +241,7 @@ impl NodeBuilder {
                 gone = ended(&mut gone) => return Ok(gone),
                 () = signals.next() => {
                     let event = if drained { NodeEvent::Stop } else { NodeEvent::Drain };
-                    tracing::info!(node = %handle.name, again = drained, "a signal asks the node to end");
+                    say!(info: node = %handle.name, again = drained, "a signal asks the node to end");
                     handle.running.inbox.push(event.into());
                     drained = true;
                 }

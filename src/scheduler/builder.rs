@@ -11,7 +11,7 @@ use actix::Recipient;
 use tokio::sync::Semaphore;
 
 use super::{Guard, Inner, NAMES, PERMITS, Scheduler, Threads, UNNAMED, lock};
-use crate::actors::scheduler::{ClientGone, SchedulerParts};
+use crate::actors::scheduler::{ClientGone, SchedulerParts, Unclaimed};
 use crate::actors::{AddNode, Shutdown};
 use crate::clock::Clock;
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
@@ -247,6 +247,7 @@ impl SchedulerBuilder {
             None => None,
         };
         let listening = listener.as_ref().map(crate::net::Listener::local_addr);
+        let unclaimed = Unclaimed::default();
         let parts = SchedulerParts {
             name: Arc::clone(&name),
             life: Life(random()),
@@ -255,6 +256,7 @@ impl SchedulerBuilder {
             on_client_gone: self.on_client_gone,
             inbox: inbox.clone(),
             connector: Box::new(Arc::clone(&carrier)),
+            unclaimed: unclaimed.clone(),
             guard: Box::new(guard),
         };
         let addr = parts.start(threads.host.control());
@@ -267,6 +269,7 @@ impl SchedulerBuilder {
                 inbox,
                 trust,
                 threads,
+                unclaimed,
             }),
         };
         let reached = scheduler

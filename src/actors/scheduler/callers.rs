@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
+use crate::contain::{contained, shielded};
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
 
@@ -30,7 +31,8 @@ impl Callers {
         let callers = self.statuses.remove(&status.id).unwrap_or_default();
         let mut answered = false;
         for caller in callers {
-            answered |= caller.send(status.clone()).is_ok();
+            // The waker of who waits is code of others.
+            answered |= contained(|| caller.send(status.clone()).is_ok()).unwrap_or(true);
         }
         answered
     }
@@ -45,7 +47,9 @@ impl Callers {
     pub fn cancelled(&mut self, ticket: u64, answer: CancelAnswer) {
         if let Some(caller) = self.cancels.remove(&ticket) {
             // Whoever has dropped the request does not want to know.
-            let _ = caller.send(answer);
+            shielded(|| {
+                let _ = caller.send(answer);
+            });
         }
     }
 }

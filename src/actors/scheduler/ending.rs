@@ -2,12 +2,17 @@
 //!
 //! Owns: how long is waited and who is told what was left. Does not know: what the machine does at its end.
 
+use std::sync::{Arc, Mutex};
+
 use tokio::sync::oneshot;
 
 use super::Core;
 use crate::actors::Shutdown;
+use crate::contain::contained;
 use crate::engine::Timestamp;
 use crate::engine::scheduler::Leftovers;
+use crate::say::say;
+use crate::sync::lock;
 
 /// A shutdown that is under way.
 pub(super) struct Ending {
@@ -19,6 +24,21 @@ pub(super) struct Ending {
 impl Ending {
     pub fn until(&self) -> Option<Timestamp> {
         self.until
+    }
+}
+
+/// What was left of a scheduler that has ended, until somebody takes it. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Unclaimed(Arc<Mutex<Option<Leftovers>>>);
+
+impl Unclaimed {
+    fn keep(&self, leftovers: Leftovers) {
+        *lock(&self.0) = Some(leftovers);
+    }
+
+    /// Takes what was left, which is there once.
+    pub fn take(&self) -> Option<Leftovers> {
+        lock(&self.0).take()
     }
 }
 
@@ -56,9 +76,27 @@ impl Core {
         if !done && ending.until.is_some_and(|until| until > now) {
             return;
         }
+        let leftovers = self.wind_up(now);
+        self.hand_over(leftovers);
+    }
+
+    /// Ends it after a panic on its thread: what was not done is handed over, and whoever waits hears that it
+    /// has stopped.
+    pub(super) fn break_down(&mut self, message: &str) {
+        if self.ended {
+            return;
+        }
+        say!(error: scheduler = %self.machine.name(), message, "the scheduler ends by a panic on its thread");
+        let now = self.clock.now();
+        // Whatever the panic has left half done, what can still be told is told.
+        let leftovers = contained(|| self.wind_up(now)).unwrap_or_default();
+        self.hand_over(leftovers);
+    }
+
+    /// Has the machine end, and does what follows.
+    fn wind_up(&mut self, now: Timestamp) -> Leftovers {
         let leftovers = self.machine.shut_down(now);
-        tracing::info!(
-            scheduler = %self.machine.name(),
+        say!(info: scheduler = %self.machine.name(),
             unfinished = leftovers.unfinished.len(),
             statuses = leftovers.statuses.len(),
             "the scheduler has stopped"
@@ -68,6 +106,11 @@ impl Core {
         for action in actions.drain(..) {
             self.perform(action);
         }
+        leftovers
+    }
+
+    /// Ends, and gives what is left to whoever asked, or else keeps it.
+    fn hand_over(&mut self, leftovers: Leftovers) {
         let told = self
             .ending
             .take()
@@ -80,6 +123,9 @@ impl Core {
             if let Some(given) = leftovers.take() {
                 leftovers = waiting.send(given).err();
             }
+        }
+        if let Some(leftovers) = leftovers {
+            self.unclaimed_leftovers.keep(leftovers);
         }
     }
 }

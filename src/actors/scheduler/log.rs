@@ -3,6 +3,7 @@
 //! Owns: the level and the words of each event. Does not know: why it happened.
 
 use crate::engine::Note;
+use crate::say::say;
 
 pub(super) fn note(scheduler: &str, note: &Note) {
     match note {
@@ -11,9 +12,9 @@ pub(super) fn note(scheduler: &str, note: &Note) {
             epoch,
             joined,
             ..
-        } => tracing::info!(scheduler, node = %name, %epoch, joined, "node up"),
+        } => say!(info: scheduler, node = %name, %epoch, joined, "node up"),
         Note::NodeUnreachable { name, reason, .. } => {
-            tracing::warn!(scheduler, node = %name, reason, "the link to a node is broken; it keeps its tasks for its lease");
+            say!(warn: scheduler, node = %name, reason, "the link to a node is broken; it keeps its tasks for its lease");
         }
         Note::NodeLost {
             name,
@@ -21,26 +22,26 @@ pub(super) fn note(scheduler: &str, note: &Note) {
             reason,
             ..
         } => {
-            tracing::warn!(scheduler, node = %name, rerouted, reason, "node lost; its tasks go elsewhere")
+            say!(warn: scheduler, node = %name, rerouted, reason, "node lost; its tasks go elsewhere")
         }
         Note::Rerouted {
             name,
             reason,
             count,
             ..
-        } => tracing::debug!(scheduler, node = %name, reason, count, "tasks rerouted"),
+        } => say!(debug: scheduler, node = %name, reason, count, "tasks rerouted"),
         Note::NodeRefused { name, reason, .. } => {
-            tracing::warn!(scheduler, node = %name, reason, "a node could not be reached, or was refused");
+            say!(warn: scheduler, node = %name, reason, "a node could not be reached, or was refused");
         }
-        Note::NodeLeft { name, .. } => tracing::info!(scheduler, node = %name, "node left"),
+        Note::NodeLeft { name, .. } => say!(info: scheduler, node = %name, "node left"),
         Note::NodeStalled { name, task, .. } => match task {
             Some(task) => {
-                tracing::warn!(scheduler, node = %name, %task, "a handler blocks a thread of a node; use on_blocking");
+                say!(warn: scheduler, node = %name, %task, "a handler blocks a thread of a node; use on_blocking");
             }
-            None => tracing::warn!(scheduler, node = %name, "something blocks a thread of a node"),
+            None => say!(warn: scheduler, node = %name, "something blocks a thread of a node"),
         },
         Note::Unschedulable { task, reason } => {
-            tracing::warn!(scheduler, %task, reason, "no node can run a task for now");
+            say!(warn: scheduler, %task, reason, "no node can run a task for now");
         }
     }
 }

@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use super::ending::Ending;
 use super::{ClientGone, Core, Reply, log};
 use crate::actors::{Shutdown, sleep_until, yield_once};
+use crate::contain::{contained, shielded};
 use crate::engine::{Action, ClientId, Event, Timestamp};
+use crate::say::say;
 
 /// How much may be heard in a turn that has what it says written at once
 /// ([`Links::flush`](crate::links::Links::flush)). With more to do, in this turn or already for the
@@ -58,11 +60,11 @@ impl Core {
         self.links.flush(rested && small && self.inbox.is_empty());
         self.deliver(now);
         for reply in self.replies.drain(..) {
-            // Whoever has dropped the request does not want to know.
-            match reply {
+            // Whoever has dropped the request does not want to know. Its waker is code of others.
+            shielded(|| match reply {
                 Reply::One(tx, answer) => drop(tx.send(answer)),
                 Reply::Many(tx, answers) => drop(tx.send(answers)),
-            }
+            });
         }
         self.go_on_ending(now);
         self.next_turn(now)
@@ -107,8 +109,7 @@ impl Core {
         self.machine.handle(now, Event::ClientGone { client });
         if current {
             let stats = self.machine.stats(now);
-            tracing::warn!(
-                scheduler = %stats.scheduler,
+            say!(warn: scheduler = %stats.scheduler,
                 pending = stats.pending,
                 running = stats.running,
                 waiting_retries = stats.waiting_retries,
@@ -212,7 +213,11 @@ pub(super) async fn pump(core: Rc<RefCell<Core>>) {
     tokio::pin!(sleep);
     let mut rested = true;
     loop {
-        let due = core.borrow_mut().turn(rested);
+        let turned = contained(|| core.borrow_mut().turn(rested));
+        let due = turned.unwrap_or_else(|message| {
+            core.borrow_mut().break_down(&message);
+            None
+        });
         if core.borrow().ended {
             return;
         }

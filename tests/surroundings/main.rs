@@ -1,0 +1,21 @@
+//! What surrounds the library: a log that panics, user code that panics where nobody expects it, a
+//! machine that gives no more threads.
+//!
+//! Each module takes one kind of surroundings. `child` runs a role of this binary as a process of its own, for
+//! what holds for a whole process: its log, its limits.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod board;
+mod child;
+mod panics;
+mod subscriber;
+
+/// Not a test: what the processes run that [`child`] starts.
+#[test]
+fn role() {
+    child::act_if_told(&[
+        ("subscriber", panics::under_a_subscriber_that_panics),
+        ("closed-pipe", panics::with_a_log_that_nobody_reads),
+    ]);
+}
