@@ -337,13 +337,13 @@ pub enum Note {
         /// Its name.
         name: Arc<str>,
     },
-    /// A handler blocks one of a node's threads.
+    /// A handler blocks one of a node's threads, or keeps a worker though its scheduler is gone.
     NodeStalled {
         /// The node.
         node: NodeId,
         /// Its name.
         name: Arc<str>,
-        /// The task whose handler does.
+        /// The task whose handler blocks a thread, if it is one of this scheduler.
         task: Option<TaskId>,
     },
     /// No present node can run this task; said once per kind and labels, until a node can.

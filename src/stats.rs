@@ -57,7 +57,8 @@ pub struct NodeStats {
     pub running: u32,
     /// Tasks sent ahead to it that have not started.
     pub ahead: u32,
-    /// Workers taken by runs that were given up but go on, or by a handler that blocks its thread.
+    /// Workers taken by runs that were given up but go on, those of an earlier life of the scheduler among
+    /// them, or by a handler that blocks its thread.
     pub taken: u32,
     /// The latest life of its process; `None` if it was never up, or this life is known to have ended.
     pub epoch: Option<u64>,

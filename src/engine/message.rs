@@ -141,6 +141,9 @@ pub struct NodeHello {
     pub labels: Labels,
     /// How many tasks it may run at once, by its own setting or the scheduler's last word.
     pub workers: u32,
+    /// How many of them cannot be used now, as [`Report::Stalled`] tells it.
+    #[serde(default)]
+    pub out_of_reach: u32,
     /// A port to dial to see whether its process lives, at the host from which it dialled in.
     pub probe: Option<String>,
     /// Whether it takes nothing new.
@@ -163,6 +166,7 @@ impl NodeHello {
             kinds: Vec::new(),
             labels: Labels::new(),
             workers: 1,
+            out_of_reach: 0,
             probe: None,
             draining: false,
             max_frame: None,
@@ -344,10 +348,11 @@ pub enum Report {
     Ready,
     /// The node takes nothing new from now on, by the wish of its own process.
     Draining,
-    /// How many of the node's workers are out of reach because a handler blocks their thread, and one
-    /// such task. Zero when they are back.
+    /// How many of the node's workers are out of reach: a handler blocks their thread, or a run keeps them
+    /// that the scheduler does not know, since it is of an earlier life or another scheduler. Zero when
+    /// they are back. The hello says how many are when it is written.
     Stalled {
-        /// Free workers that cannot be used now.
+        /// Workers that have no run of this scheduler, and cannot be used now.
         workers: u32,
         /// A task whose handler blocks its thread.
         task: Option<TaskId>,

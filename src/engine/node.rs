@@ -64,7 +64,7 @@ pub struct NodeMachine {
     ending: Option<Gone>,
     gone: bool,
     ready_owed: bool,
-    /// The last number of stalled workers that was told; `None` if that is to be told in any case,
+    /// The last number of workers out of reach that was told; `None` if that is to be told in any case,
     /// since another handler is to blame.
     told_stalled: Option<u32>,
     blamed: Option<TaskId>,

@@ -226,6 +226,8 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
         labels: Vec<Name>,
         workers: u32,
         #[serde(default)]
+        out_of_reach: u32,
+        #[serde(default)]
         probe: Option<Name>,
         draining: bool,
         #[serde(default)]
@@ -245,6 +247,7 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
             .map(|Name(label)| label)
             .collect::<Labels>(),
         workers: hello.workers,
+        out_of_reach: hello.out_of_reach,
         probe: hello.probe.map(|Name(probe)| probe),
         draining: hello.draining,
         max_frame: hello.max_frame,

@@ -60,6 +60,7 @@ fn hello() -> Says {
         }],
         labels: Default::default(),
         workers: 1,
+        out_of_reach: 0,
         probe: None,
         draining: false,
         max_frame: None,

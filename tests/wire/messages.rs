@@ -209,7 +209,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
     let offer =
         (".{0,20}", any::<bool>()).prop_map(|(kind, blocking)| KindOffer { kind, blocking });
     (
-        any::<[u32; 3]>(),
+        any::<[u32; 4]>(),
         ".{0,20}",
         any::<[u64; 2]>(),
         vec(offer, 0..20),
@@ -220,7 +220,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
     )
         .prop_map(
             |(
-                [version_min, version_max, workers],
+                [version_min, version_max, workers, out_of_reach],
                 node,
                 [epoch, number],
                 kinds,
@@ -238,6 +238,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
                     kinds,
                     labels,
                     workers,
+                    out_of_reach,
                     probe,
                     draining,
                     max_frame,

@@ -38,7 +38,9 @@ pub(super) fn note(scheduler: &str, note: &Note) {
             Some(task) => {
                 say!(warn: scheduler, node = %name, %task, "a handler blocks a thread of a node; use on_blocking");
             }
-            None => say!(warn: scheduler, node = %name, "something blocks a thread of a node"),
+            None => {
+                say!(warn: scheduler, node = %name, "something that is not of this scheduler blocks a thread of a node, or keeps workers of it");
+            }
         },
         Note::Unschedulable { task, reason } => {
             say!(warn: scheduler, %task, reason, "no node can run a task for now");

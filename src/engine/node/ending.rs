@@ -74,11 +74,8 @@ impl NodeMachine {
                 let dispatch = run.dispatch;
                 self.actions.push(NodeAction::Stop { worker, dispatch });
             }
-            // What an earlier life has left behind is nobody's for good.
-            if run.owner != Owner::Nobody {
-                run.owner = owner;
-            }
         }
+        self.workers.give_to(owner);
         self.discard_chains(owner);
         self.held.clear();
         self.ahead.clear();

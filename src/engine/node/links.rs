@@ -210,6 +210,9 @@ impl NodeMachine {
             sent_through: self.kept.last(),
         });
         self.hellos += 1;
+        // The scheduler counts on the rest at once. Once the link is up it is told who is to blame.
+        let out_of_reach = self.workers.out_of_reach();
+        self.told_stalled = (out_of_reach == 0).then_some(0);
         let hello = NodeHello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
@@ -219,6 +222,7 @@ impl NodeMachine {
             kinds: self.spec.kinds.clone(),
             labels: self.spec.labels.clone(),
             workers: self.workers.limit(),
+            out_of_reach,
             probe: self.spec.probe.clone(),
             draining: self.takes_nothing(),
             max_frame: self.spec.max_frame,
@@ -345,9 +349,6 @@ impl NodeMachine {
                 run.known = Known::Announced(position);
             }
         }
-        if self.told_stalled != Some(0) {
-            self.told_stalled = None;
-        }
     }
 
     /// The scheduler does not want this link.
@@ -424,7 +425,6 @@ impl NodeMachine {
         self.lease = Lease::default();
         self.retry = Default::default();
         self.workers.set_limit(self.own_workers);
-        self.told_stalled = Some(0);
     }
 
     /// Closes links on which nobody has said hello.

@@ -383,7 +383,7 @@ impl NodeMachine {
         if !self.is_up() {
             return;
         }
-        let workers = self.workers.stalled_free();
+        let workers = self.workers.out_of_reach();
         if self.told_stalled != Some(workers) {
             self.told_stalled = Some(workers);
             let task = self.blamed;

@@ -78,6 +78,8 @@ pub(super) struct Workers {
     busy: u32,
     /// Slots below the limit that are stalled and not occupied.
     stalled_free: u32,
+    /// Runs of a life that is over, which keep their workers until they end.
+    left_over: u32,
     /// The most that may be busy: the limit, or what was busy when the limit was lowered.
     ceiling: u32,
 }
@@ -91,6 +93,7 @@ impl Workers {
             limit,
             busy: 0,
             stalled_free: 0,
+            left_over: 0,
             ceiling: limit,
         }
     }
@@ -103,8 +106,24 @@ impl Workers {
         self.busy
     }
 
-    pub(super) fn stalled_free(&self) -> u32 {
-        self.stalled_free
+    /// Workers that cannot be used, and of which the scheduler that is served has no run: their thread
+    /// is blocked, or they are kept by what another life has left behind.
+    pub(super) fn out_of_reach(&self) -> u32 {
+        self.stalled_free + self.left_over
+    }
+
+    /// Gives every run to another owner, but for those of a life that was over before.
+    pub(super) fn give_to(&mut self, owner: Owner) {
+        let runs = self.slots.iter_mut().filter_map(|slot| slot.run.as_mut());
+        for run in runs.filter(|run| run.owner != Owner::Nobody) {
+            run.owner = owner;
+        }
+        self.left_over = self.nobodys();
+    }
+
+    fn nobodys(&self) -> u32 {
+        let runs = self.slots.iter().filter_map(|slot| slot.run.as_ref());
+        runs.filter(|run| run.owner == Owner::Nobody).count() as u32
     }
 
     pub(super) fn has_free(&self) -> bool {
@@ -151,6 +170,7 @@ impl Workers {
         };
         self.slots[index as usize].run = Some(run);
         self.busy += 1;
+        self.left_over += u32::from(run.owner == Owner::Nobody);
         Some(WorkerId(index))
     }
 
@@ -168,9 +188,11 @@ impl Workers {
     /// Gives an occupied worker to another run, without a pause.
     pub(super) fn replace(&mut self, worker: WorkerId, run: Run) {
         if let Some(slot) = self.slots.get_mut(worker.0 as usize)
-            && slot.run.is_some()
+            && let Some(old) = &mut slot.run
         {
-            slot.run = Some(run);
+            self.left_over += u32::from(run.owner == Owner::Nobody);
+            self.left_over -= u32::from(old.owner == Owner::Nobody);
+            *old = run;
         }
     }
 
@@ -193,6 +215,7 @@ impl Workers {
         let slot = self.slots.get_mut(worker.0 as usize)?;
         let run = slot.run.take()?;
         self.busy -= 1;
+        self.left_over -= u32::from(run.owner == Owner::Nobody);
         if self.ceiling > self.limit {
             self.ceiling = self.limit.max(self.busy);
         }
@@ -271,6 +294,9 @@ impl Workers {
                 "{} free workers are counted stalled, wrongly",
                 self.stalled_free
             ));
+        }
+        if self.nobodys() != self.left_over {
+            return Err("what other lives have left behind is miscounted".to_owned());
         }
         let mut free = self.free.clone();
         free.sort_unstable();

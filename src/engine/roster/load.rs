@@ -41,7 +41,7 @@ pub(crate) struct Load {
     workers: u32,
     /// Workers by an operator's wish.
     set: Option<u32>,
-    /// Workers that do not answer.
+    /// Workers that do not answer, or that are kept by runs which this scheduler does not know.
     stalled: u32,
     tally: Tally,
     /// The best turn among the tasks that were asked back: nothing after it is sent ahead, since it
@@ -79,16 +79,16 @@ impl Load {
         self.workers = workers;
     }
 
-    /// Its link is up, and it has said how many workers it has. What is stalled it tells again on
-    /// each link: what it told last on the older may be lost.
-    pub fn link_up(&mut self, workers: u32) {
+    /// Its link is up, and it has said how many workers it has, and how many of them cannot be used.
+    pub fn link_up(&mut self, workers: u32, stalled: u32) {
         self.workers = self.set.unwrap_or(workers).min(NodeConfig::MAX_WORKERS);
-        self.stalled = 0;
+        self.stalled = stalled.min(self.workers);
     }
 
-    /// So many of its workers do not answer.
-    pub fn stalled(&mut self, workers: u32) {
-        self.stalled = workers.min(self.workers);
+    /// So many of its workers cannot be used, and nobody here knows for what. Returns how many could not
+    /// before.
+    pub fn stalled(&mut self, workers: u32) -> u32 {
+        std::mem::replace(&mut self.stalled, workers.min(self.workers))
     }
 
     /// A task is at it: ahead of its workers if so many bytes of args wait there, or else running.

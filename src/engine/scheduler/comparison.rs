@@ -115,7 +115,7 @@ impl SchedulerMachine {
         entry.handshake = None;
         entry.redial.link_up(entry.usual_pause());
         entry.last_heard = now;
-        entry.load.link_up(hello.workers);
+        entry.load.link_up(hello.workers, hello.out_of_reach);
         let welcome = Welcome {
             version: hello.version_max.min(VERSION_MAX),
             heartbeat,

@@ -357,8 +357,9 @@ impl SchedulerMachine {
         // Nobody is to be accused by a node that never had it.
         let task = task.filter(|&task| self.has_at(node, task));
         let entry = self.roster.get_mut(node);
-        entry.load.stalled(workers);
-        if workers > 0 {
+        let before = entry.load.stalled(workers);
+        // That some of what keeps them has ended is no news.
+        if workers > 0 && (workers >= before || task.is_some()) {
             let name = entry.name.clone();
             self.actions.push(Action::Note(Note::NodeStalled {
                 node: Self::node_id(node),

@@ -9,6 +9,7 @@ mod cancels;
 mod cost;
 mod joins;
 mod late;
+mod left_over;
 mod lives;
 mod redial;
 mod reroutes;

@@ -103,17 +103,18 @@ fn another_life_finds_the_old_ones_work_stopped_and_discarded() {
     assert!(stop < greeting, "stopped before anything new");
     let parts = holdings(&actions);
     assert!(parts[0].runs.is_empty() && parts[0].reports.is_empty());
+    // The old runs keep their workers, and are spoken of no more than that.
+    assert_eq!(hellos(&actions)[0].out_of_reach, 2);
     bench.say(newer, ToNode::Welcome(welcome()));
-    // The old runs keep their workers, and are no longer spoken of.
     assert_eq!(
         told(&bench.assign(newer, vec![at_once(1)])),
         ["refused #1 NoWorker"]
     );
     let actions = bench.ended(1, 2, End::Stopped);
-    assert_eq!(told(&actions), ["ready"]);
+    assert_eq!(told(&actions), ["stalled 1 None", "ready"]);
     assert_eq!(started(&bench.assign(newer, vec![at_once(1)])), [(1, 1)]);
     assert_eq!(bench.node.running(), 2);
-    assert!(told(&bench.ended(0, 3, done())).is_empty());
+    assert_eq!(told(&bench.ended(0, 3, done())), ["stalled 0 None"]);
 }
 
 #[test]

@@ -311,9 +311,10 @@ fn g7_another_life_is_told_of_a_blocked_thread_and_of_no_task_that_is_not_its_ow
     bench.event(NodeEvent::Stalled { workers });
     bench.cut(link);
     let newer = bench.open(None);
-    bench.say(newer, hello("a", 2));
+    let actions = bench.say(newer, hello("a", 2));
+    assert_eq!(hellos(&actions)[0].out_of_reach, 2);
     let actions = bench.say(newer, ToNode::Welcome(welcome()));
-    assert_eq!(told(&actions), ["stalled 1 None"]);
+    assert_eq!(told(&actions), ["stalled 2 None"]);
 }
 
 #[test]

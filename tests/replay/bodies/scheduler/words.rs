@@ -80,6 +80,7 @@ impl Knows {
             },
             labels: Labels::new(),
             workers: input.number_32(),
+            out_of_reach: self.hellos as u32 % 3,
             probe: match input.below(4) {
                 0 => Some("5".to_owned()),
                 _ => None,
