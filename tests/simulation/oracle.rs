@@ -15,7 +15,7 @@ mod wakeups;
 use std::collections::{BTreeMap, BTreeSet};
 
 use callboard::engine::worker::Tried;
-use callboard::engine::{Audience, ClientId, Epoch, Event, NodeId, Submission};
+use callboard::engine::{Audience, ClientId, Epoch, Event, LinkId, NodeId, Submission};
 use callboard::status::{Cause, Outcome, TaskStatus};
 use callboard::task::{Dispatch, TaskId, TaskKey};
 
@@ -148,7 +148,8 @@ pub struct Oracle {
     current: Option<u64>,
     gone: BTreeSet<u64>,
     dials: dials::Dials,
-    dialled: runs::Dialled,
+    /// Links that the scheduler has closed.
+    pub closed: BTreeSet<LinkId>,
     pub wakeups: wakeups::Wakeups,
     /// Whether a node was told to drain in this life.
     has_drained: bool,
@@ -173,7 +174,7 @@ impl Oracle {
             current: None,
             gone: BTreeSet::new(),
             dials: dials::Dials::default(),
-            dialled: runs::Dialled::default(),
+            closed: BTreeSet::new(),
             wakeups: wakeups::Wakeups::default(),
             has_drained: false,
         }
@@ -205,7 +206,6 @@ impl Oracle {
         self.removed.clear();
         self.current = None;
         self.dials = dials::Dials::default();
-        self.dialled = runs::Dialled::default();
         self.wakeups.effect();
         self.has_drained = false;
     }

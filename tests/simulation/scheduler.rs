@@ -246,6 +246,7 @@ impl Cluster {
             }
             Action::Close { link, reason } => {
                 self.say(|| format!("S closes {link}: {reason}"));
+                self.oracle.closed.insert(link);
                 self.close(self.link_index(link), DOWN, reason);
             }
             Action::Dial { node, address } => {

@@ -3,12 +3,11 @@
 //!
 //! Owns: what was sent to nodes, and what they said of it. Does not know: whether a run may start.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use callboard::engine::Event;
 use callboard::engine::message::{Assignment, End, Report, ToScheduler};
-use callboard::engine::{Event, LinkId, NodeId, Origin};
 use callboard::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
 use callboard::task::{Dispatch, TaskId};
 
@@ -27,20 +26,6 @@ pub struct Placing {
     heard: Option<SystemTime>,
     /// When its node said that it had not started, while it was the latest.
     unstarted: Option<SystemTime>,
-}
-
-/// The links to nodes that were dialled, and those that a later dial has replaced: the scheduler
-/// reads no more on them.
-#[derive(Default)]
-pub struct Dialled {
-    newest: BTreeMap<NodeId, LinkId>,
-    replaced: BTreeSet<LinkId>,
-}
-
-impl Dialled {
-    fn opened(&mut self, node: NodeId, link: LinkId) {
-        self.replaced.extend(self.newest.insert(node, link));
-    }
 }
 
 /// Whether a run was made, as far as the scheduler could know.
@@ -168,17 +153,11 @@ impl Oracle {
 
     /// What nodes say of the latest runs.
     pub fn hear_of_runs(&mut self, now: Time, event: &Event) {
-        if let Event::LinkOpened {
-            link,
-            origin: Origin::Dialled(node),
-        } = event
-        {
-            self.dialled.opened(*node, *link);
-        }
         let Event::Message { link, message } = event else {
             return;
         };
-        if self.dialled.replaced.contains(link) {
+        // What comes on a link that the scheduler has closed is not read.
+        if self.closed.contains(link) {
             return;
         }
         let reports = match message {
