@@ -2,7 +2,9 @@
 //!
 //! `SIM_SEED=123 cargo test --test simulation one_seed -- --nocapture` runs one seed again and prints its
 //! history; `SIM_SEEDS=100000` sets how many are tried and `SIM_FIRST` the first, `SIM_LINES` how many
-//! lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller history first.
+//! lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller history first. Beside this
+//! range, which is the same each time, each run tries `SIM_NEW` seeds that are new, and prints the
+//! first of them.
 //!
 //! A failure that is found is kept, so that it outlasts the seed that showed it: `SIM_SEED=123
 //! SIM_KEEP=g8_what_goes_wrong cargo test --test simulation one_seed` writes its plan, shrunk, to
@@ -27,6 +29,7 @@ mod scheduler;
 mod trace;
 mod workers;
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -36,6 +39,12 @@ use workers::Chained;
 
 /// How many seeds `cargo test` tries, shared by the families.
 const SEEDS: u64 = 10_000;
+
+/// How many new ones it tries.
+const NEW_SEEDS: u64 = 500;
+
+/// Where the new ones begin: beyond all that were tried by hand.
+const FIRST_NEW: u64 = 1 << 32;
 
 struct Broken {
     promise: String,
@@ -163,6 +172,26 @@ fn try_family(family: Family) {
         tried < 100 || (chained.given > 0 && chained.taken_back > 0),
         "chains are hardly tried: {chained:?}"
     );
+}
+
+/// Tries seeds that no run has tried before: they begin at the time of day.
+#[test]
+fn all_promises_hold_in_new_histories() {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let first = FIRST_NEW + since.as_millis() as u64;
+    let count = number("SIM_NEW", NEW_SEEDS);
+    // Written past the capture of output, so that it is seen when all is well, too.
+    writeln!(
+        std::io::stderr(),
+        "{count} new histories, from seed {first} on"
+    )
+    .unwrap();
+    for seed in first..first + count {
+        let plan = Arc::new(Plan::draw(seed));
+        if let (Some(broken), _) = run(seed, &plan, false) {
+            report(seed, &plan, &broken);
+        }
+    }
 }
 
 #[test]
