@@ -15,6 +15,8 @@ pub struct SchedulerConfig {
     pub retry: RetryPolicy,
     /// How many nodes may be lost under a task before it fails. Default 5, from 0. Too low: an unlucky
     /// task fails in a rolling restart by kill; too high: a task that kills its node costs more nodes.
+    /// Not counted is what a task shares with others under which two nodes were lost, too: such a loss
+    /// halves their number at one node, until the one that kills is alone.
     pub max_reroutes: u32,
     /// How many tasks may be unsettled. Default 4,000,000, from 1 to 4,294,967,294. Each costs about 100 bytes
     /// and its args.
@@ -33,8 +35,9 @@ pub struct SchedulerConfig {
     /// How many statuses may be with one client at once, unconfirmed. Default 4096, from 1. Low values
     /// cost a round trip to the client more often; high ones fill its mailbox.
     pub status_window: usize,
-    /// The largest number of tasks sent ahead to one node beside its free workers. Default 4096; 0 turns
-    /// sending ahead off, and every task then waits for a round trip.
+    /// The largest number of tasks sent ahead to one node beside its free workers. Default 4096, from 0
+    /// to 65,536, which is what a node takes; 0 turns sending ahead off, and every task then waits for
+    /// a round trip.
     pub max_ahead: u32,
     /// How often a node proves that it lives. Default 2 s, from 10 ms, at most a fifth of `lease`.
     pub heartbeat: Duration,
@@ -82,6 +85,9 @@ impl SchedulerConfig {
     /// The longest lease, a day: a node takes none that is longer, since it may wait for two.
     pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);
 
+    /// The most tasks that a node lets wait for a worker: what is sent ahead beyond it is refused.
+    pub const MAX_AHEAD: u32 = 65_536;
+
     /// Checks every setting against its range.
     ///
     /// # Errors
@@ -109,6 +115,11 @@ impl SchedulerConfig {
             "status_window",
             self.status_window >= 1,
             "must be at least 1",
+        )?;
+        check(
+            "max_ahead",
+            self.max_ahead <= Self::MAX_AHEAD,
+            "must be at most 65,536",
         )?;
         check(
             "heartbeat",
@@ -209,5 +220,21 @@ fn check(setting: &'static str, holds: bool, reason: &str) -> Result<(), ConfigE
             setting,
             reason: reason.to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SchedulerConfig;
+
+    #[test]
+    fn no_more_is_sent_ahead_than_a_node_takes() {
+        let with = |max_ahead| SchedulerConfig {
+            max_ahead,
+            ..SchedulerConfig::default()
+        };
+        assert!(with(SchedulerConfig::MAX_AHEAD).validate().is_ok());
+        let refused = with(SchedulerConfig::MAX_AHEAD + 1).validate();
+        assert_eq!(refused.unwrap_err().setting, "max_ahead");
     }
 }

@@ -81,7 +81,7 @@
 //! - A scheduler on whose thread something panics ends: what was not done is what
 //!   [`Scheduler::shutdown`] returns. Code of others that runs there is caught before, the log's too.
 //! - Only exclusive runs stop at four fifths of a node's lease; others go on to its end, so that a cut
-//!   shorter than the lease less a heartbeat and a second reruns nothing, whatever the lease.
+//!   shorter than the lease less a heartbeat and a second reruns nothing else, whatever the lease.
 //! - A run that was given up for lost and of which no later one was begun is taken back when its node
 //!   returns, instead of being run again.
 //! - The few messages of a turn that has little to do are written to a link's socket by the scheduler's thread, not by that

@@ -206,7 +206,7 @@ pub enum Reason {
     NoFreeWorker,
     /// No present node may run it.
     NoSuchNode,
-    /// It has lost two nodes and waits for a node without another such task.
+    /// It has lost two nodes and waits for a node that has few enough of such tasks, or none.
     Suspect,
     /// It is exclusive, and an earlier run of it may still be going on.
     Exclusive {

@@ -20,7 +20,7 @@ use super::bits::Bits;
 use super::heads::Heads;
 use super::placement::{Groups, OfferId};
 use super::queue::{ClassId, Manner, Queue, Turn};
-use super::tasks::{Slot, Tasks};
+use super::tasks::{Company, Slot, Tasks};
 use crate::task::{Labels, TaskKind};
 
 pub(crate) use offers::names_bytes;
@@ -66,6 +66,8 @@ struct Class {
     groups: Bits,
     /// The turn under which it waits among the other classes, if it has due tasks.
     announced: Option<Turn>,
+    /// Among how many suspects the task of that turn may be, if it is one.
+    company: Option<Company>,
     /// Whether something of it may be placeable that was not at the last placement.
     changed: bool,
     /// Unsettled tasks of this class, queued or not.
@@ -85,6 +87,7 @@ impl Class {
             manner,
             groups: Bits::default(),
             announced: None,
+            company: None,
             changed: false,
             members: 0,
             noted: false,

@@ -21,7 +21,7 @@ use super::catalogue::Candidate;
 use super::message::ToNode;
 use super::placement::{NodeIndex, Room};
 use super::queue::Turn;
-use super::tasks::List;
+use super::tasks::{Company, List};
 use super::{Epoch, LinkId, Reach, Timestamp};
 use crate::task::Dispatch;
 
@@ -368,8 +368,8 @@ pub(crate) struct Roster {
 }
 
 impl Candidate for Roster {
-    fn takes_suspect(&self, node: NodeIndex) -> bool {
-        self.get(node).load.takes_suspect()
+    fn takes_suspect(&self, node: NodeIndex, company: Company) -> bool {
+        self.get(node).load.takes_suspect(company)
     }
 
     fn recalled(&self, node: NodeIndex) -> Option<Turn> {

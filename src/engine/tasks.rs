@@ -14,9 +14,11 @@ use crate::retry::RetryPolicy;
 use crate::status::Failure;
 use crate::task::{Dispatch, TaskId, TaskKey};
 
+mod blame;
 mod cancels;
 mod stage;
 
+pub(crate) use blame::{Company, Losses, Suspects};
 pub(crate) use cancels::Cancels;
 pub(crate) use stage::{Addressee, Held, Past, Phase, Place, Run, Stage, Start, Then};
 
@@ -78,7 +80,19 @@ impl Task {
     }
 
     pub fn losses(&self) -> usize {
-        self.rare.as_ref().map_or(0, |rare| rare.lost_on.len())
+        self.rare
+            .as_ref()
+            .map_or(0, |rare| rare.lost_on.all().len())
+    }
+
+    /// Losses of nodes that count against it.
+    pub fn counted_losses(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.lost_on.counted())
+    }
+
+    /// Returns among how many suspects it may be at one node, if it is one.
+    pub fn company(&self) -> Option<Company> {
+        self.rare.as_ref()?.lost_on.company()
     }
 
     /// Returns where and when the last run of it started that has.
@@ -157,7 +171,7 @@ pub(crate) struct Rare {
     /// Cancels that were not answered.
     pub cancels: Cancels,
     /// Lives of nodes that were lost under a started run of it.
-    pub lost_on: Vec<(NodeId, Epoch)>,
+    pub lost_on: Losses,
     /// The life that was lost when the task had been sent ahead to it. There is one at most.
     pub lost_ahead_on: Option<(NodeId, Epoch)>,
     /// The starts of runs that cannot be the task's again, the last one last: since what was sent
@@ -185,7 +199,7 @@ impl Rare {
 
     /// Lives that were lost with a run of it, or with what may have become one.
     pub fn lost_lives(&self) -> impl Iterator<Item = &(NodeId, Epoch)> {
-        self.lost_on.iter().chain(&self.lost_ahead_on)
+        self.lost_on.all().chain(&self.lost_ahead_on)
     }
 }
 

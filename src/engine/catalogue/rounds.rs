@@ -14,7 +14,7 @@ use super::{Catalogue, Class, Heads};
 use crate::engine::heads::Head;
 use crate::engine::placement::{GroupId, NodeIndex};
 use crate::engine::queue::{ClassId, Manner, Turn};
-use crate::engine::tasks::Tasks;
+use crate::engine::tasks::{Company, Tasks};
 use crate::engine::work;
 
 /// So many waiting classes are gone through without asking first which of them matter.
@@ -40,8 +40,8 @@ impl Round {
 
 /// What the choice of a node asks of it.
 pub(crate) trait Candidate {
-    /// Whether it has no task that has lost two nodes.
-    fn takes_suspect(&self, node: NodeIndex) -> bool;
+    /// Whether it takes a suspect that may be among so many.
+    fn takes_suspect(&self, node: NodeIndex, company: Company) -> bool;
     /// What must go first at it, if it has no free worker, beside what waits for one.
     fn recalled(&self, node: NodeIndex) -> Option<Turn>;
 }
@@ -50,7 +50,11 @@ impl Catalogue {
     /// Makes a class known by the turn of its head.
     pub(super) fn announce(&mut self, tasks: &Tasks, id: ClassId) {
         let class = &mut self.classes[id as usize];
-        let head = class.queue.head(tasks).map(|(turn, _)| turn);
+        let head = class.queue.head(tasks);
+        if class.manner == Manner::Suspect {
+            class.company = head.and_then(|(_, slot)| tasks.get(slot).company());
+        }
+        let head = head.map(|(turn, _)| turn);
         if head == class.announced {
             return;
         }
@@ -182,11 +186,16 @@ impl Catalogue {
         (turn, id): Head,
         nodes: &impl Candidate,
     ) -> Option<(NodeIndex, bool)> {
-        let Class { groups, manner, .. } = &self.classes[id as usize];
+        let Class {
+            groups,
+            manner,
+            company,
+            ..
+        } = &self.classes[id as usize];
         let free = match manner {
             Manner::Suspect => {
                 let mut free = self.groups.free_nodes(groups);
-                free.find(|&node| nodes.takes_suspect(node))
+                free.find(|&node| company.is_some_and(|company| nodes.takes_suspect(node, company)))
             }
             Manner::Plain | Manner::Direct => self.groups.free(groups),
         };
@@ -194,7 +203,7 @@ impl Catalogue {
             (Some(node), _) => (node, false),
             (None, Manner::Plain) => {
                 let node = self.groups.ahead(groups)?;
-                let barrier = self.barrier(node, nodes.takes_suspect(node));
+                let barrier = self.barrier(node, nodes);
                 let barrier = barrier.into_iter().chain(nodes.recalled(node)).min();
                 if barrier.is_some_and(|barrier| barrier <= turn) {
                     return None;
@@ -209,21 +218,27 @@ impl Catalogue {
 
     /// The best turn among what waits for a free worker of a node, and nothing else will do for: nothing
     /// that comes after it may be sent ahead to the node, or no worker there would ever be free.
-    fn barrier(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
+    fn barrier(&self, node: NodeIndex, nodes: &impl Candidate) -> Option<Turn> {
         let group = self.groups.group_of(node)?;
         let direct = self.first_at(group, Manner::Direct);
-        let suspect = takes_suspect.then(|| self.first_at(group, Manner::Suspect));
-        direct.into_iter().chain(suspect.flatten()).min()
+        let mut suspects = self.heads[Manner::Suspect as usize].iter();
+        let suspect = suspects.find(|(_, id)| {
+            work::step();
+            let class = &self.classes[*id as usize];
+            let takes = |company| nodes.takes_suspect(node, company);
+            class.groups.contains(group) && class.company.is_some_and(takes)
+        });
+        direct
+            .into_iter()
+            .chain(suspect.map(|(turn, _)| turn))
+            .min()
     }
 
     /// The best turn among all that waits for this node.
-    pub fn waiting(&self, node: NodeIndex, takes_suspect: bool) -> Option<Turn> {
+    pub fn waiting(&self, node: NodeIndex, nodes: &impl Candidate) -> Option<Turn> {
         let group = self.groups.group_of(node)?;
         let plain = self.first_at(group, Manner::Plain);
-        plain
-            .into_iter()
-            .chain(self.barrier(node, takes_suspect))
-            .min()
+        plain.into_iter().chain(self.barrier(node, nodes)).min()
     }
 
     /// The best turn of this manner among what waits for a group of nodes.

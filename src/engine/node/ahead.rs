@@ -9,11 +9,12 @@
 
 use std::collections::VecDeque;
 
+use crate::config::SchedulerConfig;
 use crate::engine::message::Assignment;
 
 /// The most assignments that wait: sixteen times what a scheduler sends ahead by default. Beyond it the
 /// node refuses, so that no scheduler can fill its memory.
-pub(super) const MAX_AHEAD: usize = 65_536;
+pub(super) const MAX_AHEAD: usize = SchedulerConfig::MAX_AHEAD as usize;
 /// The most bytes of args that wait, for the same reason: sixteen of the largest frames.
 pub(super) const MAX_AHEAD_BYTES: u64 = 256 << 20;
 

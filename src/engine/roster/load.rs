@@ -8,11 +8,13 @@
 //! `remote-1` (11 times) and `pending-1M` (9 times), measured with and without in one run,
 //! 2026-11-28. `max_ahead = 0` in the scheduler's settings turns it off.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::NodeConfig;
 use crate::engine::placement::Room;
 use crate::engine::queue::Turn;
+use crate::engine::tasks::Company;
 
 /// The args of tasks that wait at a node: nothing more is sent ahead beyond it. It is what a line of a gigabit a
 /// second carries in an eighth of a second. Large tasks that take less long than their way would pile up at the
@@ -44,6 +46,8 @@ pub(crate) struct Load {
     /// Workers that do not answer, or that are kept by runs which this scheduler does not know.
     stalled: u32,
     tally: Tally,
+    /// Its suspects, by the number among which each may be.
+    companies: BTreeMap<Company, u32>,
     /// The best turn among the tasks that were asked back: nothing after it is sent ahead, since it
     /// would start before what comes back. There is one as long as any is asked back.
     recalled: Option<Turn>,
@@ -92,7 +96,7 @@ impl Load {
     }
 
     /// A task is at it: ahead of its workers if so many bytes of args wait there, or else running.
-    pub fn put_on(&mut self, ahead: Option<usize>, suspect: bool) {
+    pub fn put_on(&mut self, ahead: Option<usize>, suspect: Option<Company>) {
         match ahead {
             Some(bytes) => {
                 self.tally.ahead += 1;
@@ -100,11 +104,14 @@ impl Load {
             }
             None => self.tally.running += 1,
         }
-        self.tally.suspects += u32::from(suspect);
+        if let Some(company) = suspect {
+            self.tally.suspects += 1;
+            *self.companies.entry(company).or_default() += 1;
+        }
     }
 
     /// The task is not at it any more.
-    pub fn take_off(&mut self, ahead: Option<usize>, suspect: bool) {
+    pub fn take_off(&mut self, ahead: Option<usize>, suspect: Option<Company>) {
         match ahead {
             Some(bytes) => {
                 self.tally.ahead -= 1;
@@ -112,7 +119,15 @@ impl Load {
             }
             None => self.tally.running -= 1,
         }
-        self.tally.suspects -= u32::from(suspect);
+        if let Some(company) = suspect
+            && let Some(count) = self.companies.get_mut(&company)
+        {
+            self.tally.suspects -= 1;
+            *count -= 1;
+            if *count == 0 {
+                self.companies.remove(&company);
+            }
+        }
     }
 
     /// A task of this turn was asked back.
@@ -134,9 +149,12 @@ impl Load {
         self.recalled
     }
 
-    /// Whether a task that has lost two nodes may be put on it.
-    pub fn takes_suspect(&self) -> bool {
-        self.tally.suspects == 0
+    /// Whether a suspect may be put on it: neither that one nor any that it has would be among too
+    /// many.
+    pub fn takes_suspect(&self, company: Company) -> bool {
+        let least = self.companies.keys().next();
+        let most = least.map_or(company, |&least| least.min(company));
+        self.tally.suspects < most.get()
     }
 
     /// What a task costs beside its run.

@@ -15,7 +15,7 @@ use crate::task::Labels;
 
 impl SchedulerMachine {
     pub(super) fn manner_of(task: &Task) -> Manner {
-        if task.losses() >= 2 {
+        if task.company().is_some() {
             Manner::Suspect
         } else if task.is_exclusive() || task.past == Past::LostPrefetched {
             Manner::Direct
@@ -29,7 +29,8 @@ impl SchedulerMachine {
         let task = self.tasks.get(slot);
         let (old, manner) = (task.class, Self::manner_of(task));
         let queued = matches!(task.stage, Stage::Queued { .. });
-        if self.catalogue.manner(old) == manner {
+        // The catalogue knows among how many suspects a head may be.
+        if self.catalogue.manner(old) == manner && (manner != Manner::Suspect || !queued) {
             return;
         }
         if queued {

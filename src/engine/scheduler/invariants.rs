@@ -142,7 +142,7 @@ impl SchedulerMachine {
         for (index, node) in self.roster.nodes.iter().enumerate() {
             let name = &node.name;
             let (mut running, mut ahead, mut suspects, mut recalls) = (0, 0, 0, 0);
-            let (mut lost_two, mut ahead_bytes) = (0, 0);
+            let (mut lost_two, mut ahead_bytes, mut company) = (0, 0, None);
             for slot in self.tasks.walk(&node.runs) {
                 let task = self.tasks.get(slot);
                 let Some(run) = task.stage.placed() else {
@@ -154,8 +154,9 @@ impl SchedulerMachine {
                     ahead += 1;
                     ahead_bytes += task.args.len();
                 }
-                suspects += u32::from(task.stage.is_suspect());
-                lost_two += u32::from(task.losses() >= 2);
+                suspects += u32::from(task.stage.suspect().is_some());
+                company = company.into_iter().chain(task.stage.suspect()).min();
+                lost_two += u32::from(task.company().is_some());
                 recalls += u32::from(task.stage.is_retracting());
                 if run.node as usize != index {
                     return Err(format!("{name} has {}, which another node has", task.id));
@@ -178,9 +179,9 @@ impl SchedulerMachine {
                     tally.ahead_bytes
                 ));
             }
-            if lost_two > 1 {
+            if company.is_some_and(|company| suspects > company.get()) {
                 return Err(format!(
-                    "G7: {name} runs {lost_two} tasks that have lost two nodes"
+                    "G7: {name} runs {suspects} tasks that have lost two nodes, more than one of them may be among"
                 ));
             }
             if lost_two > suspects {

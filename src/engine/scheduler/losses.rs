@@ -6,7 +6,7 @@
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Expired, Ghost, Incarnation, State};
-use crate::engine::tasks::{Past, Slot, Then};
+use crate::engine::tasks::{Past, Slot, Stage, Suspects, Task, Then};
 use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
 use crate::task::TaskId;
@@ -144,8 +144,11 @@ impl SchedulerMachine {
         entry.load.stalled(0);
         let name = entry.name.clone();
         let rerouted = runs.len();
+        let started = runs.iter().map(|&slot| self.tasks.get(slot));
+        let started = started.filter(|task| matches!(task.stage, Stage::Running { .. }));
+        let suspects = Suspects::among(started.map(Task::counted_losses));
         for slot in runs {
-            self.lose_run(now, node, slot, loss, reason);
+            self.lose_run(now, node, slot, suspects, loss, reason);
         }
         let dead = loss == Loss::Dead;
         if dead {
@@ -185,7 +188,15 @@ impl SchedulerMachine {
         }
     }
 
-    fn lose_run(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, loss: Loss, reason: &str) {
+    fn lose_run(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        slot: Slot,
+        suspects: Suspects,
+        loss: Loss,
+        reason: &str,
+    ) {
         let epoch = self.roster.get(node).process().epoch;
         let run = self.take_off(slot);
         let blocking = self.blocks_at(slot, node);
@@ -218,9 +229,9 @@ impl SchedulerMachine {
         if run.started {
             // It may be what ended the node: who keeps losing nodes is failed, not toured round
             // the cluster.
-            rare.lost_on.push(lost);
+            rare.lost_on.add(lost, suspects);
             let limit = rare.max_reroutes.unwrap_or(self.config.max_reroutes) as usize;
-            if rare.lost_on.len() > limit {
+            if rare.lost_on.counted() > limit {
                 let failure = self.too_many_losses(slot, reason);
                 self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
                 return;
@@ -251,7 +262,7 @@ impl SchedulerMachine {
         let names: Vec<_> = task
             .rare
             .iter()
-            .flat_map(|rare| &rare.lost_on)
+            .flat_map(|rare| rare.lost_on.all())
             .filter_map(|(node, _)| self.roster.nodes.get(node.0 as usize))
             .map(|node| node.name.as_ref())
             .collect();
@@ -286,9 +297,7 @@ impl SchedulerMachine {
     pub(super) fn forgive(&mut self, slot: Slot, node: NodeIndex, epoch: Epoch) {
         if let Some(rare) = &mut self.tasks.get_mut(slot).rare {
             let entry = (Self::node_id(node), epoch);
-            if let Some(at) = rare.lost_on.iter().position(|&lost| lost == entry) {
-                rare.lost_on.swap_remove(at);
-            }
+            rare.lost_on.forgive(entry);
             rare.lost_ahead_on.take_if(|lost| *lost == entry);
         }
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::SchedulerMachine;
 use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
-use crate::engine::queue::{Manner, Turn};
+use crate::engine::queue::Turn;
 use crate::engine::roster::Outgoing;
-use crate::engine::tasks::{NO_SLOT, Run, Slot, Stage, Task};
+use crate::engine::tasks::{Company, NO_SLOT, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
 use crate::status::Event as TaskEventKind;
 use crate::task::Dispatch;
@@ -68,7 +68,7 @@ impl SchedulerMachine {
     fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, ahead: bool) {
         let dispatch = Dispatch::new(self.dispatches.take());
         let task = self.tasks.get(slot);
-        let suspect = self.catalogue.manner(task.class) == Manner::Suspect;
+        let suspect = task.company();
         let (kind, _) = self
             .catalogue
             .kind_at(node, task.class)
@@ -98,8 +98,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Counts a task among the runs of a node; as a suspect, if the node may have no other such.
-    pub(super) fn put_on(&mut self, slot: Slot, run: Run, suspect: bool) {
+    /// Counts a task among the runs of a node: as a suspect, if it is placed among so many.
+    pub(super) fn put_on(&mut self, slot: Slot, run: Run, suspect: Option<Company>) {
         self.enter(slot, Stage::of(run, suspect));
         let node = run.node;
         let ahead = (!run.started).then(|| self.tasks.get(slot).args.len());
@@ -128,7 +128,7 @@ impl SchedulerMachine {
         self.forget_recall(slot);
         let task = self.tasks.get(slot);
         let run = task.stage.placed().expect("a node has the task");
-        let suspect = task.stage.is_suspect();
+        let suspect = task.stage.suspect();
         let ahead = (!run.started).then(|| task.args.len());
         self.enter(slot, Stage::left(run));
         let node = run.node;
@@ -225,7 +225,7 @@ impl SchedulerMachine {
     /// that waits here. What comes after it goes back with it, or would start before it.
     fn overtaken(&mut self, now: Timestamp, node: NodeIndex, patience: Duration) -> Option<Turn> {
         let entry = self.roster.get(node);
-        let waiting = self.catalogue.waiting(node, entry.load.takes_suspect())?;
+        let waiting = self.catalogue.waiting(node, &self.roster)?;
         let mut at = entry.runs.last;
         let mut first: Option<Turn> = None;
         for _ in 0..RECALL_SWEEP {

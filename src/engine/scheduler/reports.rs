@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::SchedulerMachine;
 use crate::engine::message::{MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
-use crate::engine::queue::Manner;
 use crate::engine::roster::{Incarnation, Readiness};
 use crate::engine::tasks::{self, Slot, Stage};
 use crate::engine::{Action, Note, Timestamp};
@@ -278,9 +277,9 @@ impl SchedulerMachine {
     fn may_take_back(&self, slot: Slot, node: NodeIndex) -> bool {
         let entry = self.roster.get(node);
         let here = entry.epoch().map(|epoch| (Self::node_id(node), epoch));
-        let rare = self.tasks.get(slot).rare.iter();
-        let lost_on = rare.flat_map(|rare| &rare.lost_on);
-        entry.load.takes_suspect() || lost_on.filter(|&&lost| Some(lost) != here).count() < 2
+        let rare = self.tasks.get(slot).rare.as_ref();
+        let company = rare.and_then(|rare| rare.lost_on.company_without(here));
+        company.is_none_or(|company| entry.load.takes_suspect(company))
     }
 
     /// A run that was given up for lost lives, and no later one was begun: it is the task's run again, and its
@@ -298,7 +297,7 @@ impl SchedulerMachine {
         if let Some(epoch) = self.roster.get(node).epoch() {
             self.forgive(slot, node, epoch);
         }
-        let suspect = Self::manner_of(self.tasks.get(slot)) == Manner::Suspect;
+        let suspect = self.tasks.get(slot).company();
         self.put_on(slot, run, suspect);
         self.reclass(slot);
     }

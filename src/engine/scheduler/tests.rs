@@ -11,6 +11,7 @@ mod joins;
 mod late;
 mod left_over;
 mod lives;
+mod poison;
 mod redial;
 mod reroutes;
 mod roles;

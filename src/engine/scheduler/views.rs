@@ -165,8 +165,8 @@ impl SchedulerMachine {
 
     /// What speaks against each node.
     fn objections(&self, slot: Slot) -> Vec<(std::sync::Arc<str>, String)> {
-        let class = self.tasks.get(slot).class;
-        let suspect = self.catalogue.manner(class) == Manner::Suspect;
+        let task = self.tasks.get(slot);
+        let (class, company) = (task.class, task.company());
         let object = |index: NodeIndex| {
             let node = self.roster.get(index);
             let missing: Vec<_> = self
@@ -187,8 +187,8 @@ impl SchedulerMachine {
                 "it refuses new work for now"
             } else if node.taken() >= node.load.workers() {
                 "all its workers are taken"
-            } else if suspect && !node.load.takes_suspect() {
-                "it runs another task that has lost two nodes"
+            } else if company.is_some_and(|company| !node.load.takes_suspect(company)) {
+                "it runs as many tasks that have lost two nodes as it may"
             } else {
                 "it has a free worker"
             };

@@ -3,6 +3,7 @@
 //! Owns: the stages, each with its data, and what of a task's past decides how it is placed. Does
 //! not know: when a task moves from one stage to another.
 
+use super::Company;
 use crate::engine::ids::NodeIndex;
 use crate::engine::{Audience, ClientId, Timestamp};
 use crate::task::Dispatch;
@@ -64,16 +65,16 @@ pub(crate) enum Stage {
         since: Timestamp,
         /// Whether it was asked back.
         retracting: bool,
-        /// Whether its node counts it as a suspect.
-        suspect: bool,
+        /// Among how many suspects it was placed, if it is one.
+        suspect: Option<Company>,
     },
     /// On a worker of a node.
     Running {
         node: NodeIndex,
         dispatch: Dispatch,
         since: Timestamp,
-        /// Whether its node counts it as a suspect.
-        suspect: bool,
+        /// Among how many suspects it was placed, if it is one.
+        suspect: Option<Company>,
     },
     /// Taken off its node, and in no other place yet. Within one step of the machine only.
     Left {
@@ -125,8 +126,8 @@ pub(crate) enum Phase {
 }
 
 impl Stage {
-    /// The stage of a run that a node has. `suspect` says whether the node counts it as one.
-    pub fn of(run: Run, suspect: bool) -> Self {
+    /// The stage of a run that a node has. A `suspect` is placed among so many.
+    pub fn of(run: Run, suspect: Option<Company>) -> Self {
         let Run {
             node,
             dispatch,
@@ -225,12 +226,12 @@ impl Stage {
         }
     }
 
-    /// Whether its node counts it as a suspect.
-    pub fn is_suspect(&self) -> bool {
-        matches!(
-            self,
-            Self::Prefetched { suspect: true, .. } | Self::Running { suspect: true, .. }
-        )
+    /// Returns among how many suspects it was placed, if it is one.
+    pub fn suspect(&self) -> Option<Company> {
+        match *self {
+            Self::Prefetched { suspect, .. } | Self::Running { suspect, .. } => suspect,
+            _ => None,
+        }
     }
 
     /// Whether it was asked back from its node.
