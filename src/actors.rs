@@ -27,6 +27,7 @@ pub mod node;
 pub mod scheduler;
 pub mod worker;
 
+mod blocking;
 mod crew;
 mod line;
 mod run;

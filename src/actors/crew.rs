@@ -5,7 +5,7 @@
 //!
 //! A fresh attempt is polled once at once, where its order is taken: most short handlers end there
 //! and never cost a message to an actor. One that is pending goes to the actor of its worker, and
-//! so does a blocking one, from a thread of tokio's blocking pool.
+//! so does a blocking one, which a thread of the pool runs.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -17,11 +17,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::blocking::Pool;
 use super::line::{Line, Order, Start};
 use super::run::{self, First, Run, Step};
 use super::worker::StartedWorker;
 use crate::contain::contained;
 use crate::engine::WorkerId;
+use crate::engine::message::Assignment;
 use crate::engine::node::NodeEvent;
 use crate::handlers::Home;
 use crate::say::say;
@@ -33,10 +35,14 @@ use crate::task::Dispatch;
 const TURN: usize = 64;
 const LONG_TURN: Duration = Duration::from_micros(100);
 
+/// How long a worker is left alone when no thread could be started for its blocking handler.
+const NO_THREAD_PAUSE: Duration = Duration::from_secs(1);
+
 /// See the module. Lives on its thread.
 pub(super) struct Crew {
     home: Arc<Home>,
     line: Arc<Line>,
+    pool: Pool,
     max_output: usize,
     /// Over how many threads the node's workers are spread: the seats are numbered without gaps.
     stride: usize,
@@ -62,6 +68,7 @@ impl Crew {
         Rc::new(Self {
             home,
             line,
+            pool: Pool::default(),
             max_output,
             stride: stride.max(1),
             seats: RefCell::default(),
@@ -117,14 +124,27 @@ impl Crew {
 
     /// Begins an attempt. Returns the moment at which it had been begun, or had ended.
     fn begin(self: &Rc<Self>, start: Start, now: Instant, cx: &mut Context<'_>) -> Instant {
+        let worker = start.worker;
         let (first, after) = self.line.held_by(start.worker, || {
-            run::begin(&self.home, self.max_output, start, now, cx)
+            run::begin(&self.home, &self.pool, self.max_output, start, now, cx)
         });
         match first {
             First::Ended(event) => self.report(event),
             First::Pending(run) => self.seat(run),
+            First::NoThread(assignment) => self.pause(worker, assignment),
         }
         after
+    }
+
+    /// Gives back what no thread could be started for, and has its worker used again after a while.
+    fn pause(self: &Rc<Self>, worker: WorkerId, assignment: Assignment) {
+        self.report(NodeEvent::NoThread { worker, assignment });
+        let crew = Rc::clone(self);
+        actix_rt::spawn(async move {
+            tokio::time::sleep(NO_THREAD_PAUSE).await;
+            let workers = vec![worker];
+            crew.report(NodeEvent::Resumed { workers });
+        });
     }
 
     /// Stops a run, unless its verdict is under way.

@@ -14,12 +14,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
+use super::blocking::{Call, Pool};
 use super::line::Start;
 use crate::contain::shielded;
 use crate::engine::WorkerId;
-use crate::engine::message::End;
+use crate::engine::message::{Assignment, End};
 use crate::engine::node::NodeEvent;
 use crate::engine::worker::{Attempts, Tried};
 use crate::handlers::{Begun, Home, LocalFuture, Seed, TaskContext};
@@ -32,6 +34,8 @@ pub(super) enum First {
     Ended(NodeEvent),
     /// It goes on: it needs somebody who polls it.
     Pending(Rc<Run>),
+    /// It blocks, and could not begin: no thread could be started for it.
+    NoThread(Assignment),
 }
 
 /// What follows from polling or stopping a run, or from the death of its actor.
@@ -83,10 +87,11 @@ struct Limit {
     sleep: Pin<Box<Sleep>>,
 }
 
-/// Begins an attempt: polls an async handler once, or hands a blocking one to a thread of tokio's
-/// pool. Also returns the moment after that.
+/// Begins an attempt: polls an async handler once, or hands a blocking one to a thread of the pool. Also
+/// returns the moment after that.
 pub(super) fn begin(
     home: &Arc<Home>,
+    pool: &Pool,
     max_output: usize,
     start: Start,
     now: Instant,
@@ -129,8 +134,14 @@ pub(super) fn begin(
         started: now,
         made: None,
     };
-    let polled =
-        span.contained(|| first_poll(entry.handler.begin(&assignment.args, &mut seed), &span, cx));
+    let polled = span.contained(|| {
+        first_poll(
+            entry.handler.begin(&assignment.args, &mut seed),
+            &span,
+            pool,
+            cx,
+        )
+    });
     let context = seed.made.take();
     let after = Instant::now();
     let first = match polled {
@@ -149,6 +160,7 @@ pub(super) fn begin(
             }))
         }
         Ok(Polled::Ended(tried)) => ended(tried, after - now),
+        Ok(Polled::NoThread) => First::NoThread(assignment),
         Err(message) => ended(Tried::Panicked { message }, after - now),
     };
     (first, after)
@@ -158,10 +170,11 @@ pub(super) fn begin(
 enum Polled {
     Ended(Tried),
     Pending { future: LocalFuture, blocking: bool },
+    NoThread,
 }
 
 /// Polls a fresh future once; starts a blocking call.
-fn first_poll(begun: Begun, span: &AttemptSpan, cx: &mut Context<'_>) -> Polled {
+fn first_poll(begun: Begun, span: &AttemptSpan, pool: &Pool, cx: &mut Context<'_>) -> Polled {
     match begun {
         Begun::Ended(tried) => Polled::Ended(tried),
         Begun::Future(mut future) => match future.as_mut().poll(cx) {
@@ -172,10 +185,16 @@ fn first_poll(begun: Begun, span: &AttemptSpan, cx: &mut Context<'_>) -> Polled 
             },
         },
         Begun::Blocking(call) => {
+            let (told, end) = oneshot::channel();
             let span = span.clone();
-            let thread = tokio::task::spawn_blocking(move || span.contained(call));
+            if let Err(error) = pool.begin(Call { span, call, told }) {
+                say!(debug: %error, "no thread could be started for a blocking handler");
+                return Polled::NoThread;
+            }
             let future = Box::pin(async move {
-                let called = thread.await.unwrap_or_else(|error| Err(error.to_string()));
+                let called = end
+                    .await
+                    .unwrap_or_else(|_| Err("its thread ended".to_owned()));
                 called.unwrap_or_else(|message| Tried::Panicked { message })
             });
             Polled::Pending {

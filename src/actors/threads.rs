@@ -38,10 +38,6 @@ const ROUND: Duration = Duration::from_millis(250);
 /// a handler that blocks is noticed after 500 to 750 ms, and so within the second that is promised.
 const OPEN_ROUNDS: u8 = 2;
 
-/// Threads of the blocking pool beside those for blocking handlers: tokio's own default, which its file
-/// system and name lookups use.
-const OTHER_BLOCKING_THREADS: usize = 512;
-
 /// See the module.
 pub(super) struct Threads {
     threads: Vec<Thread>,
@@ -252,7 +248,10 @@ fn start_thread(home: &Arc<Home>, max_output: usize, stride: usize) -> io::Resul
     thread::Builder::new()
         .name("callboard-workers".to_owned())
         .spawn(move || {
-            let runtime = match runtime() {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let runtime = match runtime {
                 Ok(runtime) => runtime,
                 // Whoever waits for it is this function's caller, who has not gone.
                 Err(error) => return drop(ready.send(Err(error))),
@@ -267,16 +266,4 @@ fn start_thread(home: &Arc<Home>, max_output: usize, stride: usize) -> io::Resul
     let ended = || io::Error::other("a thread for workers ended as it was started");
     started.recv().map_err(|_| ended())??;
     Ok(thread)
-}
-
-/// What drives the futures of a thread, and makes the threads for blocking handlers.
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    // How many threads block at once is bounded by the node's workers, whose number may be changed at any
-    // time; threads are only made as they are needed.
-    let most = usize::try_from(NodeConfig::MAX_WORKERS).unwrap_or(usize::MAX);
-    let blocking = most.saturating_add(OTHER_BLOCKING_THREADS);
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(blocking)
-        .build()
 }

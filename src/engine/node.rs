@@ -137,6 +137,9 @@ impl NodeMachine {
                 value,
             } => self.progress(worker, dispatch, value),
             NodeEvent::Unstarted { worker, assignment } => self.unstarted(now, worker, assignment),
+            NodeEvent::NoThread { worker, assignment } => {
+                self.no_thread(now, worker, assignment);
+            }
             NodeEvent::Stalled { workers } => self.stalled(&workers),
             NodeEvent::Resumed { workers } => self.resumed(&workers),
             NodeEvent::Workers(workers) => {

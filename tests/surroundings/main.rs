@@ -10,6 +10,7 @@ mod board;
 mod child;
 mod panics;
 mod subscriber;
+mod threads;
 
 /// Not a test: what the processes run that [`child`] starts.
 #[test]
@@ -17,5 +18,6 @@ fn role() {
     child::act_if_told(&[
         ("subscriber", panics::under_a_subscriber_that_panics),
         ("closed-pipe", panics::with_a_log_that_nobody_reads),
+        ("no-threads", threads::where_no_thread_can_be_started),
     ]);
 }

@@ -111,12 +111,20 @@ pub enum NodeEvent {
         /// The assignment, as it was started.
         assignment: Assignment,
     },
+    /// An assignment was not begun: its handler blocks, and no thread could be started for it. Its worker is
+    /// out of use until [`NodeEvent::Resumed`].
+    NoThread {
+        /// The worker.
+        worker: WorkerId,
+        /// The assignment, as it was started.
+        assignment: Assignment,
+    },
     /// These workers' thread is blocked by a handler.
     Stalled {
         /// All workers of that thread.
         workers: Vec<WorkerId>,
     },
-    /// These workers' thread answers again.
+    /// These workers' thread answers again, or a thread may be started for them again.
     Resumed {
         /// All workers of that thread.
         workers: Vec<WorkerId>,

@@ -333,6 +333,17 @@ impl NodeMachine {
         }
     }
 
+    /// A worker could not begin an assignment. It goes to the scheduler, which may have a node that can, and
+    /// the worker is left alone for a while.
+    pub(super) fn no_thread(&mut self, now: Timestamp, worker: WorkerId, assignment: Assignment) {
+        // First the worker, so that nothing goes to it at once.
+        self.workers.set_stalled(&[worker], true);
+        if let Some(run) = self.workers.run_mut(worker, assignment.dispatch) {
+            run.recalled = true;
+        }
+        self.unstarted(now, worker, assignment);
+    }
+
     pub(super) fn may_wait(&self, assignment: &Assignment) -> bool {
         !self.takes_nothing()
             && match self.lease.stage() {

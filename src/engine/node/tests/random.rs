@@ -290,11 +290,14 @@ impl Driver {
                 self.end(index, end, overrun);
             }
             Step::Unstart(index) if !self.runs.is_empty() => {
-                let (worker, run) = self.pick(index);
-                if !run.1 {
+                let (worker, (assignment, begun)) = self.pick(index);
+                if !begun {
                     self.runs.remove(&worker.0);
-                    let assignment = run.0;
-                    self.tell(worker, NodeEvent::Unstarted { worker, assignment });
+                    let event = match assignment.dispatch.get() % 3 {
+                        0 => NodeEvent::NoThread { worker, assignment },
+                        _ => NodeEvent::Unstarted { worker, assignment },
+                    };
+                    self.tell(worker, event);
                 }
             }
             Step::Lag(lag) => {

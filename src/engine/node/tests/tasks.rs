@@ -339,6 +339,22 @@ fn g7_what_a_blocked_thread_gives_back_is_first_elsewhere() {
 }
 
 #[test]
+fn g10_what_no_thread_could_be_started_for_goes_back_and_its_worker_pauses() {
+    let (mut bench, link) = Bench::up(spec(1));
+    bench.assign(link, vec![at_once(1)]);
+    let worker = WorkerId(0);
+    let assignment = at_once(1);
+    let actions = bench.event(NodeEvent::NoThread { worker, assignment });
+    assert_eq!(told(&actions), ["returned #1", "stalled 1 None"]);
+    assert!(bench.node.holds().is_empty());
+    let actions = bench.assign(link, vec![at_once(2)]);
+    assert_eq!(told(&actions), ["refused #2 NoWorker"]);
+    let workers = vec![worker];
+    let actions = bench.event(NodeEvent::Resumed { workers });
+    assert_eq!(told(&actions), ["stalled 0 None", "ready"]);
+}
+
+#[test]
 fn what_was_given_back_and_then_cancelled_never_started() {
     let (mut bench, link) = Bench::up(spec(1));
     bench.assign(link, vec![at_once(1)]);
