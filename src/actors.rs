@@ -3,6 +3,7 @@
 //! Owns: mailboxes, timers and spawned futures. Does not know: the rules. An `if` about tasks, nodes or
 //! retries belongs to the engine.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -116,6 +117,17 @@ pub struct AddNode {
     pub(crate) keep: bool,
     /// The way to a node of this process.
     pub(crate) linked: Option<(LinkId, Box<dyn LinkSender<ToNode>>)>,
+}
+
+impl fmt::Debug for AddNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddNode")
+            .field("name", &self.name)
+            .field("reach", &self.reach)
+            .field("workers", &self.workers)
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
 }
 
 impl AddNode {

@@ -48,6 +48,9 @@ pub struct SchedulerConfig {
     /// that is larger, less 64 KiB, fails its task. A node whose own `max_frame` is smaller than `max_task_args` and
     /// 64 KiB is refused.
     pub max_frame: usize,
+    /// Whether a task is refused whose kind no node has offered so far, or still remembers to: one that is away
+    /// does. Default `false`: it waits, and its watcher is told.
+    pub refuse_unknown_kinds: bool,
     /// Whether nodes that are not listed may join. Set by listening.
     pub accept_joins: bool,
 }
@@ -67,6 +70,7 @@ impl Default for SchedulerConfig {
             heartbeat: Duration::from_secs(2),
             lease: Duration::from_secs(15),
             max_frame: DEFAULT_MAX_FRAME,
+            refuse_unknown_kinds: false,
             accept_joins: false,
         }
     }

@@ -1,5 +1,5 @@
 //! How args, outputs and progress become bytes: MessagePack with field names, so that types may grow.
-//! `bytes::Bytes` itself passes untouched, for callers with a format of their own.
+//! `bytes::Bytes` and [`Payload`] themselves pass untouched, for callers with a format of their own.
 //!
 //! Types that know a form for people (addresses, UUIDs, times) are written in it. Serde reads flattened, tagged
 //! and untagged types from a copy of its own, which takes no other.
@@ -30,8 +30,12 @@ const COPIED: usize = 4096;
 
 /// Encodes a value, and finds out if it cannot be decoded as what it is.
 pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Payload, String> {
-    if let Some(raw) = (value as &dyn Any).downcast_ref::<Bytes>() {
+    let any = value as &dyn Any;
+    if let Some(raw) = any.downcast_ref::<Bytes>() {
         return Ok(raw.clone().into());
+    }
+    if let Some(raw) = any.downcast_ref::<Payload>() {
+        return Ok(raw.clone());
     }
     thread_local! {
         static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -71,6 +75,9 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(payload: &Payload) -> Result
     let mut decoded: Option<T> = None;
     if let Some(raw) = (&mut decoded as &mut dyn Any).downcast_mut::<Option<Bytes>>() {
         *raw = Some(payload.clone().into_bytes());
+    }
+    if let Some(raw) = (&mut decoded as &mut dyn Any).downcast_mut::<Option<Payload>>() {
+        *raw = Some(payload.clone());
     }
     match decoded {
         Some(raw) => Ok(raw),

@@ -4,6 +4,7 @@
 //! Owns: the enums and their sentences. Does not know: who raises them, or the errors that hand an
 //! `Execute` back, which are in [`execute`](crate::execute).
 
+use std::borrow::Cow;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::task::{TaskId, TaskKey, TaskKind};
 
 /// Why an `Execute` was refused. A refusal changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// Load, not the caller's fault: as many tasks are unsettled as the scheduler may hold. Try again later.
@@ -87,7 +88,7 @@ pub enum Refusal {
     #[error("the option `{option}` is out of range: {reason}")]
     InvalidOption {
         /// Which.
-        option: &'static str,
+        option: Cow<'static, str>,
         /// Why.
         reason: String,
     },
@@ -99,9 +100,32 @@ pub enum Refusal {
         /// The name.
         kind: TaskKind,
     },
+    /// The caller's fault, or a node is still to come: no node offers the kind. Only where this was asked for by
+    /// [`refuse_unknown_kinds`](crate::SchedulerBuilder::refuse_unknown_kinds); otherwise the task waits.
+    #[error("no node offers the kind {kind:?}; is its name right, and has its node been up?")]
+    UnknownKind {
+        /// The name.
+        kind: TaskKind,
+    },
 }
 
 impl Refusal {
+    /// All that [`Refusal::cause`] may say.
+    pub(crate) const CAUSES: [&'static str; 12] = [
+        "queue full",
+        "bytes full",
+        "client behind",
+        "status bytes full",
+        "draining",
+        "stopped",
+        "args too large",
+        "key conflict",
+        "key busy",
+        "invalid option",
+        "invalid kind",
+        "unknown kind",
+    ];
+
     /// Whether the same `Execute` may be accepted later without a change on the caller's side.
     pub fn is_temporary(&self) -> bool {
         matches!(
@@ -128,6 +152,7 @@ impl Refusal {
             Self::KeyBusy { .. } => "key busy",
             Self::InvalidOption { .. } => "invalid option",
             Self::InvalidKind { .. } => "invalid kind",
+            Self::UnknownKind { .. } => "unknown kind",
         }
     }
 }
@@ -315,9 +340,10 @@ impl From<Stopped> for NodeError {
     }
 }
 
-/// A setting that is out of its range. The caller's fault; nothing was started.
+/// A setting that is out of its range, or was made where it has no effect. The caller's fault; nothing was started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the setting `{setting}` is out of range: {reason}")]
+#[error("the setting `{setting}` cannot be so: {reason}")]
+#[non_exhaustive]
 pub struct ConfigError {
     /// Which setting.
     pub setting: &'static str,

@@ -6,7 +6,7 @@
 //! # What may be args
 //!
 //! Args, outputs and progress values are encoded by [serde](https://serde.rs) as MessagePack with field names.
-//! `bytes::Bytes` itself passes as it is, for callers with a format of their own, and so does what
+//! `bytes::Bytes` and [`Payload`] themselves pass as they are, for callers with a format of their own, and so does what
 //! [`Execute::raw`] is given.
 //!
 //! These come out as they went in, also within flattened, tagged and untagged types: numbers (NaN and
@@ -62,6 +62,7 @@ use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use = "a task runs when it is handed in to a scheduler"]
 pub struct Execute {
     kind: TaskKind,
     args: Payload,

@@ -25,7 +25,7 @@ mod tests;
 pub(crate) use context::{Home, Seed};
 pub use context::{MAX_PROGRESS_BYTES, TaskContext};
 pub use error::TaskError;
-use shape::{AnyHandler, Async, Blocking, Typed};
+use shape::{AnyHandler, Async, Blocking, Typed, TypedBlocking};
 pub use shape::{AsyncHandler, BlockingHandler};
 pub(crate) use shape::{Begun, LocalFuture};
 
@@ -85,6 +85,40 @@ pub trait Task: Serialize + DeserializeOwned + 'static {
     fn run(self, cx: TaskContext) -> impl Future<Output = Result<Self::Output, TaskError>>;
 }
 
+/// A typed task whose handler blocks: the value is the args, and `run` is called on a thread of its own.
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// use callboard::handlers::{BlockingTask, Call, Handlers, TaskContext, TaskError};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Count {
+///     below: u64,
+/// }
+///
+/// impl Call for Count {
+///     const KIND: &'static str = "prime.count";
+///     type Output = usize;
+/// }
+///
+/// impl BlockingTask for Count {
+///     fn run(self, _: TaskContext) -> Result<usize, TaskError> {
+///         Ok((2..self.below).filter(|n| (2..*n).all(|d| n % d != 0)).count())
+///     }
+/// }
+///
+/// let handlers = Handlers::new().blocking_task::<Count>();
+/// assert!(handlers.kinds().eq(&["prime.count"]));
+/// ```
+pub trait BlockingTask: Call<Output: Serialize> + DeserializeOwned {
+    /// Runs one attempt. See [`Handlers::on_blocking`] for what may be asked of it.
+    ///
+    /// # Errors
+    ///
+    /// The attempt has failed; see [`TaskError`].
+    fn run(self, cx: TaskContext) -> Result<Self::Output, TaskError>;
+}
+
 impl<T: Task> Call for T {
     const KIND: &'static str = <T as Task>::KIND;
     type Output = <T as Task>::Output;
@@ -109,6 +143,7 @@ impl<T: Task> Call for T {
 ///     .data(Pool);
 /// ```
 #[derive(Clone, Default)]
+#[must_use]
 pub struct Handlers(Arc<Registry>);
 
 #[derive(Clone, Default)]
@@ -146,6 +181,11 @@ impl Handlers {
     /// Adds the handler of a typed task.
     pub fn task<T: Task>(self) -> Self {
         self.add(<T as Task>::KIND.into(), false, Arc::new(Typed::<T>::new()))
+    }
+
+    /// Adds the handler of a typed task that blocks.
+    pub fn blocking_task<T: BlockingTask>(self) -> Self {
+        self.add(T::KIND.into(), true, Arc::new(TypedBlocking::<T>::new()))
     }
 
     /// Adds an async handler by name. See [`AsyncHandler`] for the shapes it may have.

@@ -4,6 +4,7 @@
 //! between two actors of one process. Does not know: sockets, or what messages mean.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use crate::engine::message::{ToNode, ToScheduler};
 use crate::engine::node::NodeEvent;
@@ -163,6 +164,18 @@ pub enum Incoming<E: LinkFact> {
         /// The way out.
         sender: Box<dyn LinkSender<E::Out>>,
     },
+}
+
+impl<E: LinkFact + fmt::Debug> fmt::Debug for Incoming<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(event) => event.fmt(f),
+            Self::Attach { link, .. } => f
+                .debug_struct("Attach")
+                .field("link", link)
+                .finish_non_exhaustive(),
+        }
+    }
 }
 
 impl<E: LinkFact> From<E> for Incoming<E> {

@@ -36,6 +36,7 @@ pub use builder::NodeBuilder;
 /// let there = Node::connect("slave1", "10.0.0.2:7000");
 /// ```
 #[derive(Debug)]
+#[must_use = "a node does nothing before a scheduler is given it"]
 pub struct Node {
     pub(crate) name: Arc<str>,
     pub(crate) place: Place,
@@ -47,6 +48,8 @@ pub(crate) enum Place {
     Connect {
         address: String,
         workers: Option<u32>,
+        /// A setting that was asked for and is not to be had from here.
+        misplaced: Option<&'static str>,
     },
 }
 
@@ -71,14 +74,15 @@ impl Node {
         }
     }
 
-    /// A node in another process, which listens at `address` (`host:port`). Its handlers, labels and threads
-    /// are set there.
+    /// A node in another process, which listens at `address` (`host:port`). Its handlers, labels, threads and
+    /// settings are set there: to set them here is an error when it is added.
     pub fn connect(name: impl AsRef<str>, address: impl Into<String>) -> Self {
         Self {
             name: name.as_ref().into(),
             place: Place::Connect {
                 address: address.into(),
                 workers: None,
+                misplaced: None,
             },
         }
     }
@@ -95,15 +99,37 @@ impl Node {
 
     /// See [`NodeConfig::threads`]; for a local node.
     pub fn threads(self, threads: usize) -> Self {
-        self.configure(|config| config.threads = threads)
+        self.locally("threads", |local| local.config.threads = threads)
     }
 
     /// Adds labels that it bears; for a local node.
-    pub fn labels(mut self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        if let Place::Local(local) = &mut self.place {
-            local.labels.extend(labels.into_iter().map(Into::into));
+    pub fn labels(self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let labels = labels.into_iter().map(Into::into);
+        self.locally("labels", |local| local.labels.extend(labels))
+    }
+
+    fn locally(mut self, setting: &'static str, set: impl FnOnce(&mut LocalNode)) -> Self {
+        match &mut self.place {
+            Place::Local(local) => set(local),
+            Place::Connect { misplaced, .. } => *misplaced = Some(setting),
         }
         self
+    }
+
+    /// Whether all that was set can be set here.
+    pub(crate) fn check_settings(&self) -> Result<(), ConfigError> {
+        let Place::Connect {
+            misplaced: Some(setting),
+            ..
+        } = self.place
+        else {
+            return Ok(());
+        };
+        let name = &self.name;
+        Err(ConfigError {
+            setting,
+            reason: format!("the node {name:?} is in another process, where this is set"),
+        })
     }
 
     /// Whether a link to it can be trusted so: with certificates, one must be able to bear its name.
@@ -116,11 +142,8 @@ impl Node {
     }
 
     /// Changes its settings; for a local node.
-    pub fn configure(mut self, set: impl FnOnce(&mut NodeConfig)) -> Self {
-        if let Place::Local(local) = &mut self.place {
-            set(&mut local.config);
-        }
-        self
+    pub fn configure(self, set: impl FnOnce(&mut NodeConfig)) -> Self {
+        self.locally("configure", |local| set(&mut local.config))
     }
 }
 
@@ -143,6 +166,7 @@ pub fn node(name: impl AsRef<str>) -> NodeBuilder {
 }
 
 /// A node that runs in this process. Dropping it stops it at once, and its tasks go elsewhere.
+#[must_use = "dropping the handle stops the node"]
 pub struct NodeHandle {
     name: Arc<str>,
     listening: Option<SocketAddr>,
@@ -168,18 +192,30 @@ impl NodeHandle {
     }
 
     /// Finishes what runs, takes nothing new, and ends when all results have been taken.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the node drains, whether or not this is awaited to its end. [`NodeHandle::gone`] waits too.
     pub async fn drain(&self) -> Gone {
         self.running.inbox.push(NodeEvent::Drain.into());
         self.gone().await
     }
 
     /// Stops what runs, and ends. What cannot be stopped, a blocking handler, is waited for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the node stops, whether or not this is awaited to its end. [`NodeHandle::gone`] waits too.
     pub async fn stop(&self) -> Gone {
         self.running.inbox.push(NodeEvent::Stop.into());
         self.gone().await
     }
 
     /// Waits until it has nothing more to do.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing; it may be called again.
     pub async fn gone(&self) -> Gone {
         ended(&mut self.gone.clone()).await
     }

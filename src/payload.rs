@@ -11,12 +11,16 @@ use std::mem;
 use std::ops::Deref;
 
 use bytes::{Buf, Bytes};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::contain::shielded;
 
 /// How many bytes are kept without memory of their own: with their length as much as [`Bytes`] takes beside the
 /// one field that tells the two apart.
 const INLINE: usize = 23;
+
+/// How many bytes are shown at most.
+const SHOWN: usize = 64;
 
 /// Encoded args, an encoded output or progress value.
 ///
@@ -171,8 +175,26 @@ impl Eq for Payload {}
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As `Bytes` shows itself.
-        self.clone().into_bytes().fmt(f)
+        // As `Bytes` shows itself, but not in full: it stands in what is logged.
+        match self.get(..SHOWN) {
+            Some(begin) => {
+                let begin = Bytes::copy_from_slice(begin);
+                write!(f, "{begin:?}... ({} bytes)", self.len())
+            }
+            None => self.clone().into_bytes().fmt(f),
+        }
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Bytes::deserialize(deserializer).map(Self::from)
     }
 }
 
@@ -196,14 +218,22 @@ mod tests {
             ];
             for payload in ways {
                 assert_eq!(payload.shared().is_some(), len > INLINE);
-                assert_eq!(
-                    format!("{payload:?}"),
-                    format!("{:?}", Bytes::from(slice.clone()))
-                );
                 assert_eq!(payload.clone(), payload);
                 assert_eq!(payload[..], slice);
                 assert_eq!(payload.into_bytes(), slice);
             }
         }
+    }
+
+    #[test]
+    fn a_large_payload_is_not_shown_in_full() {
+        let show = |payload: &[u8]| format!("{:?}", Payload::from(payload));
+        assert_eq!(show(b"short\0"), r#"b"short\0""#);
+        assert_eq!(show(&[b'x'; 63]), format!("b{:?}", "x".repeat(63)));
+        assert_eq!(
+            show(&[b'x'; 1000]),
+            format!("b{:?}... (1000 bytes)", "x".repeat(64))
+        );
+        assert!(show(&[0; 1 << 20]).len() < 300);
     }
 }

@@ -48,6 +48,7 @@ impl Backoff {
 ///
 /// The default is a fixed wait of one second and 10 attempts, the first one counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[must_use]
 pub struct RetryPolicy {
     backoff: Backoff,
     /// 0 means without end.

@@ -11,25 +11,23 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::actors::node::{NodeParts, RunningNode};
+use crate::actors::node::RunningNode;
 use crate::actors::scheduler::{SchedulerActor, Unclaimed};
 use crate::actors::{
     AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
-    SetRetry, SetWorkers, Shutdown, Submit, WorkerThreads,
+    SetRetry, SetWorkers, Shutdown, Submit,
 };
 use crate::clock::Clock;
-use crate::engine::node::NodeSpec;
 use crate::engine::scheduler::Leftovers;
-use crate::engine::{Epoch, Event, LinkId, Reach};
-use crate::error::{NodeError, Refusal, StartError, Stopped};
+use crate::engine::{Event, LinkId};
+use crate::error::{NodeError, Refusal, Stopped};
 use crate::execute::{Execute, ExecuteError, ExecuteMany, RunError};
 use crate::handlers::Call;
 use crate::host::Host;
 use crate::inbox::Inbox;
-use crate::links::{Incoming, join};
+use crate::links::Incoming;
 use crate::net::Trust;
-use crate::net::carrier::fresh_link;
-use crate::node::{LocalNode, Node, Place, check_names, random};
+use crate::node::{Node, Place};
 use crate::retry::RetryPolicy;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, Outcome, TaskStatus};
@@ -37,6 +35,7 @@ use crate::sync::lock;
 use crate::task::TaskId;
 
 mod builder;
+mod local;
 
 pub use builder::SchedulerBuilder;
 
@@ -132,12 +131,17 @@ impl Scheduler {
         &self.inner.addr
     }
 
-    /// Where nodes may join it; `None` if it does not listen.
+    /// Where nodes may join it, first; `None` if it does not listen.
     pub fn listen_addr(&self) -> Option<SocketAddr> {
         self.inner.listening
     }
 
     /// Hands a task in. Its ending goes to its client.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves open whether the task was handed in. With a [key](crate::TaskKey) it can be
+    /// handed in again without running twice.
     ///
     /// # Errors
     ///
@@ -147,6 +151,10 @@ impl Scheduler {
     }
 
     /// Hands many tasks in, in one message. Each is accepted or refused by itself; the answers are in order.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Scheduler::execute`]: all were handed in, or none.
     pub async fn execute_many(&self, tasks: Vec<Execute>) -> Vec<Result<TaskId, ExecuteError>> {
         let kept = tasks.clone();
         let permits = u32::try_from(tasks.len().clamp(1, PERMITS)).unwrap_or(1);
@@ -155,7 +163,7 @@ impl Scheduler {
             Ok(answers) => answers,
             Err(_) => kept
                 .into_iter()
-                .map(|execute| Err(stopped(execute)))
+                .map(|execute| Err(refused(Refusal::Stopped, execute)))
                 .collect(),
         }
     }
@@ -164,6 +172,10 @@ impl Scheduler {
     ///
     /// Dropping the future leaves the task running. Inside a handler this can starve a node: a worker that
     /// waits for a task is not free to run it, so with all workers waiting none is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the task running, if it was handed in; its status goes to the client.
     ///
     /// # Errors
     ///
@@ -184,6 +196,10 @@ impl Scheduler {
     /// Hands a task in, with options or by the name of its kind, and waits for its status, which then goes
     /// nowhere else (but see [`TaskKey`](crate::TaskKey) for those that share a key). What is said of [`Scheduler::run`] holds here too.
     ///
+    /// # Cancel safety
+    ///
+    /// As for [`Scheduler::run`].
+    ///
     /// # Errors
     ///
     /// The refusal with the `Execute`; [`Refusal::Stopped`] too if the scheduler stopped before the task
@@ -192,7 +208,7 @@ impl Scheduler {
         let kept = execute.clone();
         let (tx, rx) = oneshot::channel();
         self.submit(execute, Some(tx)).await?;
-        rx.await.map_err(|_| stopped(kept))
+        rx.await.map_err(|_| refused(Refusal::Stopped, kept))
     }
 
     async fn submit(
@@ -209,7 +225,12 @@ impl Scheduler {
             caller,
             permit: permit.ok(),
         });
-        answer.await.unwrap_or_else(|_| Err(stopped(kept)))
+        match answer.await {
+            Ok(Ok(task)) => Ok(task),
+            // As it was handed in: the scheduler has not seen the client of one whose caller waits.
+            Ok(Err(ExecuteError { refusal, .. })) => Err(refused(refusal, kept)),
+            Err(_) => Err(refused(Refusal::Stopped, kept)),
+        }
     }
 
     /// Sends a message whose answer may be that the scheduler has stopped.
@@ -227,6 +248,10 @@ impl Scheduler {
 
     /// Asks for the end of a task. Answered within a second with what happened.
     ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the task may be cancelled or not; asking again answers what is the case.
+    ///
     /// # Errors
     ///
     /// The scheduler has stopped.
@@ -235,6 +260,10 @@ impl Scheduler {
     }
 
     /// The snapshot.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing but that the answer is lost.
     ///
     /// # Errors
     ///
@@ -245,6 +274,10 @@ impl Scheduler {
 
     /// Every unsettled task, in order of id.
     ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing but that the answer is lost.
+    ///
     /// # Errors
     ///
     /// The scheduler has stopped.
@@ -253,6 +286,10 @@ impl Scheduler {
     }
 
     /// What an unsettled task waits for, or does; `None` if no unsettled task has this id.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing but that the answer is lost.
     ///
     /// # Errors
     ///
@@ -263,14 +300,22 @@ impl Scheduler {
 
     /// Adds a node, and waits until it is up.
     ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves open whether the node is added; [`Scheduler::stats`] tells.
+    ///
     /// # Errors
     ///
     /// [`NodeError`]; one that cannot be reached is not added.
     pub async fn add_node(&self, node: Node) -> Result<(), NodeError> {
+        node.check_settings()
+            .map_err(|error| NodeError::Invalid(error.to_string()))?;
         node.check_trust(&self.inner.trust)
             .map_err(|error| NodeError::Invalid(error.to_string()))?;
         let adding = match node.place {
-            Place::Connect { address, workers } => AddNode {
+            Place::Connect {
+                address, workers, ..
+            } => AddNode {
                 workers,
                 ..AddNode::connect(node.name, address)
             },
@@ -292,6 +337,10 @@ impl Scheduler {
     /// Takes a node out: its tasks go elsewhere. If it cannot be reached, the caller vouches that it is
     /// dead: its exclusive tasks run elsewhere at once.
     ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it may be done or not; [`Scheduler::stats`] tells.
+    ///
     /// # Errors
     ///
     /// [`NodeError::NotFound`], [`NodeError::Stopped`].
@@ -304,6 +353,10 @@ impl Scheduler {
     /// or is known to be dead. A node that has not come so far, or whose process has ended, is done at once, and
     /// drains when it comes. A new process in the place of one that was drained takes tasks again.
     ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the node drains, whether or not this is awaited to its end. Calling it again waits again.
+    ///
     /// # Errors
     ///
     /// [`NodeError::Unreachable`] if the node is lost, before or meanwhile: runs may be going on there. If it
@@ -315,6 +368,10 @@ impl Scheduler {
 
     /// Sets the workers of one node.
     ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it may be done or not; doing it again changes nothing.
+    ///
     /// # Errors
     ///
     /// [`NodeError::NotFound`], [`NodeError::Stopped`], and [`NodeError::Invalid`] for more than 1,000,000.
@@ -325,6 +382,10 @@ impl Scheduler {
     }
 
     /// Sets the workers of all present and future nodes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it may be done or not; doing it again changes nothing.
     ///
     /// # Errors
     ///
@@ -339,6 +400,10 @@ impl Scheduler {
 
     /// Sets the policy of tasks that bring none, for attempts that start from now on.
     ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it may be done or not; doing it again changes nothing.
+    ///
     /// # Errors
     ///
     /// The scheduler has stopped.
@@ -348,6 +413,10 @@ impl Scheduler {
 
     /// Sets the client. Statuses that wait for one go to it.
     ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it may be done or not; doing it again changes nothing.
+    ///
     /// # Errors
     ///
     /// The scheduler has stopped.
@@ -356,10 +425,28 @@ impl Scheduler {
         self.ask(message).await
     }
 
+    /// Lets statuses wait for the next client; see [`Scheduler::set_client`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it may be done or not; doing it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped.
+    pub async fn clear_client(&self) -> Result<(), Stopped> {
+        self.ask(SetClient(None)).await
+    }
+
     /// Ends it, and returns what was not done. Its name is free then.
     ///
     /// If it has stopped by itself, since its client is gone or by a panic on its thread, this returns what was
     /// left then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the scheduler ends. What was left can be had by another call, unless it was on its way to this
+    /// one.
     ///
     /// # Errors
     ///
@@ -374,9 +461,9 @@ impl Scheduler {
     }
 }
 
-fn stopped(execute: Execute) -> ExecuteError {
+fn refused(refusal: Refusal, execute: Execute) -> ExecuteError {
     ExecuteError {
-        refusal: Refusal::Stopped,
+        refusal,
         execute: Box::new(execute),
     }
 }
@@ -387,72 +474,6 @@ impl fmt::Debug for Scheduler {
             .field("name", &self.inner.name)
             .field("listening", &self.inner.listening)
             .finish_non_exhaustive()
-    }
-}
-
-impl Threads {
-    /// Ends a node of this process that was not added after all.
-    fn stop_local(&self, link: LinkId) {
-        let mut nodes = lock(&self.nodes);
-        if let Some(at) = nodes.iter().position(|(other, _)| *other == link) {
-            let (_, node) = nodes.swap_remove(at);
-            node.addr.do_send(Halt);
-        }
-    }
-
-    /// Starts a node in this process; what it returns adds it to the scheduler.
-    async fn start_local(
-        &self,
-        name: Arc<str>,
-        local: LocalNode,
-        inbox: &Inbox<Incoming<Event>>,
-    ) -> Result<AddNode, StartError> {
-        local.config.validate()?;
-        check_names(&name, &local.labels)?;
-        local
-            .handlers
-            .validate()
-            .map_err(|error| StartError::Handlers {
-                node: name.to_string(),
-                error,
-            })?;
-        let place = if self.current {
-            WorkerThreads::Current
-        } else {
-            WorkerThreads::Own(local.config.threads)
-        };
-        let parts = NodeParts {
-            place,
-            spec: NodeSpec {
-                name: Arc::clone(&name),
-                epoch: Epoch(random()),
-                kinds: Vec::new(),
-                labels: local.labels,
-                config: local.config,
-                probe: None,
-                joins: Vec::new(),
-                max_frame: None,
-                local: true,
-            },
-            handlers: local.handlers,
-            clock: self.clock,
-            inbox: Inbox::new(),
-            connector: None,
-        };
-        let running = parts
-            .start(self.host.control())
-            .await
-            .map_err(StartError::Thread)?;
-        let link: LinkId = fresh_link();
-        let sender = join(link, &running.inbox, inbox);
-        lock(&self.nodes).push((link, running));
-        Ok(AddNode {
-            name,
-            reach: Reach::Local,
-            workers: None,
-            keep: false,
-            linked: Some((link, sender)),
-        })
     }
 }
 

@@ -6,12 +6,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::error::Refusal;
 use crate::payload::Payload;
 use crate::status::Cause;
 use crate::task::{Dispatch, Labels, TaskId, TaskKey, TaskKind};
 
-/// The state of a scheduler at one moment.
-#[derive(Clone, Debug, Default)]
+/// The state of a scheduler at one moment. Serde can write it, for a dashboard, and read it:
+///
+/// ```
+/// let stats = callboard::stats::Stats::default();
+/// let text = serde_json::to_string(&stats).unwrap();
+/// let again: callboard::stats::Stats = serde_json::from_str(&text).unwrap();
+/// assert_eq!(again.pending, 0);
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// The scheduler's name.
@@ -42,7 +52,7 @@ pub struct Stats {
 }
 
 /// One node in a [`Stats`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NodeStats {
     /// Its name.
@@ -76,7 +86,7 @@ pub struct NodeStats {
 }
 
 /// What is believed of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum NodeState {
     /// Named, but never reached so far.
@@ -92,13 +102,14 @@ pub enum NodeState {
 }
 
 /// Counts since the start of a scheduler.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Totals {
     /// Tasks accepted.
     pub executed: u64,
     /// Tasks refused, by [`Refusal::cause`](crate::error::Refusal::cause). What was told to a client and what was
     /// only counted are both in it.
+    #[serde(deserialize_with = "causes")]
     pub refused: BTreeMap<&'static str, u64>,
     /// Tasks that joined an earlier one by key.
     pub joined: u64,
@@ -121,6 +132,16 @@ pub struct Totals {
     pub unclaimed: u64,
     /// Refusals that were only counted, since too many statuses of refusals were waiting.
     pub refusals_not_told: u64,
+}
+
+/// Reads counts by cause. Those of a later version are counted as `other`.
+fn causes<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<&'static str, u64>, D::Error> {
+    let mut causes = BTreeMap::new();
+    for (cause, count) in BTreeMap::<String, u64>::deserialize(from)? {
+        let known = Refusal::CAUSES.into_iter().find(|known| *known == cause);
+        *causes.entry(known.unwrap_or("other")).or_default() += count;
+    }
+    Ok(causes)
 }
 
 impl Totals {
@@ -167,7 +188,7 @@ pub enum TaskState {
 }
 
 /// Why a task is where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Explanation {
     /// The task.
@@ -189,7 +210,7 @@ impl Explanation {
 }
 
 /// What an unsettled task waits for, or does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Reason {
     /// It waits for the time it was given.
@@ -204,6 +225,8 @@ pub enum Reason {
     },
     /// Nodes that may run it are present, but all their workers are taken.
     NoFreeWorker,
+    /// Nodes that may run it are present, but none has a worker: `max_workers` is 0 on each of them.
+    NoWorkers,
     /// No present node may run it.
     NoSuchNode,
     /// It has lost two nodes and waits for a node that has few enough of such tasks, or none.

@@ -17,8 +17,21 @@ use crate::task::{Dispatch, TaskId, TaskKey, TaskKind};
 /// The one ending of a task, as a message to its client.
 ///
 /// Cheap to clone: the contents are shared. Its fields are those of [`Ending`], to which it
-/// dereferences.
-#[derive(Clone, Debug)]
+/// dereferences. It is shown by `Debug` without the whole of its args and output, and serde can write
+/// and read it:
+///
+/// ```
+/// use callboard::status::{Ending, Outcome};
+/// use callboard::TaskStatus;
+///
+/// let mut ending = Ending::for_test("image.resize", Outcome::Completed(vec![1].into()));
+/// ending.attempts = 3;
+/// let text = serde_json::to_string(&TaskStatus::new(ending)).unwrap();
+/// let status: TaskStatus = serde_json::from_str(&text).unwrap();
+/// assert_eq!(status.attempts, 3);
+/// assert_eq!(status.output::<u8>(), Ok(1));
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TaskStatus {
     ending: Arc<Ending>,
     again: bool,
@@ -86,7 +99,8 @@ impl Deref for TaskStatus {
 }
 
 /// How a task ended, and where and when.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Ending {
     /// The name of the scheduler that settled it.
     pub scheduler: Arc<str>,
@@ -117,8 +131,30 @@ pub struct Ending {
     pub settled_at: SystemTime,
 }
 
+impl Ending {
+    /// An ending for the test of a client: task 1 of the scheduler `test`, at its first attempt on the node
+    /// `test`, at the Unix epoch.
+    pub fn for_test(kind: impl Into<TaskKind>, outcome: Outcome) -> Self {
+        let now = SystemTime::UNIX_EPOCH;
+        Self {
+            scheduler: "test".into(),
+            id: TaskId::new(1),
+            key: None,
+            kind: kind.into(),
+            args: Payload::new(),
+            outcome,
+            node: Some("test".into()),
+            attempts: 1,
+            reroutes: 0,
+            accepted_at: now,
+            started_at: Some(now),
+            settled_at: now,
+        }
+    }
+}
+
 /// How a task ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The handler succeeded; its encoded output. Decode it with [`TaskStatus::output`].
@@ -149,8 +185,19 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Why a task, or one attempt of it, failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Why a task, or one attempt of it, failed. An error:
+///
+/// ```
+/// use callboard::{Cause, Failure};
+///
+/// fn give_up() -> Result<(), Box<dyn std::error::Error>> {
+///     Err(Failure::new(Cause::Permanent, "no such image"))?
+/// }
+/// assert_eq!(give_up().unwrap_err().to_string(), "permanent error: no such image");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{cause}: {message}")]
+#[non_exhaustive]
 pub struct Failure {
     /// What kind of failure.
     pub cause: Cause,
@@ -173,12 +220,6 @@ impl Failure {
             message.truncate(end);
         }
         Self { cause, message }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.cause, self.message)
     }
 }
 
@@ -220,7 +261,7 @@ impl fmt::Display for Cause {
 }
 
 /// What a cancel achieved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CancelAnswer {
     /// The task is settled as cancelled, and no run of it had ever begun.
@@ -243,6 +284,7 @@ pub enum CancelAnswer {
 ///
 /// Events are told as they happen, without confirmation; a watcher that dies loses them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TaskEvent {
     /// The task.
     pub id: TaskId,

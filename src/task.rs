@@ -2,12 +2,13 @@
 //!
 //! Owns: plain values that every other layer shares. Does not know: clocks, actors, nodes or wires.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
 use crate::retry::RetryPolicy;
@@ -98,6 +99,17 @@ impl Priority {
 
 /// The name under which a handler is registered, such as `image.resize`. One of up to 23 bytes takes no
 /// allocation.
+///
+/// It is compared with text, and written by serde, as the name alone:
+///
+/// ```
+/// use callboard::task::TaskKind;
+///
+/// let kind = TaskKind::new("image.resize");
+/// assert!(kind == "image.resize" && kind.as_ref() == "image.resize");
+/// assert_eq!(serde_json::to_string(&kind).unwrap(), r#""image.resize""#);
+/// assert_eq!(serde_json::from_str::<TaskKind>(r#""image.resize""#).unwrap(), kind);
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskKind(SmolStr);
 
@@ -119,36 +131,6 @@ impl TaskKind {
     /// written to logs.
     pub fn is_usable(&self) -> bool {
         (1..=Self::MAX_BYTES).contains(&self.0.len()) && !self.0.contains(char::is_control)
-    }
-}
-
-impl From<&str> for TaskKind {
-    fn from(name: &str) -> Self {
-        Self::new(name)
-    }
-}
-
-impl From<&String> for TaskKind {
-    fn from(name: &String) -> Self {
-        Self::new(name)
-    }
-}
-
-impl From<String> for TaskKind {
-    fn from(name: String) -> Self {
-        Self::new(name)
-    }
-}
-
-impl fmt::Display for TaskKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for TaskKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
     }
 }
 
@@ -179,41 +161,99 @@ impl TaskKey {
     }
 }
 
-impl From<&str> for TaskKey {
-    fn from(text: &str) -> Self {
-        Self::new(text)
-    }
+macro_rules! text {
+    ($($name:ident)*) => {
+        $(
+            impl From<&str> for $name {
+                fn from(text: &str) -> Self {
+                    Self::new(text)
+                }
+            }
+
+            impl From<&String> for $name {
+                fn from(text: &String) -> Self {
+                    Self::new(text)
+                }
+            }
+
+            impl From<String> for $name {
+                fn from(text: String) -> Self {
+                    Self::new(text)
+                }
+            }
+
+            impl AsRef<str> for $name {
+                fn as_ref(&self) -> &str {
+                    &self.0
+                }
+            }
+
+            /// So that a map with these as keys can be asked by a `str`.
+            impl Borrow<str> for $name {
+                fn borrow(&self) -> &str {
+                    &self.0
+                }
+            }
+
+            impl PartialEq<str> for $name {
+                fn eq(&self, other: &str) -> bool {
+                    *self.0 == *other
+                }
+            }
+
+            impl PartialEq<&str> for $name {
+                fn eq(&self, other: &&str) -> bool {
+                    *self.0 == **other
+                }
+            }
+
+            impl PartialEq<$name> for str {
+                fn eq(&self, other: &$name) -> bool {
+                    *other == *self
+                }
+            }
+
+            impl PartialEq<$name> for &str {
+                fn eq(&self, other: &$name) -> bool {
+                    *other == **self
+                }
+            }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str(&self.0)
+                }
+            }
+
+            impl fmt::Debug for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fmt::Debug::fmt(&*self.0, f)
+                }
+            }
+
+            impl Serialize for $name {
+                fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    serializer.serialize_str(&self.0)
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    String::deserialize(deserializer).map(Self::new)
+                }
+            }
+        )*
+    };
 }
 
-impl From<&String> for TaskKey {
-    fn from(text: &String) -> Self {
-        Self::new(text)
-    }
-}
-
-impl From<String> for TaskKey {
-    fn from(text: String) -> Self {
-        Self::new(text)
-    }
-}
-
-impl fmt::Display for TaskKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for TaskKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
-    }
-}
+text!(TaskKind TaskKey);
 
 /// Words that a node bears and a task may require, such as `gpu` or `zone=north`.
 pub type Labels = BTreeSet<String>;
 
 /// When a task becomes due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Due {
     /// As soon as a worker is free.
     #[default]

@@ -33,6 +33,7 @@ mod tcp;
 use table::{Row, Unit};
 
 /// Tasks, messages or bytes a row handles in a full run; a tenth in a quick one.
+#[derive(Debug)]
 pub struct Scale {
     quick: bool,
 }

@@ -4,6 +4,7 @@
 //! next, or what follows from its end.
 
 use std::cell::Cell;
+use std::fmt;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 
@@ -24,6 +25,14 @@ type Desk = Cell<Option<Attempt>>;
 pub struct WorkerActor {
     worker: WorkerId,
     desk: Rc<Desk>,
+}
+
+impl fmt::Debug for WorkerActor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerActor")
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WorkerActor {

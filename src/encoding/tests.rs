@@ -283,7 +283,10 @@ fn types_of_every_kind_survive_alone() {
     };
     assert!(back(&nan).is_ok_and(|flat| flat.rest.field.is_nan()));
     // The type itself passes as it is.
-    assert_eq!(encode(&Bytes::from_static(b"21")).unwrap()[..], *b"21");
+    let raw = Bytes::from_static(b"21");
+    assert_eq!(encode(&raw).unwrap()[..], *b"21");
+    assert_eq!(encode(&Payload::from(raw.clone())).unwrap()[..], *b"21");
+    assert_eq!(decode::<Payload>(&raw.clone().into()), Ok(raw.into()));
 }
 
 #[test]

@@ -207,6 +207,12 @@ impl Catalogue {
         self.announce(tasks, id);
     }
 
+    /// Returns whether a node offers a kind, present or not.
+    pub fn offers(&self, kind: &TaskKind) -> bool {
+        let id = self.kind_index.get(kind);
+        id.is_some_and(|&id| !self.kinds[id as usize].offers.is_empty())
+    }
+
     /// Returns whether no present node can run a class.
     pub fn is_unschedulable(&self, id: ClassId) -> bool {
         let groups = &self.classes[id as usize].groups;

@@ -112,6 +112,7 @@ pub struct SchedulerMachine {
 
 /// What a scheduler had not finished when it was shut down.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Leftovers {
     /// Tasks that were not settled, in order of id.
     pub unfinished: Vec<Unfinished>,

@@ -157,6 +157,10 @@ impl TaskContext {
     }
 
     /// Waits until [`TaskContext::is_cancelled`]: for what a handler has started on the side.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing; it may be called again, in a `select!` for example.
     pub async fn cancelled(&self) {
         let notified = self.0.notify.notified();
         tokio::pin!(notified);
@@ -239,6 +243,16 @@ pub struct Seed<'a> {
     pub(crate) started: Instant,
     /// The context, once it is made: its flag must be set when the attempt is to end.
     pub(crate) made: Option<TaskContext>,
+}
+
+impl fmt::Debug for Seed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seed")
+            .field("kind", &self.kind)
+            .field("worker", &self.worker)
+            .field("started", &self.started)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Seed<'_> {

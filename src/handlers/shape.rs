@@ -3,6 +3,7 @@
 //! Owns: the step from a user's function to a future or a blocking call over bytes. Does not know: who
 //! polls it, or what is made of how it ended.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::context::Seed;
-use super::{Task, TaskContext, TaskError};
+use super::{BlockingTask, Task, TaskContext, TaskError};
 use crate::encoding;
 use crate::engine::worker::Tried;
 use crate::payload::Payload;
@@ -27,6 +28,16 @@ pub enum Begun {
     Blocking(Box<dyn FnOnce() -> Tried + Send>),
     /// The end, already.
     Ended(Tried),
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Future(_) => f.write_str("Future"),
+            Self::Blocking(_) => f.write_str("Blocking"),
+            Self::Ended(tried) => f.debug_tuple("Ended").field(tried).finish(),
+        }
+    }
 }
 
 /// An async function or closure of one argument, or of an argument and a [`TaskContext`], that returns
@@ -63,9 +74,11 @@ pub trait BlockingHandler<Shape>: Send + Sync + 'static {
 }
 
 /// The shape of a handler that takes its argument alone.
+#[derive(Debug)]
 pub struct Plain<A, O>(PhantomData<fn(A) -> O>);
 
 /// The shape of a handler that takes a context too.
+#[derive(Debug)]
 pub struct WithContext<A, O>(PhantomData<fn(A) -> O>);
 
 impl<F, A, O> AsyncHandler<Plain<A, O>> for F
@@ -183,6 +196,24 @@ impl<T: Task> AnyHandler for Typed<T> {
             }
             Err(tried) => Begun::Ended(tried),
         }
+    }
+}
+
+pub(super) struct TypedBlocking<T>(PhantomData<fn() -> T>);
+
+impl<T> TypedBlocking<T> {
+    pub(super) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: BlockingTask> AnyHandler for TypedBlocking<T> {
+    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun {
+        let (args, context) = (args.clone(), seed.context());
+        Begun::Blocking(Box::new(move || match decode::<T>(&args) {
+            Ok(task) => tried(task.run(context)),
+            Err(tried) => tried,
+        }))
     }
 }
 

@@ -110,7 +110,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Lets schedulers dial it at this address (`host:port`; port 0 lets the system choose).
+    /// Lets schedulers dial it at this address (`host:port`; port 0 lets the system choose), beside those that
+    /// were given before.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push(address.into());
         self
@@ -131,6 +132,10 @@ impl NodeBuilder {
     }
 
     /// Starts it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends what was started.
     ///
     /// # Errors
     ///
@@ -227,6 +232,10 @@ impl NodeBuilder {
     /// Starts it and waits until it has nothing more to do: its scheduler or [`NodeHandle::drain`] dismissed
     /// it, another process took its name, or a signal came. SIGTERM and Ctrl-C drain it; a second one
     /// stops it at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the node at once, and its tasks go elsewhere.
     ///
     /// # Errors
     ///

@@ -35,7 +35,7 @@ pub struct SchedulerBuilder {
     name: Arc<str>,
     pub(super) unnamed: bool,
     nodes: Vec<Node>,
-    listen: Option<String>,
+    listen: Vec<String>,
     secret: Option<Result<Secret, ConfigError>>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
@@ -54,7 +54,7 @@ impl SchedulerBuilder {
             name,
             unnamed: false,
             nodes: Vec::new(),
-            listen: None,
+            listen: Vec::new(),
             secret: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -74,9 +74,10 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Lets nodes join by themselves at this address (`host:port`; port 0 lets the system choose).
+    /// Lets nodes join by themselves at this address (`host:port`; port 0 lets the system choose), beside those
+    /// that were given before.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen = Some(address.into());
+        self.listen.push(address.into());
         self
     }
 
@@ -112,7 +113,14 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Replaces all settings.
+    /// Refuses a task whose kind no node has offered so far, so that a mistyped one is heard of at once. Without
+    /// it such a task waits for a node that offers it; see [`SchedulerConfig::refuse_unknown_kinds`].
+    pub fn refuse_unknown_kinds(self) -> Self {
+        self.configure(|config| config.refuse_unknown_kinds = true)
+    }
+
+    /// Replaces all settings, those of [`SchedulerBuilder::retry`] and
+    /// [`SchedulerBuilder::refuse_unknown_kinds`] too.
     pub fn config(mut self, config: SchedulerConfig) -> Self {
         self.config = config;
         self
@@ -124,7 +132,8 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Changes the settings of its links.
+    /// Changes the settings of its links. `max_frame` is not among them: it is
+    /// [`SchedulerConfig::max_frame`], and to set another here is an error.
     pub fn configure_link(mut self, set: impl FnOnce(&mut LinkConfig)) -> Self {
         set(&mut self.link);
         self
@@ -152,11 +161,16 @@ impl SchedulerBuilder {
 
     /// Starts it, with the nodes that answer.
     ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends what was started, in its own time; until then the name is taken.
+    ///
     /// # Errors
     ///
     /// See [`StartError`]; nothing is left running.
     pub async fn start(mut self) -> Result<Scheduler, StartError> {
-        self.config.accept_joins = self.listen.is_some();
+        self.check_settings()?;
+        self.config.accept_joins = !self.listen.is_empty();
         self.link.max_frame = self.config.max_frame;
         // A dial that hangs must not take the time of the next one.
         self.link.handshake_timeout = self
@@ -172,7 +186,7 @@ impl SchedulerBuilder {
         self.config.validate()?;
         self.link.validate()?;
         check_names(&self.name, &Default::default())?;
-        if self.nodes.is_empty() && self.listen.is_none() {
+        if self.nodes.is_empty() && self.listen.is_empty() {
             return Err(StartError::NoNodes);
         }
         let name = self.claim_name()?;
@@ -208,6 +222,30 @@ impl SchedulerBuilder {
         self.start_with(name, guard, threads, trust).await
     }
 
+    /// Refuses what would be overwritten: what was set in a place where it does not belong.
+    fn check_settings(&self) -> Result<(), ConfigError> {
+        let misplaced = |setting, reason: &str| {
+            Err(ConfigError {
+                setting,
+                reason: reason.to_owned(),
+            })
+        };
+        if self.config.accept_joins && self.listen.is_empty() {
+            return misplaced(
+                "accept_joins",
+                "it is set by `listen`, which was not called",
+            );
+        }
+        let frame = self.link.max_frame;
+        if frame != self.config.max_frame && frame != LinkConfig::default().max_frame {
+            return misplaced(
+                "max_frame",
+                "for a scheduler it is set by `configure`, not by `configure_link`",
+            );
+        }
+        self.nodes.iter().try_for_each(Node::check_settings)
+    }
+
     fn claim_name(&self) -> Result<Arc<str>, StartError> {
         let mut names = lock(&NAMES);
         let mut name = Arc::clone(&self.name);
@@ -238,15 +276,12 @@ impl SchedulerBuilder {
             inbox: inbox.clone(),
             told: Told::default(),
         });
-        let listener = match self.listen {
-            Some(address) => Some(
-                bind(&threads.host, address, &trust, Role::Scheduler, &self.link)
-                    .await
-                    .map_err(start_error)?,
-            ),
-            None => None,
-        };
-        let listening = listener.as_ref().map(crate::net::Listener::local_addr);
+        let mut listeners = Vec::new();
+        for address in self.listen {
+            let bound = bind(&threads.host, address, &trust, Role::Scheduler, &self.link).await;
+            listeners.push(bound.map_err(start_error)?);
+        }
+        let listening = listeners.first().map(crate::net::Listener::local_addr);
         let unclaimed = Unclaimed::default();
         let parts = SchedulerParts {
             name: Arc::clone(&name),
@@ -286,7 +321,7 @@ impl SchedulerBuilder {
             let _ = scheduler.shutdown(Shutdown::Now).await;
             return Err(error);
         }
-        if let Some(listener) = listener {
+        for listener in listeners {
             carrier.listen(listener, parting());
         }
         lock(&NAMES).insert(name, Some(Arc::clone(&scheduler.inner)));
@@ -315,7 +350,9 @@ impl Scheduler {
         for node in nodes {
             let name = node.name;
             let adding = match node.place {
-                Place::Connect { address, workers } => AddNode {
+                Place::Connect {
+                    address, workers, ..
+                } => AddNode {
                     keep: true,
                     workers,
                     ..AddNode::connect(Arc::clone(&name), address)

@@ -380,3 +380,29 @@ fn layer(module: &str) -> Option<usize> {
         .iter()
         .position(|(_, modules)| modules.contains(&module))
 }
+
+#[test]
+fn every_async_method_of_the_api_says_what_dropping_its_future_does() {
+    let mut silent = Vec::new();
+    for file in [
+        "scheduler.rs",
+        "scheduler/builder.rs",
+        "node.rs",
+        "node/builder.rs",
+        "handlers/context.rs",
+    ] {
+        let path = format!("{}/src/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut docs = String::new();
+        for line in text.lines().map(str::trim_start) {
+            if line.starts_with("pub async fn") && !docs.contains("# Cancel safety") {
+                silent.push(format!("{file}: {line}"));
+            }
+            match line.strip_prefix("///") {
+                Some(doc) => docs.push_str(doc),
+                None => docs.clear(),
+            }
+        }
+    }
+    assert!(silent.is_empty(), "{silent:#?}");
+}

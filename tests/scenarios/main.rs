@@ -11,6 +11,7 @@ mod certificates;
 #[path = "../processes/mod.rs"]
 mod processes;
 
+mod api;
 mod callers;
 mod cluster;
 mod frames;

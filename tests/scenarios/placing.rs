@@ -118,6 +118,7 @@ async fn g13_a_task_that_no_node_can_run_is_told_with_reasons_and_runs_when_one_
     let TaskEvent {
         id,
         event: Event::Unschedulable { reason },
+        ..
     } = watcher.next().await
     else {
         panic!()

@@ -4,6 +4,7 @@
 //! turn is taken.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -30,6 +31,22 @@ use crate::task::TaskId;
 pub struct ExecuteReply {
     core: Option<Rc<RefCell<Core>>>,
     result: Result<TaskId, Refused>,
+}
+
+impl fmt::Debug for ExecuteReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecuteReply")
+            .field("result", &self.result)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ExecuteManyReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecuteManyReply")
+            .field("results", &self.results)
+            .finish_non_exhaustive()
+    }
 }
 
 impl MessageResponse<SchedulerActor, Execute> for ExecuteReply {

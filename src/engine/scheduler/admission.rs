@@ -115,6 +115,11 @@ impl SchedulerMachine {
                 kind: submission.kind.clone(),
             });
         }
+        if self.config.refuse_unknown_kinds && !self.catalogue.offers(&submission.kind) {
+            return Err(Refusal::UnknownKind {
+                kind: submission.kind.clone(),
+            });
+        }
         if submission.args.len() > self.config.max_task_args {
             return Err(Refusal::ArgsTooLarge {
                 bytes: submission.args.len(),
@@ -267,7 +272,7 @@ fn check_options(options: &Options) -> Result<(), Refusal> {
             Ok(())
         } else {
             Err(Refusal::InvalidOption {
-                option,
+                option: option.into(),
                 reason: reason.to_owned(),
             })
         }

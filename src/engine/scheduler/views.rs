@@ -158,9 +158,23 @@ impl SchedulerMachine {
             Reason::NoSuchNode
         } else if suspect && self.catalogue.free_node(class).is_some() {
             Reason::Suspect
+        } else if !self.has_workers(class) {
+            Reason::NoWorkers
         } else {
             Reason::NoFreeWorker
         }
+    }
+
+    /// Whether a node that may run a class, and is up, has any workers at all.
+    fn has_workers(&self, class: ClassId) -> bool {
+        let labels = self.catalogue.labels(class);
+        self.roster.names.values().any(|&index| {
+            let node = self.roster.get(index);
+            node.is_up()
+                && node.load.workers() > 0
+                && self.catalogue.kind_at(index, class).is_some()
+                && labels.is_subset(self.catalogue.labels_at(index))
+        })
     }
 
     /// What speaks against each node.
@@ -185,6 +199,8 @@ impl SchedulerMachine {
                 return format!("it lacks the labels {}", missing.join(", "));
             } else if node.readiness() == Readiness::Refusing {
                 "it refuses new work for now"
+            } else if node.load.workers() == 0 {
+                "it has no workers: its `max_workers` is 0"
             } else if node.taken() >= node.load.workers() {
                 "all its workers are taken"
             } else if company.is_some_and(|company| !node.load.takes_suspect(company)) {
