@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use actix::{Message, Recipient};
+use actix::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use crate::client::Client;
 use crate::engine::message::ToNode;
 use crate::engine::scheduler::Leftovers;
 use crate::engine::{LinkId, Reach, Timestamp};
@@ -197,7 +198,7 @@ impl Message for SetRetry {
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): the client from now on. Statuses that wait for one
 /// go to it.
 #[derive(Clone, Debug)]
-pub struct SetClient(pub Option<Recipient<TaskStatus>>);
+pub struct SetClient(pub Option<Client>);
 
 impl Message for SetClient {
     type Result = Result<(), Stopped>;

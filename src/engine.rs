@@ -21,6 +21,7 @@
 //! The engine knows no actix, tokio, socket, clock, thread or random source. Time and chance are
 //! arguments, and no order of a hash map reaches an effect, so one seed gives one history.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Refusal;
@@ -46,6 +47,7 @@ mod sequence;
 mod tasks;
 mod timers;
 mod wall;
+mod watchers;
 mod work;
 pub mod worker;
 
@@ -184,12 +186,14 @@ pub enum Event {
         /// On this connection.
         link: LinkId,
     },
-    /// The client has handled the oldest `count` of the statuses that were delivered to it.
+    /// The client has handled some of the statuses of a delivery: the handling of each has ended.
     Confirmed {
         /// The client.
         client: ClientId,
-        /// How many.
-        count: usize,
+        /// The number of the delivery.
+        delivery: u64,
+        /// Which of its statuses, by their places in it.
+        handled: Range<usize>,
     },
     /// What the wall clock shows. It is told before what refers to it, and with each look.
     WallClock {
@@ -244,8 +248,16 @@ pub enum Action {
     Deliver {
         /// The client.
         client: ClientId,
+        /// The number of this delivery; later ones have higher numbers.
+        delivery: u64,
         /// The statuses.
         statuses: Vec<TaskStatus>,
+    },
+    /// Forget a client or watcher: no unsettled task names it, and it has confirmed all that it was
+    /// told. Its number may be given to another from now on.
+    LetGo {
+        /// The client or watcher.
+        client: ClientId,
     },
     /// Give a status to the callers that wait for its task.
     Answer {

@@ -37,6 +37,7 @@ use std::time::{Duration, SystemTime};
 use actix::{Message, Recipient};
 use serde::Serialize;
 
+use crate::client::Client;
 use crate::encoding;
 use crate::error::{EncodeError, OutputError, Refusal};
 use crate::handlers::Call;
@@ -73,7 +74,7 @@ pub struct Execute {
 /// Who is told of one task, beside the scheduler's client.
 #[derive(Clone, Default)]
 struct Recipients {
-    client: Option<Recipient<TaskStatus>>,
+    client: Option<Client>,
     watcher: Option<Recipient<TaskEvent>>,
 }
 
@@ -182,9 +183,10 @@ impl Execute {
         self.with(|current| *current = options)
     }
 
-    /// Has its status sent here instead of to the scheduler's client.
-    pub fn client(mut self, client: Recipient<TaskStatus>) -> Self {
-        self.recipients.get_or_insert_default().client = Some(client);
+    /// Has its status sent here instead of to the scheduler's client. The scheduler lets go of the client
+    /// when no unsettled task names it and it has handled all that it was told.
+    pub fn client(mut self, client: impl Into<Client>) -> Self {
+        self.recipients.get_or_insert_default().client = Some(client.into());
         self
     }
 
@@ -227,7 +229,7 @@ pub(crate) struct Parts {
     pub(crate) kind: TaskKind,
     pub(crate) args: Payload,
     pub(crate) options: Option<Box<Options>>,
-    pub(crate) client: Option<Recipient<TaskStatus>>,
+    pub(crate) client: Option<Client>,
     pub(crate) watcher: Option<Recipient<TaskEvent>>,
 }
 

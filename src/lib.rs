@@ -95,6 +95,7 @@
 #![forbid(unsafe_code)]
 
 pub mod actors;
+mod client;
 pub mod clock;
 pub mod config;
 mod contain;
@@ -123,6 +124,7 @@ pub use actors::Shutdown;
 pub use actors::node::NodeActor;
 pub use actors::scheduler::{ClientGone, SchedulerActor};
 pub use actors::worker::WorkerActor;
+pub use client::Client;
 pub use config::{NodeConfig, SchedulerConfig};
 pub use engine::node::Gone;
 pub use engine::scheduler::Leftovers;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use actix::dev::ToEnvelope;
-use actix::{Actor, Addr, Context, Handler, Message, Recipient};
+use actix::{Actor, Addr, Context, Handler, Message};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::node::RunningNode;
@@ -17,6 +17,7 @@ use crate::actors::{
     AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
     SetRetry, SetWorkers, Shutdown, Submit,
 };
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::engine::scheduler::Leftovers;
 use crate::engine::{Event, LinkId};
@@ -420,8 +421,8 @@ impl Scheduler {
     /// # Errors
     ///
     /// The scheduler has stopped.
-    pub async fn set_client(&self, client: Recipient<TaskStatus>) -> Result<(), Stopped> {
-        let message = SetClient(Some(client));
+    pub async fn set_client(&self, client: impl Into<Client>) -> Result<(), Stopped> {
+        let message = SetClient(Some(client.into()));
         self.ask(message).await
     }
 

@@ -197,10 +197,20 @@ impl SchedulerBench {
                     let sent = assignments.into_iter().map(|assignment| (link, assignment));
                     self.sent.extend(sent);
                 }
-                Action::Deliver { client, statuses } => {
-                    let count = statuses.len();
-                    self.machine
-                        .handle(self.now, Event::Confirmed { client, count });
+                Action::Deliver {
+                    client,
+                    delivery,
+                    statuses,
+                } => {
+                    let handled = 0..statuses.len();
+                    self.machine.handle(
+                        self.now,
+                        Event::Confirmed {
+                            client,
+                            delivery,
+                            handled,
+                        },
+                    );
                 }
                 _ => {}
             }

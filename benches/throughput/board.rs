@@ -54,7 +54,11 @@ pub struct Board {
 
 impl Board {
     /// Starts them and waits until all nodes are up.
-    pub async fn start(arbiter: Arbiter, client: Recipient<TaskStatus>, nodes: Nodes) -> Self {
+    pub async fn start(
+        arbiter: Arbiter,
+        client: impl Into<callboard::Client>,
+        nodes: Nodes,
+    ) -> Self {
         let builder = Scheduler::unnamed().client(client).configure(|config| {
             config.max_tasks = 20_000_000;
             config.max_args_bytes = 1 << 34;
@@ -192,8 +196,17 @@ impl Counted {
         Self::start_with_mark(count, count / 3, nodes).await
     }
 
+    /// With a client that confirms each status by itself, which is the default.
+    pub async fn start_each(count: u64, nodes: Nodes) -> Self {
+        Self::start_so(count, count / 3, nodes, true).await
+    }
+
     /// With a mark that is reached when so many are done.
     pub async fn start_with_mark(count: u64, mark: u64, nodes: Nodes) -> Self {
+        Self::start_so(count, mark, nodes, false).await
+    }
+
+    async fn start_so(count: u64, mark: u64, nodes: Nodes, each: bool) -> Self {
         let ((tx_reached, reached), (tx_done, done)) = (oneshot::channel(), oneshot::channel());
         let arbiter = Arbiter::new();
         let client = Client::start_in_arbiter(&arbiter.handle(), move |_| Client {
@@ -202,7 +215,12 @@ impl Counted {
             reached: Some(tx_reached),
             done: Some(tx_done),
         });
-        let board = Board::start(arbiter, client.recipient(), nodes).await;
+        let client = if each {
+            client.recipient().into()
+        } else {
+            callboard::Client::in_groups(&client)
+        };
+        let board = Board::start(arbiter, client, nodes).await;
         Self {
             board,
             count,

@@ -58,6 +58,8 @@ fn rows() -> Vec<Row> {
         Row::rate("local", rates::local)
             .over("chain-1")
             .over("ractor"),
+        // Each status confirmed by itself, which is the default.
+        Row::rate("local-each", rates::local_each).over("local"),
         Row::rate("local-many", rates::local_many)
             .over("chain-1")
             .over("ractor"),

@@ -35,6 +35,16 @@ pub fn local(scale: &Scale) -> f64 {
     rate(scale.of(1_000_000), Nodes::Local { workers: 10 })
 }
 
+pub fn local_each(scale: &Scale) -> f64 {
+    let count = scale.of(1_000_000);
+    System::new().block_on(async move {
+        let counted = Counted::start_each(count, Nodes::Local { workers: 10 }).await;
+        let began = Instant::now();
+        counted.send_all(next);
+        counted.rate_since(began).await
+    })
+}
+
 pub fn local_many(scale: &Scale) -> f64 {
     let count = scale.of(1_000_000);
     System::new().block_on(async move {

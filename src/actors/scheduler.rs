@@ -34,6 +34,7 @@ use crate::task::TaskId;
 
 mod callers;
 mod clients;
+mod deliveries;
 mod ending;
 mod log;
 mod messages;
@@ -42,6 +43,7 @@ mod turn;
 
 use callers::Callers;
 use clients::Clients;
+use deliveries::Gathered;
 use ending::Ending;
 use nodes::Nodes;
 use turn::{Bell, pump};
@@ -202,7 +204,7 @@ pub(super) struct Core {
     /// Answers to `Execute`, to be given when the effects of this turn have been taken.
     replies: Vec<Reply>,
     /// Statuses for clients, to be sent when there is nothing more to hear.
-    deliveries: Vec<(ClientId, Vec<TaskStatus>)>,
+    deliveries: Vec<(ClientId, Gathered)>,
     /// Rung when a turn is due.
     bell: Arc<Bell>,
     /// Messages since the last turn, and when the first of them came.

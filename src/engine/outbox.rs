@@ -8,12 +8,18 @@
 //! `MAX_SPARES = 0` turns it off.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::sequence::Sequence;
 use super::{Action, ClientId};
 use crate::config::SchedulerConfig;
 use crate::error::Refusal;
 use crate::status::{Ending, Outcome, TaskStatus};
+
+mod queue;
+
+use queue::Queue;
 
 /// One eighth of what may be held may be refusals, so that a flood of them does not stop the endings.
 const REFUSALS_SHARE: usize = 8;
@@ -22,18 +28,32 @@ const REFUSALS_SHARE: usize = 8;
 /// more than an allocator keeps ready.
 const MAX_SPARES: usize = 1024;
 
-#[derive(Debug, Default)]
-struct Queue {
-    /// Oldest first; the first `with_client` of them are with the client.
-    statuses: VecDeque<TaskStatus>,
-    with_client: usize,
+/// A client that somebody named.
+#[derive(Debug)]
+struct Known {
+    /// Unsettled tasks whose ending it is to be told.
+    tasks: usize,
+    /// What it has not confirmed; `None` if it is gone.
+    queue: Option<Queue>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            tasks: 0,
+            queue: Some(Queue::default()),
+        }
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    clients: BTreeMap<ClientId, Queue>,
+    clients: BTreeMap<ClientId, Known>,
     current: Option<ClientId>,
+    /// Clients that may have nothing to wait for any more.
+    idle: BTreeSet<ClientId>,
+    deliveries: Sequence,
     /// Statuses for the next client.
     homeless: VecDeque<TaskStatus>,
     /// Clients with something to deliver.
@@ -60,6 +80,8 @@ impl Outbox {
         Self {
             clients: BTreeMap::new(),
             current: None,
+            idle: BTreeSet::new(),
+            deliveries: Sequence::from(1),
             homeless: VecDeque::new(),
             ready: BTreeSet::new(),
             answers: Vec::new(),
@@ -100,9 +122,25 @@ impl Outbox {
         })
     }
 
-    /// Makes a client known. Its number is never used again.
-    pub fn enter(&mut self, client: ClientId) {
+    /// Hears that somebody named a client. It is let go at the next flush unless it is to be told
+    /// something by then.
+    pub fn name(&mut self, client: ClientId) {
         self.clients.entry(client).or_default();
+        self.idle.insert(client);
+    }
+
+    /// Notes that a client is to be told how one more task ends.
+    pub fn engage(&mut self, client: ClientId) {
+        self.clients.entry(client).or_default().tasks += 1;
+    }
+
+    /// Tells a client, or the current one if it is gone, how a task ended for which it was engaged.
+    pub fn settle(&mut self, client: ClientId, status: TaskStatus) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.tasks = entry.tasks.saturating_sub(1);
+            self.idle.insert(client);
+        }
+        self.push_client(client, status);
     }
 
     /// For the current client, or the next one.
@@ -118,7 +156,7 @@ impl Outbox {
 
     /// For this client, or the current one if it is gone.
     pub fn push_client(&mut self, client: ClientId, status: TaskStatus) {
-        if self.clients.contains_key(&client) {
+        if self.queue(client).is_some() {
             self.push_to(client, status);
         } else {
             self.push_current(status);
@@ -156,11 +194,17 @@ impl Outbox {
         }
     }
 
+    /// The queue of a client that is there.
+    fn queue(&mut self, client: ClientId) -> Option<&mut Queue> {
+        self.clients.get_mut(&client)?.queue.as_mut()
+    }
+
     fn push_to(&mut self, client: ClientId, status: TaskStatus) {
         self.count(&status);
-        let queue = self.clients.entry(client).or_default();
-        queue.statuses.push_back(status);
-        if queue.with_client < self.window {
+        let entry = self.clients.entry(client).or_default();
+        let queue = entry.queue.get_or_insert_default();
+        queue.push(status);
+        if queue.is_ready(self.window) {
             self.ready.insert(client);
         }
     }
@@ -173,13 +217,13 @@ impl Outbox {
         }
     }
 
-    pub fn confirmed(&mut self, client: ClientId, count: usize) {
-        let Some(queue) = self.clients.get_mut(&client) else {
+    /// A client has handled these of the statuses of a delivery.
+    pub fn confirmed(&mut self, client: ClientId, delivery: u64, handled: Range<usize>) {
+        let entry = self.clients.get_mut(&client);
+        let Some(queue) = entry.and_then(|entry| entry.queue.as_mut()) else {
             return;
         };
-        let count = count.min(queue.with_client);
-        queue.with_client -= count;
-        for status in queue.statuses.drain(..count) {
+        queue.confirm(delivery, handled, |status| {
             let bytes = weight(&status);
             self.held -= 1;
             self.bytes -= bytes;
@@ -190,9 +234,11 @@ impl Outbox {
             if self.spares.len() < MAX_SPARES {
                 self.spares.extend(status.into_spare());
             }
-        }
-        if queue.statuses.len() > queue.with_client {
+        });
+        if queue.is_ready(self.window) {
             self.ready.insert(client);
+        } else if queue.is_empty() && self.current != Some(client) {
+            self.idle.insert(client);
         }
     }
 
@@ -202,22 +248,20 @@ impl Outbox {
         if self.current == Some(client) {
             self.current = None;
         }
-        let Some(mut queue) = self.clients.remove(&client) else {
+        let Some(entry) = self.clients.get_mut(&client) else {
             return;
         };
-        for status in queue.statuses.iter_mut().take(queue.with_client) {
-            status.mark_given_again();
+        self.idle.insert(client);
+        if let Some(queue) = entry.queue.take() {
+            self.homeless.extend(queue.into_statuses());
+            self.rehome();
         }
-        self.homeless.append(&mut queue.statuses);
-        self.rehome();
     }
 
     pub fn set_current(&mut self, client: Option<ClientId>) {
-        self.current = client;
-        if let Some(client) = client {
-            self.enter(client);
-            self.rehome();
-        }
+        self.idle
+            .extend(std::mem::replace(&mut self.current, client));
+        self.rehome();
     }
 
     pub fn current(&self) -> Option<ClientId> {
@@ -228,9 +272,10 @@ impl Outbox {
         let Some(client) = self.current else {
             return;
         };
-        let queue = self.clients.entry(client).or_default();
-        queue.statuses.append(&mut self.homeless);
-        if queue.statuses.len() > queue.with_client && queue.with_client < self.window {
+        let entry = self.clients.entry(client).or_default();
+        let queue = entry.queue.get_or_insert_default();
+        queue.append(&mut self.homeless);
+        if queue.is_ready(self.window) {
             self.ready.insert(client);
         }
     }
@@ -240,18 +285,28 @@ impl Outbox {
         let answers = self.answers.drain(..);
         actions.extend(answers.map(|(status, alone)| Action::Answer { status, alone }));
         while let Some(client) = self.ready.pop_first() {
-            let Some(queue) = self.clients.get_mut(&client) else {
+            let entry = self.clients.get_mut(&client);
+            let Some(queue) = entry.and_then(|entry| entry.queue.as_mut()) else {
                 continue;
             };
-            let until = queue.statuses.len().min(self.window);
-            if until > queue.with_client {
-                let statuses = queue
-                    .statuses
-                    .range(queue.with_client..until)
-                    .cloned()
-                    .collect();
-                queue.with_client = until;
-                actions.push(Action::Deliver { client, statuses });
+            if !queue.is_ready(self.window) {
+                continue;
+            }
+            let delivery = self.deliveries.take();
+            let statuses = queue.deliver(delivery, self.window);
+            actions.push(Action::Deliver {
+                client,
+                delivery,
+                statuses,
+            });
+        }
+        while let Some(client) = self.idle.pop_first() {
+            let over = |entry: &Known| {
+                entry.tasks == 0 && entry.queue.as_ref().is_none_or(Queue::is_empty)
+            };
+            if self.current != Some(client) && self.clients.get(&client).is_some_and(over) {
+                self.clients.remove(&client);
+                actions.push(Action::LetGo { client });
             }
         }
     }
@@ -259,14 +314,9 @@ impl Outbox {
     /// Everything that was not confirmed, oldest first within each client.
     pub fn take_all(&mut self) -> Vec<TaskStatus> {
         let mut all: Vec<_> = self.homeless.drain(..).collect();
-        for queue in self.clients.values_mut() {
-            for (at, mut status) in queue.statuses.drain(..).enumerate() {
-                if at < queue.with_client {
-                    status.mark_given_again();
-                }
-                all.push(status);
-            }
-            queue.with_client = 0;
+        for entry in self.clients.values_mut() {
+            let queue = entry.queue.as_mut().map(std::mem::take);
+            all.extend(queue.into_iter().flat_map(Queue::into_statuses));
         }
         // What a client is told besides is among the others already; its callers still hear it.
         let alone = self.answers.extract_if(.., |(_, alone)| *alone);
@@ -279,37 +329,38 @@ impl Outbox {
     }
 
     pub fn check(&self) -> Result<(), String> {
-        let held = self.homeless.len()
-            + self
-                .clients
-                .values()
-                .map(|queue| queue.statuses.len())
-                .sum::<usize>();
+        let queues = || {
+            let entries = self.clients.iter();
+            entries.filter_map(|(client, entry)| Some((client, entry.queue.as_ref()?)))
+        };
+        let statuses = || {
+            let queued = queues().flat_map(|(_, queue)| queue.statuses());
+            self.homeless.iter().chain(queued)
+        };
+        let held = statuses().count();
         if held != self.held {
             return Err(format!(
                 "G1: {held} statuses are held, {} are counted",
                 self.held
             ));
         }
-        let queued = self.clients.values().flat_map(|queue| &queue.statuses);
-        let bytes: u64 = self.homeless.iter().chain(queued).map(weight).sum();
+        let bytes: u64 = statuses().map(weight).sum();
         if bytes != self.bytes {
             return Err(format!(
                 "G1: {bytes} bytes of statuses are held, {} are counted",
                 self.bytes
             ));
         }
-        for (client, queue) in &self.clients {
-            if queue.with_client > queue.statuses.len() || queue.with_client > self.window {
-                return Err(format!(
-                    "G1: {client} has {} of {} statuses, the window is {}",
-                    queue.with_client,
-                    queue.statuses.len(),
-                    self.window
-                ));
-            }
+        for (client, queue) in queues() {
+            let checked = queue.check(self.window);
+            checked.map_err(|wrong| format!("G1: {client}: {wrong}"))?;
         }
         Ok(())
+    }
+
+    /// Counts the clients for which unsettled tasks are engaged, to be compared with the tasks.
+    pub fn engaged(&self) -> usize {
+        self.clients.values().map(|entry| entry.tasks).sum()
     }
 }
 
@@ -365,19 +416,24 @@ mod tests {
         outbox.push_client(CLIENT, status);
         let mut actions = Vec::new();
         outbox.flush(&mut actions);
-        let [Action::Deliver { statuses, .. }] = &actions[..] else {
+        let [
+            Action::Deliver {
+                statuses, delivery, ..
+            },
+        ] = &actions[..]
+        else {
             panic!("one delivery, not {actions:?}");
         };
-        let clone = kept.then(|| statuses[0].clone());
+        let (clone, delivery) = (kept.then(|| statuses[0].clone()), *delivery);
         drop(actions);
-        outbox.confirmed(CLIENT, 1);
+        outbox.confirmed(CLIENT, delivery, 0..1);
         (room, clone)
     }
 
     #[test]
     fn the_room_of_a_confirmed_ending_is_used_again_unless_somebody_has_it_or_it_holds_memory() {
         let mut outbox = Outbox::new(&SchedulerConfig::default());
-        outbox.enter(CLIENT);
+        outbox.set_current(Some(CLIENT));
         let (first, _) = tell(&mut outbox, ending(1, Payload::new(), None), false);
         let (second, kept) = tell(&mut outbox, ending(2, Payload::new(), None), true);
         assert_eq!(first, second);

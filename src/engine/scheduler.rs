@@ -24,6 +24,7 @@ use super::sequence::Sequence;
 use super::tasks::{Phase, Slot, Stage, Task, Tasks};
 use super::timers::{Timer, Timers};
 use super::wall::WallClock;
+use super::watchers::Watchers;
 use super::{Action, Event, Life, NodeId, Timestamp};
 use crate::config::SchedulerConfig;
 use crate::stats::{Totals, Unfinished};
@@ -90,6 +91,7 @@ pub struct SchedulerMachine {
     roster: Roster,
     keys: Keys,
     outbox: Outbox,
+    watchers: Watchers,
 
     timers: Timers,
     sessions: Sessions,
@@ -134,6 +136,7 @@ impl SchedulerMachine {
             tasks: Tasks::default(),
             catalogue: Catalogue::default(),
             roster: Roster::default(),
+            watchers: Watchers::default(),
             keys: Keys::default(),
             timers: Timers::default(),
             sessions: Sessions::default(),
@@ -177,8 +180,12 @@ impl SchedulerMachine {
             Event::Heard { link } => {
                 self.heard(now, link);
             }
-            Event::Confirmed { client, count } => {
-                self.outbox.confirmed(client, count);
+            Event::Confirmed {
+                client,
+                delivery,
+                handled,
+            } => {
+                self.outbox.confirmed(client, delivery, handled);
             }
             Event::ClientGone { client } => self.outbox.gone(client),
             Event::Unclaimed(status) => self.outbox.unclaimed(status),
@@ -199,6 +206,7 @@ impl SchedulerMachine {
         actions.append(&mut self.actions);
         self.flush_nodes(actions);
         self.outbox.flush(actions);
+        self.watchers.flush(actions);
     }
 
     /// When the effects are to be taken again at the latest.

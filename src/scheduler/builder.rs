@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix::Recipient;
 use tokio::sync::Semaphore;
 
 use super::{Guard, Inner, NAMES, PERMITS, Scheduler, Threads, UNNAMED, lock};
 use crate::actors::scheduler::{ClientGone, SchedulerParts, Unclaimed};
 use crate::actors::{AddNode, Shutdown};
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::Life;
@@ -26,7 +26,6 @@ use crate::net::told::Told;
 use crate::net::{LinkConfig, Role, Secret, Trust};
 use crate::node::{Node, Place, bind, check_names, random, trust};
 use crate::retry::RetryPolicy;
-use crate::status::TaskStatus;
 
 /// See [`Scheduler::builder`].
 #[derive(Debug)]
@@ -39,7 +38,7 @@ pub struct SchedulerBuilder {
     secret: Option<Result<Secret, ConfigError>>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
-    client: Option<Recipient<TaskStatus>>,
+    client: Option<Client>,
     on_client_gone: ClientGone,
     config: SchedulerConfig,
     link: LinkConfig,
@@ -102,8 +101,8 @@ impl SchedulerBuilder {
     }
 
     /// Who is told how tasks ended, unless a task has a client of its own.
-    pub fn client(mut self, client: Recipient<TaskStatus>) -> Self {
-        self.client = Some(client);
+    pub fn client(mut self, client: impl Into<Client>) -> Self {
+        self.client = Some(client.into());
         self
     }
 
@@ -336,7 +335,7 @@ impl Scheduler {
     /// Sets the client and reaches the nodes.
     async fn begin(
         &self,
-        client: Option<Recipient<TaskStatus>>,
+        client: Option<Client>,
         nodes: Vec<Node>,
         timeout: Duration,
         require_all: bool,

@@ -231,13 +231,21 @@ impl World {
                 }
                 self.events.push_back(Event::LinkClosed { link, reason });
             }
-            Action::Deliver { client, statuses } => {
+            Action::Deliver {
+                client,
+                delivery,
+                statuses,
+            } => {
                 assert_eq!(client, CLIENT);
-                let count = statuses.len();
+                let handled = 0..statuses.len();
                 for status in statuses {
                     self.ended(&status);
                 }
-                self.events.push_back(Event::Confirmed { client, count });
+                self.events.push_back(Event::Confirmed {
+                    client,
+                    delivery,
+                    handled,
+                });
             }
             Action::CancelAnswer { ticket, answer } => {
                 let it = &mut self.tickets[usize::try_from(ticket).unwrap()];

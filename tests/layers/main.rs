@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
     (
         "actors",
         &[
-            "actors", "handlers", "execute", "inbox", "links", "clock", "sync", "say",
+            "actors", "handlers", "client", "execute", "inbox", "links", "clock", "sync", "say",
         ],
     ),
     ("edges", &["net"]),

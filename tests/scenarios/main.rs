@@ -13,6 +13,7 @@ mod processes;
 
 mod api;
 mod callers;
+mod clients;
 mod cluster;
 mod frames;
 mod handles;

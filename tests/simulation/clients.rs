@@ -3,6 +3,7 @@
 //! Owns: their mailboxes. Does not know: whether what they are told is right (see `oracle`).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use callboard::engine::{ClientId, Event};
 use callboard::status::TaskStatus;
@@ -12,12 +13,23 @@ use crate::cluster::{Cluster, Ev};
 use crate::plan::{MS, Time};
 use crate::scheduler::SchedulerIn;
 
+/// A status that is with a client.
+#[derive(Clone, Debug)]
+pub struct Told {
+    life: usize,
+    task: TaskId,
+    delivery: u64,
+    place: usize,
+}
+
 #[derive(Debug, Default)]
 pub struct Client {
     alive: bool,
-    mailbox: VecDeque<(usize, TaskId)>,
+    mailbox: VecDeque<Told>,
     /// Handled, in order, and not confirmed yet.
-    handled: Vec<(usize, TaskId)>,
+    handled: Vec<Told>,
+    /// Being handled by futures.
+    late: usize,
     pub slow_until: Time,
     busy: bool,
 }
@@ -42,7 +54,7 @@ impl Cluster {
         self.command(SchedulerIn::SetClient(Some(ClientId(id))));
     }
 
-    pub fn deliver_statuses(&mut self, client: ClientId, statuses: Vec<TaskStatus>) {
+    pub fn deliver_statuses(&mut self, client: ClientId, delivery: u64, statuses: Vec<TaskStatus>) {
         for status in &statuses {
             self.say(|| {
                 let again = if status.is_given_again() {
@@ -69,9 +81,14 @@ impl Cluster {
         if !it.alive {
             return;
         }
-        it.mailbox
-            .extend(statuses.iter().map(|status| (life, status.id)));
-        let outstanding = it.mailbox.len() + it.handled.len();
+        let told = statuses.iter().enumerate().map(|(place, status)| Told {
+            life,
+            task: status.id,
+            delivery,
+            place,
+        });
+        it.mailbox.extend(told);
+        let outstanding = it.mailbox.len() + it.handled.len() + it.late;
         let window = self.plan.config.status_window;
         if outstanding > window {
             self.oracle.fail(
@@ -100,7 +117,7 @@ impl Cluster {
 
     pub fn client_handles(&mut self, client: u64) {
         let confirm_now = self.rng.u32(..3) != 0;
-        let life = self.lives;
+        let late_answers = self.plan.late_answers;
         let Some(it) = self.clients.get_mut(&client) else {
             return;
         };
@@ -111,21 +128,71 @@ impl Cluster {
         let Some(status) = it.mailbox.pop_front() else {
             return;
         };
-        it.handled.push(status);
-        if confirm_now || it.mailbox.is_empty() {
+        if late_answers && status.task.get() % 3 == 0 {
+            it.late += 1;
+            let pause = (1 + status.task.get() * 37 % 1500) * MS;
+            self.after(pause, Ev::ClientAnswers { client, status });
+        } else {
+            it.handled.push(status);
+        }
+        if let Some(it) = self.clients.get_mut(&client)
+            && (confirm_now || it.mailbox.is_empty())
+        {
             let handled = std::mem::take(&mut it.handled);
-            // A client of a dead scheduler confirms to nobody.
-            if handled.iter().all(|(of, _)| *of == life) && self.scheduler.alive {
-                for (life, task) in &handled {
-                    self.oracle.on_confirmed(*life, *task);
-                }
-                self.tell_scheduler(Event::Confirmed {
-                    client: ClientId(client),
-                    count: handled.len(),
-                });
-            }
+            self.confirm(client, &handled);
         }
         self.client_goes_on(client);
+    }
+
+    /// The future of a handler has ended, later than those of statuses that came after it.
+    pub fn client_answers(&mut self, client: u64, status: Told) {
+        let Some(it) = self.clients.get_mut(&client) else {
+            return;
+        };
+        // A future dies with its actor.
+        if it.alive {
+            it.late -= 1;
+            self.confirm(client, &[status]);
+        }
+    }
+
+    fn confirm(&mut self, client: u64, handled: &[Told]) {
+        // A client of a dead scheduler confirms to nobody.
+        let life = self.lives;
+        if !self.scheduler.alive || handled.iter().any(|told| told.life != life) {
+            return;
+        }
+        let mut ranges: Vec<(u64, Range<usize>)> = Vec::new();
+        for told in handled {
+            self.oracle.on_confirmed(told.life, told.task);
+            match ranges.last_mut() {
+                Some((delivery, range))
+                    if *delivery == told.delivery && range.end == told.place =>
+                {
+                    range.end += 1;
+                }
+                _ => ranges.push((told.delivery, told.place..told.place + 1)),
+            }
+        }
+        for (delivery, handled) in ranges {
+            self.tell_scheduler(Event::Confirmed {
+                client: ClientId(client),
+                delivery,
+                handled,
+            });
+        }
+    }
+
+    /// The scheduler lets a client go: it is told nothing more, and has confirmed all it was told.
+    pub fn let_go(&mut self, client: ClientId) {
+        let unconfirmed = self.clients.get(&client.0).is_some_and(|it| {
+            let open = it.mailbox.iter().chain(&it.handled);
+            it.alive && (it.late > 0 || open.clone().any(|told| told.life == self.lives))
+        });
+        if unconfirmed || self.current_client == Some(client.0) {
+            let wrong = format!("{client} is let go, and has statuses or is the current one");
+            self.oracle.fail("G1", None, wrong);
+        }
     }
 
     pub fn client_dies(&mut self, client: u64) {

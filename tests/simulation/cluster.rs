@@ -10,7 +10,7 @@ use std::sync::Arc;
 use callboard::engine::Event;
 use callboard::task::{Dispatch, TaskId};
 
-use crate::clients::Client;
+use crate::clients::{Client, Told};
 use crate::network::{Dial, Host, Link};
 use crate::nodes::{NodeIn, Proc};
 use crate::oracle::{Expectation, Oracle};
@@ -63,6 +63,10 @@ pub enum Ev {
         worker: u32,
         dispatch: Dispatch,
         how: How,
+    },
+    ClientAnswers {
+        client: u64,
+        status: Told,
     },
     ClientHandles {
         client: u64,
@@ -351,6 +355,7 @@ impl Cluster {
                     },
                 );
             }
+            Ev::ClientAnswers { client, status } => self.client_answers(client, status),
             Ev::ClientHandles { client } => self.client_handles(client),
             Ev::Submit(index) => {
                 if !self.quiet {

@@ -107,6 +107,8 @@ struct Times {
     quiet_from: Time,
     late: Time,
     client_pace: Time,
+    #[serde(default)]
+    late_answers: bool,
     shut_down: bool,
 }
 
@@ -148,6 +150,7 @@ impl Kept {
             quiet_from: plan.quiet_from,
             late: plan.late,
             client_pace: plan.client_pace,
+            late_answers: plan.late_answers,
             shut_down: plan.shut_down,
         };
         lines.push(format!("times {}", json(&times)));
@@ -201,6 +204,7 @@ impl Kept {
                 quiet_from: times.quiet_from,
                 late: times.late,
                 client_pace: times.client_pace,
+                late_answers: times.late_answers,
                 shut_down: times.shut_down,
             },
         })

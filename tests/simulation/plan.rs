@@ -56,6 +56,8 @@ pub struct Plan {
     pub late: Time,
     /// How long a client takes over one status.
     pub client_pace: Time,
+    /// Whether its handler answers with futures, of which some take long.
+    pub late_answers: bool,
     /// Whether the history ends with `shut_down` in the middle of things.
     pub shut_down: bool,
 }
@@ -256,6 +258,7 @@ impl Plan {
             } else {
                 MS
             },
+            late_answers: false,
             config,
             net,
             nodes,
@@ -271,6 +274,8 @@ impl Plan {
             Family::Kills => plan.draw_kills(&mut rng),
             Family::Everything => plan.draw_everything(&mut rng),
         };
+        // Drawn last, so that a history of before is the same but for this.
+        plan.late_answers = family == Family::Everything && rng.u32(..3) == 0;
         plan.faults.sort_by_key(|(at, _)| *at);
         if let Some((last, _)) = plan.faults.last() {
             plan.quiet_from = plan.quiet_from.max(*last + SECOND);

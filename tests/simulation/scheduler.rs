@@ -262,7 +262,12 @@ impl Cluster {
                 self.say(|| format!("S probes {node} {epoch} at {address}"));
                 self.start_dial(Dialler::Scheduler(node), address, Some(epoch));
             }
-            Action::Deliver { client, statuses } => self.deliver_statuses(client, statuses),
+            Action::Deliver {
+                client,
+                delivery,
+                statuses,
+            } => self.deliver_statuses(client, delivery, statuses),
+            Action::LetGo { client } => self.let_go(client),
             Action::Answer { status, alone } => self.answer(status, alone),
             Action::CancelAnswer { ticket, answer } => self.cancel_answer(ticket, answer),
             Action::Notify { event, .. } => {

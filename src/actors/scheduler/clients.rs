@@ -1,15 +1,15 @@
 //! The clients and watchers as actix recipients; to the engine they are numbers.
 //!
-//! Owns: which number is whose, the sending of statuses in groups, and noticing that a client is gone.
-//! Does not know: which status is for whom.
+//! Owns: which number is whose, the sending of statuses, and noticing that a client is gone. Does not
+//! know: which status is for whom.
 
 use std::collections::HashMap;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-use actix::dev::RecipientRequest;
-use actix::{MailboxError, Recipient};
+use actix::Recipient;
 
+use super::deliveries::{Answers, Found, Gathered};
+use crate::client::Client;
 use crate::engine::{ClientId, Event};
 use crate::status::{TaskEvent, TaskStatus};
 
@@ -27,13 +27,15 @@ pub enum ClientGone {
 /// See the module.
 pub(super) struct Clients {
     on_gone: ClientGone,
-    next: u64,
-    clients: HashMap<ClientId, Recipient<TaskStatus>>,
+    last: u64,
+    /// Numbers that were given back.
+    free: Vec<ClientId>,
+    clients: HashMap<ClientId, Client>,
     numbers: HashMap<Recipient<TaskStatus>, ClientId>,
     watchers: HashMap<ClientId, Recipient<TaskEvent>>,
     watcher_numbers: HashMap<Recipient<TaskEvent>, ClientId>,
     /// In order of their sending.
-    groups: Vec<Group>,
+    answers: Vec<(ClientId, Answers)>,
     waker: Waker,
 }
 
@@ -42,12 +44,13 @@ impl Clients {
     pub fn new(on_gone: ClientGone, waker: Waker) -> Self {
         Self {
             on_gone,
-            next: 1,
+            last: 0,
+            free: Vec::new(),
             clients: HashMap::new(),
             numbers: HashMap::new(),
             watchers: HashMap::new(),
             watcher_numbers: HashMap::new(),
-            groups: Vec::new(),
+            answers: Vec::new(),
             waker,
         }
     }
@@ -60,19 +63,21 @@ impl Clients {
         self.clients.is_empty() && self.watchers.is_empty()
     }
 
+    /// Takes a number that the engine has nothing under: one that it let go, or a new one.
     fn number(&mut self) -> ClientId {
-        let number = ClientId(self.next);
-        self.next += 1;
-        number
+        self.free.pop().unwrap_or_else(|| {
+            self.last += 1;
+            ClientId(self.last)
+        })
     }
 
-    pub fn enter(&mut self, client: Recipient<TaskStatus>) -> ClientId {
-        if let Some(&number) = self.numbers.get(&client) {
+    pub fn enter(&mut self, client: Client) -> ClientId {
+        if let Some(&number) = self.numbers.get(client.recipient()) {
             return number;
         }
         let number = self.number();
-        self.clients.insert(number, client.clone());
-        self.numbers.insert(client, number);
+        self.numbers.insert(client.recipient().clone(), number);
+        self.clients.insert(number, client);
         number
     }
 
@@ -86,7 +91,7 @@ impl Clients {
         number
     }
 
-    pub fn client(&self, number: ClientId) -> Option<Recipient<TaskStatus>> {
+    pub fn client(&self, number: ClientId) -> Option<Client> {
         self.clients.get(&number).cloned()
     }
 
@@ -94,7 +99,8 @@ impl Clients {
         self.watchers.get(&number).cloned()
     }
 
-    /// Clients that are gone. Watchers that are gone are forgotten.
+    /// Returns the clients that are gone. Forgets watchers that are gone; their numbers stay taken
+    /// until the engine lets them go.
     pub fn gone(&mut self) -> Vec<ClientId> {
         let numbers = &mut self.watcher_numbers;
         self.watchers.retain(|_, watcher| {
@@ -106,17 +112,28 @@ impl Clients {
         });
         let clients = self.clients.iter();
         let mut gone: Vec<_> = clients
-            .filter(|(_, client)| !client.connected())
+            .filter(|(_, client)| !client.recipient().connected())
             .map(|(&number, _)| number)
             .collect();
         gone.sort_unstable();
         gone
     }
 
+    /// Forgets a client that is gone. Its number stays taken until the engine lets it go.
     pub fn forget(&mut self, number: ClientId) {
         if let Some(client) = self.clients.remove(&number) {
-            self.numbers.remove(&client);
+            self.numbers.remove(client.recipient());
         }
+        self.answers.retain(|(client, _)| *client != number);
+    }
+
+    /// Forgets a client or watcher that nothing names any more, and frees its number.
+    pub fn let_go(&mut self, number: ClientId) {
+        self.forget(number);
+        if let Some(watcher) = self.watchers.remove(&number) {
+            self.watcher_numbers.remove(&watcher);
+        }
+        self.free.push(number);
     }
 
     pub fn notify(&self, watcher: ClientId, event: TaskEvent) {
@@ -125,54 +142,44 @@ impl Clients {
         }
     }
 
-    /// Sends a group of statuses. A mailbox is in order, so the answer to the last one confirms them
-    /// all. `false` if the client is gone.
-    pub fn deliver(&mut self, client: ClientId, mut statuses: Vec<TaskStatus>) -> bool {
-        let recipient = self.clients.get(&client);
-        let Some(recipient) = recipient.filter(|recipient| recipient.connected()) else {
+    /// Sends what has gathered for a client. `false` if the client is gone.
+    pub fn deliver(&mut self, number: ClientId, gathered: Gathered) -> bool {
+        let client = self.clients.get(&number);
+        let Some(client) = client.filter(|client| client.recipient().connected()) else {
             return false;
         };
-        let count = statuses.len();
-        let Some(last) = statuses.pop() else {
-            return true;
-        };
-        for status in statuses {
-            recipient.do_send(status);
-        }
-        self.groups.push(Group {
-            client,
-            count,
-            answer: Box::pin(recipient.send(last)),
-        });
+        let answers = gathered.send(client, &self.waker);
+        let answers = answers.into_iter().map(|answers| (number, answers));
+        self.answers.extend(answers);
         true
     }
 
-    /// What has become of the groups since the last look. They are looked at in each turn, and not by a
-    /// future of their own, which a flooded mailbox would keep from being polled.
-    pub fn answers(&mut self) -> Vec<Event> {
-        let mut cx = Context::from_waker(&self.waker);
+    /// Returns what was heard of the deliveries since the last look. They are looked at in each turn, and
+    /// not by a future of their own, which a flooded mailbox would keep from being polled. At a
+    /// `round` each answer is looked for, whether or not somebody was woken by it.
+    pub fn answers(&mut self, round: bool) -> Vec<Event> {
         let mut events = Vec::new();
-        self.groups.retain_mut(|group| {
-            let client = group.client;
-            match group.answer.as_mut().poll(&mut cx) {
-                Poll::Pending => return true,
-                Poll::Ready(Ok(())) => events.push(Event::Confirmed {
+        let clients = &self.clients;
+        self.answers.retain_mut(|(number, answers)| {
+            let client = *number;
+            let Some(it) = clients.get(&client) else {
+                return false;
+            };
+            let connected = || it.recipient().connected();
+            let found = answers.look(round, connected, |delivery, handled| {
+                events.push(Event::Confirmed {
                     client,
-                    count: group.count,
-                }),
-                Poll::Ready(Err(MailboxError::Closed | MailboxError::Timeout)) => {
-                    events.push(Event::ClientGone { client });
-                }
+                    delivery,
+                    handled,
+                });
+            });
+            match found {
+                Found::Waiting => return true,
+                Found::All => {}
+                Found::Gone => events.push(Event::ClientGone { client }),
             }
             false
         });
         events
     }
-}
-
-/// Statuses that are with a client.
-struct Group {
-    client: ClientId,
-    count: usize,
-    answer: Pin<Box<RecipientRequest<TaskStatus>>>,
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::dev::{MessageResponse, OneshotSender};
-use actix::{ActorContext, Context, Handler, Recipient, ResponseFuture};
+use actix::{ActorContext, Context, Handler, ResponseFuture};
 use tokio::sync::oneshot;
 
 use super::{Answer, Core, Reply, SchedulerActor};
@@ -23,7 +23,7 @@ use crate::error::{NodeError, Stopped};
 use crate::execute::{Execute, ExecuteMany};
 use crate::links::Incoming;
 use crate::stats::{Explanation, Stats, Unfinished};
-use crate::status::{CancelAnswer, TaskStatus};
+use crate::status::CancelAnswer;
 use crate::task::TaskId;
 
 /// The answer to an `Execute`: given when its effects have been taken, or, if nobody waits for it, told
@@ -298,9 +298,7 @@ impl Handler<SetClient> for SchedulerActor {
 
     fn handle(&mut self, set: SetClient, _: &mut Self::Context) -> Self::Result {
         self.with(|core, now| {
-            let client = set
-                .0
-                .map(|client: Recipient<TaskStatus>| core.clients.enter(client));
+            let client = set.0.map(|client| core.clients.enter(client));
             core.machine.set_client(now, client);
         })
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::deliveries::Gathered;
 use super::ending::Ending;
 use super::{ClientGone, Core, Reply, log};
 use crate::actors::{Shutdown, sleep_until, yield_once};
@@ -90,11 +91,12 @@ impl Core {
     }
 
     fn look_after_clients(&mut self, now: Timestamp) {
-        for event in self.clients.answers() {
+        let moment = Instant::now();
+        let round = !self.clients.is_empty() && moment >= self.client_round;
+        for event in self.clients.answers(round) {
             self.hear(now, event);
         }
-        let moment = Instant::now();
-        if self.clients.is_empty() || moment < self.client_round {
+        if !round {
             return;
         }
         self.client_round = moment + CLIENT_ROUND;
@@ -139,16 +141,21 @@ impl Core {
                 };
                 self.connector.probe(address, Box::new(probed));
             }
-            Action::Deliver { client, statuses } => {
-                match self
-                    .deliveries
-                    .iter_mut()
-                    .find(|(other, _)| *other == client)
-                {
-                    Some((_, gathered)) => gathered.extend(statuses),
-                    None => self.deliveries.push((client, statuses)),
+            Action::Deliver {
+                client,
+                delivery,
+                statuses,
+            } => {
+                let mut gathered = self.deliveries.iter_mut();
+                if let Some((_, gathered)) = gathered.find(|(other, _)| *other == client) {
+                    gathered.add(delivery, statuses);
+                } else {
+                    let mut gathered = Gathered::default();
+                    gathered.add(delivery, statuses);
+                    self.deliveries.push((client, gathered));
                 }
             }
+            Action::LetGo { client } => self.clients.let_go(client),
             Action::Answer { status, alone } => {
                 if !self.callers.answer(&status) && alone {
                     self.unclaimed.push(status);
@@ -168,19 +175,19 @@ impl Core {
         let gathered: usize = self
             .deliveries
             .iter()
-            .map(|(_, statuses)| statuses.len())
+            .map(|(_, gathered)| gathered.len())
             .sum();
         if gathered == 0 || (gathered < MAX_DELIVERY && !self.inbox.is_empty()) {
             return;
         }
-        for (client, statuses) in std::mem::take(&mut self.deliveries) {
-            if !self.clients.deliver(client, statuses) {
+        for (client, gathered) in std::mem::take(&mut self.deliveries) {
+            if !self.clients.deliver(client, gathered) {
                 self.client_gone(now, client);
                 self.bell.ring();
             }
         }
         // An answer is waited for from its first look on.
-        for event in self.clients.answers() {
+        for event in self.clients.answers(false) {
             self.hear(now, event);
             self.bell.ring();
         }

@@ -24,6 +24,12 @@ impl SchedulerMachine {
     /// The refusal and the submission, unchanged. Nothing else has changed.
     pub fn submit(&mut self, now: Timestamp, submission: Submission) -> Result<Accepted, Refused> {
         self.observe(now);
+        if let Audience::Client(client) = submission.audience {
+            self.outbox.name(client);
+        }
+        if let Some(watcher) = submission.watcher {
+            self.watchers.name(watcher);
+        }
         match self.admit(&submission) {
             Ok(None) => Ok(Accepted::New(self.accept(now, submission))),
             Ok(Some(joined)) => {
@@ -44,7 +50,6 @@ impl SchedulerMachine {
     /// Another caller wants to know how a task ends. One that waits is answered beside the audience; where
     /// only callers waited so far, the first of another kind becomes the audience.
     fn join(&mut self, id: TaskId, audience: Audience) {
-        let addressee = self.enter_audience(audience);
         let Some(slot) = self.tasks.find(id) else {
             return;
         };
@@ -54,17 +59,20 @@ impl SchedulerMachine {
         if waits != callers_alone {
             task.rare().callers = true;
             if callers_alone {
-                task.addressee = addressee;
+                let addressee = self.engage(audience);
+                self.tasks.get_mut(slot).addressee = addressee;
             }
         }
     }
 
-    /// An audience as a task keeps it.
-    fn enter_audience(&mut self, audience: Audience) -> Addressee {
-        if let Audience::Client(client) = audience {
-            self.outbox.enter(client);
+    /// Returns an audience as a task keeps it, which it is to tell of its ending from now on.
+    fn engage(&mut self, audience: Audience) -> Addressee {
+        let addressee = Addressee::of(audience);
+        // Its number may not fit, and then another is told.
+        if let Audience::Client(client) = addressee.audience() {
+            self.outbox.engage(client);
         }
-        Addressee::of(audience)
+        addressee
     }
 
     /// Tells the submission's audience of its refusal, by a status with an id of its own; beyond a
@@ -95,7 +103,7 @@ impl SchedulerMachine {
         match submission.audience {
             Audience::Current | Audience::Caller => self.outbox.push_current(status),
             Audience::Client(client) => {
-                self.outbox.enter(client);
+                self.outbox.name(client);
                 self.outbox.push_client(client, status);
             }
         }
@@ -190,7 +198,7 @@ impl SchedulerMachine {
             prev: NO_SLOT,
             next: NO_SLOT,
             class: 0,
-            addressee: self.enter_audience(submission.audience),
+            addressee: self.engage(submission.audience),
             failed_attempts: 0,
             priority,
             past: Past::Fresh,
@@ -220,9 +228,12 @@ impl SchedulerMachine {
         id
     }
 
-    fn rare_of(&self, now: Timestamp, submission: &Submission) -> Option<Box<Rare>> {
+    fn rare_of(&mut self, now: Timestamp, submission: &Submission) -> Option<Box<Rare>> {
         if submission.options.is_none() && submission.watcher.is_none() {
             return None;
+        }
+        if let Some(watcher) = submission.watcher {
+            self.watchers.engage(watcher);
         }
         let mut rare = Rare {
             watcher: submission.watcher,

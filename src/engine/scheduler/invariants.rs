@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
+use crate::engine::Audience;
 use crate::engine::tasks::{Held, Stage};
 use crate::engine::timers::Timer;
 
@@ -21,7 +22,24 @@ impl SchedulerMachine {
         self.check_ghosts()?;
         self.catalogue.check(&self.tasks)?;
         self.check_totals()?;
+        self.check_audiences()?;
         self.outbox.check()
+    }
+
+    /// Each client and watcher is engaged for just the tasks that name it.
+    fn check_audiences(&self) -> Result<(), String> {
+        let mut named = (0, 0);
+        for (_, task) in self.tasks.iter() {
+            named.0 += usize::from(matches!(task.addressee.audience(), Audience::Client(_)));
+            named.1 += usize::from(task.watcher().is_some());
+        }
+        let engaged = (self.outbox.engaged(), self.watchers.engaged());
+        if named == engaged {
+            return Ok(());
+        }
+        Err(format!(
+            "G1: tasks name {named:?} clients and watchers, {engaged:?} are engaged"
+        ))
     }
 
     /// Each task is in exactly the place that its phase says, and the counts agree.

@@ -44,6 +44,9 @@ impl SchedulerMachine {
             if let Some(name) = &rare.key {
                 self.keys.settled(name);
             }
+            if let Some(watcher) = rare.watcher {
+                self.watchers.release(watcher);
+            }
             key = rare.key;
             callers = rare.callers;
         }
@@ -76,7 +79,7 @@ impl SchedulerMachine {
         match task.addressee.audience() {
             Audience::Current => self.outbox.push_current(status),
             Audience::Caller => self.outbox.push_caller(status, true),
-            Audience::Client(client) => self.outbox.push_client(client, status),
+            Audience::Client(client) => self.outbox.settle(client, status),
         }
     }
 

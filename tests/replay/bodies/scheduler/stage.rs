@@ -23,7 +23,7 @@ use super::super::carried;
 use super::super::input::Input;
 use super::super::node::{policy, spec};
 use super::super::workers::Workers;
-use super::words::{Knows, NAMES};
+use super::words::{Knows, NAMES, confirmed};
 
 const CLIENT: ClientId = ClientId(1);
 const HONEST: LinkId = LinkId(1);
@@ -50,7 +50,7 @@ pub struct Stage {
     last: BTreeMap<TaskId, Dispatch>,
     tasks: BTreeMap<TaskId, Option<Outcome>>,
     tickets: Vec<bool>,
-    unconfirmed: usize,
+    unconfirmed: Vec<Event>,
     violations: u64,
 }
 
@@ -88,7 +88,7 @@ impl Stage {
             last: BTreeMap::new(),
             tasks: BTreeMap::new(),
             tickets: Vec::new(),
-            unconfirmed: 0,
+            unconfirmed: Vec::new(),
             violations: 0,
         };
         stage.node.handle(
@@ -128,9 +128,7 @@ impl Stage {
             }
             18 => self.operate(input),
             19 => {
-                let count = std::mem::take(&mut self.unconfirmed);
-                let client = CLIENT;
-                self.events.push_back(Event::Confirmed { client, count });
+                self.events.extend(self.unconfirmed.drain(..).rev());
             }
             _ => {
                 // Mostly the newest, or little would be said to the point.
@@ -381,9 +379,14 @@ impl Stage {
                 self.dials.push(node);
             }
             Action::Probe { node, epoch, .. } => self.probes.push((node, epoch)),
-            Action::Deliver { client, statuses } => {
+            Action::Deliver {
+                client,
+                delivery,
+                statuses,
+            } => {
                 assert_eq!(client, CLIENT);
-                self.unconfirmed += statuses.len();
+                self.unconfirmed
+                    .push(confirmed(client, delivery, statuses.len()));
                 for status in statuses {
                     let known = self.tasks.get_mut(&status.id).expect("g1: it was accepted");
                     assert!(known.is_none(), "g1: {} ends twice", status.id);
@@ -395,7 +398,7 @@ impl Stage {
                 assert!(!std::mem::replace(answered, true), "g12: answered twice");
             }
             Action::Answer { status, .. } => panic!("nobody waits for {}", status.id),
-            Action::Notify { .. } | Action::Note(_) => {}
+            Action::LetGo { .. } | Action::Notify { .. } | Action::Note(_) => {}
         }
     }
 
@@ -456,9 +459,7 @@ impl Stage {
         }
         self.settle();
         while let Some(worker) = self.workers.nth(0) {
-            let count = std::mem::take(&mut self.unconfirmed);
-            let client = CLIENT;
-            self.events.push_back(Event::Confirmed { client, count });
+            self.events.extend(self.unconfirmed.drain(..).rev());
             self.workers
                 .end(worker, End::Stopped, Duration::ZERO, false);
             self.settle();

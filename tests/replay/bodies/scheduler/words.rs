@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use callboard::Payload;
-use callboard::engine::Epoch;
 use callboard::engine::message::{
     Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report, ToScheduler,
 };
+use callboard::engine::{ClientId, Epoch, Event};
 use callboard::error::LinkRefusal;
 use callboard::status::{Cause, Failure};
 use callboard::task::{Dispatch, Labels, TaskId};
@@ -230,5 +230,14 @@ fn end(input: &mut Input) -> End {
         2 => End::Stopped,
         3 => End::Dropped,
         _ => End::Completed(Payload::from(b"lie")),
+    }
+}
+
+/// A client has handled all of a delivery.
+pub fn confirmed(client: ClientId, delivery: u64, count: usize) -> Event {
+    Event::Confirmed {
+        client,
+        delivery,
+        handled: 0..count,
     }
 }
