@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::engine::message::ToNode;
-use crate::engine::scheduler::Leftovers;
 use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::{NodeError, Stopped};
+use crate::execute::Leftovers;
 use crate::execute::{Execute, ExecuteError};
 use crate::links::LinkSender;
 use crate::retry::RetryPolicy;
@@ -212,6 +212,13 @@ pub enum Shutdown {
     Now,
     /// When every task has settled and every status is confirmed, at the latest after this long.
     Drain(Duration),
+}
+
+/// The same from the handle, which takes what was left where it is kept.
+pub(crate) struct End(pub(crate) Shutdown);
+
+impl Message for End {
+    type Result = Result<(), Stopped>;
 }
 
 impl Message for Shutdown {

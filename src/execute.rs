@@ -43,6 +43,7 @@ use crate::error::{EncodeError, OutputError, Refusal};
 use crate::handlers::Call;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
+use crate::stats::Unfinished;
 use crate::status::{Outcome, TaskEvent, TaskStatus};
 use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
 
@@ -69,6 +70,63 @@ pub struct Execute {
     args: Payload,
     options: Option<Box<Options>>,
     recipients: Option<Box<Recipients>>,
+}
+
+/// What a scheduler had not finished when it was shut down.
+///
+/// ```no_run
+/// # use callboard::{Scheduler, Shutdown};
+/// # async fn hand_in_again(old: Scheduler, new: Scheduler) -> Result<(), callboard::error::Stopped> {
+/// let left = old.shutdown(Shutdown::Now).await?;
+/// for answer in new.execute_many(left.into_executes()).await {
+///     if let Err(refused) = answer {
+///         eprintln!("{refused}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Leftovers {
+    /// Tasks that were not settled, in order of id.
+    pub unfinished: Vec<Unfinished>,
+    /// Statuses that no client had confirmed, oldest first.
+    pub statuses: Vec<TaskStatus>,
+    recipients: Vec<(Option<Client>, Option<Recipient<TaskEvent>>)>,
+}
+
+impl Leftovers {
+    pub(crate) fn new(
+        unfinished: Vec<Unfinished>,
+        recipients: Vec<(Option<Client>, Option<Recipient<TaskEvent>>)>,
+        statuses: Vec<TaskStatus>,
+    ) -> Self {
+        Self {
+            unfinished,
+            statuses,
+            recipients,
+        }
+    }
+
+    /// Returns the tasks that were not settled as they were handed in, with their options, their own clients and
+    /// their watchers. Attempts that were made do not count for them; a wait for the next one is over.
+    ///
+    /// Those that were running may have done their work, or part of it.
+    pub fn into_executes(self) -> Vec<Execute> {
+        let tasks = self.unfinished.into_iter().zip(self.recipients);
+        let executes = tasks.map(|(task, (client, watcher))| {
+            Parts {
+                kind: task.kind,
+                args: task.args,
+                options: Some(Box::new(task.options)),
+                client,
+                watcher,
+            }
+            .into()
+        });
+        executes.collect()
+    }
 }
 
 /// Who is told of one task, beside the scheduler's client.
@@ -194,6 +252,17 @@ impl Execute {
     pub fn watch(mut self, watcher: Recipient<TaskEvent>) -> Self {
         self.recipients.get_or_insert_default().watcher = Some(watcher);
         self
+    }
+
+    /// The task of a status, to be handed in again as it was, with its options. Its client is the scheduler's, unless
+    /// one is set.
+    pub fn again(status: &TaskStatus) -> Self {
+        Self {
+            kind: status.kind.clone(),
+            args: status.args.clone(),
+            options: status.options.clone(),
+            recipients: None,
+        }
     }
 
     /// Its kind.

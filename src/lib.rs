@@ -127,8 +127,7 @@ pub use actors::worker::WorkerActor;
 pub use client::Client;
 pub use config::{NodeConfig, SchedulerConfig};
 pub use engine::node::Gone;
-pub use engine::scheduler::Leftovers;
-pub use execute::{Execute, ExecuteMany};
+pub use execute::{Execute, ExecuteMany, Leftovers};
 pub use handlers::{Call, Handlers, Task, TaskContext, TaskError};
 #[cfg(feature = "tls")]
 pub use net::Tls;

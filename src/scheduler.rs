@@ -12,17 +12,16 @@ use actix::{Actor, Addr, Context, Handler, Message};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::node::RunningNode;
-use crate::actors::scheduler::{SchedulerActor, Unclaimed};
+use crate::actors::scheduler::{Handover, SchedulerActor};
 use crate::actors::{
-    AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
+    AddNode, Cancel, DrainNode, End, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
     SetRetry, SetWorkers, Shutdown, Submit,
 };
 use crate::client::Client;
 use crate::clock::Clock;
-use crate::engine::scheduler::Leftovers;
 use crate::engine::{Event, LinkId};
 use crate::error::{NodeError, Refusal, Stopped};
-use crate::execute::{Execute, ExecuteError, ExecuteMany, RunError};
+use crate::execute::{Execute, ExecuteError, ExecuteMany, Leftovers, RunError};
 use crate::handlers::Call;
 use crate::host::Host;
 use crate::inbox::Inbox;
@@ -66,7 +65,7 @@ struct Inner {
     inbox: Inbox<Incoming<Event>>,
     trust: Trust,
     threads: Arc<Threads>,
-    unclaimed: Unclaimed,
+    left: Handover,
 }
 
 /// What a scheduler's actor keeps alive until it has ended.
@@ -442,23 +441,24 @@ impl Scheduler {
     /// Ends it, and returns what was not done. Its name is free then.
     ///
     /// If it has stopped by itself, since its client is gone or by a panic on its thread, this returns what was
-    /// left then.
+    /// left then. What was not done is kept until a call returns it, also after the end. A later call can
+    /// only make the end come sooner.
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the scheduler ends. What was left can be had by another call, unless it was on its way to this
-    /// one.
+    /// Once polled, the scheduler ends. What was left can be had by another call.
     ///
     /// # Errors
     ///
-    /// Another call has had what was left.
+    /// It has stopped already, and what was left has been taken.
     pub async fn shutdown(&self, shutdown: Shutdown) -> Result<Leftovers, Stopped> {
-        let leftovers: Result<_, Stopped> = self.ask(shutdown).await;
+        let ended = self.ask(End(shutdown)).await;
         // The name is freed by the actor's end, which is awaited so that it can be used again at once.
         let _ = self.inner.addr.send(Halt).await;
         // So that an application that ends now has told its nodes.
         self.inner.threads.host.ended().await;
-        leftovers.or_else(|stopped| self.inner.unclaimed.take().ok_or(stopped))
+        // Nothing is awaited from here on: it is returned, or still there.
+        self.inner.left.take().ok_or(ended.err().unwrap_or(Stopped))
     }
 }
 

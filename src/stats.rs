@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::error::Refusal;
 use crate::payload::Payload;
 use crate::status::Cause;
-use crate::task::{Dispatch, Labels, TaskId, TaskKey, TaskKind};
+use crate::task::{Dispatch, Labels, Options, TaskId, TaskKey, TaskKind};
 
 /// The state of a scheduler at one moment. Serde can write it, for a dashboard, and read it:
 ///
@@ -157,7 +157,7 @@ impl Totals {
 }
 
 /// A task that is not settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Unfinished {
     /// The task.
@@ -168,6 +168,8 @@ pub struct Unfinished {
     pub kind: TaskKind,
     /// Its args.
     pub args: Payload,
+    /// Its options, as they were handed in. A time for which it still waits is given as that time.
+    pub options: Options,
     /// Where it is.
     pub state: TaskState,
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::encoding;
 use crate::error::{OutputError, Refusal};
 use crate::payload::Payload;
-use crate::task::{Dispatch, TaskId, TaskKey, TaskKind};
+use crate::task::{Dispatch, Options, TaskId, TaskKey, TaskKind};
 
 /// The one ending of a task, as a message to its client.
 ///
@@ -51,6 +51,11 @@ impl TaskStatus {
         self.again
     }
 
+    /// Returns its options, as they were handed in.
+    pub fn options(&self) -> Options {
+        self.ending.options.as_deref().cloned().unwrap_or_default()
+    }
+
     /// The same in the room of an ending that nobody has any more.
     pub(crate) fn within(mut spare: Arc<Ending>, ending: Ending) -> Self {
         match Arc::get_mut(&mut spare) {
@@ -68,6 +73,7 @@ impl TaskStatus {
         let ending = Arc::get_mut(&mut self.ending)?;
         let holds_nothing = ending.args.shared().is_none()
             && ending.key.is_none()
+            && ending.options.is_none()
             && matches!(&ending.outcome, Outcome::Completed(output) if output.shared().is_none());
         holds_nothing.then_some(self.ending)
     }
@@ -112,6 +118,8 @@ pub struct Ending {
     pub kind: TaskKind,
     /// Its args, as they were handed in.
     pub args: Payload,
+    /// Its options, as they were handed in; `None` if it had none. [`TaskStatus::options`] gives them either way.
+    pub options: Option<Box<Options>>,
     /// How it ended.
     pub outcome: Outcome,
     /// The node of its last run that started; `None` if it never ran. Whether a run that was lost with its node
@@ -288,6 +296,10 @@ pub enum CancelAnswer {
 pub struct TaskEvent {
     /// The task.
     pub id: TaskId,
+    /// Its kind.
+    pub kind: TaskKind,
+    /// The caller's own name for it, if there is one.
+    pub key: Option<TaskKey>,
     /// What happened.
     pub event: Event,
 }

@@ -49,7 +49,7 @@ use nodes::Nodes;
 use turn::{Bell, pump};
 
 pub use clients::ClientGone;
-pub use ending::Unclaimed;
+pub use ending::Handover;
 
 /// Messages that are noted before a turn is taken though the mailbox is not drained. Low values pay the
 /// costs of a turn, and of a write to each node, more often; high ones delay heartbeats and deadlines in a flood: by
@@ -70,10 +70,10 @@ pub struct SchedulerParts {
     pub on_client_gone: ClientGone,
     /// Where it hears of what happens.
     pub inbox: Inbox<Incoming<Event>>,
+    /// Where what was left at its end is to be found.
+    pub left: Handover,
     /// What dials and probes its nodes.
     pub connector: Box<dyn Connector<Event>>,
-    /// Where what is left at its end is kept if nobody waits for it.
-    pub unclaimed: Unclaimed,
     /// Dropped when the actor has ended.
     pub guard: Box<dyn Send>,
 }
@@ -153,6 +153,7 @@ impl Actor for SchedulerActor {
             callers: Callers::default(),
             nodes: Nodes::default(),
             ending: None,
+            left: parts.left,
             replies: Vec::new(),
             deliveries: Vec::new(),
             bell,
@@ -163,7 +164,6 @@ impl Actor for SchedulerActor {
             incoming: Vec::new(),
             actions: Vec::new(),
             unclaimed: Vec::new(),
-            unclaimed_leftovers: parts.unclaimed,
         };
         let core = Rc::new(RefCell::new(core));
         self.core = Some(Rc::clone(&core));
@@ -201,6 +201,7 @@ pub(super) struct Core {
     callers: Callers,
     nodes: Nodes,
     ending: Option<Ending>,
+    left: Handover,
     /// Answers to `Execute`, to be given when the effects of this turn have been taken.
     replies: Vec<Reply>,
     /// Statuses for clients, to be sent when there is nothing more to hear.
@@ -216,7 +217,6 @@ pub(super) struct Core {
     actions: Vec<Action>,
     /// Statuses for callers that were gone.
     unclaimed: Vec<TaskStatus>,
-    unclaimed_leftovers: Unclaimed,
 }
 
 enum Reply {

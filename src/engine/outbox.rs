@@ -395,6 +395,7 @@ mod tests {
             key,
             kind: "kind".into(),
             args: Payload::new(),
+            options: None,
             outcome: Outcome::Completed(output),
             node: None,
             attempts: 1,

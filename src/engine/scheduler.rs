@@ -25,7 +25,7 @@ use super::tasks::{Phase, Slot, Stage, Task, Tasks};
 use super::timers::{Timer, Timers};
 use super::wall::WallClock;
 use super::watchers::Watchers;
-use super::{Action, Event, Life, NodeId, Timestamp};
+use super::{Action, Audience, ClientId, Event, Life, NodeId, Timestamp};
 use crate::config::SchedulerConfig;
 use crate::stats::{Totals, Unfinished};
 use crate::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
@@ -112,12 +112,14 @@ pub struct SchedulerMachine {
     actions: Vec<Action>,
 }
 
-/// What a scheduler had not finished when it was shut down.
+/// What the machine had not finished when it was shut down.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct Leftovers {
+pub struct Rest {
     /// Tasks that were not settled, in order of id.
     pub unfinished: Vec<Unfinished>,
+    /// Who was to be told how each of them ends, and who watched it.
+    pub named: Vec<(Audience, Option<ClientId>)>,
     /// Statuses that no client had confirmed, oldest first.
     pub statuses: Vec<TaskStatus>,
 }
@@ -273,6 +275,8 @@ impl SchedulerMachine {
         if let Some(watcher) = task.watcher() {
             let event = TaskEvent {
                 id: task.id,
+                kind: self.catalogue.kind(task.class).clone(),
+                key: task.key().cloned(),
                 event: event(self, task),
             };
             self.actions.push(Action::Notify { watcher, event });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::{Guard, Inner, NAMES, PERMITS, Scheduler, Threads, UNNAMED, lock};
-use crate::actors::scheduler::{ClientGone, SchedulerParts, Unclaimed};
+use crate::actors::scheduler::{ClientGone, Handover, SchedulerParts};
 use crate::actors::{AddNode, Shutdown};
 use crate::client::Client;
 use crate::clock::Clock;
@@ -268,6 +268,7 @@ impl SchedulerBuilder {
         trust: Trust,
     ) -> Result<Scheduler, StartError> {
         let inbox = Inbox::new();
+        let left = Handover::default();
         let carrier = Arc::new(Carrier {
             network: threads.host.network().await.map_err(StartError::Thread)?,
             trust: trust.clone(),
@@ -281,16 +282,15 @@ impl SchedulerBuilder {
             listeners.push(bound.map_err(start_error)?);
         }
         let listening = listeners.first().map(crate::net::Listener::local_addr);
-        let unclaimed = Unclaimed::default();
         let parts = SchedulerParts {
             name: Arc::clone(&name),
             life: Life(random()),
             config: self.config,
             clock: threads.clock,
             on_client_gone: self.on_client_gone,
+            left: left.clone(),
             inbox: inbox.clone(),
             connector: Box::new(Arc::clone(&carrier)),
-            unclaimed: unclaimed.clone(),
             guard: Box::new(guard),
         };
         let addr = parts.start(threads.host.control());
@@ -303,7 +303,7 @@ impl SchedulerBuilder {
                 inbox,
                 trust,
                 threads,
-                unclaimed,
+                left,
             }),
         };
         let reached = scheduler

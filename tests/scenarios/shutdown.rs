@@ -1,11 +1,13 @@
 //! The end of a scheduler: what still gets done, and what is handed back.
 
-use std::time::Duration;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
-use callboard::error::Refusal;
-use callboard::{Execute, Scheduler, Shutdown};
+use callboard::error::{Refusal, Stopped};
+use callboard::{Execute, Priority, RetryPolicy, Scheduler, Shutdown, TaskEvent};
 
-use crate::cluster::{Listener, calls, endings, execute, here, until};
+use crate::cluster::{Listener, calls, endings, execute, finish, here, until};
 use crate::processes::gate::Gate;
 use crate::processes::handlers::handlers;
 
@@ -78,4 +80,84 @@ async fn a_shutdown_returns_what_was_not_done_when_its_time_is_over_and_what_no_
     for visit in visits {
         visit.dropped().await;
     }
+}
+
+#[actix::test]
+async fn what_was_left_is_kept_until_somebody_has_taken_it() {
+    let scheduler = Scheduler::builder("handle-kept")
+        .node(here(handlers()))
+        .start()
+        .await
+        .unwrap();
+    let gate = Gate::open().await;
+    let stuck = execute(&scheduler, calls(4, "gate", &gate.args())).await;
+    let visits = gate.take(2).await;
+    // Begun, and dropped, as by a timeout that has elapsed.
+    let mut begun = Box::pin(scheduler.shutdown(Shutdown::Drain(Duration::from_secs(60))));
+    poll_fn(|cx| {
+        assert!(begun.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    drop(begun);
+    // One that asks the actor, and waits no longer.
+    drop(
+        scheduler
+            .addr()
+            .send(Shutdown::Drain(Duration::from_secs(60))),
+    );
+    let left = scheduler.shutdown(Shutdown::Now).await.unwrap();
+    assert!(
+        stuck.iter().eq(left.unfinished.iter().map(|task| &task.id)),
+        "{left:?}"
+    );
+    let taken = scheduler.shutdown(Shutdown::Now).await;
+    assert!(matches!(taken, Err(Stopped)), "{taken:?}");
+    for visit in visits {
+        visit.dropped().await;
+    }
+}
+
+#[actix::test]
+async fn what_was_left_is_handed_in_again_as_it_was() {
+    let (mut client, mut watcher) = (Listener::start(), Listener::<TaskEvent>::start());
+    let start = |name: &str| Scheduler::builder(name).node(here(handlers())).start();
+    let scheduler = Scheduler::builder("handle-again").start().await.unwrap();
+    let retry = RetryPolicy::fixed(Duration::from_millis(1)).max_attempts(3);
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    let execute = Execute::call("echo", &7_u64)
+        .unwrap()
+        .retry(retry)
+        .priority(Priority::HIGH)
+        .timeout(Duration::from_secs(9))
+        .deadline(Duration::from_secs(7200))
+        .exclusive()
+        .max_reroutes(1)
+        .key("again")
+        .run_at(later)
+        .client(client.recipient())
+        .watch(watcher.recipient());
+    scheduler.execute(execute.clone()).await.unwrap();
+    let left = scheduler.shutdown(Shutdown::Now).await.unwrap();
+    let options = left.unfinished[0].options.clone();
+    let again = left.into_executes().pop().unwrap();
+    assert_eq!(format!("{again:?}"), format!("{execute:?}"));
+    // Now at once, to see who is told.
+    let scheduler = start("handle-again-2").await.unwrap();
+    scheduler
+        .execute(again.delay(Duration::ZERO))
+        .await
+        .unwrap();
+    let event = watcher.next().await;
+    assert_eq!(
+        (event.kind.as_str(), event.key.unwrap().as_str()),
+        ("echo", "again")
+    );
+    let status = client.next().await;
+    assert_eq!(status.output::<u64>().unwrap(), 7);
+    let mut told = status.options();
+    told.due = options.due;
+    assert_eq!(told, options);
+    assert_eq!(Execute::again(&status).kind(), execute.kind());
+    finish(scheduler).await;
 }

@@ -1,44 +1,55 @@
 //! The end of a scheduler: drained with a limit, or now.
 //!
-//! Owns: how long is waited and who is told what was left. Does not know: what the machine does at its end.
+//! Owns: how long is waited, who is told what was left, and that it is kept until somebody has taken it.
+//! Does not know: what the machine does at its end.
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::oneshot;
+use actix::dev::OneshotSender;
 
 use super::Core;
 use crate::actors::Shutdown;
 use crate::contain::contained;
-use crate::engine::Timestamp;
-use crate::engine::scheduler::Leftovers;
+use crate::engine::{Audience, Timestamp};
+use crate::error::Stopped;
+use crate::execute::Leftovers;
 use crate::say::say;
 use crate::sync::lock;
+
+/// What was left at the end, for whoever takes it first. Whoever asked may have stopped waiting, so
+/// it is here and not in the answer.
+#[derive(Clone, Default)]
+pub struct Handover(Arc<Mutex<Option<Leftovers>>>);
+
+impl Handover {
+    /// Takes it, if the scheduler has ended and nobody has it yet.
+    pub fn take(&self) -> Option<Leftovers> {
+        lock(&self.0).take()
+    }
+
+    fn put(&self, leftovers: Leftovers) {
+        *lock(&self.0) = Some(leftovers);
+    }
+}
+
+/// Somebody who waits for the end.
+pub(super) enum Waiting {
+    /// To be given what was left.
+    Taker(OneshotSender<Result<Leftovers, Stopped>>),
+    /// To be told that it may be taken.
+    Told(OneshotSender<Result<(), Stopped>>),
+}
 
 /// A shutdown that is under way.
 pub(super) struct Ending {
     /// Not before everything has ended, or this moment. `None` is now.
     until: Option<Timestamp>,
-    told: Vec<oneshot::Sender<Leftovers>>,
+    waiting: Vec<Waiting>,
 }
 
 impl Ending {
     pub fn until(&self) -> Option<Timestamp> {
         self.until
-    }
-}
-
-/// What was left of a scheduler that has ended, until somebody takes it. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub struct Unclaimed(Arc<Mutex<Option<Leftovers>>>);
-
-impl Unclaimed {
-    fn keep(&self, leftovers: Leftovers) {
-        *lock(&self.0) = Some(leftovers);
-    }
-
-    /// Takes what was left, which is there once.
-    pub fn take(&self) -> Option<Leftovers> {
-        lock(&self.0).take()
     }
 }
 
@@ -48,7 +59,7 @@ impl Core {
         &mut self,
         now: Timestamp,
         shutdown: Shutdown,
-        told: Option<oneshot::Sender<Leftovers>>,
+        waiting: Option<Waiting>,
     ) {
         self.machine.drain(now);
         let until = match shutdown {
@@ -57,10 +68,10 @@ impl Core {
         };
         let ending = self.ending.get_or_insert(Ending {
             until,
-            told: Vec::new(),
+            waiting: Vec::new(),
         });
         ending.until = ending.until.min(until);
-        ending.told.extend(told);
+        ending.waiting.extend(waiting);
     }
 
     /// Ends if everything has ended, or the time is up.
@@ -95,7 +106,15 @@ impl Core {
 
     /// Has the machine end, and does what follows.
     fn wind_up(&mut self, now: Timestamp) -> Leftovers {
-        let leftovers = self.machine.shut_down(now);
+        let rest = self.machine.shut_down(now);
+        let named = rest.named.iter().map(|&(audience, watcher)| {
+            let client = match audience {
+                Audience::Client(client) => self.clients.client(client),
+                Audience::Current | Audience::Caller => None,
+            };
+            (client, watcher.and_then(|it| self.clients.watcher(it)))
+        });
+        let leftovers = Leftovers::new(rest.unfinished, named.collect(), rest.statuses);
         say!(info: scheduler = %self.machine.name(),
             unfinished = leftovers.unfinished.len(),
             statuses = leftovers.statuses.len(),
@@ -109,23 +128,23 @@ impl Core {
         leftovers
     }
 
-    /// Ends, and gives what is left to whoever asked, or else keeps it.
+    /// Ends, and gives what is left to whoever takes it.
     fn hand_over(&mut self, leftovers: Leftovers) {
-        let told = self
-            .ending
-            .take()
-            .map(|ending| ending.told)
-            .unwrap_or_default();
+        self.left.put(leftovers);
+        let ending = self.ending.take();
         self.end();
-        // The first that asked gets it; the others hear that it has stopped.
-        let mut leftovers = Some(leftovers);
-        for waiting in told {
-            if let Some(given) = leftovers.take() {
-                leftovers = waiting.send(given).err();
+        for waiting in ending.into_iter().flat_map(|ending| ending.waiting) {
+            match waiting {
+                // Whoever has stopped waiting takes nothing; the others hear that it has stopped.
+                Waiting::Taker(taker) if taker.is_closed() => {}
+                Waiting::Taker(taker) => {
+                    let given = self.left.take().ok_or(Stopped);
+                    if let Err(Ok(back)) = taker.send(given) {
+                        self.left.put(back);
+                    }
+                }
+                Waiting::Told(told) => drop(told.send(Ok(()))),
             }
-        }
-        if let Some(leftovers) = leftovers {
-            self.unclaimed_leftovers.keep(leftovers);
         }
     }
 }

@@ -9,18 +9,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::dev::{MessageResponse, OneshotSender};
-use actix::{ActorContext, Context, Handler, ResponseFuture};
-use tokio::sync::oneshot;
+use actix::{ActorContext, Context, Handler, Message, ResponseFuture};
 
+use super::ending::Waiting;
 use super::{Answer, Core, Reply, SchedulerActor};
 use crate::actors::{
-    AddNode, Cancel, DrainNode, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
+    AddNode, Cancel, DrainNode, End, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
     SetRetry, SetWorkers, Shutdown, Submit,
 };
-use crate::engine::scheduler::Leftovers;
 use crate::engine::{Origin, Refused};
 use crate::error::{NodeError, Stopped};
-use crate::execute::{Execute, ExecuteMany};
+use crate::execute::{Execute, ExecuteMany, Leftovers};
 use crate::links::Incoming;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::CancelAnswer;
@@ -304,16 +303,56 @@ impl Handler<SetClient> for SchedulerActor {
     }
 }
 
+/// The answer to a shutdown, given at the end.
+pub struct EndReply<R> {
+    core: Option<Rc<RefCell<Core>>>,
+    shutdown: Shutdown,
+    waiting: fn(OneshotSender<Result<R, Stopped>>) -> Waiting,
+}
+
+impl<M, R> MessageResponse<SchedulerActor, M> for EndReply<R>
+where
+    M: Message<Result = Result<R, Stopped>>,
+{
+    fn handle(self, _: &mut Context<SchedulerActor>, tx: Option<OneshotSender<M::Result>>) {
+        // Without it the sender is dropped, which tells that the actor has stopped.
+        if let Some(core) = self.core {
+            let mut core = core.borrow_mut();
+            let now = core.clock.now();
+            core.begin_ending(now, self.shutdown, tx.map(self.waiting));
+            core.noted();
+        }
+    }
+}
+
+impl SchedulerActor {
+    fn end_reply<R>(
+        &self,
+        shutdown: Shutdown,
+        waiting: fn(OneshotSender<Result<R, Stopped>>) -> Waiting,
+    ) -> EndReply<R> {
+        let core = self.core.clone();
+        EndReply {
+            core: core.filter(|core| !core.borrow().ended),
+            shutdown,
+            waiting,
+        }
+    }
+}
+
 impl Handler<Shutdown> for SchedulerActor {
-    type Result = ResponseFuture<Result<Leftovers, Stopped>>;
+    type Result = EndReply<Leftovers>;
 
     fn handle(&mut self, shutdown: Shutdown, _: &mut Self::Context) -> Self::Result {
-        let (tx, rx) = oneshot::channel();
-        let begun = self.with(|core, now| core.begin_ending(now, shutdown, Some(tx)));
-        Box::pin(async move {
-            begun?;
-            rx.await.map_err(|_| Stopped)
-        })
+        self.end_reply(shutdown, Waiting::Taker)
+    }
+}
+
+impl Handler<End> for SchedulerActor {
+    type Result = EndReply<()>;
+
+    fn handle(&mut self, end: End, _: &mut Self::Context) -> Self::Result {
+        self.end_reply(end.0, Waiting::Told)
     }
 }
 

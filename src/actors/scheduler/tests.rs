@@ -44,7 +44,7 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 /// Has a scheduler end by a panic, while a task waits.
 async fn broken_by(strike: impl FnOnce(&Addr<SchedulerActor>)) {
     let (guard, ended) = oneshot::channel::<()>();
-    let unclaimed = Unclaimed::default();
+    let left = Handover::default();
     let parts = SchedulerParts {
         name: Arc::from("board"),
         life: Life(1),
@@ -56,7 +56,7 @@ async fn broken_by(strike: impl FnOnce(&Addr<SchedulerActor>)) {
         on_client_gone: ClientGone::Hold,
         inbox: Inbox::new(),
         connector: Box::new(Bomb),
-        unclaimed: unclaimed.clone(),
+        left: left.clone(),
         guard: Box::new(guard),
     };
     let addr = parts.start(None);
@@ -76,7 +76,7 @@ async fn broken_by(strike: impl FnOnce(&Addr<SchedulerActor>)) {
     assert!(within(ended).await.is_err(), "what it held is freed");
     let answer = within(addr.send(Cancel(task))).await;
     assert!(matches!(answer, Err(_) | Ok(Err(Stopped))), "{answer:?}");
-    let left = unclaimed.take().expect("what was not done is kept");
+    let left = left.take().expect("what was not done is kept");
     let left: Vec<_> = left.unfinished.iter().map(|task| task.id).collect();
     assert_eq!(left, [task]);
 }

@@ -88,7 +88,8 @@ impl SchedulerMachine {
         let ending = Ending {
             scheduler: self.name.clone(),
             id,
-            key: submission.options.and_then(|options| options.key),
+            key: submission.options.as_ref().and_then(|it| it.key.clone()),
+            options: submission.options,
             kind: submission.kind,
             args: submission.args,
             outcome: Outcome::Refused(refused.refusal),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::losses::Loss;
-use super::{Leftovers, SchedulerMachine};
+use super::{Rest, SchedulerMachine};
 use crate::config::NodeConfig;
 use crate::engine::message::{ToNode, is_name};
 use crate::engine::placement::NodeIndex;
@@ -190,19 +190,25 @@ impl SchedulerMachine {
     }
 
     /// Ends this life: every node is told to leave, and what is left is handed over.
-    pub fn shut_down(&mut self, now: Timestamp) -> Leftovers {
+    pub fn shut_down(&mut self, now: Timestamp) -> Rest {
         self.observe(now);
         self.draining = true;
         self.stopped = true;
         for link in self.links_up() {
             self.send(link, ToNode::Leave);
         }
-        let leftovers = Leftovers {
-            unfinished: self.unfinished(),
+        let unfinished = self.unfinished();
+        let named = unfinished.iter().filter_map(|it| {
+            let task = self.tasks.get(self.tasks.find(it.id)?);
+            Some((task.addressee.audience(), task.watcher()))
+        });
+        let rest = Rest {
+            named: named.collect(),
+            unfinished,
             statuses: self.outbox.take_all(),
         };
         self.end_all_patience();
-        leftovers
+        rest
     }
 
     fn links_up(&self) -> Vec<crate::engine::LinkId> {

@@ -29,6 +29,7 @@ impl SchedulerMachine {
             self.counts[phase as usize] -= 1;
         }
         let last_start = task.last_start();
+        let options = self.options(&task);
         let kind = self.catalogue.kind(task.class).clone();
         self.catalogue.leave(task.class);
         let reroutes = task.losses() as u32;
@@ -64,6 +65,7 @@ impl SchedulerMachine {
             key,
             kind,
             args: std::mem::take(&mut task.args),
+            options,
             outcome,
             node: last_start.map(|start| self.roster.get(start.node).name.clone()),
             attempts: task.failed_attempts.saturating_add(last_attempt),

@@ -9,7 +9,7 @@ use crate::engine::queue::{ClassId, Manner};
 use crate::engine::roster::{Readiness, Standing, State};
 use crate::engine::tasks::{Phase, Slot, Stage, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
-use crate::task::{TaskId, TaskKind};
+use crate::task::{Due, Options, Priority, TaskId, TaskKind};
 
 impl SchedulerMachine {
     /// The snapshot.
@@ -95,6 +95,7 @@ impl SchedulerMachine {
             key: task.key().cloned(),
             kind: self.catalogue.kind(task.class).clone(),
             args: task.args.clone(),
+            options: self.options(task).map_or_else(Options::default, |it| *it),
             state: match task.stage {
                 Stage::Running { node, dispatch, .. } => TaskState::Running {
                     node: self.roster.get(node).name.clone(),
@@ -103,6 +104,32 @@ impl SchedulerMachine {
                 _ => TaskState::Pending,
             },
         }
+    }
+
+    /// Returns the options of a task as it was handed in, if it had any. A time for which it still waits is
+    /// given as that time.
+    pub(super) fn options(&self, task: &Task) -> Option<Box<Options>> {
+        let labels = self.catalogue.labels(task.class);
+        let due = match task.stage {
+            Stage::Later { due } => Due::At(due.to_system_time()),
+            _ => Due::Now,
+        };
+        if task.rare.is_none() && task.priority == 0 && labels.is_empty() && due == Due::Now {
+            return None;
+        }
+        let mut options = Box::<Options>::default();
+        options.priority = Priority(task.priority);
+        options.due = due;
+        options.labels = labels.clone();
+        if let Some(rare) = &task.rare {
+            options.timeout = rare.timeout;
+            options.deadline = rare.deadline.map(|at| at.since(task.accepted_at));
+            options.retry = rare.retry;
+            options.exclusive = rare.exclusive;
+            options.max_reroutes = rare.max_reroutes;
+            options.key = rare.key.clone();
+        }
+        Some(options)
     }
 
     /// What an unsettled task waits for; `None` if no unsettled task has this id.

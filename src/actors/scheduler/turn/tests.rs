@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::actors::AddNode;
-use crate::actors::scheduler::{SchedulerActor, SchedulerParts, Unclaimed};
+use crate::actors::scheduler::{SchedulerActor, SchedulerParts};
 use crate::clock::Clock;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{Holding, KindOffer, NodeHello, ToNode, ToScheduler};
@@ -67,9 +67,9 @@ async fn board_at(clock: Clock) -> (Addr<SchedulerActor>, mpsc::UnboundedReceive
         },
         clock,
         on_client_gone: ClientGone::Hold,
+        left: super::super::Handover::default(),
         inbox: inbox.clone(),
         connector: Box::new(Interrupter(inbox.clone())),
-        unclaimed: Unclaimed::default(),
         guard: Box::new(()),
     };
     let addr = parts.start(None);
