@@ -210,7 +210,10 @@ impl Message for SetClient {
 pub enum Shutdown {
     /// At once: what runs is dropped.
     Now,
-    /// When every task has settled and every status is confirmed, at the latest after this long.
+    /// When nothing is due any more and every status is confirmed, and within this time. It takes in nothing new, and
+    /// does what runs, what is due, and the retries that come due in time. What waits for the time it was given
+    /// ([`Execute::delay`](crate::Execute::delay), [`Execute::run_at`](crate::Execute::run_at)) is not waited for: it is among the leftovers. A tenth of
+    /// the time, at most a second, is kept for telling the nodes.
     Drain(Duration),
 }
 

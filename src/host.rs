@@ -7,10 +7,12 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle, System};
 use tokio::sync::{oneshot, watch};
 
+use crate::net::LinkConfig;
 use crate::net::carrier::part;
 use crate::sync::lock;
 
@@ -24,6 +26,8 @@ pub(crate) struct Host {
     own: Option<System>,
     stopping: AtomicBool,
     ended: watch::Sender<bool>,
+    /// How long its links may take to say their last words.
+    last_words: Mutex<Duration>,
 }
 
 impl Host {
@@ -35,6 +39,7 @@ impl Host {
             own: None,
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(false),
+            last_words: Mutex::new(LinkConfig::default().close_timeout),
         }
     }
 
@@ -47,6 +52,7 @@ impl Host {
                 own: None,
                 stopping: AtomicBool::new(false),
                 ended: watch::Sender::new(false),
+                last_words: Mutex::new(LinkConfig::default().close_timeout),
             });
         }
         let (tx, rx) = oneshot::channel();
@@ -68,6 +74,7 @@ impl Host {
             own: Some(own),
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(false),
+            last_words: Mutex::new(LinkConfig::default().close_timeout),
         })
     }
 
@@ -125,6 +132,12 @@ impl Host {
 }
 
 impl Host {
+    /// Sets how long its links may take to say their last words. By default that of
+    /// [`LinkConfig::close_timeout`].
+    pub fn limit_last_words(&self, limit: Duration) {
+        *lock(&self.last_words) = limit;
+    }
+
     /// Ends the threads, that of the network when its links have said their last words. Doing so again
     /// changes nothing.
     pub fn stop(&self) {
@@ -151,8 +164,9 @@ impl Host {
             None => end(),
             Some(network) => {
                 // Where the System is stopping by itself, this is dropped, which is an end too.
+                let last_words = *lock(&self.last_words);
                 network.spawn(async move {
-                    part().await;
+                    part(last_words).await;
                     Arbiter::current().stop();
                     end();
                 });

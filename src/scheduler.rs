@@ -80,6 +80,7 @@ struct Threads {
 /// Frees the name and ends the threads when the actor has ended.
 struct Guard {
     name: Arc<str>,
+    left: Handover,
     threads: Option<Arc<Threads>>,
 }
 
@@ -91,6 +92,9 @@ impl Drop for Guard {
         if let Some(threads) = self.threads.take() {
             for (_, node) in lock(&threads.nodes).drain(..) {
                 node.addr.do_send(Halt);
+            }
+            if let Some(limit) = self.left.last_words() {
+                threads.host.limit_last_words(limit);
             }
             threads.host.stop();
         }

@@ -228,6 +228,17 @@ impl SchedulerMachine {
         self.tasks.len() == 0
     }
 
+    /// Returns whether nothing is left to do by then: no task runs, is due, or waits for a next attempt
+    /// that comes before. A task that waits for the time it was given is left to do later.
+    pub fn is_drained(&self, until: Timestamp) -> bool {
+        let waiting = self.count_of(Phase::Later) + self.count_of(Phase::Backoff);
+        if self.tasks.len() > waiting {
+            return false;
+        }
+        let soon = |task: &Task| matches!(task.stage, Stage::Backoff { due } if due <= until);
+        self.count_of(Phase::Backoff) == 0 || !self.tasks.iter().any(|(_, task)| soon(task))
+    }
+
     /// A machine that was not driven for two heartbeats, though it had asked to be, was frozen: what its
     /// nodes said meanwhile may still be unread, so no lease ends before there was time to read it.
     fn observe(&mut self, now: Timestamp) {

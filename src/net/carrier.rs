@@ -35,10 +35,6 @@ pub(crate) fn fresh_link() -> LinkId {
     LinkId(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// How long the last words of links may take when their thread is to end: a peer that does not read must
-/// not hold it up. Longer than the default of [`LinkConfig::close_timeout`].
-const LAST_WORDS: Duration = Duration::from_secs(4);
-
 /// The links that this thread carries.
 struct Traffic {
     open: watch::Sender<usize>,
@@ -77,14 +73,15 @@ pub(crate) async fn parting() {
 }
 
 /// Accepts nothing more on this thread, and waits until its links, which are told to close, have sent what
-/// was given to them: a node that does not hear that its scheduler leaves works on until its lease ends.
-pub(crate) async fn part() {
+/// was given to them, at most so long: a node that does not hear that its scheduler leaves works on until
+/// its lease ends, but a peer that does not read must not hold the end up.
+pub(crate) async fn part(limit: Duration) {
     let mut open = TRAFFIC.with(|traffic| {
         traffic.parting.send_replace(true);
         traffic.open.subscribe()
     });
     // Whoever has not read by then does without.
-    let _ = tokio::time::timeout(LAST_WORDS, open.wait_for(|open| *open == 0)).await;
+    let _ = tokio::time::timeout(limit, open.wait_for(|open| *open == 0)).await;
 }
 
 /// What a machine hears of links that are carried over a network.

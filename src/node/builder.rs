@@ -155,6 +155,7 @@ impl NodeBuilder {
         )?;
         let host = Host::start().await.map_err(NodeStartError::Thread)?;
         let host = host.with_one_thread();
+        host.limit_last_words(self.link.close_timeout);
         let carrier = Arc::new(Carrier {
             network: host.network().await.map_err(NodeStartError::Thread)?,
             trust,

@@ -191,6 +191,7 @@ impl SchedulerBuilder {
         let name = self.claim_name()?;
         let mut guard = Guard {
             name: Arc::clone(&name),
+            left: Handover::default(),
             threads: None,
         };
         let trust = trust(
@@ -207,6 +208,7 @@ impl SchedulerBuilder {
         } else {
             Host::start().await.map_err(StartError::Thread)?
         };
+        host.limit_last_words(self.link.close_timeout);
         let threads = Arc::new(Threads {
             host,
             current: self.current,
@@ -268,7 +270,7 @@ impl SchedulerBuilder {
         trust: Trust,
     ) -> Result<Scheduler, StartError> {
         let inbox = Inbox::new();
-        let left = Handover::default();
+        let left = guard.left.clone();
         let carrier = Arc::new(Carrier {
             network: threads.host.network().await.map_err(StartError::Thread)?,
             trust: trust.clone(),

@@ -1,11 +1,14 @@
 //! The end of a scheduler: what still gets done, and what is handed back.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use callboard::error::{Refusal, Stopped};
-use callboard::{Execute, Priority, RetryPolicy, Scheduler, Shutdown, TaskEvent};
+use callboard::{
+    Execute, Handlers, Priority, RetryPolicy, Scheduler, Shutdown, TaskError, TaskEvent,
+};
 
 use crate::cluster::{Listener, calls, endings, execute, finish, here, until};
 use crate::processes::gate::Gate;
@@ -160,4 +163,33 @@ async fn what_was_left_is_handed_in_again_as_it_was() {
     assert_eq!(told, options);
     assert_eq!(Execute::again(&status).kind(), execute.kind());
     finish(scheduler).await;
+}
+
+#[actix::test]
+async fn a_drain_waits_for_retries_that_come_due_in_time_and_not_for_what_is_planned() {
+    let mut client = Listener::start();
+    let tried = AtomicU64::new(0);
+    let handlers = Handlers::new().on("second", async move |n: u64| {
+        match tried.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(TaskError::new("not yet")),
+            _ => Ok(n),
+        }
+    });
+    let scheduler = Scheduler::builder("handle-planned")
+        .node(here(handlers))
+        .client(client.recipient())
+        .start()
+        .await
+        .unwrap();
+    let call = || Execute::call("second", &7_u64).unwrap();
+    let hour = Duration::from_secs(3600);
+    let planned = scheduler.execute(call().delay(hour)).await.unwrap();
+    let second = RetryPolicy::fixed(Duration::from_millis(50));
+    let retried = scheduler.execute(call().retry(second)).await.unwrap();
+    // Longer than a test may take.
+    let left = scheduler.shutdown(Shutdown::Drain(hour)).await.unwrap();
+    let left: Vec<_> = left.unfinished.iter().map(|task| task.id).collect();
+    assert_eq!(left, [planned]);
+    let status = client.next().await;
+    assert_eq!((status.id, status.attempts), (retried, 2));
 }

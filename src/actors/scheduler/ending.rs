@@ -4,6 +4,7 @@
 //! Does not know: what the machine does at its end.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix::dev::OneshotSender;
 
@@ -16,19 +17,40 @@ use crate::execute::Leftovers;
 use crate::say::say;
 use crate::sync::lock;
 
+/// The part of a drain's time that is kept for the last words of links, ...
+const LAST_WORDS_SHARE: u32 = 10;
+/// ... at the most this much. They are short, and only a peer that does not read makes them long.
+const MAX_LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What was left at the end, for whoever takes it first. Whoever asked may have stopped waiting, so
 /// it is here and not in the answer.
 #[derive(Clone, Default)]
-pub struct Handover(Arc<Mutex<Option<Leftovers>>>);
+pub struct Handover(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    leftovers: Option<Leftovers>,
+    /// How long its links may take to say their last words, if its end has a time to keep.
+    last_words: Option<Duration>,
+}
 
 impl Handover {
     /// Takes it, if the scheduler has ended and nobody has it yet.
     pub fn take(&self) -> Option<Leftovers> {
-        lock(&self.0).take()
+        lock(&self.0).leftovers.take()
+    }
+
+    /// Returns how long its links may take to say their last words, if its end has a time to keep.
+    pub fn last_words(&self) -> Option<Duration> {
+        lock(&self.0).last_words
+    }
+
+    fn keep_to(&self, last_words: Duration) {
+        lock(&self.0).last_words = Some(last_words);
     }
 
     fn put(&self, leftovers: Leftovers) {
-        *lock(&self.0) = Some(leftovers);
+        lock(&self.0).leftovers = Some(leftovers);
     }
 }
 
@@ -44,6 +66,8 @@ pub(super) enum Waiting {
 pub(super) struct Ending {
     /// Not before everything has ended, or this moment. `None` is now.
     until: Option<Timestamp>,
+    /// When the last words are to have been said, too.
+    over: Option<Timestamp>,
     waiting: Vec<Waiting>,
 }
 
@@ -62,15 +86,20 @@ impl Core {
         waiting: Option<Waiting>,
     ) {
         self.machine.drain(now);
-        let until = match shutdown {
-            Shutdown::Now => None,
-            Shutdown::Drain(limit) => Some(now + limit),
+        let (until, over) = match shutdown {
+            Shutdown::Now => (None, None),
+            Shutdown::Drain(limit) => {
+                let last_words = (limit / LAST_WORDS_SHARE).min(MAX_LAST_WORDS);
+                (Some(now + (limit - last_words)), Some(now + limit))
+            }
         };
         let ending = self.ending.get_or_insert(Ending {
             until,
+            over,
             waiting: Vec::new(),
         });
         ending.until = ending.until.min(until);
+        ending.over = ending.over.min(over);
         ending.waiting.extend(waiting);
     }
 
@@ -83,9 +112,12 @@ impl Core {
             return;
         }
         let unconfirmed = self.machine.client().is_some() && self.machine.has_unconfirmed();
-        let done = self.machine.is_idle() && !unconfirmed;
-        if !done && ending.until.is_some_and(|until| until > now) {
-            return;
+        if let (Some(until), Some(over)) = (ending.until, ending.over) {
+            let done = self.machine.is_drained(until) && !unconfirmed;
+            if !done && until > now {
+                return;
+            }
+            self.left.keep_to(over.since(now));
         }
         let leftovers = self.wind_up(now);
         self.hand_over(leftovers);
