@@ -43,20 +43,12 @@ pub use threads::WorkerThreads;
 #[derive(Clone, Copy, Debug)]
 pub struct Running;
 
-impl Message for Running {
-    type Result = usize;
-}
-
 /// To a [`NodeActor`](node::NodeActor): end, with all threads, now. What runs is dropped and nothing more is
 /// reported. To stop in order, give the inbox [`NodeEvent::Drain`](crate::engine::node::NodeEvent::Drain) or
 /// [`NodeEvent::Stop`](crate::engine::node::NodeEvent::Stop) and wait for
 /// [`RunningNode::gone`](node::RunningNode::gone).
 #[derive(Clone, Copy, Debug)]
 pub struct Halt;
-
-impl Message for Halt {
-    type Result = ();
-}
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): an `Execute` from its handle, which holds a permit
 /// while it waits in the mailbox.
@@ -69,43 +61,23 @@ pub(crate) struct Submit {
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Message for Submit {
-    type Result = ();
-}
-
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): end this task. Answered within a second with what
 /// happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Cancel(pub TaskId);
 
-impl Message for Cancel {
-    type Result = Result<CancelAnswer, Stopped>;
-}
-
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): the snapshot.
 #[derive(Clone, Copy, Debug)]
 pub struct GetStats;
-
-impl Message for GetStats {
-    type Result = Result<Stats, Stopped>;
-}
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): every unsettled task, in order of id.
 #[derive(Clone, Copy, Debug)]
 pub struct GetUnfinished;
 
-impl Message for GetUnfinished {
-    type Result = Result<Vec<Unfinished>, Stopped>;
-}
-
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): what does this task wait for? `None` if it is not
 /// unsettled.
 #[derive(Clone, Copy, Debug)]
 pub struct Explain(pub TaskId);
-
-impl Message for Explain {
-    type Result = Result<Option<Explanation>, Stopped>;
-}
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): add a node. Answered when it is up, or the first
 /// try to reach it has failed.
@@ -150,27 +122,15 @@ impl AddNode {
     }
 }
 
-impl Message for AddNode {
-    type Result = Result<(), NodeError>;
-}
-
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): take this node out; its tasks go elsewhere. If it
 /// cannot be reached, the sender vouches that it is dead: its exclusive tasks run elsewhere at once.
 #[derive(Clone, Debug)]
 pub struct RemoveNode(pub String);
 
-impl Message for RemoveNode {
-    type Result = Result<(), NodeError>;
-}
-
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): give this node nothing new. Answered when nothing runs
 /// there any more.
 #[derive(Clone, Debug)]
 pub struct DrainNode(pub String);
-
-impl Message for DrainNode {
-    type Result = Result<(), NodeError>;
-}
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): how many workers a node may use, or all present and
 /// future ones.
@@ -182,27 +142,15 @@ pub struct SetWorkers {
     pub workers: u32,
 }
 
-impl Message for SetWorkers {
-    type Result = Result<(), NodeError>;
-}
-
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): the policy of tasks that bring none, for attempts
 /// that start from now on.
 #[derive(Clone, Copy, Debug)]
 pub struct SetRetry(pub RetryPolicy);
 
-impl Message for SetRetry {
-    type Result = Result<(), Stopped>;
-}
-
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): the client from now on. Statuses that wait for one
 /// go to it.
 #[derive(Clone, Debug)]
 pub struct SetClient(pub Option<Client>);
-
-impl Message for SetClient {
-    type Result = Result<(), Stopped>;
-}
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): end. Answered with what was not done.
 #[derive(Clone, Copy, Debug)]
@@ -220,12 +168,31 @@ pub enum Shutdown {
 /// The same from the handle, which takes what was left where it is kept.
 pub(crate) struct End(pub(crate) Shutdown);
 
-impl Message for End {
-    type Result = Result<(), Stopped>;
+/// Says what each message is answered with.
+macro_rules! answers {
+    ($($message:ty => $answer:ty;)+) => {
+        $(impl Message for $message {
+            type Result = $answer;
+        })+
+    };
 }
 
-impl Message for Shutdown {
-    type Result = Result<Leftovers, Stopped>;
+answers! {
+    Running => usize;
+    Halt => ();
+    Submit => ();
+    Cancel => Result<CancelAnswer, Stopped>;
+    GetStats => Result<Stats, Stopped>;
+    GetUnfinished => Result<Vec<Unfinished>, Stopped>;
+    Explain => Result<Option<Explanation>, Stopped>;
+    AddNode => Result<(), NodeError>;
+    RemoveNode => Result<(), NodeError>;
+    DrainNode => Result<(), NodeError>;
+    SetWorkers => Result<(), NodeError>;
+    SetRetry => Result<(), Stopped>;
+    SetClient => Result<(), Stopped>;
+    Shutdown => Result<Leftovers, Stopped>;
+    End => Result<(), Stopped>;
 }
 
 /// Goes to the end of the thread's queue; unlike tokio's `yield_now`, without a look at the sockets.

@@ -98,28 +98,16 @@ impl SchedulerConfig {
     ///
     /// The first setting that is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        check("max_tasks", self.max_tasks >= 1, "must be at least 1")?;
+        at_least_one("max_tasks", self.max_tasks)?;
         check(
             "max_tasks",
             u32::try_from(self.max_tasks).is_ok_and(|tasks| tasks < u32::MAX),
             "must be below 4,294,967,295",
         )?;
-        check(
-            "max_args_bytes",
-            self.max_args_bytes >= 1,
-            "must be at least 1",
-        )?;
-        check("max_statuses", self.max_statuses >= 1, "must be at least 1")?;
-        check(
-            "max_status_bytes",
-            self.max_status_bytes >= 1,
-            "must be at least 1",
-        )?;
-        check(
-            "status_window",
-            self.status_window >= 1,
-            "must be at least 1",
-        )?;
+        at_least_one("max_args_bytes", self.max_args_bytes)?;
+        at_least_one("max_statuses", self.max_statuses)?;
+        at_least_one("max_status_bytes", self.max_status_bytes)?;
+        at_least_one("status_window", self.status_window)?;
         check(
             "max_ahead",
             self.max_ahead <= Self::MAX_AHEAD,
@@ -198,11 +186,7 @@ impl NodeConfig {
             self.max_workers <= Self::MAX_WORKERS,
             "must be at most 1,000,000",
         )?;
-        check(
-            "max_kept_bytes",
-            self.max_kept_bytes >= 1,
-            "must be at least 1",
-        )?;
+        at_least_one("max_kept_bytes", self.max_kept_bytes)?;
         check(
             "max_output",
             self.max_output <= MAX_FRAME - FRAME_OVERHEAD,
@@ -214,6 +198,13 @@ impl NodeConfig {
             "must be from 1 to 1024",
         )
     }
+}
+
+fn at_least_one<N: Default + PartialEq>(
+    setting: &'static str,
+    value: N,
+) -> Result<(), ConfigError> {
+    check(setting, value != N::default(), "must be at least 1")
 }
 
 fn check(setting: &'static str, holds: bool, reason: &str) -> Result<(), ConfigError> {

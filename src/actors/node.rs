@@ -200,16 +200,19 @@ impl Core {
     /// Hears all that has happened, does all that follows, and says when it is due again.
     fn turn(&mut self) -> Option<Instant> {
         let threads = self.threads.as_mut()?;
-        if threads.next_round().is_some() {
-            let now = Instant::now();
-            if threads.next_round().is_some_and(|due| due <= now) {
-                threads.round(now, self.machine.occupied());
-            }
-        }
+        // The clock is not read while nothing runs.
+        let round = threads.next_round().map(|due| (due, Instant::now()));
+        let told = match round {
+            Some((due, now)) if due <= now => threads.round(now, self.machine.occupied()),
+            _ => Vec::new(),
+        };
         self.inbox.take(&mut self.incoming);
         let now = self.clock.now();
         for incoming in self.incoming.drain(..) {
             let event = self.links.hear(incoming);
+            self.machine.handle(now, event);
+        }
+        for event in told {
             self.machine.handle(now, event);
         }
         self.machine.take_effects(now, &mut self.actions);

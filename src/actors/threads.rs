@@ -18,7 +18,6 @@ use crate::config::NodeConfig;
 use crate::engine::WorkerId;
 use crate::engine::node::NodeEvent;
 use crate::handlers::Home;
-use crate::links::Incoming;
 use crate::task::Dispatch;
 
 /// Where a node's workers live.
@@ -137,46 +136,50 @@ impl Threads {
         self.next_round
     }
 
-    /// Asks the threads whose workers are occupied, and says what has become of those that were
-    /// asked.
-    pub(super) fn round(&mut self, now: Instant, occupied: impl Iterator<Item = WorkerId>) {
+    /// Asks the threads whose workers are occupied. Returns what has become of those that were
+    /// asked, to be told after what their workers have reported.
+    pub(super) fn round(
+        &mut self,
+        now: Instant,
+        occupied: impl Iterator<Item = WorkerId>,
+    ) -> Vec<NodeEvent> {
         let mut busy = vec![false; self.threads.len()];
         for worker in occupied {
             busy[self.index_of(worker)] = true;
         }
         self.next_round = None;
-        let mut more = false;
+        let mut events = Vec::new();
         for (index, busy) in busy.into_iter().enumerate() {
             let thread = &mut self.threads[index];
             if !busy && thread.health != Health::Stalled {
                 thread.health = Health::Well { open: 0 };
                 continue;
             }
-            more = true;
+            self.next_round = Some(now + ROUND);
             if thread.line.has_answered() {
                 thread.line.ask();
                 let before = std::mem::replace(&mut thread.health, Health::Well { open: 0 });
                 if before == Health::Stalled {
                     let workers = self.workers_of(index, None);
-                    self.home.inbox.push(NodeEvent::Resumed { workers }.into());
+                    events.push(NodeEvent::Resumed { workers });
                 }
             } else {
                 match thread.health {
                     Health::Well { open } if open + 1 < OPEN_ROUNDS => {
                         thread.health = Health::Well { open: open + 1 };
                     }
-                    Health::Well { .. } | Health::Stalled => self.take_from(index),
+                    Health::Well { .. } | Health::Stalled => {
+                        self.take_from(index, &mut events);
+                    }
                 }
             }
         }
-        if more {
-            self.next_round = Some(now + ROUND);
-        }
+        events
     }
 
     /// Takes from a blocked thread what lies on its line, and says so. While it is blocked, this is done in
     /// each round, for orders that were on their way.
-    fn take_from(&mut self, index: usize) {
+    fn take_from(&mut self, index: usize, events: &mut Vec<NodeEvent>) {
         let thread = &mut self.threads[index];
         thread.line.send_reports(&self.home.inbox);
         let taken = thread.line.take_all_back();
@@ -185,12 +188,10 @@ impl Threads {
             return;
         }
         let active = thread.line.active();
-        let unstarted = taken.into_iter().map(Start::unstarted);
         // First the stall, so that what is taken back does not go to the same thread again.
         let workers = self.workers_of(index, active);
-        let stalled = std::iter::once(NodeEvent::Stalled { workers });
-        let events = stalled.chain(unstarted).map(Incoming::Event);
-        self.home.inbox.extend(events);
+        events.push(NodeEvent::Stalled { workers });
+        events.extend(taken.into_iter().map(Start::unstarted));
     }
 
     /// All workers of a thread, the one whose handler has it first.

@@ -33,7 +33,7 @@ use chain::Chains;
 use dial::Dialler;
 use kept::{Kept, Outbox};
 use lease::Lease;
-use state::{Current, Held, Link, Session};
+use state::{Bond, Course, Current, Held, Link, Session, Stage};
 use tasks::Ended;
 use workers::Workers;
 
@@ -60,9 +60,7 @@ pub struct NodeMachine {
     /// Hellos written so far.
     hellos: u64,
     dialler: Dialler,
-    /// Set once it takes nothing new, for good.
-    ending: Option<Gone>,
-    gone: bool,
+    course: Course,
     ready_owed: bool,
     /// The last number of workers out of reach that was told; `None` if that is to be told in any case,
     /// since another handler is to blame.
@@ -89,8 +87,7 @@ impl NodeMachine {
             lease: Lease::default(),
             hellos: 0,
             dialler: Dialler::new(&spec.joins),
-            ending: None,
-            gone: false,
+            course: Course::Serving,
             ready_owed: false,
             told_stalled: Some(0),
             blamed: None,
@@ -162,7 +159,11 @@ impl NodeMachine {
         // Before the reports: among these are a hello and its holdings, which the reports follow.
         actions.append(&mut self.actions);
         self.tell_workers();
-        if let Some(Current { link, up: true, .. }) = self.current {
+        if let Some(Current {
+            link,
+            stage: Stage::Up,
+        }) = self.current
+        {
             // Only an acknowledgement lets it start again, and the answer to a beat brings one.
             if !self.ahead.is_empty() && self.workers.has_free() && self.keeps_too_much() {
                 self.lease.hurry(now);
@@ -181,7 +182,7 @@ impl NodeMachine {
 
     /// When the effects are to be taken again at the latest.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        if self.gone {
+        if self.is_gone() {
             return None;
         }
         let idle = self.idle_links().map(|(_, due)| due).min();
@@ -216,7 +217,7 @@ impl NodeMachine {
 
     /// Whether it has told that it is [`NodeAction::Gone`]. It serves nobody from then on.
     pub fn is_gone(&self) -> bool {
-        self.gone
+        self.course == Course::Gone
     }
 
     fn stalled(&mut self, workers: &[WorkerId]) {
@@ -238,15 +239,18 @@ impl NodeMachine {
     }
 
     fn is_up(&self) -> bool {
-        self.current.is_some_and(|current| current.up)
+        self.current
+            .is_some_and(|current| current.stage == Stage::Up)
     }
 
     fn is_leaving(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| session.leaving)
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.bond == Bond::Leaving)
     }
 
     fn takes_nothing(&self) -> bool {
-        self.ending.is_some() || self.is_leaving()
+        self.course != Course::Serving || self.is_leaving()
     }
 
     fn send(&mut self, link: LinkId, message: ToScheduler) {

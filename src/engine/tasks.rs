@@ -70,6 +70,15 @@ impl Task {
         self.rare.as_ref().and_then(|rare| rare.key.as_ref())
     }
 
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.rare.as_ref().and_then(|rare| rare.deadline)
+    }
+
+    pub fn last_failure(&self) -> Option<&Failure> {
+        let rare = self.rare.as_ref()?;
+        rare.last_failure.as_ref()
+    }
+
     pub fn watcher(&self) -> Option<ClientId> {
         self.rare.as_ref().and_then(|rare| rare.watcher)
     }

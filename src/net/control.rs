@@ -192,7 +192,8 @@ pub(crate) fn decode_beat(frame: &Frame) -> Result<Beat, LinkError> {
 
 pub(crate) fn decode_scheduler_hello(frame: &Frame) -> Result<SchedulerHello, LinkError> {
     #[derive(Deserialize)]
-    struct In {
+    #[serde(remote = "SchedulerHello")]
+    struct Bounded {
         version_min: u32,
         version_max: u32,
         #[serde(deserialize_with = "name")]
@@ -201,62 +202,43 @@ pub(crate) fn decode_scheduler_hello(frame: &Frame) -> Result<SchedulerHello, Li
         #[serde(default)]
         max_frame: Option<u64>,
     }
-    let hello: In = decode(frame)?;
-    Ok(SchedulerHello {
-        version_min: hello.version_min,
-        version_max: hello.version_max,
-        scheduler: hello.scheduler,
-        life: hello.life,
-        max_frame: hello.max_frame,
-    })
+    #[derive(Deserialize)]
+    struct In(#[serde(with = "Bounded")] SchedulerHello);
+    decode(frame).map(|In(message)| message)
 }
 
 pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
     #[derive(Deserialize)]
-    struct In {
+    #[serde(remote = "NodeHello")]
+    struct Bounded {
         version_min: u32,
         version_max: u32,
         #[serde(deserialize_with = "name")]
         node: String,
         epoch: Epoch,
         number: u64,
-        #[serde(deserialize_with = "bounded::<_, _, MAX_KINDS>")]
-        kinds: Vec<Offer>,
-        #[serde(deserialize_with = "bounded::<_, _, MAX_LABELS>")]
-        labels: Vec<Name>,
+        #[serde(deserialize_with = "offers")]
+        kinds: Vec<KindOffer>,
+        #[serde(deserialize_with = "labels")]
+        labels: Labels,
         workers: u32,
         #[serde(default)]
         out_of_reach: u32,
-        #[serde(default)]
-        probe: Option<Name>,
+        #[serde(default, deserialize_with = "optional_name")]
+        probe: Option<String>,
         draining: bool,
         #[serde(default)]
         max_frame: Option<u64>,
     }
-    let hello: In = decode(frame)?;
-    Ok(NodeHello {
-        version_min: hello.version_min,
-        version_max: hello.version_max,
-        node: hello.node,
-        epoch: hello.epoch,
-        number: hello.number,
-        kinds: hello.kinds.into_iter().map(|Offer(offer)| offer).collect(),
-        labels: hello
-            .labels
-            .into_iter()
-            .map(|Name(label)| label)
-            .collect::<Labels>(),
-        workers: hello.workers,
-        out_of_reach: hello.out_of_reach,
-        probe: hello.probe.map(|Name(probe)| probe),
-        draining: hello.draining,
-        max_frame: hello.max_frame,
-    })
+    #[derive(Deserialize)]
+    struct In(#[serde(with = "Bounded")] NodeHello);
+    decode(frame).map(|In(message)| message)
 }
 
 pub(crate) fn decode_welcome(frame: &Frame) -> Result<Welcome, LinkError> {
     #[derive(Deserialize)]
-    struct In {
+    #[serde(remote = "Welcome")]
+    struct Bounded {
         version: u32,
         heartbeat: Duration,
         lease: Duration,
@@ -268,36 +250,39 @@ pub(crate) fn decode_welcome(frame: &Frame) -> Result<Welcome, LinkError> {
         stop: Vec<Dispatch>,
         drain: bool,
     }
-    let welcome: In = decode(frame)?;
-    Ok(Welcome {
-        version: welcome.version,
-        heartbeat: welcome.heartbeat,
-        lease: welcome.lease,
-        workers: welcome.workers,
-        retry: welcome.retry,
-        acknowledged: welcome.acknowledged,
-        stop: welcome.stop,
-        drain: welcome.drain,
-    })
+    #[derive(Deserialize)]
+    struct In(#[serde(with = "Bounded")] Welcome);
+    decode(frame).map(|In(message)| message)
 }
 
 #[derive(Deserialize)]
 struct Name(#[serde(deserialize_with = "name")] String);
 
+/// A string of at most [`MAX_NAME_BYTES`] bytes.
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    text(deserializer, MAX_NAME_BYTES)
-}
-
-/// A string of at most `limit` bytes.
-fn text<'de, D: Deserializer<'de>>(deserializer: D, limit: usize) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.len() > limit {
+    let name = String::deserialize(deserializer)?;
+    if name.len() > MAX_NAME_BYTES {
         return Err(D::Error::custom(format_args!(
-            "a name of {} bytes, more than {limit}",
-            text.len()
+            "a name of {} bytes, more than {MAX_NAME_BYTES}",
+            name.len()
         )));
     }
-    Ok(text)
+    Ok(name)
+}
+
+fn optional_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name = Option::<Name>::deserialize(deserializer)?;
+    Ok(name.map(|Name(name)| name))
+}
+
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Labels, D::Error> {
+    let labels = bounded::<_, Name, MAX_LABELS>(deserializer)?;
+    Ok(labels.into_iter().map(|Name(label)| label).collect())
+}
+
+fn offers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KindOffer>, D::Error> {
+    let offers = bounded::<_, Offer, MAX_KINDS>(deserializer)?;
+    Ok(offers.into_iter().map(|Offer(offer)| offer).collect())
 }
 
 struct Offer(KindOffer);

@@ -119,19 +119,17 @@ impl Asks<'_> {
 
 /// What this side of a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Role {
     /// A scheduler.
-    Scheduler,
+    Scheduler = b'S',
     /// A node.
-    Node,
+    Node = b'N',
 }
 
 impl Role {
     fn byte(self) -> u8 {
-        match self {
-            Self::Scheduler => b'S',
-            Self::Node => b'N',
-        }
+        self as u8
     }
 
     fn name(self) -> &'static str {
@@ -151,19 +149,17 @@ impl Role {
 
 /// Which side of a connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Side {
     /// The one that dialled.
-    Dialler,
+    Dialler = b'D',
     /// The one that accepted.
-    Acceptor,
+    Acceptor = b'A',
 }
 
 impl Side {
     fn byte(self) -> u8 {
-        match self {
-            Self::Dialler => b'D',
-            Self::Acceptor => b'A',
-        }
+        self as u8
     }
 
     fn other(self) -> Self {

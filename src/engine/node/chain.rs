@@ -209,7 +209,7 @@ impl NodeMachine {
         self.workers.is_usable(worker)
             && self.workers.run(worker).is_some_and(|run| {
                 run.owner == Owner::Session
-                    && run.state == State::Running
+                    && run.state.goes_on()
                     && !run.blocking
                     && now.since(run.started) < LONG_RUN
             })
@@ -311,7 +311,6 @@ impl NodeMachine {
         // The worker has begun it, or is about to give it back. The machine takes it for begun, so
         // that the worker is never thought free while something may run there (G4).
         run.started = now;
-        run.recalled = why == Some(Why::Return);
         if run.owner == Owner::Session {
             if self.is_up() {
                 let position = self.outbox.push(Report::Started { task, dispatch });
@@ -321,13 +320,14 @@ impl NodeMachine {
                 Some(Why::Cancel) => run.state = State::Cancelled,
                 Some(Why::Drop) => run.state = State::Dropping,
                 // If it has begun, it goes on here.
-                Some(Why::Requeue | Why::Return) | None => {}
+                Some(Why::Return) => run.state = State::Recalled,
+                Some(Why::Requeue) | None => {}
             }
         } else {
             // Its scheduler has let it go: if it has begun, it is stopped like the run before it.
             run.state = State::Cancelled;
         }
-        if run.state != State::Running {
+        if !run.state.goes_on() {
             self.actions.push(NodeAction::Stop { worker, dispatch });
         }
         self.workers.replace(worker, run);

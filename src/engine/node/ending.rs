@@ -28,6 +28,7 @@
 //! two leases after the last beat that was answered; then it parts without a goodbye. A node that
 //! has parted because it was told to leave is gone too, unless another scheduler may dial it.
 
+use super::state::{Bond, Course, Stage};
 use super::workers::{Owner, State};
 use super::{Gone, NodeAction, NodeMachine};
 use crate::engine::message::{Report, ToScheduler};
@@ -37,15 +38,16 @@ use crate::error::LinkRefusal;
 impl NodeMachine {
     /// Takes nothing new from now on, and gives back what has not started.
     pub(super) fn drain(&mut self, why: Gone) {
-        self.ending = match self.ending.take() {
-            // Who has been replaced must not be told from outside that all is well; otherwise the node's
-            // own process has the last word.
-            Some(Gone::Replaced) => Some(Gone::Replaced),
-            Some(Gone::Drained) => Some(Gone::Drained),
-            Some(Gone::Dismissed) | None => Some(why),
-        };
+        // Who has been replaced must not be told from outside that all is well; otherwise the node's
+        // own process has the last word.
+        if matches!(
+            self.course,
+            Course::Serving | Course::Ending(Gone::Dismissed)
+        ) {
+            self.course = Course::Ending(why);
+        }
         // The scheduler that asked for it knows. Told before what is given back, or that comes again.
-        if self.ending == Some(Gone::Drained) && self.is_up() {
+        if self.course == Course::Ending(Gone::Drained) && self.is_up() {
             self.outbox.push(Report::Draining);
         }
         self.return_waiting(true);
@@ -61,7 +63,7 @@ impl NodeMachine {
     pub(super) fn leave(&mut self) {
         self.discard(Owner::Left);
         if let Some(session) = &mut self.session {
-            session.leaving = true;
+            session.bond = Bond::Leaving;
         }
     }
 
@@ -69,7 +71,7 @@ impl NodeMachine {
     pub(super) fn discard(&mut self, owner: Owner) {
         for (worker, run) in self.workers.iter_mut() {
             // Others were told to stop before.
-            if run.owner == Owner::Session && run.state == State::Running {
+            if run.owner == Owner::Session && run.state.goes_on() {
                 run.state = State::Cancelled;
                 let dispatch = run.dispatch;
                 self.actions.push(NodeAction::Stop { worker, dispatch });
@@ -95,19 +97,23 @@ impl NodeMachine {
     pub(super) fn finish(&mut self, now: Timestamp) {
         // Whatever occupies a worker may still be going on, whoever it was for: "gone" and the
         // goodbye both promise that nothing runs here (G8).
-        if self.gone || self.workers.busy() > 0 {
+        if self.is_gone() || self.workers.busy() > 0 {
             return;
         }
-        if self.is_leaving() && self.part(now) && !self.may_be_dialled() {
-            self.ending.get_or_insert(Gone::Dismissed);
+        if self.is_leaving()
+            && self.part(now)
+            && !self.may_be_dialled()
+            && self.course == Course::Serving
+        {
+            self.course = Course::Ending(Gone::Dismissed);
         }
-        let Some(why) = self.ending.clone() else {
+        let Course::Ending(why) = self.course.clone() else {
             return;
         };
         let parted = match &self.session {
             None => true,
             // It has given nothing, so there is nothing that it would have to know.
-            Some(session) if !session.served => {
+            Some(session) if session.bond == Bond::Greeted => {
                 if let Some(current) = self.current {
                     self.refuse(now, current.link, LinkRefusal::Stopping);
                 }
@@ -116,14 +122,14 @@ impl NodeMachine {
             Some(_) => self.part(now),
         };
         if parted {
-            self.gone = true;
+            self.course = Course::Gone;
             self.actions.push(NodeAction::Gone(why));
         }
     }
 
     /// Takes leave of the scheduler, if it knows all there is to know or cannot be reached. Whether it did.
     fn part(&mut self, now: Timestamp) -> bool {
-        let up = self.current.filter(|current| current.up);
+        let up = self.current.filter(|current| current.stage == Stage::Up);
         // Who told the node to leave wants no more reports.
         let told = self.is_leaving() || self.kept.is_empty();
         match up {
@@ -152,8 +158,7 @@ impl NodeMachine {
     /// When waiting for the scheduler alone becomes useless.
     pub(super) fn hopeless(&self) -> Option<Timestamp> {
         let session = self.session.as_ref()?;
-        let waits = self.ending.is_some() || session.leaving;
-        if !waits || self.workers.busy() > 0 {
+        if !self.takes_nothing() || self.workers.busy() > 0 {
             None
         } else if self.is_up() {
             // Its beats are not answered, and its link is not closed.

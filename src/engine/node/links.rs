@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::lease::{Lease, MIN_HEARTBEAT};
-use super::state::{Current, Link, Session};
+use super::state::{Bond, Course, Current, Link, Session, Stage};
 use super::workers::{Known, Owner, State};
 use super::{Gone, NodeAction, NodeMachine, NodeNote};
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
@@ -137,8 +137,7 @@ impl NodeMachine {
             self.session = Some(Session {
                 scheduler: hello.scheduler,
                 life: hello.life,
-                served: false,
-                leaving: false,
+                bond: Bond::Greeted,
                 refused: false,
                 max_output,
                 heard: now,
@@ -173,26 +172,22 @@ impl NodeMachine {
                 theirs_max: hello.version_max,
             });
         }
-        let Some(session) = &self.session else {
-            return match self.ending {
-                Some(_) => Err(LinkRefusal::Stopping),
-                None => Ok(()),
-            };
-        };
-        if session.serves(hello) {
-            return Ok(());
+        if let Some(session) = &self.session {
+            if session.serves(hello) {
+                return Ok(());
+            }
+            // A scheduler of this name that starts anew has closed its links by that; another one
+            // must wait until this one has been silent for a while.
+            let counts = session.scheduler != hello.scheduler || self.current.is_some();
+            if counts && now.since(session.heard) < self.lease.silence() {
+                return Err(LinkRefusal::Busy {
+                    name: session.scheduler.clone(),
+                });
+            }
         }
-        // A scheduler of this name that starts anew has closed its links by that; another one must wait
-        // until this one has been silent for a while.
-        let counts = session.scheduler != hello.scheduler || self.current.is_some();
-        if counts && now.since(session.heard) < self.lease.silence() {
-            return Err(LinkRefusal::Busy {
-                name: session.scheduler.clone(),
-            });
-        }
-        match self.ending {
-            Some(_) => Err(LinkRefusal::Stopping),
-            None => Ok(()),
+        match self.course {
+            Course::Serving => Ok(()),
+            Course::Ending(_) | Course::Gone => Err(LinkRefusal::Stopping),
         }
     }
 
@@ -206,8 +201,9 @@ impl NodeMachine {
         }
         self.current = Some(Current {
             link,
-            up: false,
-            sent_through: self.kept.last(),
+            stage: Stage::Greeted {
+                sent_through: self.kept.last(),
+            },
         });
         self.hellos += 1;
         // The scheduler counts on the rest at once. Once the link is up it is told who is to blame.
@@ -272,22 +268,26 @@ impl NodeMachine {
     }
 
     fn welcome(&mut self, now: Timestamp, welcome: Welcome) -> Result<(), String> {
-        if self.is_up() {
+        let Some(Current {
+            link,
+            stage: Stage::Greeted { sent_through },
+        }) = self.current
+        else {
             return Err("a second welcome on one link".to_owned());
-        }
+        };
         // Nothing is changed by a welcome that breaks the protocol.
         self.check_welcome(&welcome)?;
         self.kept.acknowledge(welcome.acknowledged)?;
-        let (Some(current), Some(session)) = (&mut self.current, &mut self.session) else {
+        let Some(session) = &mut self.session else {
             return Ok(());
         };
-        current.up = true;
-        session.served = true;
+        session.bond = session.bond.max(Bond::Served);
         // A scheduler that was refused may wait for word, and the word may have been lost with the
         // link.
         self.ready_owed |= session.refused;
         let scheduler = session.scheduler.clone();
-        let sent = current.sent_through;
+        let stage = Stage::Up;
+        self.current = Some(Current { link, stage });
         self.actions
             .push(NodeAction::Note(NodeNote::Serving { scheduler }));
         if !self.spec.local {
@@ -297,7 +297,7 @@ impl NodeMachine {
         if let Some(workers) = welcome.workers {
             self.workers.set_limit(workers);
         }
-        self.catch_up(sent);
+        self.catch_up(sent_through);
         // The lease that it renews may have come too late, or be shorter than the one before: what
         // it does not cover is given up before anything else is done.
         self.expire(now);
@@ -331,7 +331,7 @@ impl NodeMachine {
     fn catch_up(&mut self, sent_through: u64) {
         debug_assert!(self.outbox.is_empty());
         // It may have begun to drain after the hello.
-        if self.ending == Some(Gone::Drained) {
+        if self.course == Course::Ending(Gone::Drained) {
             self.outbox.push(Report::Draining);
         }
         for report in self.kept.after(sent_through) {
@@ -367,7 +367,7 @@ impl NodeMachine {
         if replaced {
             self.discard(Owner::Nobody);
             self.forget_session();
-            self.ending = Some(Gone::Replaced);
+            self.course = Course::Ending(Gone::Replaced);
         }
     }
 
@@ -414,7 +414,7 @@ impl NodeMachine {
                     .push(NodeAction::Note(NodeNote::LinkLost { reason }));
             }
             // One that never welcomed the node has given it nothing. It must not keep others away.
-            Some(session) if !session.served => self.forget_session(),
+            Some(session) if session.bond == Bond::Greeted => self.forget_session(),
             _ => {}
         }
     }
@@ -456,12 +456,12 @@ impl NodeMachine {
     /// When to dial next, if nothing is heard until then.
     pub(super) fn dial_due(&self) -> Option<Timestamp> {
         // A node that ends dials only to be rid of what it holds for the scheduler that it serves.
-        let nothing_left = match self.ending {
-            Some(Gone::Replaced) => true,
-            Some(_) => self.session.is_none(),
-            None => false,
+        let nothing_left = match self.course {
+            Course::Serving => false,
+            Course::Ending(Gone::Replaced) | Course::Gone => true,
+            Course::Ending(_) => self.session.is_none(),
         };
-        if self.gone || nothing_left {
+        if nothing_left {
             return None;
         }
         // Each link that may yet do puts the dial off until it has been silent for too long. One

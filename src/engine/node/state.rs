@@ -2,21 +2,40 @@
 //!
 //! Owns: the values. Does not know: when they change.
 
+use super::Gone;
 use super::ahead::Spot;
 use crate::engine::message::SchedulerHello;
 use crate::engine::numbered::Numbered;
 use crate::engine::{Life, LinkId, Timestamp, WorkerId};
 use crate::task::Dispatch;
 
+/// What has passed between a node and its scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Bond {
+    /// Nothing but the hello: it has given the node nothing.
+    Greeted,
+    /// It has welcomed the node.
+    Served,
+    /// It told the node to leave.
+    Leaving,
+}
+
+/// How far a node is from its start to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    Serving,
+    /// It takes nothing new, for good.
+    Ending(Gone),
+    /// It has told that it is gone.
+    Gone,
+}
+
 /// The scheduler that is served.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) scheduler: String,
     pub(super) life: Life,
-    /// Whether it has ever welcomed the node.
-    pub(super) served: bool,
-    /// Whether it told the node to leave.
-    pub(super) leaving: bool,
+    pub(super) bond: Bond,
     /// Whether an assignment of it was ever refused: then it may wait for [`crate::engine::message::Report::Ready`].
     pub(super) refused: bool,
     /// The largest output that it takes, in bytes.
@@ -44,10 +63,16 @@ pub(super) struct Link {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Current {
     pub(super) link: LinkId,
-    /// Whether the welcome has come.
-    pub(super) up: bool,
-    /// The last report that its holdings contain.
-    pub(super) sent_through: u64,
+    pub(super) stage: Stage,
+}
+
+/// How far the link that counts is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The hello was written, and then what is held, with the reports up to this one.
+    Greeted { sent_through: u64 },
+    /// The welcome has come.
+    Up,
 }
 
 /// Where a dispatch is.

@@ -174,7 +174,6 @@ impl NodeMachine {
             known: Known::No,
             started: Timestamp::default(),
             spot: None,
-            recalled: false,
         }
     }
 
@@ -313,7 +312,7 @@ impl NodeMachine {
         match run.state {
             // It waits for another worker: where it was before, or, if its scheduler believes that
             // it runs, before all that do not.
-            State::Running if !run.recalled && self.may_wait(&assignment) => {
+            State::Running if self.may_wait(&assignment) => {
                 let told = run.known != Known::No && !unheard;
                 let waiting = Waiting { assignment, told };
                 let spot = match run.spot {
@@ -326,7 +325,9 @@ impl NodeMachine {
                 self.held.insert(dispatch, Place::Ahead(spot));
             }
             // What has not started is not dropped: the scheduler may place it elsewhere at once.
-            State::Running | State::Dropping => self.give_back(run.task, dispatch),
+            State::Running | State::Recalled | State::Dropping => {
+                self.give_back(run.task, dispatch);
+            }
             State::Cancelled => self.never_started(run.task, dispatch),
             // It was reported as dropped, since its handler could not be stopped; it never began.
             State::Overrun => self.report_freed(run.task, dispatch),

@@ -45,7 +45,7 @@ impl NodeMachine {
                     }
                 }
                 Some(&Place::Worker(worker)) => match self.workers.run_mut(worker, dispatch) {
-                    Some(run) if run.state == State::Running => {
+                    Some(run) if run.state.goes_on() => {
                         run.state = State::Cancelled;
                         self.actions.push(NodeAction::Stop { worker, dispatch });
                     }
@@ -84,7 +84,7 @@ impl NodeMachine {
         let mut runs = 0;
         for (worker, run) in self.workers.iter_mut() {
             let wanted = run.owner == Owner::Session && (all || run.exclusive);
-            if !wanted || run.state != State::Running {
+            if !wanted || !run.state.goes_on() {
                 continue;
             }
             runs += 1;

@@ -13,12 +13,21 @@ use crate::task::{Dispatch, TaskId};
 pub(super) enum State {
     /// It runs.
     Running,
+    /// It runs, unless it had not begun when its scheduler asked for it back.
+    Recalled,
     /// It was told to stop by its scheduler.
     Cancelled,
     /// It was told to stop because the lease or the node ends.
     Dropping,
     /// Its end was reported, and yet it keeps its worker.
     Overrun,
+}
+
+impl State {
+    /// Whether it was not told to stop, and has no end.
+    pub(super) fn goes_on(self) -> bool {
+        matches!(self, Self::Running | Self::Recalled)
+    }
 }
 
 /// Who still wants to hear of a run.
@@ -57,8 +66,6 @@ pub(super) struct Run {
     pub(super) started: Timestamp,
     /// Where it waited before, if it did.
     pub(super) spot: Option<Spot>,
-    /// Whether its scheduler asked for it back before it was known to have started.
-    pub(super) recalled: bool,
 }
 
 #[derive(Clone, Debug, Default)]

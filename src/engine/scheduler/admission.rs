@@ -211,7 +211,7 @@ impl SchedulerMachine {
         if let Some(key) = task.key() {
             self.keys.claim(key.clone(), id);
         }
-        let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
+        let deadline = task.deadline();
         let slot = self.tasks.insert(task);
         self.totals.executed += 1;
         if let Some(deadline) = deadline {

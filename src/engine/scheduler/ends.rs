@@ -164,8 +164,7 @@ impl SchedulerMachine {
     /// for.
     fn went_undone(&mut self, now: Timestamp, slot: Slot, node: NodeIndex, asked_back: bool) {
         if self.tasks.get(slot).is_cancelling() {
-            let answer = self.answer_without_run(now, slot);
-            self.settle(now, slot, Outcome::Cancelled, answer);
+            self.settle_cancelled(now, slot);
             return;
         }
         if !asked_back {

@@ -196,8 +196,7 @@ impl SchedulerMachine {
             return;
         }
         if task.is_cancelling() {
-            let answer = self.answer_without_run(now, slot);
-            self.settle(now, slot, Outcome::Cancelled, answer);
+            self.settle_cancelled(now, slot);
             return;
         }
         match held.then {

@@ -75,7 +75,7 @@ impl SchedulerMachine {
                 }
                 _ => {}
             }
-            let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
+            let deadline = task.deadline();
             if deadline
                 .is_some_and(|deadline| !self.timers.contains(deadline, Timer::Deadline(id, slot)))
             {
@@ -107,7 +107,7 @@ impl SchedulerMachine {
             let wanted = match timer {
                 Timer::Deadline(id, slot) => {
                     let task = self.tasks.get(slot);
-                    let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
+                    let deadline = task.deadline();
                     task.id == id && deadline == Some(at)
                 }
                 Timer::Due(id, slot) => {

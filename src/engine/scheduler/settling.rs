@@ -85,6 +85,12 @@ impl SchedulerMachine {
         }
     }
 
+    /// Settles a task as cancelled that no node has any more.
+    pub(super) fn settle_cancelled(&mut self, now: Timestamp, slot: Slot) {
+        let answer = self.answer_without_run(now, slot);
+        self.settle(now, slot, Outcome::Cancelled, answer);
+    }
+
     /// Takes a task out of wherever it waits. One that a node has must have been taken off it.
     fn detach(&mut self, slot: Slot) {
         let task = self.tasks.get(slot);
@@ -191,16 +197,12 @@ impl SchedulerMachine {
     /// What a task whose deadline has passed has failed by.
     fn too_late(&self, slot: Slot) -> Failure {
         let task = self.tasks.get(slot);
-        let deadline = task.rare.as_ref().and_then(|rare| rare.deadline);
+        let deadline = task.deadline();
         let given = deadline.map_or_else(Default::default, |deadline| {
             deadline.since(task.accepted_at)
         });
         let mut message = format!("the task did not end within its deadline of {given:?}");
-        if let Some(failure) = task
-            .rare
-            .as_ref()
-            .and_then(|rare| rare.last_failure.as_ref())
-        {
+        if let Some(failure) = task.last_failure() {
             message = format!("{message}; its last attempt failed: {failure}");
         }
         Failure::new(Cause::Deadline, message)
@@ -231,8 +233,7 @@ impl SchedulerMachine {
             | Stage::Planned { .. }
             | Stage::Backoff { .. }
             | Stage::Queued { .. } => {
-                let answer = self.answer_without_run(now, slot);
-                self.settle(now, slot, Outcome::Cancelled, answer);
+                self.settle_cancelled(now, slot);
             }
             // An earlier run may be going on: the truth is not known before it has ended.
             Stage::Held(_) => {}

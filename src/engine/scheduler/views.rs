@@ -164,15 +164,11 @@ impl SchedulerMachine {
             }
         };
         let running = matches!(task.stage, Stage::Running { .. });
-        let last_failure = task
-            .rare
-            .as_ref()
-            .and_then(|rare| rare.last_failure.as_ref());
         Some(Explanation {
             id: task.id,
             reason,
             attempts: task.failed_attempts.saturating_add(u32::from(running)),
-            last_failure: last_failure.map(ToString::to_string),
+            last_failure: task.last_failure().map(ToString::to_string),
             nodes,
         })
     }
