@@ -29,8 +29,9 @@ pub struct SchedulerConfig {
     /// How many statuses may wait for clients. Default 100,000, from 1. At the limit nothing new is
     /// placed and `Execute` is refused, so too low a limit idles workers when a client is slow.
     pub max_statuses: usize,
-    /// How many bytes of args, outputs and messages of failures the statuses that wait for clients may hold.
-    /// Default 1 GiB, from 1. At the limit it is as with `max_statuses`; what runs already may go beyond it with its outputs.
+    /// How many bytes of args, outputs and messages of failures the statuses that wait for clients
+    /// may hold. Default 1 GiB, from 1. At the limit it is as with `max_statuses`; what runs
+    /// already may go beyond it with its outputs.
     pub max_status_bytes: u64,
     /// How many statuses may be with one client at once, unconfirmed. Default 4096, from 1. Low values
     /// cost a round trip to the client more often; high ones fill its mailbox.
@@ -41,12 +42,13 @@ pub struct SchedulerConfig {
     pub max_ahead: u32,
     /// How often a node proves that it lives. Default 2 s, from 10 ms, at most a fifth of `lease`.
     pub heartbeat: Duration,
-    /// How long a proof of life holds. Default 15 s, from five heartbeats to a day. Short: a loaded or distant node
-    /// is thought lost; long: the tasks of a silent machine wait that long for another.
+    /// How long a proof of life holds. Default 15 s, from five heartbeats to a day. Short: a loaded
+    /// or distant node is thought lost; long: the tasks of a silent machine wait that long for
+    /// another.
     pub lease: Duration,
-    /// The largest frame on a link, in bytes. Default 16 MiB, 128 KiB to 1 GiB. Bounds args and outputs: an output
-    /// that is larger, less 64 KiB, fails its task. A node whose own `max_frame` is smaller than `max_task_args` and
-    /// 64 KiB is refused.
+    /// The largest frame on a link, in bytes. Default 16 MiB, 128 KiB to 1 GiB. Bounds args and
+    /// outputs: an output that is larger, less 64 KiB, fails its task. A node whose own `max_frame`
+    /// is smaller than `max_task_args` and 64 KiB is refused.
     pub max_frame: usize,
     /// Whether a task is refused whose kind no node has offered so far, or still remembers to: one that is away
     /// does. Default `false`: it waits, and its watcher is told.
@@ -147,13 +149,15 @@ impl SchedulerConfig {
 pub struct NodeConfig {
     /// How many tasks may run at once. Default: one per core. From 0 to 1,000,000; 0 takes nothing.
     pub max_workers: u32,
-    /// How many bytes of results may wait for the scheduler's acknowledgement. Default 64 MiB, from 1.
-    /// When it is full, which takes a broken or slow link or a budget of less than 64 KiB, the node starts nothing new
-    /// before the scheduler, which it asks then, has acknowledged what it took.
+    /// How many bytes of results may wait for the scheduler's acknowledgement. From 1, default
+    /// 64 MiB. When it is full, which takes a broken or slow link or a budget of less than 64 KiB,
+    /// the node starts nothing new before the scheduler, which it asks then, has acknowledged what
+    /// it took.
     pub max_kept_bytes: u64,
-    /// The largest output of a task, in bytes. Default 16 MiB less 64 KiB, from 0 to 1 GiB less 64 KiB. A larger one
-    /// fails its attempt. For a node in another process it is at most `max_frame` of its links less 64 KiB, and an
-    /// output that is larger than that of the scheduler fails the task.
+    /// The largest output of a task, in bytes. Default 16 MiB less 64 KiB, from 0 to 1 GiB less 64
+    /// KiB. A larger one fails its attempt. For a node in another process it is at most `max_frame`
+    /// of its links less 64 KiB, and an output that is larger than that of the scheduler fails the
+    /// task.
     pub max_output: usize,
     /// How many threads run async handlers. Default: one per core. From 1 to 1024.
     pub threads: usize,

@@ -84,10 +84,10 @@
 //!   shorter than the lease less a heartbeat and a second reruns nothing else, whatever the lease.
 //! - A run that was given up for lost and of which no later one was begun is taken back when its node
 //!   returns, instead of being run again.
-//! - The few messages of a turn that has little to do are written to a link's socket by the scheduler's thread, not by that
-//!   of the links, which then need not be woken.
-//! - A report is acknowledged with the next message to its node, or with the answer to the next beat, unless the node
-//!   waits for it.
+//! - The few messages of a turn that has little to do are written to a link's socket by the
+//!   scheduler's thread, not by that of the links, which then need not be woken.
+//! - A report is acknowledged with the next message to its node, or with the answer to the next
+//!   beat, unless the node waits for it.
 //! - Args and outputs are [`Payload`]s: `Bytes` but for the smallest, which are kept where they are and cost no
 //!   allocation.
 //! - There are no records yet for a store; `take_effects` is where they will go, before the actions.

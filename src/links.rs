@@ -221,6 +221,7 @@ impl<E: LinkFact> Links<E> {
     pub fn hear(&mut self, incoming: Incoming<E>) -> E {
         match incoming {
             Incoming::Event(event) => {
+                // What the machine still says on it has nowhere to go.
                 if let Some(link) = event.closes() {
                     self.open.remove(&link);
                 }
@@ -241,6 +242,7 @@ impl<E: LinkFact> Links<E> {
     /// Has a message go out by the end of the turn. If the link is closed, it is dropped.
     pub fn send(&mut self, link: LinkId, message: E::Out) {
         if let Some(way) = self.open.get_mut(&link) {
+            // Each link that has something to say stands in the list once.
             if way.batch.is_empty() {
                 self.spoken.push(link);
             }
@@ -257,6 +259,7 @@ impl<E: LinkFact> Links<E> {
 
     /// Sends what the turn had to say. It may only go out at once if it is all for one link.
     pub fn flush(&mut self, at_once: bool) {
+        // To write to several would keep the last of them waiting for the others.
         let at_once = at_once && self.spoken.len() <= 1;
         for link in self.spoken.drain(..) {
             if let Some(way) = self.open.get_mut(&link) {
@@ -270,6 +273,7 @@ impl<E: LinkFact> Links<E> {
         inbox.close();
         let mut rest = Vec::new();
         inbox.take(&mut rest);
+        // A link that has just attached is opened here, so that it is closed below.
         for incoming in rest {
             self.hear(incoming);
         }

@@ -1,8 +1,8 @@
 //! Nodes: what a scheduler is given, and what the process of a node runs.
 //!
-//! Owns: a node as a scheduler is given it, the handle of a node that runs, and what both ways to set one up share:
-//! names, trust, listeners. Does not know: how the node of a process is started ([`builder`]), or schedulers beyond
-//! their addresses.
+//! Owns: a node as a scheduler is given it, the handle of a node that runs, and what both ways to
+//! set one up share: names, trust, listeners. Does not know: how the node of a process is started
+//! ([`builder`]), or schedulers beyond their addresses.
 
 mod builder;
 

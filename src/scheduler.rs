@@ -197,8 +197,9 @@ impl Scheduler {
         }
     }
 
-    /// Hands a task in, with options or by the name of its kind, and waits for its status, which then goes
-    /// nowhere else (but see [`TaskKey`](crate::TaskKey) for those that share a key). What is said of [`Scheduler::run`] holds here too.
+    /// Hands a task in, with options or by the name of its kind, and waits for its status, which
+    /// then goes nowhere else (but see [`TaskKey`](crate::TaskKey) for those that share a key).
+    /// What is said of [`Scheduler::run`] holds here too.
     ///
     /// # Cancel safety
     ///

@@ -51,9 +51,9 @@ use turn::{Bell, pump};
 pub use clients::ClientGone;
 pub use ending::Handover;
 
-/// Messages that are noted before a turn is taken though the mailbox is not drained. Low values pay the
-/// costs of a turn, and of a write to each node, more often; high ones delay heartbeats and deadlines in a flood: by
-/// these about a millisecond.
+/// Messages that are noted before a turn is taken though the mailbox is not drained. Low values pay
+/// the costs of a turn, and of a write to each node, more often; high ones delay heartbeats and
+/// deadlines in a flood: by these about a millisecond.
 const EVENTS_PER_TURN: usize = 1024;
 
 /// What a scheduler is made of.

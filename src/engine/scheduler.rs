@@ -1,7 +1,8 @@
-//! The machine of a scheduler: what is pending, what runs where, and what follows from what happens.
+//! The machine of a scheduler: what is pending, what runs where, and what follows from what
+//! happens.
 //!
-//! Owns: every unsettled task from its acceptance to its one ending, and the statuses until they are
-//! confirmed. Does not know: handlers, sockets, mailboxes, clocks.
+//! Owns: every unsettled task from its acceptance to its one ending, and the statuses until they
+//! are confirmed. Does not know: handlers, sockets, mailboxes, clocks.
 //!
 //! Its state is in parts: the records of tasks and of nodes, and, each with fields that nobody else
 //! changes, the catalogue (kinds, classes and groups of nodes), keys, statuses, timers, `sessions` and
@@ -66,10 +67,10 @@ const WALL_ROUND: Duration = Duration::from_millis(500);
 /// The machine does nothing of itself. Whoever drives it, at moments `now` that never go back,
 ///
 /// 1. gives it what has come, as much as there is and in the order in which it came: commands
-///    ([`submit`](Self::submit), [`cancel`](Self::cancel) and those of an operator), and facts, which
-///    [`handle`](Self::handle) takes;
-/// 2. calls [`take_effects`](Self::take_effects) once for all of it, and performs the actions in their order. What
-///    the commands have returned is told to nobody before;
+///    ([`submit`](Self::submit), [`cancel`](Self::cancel) and those of an operator), and facts,
+///    which [`handle`](Self::handle) takes;
+/// 2. calls [`take_effects`](Self::take_effects) once for all of it, and performs the actions in
+///    their order. What the commands have returned is told to nobody before;
 /// 3. then asks [`next_wakeup`](Self::next_wakeup), and takes the effects again by that time, even
 ///    if nothing has come. Asked before the effects were taken, it does not know what they bring
 ///    about.
@@ -239,8 +240,9 @@ impl SchedulerMachine {
         self.count_of(Phase::Backoff) == 0 || !self.tasks.iter().any(|(_, task)| soon(task))
     }
 
-    /// A machine that was not driven for two heartbeats, though it had asked to be, was frozen: what its
-    /// nodes said meanwhile may still be unread, so no lease ends before there was time to read it.
+    /// A machine that was not driven for two heartbeats, though it had asked to be, was frozen:
+    /// what its nodes said meanwhile may still be unread, so no lease ends before there was time to
+    /// read it.
     fn observe(&mut self, now: Timestamp) {
         if now <= self.now {
             return;

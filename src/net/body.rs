@@ -343,9 +343,9 @@ impl Assembly {
         Ok(())
     }
 
-    /// The memory grows with what has come, and with the one chunk that was claimed. But if the body may be like the
-    /// one before, which has come whole, it is moved once only: when a part of it has come, so that a byte does not make
-    /// room for as much as ever came.
+    /// The memory grows with what has come, and with the one chunk that was claimed. But if the
+    /// body may be like the one before, which has come whole, it is moved once only: when a part of
+    /// it has come, so that a byte does not make room for as much as ever came.
     fn make_room(&mut self, bytes: usize) {
         if bytes > self.bytes.capacity() {
             let twice = self.bytes.len() * 2;

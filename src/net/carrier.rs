@@ -236,8 +236,9 @@ struct Guard<Out> {
     passed: Option<Instant>,
 }
 
-/// A part of a large body that comes within this time after other events is no news of its peer: telling of it would
-/// wake the actor's thread for each 64 KiB. Far below the shortest heartbeat, 10 ms.
+/// A part of a large body that comes within this time after other events is no news of its peer:
+/// telling of it would wake the actor's thread for each 64 KiB. Far below the shortest heartbeat,
+/// 10 ms.
 const PART_PAUSE: Duration = Duration::from_millis(2);
 
 impl<Out> Guard<Out> {
@@ -265,9 +266,9 @@ impl<Out> Guard<Out> {
         news
     }
 
-    /// Keeps back what a peer says before, or beside, a name that it may claim, and ends such a link in words. A
-    /// breach of the rules is an event like any other: whoever counts them, counts it. Whether there is anything to
-    /// tell then.
+    /// Keeps back what a peer says before, or beside, a name that it may claim, and ends such a
+    /// link in words. A breach of the rules is an event like any other: whoever counts them, counts
+    /// it. Whether there is anything to tell then.
     fn admit<In: Claiming>(
         &mut self,
         events: &mut Vec<LinkEvent<In>>,

@@ -35,9 +35,10 @@ pub(super) use handshake::prove;
 
 /// The files by which a scheduler or a node proves who it is by TLS, and knows whom to trust. All are PEM.
 ///
-/// They are read when it starts, and again by the first new connection after one of them has changed, so
-/// that certificates are renewed without a restart. New ones that cannot be used are told of by `tracing`,
-/// once, and all the old ones stay in use until every one can be, authorities that were removed included. Replace each file as a whole, by a rename. Connections that are up
+/// They are read when it starts, and again by the first new connection after one of them has
+/// changed, so that certificates are renewed without a restart. New ones that cannot be used are
+/// told of by `tracing`, once, and all the old ones stay in use until every one can be, authorities
+/// that were removed included. Replace each file as a whole, by a rename. Connections that are up
 /// stay up.
 ///
 /// ```no_run
@@ -79,9 +80,9 @@ impl Tls {
         }
     }
 
-    /// Takes only peers of these names, each a DNS name in lower case. Without it all are taken for whom the authorities vouch; then whoever
-    /// has the key of one node can be a scheduler to the other nodes that listen. So give it to nodes, with
-    /// the names of their schedulers.
+    /// Takes only peers of these names, each a DNS name in lower case. Without it all are taken for
+    /// whom the authorities vouch; then whoever has the key of one node can be a scheduler to the
+    /// other nodes that listen. So give it to nodes, with the names of their schedulers.
     pub fn peers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.peers = Some(names.into_iter().map(Into::into).collect());
         self

@@ -185,7 +185,8 @@ impl Incoming {
     }
 }
 
-/// The length of the frame that begins the buffer, if that may be its length and not all of it has come; 1 at least.
+/// The length of the frame that begins the buffer, if that may be its length and not all of it has
+/// come; 1 at least.
 fn cut_frame(buffer: &BytesMut) -> Option<usize> {
     let length = u32::from_be_bytes(*buffer.first_chunk()?) as usize;
     (length <= MAX_WIRE_FRAME && buffer.len() - 4 < length).then_some(length)

@@ -1,7 +1,7 @@
 //! How the node of a process is set up and started.
 //!
-//! Owns: the settings, the order of a start (listen, open a port to be probed at, start the actor), and the signals
-//! that end a process. Does not know: what the handle does afterwards.
+//! Owns: the settings, the order of a start (listen, open a port to be probed at, start the actor),
+//! and the signals that end a process. Does not know: what the handle does afterwards.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;

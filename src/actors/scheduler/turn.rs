@@ -1,7 +1,7 @@
 //! The turns of a scheduler's actor: all that is heard, decided and done at once.
 //!
-//! Owns: the order within a turn, when a turn is due, and what is sent in it to nodes and clients. Does not know: what the
-//! mailbox brings.
+//! Owns: the order within a turn, when a turn is due, and what is sent in it to nodes and clients.
+//! Does not know: what the mailbox brings.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -60,8 +60,8 @@ impl Lane {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    /// In order of their numbers, of which there are 257. Only the lane of the normal priority stays when it is empty:
-    /// it is refilled all the time.
+    /// In order of their numbers, of which there are 257. Only the lane of the normal priority
+    /// stays when it is empty: it is refilled all the time.
     lanes: Vec<(i16, Lane)>,
     next: u64,
     len: usize,

@@ -162,8 +162,8 @@ impl Kept {
     }
 }
 
-/// An end as the scheduler takes it: an output that is too large is a failure. There is no other attempt, which would
-/// find the same scheduler.
+/// An end as the scheduler takes it: an output that is too large is a failure. There is no other
+/// attempt, which would find the same scheduler.
 pub(super) fn bounded(end: End, max_output: usize) -> End {
     match end {
         End::Completed(output) if output.len() > max_output => End::Failed(Failure::new(

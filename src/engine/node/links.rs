@@ -20,8 +20,8 @@ use crate::error::LinkRefusal;
 /// How long an open link may go without a hello, so that idle connections do not pile up.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 
-/// The most such links, for the same reason; beyond it the oldest is closed for a new one. An honest scheduler says
-/// hello at once.
+/// The most such links, for the same reason; beyond it the oldest is closed for a new one. An
+/// honest scheduler says hello at once.
 const MAX_IDLE_LINKS: usize = 64;
 
 impl NodeMachine {

@@ -36,7 +36,8 @@ pub(super) struct Session {
     pub(super) scheduler: String,
     pub(super) life: Life,
     pub(super) bond: Bond,
-    /// Whether an assignment of it was ever refused: then it may wait for [`crate::engine::message::Report::Ready`].
+    /// Whether an assignment of it was ever refused: then it may wait for
+    /// [`crate::engine::message::Report::Ready`].
     pub(super) refused: bool,
     /// The largest output that it takes, in bytes.
     pub(super) max_output: usize,
@@ -78,8 +79,8 @@ pub(super) enum Stage {
 /// Where a dispatch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// With this worker: its run, or chained behind it. One entry for both, since nearly every short task goes from
-    /// the one to the other.
+    /// With this worker: its run, or chained behind it. One entry for both, since nearly every
+    /// short task goes from the one to the other.
     Worker(WorkerId),
     Ahead(Spot),
 }

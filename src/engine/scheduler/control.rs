@@ -20,7 +20,8 @@ impl SchedulerMachine {
     ///
     /// # Errors
     ///
-    /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye, [`NodeError::Invalid`] for a name that is empty, too long or has control characters, and
+    /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye,
+    /// [`NodeError::Invalid`] for a name that is empty, too long or has control characters, and
     /// [`NodeError::Stopped`] after the end of this life.
     pub fn add_node(
         &mut self,
@@ -47,8 +48,9 @@ impl SchedulerMachine {
         Ok(Self::node_id(node))
     }
 
-    /// Takes a node out: it is told to leave and its tasks go elsewhere; its exclusive tasks do so when it
-    /// has said goodbye, or at once if it cannot be reached (the caller vouches that it is dead).
+    /// Takes a node out: it is told to leave and its tasks go elsewhere; its exclusive tasks do so
+    /// when it has said goodbye, or at once if it cannot be reached (the caller vouches that it is
+    /// dead).
     ///
     /// # Errors
     ///
@@ -75,7 +77,8 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// Sends the tasks of a node that was told to leave elsewhere; its link stays until its goodbye.
+    /// Sends the tasks of a node that was told to leave elsewhere; its link stays until its
+    /// goodbye.
     fn give_up_runs(&mut self, now: Timestamp, node: NodeIndex) {
         let runs = self.roster.get(node).runs;
         let runs: Vec<_> = self.tasks.walk(&runs).collect();
@@ -100,9 +103,9 @@ impl SchedulerMachine {
         self.roster.get_mut(node).channel_mut().told_to_leave();
     }
 
-    /// Lets a node finish what runs and gives it nothing new. [`crate::engine::Note::NodeLeft`] tells
-    /// when it is done. A node that has not come so far, or whose process has ended, drains when it comes; the
-    /// process after that takes tasks again.
+    /// Lets a node finish what runs and gives it nothing new. [`crate::engine::Note::NodeLeft`]
+    /// tells when it is done. A node that has not come so far, or whose process has ended, drains
+    /// when it comes; the process after that takes tasks again.
     ///
     /// # Errors
     ///

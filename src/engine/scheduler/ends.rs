@@ -1,7 +1,7 @@
 //! What follows from an end of a run, and from what a node gives back.
 //!
-//! Owns: whether a task settles, is tried again, waits or goes elsewhere. Does not know: how the report came, or whether
-//! it was to be believed.
+//! Owns: whether a task settles, is tried again, waits or goes elsewhere. Does not know: how the
+//! report came, or whether it was to be believed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,7 +49,8 @@ impl SchedulerMachine {
         // What was sent to a free worker may have been given back by it, and have been stopped while it waited.
         let ran_at_all = overrun || !end.is_of_no_run(ran);
         if ran_at_all && !direct {
-            // Its start was not told apart from its end. What it says it ran cannot have begun before it had it.
+            // Its start was not told apart from its end. What it says it ran cannot have begun
+            // before it had it.
             run.since = assigned_at.max(now - ran);
         }
         run.started = ran_at_all;
@@ -139,8 +140,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// An assignment did not start and is not at its node: its task is pending again under the rank that
-    /// it had. One that was asked back, or was counted as rerouted already, is not `rerouted`.
+    /// An assignment did not start and is not at its node: its task is pending again under the rank
+    /// that it had. One that was asked back, or was counted as rerouted already, is not `rerouted`.
     pub(super) fn never_started(&mut self, now: Timestamp, slot: Slot, asked_back: bool) {
         let run = self.take_off(slot);
         // What was sent to a free worker counted as started until now.

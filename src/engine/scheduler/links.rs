@@ -174,6 +174,8 @@ impl SchedulerMachine {
         let Some(node) = ended.as_ref().and_then(|session| session.node) else {
             return;
         };
+        // It may be the link that is being set up, the one that is up, or one that was replaced and
+        // says nothing of its node any more.
         let entry = self.roster.get_mut(node);
         if entry.handshake == Some(link) {
             entry.handshake = None;
@@ -189,6 +191,7 @@ impl SchedulerMachine {
                 // A link within the process breaks with its end.
                 self.lose(now, node, Loss::Dead, reason);
             } else {
+                // Its process may go on: it keeps its tasks until its lease ends.
                 let name = self.roster.get(node).name.clone();
                 self.actions.push(Action::Note(Note::NodeUnreachable {
                     node: Self::node_id(node),
@@ -222,6 +225,7 @@ impl SchedulerMachine {
     pub(super) fn forget_link(&mut self, node: NodeIndex, reason: &str) {
         let entry = self.roster.get_mut(node);
         let up = entry.link();
+        // A link that is being set up would bring the node up again with what was said before.
         let links = [up, entry.handshake.take()];
         if up.is_some() {
             entry.process_mut().standing = Standing::Reconnecting;
@@ -250,6 +254,7 @@ impl SchedulerMachine {
         let Some(session) = self.heard(now, link) else {
             return;
         };
+        // Each stage takes its own messages; anything else is a breach, whoever sends it.
         let outcome = match (&session.stage, session.node, message) {
             (_, _, ToScheduler::Refuse(refusal)) => {
                 self.was_refused(now, link, &refusal);
@@ -309,6 +314,7 @@ impl SchedulerMachine {
         }
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
+        // What the beat names is an answer to an earlier one, so that is looked at first.
         let life = entry.process_mut();
         life.lease.proved(now, beat.answered, lease);
         life.lease.answered(now, beat.number, lease);

@@ -66,6 +66,7 @@ impl SchedulerMachine {
     }
 
     fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, ahead: bool) {
+        // Numbers rise over all nodes, so that a later run fences off an earlier one.
         let dispatch = Dispatch::new(self.dispatches.take());
         let task = self.tasks.get(slot);
         let suspect = task.company();
@@ -92,6 +93,7 @@ impl SchedulerMachine {
         self.put_on(slot, run, suspect);
         // Only a node that is up has room for it.
         self.roster.get_mut(node).channel_mut().assign(assignment);
+        // At once, since the next head is placed by it.
         self.enter_load(node);
         if !ahead {
             self.tell_running(slot);

@@ -1,7 +1,7 @@
 //! What nodes say of their runs.
 //!
-//! Owns: telling a live report from a late, doubled or hostile one. Does not know: how a report came, when a node is
-//! lost, or what follows from an end.
+//! Owns: telling a live report from a late, doubled or hostile one. Does not know: how a report
+//! came, when a node is lost, or what follows from an end.
 
 use std::time::Duration;
 
@@ -79,6 +79,7 @@ impl SchedulerMachine {
                 overrun,
                 ..
             } => {
+                // What it has refused it may take now. If not, it refuses once more.
                 self.reporter(node).turned_ready();
                 match self.find_run(node, task, dispatch)? {
                     Run::Live(slot) => self.ended(now, slot, false, end, ran, overrun),
@@ -102,6 +103,7 @@ impl SchedulerMachine {
                         if !overrun && end.is_of_no_run(ran) {
                             self.deny_start(task, dispatch);
                         }
+                        // Nobody waits for its end, but its handler still has a worker there.
                         if overrun {
                             self.check_own(node, dispatch)?;
                             self.add_stranger(node, task, dispatch);
@@ -111,6 +113,8 @@ impl SchedulerMachine {
             }
             Report::Freed { task, dispatch, .. } => {
                 self.check_holder(node, task, dispatch)?;
+                // Only what overran is told of as freed, and that became a ghost when its end was
+                // told.
                 self.reporter(node).turned_ready();
                 if self.roster.get(node).process().has_ghost(dispatch) {
                     self.ghost_ended(now, node, dispatch);
@@ -125,6 +129,7 @@ impl SchedulerMachine {
                 ..
             } => {
                 self.reporter(node).has_refused();
+                // One that drains refuses for good: without a word of it, nothing more is sent.
                 if reason == RefusedBy::Draining {
                     self.reporter(node).readiness = Readiness::Leaving;
                     self.set_present(node, false);
@@ -133,6 +138,7 @@ impl SchedulerMachine {
             }
             Report::Returned { task, dispatch, .. } => self.came_back(now, node, task, dispatch)?,
             Report::Draining => {
+                // What it has goes on or comes back; it only takes nothing new.
                 self.reporter(node).readiness = Readiness::Leaving;
                 self.set_present(node, false);
                 self.roster.touch(node);
@@ -145,6 +151,7 @@ impl SchedulerMachine {
                     return Err("it would start something again, though it drains".to_owned());
                 }
                 life.turned_ready();
+                // An operator may have it drain meanwhile.
                 let present = self.roster.get(node).takes_tasks();
                 self.set_present(node, present);
                 self.roster.touch(node);
@@ -168,6 +175,7 @@ impl SchedulerMachine {
                         self.take_back(slot);
                         self.progress(now, slot, value);
                     }
+                    // What such a run tells is not its task's progress any more.
                     Run::Ghost | Run::Stale => {}
                 }
             }

@@ -170,6 +170,7 @@ impl Sessions {
 
     /// Adds a part of what a node holds. What it tells twice is kept once.
     pub(super) fn gather(&mut self, link: LinkId, runs: Vec<HeldRun>) -> Result<(), TooMany> {
+        // Before anything of it is kept: what one sends must not make this process hold more.
         if self.compared + runs.len() > MAX_COMPARED {
             return Err(TooMany::Compared);
         }
@@ -177,6 +178,7 @@ impl Sessions {
         let Some(Stage::Comparing(comparison)) = session.map(|session| &mut session.stage) else {
             return Ok(());
         };
+        // What is told twice counts once, so the growth is counted and not what has come.
         let before = comparison.held.len();
         let runs = runs.into_iter().map(|run| (run.dispatch, run));
         comparison.held.extend(runs);

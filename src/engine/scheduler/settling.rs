@@ -30,6 +30,7 @@ impl SchedulerMachine {
         }
         let last_start = task.last_start();
         let options = self.options(&task);
+        // The name is taken before the class is left, which may forget it with its last task.
         let kind = self.catalogue.kind(task.class).clone();
         self.catalogue.leave(task.class);
         let reroutes = task.losses() as u32;
@@ -42,6 +43,7 @@ impl SchedulerMachine {
                 self.timers.stop(at, Timer::Patience(task.id, slot));
             }
             self.answer(rare.cancels.tickets(), answer);
+            // The key stays busy for as long as a ghost has it.
             if let Some(name) = &rare.key {
                 self.keys.settled(name);
             }
@@ -51,6 +53,7 @@ impl SchedulerMachine {
             key = rare.key;
             callers = rare.callers;
         }
+        // The attempts that failed are counted already, by whoever settles it.
         let last_attempt = u32::from(outcome.is_completed());
         match &outcome {
             Outcome::Completed(_) => self.totals.completed += 1,
@@ -75,6 +78,7 @@ impl SchedulerMachine {
             settled_at: self.wall_time(now),
         };
         let status = self.outbox.status(ending);
+        // Callers that joined are answered beside the audience, which alone has to confirm.
         if callers {
             self.outbox.push_caller(status.clone(), false);
         }
@@ -152,6 +156,7 @@ impl SchedulerMachine {
         let task = self.tasks.get(slot);
         let (cancelling, placed) = (task.is_cancelling(), task.stage.placed());
         if placed.is_some_and(|run| run.started) {
+            // Nobody waits for the node to stop it. Its attempt counts only if it had begun.
             let task = self.tasks.get_mut(slot);
             task.failed_attempts = task.failed_attempts.saturating_add(1);
         }
@@ -168,6 +173,7 @@ impl SchedulerMachine {
                 let failure = self.too_late(slot);
                 self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
             }
+            // It was told to stop just now, and its node has not said that it did.
         }
     }
 
@@ -238,6 +244,7 @@ impl SchedulerMachine {
             // An earlier run may be going on: the truth is not known before it has ended.
             Stage::Held(_) => {}
             Stage::Prefetched { node, dispatch, .. } | Stage::Running { node, dispatch, .. } => {
+                // Its node answers, or the patience ends. Once told, it need not be told again.
                 if first {
                     self.roster.get_mut(node).cancel(dispatch);
                     self.roster.touch(node);
