@@ -94,7 +94,8 @@ pub enum Refusal {
     },
     /// The caller's fault: the name of the kind is empty, too long, or has control characters.
     #[error(
-        "{kind:?} cannot be the name of a kind: it must have 1 to 256 bytes, none of them control characters"
+        "{kind:?} cannot be the name of a kind: it must have 1 to {} bytes, none of them control characters",
+        TaskKind::MAX_BYTES
     )]
     InvalidKind {
         /// The name.
@@ -268,7 +269,8 @@ pub enum HandlersError {
     },
     /// The name of a kind is empty, too long, or has control characters.
     #[error(
-        "{kind:?} cannot be the name of a kind: it must have 1 to 256 bytes, none of them control characters"
+        "{kind:?} cannot be the name of a kind: it must have 1 to {} bytes, none of them control characters",
+        TaskKind::MAX_BYTES
     )]
     InvalidKind {
         /// The name.

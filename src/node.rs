@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::actors::node::RunningNode;
 use crate::config::NodeConfig;
-use crate::engine::message::{MAX_LABELS, is_name};
+use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
 use crate::engine::node::{Gone, NodeEvent};
 use crate::error::{ConfigError, ListenFault, NodeStartError, TlsError};
 use crate::handlers::Handlers;
@@ -284,23 +284,13 @@ pub(crate) async fn bind(
 }
 
 pub(crate) fn check_names(name: &str, labels: &Labels) -> Result<(), ConfigError> {
-    let fault = |setting, reason: &str| {
-        Err(ConfigError {
-            setting,
-            reason: reason.to_owned(),
-        })
-    };
+    let fault = |setting, reason| Err(ConfigError { setting, reason });
     if !is_name(name) {
-        return fault(
-            "name",
-            "must have 1 to 256 bytes, none of them control characters",
-        );
+        return fault("name", format!("must have {NAME_RULE}"));
     }
     if labels.len() > MAX_LABELS || !labels.iter().all(|label| is_name(label)) {
-        return fault(
-            "labels",
-            "there may be at most 256, of 1 to 256 bytes each, none of them control characters",
-        );
+        let reason = format!("there may be at most {MAX_LABELS}, each of {NAME_RULE}");
+        return fault("labels", reason);
     }
     Ok(())
 }
@@ -308,6 +298,12 @@ pub(crate) fn check_names(name: &str, labels: &Labels) -> Result<(), ConfigError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rule_of_names_in_words_is_the_one_that_holds() {
+        let rule = format!("1 to {} bytes", crate::engine::message::MAX_NAME_BYTES);
+        assert!(NAME_RULE.starts_with(&rule));
+    }
 
     #[test]
     fn names_and_labels_that_could_forge_a_line_of_a_log_are_refused() {

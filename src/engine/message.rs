@@ -41,6 +41,8 @@ pub const MAX_KINDS: usize = 4096;
 pub const MAX_LABELS: usize = 256;
 /// The longest name of a node or a scheduler, or label, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
+/// The rule of such a name, in words.
+pub const NAME_RULE: &str = "1 to 256 bytes, none of them control characters";
 /// Whether a node, a scheduler or a label may have this name: 1 to [`MAX_NAME_BYTES`] bytes, and no control
 /// characters, by which a peer could forge lines of a log.
 pub fn is_name(name: &str) -> bool {

@@ -11,7 +11,7 @@ use super::workers::{Known, Owner, State};
 use super::{Gone, NodeAction, NodeMachine, NodeNote};
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::message::{
-    HeldRun, HeldState, MAX_NAME_BYTES, NodeHello, Report, SchedulerHello, ToNode, ToScheduler,
+    HeldRun, HeldState, NAME_RULE, NodeHello, Report, SchedulerHello, ToNode, ToScheduler,
     VERSION_MAX, VERSION_MIN, Welcome, is_name,
 };
 use crate::engine::{LinkId, Timestamp};
@@ -110,9 +110,7 @@ impl NodeMachine {
 
     fn hello(&mut self, now: Timestamp, link: LinkId, hello: SchedulerHello) -> Result<(), String> {
         if !is_name(&hello.scheduler) {
-            return Err(format!(
-                "a scheduler's name must have 1 to {MAX_NAME_BYTES} bytes, none of them control characters"
-            ));
+            return Err(format!("a scheduler's name must have {NAME_RULE}"));
         }
         if let Err(refusal) = self.may_serve(now, &hello) {
             self.refuse(now, link, refusal);

@@ -2,10 +2,11 @@
 //!
 //! Owns: every bound on what is accepted, and the keys' rule. Does not know: nodes.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::SchedulerMachine;
-use crate::engine::message::{MAX_LABELS, is_name};
+use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
 use crate::engine::tasks::{Addressee, NO_SLOT, Past, Rare, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Accepted, Audience, Refused, Submission, Timestamp};
@@ -279,42 +280,26 @@ impl SchedulerMachine {
 }
 
 fn check_options(options: &Options) -> Result<(), Refusal> {
-    let check = |holds: bool, option: &'static str, reason: &str| {
+    let check = |holds: bool, option: &'static str, reason: fmt::Arguments<'_>| {
         if holds {
-            Ok(())
-        } else {
-            Err(Refusal::InvalidOption {
-                option: option.into(),
-                reason: reason.to_owned(),
-            })
+            return Ok(());
         }
+        Err(Refusal::InvalidOption {
+            option: option.into(),
+            reason: reason.to_string(),
+        })
     };
-    check(
-        options.timeout != Some(Duration::ZERO),
-        "timeout",
-        "it must be longer than zero",
-    )?;
-    check(
-        options.deadline != Some(Duration::ZERO),
-        "deadline",
-        "it must be longer than zero",
-    )?;
-    check(
-        options.labels.len() <= MAX_LABELS,
-        "labels",
-        "there may be at most 256 labels",
-    )?;
-    check(
-        options.labels.iter().all(|label| is_name(label)),
-        "labels",
-        "each must have 1 to 256 bytes, none of them control characters",
-    )?;
-    check(
-        options
-            .key
-            .as_ref()
-            .is_none_or(|key| (1..=TaskKey::MAX_BYTES).contains(&key.as_str().len())),
-        "key",
-        "it must have 1 to 1024 bytes",
-    )
+    for (time, option) in [(options.timeout, "timeout"), (options.deadline, "deadline")] {
+        let reason = format_args!("it must be longer than zero");
+        check(time != Some(Duration::ZERO), option, reason)?;
+    }
+    let few = options.labels.len() <= MAX_LABELS;
+    let reason = format_args!("there may be at most {MAX_LABELS} labels");
+    check(few, "labels", reason)?;
+    let named = options.labels.iter().all(|label| is_name(label));
+    check(named, "labels", format_args!("each must have {NAME_RULE}"))?;
+    let key = options.key.as_ref().map(|key| key.as_str().len());
+    let fits = key.is_none_or(|bytes| (1..=TaskKey::MAX_BYTES).contains(&bytes));
+    let reason = format_args!("it must have 1 to {} bytes", TaskKey::MAX_BYTES);
+    check(fits, "key", reason)
 }

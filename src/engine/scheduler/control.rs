@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::losses::Loss;
 use super::{Rest, SchedulerMachine};
 use crate::config::NodeConfig;
-use crate::engine::message::{ToNode, is_name};
+use crate::engine::message::{NAME_RULE, ToNode, is_name};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Node;
 use crate::engine::tasks::Then;
@@ -34,10 +34,9 @@ impl SchedulerMachine {
             return Err(NodeError::Stopped);
         }
         if !is_name(&name) {
-            return Err(NodeError::Invalid(
-                "the name of a node must have 1 to 256 bytes, none of them control characters"
-                    .to_owned(),
-            ));
+            return Err(NodeError::Invalid(format!(
+                "the name of a node must have {NAME_RULE}"
+            )));
         }
         // The process of a node that was told to leave answers for its runs until its goodbye.
         if self.roster.names.contains_key(&name) || self.leaving(&name).is_some() {

@@ -10,7 +10,7 @@ use crate::engine::roster::{Ghost, Waiting};
 use crate::engine::tasks::{Slot, Stage, Then};
 use crate::engine::timers::Timer;
 use crate::engine::{Epoch, Timestamp};
-use crate::status::{CancelAnswer, Outcome};
+use crate::status::CancelAnswer;
 use crate::task::{Dispatch, TaskId};
 
 /// Runs that nodes say they hold and that the scheduler knows nothing of: as many as a cluster of a million

@@ -212,13 +212,17 @@ impl SchedulerMachine {
         }
         reason.clone_into(&mut entry.reason);
         if matches!(entry.state, State::Connecting) {
-            let name = entry.name.clone();
-            self.actions.push(Action::Note(Note::NodeRefused {
-                node: Some(Self::node_id(node)),
-                name,
-                reason: reason.to_owned(),
-            }));
+            self.note_refused(node, reason);
         }
+    }
+
+    /// Tells an operator why no link to a node has come about.
+    pub(super) fn note_refused(&mut self, node: NodeIndex, reason: &str) {
+        self.actions.push(Action::Note(Note::NodeRefused {
+            node: Some(Self::node_id(node)),
+            name: self.roster.get(node).name.clone(),
+            reason: reason.to_owned(),
+        }));
     }
 
     /// The node has no link that counts any more. It keeps its tasks.
@@ -290,14 +294,8 @@ impl SchedulerMachine {
     fn was_refused(&mut self, now: Timestamp, link: LinkId, refusal: &LinkRefusal) {
         let reason = format!("the node refused the link: {refusal}");
         if let Some(node) = self.sessions.get(link).and_then(|session| session.node) {
-            let entry = self.roster.get_mut(node);
-            entry.reason.clone_from(&reason);
-            let name = entry.name.clone();
-            self.actions.push(Action::Note(Note::NodeRefused {
-                node: Some(Self::node_id(node)),
-                name,
-                reason: reason.clone(),
-            }));
+            self.roster.get_mut(node).reason.clone_from(&reason);
+            self.note_refused(node, &reason);
         }
         self.fail(now, link, &reason);
     }

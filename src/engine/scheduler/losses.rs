@@ -356,12 +356,7 @@ impl SchedulerMachine {
             entry.reason = reason.clone();
         }
         if matches!(entry.state, State::Connecting) {
-            let name = entry.name.clone();
-            self.actions.push(Action::Note(Note::NodeRefused {
-                node: Some(id),
-                name,
-                reason: reason.clone(),
-            }));
+            self.note_refused(node, &reason);
         }
         if refused {
             if same_life && silent {

@@ -156,16 +156,13 @@ impl SchedulerMachine {
         let task = self.tasks.get(slot);
         let (cancelling, placed) = (task.is_cancelling(), task.stage.placed());
         if placed.is_some_and(|run| run.started) {
-            // Nobody waits for the node to stop it. Its attempt counts only if it had begun.
+            // Its attempt is over, though nobody waits for the node to stop it.
             let task = self.tasks.get_mut(slot);
             task.failed_attempts = task.failed_attempts.saturating_add(1);
         }
         match (cancelling, placed) {
             (true, Some(_)) => self.abandon_cancelled(now, slot),
-            (true, None) => {
-                let answer = self.answer_without_run(now, slot);
-                self.settle(now, slot, Outcome::Cancelled, answer);
-            }
+            (true, None) => self.settle_cancelled(now, slot),
             (false, placed) => {
                 if placed.is_some() {
                     self.abandon(slot);
@@ -173,7 +170,6 @@ impl SchedulerMachine {
                 let failure = self.too_late(slot);
                 self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
             }
-            // It was told to stop just now, and its node has not said that it did.
         }
     }
 
