@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use crate::error::Refusal;
 use crate::payload::Payload;
-use crate::status::{CancelAnswer, TaskEvent, TaskStatus};
+use crate::status::{CancelAnswer, Failure, TaskEvent, TaskStatus};
 use crate::task::{Options, TaskId, TaskKind};
 
 mod bits;
@@ -355,13 +355,30 @@ pub enum Note {
         node: NodeId,
         /// Its name.
         name: Arc<str>,
-        /// The task whose handler blocks a thread, if it is one of this scheduler.
-        task: Option<TaskId>,
+        /// The task whose handler blocks a thread, and its kind, if it is one of this scheduler.
+        task: Option<(TaskId, TaskKind)>,
+    },
+    /// A task has failed for good, or an attempt of it has panicked.
+    Failed {
+        /// The task.
+        task: TaskId,
+        /// Its kind.
+        kind: TaskKind,
+        /// The attempt, from 1; zero if none had begun.
+        attempt: u32,
+        /// Where the attempt ran, if one did.
+        node: Option<Arc<str>>,
+        /// Why.
+        failure: Failure,
+        /// Whether it is tried again.
+        again: bool,
     },
     /// No present node can run this task; said once per kind and labels, until a node can.
     Unschedulable {
         /// One such task.
         task: TaskId,
+        /// Its kind.
+        kind: TaskKind,
         /// Why.
         reason: String,
     },

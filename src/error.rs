@@ -92,9 +92,9 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
-    /// The caller's fault: the name of the kind is empty, too long, or has control characters.
+    /// The caller's fault: the name of the kind is empty, too long, or has control or invisible characters.
     #[error(
-        "{kind:?} cannot be the name of a kind: it must have 1 to {} bytes, none of them control characters",
+        "{kind:?} cannot be the name of a kind: it must have 1 to {} bytes, none of them control or invisible characters",
         TaskKind::MAX_BYTES
     )]
     InvalidKind {
@@ -267,9 +267,9 @@ pub enum HandlersError {
         /// The kind.
         kind: TaskKind,
     },
-    /// The name of a kind is empty, too long, or has control characters.
+    /// The name of a kind is empty, too long, or has control or invisible characters.
     #[error(
-        "{kind:?} cannot be the name of a kind: it must have 1 to {} bytes, none of them control characters",
+        "{kind:?} cannot be the name of a kind: it must have 1 to {} bytes, none of them control or invisible characters",
         TaskKind::MAX_BYTES
     )]
     InvalidKind {

@@ -110,6 +110,7 @@ pub mod links;
 pub mod net;
 mod node;
 pub mod payload;
+mod repeats;
 pub mod retry;
 mod say;
 mod scheduler;

@@ -313,6 +313,11 @@ mod tests {
             ("slave\n1", Labels::new()),
             ("slave\u{1b}[2J", Labels::new()),
             ("slave1", label("a\rb")),
+            ("slave\u{202e}1", Labels::new()),
+            ("slave\u{2028}1", Labels::new()),
+            ("slave1", label("a\u{200b}b")),
+            ("slave1\u{feff}", Labels::new()),
+            ("\u{e0041}slave1", Labels::new()),
             ("", Labels::new()),
         ] {
             assert!(check_names(name, &labels).is_err(), "{name:?} {labels:?}");

@@ -168,7 +168,7 @@ pub struct Unfinished {
     pub kind: TaskKind,
     /// Its args.
     pub args: Payload,
-    /// Its options, as they were handed in. A time for which it still waits is given as that time.
+    /// Its options, as they were handed in. Of a delay, what is left of it is given.
     pub options: Options,
     /// Where it is.
     pub state: TaskState,

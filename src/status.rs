@@ -150,6 +150,7 @@ impl Ending {
             key: None,
             kind: kind.into(),
             args: Payload::new(),
+            options: None,
             outcome,
             node: Some("test".into()),
             attempts: 1,

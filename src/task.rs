@@ -127,11 +127,36 @@ impl TaskKind {
         &self.0
     }
 
-    /// Whether the name is 1 to [`TaskKind::MAX_BYTES`] bytes long and has no control characters, since it is
-    /// written to logs.
+    /// Whether the name is 1 to [`TaskKind::MAX_BYTES`] bytes long and has no control or
+    /// invisible characters, since it is written to logs.
     pub fn is_usable(&self) -> bool {
-        (1..=Self::MAX_BYTES).contains(&self.0.len()) && !self.0.contains(char::is_control)
+        (1..=Self::MAX_BYTES).contains(&self.0.len()) && !self.0.contains(is_hidden)
     }
+}
+
+/// Whether a character shows nothing of itself, and may change how a line is shown: control characters, breaks of
+/// lines, marks of direction, and what is not shown at all.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// A name that the caller chose for a task, so that handing it in twice runs it once.
@@ -252,7 +277,7 @@ text!(TaskKind TaskKey);
 pub type Labels = BTreeSet<String>;
 
 /// When a task becomes due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Due {
     /// As soon as a worker is free.
@@ -266,7 +291,7 @@ pub enum Due {
 }
 
 /// What may be asked for one task beside its kind and args. The default asks for nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Options {
     /// Order among the pending; 0 by default.

@@ -81,7 +81,7 @@ impl Crew {
         poll_fn(|cx| {
             let turn = contained(|| self.turn(cx));
             turn.unwrap_or_else(|message| {
-                say!(error: message, "a panic among the workers of a node; they go on");
+                say!(error: reason = message, "a panic among the workers of a node; they go on");
                 self.turning.set(false);
                 cx.waker().wake_by_ref();
                 Poll::Pending

@@ -19,10 +19,12 @@ use super::threads::{Threads, WorkerThreads};
 use super::{Halt, Running, sleep_until, yield_once};
 use crate::clock::Clock;
 use crate::contain::{contained, shielded};
+use crate::engine::Timestamp;
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeNote, NodeSpec};
 use crate::handlers::{Handlers, Home};
 use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, Links};
+use crate::repeats::Repeats;
 use crate::say::say;
 
 /// What a node is made of.
@@ -172,6 +174,7 @@ struct Core {
     gone: Option<watch::Sender<Option<Gone>>>,
     incoming: Vec<Incoming<NodeEvent>>,
     actions: Vec<NodeAction>,
+    repeats: Repeats,
 }
 
 impl Core {
@@ -194,6 +197,7 @@ impl Core {
             gone: Some(gone),
             incoming: Vec::new(),
             actions: Vec::new(),
+            repeats: Repeats::default(),
         })
     }
 
@@ -258,7 +262,7 @@ impl Core {
                 // Nothing can come that would matter: the actor ends with this turn.
                 self.inbox.close();
             }
-            NodeAction::Note(note) => log(&note),
+            NodeAction::Note(note) => log(&mut self.repeats, self.clock.now(), &note),
         }
     }
 
@@ -291,7 +295,7 @@ async fn pump(core: End, inbox: Inbox<Incoming<NodeEvent>>) {
         let due = match turned {
             Ok(due) => due,
             Err(message) => {
-                say!(error: message, "the node ends by a panic on its thread");
+                say!(error: reason = message, "the node ends by a panic on its thread");
                 return;
             }
         };
@@ -308,25 +312,43 @@ async fn pump(core: End, inbox: Inbox<Incoming<NodeEvent>>) {
     }
 }
 
-fn log(note: &NodeNote) {
+/// Tells an operator; what happens again and again, ever more rarely.
+fn log(repeats: &mut Repeats, now: Timestamp, note: &NodeNote) {
     match note {
-        NodeNote::Serving { scheduler } => say!(info: scheduler, "serving"),
+        NodeNote::Serving { scheduler } => {
+            if let Some(times) = repeats.over(LINK) {
+                say!(info: scheduler, times, "what was warned of links to schedulers is over");
+            }
+            say!(info: scheduler, "serving");
+        }
         NodeNote::LinkLost { reason } => {
-            say!(warn: reason, "the link to the scheduler is lost")
+            say!(warn: reason, "the link to the scheduler is lost");
         }
         NodeNote::Dropped { runs } => {
-            say!(warn: runs, "runs were dropped at the end of the lease")
+            say!(warn: runs, "runs were dropped at the end of the lease");
         }
-        NodeNote::Refused { reason } => say!(warn: %reason, "a link was refused"),
+        NodeNote::Refused { reason } => {
+            if let Some(untold) = repeats.tell(LINK, &reason.to_string(), now) {
+                say!(warn: %reason, untold, "a link was refused");
+            }
+        }
         NodeNote::DialFailed { address, reason } => {
-            say!(warn: address, reason, "a scheduler could not be reached");
+            let words = format!("{address}: {reason}");
+            if let Some(untold) = repeats.tell(LINK, &words, now) {
+                say!(warn: address, reason, untold, "a scheduler could not be reached");
+            }
         }
         NodeNote::Stalled { task } => match task {
-            Some(task) => say!(warn: %task, "a handler blocks its thread; use on_blocking"),
+            Some((task, kind)) => {
+                say!(warn: %task, kind, "a handler blocks its thread; use on_blocking");
+            }
             None => say!(warn: "something blocks a thread of workers"),
         },
     }
 }
+
+/// What the warnings of links are about.
+const LINK: &str = "link";
 
 impl fmt::Debug for NodeActor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

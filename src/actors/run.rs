@@ -336,7 +336,7 @@ impl Run {
     /// Drops user code. What it says in a panic while it is dropped changes no verdict.
     fn discard(&self, future: LocalFuture) {
         if let Err(message) = self.span.contained(|| drop(future)) {
-            say!(warn: dispatch = %self.dispatch, message, "a handler panicked while it was dropped");
+            say!(warn: dispatch = %self.dispatch, reason = message, "a handler panicked while it was dropped");
         }
     }
 }

@@ -45,6 +45,7 @@ use callers::Callers;
 use clients::Clients;
 use deliveries::Gathered;
 use ending::Ending;
+use log::Log;
 use nodes::Nodes;
 use turn::{Bell, pump};
 
@@ -152,6 +153,7 @@ impl Actor for SchedulerActor {
             clients,
             callers: Callers::default(),
             nodes: Nodes::default(),
+            log: Log::default(),
             ending: None,
             left: parts.left,
             replies: Vec::new(),
@@ -200,6 +202,7 @@ pub(super) struct Core {
     clients: Clients,
     callers: Callers,
     nodes: Nodes,
+    log: Log,
     ending: Option<Ending>,
     left: Handover,
     /// Answers to `Execute`, to be given when the effects of this turn have been taken.

@@ -28,7 +28,7 @@ use crate::error::LinkRefusal;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
-use crate::task::{Dispatch, Labels, TaskId};
+use crate::task::{Dispatch, Labels, TaskId, is_hidden};
 
 /// The lowest protocol version that this crate speaks.
 pub const VERSION_MIN: u32 = 1;
@@ -42,11 +42,11 @@ pub const MAX_LABELS: usize = 256;
 /// The longest name of a node or a scheduler, or label, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 /// The rule of such a name, in words.
-pub const NAME_RULE: &str = "1 to 256 bytes, none of them control characters";
-/// Whether a node, a scheduler or a label may have this name: 1 to [`MAX_NAME_BYTES`] bytes, and no control
-/// characters, by which a peer could forge lines of a log.
+pub const NAME_RULE: &str = "1 to 256 bytes, none of them control or invisible characters";
+/// Whether a node, a scheduler or a label may have this name: 1 to [`MAX_NAME_BYTES`] bytes, none of them
+/// control or invisible characters, by which a peer could forge lines of a log, or pass for another.
 pub fn is_name(name: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control)
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.contains(is_hidden)
 }
 
 /// The most elements in one vector of a message (assignments, reports, dispatches). Longer ones are split.

@@ -224,8 +224,17 @@ impl NodeMachine {
         self.workers.set_stalled(workers, true);
         self.blamed = self.workers.blamed(workers);
         self.told_stalled = None;
-        let note = NodeNote::Stalled { task: self.blamed };
+        let task = self.blamed.map(|task| (task, self.kind_of(task)));
+        let note = NodeNote::Stalled { task };
         self.actions.push(NodeAction::Note(note));
+    }
+
+    /// The kind of a task that runs here, for the log.
+    fn kind_of(&self, task: TaskId) -> String {
+        let mut runs = self.workers.iter();
+        let run = runs.find(|(_, run)| run.task == task);
+        let kind = run.and_then(|(_, run)| self.spec.kinds.get(usize::from(run.kind)));
+        kind.map_or_else(String::new, |kind| kind.kind.clone())
     }
 
     fn resumed(&mut self, workers: &[WorkerId]) {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use super::placement::NodeIndex;
 use super::tasks::Slot;
 use super::wall::WallClock;
-use super::{LinkId, Timestamp};
+use super::{LinkId, Timestamp, work};
 use crate::task::{Dispatch, TaskId};
 
 /// What is waited for. Of those that fall at one instant, an earlier variant goes first: a task
@@ -127,6 +127,7 @@ impl Timers {
     /// Takes out the next timer whose time has come, and returns it with its time.
     pub fn pop(&mut self, now: Timestamp) -> Option<(Timestamp, Timer)> {
         let (at, timer) = self.first().filter(|&(at, _)| at <= now)?;
+        work::step();
         self.set_of(timer).pop_first();
         match timer {
             Timer::Node(node) => self.nodes[node as usize] = None,

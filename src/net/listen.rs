@@ -118,7 +118,12 @@ impl Listener {
                     }
                 },
                 Some(ended) = unproved.next() => match ended {
-                    (peer, Ok(proved)) => on_proved(proved, peer),
+                    (peer, Ok(proved)) => {
+                        if let Some(times) = self.told.over(peer.ip()) {
+                            say!(info: address = %self.address, %peer, times, "a peer that was refused is no longer");
+                        }
+                        on_proved(proved, peer);
+                    }
                     (peer, Err(error)) => self.report(peer, &error),
                 },
             }

@@ -6,14 +6,11 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::clock::Clock;
+use crate::engine::Timestamp;
+use crate::repeats::Series;
 use crate::sync::lock;
-
-/// One line for each source in this time: a stranger that connects without end must not fill a disk.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// Sources that are told apart; beyond it they share one line, so that neither the lines nor the memory grow
 /// with the addresses that somebody has.
@@ -35,62 +32,49 @@ pub struct Told(Arc<Mutex<Sources>>);
 #[derive(Debug, Default)]
 struct Sources {
     /// `None` are all those for which there was no room.
-    last: HashMap<Option<IpAddr>, Last>,
-}
-
-#[derive(Debug)]
-struct Last {
-    told: Instant,
-    /// Refusals since that were not told.
-    untold: u64,
+    last: HashMap<Option<IpAddr>, Series>,
 }
 
 impl Told {
     /// Whether to tell of a refusal now, and then how many before it were not told.
     pub(super) fn tell(&self, peer: IpAddr) -> Option<u64> {
         let mut sources = lock(&self.0);
-        sources.tell(source(peer), Instant::now())
+        sources.tell(source(peer), Clock::Process.now())
+    }
+
+    /// A peer was not refused. Returns how often its source had been before, if that was more than once.
+    pub(super) fn over(&self, peer: IpAddr) -> Option<u64> {
+        let series = lock(&self.0).last.remove(&Some(source(peer)))?;
+        Some(series.times()).filter(|times| *times > 1)
     }
 }
 
 impl Sources {
-    fn tell(&mut self, source: IpAddr, now: Instant) -> Option<u64> {
+    fn tell(&mut self, source: IpAddr, now: Timestamp) -> Option<u64> {
         let key = Some(source).filter(|key| self.has_room(*key, now));
-        let Some(last) = self.last.get_mut(&key) else {
-            let told = Last {
-                told: now,
-                untold: 0,
-            };
-            self.last.insert(key, told);
-            return Some(0);
-        };
-        if now.duration_since(last.told) < QUIET {
-            last.untold += 1;
-            return None;
+        if let Some(series) = self.last.get_mut(&key) {
+            return series.tell(now);
         }
-        last.told = now;
-        Some(std::mem::take(&mut last.untold))
+        self.last.insert(key, Series::new(now));
+        Some(0)
     }
 
     /// Whether this source is, or can be, told apart. If there are too many, those that were quiet make room.
-    fn has_room(&mut self, source: IpAddr, now: Instant) -> bool {
+    fn has_room(&mut self, source: IpAddr, now: Timestamp) -> bool {
         if self.last.contains_key(&Some(source)) || self.last.len() < MAX_SOURCES {
             return true;
         }
         let mut untold = 0;
-        self.last.retain(|key, last| {
-            let keep = key.is_none() || now.duration_since(last.told) < QUIET;
+        self.last.retain(|key, series| {
+            let keep = key.is_none() || !series.is_old(now);
             if !keep {
-                untold += last.untold;
+                untold += series.untold();
             }
             keep
         });
         if untold > 0 {
-            let others = self.last.entry(None).or_insert(Last {
-                told: now,
-                untold: 0,
-            });
-            others.untold += untold;
+            let others = self.last.entry(None).or_insert(Series::new(now));
+            others.add_untold(untold);
         }
         self.last.len() < MAX_SOURCES
     }
@@ -104,33 +88,50 @@ mod tests {
         std::net::Ipv4Addr::from_bits(number).into()
     }
 
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::default() + std::time::Duration::from_secs(seconds)
+    }
+
     #[test]
-    fn g11_refusals_of_one_source_are_told_once_a_second_and_counted() {
-        let (mut sources, start) = (Sources::default(), Instant::now());
-        assert_eq!(sources.tell(ip(1), start), Some(0));
+    fn g11_refusals_of_one_source_are_told_ever_more_rarely_and_counted() {
+        let mut sources = Sources::default();
+        assert_eq!(sources.tell(ip(1), at(0)), Some(0));
         for _ in 0..1000 {
-            assert_eq!(sources.tell(ip(1), start + QUIET / 2), None);
+            assert_eq!(sources.tell(ip(1), at(5)), None);
         }
-        assert_eq!(sources.tell(ip(2), start + QUIET / 2), Some(0));
-        assert_eq!(sources.tell(ip(1), start + QUIET), Some(1000));
-        assert_eq!(sources.tell(ip(1), start + QUIET * 2), Some(0));
+        assert_eq!(sources.tell(ip(2), at(5)), Some(0));
+        assert_eq!(sources.tell(ip(1), at(10)), Some(1000));
+        assert_eq!(sources.tell(ip(1), at(20)), None);
+        assert_eq!(sources.tell(ip(1), at(30)), Some(1));
     }
 
     #[test]
     fn g11_refusals_of_many_sources_make_neither_lines_nor_memory_without_end() {
-        let (mut sources, start) = (Sources::default(), Instant::now());
+        let mut sources = Sources::default();
         let mut told = 0;
         for number in 0..100_000 {
-            told += usize::from(sources.tell(ip(number), start).is_some());
+            told += usize::from(sources.tell(ip(number), at(0)).is_some());
         }
         assert!(told <= MAX_SOURCES + 1, "{told} lines");
         assert!(sources.last.len() <= MAX_SOURCES + 1);
         // Those that had a line of their own have one again, and what was not told is not forgotten.
         let mut untold = 0;
         for number in (0..100_000).rev() {
-            untold += sources.tell(ip(number), start + QUIET).unwrap_or(0);
+            untold += sources.tell(ip(number), at(600)).unwrap_or(0);
         }
         assert_eq!(untold, 100_000 - told as u64);
+    }
+
+    #[test]
+    fn the_end_of_refusals_is_told_once_with_their_number() {
+        let told = Told::default();
+        for _ in 0..3 {
+            told.tell(ip(1));
+        }
+        assert_eq!(told.over(ip(1)), Some(3));
+        assert_eq!(told.over(ip(1)), None);
+        told.tell(ip(1));
+        assert_eq!(told.over(ip(1)), None);
     }
 
     #[test]

@@ -26,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         "actors",
         &[
             "actors", "handlers", "client", "execute", "inbox", "links", "clock", "sync", "say",
+            "repeats",
         ],
     ),
     ("edges", &["net"]),

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::cluster::{Listener, brisk, finish, until};
+use crate::cluster::{Listener, brisk, execute, finish, until};
 use crate::processes::PATIENCE;
 
 async fn start(name: &str, client: impl Into<Client>) -> Scheduler {
@@ -62,11 +62,7 @@ async fn g1_a_status_is_handled_when_the_future_of_its_handler_has_ended_and_not
     let (sender, mut began) = unbounded_channel();
     let slow = Slow(sender).start();
     let scheduler = start("futures", slow.clone().recipient()).await;
-    scheduler
-        .execute_many((0..100).map(echo).collect())
-        .await
-        .into_iter()
-        .for_each(|answer| drop(answer.unwrap()));
+    execute(&scheduler, (0..100).map(echo)).await;
     let mut open = BTreeMap::new();
     while open.len() < 100 {
         let (id, end) = timeout(PATIENCE, began.recv()).await.unwrap().unwrap();

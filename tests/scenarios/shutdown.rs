@@ -125,7 +125,8 @@ async fn what_was_left_is_kept_until_somebody_has_taken_it() {
 async fn what_was_left_is_handed_in_again_as_it_was() {
     let (mut client, mut watcher) = (Listener::start(), Listener::<TaskEvent>::start());
     let start = |name: &str| Scheduler::builder(name).node(here(handlers())).start();
-    let scheduler = Scheduler::builder("handle-again").start().await.unwrap();
+    let nowhere = Scheduler::builder("handle-again").listen("127.0.0.1:0");
+    let scheduler = nowhere.start().await.unwrap();
     let retry = RetryPolicy::fixed(Duration::from_millis(1)).max_attempts(3);
     let later = SystemTime::now() + Duration::from_secs(3600);
     let execute = Execute::call("echo", &7_u64)
@@ -171,7 +172,7 @@ async fn a_drain_waits_for_retries_that_come_due_in_time_and_not_for_what_is_pla
     let tried = AtomicU64::new(0);
     let handlers = Handlers::new().on("second", async move |n: u64| {
         match tried.fetch_add(1, Ordering::Relaxed) {
-            0 => Err(TaskError::new("not yet")),
+            0 => Err(TaskError::retry("not yet")),
             _ => Ok(n),
         }
     });

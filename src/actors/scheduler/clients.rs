@@ -119,12 +119,28 @@ impl Clients {
         gone
     }
 
-    /// Forgets a client that is gone. Its number stays taken until the engine lets it go.
-    pub fn forget(&mut self, number: ClientId) {
+    /// Forgets a client that is gone, and returns what it had handled. Its number stays taken until the engine lets
+    /// it go.
+    pub fn forget(&mut self, number: ClientId) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (_, mut answers) in self.answers.extract_if(.., |(client, _)| *client == number) {
+            let client = number;
+            answers.look(
+                true,
+                || false,
+                |delivery, handled| {
+                    events.push(Event::Confirmed {
+                        client,
+                        delivery,
+                        handled,
+                    });
+                },
+            );
+        }
         if let Some(client) = self.clients.remove(&number) {
             self.numbers.remove(client.recipient());
         }
-        self.answers.retain(|(client, _)| *client != number);
+        events
     }
 
     /// Forgets a client or watcher that nothing names any more, and frees its number.

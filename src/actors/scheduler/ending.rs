@@ -24,10 +24,10 @@ const MAX_LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What was left at the end, for whoever takes it first. Whoever asked may have stopped waiting, so
 /// it is here and not in the answer.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Handover(Arc<Mutex<Kept>>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Kept {
     leftovers: Option<Leftovers>,
     /// How long its links may take to say their last words, if its end has a time to keep.
@@ -129,7 +129,7 @@ impl Core {
         if self.ended {
             return;
         }
-        say!(error: scheduler = %self.machine.name(), message, "the scheduler ends by a panic on its thread");
+        say!(error: scheduler = %self.machine.name(), reason = message, "the scheduler ends by a panic on its thread");
         let now = self.clock.now();
         // Whatever the panic has left half done, what can still be told is told.
         let leftovers = contained(|| self.wind_up(now)).unwrap_or_default();

@@ -1,49 +1,97 @@
 //! What an operator reads in the log.
 //!
-//! Owns: the level and the words of each event. Does not know: why it happened.
+//! Owns: the level and the words of each event, and that what happens again and again is told ever more
+//! rarely. Does not know: why it happened.
 
-use crate::engine::Note;
+use crate::engine::{Note, Timestamp};
+use crate::repeats::{Bounded, Repeats};
 use crate::say::say;
 
-pub(super) fn note(scheduler: &str, note: &Note) {
-    match note {
-        Note::NodeUp {
-            name,
-            epoch,
-            joined,
-            ..
-        } => say!(info: scheduler, node = %name, %epoch, joined, "node up"),
-        Note::NodeUnreachable { name, reason, .. } => {
-            say!(warn: scheduler, node = %name, reason, "the link to a node is broken; it keeps its tasks for its lease");
-        }
-        Note::NodeLost {
-            name,
-            rerouted,
-            reason,
-            ..
-        } => {
-            say!(warn: scheduler, node = %name, rerouted, reason, "node lost; its tasks go elsewhere")
-        }
-        Note::Rerouted {
-            name,
-            reason,
-            count,
-            ..
-        } => say!(debug: scheduler, node = %name, reason, count, "tasks rerouted"),
-        Note::NodeRefused { name, reason, .. } => {
-            say!(warn: scheduler, node = %name, reason, "a node could not be reached, or was refused");
-        }
-        Note::NodeLeft { name, .. } => say!(info: scheduler, node = %name, "node left"),
-        Note::NodeStalled { name, task, .. } => match task {
-            Some(task) => {
-                say!(warn: scheduler, node = %name, %task, "a handler blocks a thread of a node; use on_blocking");
+/// The log of one scheduler.
+#[derive(Default)]
+pub(super) struct Log {
+    repeats: Repeats,
+    failures: Bounded,
+}
+
+impl Log {
+    pub(super) fn note(&mut self, scheduler: &str, note: &Note, now: Timestamp) {
+        match note {
+            Note::NodeUp {
+                name,
+                epoch,
+                joined,
+                ..
+            } => {
+                if let Some(times) = self.repeats.over(name) {
+                    say!(info: scheduler, node = %name, times, "what was warned of this node is over");
+                }
+                say!(info: scheduler, node = %name, %epoch, joined, "node up");
             }
-            None => {
-                say!(warn: scheduler, node = %name, "something that is not of this scheduler blocks a thread of a node, or keeps workers of it");
+            Note::NodeUnreachable { name, reason, .. } => {
+                say!(warn: scheduler, node = %name, reason, "the link to a node is broken; it keeps its tasks for its lease");
             }
-        },
-        Note::Unschedulable { task, reason } => {
-            say!(warn: scheduler, %task, reason, "no node can run a task for now");
+            Note::NodeLost {
+                name,
+                rerouted,
+                reason,
+                ..
+            } => {
+                say!(warn: scheduler, node = %name, rerouted, reason, "node lost; its tasks go elsewhere");
+            }
+            Note::Rerouted {
+                name,
+                reason,
+                count,
+                ..
+            } => {
+                say!(debug: scheduler, node = %name, reason, count, "tasks rerouted");
+            }
+            Note::NodeRefused { name, reason, .. } => {
+                if let Some(untold) = self.repeats.tell(name, reason, now) {
+                    say!(warn: scheduler, node = %name, reason, untold, "a node could not be reached, or was refused");
+                }
+            }
+            Note::NodeLeft { name, .. } => say!(info: scheduler, node = %name, "node left"),
+            Note::NodeStalled { name, task, .. } => match task {
+                Some((task, kind)) => {
+                    say!(warn: scheduler, node = %name, %task, %kind, "a handler blocks a thread of a node; use on_blocking");
+                }
+                None => {
+                    say!(warn: scheduler, node = %name, "workers of a node are out of use: something blocks their thread, another life of a scheduler keeps them, or no thread can be started for them");
+                }
+            },
+            Note::Failed { .. } => self.failed(scheduler, note, now),
+            Note::Unschedulable { task, kind, reason } => {
+                say!(warn: scheduler, %task, %kind, reason, "no node can run a task for now");
+            }
+        }
+    }
+
+    fn failed(&mut self, scheduler: &str, note: &Note, now: Timestamp) {
+        let Note::Failed {
+            task,
+            kind,
+            attempt,
+            node,
+            failure,
+            again,
+        } = note
+        else {
+            return;
+        };
+        let Some(untold) = self.failures.tell(kind.as_str(), now) else {
+            return;
+        };
+        let (node, message) = (node.as_deref().unwrap_or("none"), &*failure.message);
+        let cause = failure.cause;
+        match again {
+            true => {
+                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, untold, "an attempt panicked; the task is tried again");
+            }
+            false => {
+                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, untold, "a task has failed");
+            }
         }
     }
 }
@@ -52,9 +100,12 @@ pub(super) fn note(scheduler: &str, note: &Note) {
 mod tests {
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use super::*;
-    use crate::engine::NodeId;
+    use crate::engine::{Epoch, NodeId};
+    use crate::status::{Cause, Failure};
+    use crate::task::TaskId;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -69,8 +120,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn reroutes_are_told_at_debug_with_their_node_reason_and_count() {
+    /// What is written of what a log is told.
+    fn written(tell: impl FnOnce(&mut Log)) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -78,16 +129,75 @@ mod tests {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(subscriber, || tell(&mut Log::default()));
+        let text = lines.0.lock().unwrap().clone();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_task_that_failed_is_told_with_its_kind_attempt_cause_and_node() {
+        let text = written(|log| {
+            let failed = Note::Failed {
+                task: TaskId::new(7),
+                kind: "resize".into(),
+                attempt: 3,
+                node: Some("slave1".into()),
+                failure: Failure::new(Cause::Panic, "boom"),
+                again: false,
+            };
+            log.note("test", &failed, Timestamp::default());
+        });
+        for part in [
+            "WARN",
+            "a task has failed",
+            "task=t7",
+            "kind=resize",
+            "attempt=3",
+            "node=\"slave1\"",
+            "cause=panic",
+            "reason=\"boom\"",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_stays_away_is_told_of_ever_more_rarely_and_once_when_it_is_back() {
+        let text = written(|log| {
+            let refused = Note::NodeRefused {
+                node: None,
+                name: "slave1".into(),
+                reason: "connection refused".to_owned(),
+            };
+            for half in 0..2 * 3600 {
+                let now = Timestamp::default() + Duration::from_millis(500 * half);
+                log.note("test", &refused, now);
+            }
+            let up = Note::NodeUp {
+                node: NodeId(0),
+                name: "slave1".into(),
+                epoch: Epoch(1),
+                joined: false,
+            };
+            log.note("test", &up, Timestamp::default());
+        });
+        let warned = text.matches("could not be reached").count();
+        assert!((2..20).contains(&warned), "{warned} lines in an hour");
+        assert_eq!(text.matches("is over").count(), 1);
+        assert!(text.contains("times=7200"), "{text}");
+    }
+
+    #[test]
+    fn reroutes_are_told_at_debug_with_their_node_reason_and_count() {
+        let text = written(|log| {
             let rerouted = Note::Rerouted {
                 node: NodeId(0),
                 name: "slave1".into(),
                 reason: "lost",
                 count: 7,
             };
-            note("test", &rerouted);
+            log.note("test", &rerouted, Timestamp::default());
         });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         for part in [
             "DEBUG",
             "tasks rerouted",

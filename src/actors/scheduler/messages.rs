@@ -310,6 +310,12 @@ pub struct EndReply<R> {
     waiting: fn(OneshotSender<Result<R, Stopped>>) -> Waiting,
 }
 
+impl<R> fmt::Debug for EndReply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EndReply").field(&self.shutdown).finish()
+    }
+}
+
 impl<M, R> MessageResponse<SchedulerActor, M> for EndReply<R>
 where
     M: Message<Result = Result<R, Stopped>>,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::deliveries::Gathered;
 use super::ending::Ending;
-use super::{ClientGone, Core, Reply, log};
+use super::{ClientGone, Core, Reply};
 use crate::actors::{Shutdown, sleep_until, yield_once};
 use crate::contain::{contained, shielded};
 use crate::engine::{Action, ClientId, Event, Timestamp};
@@ -107,7 +107,9 @@ impl Core {
 
     fn client_gone(&mut self, now: Timestamp, client: ClientId) {
         let current = self.machine.client() == Some(client);
-        self.clients.forget(client);
+        for handled in self.clients.forget(client) {
+            self.machine.handle(now, handled);
+        }
         self.machine.handle(now, Event::ClientGone { client });
         if current {
             let stats = self.machine.stats(now);
@@ -164,7 +166,8 @@ impl Core {
             Action::CancelAnswer { ticket, answer } => self.callers.cancelled(ticket, answer),
             Action::Notify { watcher, event } => self.clients.notify(watcher, event),
             Action::Note(note) => {
-                log::note(self.machine.name(), &note);
+                let now = self.clock.now();
+                self.log.note(self.machine.name(), &note, now);
                 self.nodes.note(&note);
             }
         }

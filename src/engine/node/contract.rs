@@ -238,7 +238,7 @@ pub enum NodeNote {
     },
     /// A handler blocks its thread.
     Stalled {
-        /// Its task.
-        task: Option<TaskId>,
+        /// Its task, and the kind of that.
+        task: Option<(TaskId, String)>,
     },
 }

@@ -166,6 +166,7 @@ impl NodeMachine {
         Run {
             task: assignment.task,
             dispatch: assignment.dispatch,
+            kind: assignment.kind,
             blocking: self.blocks(assignment),
             exclusive: assignment.is_exclusive(),
             watched: terms.is_some_and(|terms| terms.watched),
@@ -339,8 +340,9 @@ impl NodeMachine {
     pub(super) fn no_thread(&mut self, now: Timestamp, worker: WorkerId, assignment: Assignment) {
         // First the worker, so that nothing goes to it at once.
         self.workers.set_stalled(&[worker], true);
-        if let Some(run) = self.workers.run_mut(worker, assignment.dispatch) {
-            run.recalled = true;
+        let run = self.workers.run_mut(worker, assignment.dispatch);
+        if let Some(run) = run.filter(|run| run.state == State::Running) {
+            run.state = State::Recalled;
         }
         self.unstarted(now, worker, assignment);
     }

@@ -57,6 +57,8 @@ pub(super) enum Known {
 pub(super) struct Run {
     pub(super) task: TaskId,
     pub(super) dispatch: Dispatch,
+    /// The index of its kind in what the node offers.
+    pub(super) kind: u16,
     pub(super) blocking: bool,
     pub(super) exclusive: bool,
     pub(super) watched: bool,

@@ -15,6 +15,7 @@ use crate::config::NodeConfig;
 use crate::engine::placement::Room;
 use crate::engine::queue::Turn;
 use crate::engine::tasks::Company;
+use crate::task::TaskId;
 
 /// The args of tasks that wait at a node: nothing more is sent ahead beyond it. It is what a line of a gigabit a
 /// second carries in an eighth of a second. Large tasks that take less long than their way would pile up at the
@@ -45,6 +46,8 @@ pub(crate) struct Load {
     set: Option<u32>,
     /// Workers that do not answer, or that are kept by runs which this scheduler does not know.
     stalled: u32,
+    /// The task that was blamed when it last told that some do not.
+    blamed: Option<Option<TaskId>>,
     tally: Tally,
     /// Its suspects, by the number among which each may be.
     companies: BTreeMap<Company, u32>,
@@ -87,12 +90,17 @@ impl Load {
     pub fn link_up(&mut self, workers: u32, stalled: u32) {
         self.workers = self.set.unwrap_or(workers).min(NodeConfig::MAX_WORKERS);
         self.stalled = stalled.min(self.workers);
+        self.blamed = (stalled > 0).then_some(None);
     }
 
-    /// So many of its workers cannot be used, and nobody here knows for what. Returns how many could not
-    /// before.
-    pub fn stalled(&mut self, workers: u32) -> u32 {
-        std::mem::replace(&mut self.stalled, workers.min(self.workers))
+    /// So many of its workers cannot be used, and this task is to blame, if one of this scheduler is. Returns
+    /// whether an operator should hear of it: the handler that blocks its thread is another one than before. That
+    /// the number has changed says nothing: it does so when the handler ends, too.
+    pub fn stalled(&mut self, workers: u32, task: Option<TaskId>) -> bool {
+        self.stalled = workers.min(self.workers);
+        let blamed = (workers > 0 || task.is_some()).then_some(task);
+        let before = std::mem::replace(&mut self.blamed, blamed);
+        blamed.is_some() && (before.is_none() || (task.is_some() && before != blamed))
     }
 
     /// A task is at it: ahead of its workers if so many bytes of args wait there, or else running.

@@ -88,6 +88,7 @@ impl SchedulerMachine {
         if let Some(first) = self.catalogue.note_unschedulable(&self.tasks, class) {
             self.actions.push(Action::Note(Note::Unschedulable {
                 task: self.tasks.get(first).id,
+                kind: self.catalogue.kind(class).clone(),
                 reason: reason.clone(),
             }));
         }

@@ -21,7 +21,8 @@ impl SchedulerMachine {
     /// # Errors
     ///
     /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye,
-    /// [`NodeError::Invalid`] for a name that is empty, too long or has control characters, and
+    /// [`NodeError::Invalid`] for a name that is empty, too long or has control or invisible
+    /// characters, and
     /// [`NodeError::Stopped`] after the end of this life.
     pub fn add_node(
         &mut self,

@@ -12,7 +12,7 @@ use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Ghost;
 use crate::engine::tasks::{Held, Run, Slot, Stage, Then};
 use crate::engine::{Action, Note, Timestamp};
-use crate::status::{CancelAnswer, Event as TaskEventKind, Failure, Outcome};
+use crate::status::{CancelAnswer, Cause, Event as TaskEventKind, Failure, Outcome};
 
 /// Tasks that were rerouted since the last flush, by the node that had them and why: they may be
 /// thousands, and are noted together.
@@ -124,6 +124,18 @@ impl SchedulerMachine {
         let task = self.tasks.get_mut(slot);
         task.failed_attempts = task.failed_attempts.saturating_add(1);
         task.rare().last_failure = Some(failure.clone());
+        if failure.cause == Cause::Panic {
+            let (class, last_start) = (task.class, task.last_start());
+            let note = Note::Failed {
+                task: task.id,
+                kind: self.catalogue.kind(class).clone(),
+                attempt: task.failed_attempts,
+                node: last_start.map(|start| self.roster.get(start.node).name.clone()),
+                failure: failure.clone(),
+                again: true,
+            };
+            self.actions.push(Action::Note(note));
+        }
         self.notify(slot, |_, _| TaskEventKind::Retrying { after, failure });
         let due = now + after;
         match orphaned.filter(|_| self.tasks.get(slot).is_exclusive()) {

@@ -213,7 +213,9 @@ impl SchedulerMachine {
 /// What a hello may contain.
 fn check_hello(hello: &NodeHello) -> Result<(), String> {
     if !is_name(&hello.node) {
-        return Err("its name is empty, too long or has control characters".to_owned());
+        return Err(
+            "its name is empty, too long or has control or invisible characters".to_owned(),
+        );
     }
     if hello.kinds.len() > MAX_KINDS
         || !hello

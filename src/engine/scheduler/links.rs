@@ -337,7 +337,7 @@ impl SchedulerMachine {
         for slot in left {
             self.left_undone(now, slot);
         }
-        self.lose(now, node, Loss::Dead, "it has left");
+        self.lose(now, node, Loss::Left, "it has left");
         let entry = self.roster.get_mut(node);
         entry.redial.left(now, entry.usual_pause());
         self.actions.push(Action::Note(Note::NodeLeft {

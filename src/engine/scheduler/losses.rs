@@ -19,6 +19,8 @@ const LAST_LOOK: u32 = 4;
 pub(super) enum Loss {
     /// It has ended: no run of it can be going on.
     Dead,
+    /// The same, by its own goodbye.
+    Left,
     /// Its runs may go on, and it may return.
     Unproven,
 }
@@ -141,7 +143,7 @@ impl SchedulerMachine {
         if let Some(life) = entry.incarnation_mut() {
             life.lost();
         }
-        entry.load.stalled(0);
+        entry.load.stalled(0, None);
         let name = entry.name.clone();
         let rerouted = runs.len();
         let started = runs.iter().map(|&slot| self.tasks.get(slot));
@@ -150,13 +152,13 @@ impl SchedulerMachine {
         for slot in runs {
             self.lose_run(now, node, slot, suspects, loss, reason);
         }
-        let dead = loss == Loss::Dead;
+        let dead = loss != Loss::Unproven;
         if dead {
             self.end_life(now, node);
         }
         self.enter_load(node);
         self.roster.touch(node);
-        if was_with_us {
+        if was_with_us && loss != Loss::Left {
             self.actions.push(Action::Note(Note::NodeLost {
                 node: Self::node_id(node),
                 name,
@@ -243,7 +245,7 @@ impl SchedulerMachine {
             task.past = Past::LostPrefetched;
         }
         self.reclass(slot);
-        if loss == Loss::Dead {
+        if loss != Loss::Unproven {
             // Nothing returns from a process that is dead.
             self.enqueue(slot, None);
             return;

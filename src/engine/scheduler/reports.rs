@@ -364,10 +364,12 @@ impl SchedulerMachine {
         // Nobody is to be accused by a node that never had it.
         let task = task.filter(|&task| self.has_at(node, task));
         let entry = self.roster.get_mut(node);
-        let before = entry.load.stalled(workers);
-        // That some of what keeps them has ended is no news.
-        if workers > 0 && (workers >= before || task.is_some()) {
+        if entry.load.stalled(workers, task) {
             let name = entry.name.clone();
+            let task = task.and_then(|task| {
+                let class = self.tasks.get(self.tasks.find(task)?).class;
+                Some((task, self.catalogue.kind(class).clone()))
+            });
             self.actions.push(Action::Note(Note::NodeStalled {
                 node: Self::node_id(node),
                 name,

@@ -8,7 +8,7 @@ use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Ghost, Waiting};
 use crate::engine::tasks::{Past, Run, Slot, Stage};
 use crate::engine::timers::Timer;
-use crate::engine::{Action, Audience, Timestamp};
+use crate::engine::{Action, Audience, Note, Timestamp};
 use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome};
 use crate::task::{Dispatch, TaskId};
 
@@ -77,6 +77,16 @@ impl SchedulerMachine {
             started_at: last_start.map(|start| self.wall_time(start.at)),
             settled_at: self.wall_time(now),
         };
+        if let Outcome::Failed(failure) = &ending.outcome {
+            self.actions.push(Action::Note(Note::Failed {
+                task: ending.id,
+                kind: ending.kind.clone(),
+                attempt: ending.attempts,
+                node: ending.node.clone(),
+                failure: failure.clone(),
+                again: false,
+            }));
+        }
         let status = self.outbox.status(ending);
         // Callers that joined are answered beside the audience, which alone has to confirm.
         if callers {

@@ -106,12 +106,12 @@ impl SchedulerMachine {
         }
     }
 
-    /// Returns the options of a task as it was handed in, if it had any. A time for which it still waits is
-    /// given as that time.
+    /// Returns the options of a task as it was handed in, if it had any. Of a delay, what is left of it is given.
     pub(super) fn options(&self, task: &Task) -> Option<Box<Options>> {
         let labels = self.catalogue.labels(task.class);
         let due = match task.stage {
-            Stage::Later { due } => Due::At(due.to_system_time()),
+            Stage::Later { due } => Due::After(due.since(self.now)),
+            Stage::Planned { at } => Due::At(at.to_system_time()),
             _ => Due::Now,
         };
         if task.rare.is_none() && task.priority == 0 && labels.is_empty() && due == Due::Now {

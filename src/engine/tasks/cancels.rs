@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::Timestamp;
+use crate::engine::{Timestamp, work};
 
 /// The cancels of one task, or of one run of it. Whoever keeps them has one timer for each time at
 /// which the patience of some of them ends.
@@ -24,7 +24,8 @@ impl Cancels {
     /// Takes out those whose patience has ended by then.
     pub fn take_until(&mut self, now: Timestamp) -> Vec<u64> {
         let ended = self.0.partition_point(|&(until, _)| until <= now);
-        self.0.drain(..ended).map(|(_, ticket)| ticket).collect()
+        let ended = self.0.drain(..ended).inspect(|_| work::step());
+        ended.map(|(_, ticket)| ticket).collect()
     }
 
     pub fn is_empty(&self) -> bool {

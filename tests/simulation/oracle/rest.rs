@@ -3,7 +3,7 @@
 //! Owns: the judgement of idle workers, of the end, and of what a shutdown hands back. Does not know: faults.
 use std::collections::{BTreeMap, BTreeSet};
 
-use callboard::engine::scheduler::Leftovers;
+use callboard::engine::scheduler::Rest;
 use callboard::stats::{NodeState, NodeStats, Reason, TaskState};
 use callboard::task::TaskId;
 
@@ -311,7 +311,7 @@ impl Cluster {
             .iter()
             .map(|task| task.id)
             .collect();
-        let left: Leftovers = self.scheduler.machine.shut_down(clock(self.now));
+        let left: Rest = self.scheduler.machine.shut_down(clock(self.now));
         let mut told: Vec<TaskId> = left.statuses.iter().map(|status| status.id).collect();
         told.sort();
         let expected: Vec<TaskId> = self

@@ -116,10 +116,18 @@ impl Pair {
                         let event = NodeEvent::Message { link, message };
                         self.node.handle(self.now, event);
                     }
-                    Action::Deliver { client, statuses } => {
-                        let count = statuses.len();
-                        self.told += count;
-                        let confirmed = Event::Confirmed { client, count };
+                    Action::Deliver {
+                        client,
+                        delivery,
+                        statuses,
+                    } => {
+                        let handled = 0..statuses.len();
+                        self.told += statuses.len();
+                        let confirmed = Event::Confirmed {
+                            client,
+                            delivery,
+                            handled,
+                        };
                         self.scheduler.handle(self.now, confirmed);
                     }
                     _ => {}

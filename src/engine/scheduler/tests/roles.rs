@@ -162,12 +162,44 @@ fn g11_a_stall_accuses_no_task_that_its_node_never_had() {
         let event = Event::Message { link, message };
         stage.board.machine.handle(now, event);
         let note = stage.board.machine.actions.iter().find_map(|it| match it {
-            Action::Note(Note::NodeStalled { task, .. }) => Some(*task),
+            Action::Note(Note::NodeStalled { task, .. }) => {
+                Some(task.as_ref().map(|(task, _)| *task))
+            }
             _ => None,
         });
         assert_eq!(note, Some(named));
         stage.board.settle_down();
     }
+}
+
+#[test]
+fn g7_a_stall_is_noted_when_it_begins_with_its_task_and_kind_and_not_when_its_handler_ends() {
+    let mut stage = Stage::new();
+    let (task, run) = (stage.task, stage.run());
+    let stalled = |workers, task| Report::Stalled { workers, task };
+    let mut notes = |report: Report| {
+        let (link, now) = (stage.honest, stage.board.now);
+        let message = reports(report);
+        stage
+            .board
+            .machine
+            .handle(now, Event::Message { link, message });
+        let actions = std::mem::take(&mut stage.board.machine.actions);
+        let tasks = actions.into_iter().filter_map(|it| match it {
+            Action::Note(Note::NodeStalled { task, .. }) => Some(task),
+            _ => None,
+        });
+        tasks.collect::<Vec<_>>()
+    };
+    // The only worker of its thread is occupied, so that none is free and stalled.
+    let blamed = Some((task, STOPS.into()));
+    assert_eq!(notes(stalled(0, Some(task))), [blamed]);
+    // Its handler ends, and its worker is free before its thread has answered.
+    assert_eq!(notes(ended(task, run)), []);
+    assert_eq!(notes(stalled(1, Some(task))), []);
+    assert_eq!(notes(stalled(0, None)), []);
+    // Another one, whose task is not known.
+    assert_eq!(notes(stalled(1, None)), [None]);
 }
 
 #[test]
