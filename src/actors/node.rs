@@ -257,7 +257,9 @@ impl Core {
             NodeAction::Stop { worker, dispatch } => threads.order_stop(worker, dispatch),
             NodeAction::Gone(reason) => {
                 if let Some(gone) = &self.gone {
-                    shielded(|| drop(gone.send_replace(Some(reason))));
+                    shielded(|| {
+                        gone.send_replace(Some(reason));
+                    });
                 }
                 // Nothing can come that would matter: the actor ends with this turn.
                 self.inbox.close();

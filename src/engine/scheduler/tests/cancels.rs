@@ -100,8 +100,10 @@ fn g12_a_cancel_says_that_a_run_on_a_lost_node_may_go_on_until_its_node_has_drop
 }
 
 fn due_in_two_seconds(submission: &mut Submission) {
-    let mut options = Options::default();
-    options.deadline = Some(Duration::from_secs(2));
+    let options = Options {
+        deadline: Some(Duration::from_secs(2)),
+        ..Options::default()
+    };
     submission.options = Some(Box::new(options));
 }
 
