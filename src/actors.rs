@@ -122,10 +122,15 @@ impl AddNode {
     }
 }
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): take this node out; its tasks go elsewhere. If it
-/// cannot be reached, the sender vouches that it is dead: its exclusive tasks run elsewhere at once.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): take this node out; its tasks go elsewhere, the
+/// exclusive ones when it has said goodbye or its lease is over.
 #[derive(Clone, Debug)]
 pub struct RemoveNode(pub String);
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): by the sender's word no process of this node is
+/// alive, save one that is heard. What waits for the end of a run there goes on at once.
+#[derive(Clone, Debug)]
+pub struct DeclareDead(pub String);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): give this node nothing new. Answered when nothing runs
 /// there any more.
@@ -187,6 +192,7 @@ answers! {
     Explain => Result<Option<Explanation>, Stopped>;
     AddNode => Result<(), NodeError>;
     RemoveNode => Result<(), NodeError>;
+    DeclareDead => Result<(), NodeError>;
     DrainNode => Result<(), NodeError>;
     SetWorkers => Result<(), NodeError>;
     SetRetry => Result<(), Stopped>;

@@ -313,9 +313,13 @@ pub enum NodeError {
     /// A node of this name is there already. Nothing changed.
     #[error("a node named {0:?} is there already")]
     NameTaken(String),
-    /// The node cannot be reached. One that was to be added was not; try again when it is up. One that was to
-    /// drain is lost, and runs may be going on there: it is given nothing new if it returns. If it is known to be
-    /// dead, remove it.
+    /// The node was to be declared dead, and was heard within two heartbeats. Nothing changed; try
+    /// again when it is silent.
+    #[error("the node {0:?} was heard just now, so that it cannot be declared dead")]
+    Alive(String),
+    /// The node cannot be reached. One that was to be added was not; try again when it is up. One
+    /// that was to drain is lost, and runs may be going on there: it is given nothing new if it
+    /// returns. If it is known to be dead, declare it dead.
     #[error("the node {name:?} cannot be reached: {reason}")]
     Unreachable {
         /// Its name.

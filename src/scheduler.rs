@@ -14,20 +14,18 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::actors::node::RunningNode;
 use crate::actors::scheduler::{Handover, SchedulerActor};
 use crate::actors::{
-    AddNode, Cancel, DrainNode, End, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
-    SetRetry, SetWorkers, Shutdown, Submit,
+    Cancel, End, Explain, GetStats, GetUnfinished, Halt, SetClient, SetRetry, Shutdown, Submit,
 };
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::engine::{Event, LinkId};
-use crate::error::{NodeError, Refusal, Stopped};
+use crate::error::{Refusal, Stopped};
 use crate::execute::{Execute, ExecuteError, ExecuteMany, Leftovers, RunError};
 use crate::handlers::Call;
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
 use crate::net::Trust;
-use crate::node::{Node, Place};
 use crate::retry::RetryPolicy;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, Outcome, TaskStatus};
@@ -36,6 +34,7 @@ use crate::task::TaskId;
 
 mod builder;
 mod local;
+mod nodes;
 
 pub use builder::SchedulerBuilder;
 
@@ -301,106 +300,6 @@ impl Scheduler {
     /// The scheduler has stopped.
     pub async fn explain(&self, task: TaskId) -> Result<Option<Explanation>, Stopped> {
         self.ask(Explain(task)).await
-    }
-
-    /// Adds a node, and waits until it is up.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future leaves open whether the node is added; [`Scheduler::stats`] tells.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError`]; one that cannot be reached is not added.
-    pub async fn add_node(&self, node: Node) -> Result<(), NodeError> {
-        node.check_settings()
-            .map_err(|error| NodeError::Invalid(error.to_string()))?;
-        node.check_trust(&self.inner.trust)
-            .map_err(|error| NodeError::Invalid(error.to_string()))?;
-        let adding = match node.place {
-            Place::Connect {
-                address, workers, ..
-            } => AddNode {
-                workers,
-                ..AddNode::connect(node.name, address)
-            },
-            Place::Local(local) => self
-                .inner
-                .threads
-                .start_local(Arc::clone(&node.name), *local, &self.inner.inbox)
-                .await
-                .map_err(|error| NodeError::Invalid(error.to_string()))?,
-        };
-        let link = adding.linked.as_ref().map(|(link, _)| *link);
-        let added = self.ask(adding).await;
-        if let (Err(_), Some(link)) = (&added, link) {
-            self.inner.threads.stop_local(link);
-        }
-        added
-    }
-
-    /// Takes a node out: its tasks go elsewhere. If it cannot be reached, the caller vouches that it is
-    /// dead: its exclusive tasks run elsewhere at once.
-    ///
-    /// # Cancel safety
-    ///
-    /// Once polled, it may be done or not; [`Scheduler::stats`] tells.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::NotFound`], [`NodeError::Stopped`].
-    pub async fn remove_node(&self, name: &str) -> Result<(), NodeError> {
-        let message = RemoveNode(name.to_owned());
-        self.ask(message).await
-    }
-
-    /// Gives a node nothing new, and waits until nothing runs there any more: until its process has said goodbye
-    /// or is known to be dead. A node that has not come so far, or whose process has ended, is done at once, and
-    /// drains when it comes. A new process in the place of one that was drained takes tasks again.
-    ///
-    /// # Cancel safety
-    ///
-    /// Once polled, the node drains, whether or not this is awaited to its end. Calling it again waits again.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::Unreachable`] if the node is lost, before or meanwhile: runs may be going on there. If it
-    /// returns it drains; if it is known to be dead, remove it. [`NodeError::NotFound`], [`NodeError::Stopped`].
-    pub async fn drain_node(&self, name: &str) -> Result<(), NodeError> {
-        let message = DrainNode(name.to_owned());
-        self.ask(message).await
-    }
-
-    /// Sets the workers of one node.
-    ///
-    /// # Cancel safety
-    ///
-    /// Once polled, it may be done or not; doing it again changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::NotFound`], [`NodeError::Stopped`], and [`NodeError::Invalid`] for more than 1,000,000.
-    pub async fn set_workers(&self, node: &str, workers: u32) -> Result<(), NodeError> {
-        let node = Some(node.to_owned());
-        let message = SetWorkers { node, workers };
-        self.ask(message).await
-    }
-
-    /// Sets the workers of all present and future nodes.
-    ///
-    /// # Cancel safety
-    ///
-    /// Once polled, it may be done or not; doing it again changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError::Stopped`], and [`NodeError::Invalid`] for more than 1,000,000.
-    pub async fn set_all_workers(&self, workers: u32) -> Result<(), NodeError> {
-        let message = SetWorkers {
-            node: None,
-            workers,
-        };
-        self.ask(message).await
     }
 
     /// Sets the policy of tasks that bring none, for attempts that start from now on.

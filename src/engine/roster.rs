@@ -44,11 +44,12 @@ pub(crate) enum State {
     Connecting,
     /// A process of it may be alive.
     Member(Incarnation),
-    /// Taken out by hand, and told to leave: its record is kept until that process has ended.
-    Leaving(Incarnation),
+    /// Taken out by hand. Its record is kept until every process of it has said goodbye, is dead, or
+    /// has outlived its lease. Without a process, those that it has replaced are waited for.
+    Leaving(Option<Incarnation>),
     /// No process of it is known to be alive.
     Dead,
-    /// Taken out by hand, and its process has ended: only its name is left.
+    /// Taken out by hand, and its processes have ended: only its name is left.
     Vacant,
 }
 
@@ -56,15 +57,15 @@ impl State {
     /// Returns the process that may be alive.
     pub fn incarnation(&self) -> Option<&Incarnation> {
         match self {
-            Self::Member(life) | Self::Leaving(life) => Some(life),
-            Self::Connecting | Self::Dead | Self::Vacant => None,
+            Self::Member(life) | Self::Leaving(Some(life)) => Some(life),
+            Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant => None,
         }
     }
 
     fn incarnation_mut(&mut self) -> Option<&mut Incarnation> {
         match self {
-            Self::Member(life) | Self::Leaving(life) => Some(life),
-            Self::Connecting | Self::Dead | Self::Vacant => None,
+            Self::Member(life) | Self::Leaving(Some(life)) => Some(life),
+            Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant => None,
         }
     }
 
@@ -75,12 +76,15 @@ impl State {
         }
     }
 
-    /// Takes the process out, since it has ended or another stands in its place. The node is dead
-    /// then, until a hello begins the next incarnation.
+    /// Takes the process out, since it has ended or another stands in its place. A node that was not
+    /// taken out by hand is dead then, until a hello begins the next incarnation.
     pub fn take_incarnation(&mut self) -> Option<Incarnation> {
+        if let Self::Leaving(life) = self {
+            return life.take();
+        }
         match std::mem::replace(self, Self::Dead) {
-            Self::Member(life) | Self::Leaving(life) => Some(life),
-            Self::Connecting | Self::Dead | Self::Vacant => None,
+            Self::Member(life) => Some(life),
+            Self::Connecting | Self::Leaving(_) | Self::Dead | Self::Vacant => None,
         }
     }
 }
@@ -221,12 +225,24 @@ impl Node {
         matches!(self.state, State::Leaving(_) | State::Vacant)
     }
 
-    /// Takes it out by hand. If it can be told to leave, its record is kept until it has: returns
-    /// its link then.
-    pub fn leave(&mut self) -> Option<LinkId> {
-        let link = self.link()?;
-        self.state = State::Leaving(self.state.take_incarnation()?);
-        Some(link)
+    /// Takes it out by hand.
+    pub fn leave(&mut self) {
+        self.state = State::Leaving(self.state.take_incarnation());
+    }
+
+    /// Whether it is dialled, if it listens: one that was taken out by hand as long as its lease runs,
+    /// since it has to hear of that.
+    pub fn is_dialled(&self) -> bool {
+        match &self.state {
+            State::Connecting | State::Member(_) | State::Dead => true,
+            State::Leaving(life) => life.as_ref().is_some_and(|life| !life.is_lost()),
+            State::Vacant => false,
+        }
+    }
+
+    /// Whether it was taken out by hand, and processes of it are waited for.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Leaving(_))
     }
 
     /// Tells it to stop a run, if it is up. What it still has when its link comes up is compared
@@ -359,7 +375,7 @@ impl Node {
 pub(crate) struct Roster {
     pub nodes: Vec<Node>,
     pub names: BTreeMap<Arc<str>, NodeIndex>,
-    /// Nodes that were told to leave and have not ended.
+    /// Nodes that were taken out by hand and have not ended.
     pub leaving: BTreeSet<NodeIndex>,
     /// Vacant records by the name that they keep: tasks may still say that they have run there.
     pub vacant: BTreeMap<Arc<str>, NodeIndex>,

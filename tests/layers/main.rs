@@ -388,6 +388,7 @@ fn every_async_method_of_the_api_says_what_dropping_its_future_does() {
     for file in [
         "scheduler.rs",
         "scheduler/builder.rs",
+        "scheduler/nodes.rs",
         "node.rs",
         "node/builder.rs",
         "handlers/context.rs",

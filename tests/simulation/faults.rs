@@ -61,6 +61,12 @@ impl Cluster {
                 self.after(back, Ev::RemoveNode { node });
                 self.return_later(node, back + self.plan.net.max * 4);
             }
+            Fault::DeclareDead { node } => {
+                // Whoever says so has seen that it is true.
+                if self.live_proc(node).is_none() {
+                    self.command(SchedulerIn::DeclareDead(node));
+                }
+            }
             _ => self.node_fault(fault),
         }
     }
@@ -99,10 +105,6 @@ impl Cluster {
             return;
         };
         let host = self.procs[proc].host;
-        if self.oracle.is_removed(node) {
-            // Whoever removed it by hand vouched that what cannot be reached is dead.
-            self.vouch(node);
-        }
         match *fault {
             Fault::CutHost { up, down, span, .. } => self.cut_host(host, up, down, span),
             Fault::CutLink { up, down, span, .. } => {

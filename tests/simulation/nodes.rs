@@ -75,6 +75,14 @@ pub struct Proc {
     pub draining: bool,
     /// Its own process wants to end.
     pub ending: bool,
+    /// Nothing tells of its death: it dials, and names no port to be probed at.
+    pub dies_unseen: bool,
+    /// When the scheduler has answered it last.
+    pub answered_at: Time,
+    /// Its node was taken out by hand since, and was not added again.
+    pub removed: bool,
+    /// It was started beside another of its name.
+    pub double: bool,
     pub inbox: Vec<NodeIn>,
     pub dirty: bool,
     pub tick_at: Option<Timestamp>,
@@ -86,6 +94,20 @@ pub struct Proc {
 impl Proc {
     pub fn clock(&self, now: Time) -> Timestamp {
         node_clock(now, self.offset, self.drift_ppm)
+    }
+
+    /// Whether whoever removed its node by hand vouches that it is dead: not before it was answered
+    /// for the last time a lease ago.
+    pub fn passes_for_dead(&self, now: Time, lease: Time) -> bool {
+        self.removed && self.answered_at + lease <= now
+    }
+
+    /// The scheduler answers it. What has passed for dead before is not taken back by that.
+    pub fn answered(&mut self, now: Time, lease: Time) {
+        if self.passes_for_dead(now, lease) {
+            self.runs.values_mut().for_each(|run| run.vouched = true);
+        }
+        self.answered_at = now;
     }
 
     /// The first moment at which its clock says `at` or later.
@@ -352,6 +374,10 @@ impl Cluster {
             stalled: Vec::new(),
             draining: false,
             ending: false,
+            dies_unseen: joins && probe.is_none(),
+            answered_at: 0,
+            removed: false,
+            double,
             inbox: Vec::new(),
             dirty: false,
             tick_at: None,

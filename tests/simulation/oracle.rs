@@ -138,11 +138,14 @@ pub struct Oracle {
     tickets: Vec<Ticket>,
     /// Spans of faults, and of what they brought about.
     disturbances: Vec<(Time, Time)>,
+    /// Tasks that were held by runs that had ended, with their nodes, when that was looked at last.
+    held: Vec<(TaskId, usize)>,
+    /// When the scheduler woke from a sleep that had followed another too soon.
+    pub slept_twice_until: Option<Time>,
     /// The scheduler could not act in time until then.
     scheduler_late_until: Time,
     up: BTreeMap<String, Epoch>,
     superseded: BTreeSet<Epoch>,
-    removed: BTreeSet<usize>,
     /// Since when tasks have waited at a busy node beside a free worker, as far as it was looked at.
     ahead: BTreeMap<TaskId, Time>,
     current: Option<u64>,
@@ -166,10 +169,11 @@ impl Oracle {
             serials: 0,
             tickets: Vec::new(),
             disturbances: Vec::new(),
+            held: Vec::new(),
+            slept_twice_until: None,
             scheduler_late_until: 0,
             up: BTreeMap::new(),
             superseded: BTreeSet::new(),
-            removed: BTreeSet::new(),
             ahead: BTreeMap::new(),
             current: None,
             gone: BTreeSet::new(),
@@ -203,7 +207,6 @@ impl Oracle {
         self.rerouted = 0;
         self.up.clear();
         self.superseded.clear();
-        self.removed.clear();
         self.current = None;
         self.dials = dials::Dials::default();
         self.wakeups.effect();
@@ -255,10 +258,6 @@ impl Oracle {
 
     pub fn drained(&mut self) {
         self.has_drained = true;
-    }
-
-    pub fn is_removed(&self, node: usize) -> bool {
-        self.removed.contains(&node)
     }
 
     pub fn on_set_client(&mut self, client: Option<ClientId>) {

@@ -10,7 +10,7 @@ use callboard::config::SchedulerConfig;
 use callboard::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 
-use draw::{draw_config, draw_net, draw_nodes, draw_tasks};
+use draw::{draw_config, draw_net, draw_nodes, draw_removals, draw_tasks};
 
 /// Nanoseconds of true time since the start of a history.
 pub type Time = u64;
@@ -222,6 +222,10 @@ pub enum Fault {
     SetRetry {
         attempts: u32,
     },
+    /// An operator says that no process of a node is alive, if that is true.
+    DeclareDead {
+        node: usize,
+    },
     /// A handler blocks a thread of the node.
     Stall {
         node: usize,
@@ -276,6 +280,9 @@ impl Plan {
         };
         // Drawn last, so that a history of before is the same but for this.
         plan.late_answers = family == Family::Everything && rng.u32(..3) == 0;
+        if plan.family == Family::Everything {
+            draw_removals(&mut rng, &mut plan.faults, plan.nodes.len());
+        }
         plan.faults.sort_by_key(|(at, _)| *at);
         if let Some((last, _)) = plan.faults.last() {
             plan.quiet_from = plan.quiet_from.max(*last + SECOND);

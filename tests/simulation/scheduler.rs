@@ -12,6 +12,7 @@ use callboard::engine::{
     Action, Audience, ClientId, Epoch, Event, Life, NodeId, Reach, Submission, Timestamp,
 };
 use callboard::retry::RetryPolicy;
+use callboard::stats::NodeState;
 use callboard::task::TaskId;
 use callboard::testing::{Checks, DrivenScheduler};
 
@@ -19,7 +20,7 @@ use crate::brief;
 use crate::cluster::{Cluster, Ev};
 use crate::network::{DOWN, Dial, Dialler, Item};
 use crate::nodes::Death;
-use crate::plan::{AudiencePlan, KINDS, MS, Plan, SECOND, TaskPlan, Time};
+use crate::plan::{AudiencePlan, KINDS, MS, Plan, SECOND, TaskPlan, Time, nanos};
 
 /// What the scheduler's process handles.
 pub enum SchedulerIn {
@@ -28,6 +29,7 @@ pub enum SchedulerIn {
     Cancel(TaskId),
     AddNode(usize),
     RemoveNode(usize),
+    DeclareDead(usize),
     DrainNode(usize),
     SetWorkers(Option<usize>, u32),
     SetRetry(RetryPolicy),
@@ -40,6 +42,8 @@ pub struct Scheduler {
     pub alive: bool,
     pub frozen: bool,
     pub frozen_at: Time,
+    /// When it woke last.
+    pub woke_at: Option<Time>,
     /// What has arrived and was not read.
     pub inbox: VecDeque<SchedulerIn>,
     pub dirty: bool,
@@ -60,6 +64,7 @@ impl Scheduler {
             alive: true,
             frozen: false,
             frozen_at: 0,
+            woke_at: None,
             inbox: VecDeque::new(),
             dirty: false,
             draining: false,
@@ -137,6 +142,7 @@ impl Cluster {
             SchedulerIn::Cancel(task) => self.cancel(task),
             SchedulerIn::AddNode(node) => self.add_node(node),
             SchedulerIn::RemoveNode(node) => self.remove_node(node),
+            SchedulerIn::DeclareDead(node) => self.declare_dead(node),
             SchedulerIn::DrainNode(node) => {
                 self.oracle.drained();
                 let name = self.nodes[node].name.clone();
@@ -237,6 +243,11 @@ impl Cluster {
                         self.procs[self.links[link].proc].name.clone(),
                     );
                     self.say(|| format!("S -> {name} {id} {}", brief::to_node(&message)));
+                }
+                if matches!(message, ToNode::Welcome(_) | ToNode::Answer(_)) {
+                    let proc = self.links[link].proc;
+                    let (now, lease) = (self.now, nanos(self.plan.config.lease));
+                    self.procs[proc].answered(now, lease);
                 }
                 if let ToNode::Assign(assignments) = &message {
                     let name = &self.procs[self.links[link].proc].name;
@@ -342,13 +353,42 @@ impl Cluster {
             .machine
             .add_node(clock(self.now), name.clone(), reach);
         self.say(|| format!("# add_node {name} -> {added:?}"));
-        let Ok(id) = added else { return };
+        let Ok(id) = added else {
+            self.add_again_later(node);
+            return;
+        };
         self.oracle.added(id);
+        self.added_again(node);
         self.scheduler.names.insert(id, name);
         if local {
             let proc = self.spawn(node, node, true, false);
             self.connect_local(proc, id);
         }
+    }
+
+    /// The name of a node that was removed is taken until its process has ended: the operator tries
+    /// again.
+    fn add_again_later(&mut self, node: usize) {
+        let name = &self.nodes[node].name;
+        let there = self.stats().nodes.iter().any(|it| *it.name == **name);
+        if !there && !self.quiet {
+            self.after(SECOND, Ev::AddNode { node });
+        }
+    }
+
+    pub fn declare_dead(&mut self, node: usize) {
+        let name = self.nodes[node].name.clone();
+        let stats = self.stats();
+        let up = stats.nodes.iter().find(|it| *it.name == *name);
+        let up = up.filter(|it| it.state == NodeState::Up);
+        let up = up.and_then(|it| it.epoch);
+        for proc in self.procs.iter_mut().filter(|proc| proc.node == node) {
+            if Some(proc.epoch.0) != up {
+                proc.runs.values_mut().for_each(|run| run.vouched = true);
+            }
+        }
+        let declared = self.scheduler.machine.declare_dead(clock(self.now), &name);
+        self.say(|| format!("# declare_dead {name} -> {declared:?}"));
     }
 
     pub fn remove_node(&mut self, node: usize) {
@@ -386,6 +426,8 @@ impl Cluster {
             return;
         }
         self.say(|| "# the scheduler wakes".to_owned());
+        self.oracle.slept_twice_until = self.slept_twice().then_some(self.now);
+        self.scheduler.woke_at = Some(self.now);
         self.scheduler.frozen = false;
         // Its driver reads the sockets before the tick.
         while let Some(command) = self.scheduler.inbox.pop_front() {

@@ -14,8 +14,8 @@ use actix::{ActorContext, Context, Handler, Message, ResponseFuture};
 use super::ending::Waiting;
 use super::{Answer, Core, Reply, SchedulerActor};
 use crate::actors::{
-    AddNode, Cancel, DrainNode, End, Explain, GetStats, GetUnfinished, Halt, RemoveNode, SetClient,
-    SetRetry, SetWorkers, Shutdown, Submit,
+    AddNode, Cancel, DeclareDead, DrainNode, End, Explain, GetStats, GetUnfinished, Halt,
+    RemoveNode, SetClient, SetRetry, SetWorkers, Shutdown, Submit,
 };
 use crate::engine::{Origin, Refused};
 use crate::error::{NodeError, Stopped};
@@ -254,6 +254,14 @@ impl Handler<RemoveNode> for SchedulerActor {
 
     fn handle(&mut self, remove: RemoveNode, _: &mut Self::Context) -> Self::Result {
         self.with(|core, now| core.machine.remove_node(now, &remove.0))?
+    }
+}
+
+impl Handler<DeclareDead> for SchedulerActor {
+    type Result = Result<(), NodeError>;
+
+    fn handle(&mut self, declare: DeclareDead, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| core.machine.declare_dead(now, &declare.0))?
     }
 }
 

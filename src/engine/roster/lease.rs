@@ -19,6 +19,8 @@ enum Expiry {
     Runs(Timestamp),
     /// It has ended once: then it ends for good.
     LastLook(Timestamp),
+    /// It was put off, and ends for good then.
+    Deferred(Timestamp),
 }
 
 /// What the end of a lease calls for.
@@ -54,7 +56,7 @@ impl Lease {
 
     /// Returns when it ends, unless a proof comes.
     pub fn until(&self) -> Timestamp {
-        let (Expiry::Runs(until) | Expiry::LastLook(until)) = self.expiry;
+        let (Expiry::Runs(until) | Expiry::LastLook(until) | Expiry::Deferred(until)) = self.expiry;
         until
     }
 
@@ -67,7 +69,9 @@ impl Lease {
     pub fn expired(&self, now: Timestamp) -> Option<Expired> {
         match self.expiry {
             Expiry::Runs(until) => (until <= now).then_some(Expired::Look),
-            Expiry::LastLook(until) => (until <= now).then_some(Expired::Over),
+            Expiry::LastLook(until) | Expiry::Deferred(until) => {
+                (until <= now).then_some(Expired::Over)
+            }
         }
     }
 
@@ -76,13 +80,18 @@ impl Lease {
         self.expiry = Expiry::LastLook(until);
     }
 
-    /// It ends no sooner, since what the node has said may not have been read. That proves nothing:
-    /// a last look stays one. Returns whether this changes when it ends.
+    /// It ends no sooner, since what the node has said may not have been read. This is done once in
+    /// a silence: whoever drives the machine and is always late has read all that there was by the
+    /// next turn. Returns whether this changes when it ends.
     pub fn defer(&mut self, to: Timestamp) -> bool {
-        let (Expiry::Runs(until) | Expiry::LastLook(until)) = &mut self.expiry;
-        let later = *until < to;
-        *until = to.max(*until);
-        later
+        let deferred = match self.expiry {
+            Expiry::Runs(until) | Expiry::LastLook(until) => until < to,
+            Expiry::Deferred(_) => false,
+        };
+        if deferred {
+            self.expiry = Expiry::Deferred(to);
+        }
+        deferred
     }
 
     /// A link is up: beats are numbered anew, and the hello counts as beat 0.

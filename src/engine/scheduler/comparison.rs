@@ -173,7 +173,7 @@ impl SchedulerMachine {
         for run in held.values() {
             match self.find_held(node, run.task, run.dispatch) {
                 Run::Live(_) => continue,
-                Run::GivenUp(slot) if run.state == HeldState::Running => {
+                Run::GivenUp(slot) if run.state == HeldState::Running && self.keeps_runs(node) => {
                     // The node has gone on with it, and no later run was begun: the cut costs
                     // nothing.
                     self.take_back(slot);

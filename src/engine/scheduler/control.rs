@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use super::losses::Loss;
 use super::{Rest, SchedulerMachine};
 use crate::config::NodeConfig;
 use crate::engine::message::{NAME_RULE, ToNode, is_name};
@@ -20,10 +19,9 @@ impl SchedulerMachine {
     ///
     /// # Errors
     ///
-    /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye,
-    /// [`NodeError::Invalid`] for a name that is empty, too long or has control or invisible
-    /// characters, and
-    /// [`NodeError::Stopped`] after the end of this life.
+    /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye and its
+    /// lease is not over, [`NodeError::Invalid`] for a name that is empty, too long or has control or
+    /// invisible characters, and [`NodeError::Stopped`] after the end of this life.
     pub fn add_node(
         &mut self,
         now: Timestamp,
@@ -39,7 +37,7 @@ impl SchedulerMachine {
                 "the name of a node must have {NAME_RULE}"
             )));
         }
-        // The process of a node that was told to leave answers for its runs until its goodbye.
+        // The process of a node that was removed answers for its runs until it has ended.
         if self.roster.names.contains_key(&name) || self.leaving(&name).is_some() {
             return Err(NodeError::NameTaken(name.to_string()));
         }
@@ -48,9 +46,10 @@ impl SchedulerMachine {
         Ok(Self::node_id(node))
     }
 
-    /// Takes a node out: it is told to leave and its tasks go elsewhere; its exclusive tasks do so
-    /// when it has said goodbye, or at once if it cannot be reached (the caller vouches that it is
-    /// dead).
+    /// Takes a node out: it is told to leave, as soon as it can be reached, and its tasks go
+    /// elsewhere. What waits for the end of a run there, an exclusive task or a key, waits for its
+    /// goodbye, a proof that it is dead, or the end of its lease. After that the caller vouches that
+    /// it is dead.
     ///
     /// # Errors
     ///
@@ -59,26 +58,46 @@ impl SchedulerMachine {
         self.observe(now);
         let node = self.find_node(name)?;
         self.roster.names.remove(name);
-        let link = self.roster.get_mut(node).leave();
-        self.end_retired(now, node, |_| true);
-        match link {
-            Some(link) => {
-                self.send(link, ToNode::Leave);
-                self.roster.leaving.insert(node);
-                self.give_up_runs(now, node);
-            }
-            None => {
-                self.lose(now, node, Loss::Dead, "it was removed");
-                self.vacate(node);
-            }
+        self.roster.leaving.insert(node);
+        let entry = self.roster.get_mut(node);
+        entry.leave();
+        if let Some(link) = entry.link() {
+            self.send(link, ToNode::Leave);
         }
+        self.give_up_runs(now, node);
         self.set_present(node, false);
         self.enter_load(node);
+        self.finish_removal(now, node);
+        self.timers.attend(node, now);
         Ok(())
     }
 
-    /// Sends the tasks of a node that was told to leave elsewhere; its link stays until its
-    /// goodbye.
+    /// Takes an operator's word that no process of this name is alive, save one that is heard: what
+    /// waits for the end of a run there goes on at once. The node stays, and is dialled as before.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NotFound`], and [`NodeError::Alive`] if its only process was heard within two
+    /// heartbeats.
+    pub fn declare_dead(&mut self, now: Timestamp, name: &str) -> Result<(), NodeError> {
+        self.observe(now);
+        let member = self.roster.names.get(name).copied();
+        let nodes: Vec<_> = member.into_iter().chain(self.leaving(name)).collect();
+        if nodes.is_empty() {
+            return Err(NodeError::NotFound(name.to_owned()));
+        }
+        let mut declared = false;
+        for node in nodes {
+            declared |= self.declared_dead(now, node);
+        }
+        if declared {
+            Ok(())
+        } else {
+            Err(NodeError::Alive(name.to_owned()))
+        }
+    }
+
+    /// Sends the tasks of a node that was taken out elsewhere.
     fn give_up_runs(&mut self, now: Timestamp, node: NodeIndex) {
         let runs = self.roster.get(node).runs;
         let runs: Vec<_> = self.tasks.walk(&runs).collect();
@@ -100,7 +119,10 @@ impl SchedulerMachine {
                 self.enqueue(slot, Some(run));
             }
         }
-        self.roster.get_mut(node).channel_mut().told_to_leave();
+        let entry = self.roster.get_mut(node);
+        if entry.is_up() {
+            entry.channel_mut().told_to_leave();
+        }
     }
 
     /// Lets a node finish what runs and gives it nothing new. [`crate::engine::Note::NodeLeft`]
@@ -218,7 +240,7 @@ impl SchedulerMachine {
         self.roster.nodes.iter().filter_map(Node::link).collect()
     }
 
-    /// The node of this name that was told to leave and has not said goodbye.
+    /// The node of this name that was taken out and has not ended.
     pub(super) fn leaving(&self, name: &str) -> Option<NodeIndex> {
         let mut leaving = self.roster.leaving.iter().copied();
         leaving.find(|&node| *self.roster.get(node).name == *name)

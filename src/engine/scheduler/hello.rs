@@ -46,9 +46,7 @@ impl SchedulerMachine {
         }
         match self.identify(link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
-            Ok(node) if self.is_unwanted(node, &hello) => {
-                self.fail(now, link, "the node is not wanted any more");
-            }
+            Ok(node) if self.is_unwanted(node, &hello) => self.turn_away(now, link, node),
             Ok(node) => match self.admit_life(now, link, node, &hello) {
                 Err(refusal) => self.refuse(now, link, &name, refusal),
                 Ok(()) if self.offers_too_much(node, &hello) => {
@@ -117,6 +115,22 @@ impl SchedulerMachine {
     fn is_unwanted(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let entry = self.roster.get(node);
         entry.is_removed() && entry.epoch() != Some(hello.epoch)
+    }
+
+    /// Closes the link of another process of a node that was removed. Nobody else can listen at the
+    /// address at which the removed one was dialled, which is dead then.
+    fn turn_away(&mut self, now: Timestamp, link: LinkId, node: NodeIndex) {
+        let life = self.roster.get(node).incarnation();
+        if self.was_dialled(link) && life.is_some_and(|life| !life.joined) {
+            self.spare(link, node);
+            self.lose(
+                now,
+                node,
+                Loss::Dead,
+                "a new process answers at its address",
+            );
+        }
+        self.fail(now, link, "the node is not wanted any more");
     }
 
     /// Whether this life of the node may be the one that counts.

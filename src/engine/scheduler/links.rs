@@ -31,7 +31,7 @@ impl SchedulerMachine {
         if let Some(node) = node.filter(|&node| (node as usize) < self.roster.nodes.len()) {
             let entry = self.roster.get_mut(node);
             entry.redial.dial_reached();
-            if entry.is_removed() {
+            if !entry.is_dialled() {
                 self.close(link, "the node is not wanted any more");
                 return;
             }

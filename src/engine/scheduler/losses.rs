@@ -39,18 +39,11 @@ impl SchedulerMachine {
                 let life = self.roster.get_mut(node).process_mut();
                 life.lease.look_until(last_look);
             }
-            Some(Expired::Over) => {
-                // Whoever removed it vouches that it is dead if it cannot be reached.
-                let loss = if entry.is_removed() {
-                    Loss::Dead
-                } else {
-                    Loss::Unproven
-                };
-                self.lose(now, node, loss, "its lease has ended");
-            }
+            Some(Expired::Over) => self.lose(now, node, Loss::Unproven, "its lease has ended"),
             None => {}
         }
         self.end_safe_ghosts(now, node);
+        self.finish_removal(now, node);
         self.find_out(now, node);
         self.plan_attention(now, node);
     }
@@ -64,7 +57,7 @@ impl SchedulerMachine {
         if let Reach::Dial(address) = &entry.reach
             && silent
             && !in_handshake
-            && !entry.is_removed()
+            && entry.is_dialled()
             && entry.redial.dial_due().is_some_and(|at| at <= now)
         {
             let address = address.clone();
@@ -106,7 +99,7 @@ impl SchedulerMachine {
         }
         if matches!(entry.reach, Reach::Dial(_))
             && !in_handshake
-            && !entry.is_removed()
+            && entry.is_dialled()
             && let Some(dial_at) = entry.redial.dial_due()
         {
             if entry.is_up() {
@@ -125,6 +118,9 @@ impl SchedulerMachine {
             let ghosts = life.ghosts.values();
             let ends = ghosts.filter_map(|ghost| ghost.safe_at(safe_at, margin));
             ends.for_each(&mut at);
+            if entry.is_leaving() {
+                at(safe_at + margin);
+            }
         }
         if let Some(next) = next {
             self.timers.attend(node, next);
@@ -137,7 +133,6 @@ impl SchedulerMachine {
         self.set_present(node, false);
         let entry = self.roster.get_mut(node);
         let was_with_us = entry.leased().is_some();
-        let leaving = matches!(entry.state, State::Leaving(_));
         let runs: Vec<_> = self.tasks.walk(&entry.runs).collect();
         entry.reason = reason.to_owned();
         if let Some(life) = entry.incarnation_mut() {
@@ -167,16 +162,50 @@ impl SchedulerMachine {
                 reason: reason.to_owned(),
             }));
         }
-        if dead && leaving {
-            self.vacate(node);
-        }
+        self.finish_removal(now, node);
         self.timers.attend(node, now);
     }
 
-    /// A node that was taken out by hand has ended.
-    pub(super) fn vacate(&mut self, node: NodeIndex) {
-        self.clear_offer(node);
-        self.roster.vacate(node);
+    /// Forgets a node that was taken out by hand when all its processes have ended. Whoever took it
+    /// out vouches that one from which nothing has come until its lease was over is dead.
+    pub(super) fn finish_removal(&mut self, now: Timestamp, node: NodeIndex) {
+        if !self.roster.get(node).is_leaving() {
+            return;
+        }
+        let margin = self.config.heartbeat;
+        // What holds no run has nothing to be waited for.
+        let is_over =
+            |life: &Incarnation| life.ghosts.is_empty() || life.lease.safe_at() + margin <= now;
+        self.end_retired(now, node, is_over);
+        let entry = self.roster.get(node);
+        let current = entry.incarnation();
+        if !current.is_none_or(|life| life.is_lost() && is_over(life)) {
+            return;
+        }
+        self.end_life(now, node);
+        if self.roster.get(node).past.is_empty() {
+            self.forget_link(node, "it was removed");
+            self.clear_offer(node);
+            self.roster.vacate(node);
+        }
+    }
+
+    /// By an operator's word no process of a node is alive that is not heard. Returns whether there
+    /// was one to say so of.
+    pub(super) fn declared_dead(&mut self, now: Timestamp, node: NodeIndex) -> bool {
+        let silence = self.config.heartbeat.saturating_mul(2);
+        let entry = self.roster.get(node);
+        let comparing = entry.incarnation().is_some() && self.is_in_handshake(node);
+        let heard = entry.is_up() && (entry.is_local() || !entry.is_silent(now, silence));
+        let alive = heard || comparing;
+        let replaced = !entry.past.is_empty();
+        if !alive && entry.incarnation().is_some() {
+            self.lose(now, node, Loss::Dead, "it was declared dead");
+        }
+        self.end_retired(now, node, |_| true);
+        self.finish_removal(now, node);
+        self.timers.attend(node, now);
+        replaced || !alive
     }
 
     /// The process of a node's current life has ended: none of its runs is going on.

@@ -63,12 +63,12 @@ impl SchedulerMachine {
         match report {
             Report::Started { task, dispatch } => match self.find_run(node, task, dispatch)? {
                 Run::Live(slot) => self.started(now, slot),
-                Run::GivenUp(slot) => {
+                Run::GivenUp(slot) if self.keeps_runs(node) => {
                     // It goes on, so a second run beside it would be one too many.
                     self.take_back(slot);
                     self.started(now, slot);
                 }
-                Run::Ghost => {}
+                Run::GivenUp(_) | Run::Ghost => {}
                 Run::Stale => self.totals.stale_reports += 1,
             },
             Report::Ended {
@@ -170,13 +170,13 @@ impl SchedulerMachine {
                 }
                 match self.find_run(node, task, dispatch)? {
                     Run::Live(slot) => self.progress(now, slot, value),
-                    Run::GivenUp(slot) => {
+                    Run::GivenUp(slot) if self.keeps_runs(node) => {
                         // What makes progress goes on.
                         self.take_back(slot);
                         self.progress(now, slot, value);
                     }
                     // What such a run tells is not its task's progress any more.
-                    Run::Ghost | Run::Stale => {}
+                    Run::GivenUp(_) | Run::Ghost | Run::Stale => {}
                 }
             }
         }
@@ -278,6 +278,12 @@ impl SchedulerMachine {
         } else {
             Run::Stale
         }
+    }
+
+    /// Whether a run that goes on at a node may be its task's again. One that was taken out stops all
+    /// that it has, and tells of no end of it: only an end that it had told before may count.
+    pub(super) fn keeps_runs(&self, node: NodeIndex) -> bool {
+        !self.roster.get(node).is_removed()
     }
 
     /// Whether a run that was given up may be its task's again: not if the task has lost two other nodes and

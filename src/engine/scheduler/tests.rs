@@ -13,6 +13,7 @@ mod left_over;
 mod lives;
 mod poison;
 mod redial;
+mod removal;
 mod reroutes;
 mod roles;
 mod runs;
@@ -49,6 +50,7 @@ fn kind_of(action: &Action) -> Option<&'static str> {
         ToNode::Acknowledge(_) => Some("acknowledge"),
         ToNode::Answer(_) => Some("answer"),
         ToNode::Drain => Some("drain"),
+        ToNode::Leave => Some("leave"),
         _ => None,
     }
 }
@@ -244,6 +246,18 @@ impl Board {
         holding.last = true;
         self.say(link, ToScheduler::Holding(holding));
         link
+    }
+
+    /// A dial has led to a process that says this and holds nothing.
+    fn dialled(&mut self, node: NodeId, link: LinkId, hello: NodeHello) {
+        let origin = Origin::Dialled(node);
+        self.event(Event::LinkOpened { link, origin });
+        self.say(link, ToScheduler::Hello(hello));
+        let nothing = Holding {
+            last: true,
+            ..Holding::default()
+        };
+        self.say(link, ToScheduler::Holding(nothing));
     }
 
     /// The node of a run returns with this end of it alone.

@@ -42,13 +42,13 @@ impl SchedulerMachine {
         let node = self.roster.get(index);
         let state = match &node.state {
             State::Connecting => NodeState::Connecting,
-            State::Member(life) | State::Leaving(life) => match life.standing {
+            State::Member(life) | State::Leaving(Some(life)) => match life.standing {
                 Standing::Up(_) if node.drains() => NodeState::Draining,
                 Standing::Up(_) => NodeState::Up,
                 Standing::Reconnecting => NodeState::Unreachable,
                 Standing::Lost => NodeState::Lost,
             },
-            State::Dead | State::Vacant => NodeState::Lost,
+            State::Leaving(None) | State::Dead | State::Vacant => NodeState::Lost,
         };
         let heard = if node.is_local() {
             now

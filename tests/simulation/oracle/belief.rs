@@ -30,6 +30,7 @@ impl Cluster {
                 // A sleep that is shorter than this cannot be told from a busy machine.
                 let noticed = 3 * nanos(self.plan.config.heartbeat);
                 if reason.contains("lease")
+                    && self.oracle.slept_twice_until != Some(self.now)
                     && self.now > self.scheduler.frozen_at + noticed
                     && self.has_unread(&name)
                 {
@@ -70,23 +71,29 @@ impl Cluster {
         })
     }
 
+    /// Whether the scheduler had slept shortly before it fell asleep, so that no node can have proved
+    /// between the two that it hears it. A lease is put off for a sleep once in a silence.
+    pub fn slept_twice(&self) -> bool {
+        let round = 2 * nanos(self.plan.config.heartbeat) + 4 * self.plan.net.max;
+        let woke = self.scheduler.woke_at;
+        woke.is_some_and(|woke| self.scheduler.frozen_at < woke + round)
+    }
+
     pub fn removed(&mut self, node: usize) {
-        let name = self.nodes[node].name.clone();
-        self.oracle.removed.insert(node);
-        let up = self.oracle.up.remove(&name);
+        let up = self.oracle.up.remove(&self.nodes[node].name);
         self.oracle.superseded.extend(up);
-        for proc in &mut self.procs {
-            // With the name go the lives that others had replaced under it.
-            if proc.node == node && Some(proc.epoch) != up {
+        for proc in self.procs.iter_mut().filter(|proc| proc.node == node) {
+            proc.removed = true;
+        }
+    }
+
+    /// A node is there again under a name that was removed: what its old processes still run passed
+    /// for dead before.
+    pub fn added_again(&mut self, node: usize) {
+        for proc in self.procs.iter_mut().filter(|proc| proc.node == node) {
+            if std::mem::take(&mut proc.removed) {
                 proc.runs.values_mut().for_each(|run| run.vouched = true);
             }
-        }
-        // Whoever removes what cannot be reached vouches that it is dead.
-        let cut = self
-            .live_proc(node)
-            .is_none_or(|proc| self.procs[proc].frozen || self.newest_link(proc).is_none());
-        if cut || !self.is_network_whole() {
-            self.vouch(node);
         }
     }
 

@@ -6,7 +6,7 @@ use callboard::task::TaskId;
 
 use super::{Expectation, Ticket};
 use crate::cluster::{Cluster, Ev};
-use crate::plan::{MS, SECOND};
+use crate::plan::{MS, SECOND, nanos};
 use crate::scheduler::clock;
 
 impl Cluster {
@@ -76,8 +76,10 @@ impl Cluster {
                 "a second after its cancel its run was not asked to stop".into(),
             );
         }
+        let (now, lease) = (self.now, nanos(self.plan.config.lease));
         let going = self.procs.iter().find(|proc| {
             !self.oracle.superseded.contains(&proc.epoch)
+                && !proc.passes_for_dead(now, lease)
                 && proc
                     .runs
                     .values()

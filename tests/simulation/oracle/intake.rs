@@ -121,7 +121,11 @@ impl Cluster {
             }
             let life = self.lives;
             let mut going = false;
+            let (now, lease) = (self.now, nanos(self.plan.config.lease));
             for proc in &mut self.procs {
+                if proc.passes_for_dead(now, lease) {
+                    continue;
+                }
                 for run in proc.runs.values_mut() {
                     if run.life != life || run.task != task || run.vouched || run.last_step {
                         continue;

@@ -1,7 +1,7 @@
 //! G1, G5: what must hold at rest and at the end.
 //!
 //! Owns: the judgement of idle workers, of the end, and of what a shutdown hands back. Does not know: faults.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use callboard::engine::scheduler::Rest;
 use callboard::stats::{NodeState, NodeStats, Reason, TaskState};
@@ -74,7 +74,7 @@ impl Cluster {
         let deadly = matches!(self.plan.family, Family::Kills | Family::Everything);
         if self.quiet && deadly && self.now > self.operator_looks_at {
             self.operator_looks_at = self.now + 5 * SECOND;
-            self.vouch_for_the_dead();
+            self.judge_held();
         }
         if self.quiet
             && self.scheduler.machine.is_idle()
@@ -87,13 +87,14 @@ impl Cluster {
         }
     }
 
-    /// An exclusive task whose blocking run died unseen waits until an operator takes the node out.
-    pub fn vouch_for_the_dead(&mut self) {
+    /// An exclusive task whose run has ended waits for nothing for ever, unless that run was on a
+    /// process that died unseen: then an operator declares it dead.
+    pub fn judge_held(&mut self) {
         let life = self.lives;
         let waiting = self.scheduler.machine.unfinished().into_iter();
         let held =
             waiting.filter_map(|task| self.scheduler.machine.explain(clock(self.now), task.id));
-        let dead: BTreeSet<usize> = held
+        let held: Vec<(TaskId, usize)> = held
             .filter_map(|why| match why.reason {
                 Reason::Exclusive { node } => Some((why.id, node)),
                 _ => None,
@@ -102,11 +103,30 @@ impl Cluster {
                 let mut runs = self.procs.iter().flat_map(|proc| proc.runs.values());
                 !runs.any(|run| run.life == life && run.task == *task)
             })
-            .filter_map(|(_, name)| self.nodes.iter().position(|node| node.name == *name))
+            .filter_map(|(task, name)| {
+                let node = self.nodes.iter().position(|node| node.name == *name);
+                Some((task, node?))
+            })
             .collect();
-        for node in dead {
-            self.command(SchedulerIn::RemoveNode(node));
-            self.after(SECOND, Ev::AddNode { node });
+        // The news that a run has ended may be under way; by the next look it has come.
+        let before = std::mem::replace(&mut self.oracle.held, held.clone());
+        for (task, node) in held {
+            let mut procs = self.procs.iter().filter(|proc| proc.node == node);
+            // A node that leaves tells of nothing before its last run has ended.
+            if procs
+                .clone()
+                .any(|proc| proc.removed && !proc.runs.is_empty())
+            {
+                continue;
+            }
+            // One that another has replaced is seen no more either.
+            if procs.any(|proc| proc.double || (!proc.alive && proc.dies_unseen)) {
+                self.command(SchedulerIn::DeclareDead(node));
+            } else if before.contains(&(task, node)) {
+                let name = self.nodes[node].name.clone();
+                let text = format!("it is held for ever, though no run of it is left on {name}");
+                self.fail("G10", task, text);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use callboard::task::TaskId;
 
 use super::{Facts, Start};
 use crate::cluster::Cluster;
-use crate::plan::{Family, KINDS, MS};
+use crate::plan::{Family, KINDS, MS, nanos};
 use crate::workers::{Run, serial_of};
 
 impl Cluster {
@@ -168,10 +168,12 @@ impl Cluster {
             .get(&run.task)
             .and_then(|facts| facts.key().cloned());
         let mut broken = None;
+        let (now, lease) = (self.now, nanos(self.plan.config.lease));
         for (other, it) in self.procs.iter_mut().enumerate() {
             let (frozen, name) = (it.frozen, it.name.clone());
+            let for_dead = it.passes_for_dead(now, lease);
             for (worker, rival) in &mut it.runs {
-                if rival.life != run.life || rival.vouched || rival.last_step {
+                if rival.life != run.life || rival.vouched || for_dead || rival.last_step {
                     continue;
                 }
                 let same_task = rival.task == run.task;
@@ -209,10 +211,11 @@ impl Cluster {
         for run in self.procs[proc].runs.values_mut() {
             run.last_step |= run.stop_asked && !run.blocking;
         }
+        let for_dead = self.procs[proc].passes_for_dead(self.now, nanos(self.plan.config.lease));
         let late = self.procs[proc]
             .runs
             .values()
-            .find(|run| run.must_stop && !run.stop_asked && !run.vouched)
+            .find(|run| run.must_stop && !run.stop_asked && !run.vouched && !for_dead)
             .map(|run| (run.task, run.dispatch));
         if let Some((task, dispatch)) = late {
             self.fail(
@@ -220,14 +223,6 @@ impl Cluster {
                 task,
                 format!("{dispatch} goes on after its process woke, though another run has begun"),
             );
-        }
-    }
-
-    pub fn vouch(&mut self, node: usize) {
-        for proc in self.procs.iter_mut().filter(|proc| proc.node == node) {
-            for run in proc.runs.values_mut() {
-                run.vouched = true;
-            }
         }
     }
 }

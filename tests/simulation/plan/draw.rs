@@ -1,6 +1,6 @@
-//! The nodes and tasks of a history.
+//! The nodes and tasks of a history, and what an operator does to nodes amid its faults.
 //!
-//! Owns: their ranges. Does not know: faults.
+//! Owns: their ranges. Does not know: the faults of a family.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use callboard::config::SchedulerConfig;
 use callboard::retry::RetryPolicy;
 
 use super::{
-    AudiencePlan, BLOCK, Family, KINDS, MS, Mode, NetPlan, NodePlan, SECOND, TaskPlan, Time, nanos,
+    AudiencePlan, BLOCK, Family, Fault, KINDS, MS, Mode, NetPlan, NodePlan, SECOND, TaskPlan, Time,
+    nanos,
 };
 
 pub fn draw_config(rng: &mut fastrand::Rng, family: Family) -> SchedulerConfig {
@@ -273,5 +274,29 @@ pub fn keyed(rng: &mut fastrand::Rng, key: u8, draw: &Draw) -> TaskPlan {
         },
         watched: false,
         cancel_after: (!draw.calm && rng.u32(..4) == 0).then(|| rng.u64(..8 * SECOND)),
+    }
+}
+
+/// An operator takes nodes out, or declares them dead, in the middle of what goes wrong there.
+pub fn draw_removals(rng: &mut fastrand::Rng, faults: &mut Vec<(Time, Fault)>, nodes: usize) {
+    for index in 0..faults.len() {
+        let (at, fault) = &faults[index];
+        let (node, span) = match *fault {
+            Fault::CutHost { node, span, .. }
+            | Fault::CutLink { node, span, .. }
+            | Fault::FreezeNode { node, span } => (node, span),
+            Fault::FreezeScheduler { span } => (rng.usize(..nodes), span),
+            Fault::Reset { node, .. }
+            | Fault::KillProcess { node, .. }
+            | Fault::KillHost { node, .. } => (node, SECOND),
+            _ => continue,
+        };
+        let at = at + rng.u64(..span + SECOND);
+        let back = rng.u64(..20 * SECOND);
+        match rng.u32(..16) {
+            0 => faults.push((at, Fault::RemoveNode { node, back })),
+            1 => faults.push((at, Fault::DeclareDead { node })),
+            _ => {}
+        }
     }
 }
