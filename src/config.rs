@@ -38,7 +38,8 @@ pub struct SchedulerConfig {
     pub status_window: usize,
     /// The largest number of tasks sent ahead to one node beside its free workers. Default 4096, from 0
     /// to 65,536, which is what a node takes; 0 turns sending ahead off, and every task then waits for
-    /// a round trip.
+    /// a round trip. What is sent ahead may start out of turn, within a bound of round trips and runs
+    /// (see "Order" in the README).
     pub max_ahead: u32,
     /// How often a node proves that it lives. Default 2 s, from 10 ms, at most a fifth of `lease`.
     pub heartbeat: Duration,

@@ -40,6 +40,7 @@ mod numbered;
 mod outbox;
 mod owed;
 mod placement;
+mod priorities;
 mod queue;
 mod roster;
 pub mod scheduler;

@@ -198,6 +198,20 @@ impl Groups {
         })
     }
 
+    /// Returns whether any node has a free worker.
+    pub fn has_free(&self) -> bool {
+        self.levels & ((1 << AHEAD) - 1) != 0
+    }
+
+    /// Returns whether another node than this could run what these groups may.
+    pub fn has_other(&self, groups: &Bits, node: NodeIndex) -> bool {
+        let Standing { group, present, .. } = self.nodes[node as usize];
+        groups.common(&self.present).any(|id| {
+            let own = u32::from(present && id == group);
+            self.list[id as usize].present > own
+        })
+    }
+
     /// A node of this group was chosen: the next one is of another, if that is loaded as little.
     pub fn chosen(&mut self, node: NodeIndex) {
         self.turn = self.nodes[node as usize].group.wrapping_add(1);

@@ -19,7 +19,8 @@ pub(crate) type ClassId = u32;
 pub(crate) enum Manner {
     /// On a free worker, or ahead.
     Plain,
-    /// Exclusive, or lost with a node to which it had been sent ahead: on a free worker only.
+    /// On a free worker only: it is exclusive, was lost with a node to which it had been prefetched,
+    /// or was asked back from one where it did not start in time.
     Direct,
     /// Has lost two nodes: on a free worker of a node that has no other such task.
     Suspect,

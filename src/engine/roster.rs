@@ -3,13 +3,14 @@
 //!
 //! Owns: the node records. Does not know: what nodes offer (see the catalogue), the tasks' states,
 //! what follows from a loss, one life of a node's process ([`incarnation`]), the runs that are no
-//! longer followed ([`ghosts`]), how much a node takes ([`load`]), what waits to be sent to it
-//! ([`channel`]), when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
+//! longer followed ([`ghosts`]), how much a node takes ([`load`]), in which order its tasks wait
+//! ([`line`]), what is to be sent to it ([`channel`]), when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
 
 mod channel;
 mod ghosts;
 mod incarnation;
 mod lease;
+mod line;
 mod load;
 mod redial;
 
@@ -29,6 +30,7 @@ pub(crate) use channel::{Channel, Outgoing};
 pub(crate) use ghosts::{Ghost, Waiting};
 pub(crate) use incarnation::{Incarnation, Readiness, Standing};
 pub(crate) use lease::{Expired, Lease};
+use line::Line;
 pub(crate) use load::Load;
 pub(crate) use redial::Redial;
 
@@ -122,8 +124,10 @@ pub(crate) struct Node {
     /// The link on which it is being set up.
     pub handshake: Option<LinkId>,
 
-    /// Its runs, in order of their assignment.
+    /// What runs there, in order of their starts.
     pub runs: List,
+    /// What was prefetched to it and has not started.
+    pub line: Line,
     pub load: Load,
     pub settled: u64,
     /// Links of it that were closed because it broke the protocol.
@@ -146,6 +150,7 @@ impl Node {
             past: Vec::new(),
             handshake: None,
             runs: List::default(),
+            line: Line::default(),
             load: Load::default(),
             settled: 0,
             violations: 0,

@@ -7,8 +7,8 @@
 //! Its state is in parts: the records of tasks and of nodes, and, each with fields that nobody else
 //! changes, the catalogue (kinds, classes and groups of nodes), keys, statuses, timers, `sessions` and
 //! `retraction`. What each fact means for them is decided by chapter: `admission` takes tasks in,
-//! `classes` follows the catalogue, `placing` sends tasks to nodes, `reports` follows what nodes
-//! say of runs, `ends` decides what comes of an end, `settling` ends tasks, `ghosts` are orphaned
+//! `classes` follows the catalogue, `placing` sends tasks to nodes, `retracting` asks them back,
+//! `reports` follows what nodes say of runs, `ends` decides what comes of an end, `settling` ends tasks, `ghosts` are orphaned
 //! runs and what waits for them. `links` brings links up or down, `hello` decides who may speak for
 //! a node and `comparison` what of its runs is true, `losses` when a node is lost. `control`
 //! carries out an operator's wishes, `views` answers questions, `invariants` checks all of it.
@@ -20,6 +20,7 @@ use super::catalogue::Catalogue;
 use super::keys::Keys;
 use super::outbox::Outbox;
 use super::placement::NodeIndex;
+use super::priorities::Priorities;
 use super::roster::Roster;
 use super::sequence::Sequence;
 use super::tasks::{Phase, Slot, Stage, Task, Tasks};
@@ -43,12 +44,15 @@ mod links;
 mod losses;
 mod placing;
 mod reports;
+mod retracting;
 mod retraction;
 mod sessions;
 mod settling;
 #[cfg(test)]
 mod tests;
 mod views;
+
+pub use retracting::order_bound;
 
 use ends::Reroutes;
 use ghosts::Strangers;
@@ -104,6 +108,9 @@ pub struct SchedulerMachine {
     /// Turns among the tasks of one priority.
     ranks: Sequence,
     counts: [usize; 6],
+    /// The priorities of what waits here, and of what waits at nodes.
+    queued: Priorities,
+    prefetched: Priorities,
     /// Workers of present and future nodes, if it was set for all.
     workers_for_all: Option<u32>,
     totals: Totals,
@@ -149,6 +156,8 @@ impl SchedulerMachine {
             dispatches: Sequence::from(1),
             ranks: Sequence::from(0),
             counts: [0; 6],
+            queued: Priorities::default(),
+            prefetched: Priorities::default(),
             workers_for_all: None,
             totals: Totals::default(),
             flushes: 0,
@@ -298,13 +307,36 @@ impl SchedulerMachine {
 
     /// Moves a task to another stage, and counts it there.
     fn enter(&mut self, slot: Slot, stage: Stage) {
-        if let Some(phase) = stage.phase() {
+        let (new, task) = (stage.phase(), self.tasks.get_mut(slot));
+        let (lateness, old) = (task.lateness(), task.enter(stage).phase());
+        if let Some(phase) = new {
             self.counts[phase as usize] += 1;
         }
-        let old = self.tasks.get_mut(slot).enter(stage);
-        if let Some(phase) = old.phase() {
+        match new {
+            Some(Phase::Queued) => self.queued.add(lateness),
+            Some(Phase::Prefetched) => self.prefetched.add(lateness),
+            _ => {}
+        }
+        self.leave_phase(old, lateness);
+    }
+
+    /// A task of this priority is in a phase no longer.
+    fn leave_phase(&mut self, phase: Option<Phase>, lateness: u8) {
+        if let Some(phase) = phase {
             self.counts[phase as usize] -= 1;
         }
+        match phase {
+            Some(Phase::Queued) => self.queued.remove(lateness),
+            Some(Phase::Prefetched) => self.prefetched.remove(lateness),
+            _ => {}
+        }
+    }
+
+    /// Returns what a node has: what runs there in order of the starts, then what was prefetched.
+    fn runs_of(&self, node: NodeIndex) -> Vec<Slot> {
+        let entry = self.roster.get(node);
+        let runs = self.tasks.walk(&entry.runs);
+        runs.chain(entry.line.walk(&self.tasks)).collect()
     }
 
     fn count_of(&self, phase: Phase) -> usize {

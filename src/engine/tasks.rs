@@ -20,7 +20,9 @@ mod stage;
 
 pub(crate) use blame::{Company, Losses, Suspects};
 pub(crate) use cancels::Cancels;
-pub(crate) use stage::{Addressee, Held, Past, Phase, Place, Run, Stage, Start, Then};
+pub(crate) use stage::{
+    Addressee, Held, Past, Phase, Place, Prefetch, Retract, Run, Stage, Start, Then,
+};
 
 /// The place of a record.
 pub(crate) type Slot = u32;
@@ -38,7 +40,7 @@ pub(crate) struct Task {
     pub stage: Stage,
     /// Its turn among those of its priority, from when it is first due.
     pub rank: u64,
-    /// Neighbours in its lane, or among the runs of its node.
+    /// Neighbours in its lane, among the runs of its node, or in the line there.
     pub prev: Slot,
     pub next: Slot,
     /// Index of its class.
@@ -49,6 +51,7 @@ pub(crate) struct Task {
     pub failed_attempts: u32,
     pub priority: i8,
     pub past: Past,
+    pub prefetch: Prefetch,
 }
 
 const _: () = assert!(size_of::<Option<Task>>() <= 112);
@@ -81,6 +84,11 @@ impl Task {
 
     pub fn watcher(&self) -> Option<ClientId> {
         self.rare.as_ref().and_then(|rare| rare.watcher)
+    }
+
+    /// Returns its priority as turns tell it: less is sooner.
+    pub fn lateness(&self) -> u8 {
+        (127 - i16::from(self.priority)) as u8
     }
 
     /// The number of its next attempt, or of the one that goes on.

@@ -261,6 +261,22 @@ impl Catalogue {
         self.groups.free(&self.classes[id as usize].groups)
     }
 
+    /// Returns the nodes with a free worker that may run a class.
+    pub fn free_nodes(&self, id: ClassId) -> impl Iterator<Item = NodeIndex> {
+        self.groups.free_nodes(&self.classes[id as usize].groups)
+    }
+
+    /// Returns whether any node has a free worker.
+    pub fn has_free(&self) -> bool {
+        self.groups.has_free()
+    }
+
+    /// Returns whether another node than this could run a class.
+    pub fn has_other(&self, id: ClassId, node: NodeIndex) -> bool {
+        let groups = &self.classes[id as usize].groups;
+        self.groups.has_other(groups, node)
+    }
+
     /// Checks that classes are in order, each as often as it has a head.
     pub(super) fn check_heads(&self) -> Result<(), String> {
         for (manner, heads) in [Manner::Plain, Manner::Direct, Manner::Suspect]

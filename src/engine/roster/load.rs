@@ -25,6 +25,22 @@ const MAX_AHEAD_BYTES: usize = 16 << 20;
 /// stall, and whoever sent ahead by it would pile tasks up where they wait.
 const MAX_ROUND_TRIP: u64 = 500_000_000;
 
+/// A task that waits at a node for less is not asked back: the asking takes as long.
+const RIPE_AFTER: Duration = Duration::from_millis(1);
+/// Nothing is sent ahead when a run takes so many round trips, and no longer run is counted on in a
+/// line.
+const LONGEST_RUN: u32 = 4;
+
+/// Whether what waits at a node gets on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Pace {
+    #[default]
+    Moving,
+    /// Something was asked back since the last start or end there, for it had waited too long:
+    /// nothing more is sent ahead, to wait behind the same runs.
+    HeldUp,
+}
+
 /// What is counted of the tasks that a node has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -51,6 +67,7 @@ pub(crate) struct Load {
     tally: Tally,
     /// Its suspects, by the number among which each may be.
     companies: BTreeMap<Company, u32>,
+    pace: Pace,
     /// The best turn among the tasks that were asked back: nothing after it is sent ahead, since it
     /// would start before what comes back. There is one as long as any is asked back.
     recalled: Option<Turn>,
@@ -110,7 +127,10 @@ impl Load {
                 self.tally.ahead += 1;
                 self.tally.ahead_bytes += bytes;
             }
-            None => self.tally.running += 1,
+            None => {
+                self.tally.running += 1;
+                self.pace = Pace::Moving;
+            }
         }
         if let Some(company) = suspect {
             self.tally.suspects += 1;
@@ -125,7 +145,10 @@ impl Load {
                 self.tally.ahead -= 1;
                 self.tally.ahead_bytes -= bytes;
             }
-            None => self.tally.running -= 1,
+            None => {
+                self.tally.running -= 1;
+                self.pace = Pace::Moving;
+            }
         }
         if let Some(company) = suspect
             && let Some(count) = self.companies.get_mut(&company)
@@ -155,6 +178,25 @@ impl Load {
     /// The best turn among the tasks that were asked back.
     pub fn recalled(&self) -> Option<Turn> {
         self.recalled
+    }
+
+    /// Its runs hold up what waits for them.
+    pub fn is_held_up(&mut self) {
+        self.pace = Pace::HeldUp;
+    }
+
+    /// How long a task waits at it before it is asked back for a better use: the asking takes as
+    /// long.
+    pub fn ripe_after(&self) -> Duration {
+        RIPE_AFTER.max(self.round_trip().saturating_mul(2))
+    }
+
+    /// After which wait its runs count as holding a task up: so many round trips and average runs.
+    pub fn held_up_after(&self, times: u32) -> Duration {
+        let round_trip = self.round_trip();
+        let run = Duration::from_nanos(self.run_time);
+        let run = run.min(round_trip.saturating_mul(LONGEST_RUN));
+        round_trip.saturating_add(run).saturating_mul(times)
     }
 
     /// Whether a suspect may be put on it: neither that one nor any that it has would be among too
@@ -195,7 +237,8 @@ impl Load {
             };
         }
         let places = self.places_ahead(max_ahead);
-        if ahead < places && self.tally.ahead_bytes < MAX_AHEAD_BYTES {
+        let moves = self.pace == Pace::Moving;
+        if moves && ahead < places && self.tally.ahead_bytes < MAX_AHEAD_BYTES {
             Room::Ahead {
                 taken: ahead,
                 of: places,
@@ -211,7 +254,7 @@ impl Load {
     fn places_ahead(&self, max_ahead: u32) -> u32 {
         if self.run_time == 0
             || self.round_trip == 0
-            || self.run_time > self.round_trip.saturating_mul(4)
+            || self.run_time > self.round_trip.saturating_mul(u64::from(LONGEST_RUN))
         {
             return 0;
         }
@@ -233,6 +276,7 @@ impl Load {
                 old - old / 8 + new / 8
             }
         };
+        self.pace = Pace::Moving;
         self.run_time = average(self.run_time, ran, 1_000, u64::MAX / 16);
         // The shortest round trip is that of a wake-up between threads.
         self.round_trip = average(

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::SchedulerMachine;
 use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
-use crate::engine::tasks::{Addressee, NO_SLOT, Past, Rare, Slot, Stage, Task};
+use crate::engine::tasks::{Addressee, NO_SLOT, Past, Prefetch, Rare, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Accepted, Audience, Refused, Submission, Timestamp};
 use crate::error::Refusal;
@@ -204,6 +204,7 @@ impl SchedulerMachine {
             failed_attempts: 0,
             priority,
             past: Past::Fresh,
+            prefetch: Prefetch::Allowed,
         };
         let options = submission.options.as_ref();
         let labels = options.map_or(&NO_LABELS, |options| &options.labels);

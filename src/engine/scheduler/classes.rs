@@ -8,7 +8,7 @@ use super::SchedulerMachine;
 use crate::engine::message::KindOffer;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Manner};
-use crate::engine::tasks::{Past, Place, Run, Slot, Stage, Task};
+use crate::engine::tasks::{Past, Place, Prefetch, Run, Slot, Stage, Task};
 use crate::engine::{Action, Note};
 use crate::status::Event as TaskEventKind;
 use crate::task::Labels;
@@ -17,7 +17,10 @@ impl SchedulerMachine {
     pub(super) fn manner_of(task: &Task) -> Manner {
         if task.company().is_some() {
             Manner::Suspect
-        } else if task.is_exclusive() || task.past == Past::LostPrefetched {
+        } else if task.is_exclusive()
+            || task.past == Past::LostPrefetched
+            || task.prefetch == Prefetch::Spent
+        {
             Manner::Direct
         } else {
             Manner::Plain
@@ -29,6 +32,12 @@ impl SchedulerMachine {
         let task = self.tasks.get(slot);
         let (old, manner) = (task.class, Self::manner_of(task));
         let queued = matches!(task.stage, Stage::Queued { .. });
+        let line = match task.stage {
+            Stage::Prefetched {
+                node, retracting, ..
+            } => Some((node, retracting.is_some())),
+            _ => None,
+        };
         // The catalogue knows among how many suspects a head may be.
         if self.catalogue.manner(old) == manner && (manner != Manner::Suspect || !queued) {
             return;
@@ -36,7 +45,17 @@ impl SchedulerMachine {
         if queued {
             self.catalogue.dequeue(&mut self.tasks, slot);
         }
-        self.tasks.get_mut(slot).class = self.catalogue.change_manner(old, manner);
+        let new = self.catalogue.change_manner(old, manner);
+        match line {
+            // The lanes of a line are by class.
+            Some((node, false)) => {
+                let line = &mut self.roster.get_mut(node).line;
+                line.remove(&mut self.tasks, slot, false);
+                self.tasks.get_mut(slot).class = new;
+                line.push(&mut self.tasks, slot);
+            }
+            _ => self.tasks.get_mut(slot).class = new,
+        }
         if queued {
             self.enter_lane(slot);
         }

@@ -13,7 +13,6 @@ use crate::engine::message::{
 };
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Channel, Incarnation, Readiness, Standing, State};
-use crate::engine::tasks::Slot;
 use crate::engine::{Action, LinkId, Note, Timestamp};
 use crate::task::Dispatch;
 
@@ -91,10 +90,8 @@ impl SchedulerMachine {
         }
         // Nothing was sent while the link was down: what is to be cancelled and is still there is
         // told now.
-        let runs = self.roster.get(node).runs;
-        let cancels: Vec<_> = self
-            .tasks
-            .walk(&runs)
+        let runs = self.runs_of(node).into_iter();
+        let cancels: Vec<_> = runs
             .map(|slot| self.tasks.get(slot))
             .filter(|task| task.is_cancelling())
             .filter_map(|task| Some(task.stage.placed()?.dispatch))
@@ -150,9 +147,7 @@ impl SchedulerMachine {
         node: NodeIndex,
         held: &BTreeMap<Dispatch, HeldRun>,
     ) -> Vec<Dispatch> {
-        let runs = self.roster.get(node).runs;
-        let believed: Vec<Slot> = self.tasks.walk(&runs).collect();
-        for slot in believed {
+        for slot in self.runs_of(node) {
             let task = self.tasks.get(slot);
             let run = task.stage.placed().and_then(|run| held.get(&run.dispatch));
             match run.filter(|run| run.task == task.id) {

@@ -99,9 +99,7 @@ impl SchedulerMachine {
 
     /// Sends the tasks of a node that was taken out elsewhere.
     fn give_up_runs(&mut self, now: Timestamp, node: NodeIndex) {
-        let runs = self.roster.get(node).runs;
-        let runs: Vec<_> = self.tasks.walk(&runs).collect();
-        for slot in runs {
+        for slot in self.runs_of(node) {
             let (id, exclusive) = (self.tasks.get(slot).id, self.tasks.get(slot).is_exclusive());
             let cancelling = self.tasks.get(slot).is_cancelling();
             if cancelling {

@@ -184,6 +184,7 @@ impl SchedulerMachine {
             let drained = self.roster.get(node).drains();
             self.rerouted(slot, node, if drained { "drained" } else { "refused" });
         }
+        self.reclass(slot);
         self.enqueue(slot, None);
     }
 

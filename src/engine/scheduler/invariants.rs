@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
 use crate::engine::Audience;
-use crate::engine::tasks::{Held, Stage};
+use crate::engine::tasks::{Held, Phase, Stage, Task};
 use crate::engine::timers::Timer;
 
 impl SchedulerMachine {
@@ -89,6 +89,22 @@ impl SchedulerMachine {
                 ));
             }
         }
+        for (of, phase) in [
+            (&self.queued, Phase::Queued),
+            (&self.prefetched, Phase::Prefetched),
+        ] {
+            let tasks = self.tasks.iter().map(|(_, task)| task);
+            let tasks = tasks.filter(|task| task.stage.phase() == Some(phase));
+            let ends = tasks.map(Task::lateness).fold(None, |ends, one| {
+                let (first, last) = ends.unwrap_or((one, one));
+                Some((one.min(first), one.max(last)))
+            });
+            if of.first().zip(of.last()) != ends {
+                return Err(format!(
+                    "G6: the priorities of tasks {phase:?} are miscounted"
+                ));
+            }
+        }
         if counts != self.counts {
             return Err(format!(
                 "tasks by phase are {counts:?}, counted {:?}",
@@ -161,7 +177,7 @@ impl SchedulerMachine {
             let name = &node.name;
             let (mut running, mut ahead, mut suspects, mut recalls) = (0, 0, 0, 0);
             let (mut lost_two, mut ahead_bytes, mut company) = (0, 0, None);
-            for slot in self.tasks.walk(&node.runs) {
+            for slot in self.runs_of(index as u32) {
                 let task = self.tasks.get(slot);
                 let Some(run) = task.stage.placed() else {
                     return Err(format!("{name} has {} as {:?}", task.id, task.stage));
@@ -175,7 +191,7 @@ impl SchedulerMachine {
                 suspects += u32::from(task.stage.suspect().is_some());
                 company = company.into_iter().chain(task.stage.suspect()).min();
                 lost_two += u32::from(task.company().is_some());
-                recalls += u32::from(task.stage.is_retracting());
+                recalls += u32::from(task.stage.retracting().is_some());
                 if run.node as usize != index {
                     return Err(format!("{name} has {}, which another node has", task.id));
                 }

@@ -332,9 +332,7 @@ impl SchedulerMachine {
         entry.process_mut().standing = Standing::Reconnecting;
         self.close(link, "the node has said goodbye");
         // Nothing can be left with it: what is believed to be was on its way, or was stopped because it leaves.
-        let runs = self.roster.get(node).runs;
-        let left: Vec<_> = self.tasks.walk(&runs).collect();
-        for slot in left {
+        for slot in self.runs_of(node) {
             self.left_undone(now, slot);
         }
         self.lose(now, node, Loss::Left, "it has left");

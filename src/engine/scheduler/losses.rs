@@ -131,9 +131,9 @@ impl SchedulerMachine {
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeIndex, loss: Loss, reason: &str) {
         self.forget_link(node, reason);
         self.set_present(node, false);
+        let runs = self.runs_of(node);
         let entry = self.roster.get_mut(node);
         let was_with_us = entry.leased().is_some();
-        let runs: Vec<_> = self.tasks.walk(&entry.runs).collect();
         entry.reason = reason.to_owned();
         if let Some(life) = entry.incarnation_mut() {
             life.lost();

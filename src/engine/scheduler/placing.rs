@@ -1,24 +1,16 @@
-//! Sending due tasks to nodes, and asking back those that wait at a busy node while another is idle.
+//! Sending due tasks to nodes.
 //!
-//! Owns: the assignment, the batches that go out. Does not know: why a node has
-//! room.
-
-use std::time::Duration;
+//! Owns: the assignment, the batches that go out. Does not know: why a node has room.
 
 use super::SchedulerMachine;
+use super::retracting::WAITS;
 use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
-use crate::engine::queue::Turn;
 use crate::engine::roster::Outgoing;
-use crate::engine::tasks::{Company, NO_SLOT, Run, Slot, Stage, Task};
+use crate::engine::tasks::{Company, Retract, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
 use crate::status::Event as TaskEventKind;
 use crate::task::Dispatch;
-
-/// The most tasks of one node that one flush looks at to ask them back: the rest follows in the next.
-const RECALL_SWEEP: usize = 64;
-/// A task that waits at a node for less than this is not asked back: the asking takes as long.
-const RECALL_AFTER: Duration = Duration::from_millis(1);
 
 impl SchedulerMachine {
     /// Enters the load of every node that something has happened to.
@@ -83,6 +75,7 @@ impl SchedulerMachine {
             args: task.args.clone(),
             terms: terms_of(now, task),
         };
+        self.retraction.placed(task.lateness());
         // What is sent to a free worker starts there, unless its node says otherwise.
         let run = Run {
             node,
@@ -108,38 +101,59 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         entry.load.put_on(ahead, suspect);
         if ahead.is_some() {
-            self.retraction.enter(node);
+            entry.line.push(&mut self.tasks, slot);
+            let bound = entry.load.held_up_after(WAITS);
+            self.retraction.enter(node, run.since + bound);
+        } else {
+            self.tasks.link_last(&mut entry.runs, slot);
         }
-        self.tasks.link_last(&mut entry.runs, slot);
         self.roster.touch(node);
     }
 
-    /// A task was asked back on a link that is gone, or is no longer at its node.
+    /// A task was asked back on a link that is gone: it goes on waiting at its node.
     pub(super) fn forget_recall(&mut self, slot: Slot) {
         if let Stage::Prefetched {
-            node, retracting, ..
+            node,
+            dispatch,
+            retracting,
+            ..
         } = &mut self.tasks.get_mut(slot).stage
-            && std::mem::take(retracting)
+            && let Some(why) = retracting.take()
         {
-            self.roster.get_mut(*node).load.recall_over();
+            let (node, dispatch) = (*node, *dispatch);
+            self.recall_over(node, dispatch, why);
+            let line = &mut self.roster.get_mut(node).line;
+            line.keep(&mut self.tasks, slot);
         }
+    }
+
+    /// A task that was asked back from a node has come back, or will not.
+    fn recall_over(&mut self, node: NodeIndex, dispatch: Dispatch, why: Retract) {
+        if why == Retract::FreeElsewhere {
+            self.retraction.release(dispatch);
+        }
+        self.roster.get_mut(node).load.recall_over();
     }
 
     /// Takes a task off its node; what becomes of it is the caller's.
     pub(super) fn take_off(&mut self, slot: Slot) -> Run {
-        self.forget_recall(slot);
         let task = self.tasks.get(slot);
         let run = task.stage.placed().expect("a node has the task");
-        let suspect = task.stage.suspect();
+        let (suspect, retracting) = (task.stage.suspect(), task.stage.retracting());
         let ahead = (!run.started).then(|| task.args.len());
-        self.enter(slot, Stage::left(run));
         let node = run.node;
-        let entry = self.roster.get_mut(node);
-        entry.load.take_off(ahead, suspect);
-        if ahead.is_some() && entry.load.tally().ahead == 0 {
-            self.retraction.leave(node);
+        if let Some(why) = retracting {
+            self.recall_over(node, run.dispatch, why);
         }
-        self.tasks.unlink(&mut entry.runs, slot);
+        let entry = self.roster.get_mut(node);
+        if run.started {
+            self.tasks.unlink(&mut entry.runs, slot);
+        } else {
+            let line = &mut entry.line;
+            line.remove(&mut self.tasks, slot, retracting.is_some());
+        }
+        entry.load.take_off(ahead, suspect);
+        self.enter(slot, Stage::left(run));
         self.roster.touch(node);
         run
     }
@@ -154,108 +168,6 @@ impl SchedulerMachine {
             dispatch: run.dispatch,
             attempt: task.attempt(),
         });
-    }
-
-    /// Asks tasks back that have waited at a busy node while a node that may run them has a free worker, or
-    /// while something waits that goes first there.
-    pub(super) fn recall(&mut self, now: Timestamp) {
-        for node in self.retraction.begin_look(now) {
-            let entry = self.roster.get(node);
-            if !entry.is_up() {
-                continue;
-            }
-            let patience = RECALL_AFTER.max(entry.load.round_trip().saturating_mul(2));
-            let overtaken = self.overtaken(now, node, patience);
-            // What was sent last would start last there, so it gains most by going elsewhere.
-            let mut at = self.roster.get(node).runs.last;
-            // Each free worker elsewhere takes one task, so a node's are counted once for all of
-            // this one's.
-            let mut budget: std::collections::BTreeMap<u32, u32> =
-                std::collections::BTreeMap::new();
-            for _ in 0..RECALL_SWEEP {
-                if at == NO_SLOT {
-                    break;
-                }
-                let slot = at;
-                let task = self.tasks.get(slot);
-                at = task.prev;
-                let Stage::Prefetched {
-                    dispatch,
-                    since,
-                    retracting: false,
-                    ..
-                } = task.stage
-                else {
-                    continue;
-                };
-                let elsewhere = self
-                    .catalogue
-                    .free_node(task.class)
-                    .filter(|it| *it != node);
-                let mut none = 0;
-                let idle = elsewhere.map_or(&mut none, |elsewhere| {
-                    budget
-                        .entry(elsewhere)
-                        .or_insert_with(|| self.roster.get(elsewhere).free_workers())
-                });
-                let turn = Turn::new(task.priority, task.rank);
-                let after = overtaken.is_some_and(|first| first <= turn);
-                if *idle == 0 && !after {
-                    continue;
-                }
-                let ripe_at = since + patience;
-                // It may be about to start: asking for it takes as long as the wait that it would
-                // save.
-                if ripe_at > now && !after {
-                    self.retraction.look_again_at(ripe_at);
-                    continue;
-                }
-                *idle = idle.saturating_sub(1);
-                if let Stage::Prefetched { retracting, .. } = &mut self.tasks.get_mut(slot).stage {
-                    *retracting = true;
-                }
-                let entry = self.roster.get_mut(node);
-                entry.channel_mut().recall(dispatch);
-                entry.load.recall(turn);
-                self.roster.touch(node);
-            }
-        }
-        self.timers.set_retract(self.retraction.next_look());
-    }
-
-    /// The best turn among the tasks that have waited long enough at a node and after which something goes
-    /// that waits here. What comes after it goes back with it, or would start before it.
-    fn overtaken(&mut self, now: Timestamp, node: NodeIndex, patience: Duration) -> Option<Turn> {
-        let entry = self.roster.get(node);
-        let waiting = self.catalogue.waiting(node, &self.roster)?;
-        let mut at = entry.runs.last;
-        let mut first: Option<Turn> = None;
-        for _ in 0..RECALL_SWEEP {
-            if at == NO_SLOT {
-                break;
-            }
-            let task = self.tasks.get(at);
-            at = task.prev;
-            let turn = Turn::new(task.priority, task.rank);
-            let Stage::Prefetched {
-                since,
-                retracting: false,
-                ..
-            } = task.stage
-            else {
-                continue;
-            };
-            if turn < waiting {
-                continue;
-            }
-            let ripe_at = since + patience;
-            if ripe_at > now {
-                self.retraction.look_again_at(ripe_at);
-            } else if first.is_none_or(|first| turn < first) {
-                first = Some(turn);
-            }
-        }
-        first
     }
 
     /// Sends what has gathered for each node, a batch each.

@@ -9,7 +9,7 @@ use super::SchedulerMachine;
 use crate::engine::message::{MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Incarnation, Readiness};
-use crate::engine::tasks::{self, Slot, Stage};
+use crate::engine::tasks::{self, Prefetch, Retract, Slot, Stage};
 use crate::engine::{Action, Note, Timestamp};
 use crate::payload::Payload;
 use crate::status::Event as TaskEventKind;
@@ -242,7 +242,7 @@ impl SchedulerMachine {
 
     /// Nor can what this node runs for one task be another's. Looks through the node's runs.
     fn check_own(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
-        let mut runs = self.tasks.walk(&self.roster.get(node).runs);
+        let mut runs = self.runs_of(node).into_iter();
         let run = runs.find(|&slot| {
             let run = self.tasks.get(slot).stage.placed();
             run.is_some_and(|run| run.dispatch == dispatch)
@@ -340,8 +340,11 @@ impl SchedulerMachine {
     ) -> Result<(), String> {
         match self.find_run(node, task, dispatch)? {
             Run::Live(slot) => {
-                let asked_back = self.tasks.get(slot).stage.is_retracting();
-                self.never_started(now, slot, asked_back);
+                let why = self.tasks.get(slot).stage.retracting();
+                if matches!(why, Some(Retract::FreeElsewhere | Retract::HeldUp)) {
+                    self.tasks.get_mut(slot).prefetch = Prefetch::Spent;
+                }
+                self.never_started(now, slot, why.is_some());
             }
             Run::GivenUp(slot) => {
                 // Its loss ended no run, so it is not counted; but the task was counted as rerouted

@@ -1,95 +1,246 @@
 //! When prefetched tasks are looked at, to retract some.
 //!
-//! Owns: which nodes have prefetched tasks, and when they are looked at. Does not know: which of
-//! the tasks are retracted.
+//! Owns: which nodes have prefetched tasks, when they are looked at and in which order, and which
+//! free workers tasks were asked back for. Does not know: which of the tasks are retracted.
+//!
+//! Nodes are looked at in rounds, a few in a turn, so no turn costs more with more nodes. A round
+//! begins when the earliest task that a look before has seen is due, or at once while something may
+//! be better placed than it is.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
+use crate::task::Dispatch;
 
-/// All nodes with prefetched tasks are looked at no oftener than this: a flush may come for each
-/// few tasks, and nothing is retracted before it has waited four times as long.
-const PAUSE: Duration = Duration::from_micros(250);
+/// Nodes are looked at no oftener than this: a turn may come for each few tasks, and nothing is
+/// retracted before it has waited four times as long.
+pub(super) const PAUSE: Duration = Duration::from_micros(250);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Retraction {
-    nodes: BTreeSet<NodeIndex>,
+    /// Nodes with prefetched tasks, and some that have none any more.
+    nodes: Vec<NodeIndex>,
+    /// By node, whether it is among them.
+    listed: Vec<bool>,
+    /// Where among them the round that is under way goes on; 0 if none is.
+    at: usize,
+    /// When the next round is due, as far as the looks since the last one began have seen.
+    due: Option<Timestamp>,
     looked_at: Timestamp,
     next_look: Option<Timestamp>,
+    /// The lateness of the least urgent task that was placed since the last round ended.
+    lowest_placed: u8,
+    /// Tasks that were asked back for the free worker of another node, which, and by when.
+    claims: BTreeMap<Dispatch, (NodeIndex, Timestamp)>,
+    /// How many are claimed of each node by those.
+    claimed: BTreeMap<NodeIndex, u32>,
 }
 
 impl Retraction {
-    /// A node has a prefetched task.
-    pub(super) fn enter(&mut self, node: NodeIndex) {
-        self.nodes.insert(node);
-    }
-
-    /// A node has none any more.
-    pub(super) fn leave(&mut self, node: NodeIndex) {
-        self.nodes.remove(&node);
-    }
-
-    /// Begins a look and returns the nodes to look at: none before the pause since the last look is
-    /// over.
-    pub(super) fn begin_look(&mut self, now: Timestamp) -> Vec<NodeIndex> {
-        self.next_look = None;
-        let pause_until = self.looked_at + PAUSE;
-        if self.nodes.is_empty() {
-            return Vec::new();
+    /// A node has a prefetched task, which is to be looked at no later than `at`.
+    pub(super) fn enter(&mut self, node: NodeIndex, at: Timestamp) {
+        let index = node as usize;
+        if self.listed.len() <= index {
+            self.listed.resize(index + 1, false);
         }
+        if !std::mem::replace(&mut self.listed[index], true) {
+            self.nodes.push(node);
+            self.look_again_at(at);
+        }
+    }
+
+    /// A task of this lateness was placed.
+    #[inline]
+    pub(super) fn placed(&mut self, lateness: u8) {
+        self.lowest_placed = self.lowest_placed.max(lateness);
+    }
+
+    pub(super) fn lowest_placed(&self) -> u8 {
+        self.lowest_placed
+    }
+
+    /// Begins a look, if it is time for one or if there is reason to. Then the nodes to look at
+    /// follow.
+    pub(super) fn begin_look(&mut self, now: Timestamp, reason: bool) -> bool {
+        let under_way = self.at > 0;
+        let due = self.due.is_some_and(|due| due <= now);
+        if self.nodes.is_empty() || !(under_way || reason || due) {
+            self.next_look = self.due.filter(|_| !self.nodes.is_empty());
+            return false;
+        }
+        let pause_until = self.looked_at + PAUSE;
         if now < pause_until {
-            self.look_again_at(pause_until);
-            return Vec::new();
+            self.next_look = Some(pause_until);
+            return false;
+        }
+        if !under_way {
+            // The round finds out anew.
+            self.due = None;
+            self.end_claims(now);
         }
         self.looked_at = now;
-        self.nodes.iter().copied().collect()
+        true
     }
 
-    /// Asks for the next look no later than `at`.
+    /// Returns the next node of the round.
+    pub(super) fn next_node(&mut self) -> Option<NodeIndex> {
+        let node = *self.nodes.get(self.at)?;
+        self.at += 1;
+        Some(node)
+    }
+
+    /// The node that was returned last has no prefetched task any more.
+    pub(super) fn leave(&mut self) {
+        self.at -= 1;
+        let node = self.nodes.swap_remove(self.at);
+        self.listed[node as usize] = false;
+    }
+
+    /// Ends a look: the round is over, or goes on after a pause.
+    pub(super) fn end_look(&mut self) {
+        if self.at < self.nodes.len() {
+            self.next_look = Some(self.looked_at + PAUSE);
+        } else {
+            self.at = 0;
+            self.lowest_placed = 0;
+            self.next_look = self.due.filter(|_| !self.nodes.is_empty());
+        }
+    }
+
+    /// Asks for the next round no later than `at`.
     pub(super) fn look_again_at(&mut self, at: Timestamp) {
-        self.next_look = Some(self.next_look.map_or(at, |earlier| earlier.min(at)));
+        self.due = Some(self.due.map_or(at, |earlier| earlier.min(at)));
     }
 
     pub(super) fn next_look(&self) -> Option<Timestamp> {
         self.next_look
     }
+
+    /// A task was asked back for a free worker of this node, which is claimed until then at most.
+    pub(super) fn claim(&mut self, dispatch: Dispatch, node: NodeIndex, until: Timestamp) {
+        self.claims.insert(dispatch, (node, until));
+        *self.claimed.entry(node).or_default() += 1;
+    }
+
+    /// A task that was asked back is back, or will not come.
+    pub(super) fn release(&mut self, dispatch: Dispatch) {
+        let Some((node, _)) = self.claims.remove(&dispatch) else {
+            return;
+        };
+        if let Some(count) = self.claimed.get_mut(&node) {
+            *count -= 1;
+            if *count == 0 {
+                self.claimed.remove(&node);
+            }
+        }
+    }
+
+    /// Returns how many workers of this node are claimed.
+    pub(super) fn claimed(&self, node: NodeIndex) -> u32 {
+        self.claimed.get(&node).copied().unwrap_or(0)
+    }
+
+    /// Lets go of what is claimed for too long: a node may be out of reach. Asks for a look when the
+    /// next claim ends.
+    fn end_claims(&mut self, now: Timestamp) {
+        let over = |(&dispatch, &(_, until)): (&Dispatch, &(NodeIndex, Timestamp))| {
+            (until <= now).then_some(dispatch)
+        };
+        let over: Vec<_> = self.claims.iter().filter_map(over).collect();
+        for dispatch in over {
+            self.release(dispatch);
+        }
+        if let Some(until) = self.claims.values().map(|&(_, until)| until).min() {
+            self.look_again_at(until);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{PAUSE, Retraction};
     use crate::engine::Timestamp;
+    use crate::engine::placement::NodeIndex;
+    use crate::task::Dispatch;
 
     const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
+    const LONG: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn nodes_with_prefetched_tasks_are_looked_at_once_in_a_pause() {
-        let mut retraction = Retraction::default();
-        assert!(retraction.begin_look(START).is_empty());
-        assert_eq!(retraction.next_look(), None);
-        retraction.enter(2);
-        retraction.enter(1);
-        assert_eq!(retraction.begin_look(START), [1, 2]);
-        assert_eq!(retraction.next_look(), None);
-        assert!(retraction.begin_look(START).is_empty());
-        assert_eq!(retraction.next_look(), Some(START + PAUSE));
-        assert_eq!(retraction.begin_look(START + PAUSE), [1, 2]);
-        retraction.leave(1);
-        assert_eq!(retraction.begin_look(START + PAUSE * 2), [2]);
+    /// A look at no more than so many nodes.
+    fn look(retraction: &mut Retraction, now: Timestamp, most: usize) -> Vec<NodeIndex> {
+        if !retraction.begin_look(now, true) {
+            return Vec::new();
+        }
+        let nodes = std::iter::from_fn(|| retraction.next_node());
+        let nodes = nodes.take(most).collect();
+        retraction.end_look();
+        nodes
     }
 
     #[test]
-    fn the_earliest_look_that_was_asked_for_counts_until_it_is_made() {
+    fn nodes_are_looked_at_once_in_a_round_and_once_in_a_pause() {
         let mut retraction = Retraction::default();
-        retraction.enter(1);
-        for after in [3, 1, 2] {
-            retraction.look_again_at(START + PAUSE * after);
-        }
-        assert_eq!(retraction.next_look(), Some(START + PAUSE));
-        retraction.begin_look(START + PAUSE);
+        assert!(look(&mut retraction, START, 9).is_empty());
         assert_eq!(retraction.next_look(), None);
+        for node in [2, 1, 2, 0] {
+            retraction.enter(node, START + LONG);
+        }
+        assert_eq!(look(&mut retraction, START, 2), [2, 1]);
+        assert_eq!(retraction.next_look(), Some(START + PAUSE));
+        assert!(look(&mut retraction, START, 9).is_empty());
+        assert_eq!(look(&mut retraction, START + PAUSE, 2), [0]);
+        assert_eq!(retraction.next_look(), None, "nothing is to be looked at");
+        assert_eq!(look(&mut retraction, START + PAUSE * 2, 9), [2, 1, 0]);
+    }
+
+    #[test]
+    fn a_node_that_has_left_is_looked_at_again_when_it_has_entered_again() {
+        let mut retraction = Retraction::default();
+        (0..3).for_each(|node| retraction.enter(node, START + LONG));
+        assert!(retraction.begin_look(START, true));
+        assert_eq!(retraction.next_node(), Some(0));
+        retraction.leave();
+        assert_eq!(retraction.next_node(), Some(2));
+        assert_eq!(retraction.next_node(), Some(1));
+        assert_eq!(retraction.next_node(), None);
+        retraction.end_look();
+        retraction.enter(0, START + LONG);
+        assert_eq!(look(&mut retraction, START + PAUSE, 9), [2, 1, 0]);
+    }
+
+    #[test]
+    fn without_a_reason_a_round_begins_when_the_earliest_task_is_due() {
+        let mut retraction = Retraction::default();
+        retraction.enter(1, START + LONG);
+        retraction.look_again_at(START + LONG * 2);
+        assert!(!retraction.begin_look(START + PAUSE, false));
+        assert_eq!(retraction.next_look(), Some(START + LONG));
+        assert!(retraction.begin_look(START + LONG, false));
+        assert_eq!(retraction.next_node(), Some(1));
+        retraction.look_again_at(START + LONG * 3);
+        retraction.end_look();
+        assert_eq!(retraction.next_look(), Some(START + LONG * 3));
+    }
+
+    #[test]
+    fn a_free_worker_is_claimed_until_the_task_has_come_or_for_a_while() {
+        let mut retraction = Retraction::default();
+        retraction.enter(1, START + LONG * 9);
+        for (number, after) in [(7, 1), (8, 1), (9, 2)] {
+            retraction.claim(Dispatch::new(number), 4, START + LONG * after);
+        }
+        retraction.release(Dispatch::new(7));
+        retraction.release(Dispatch::new(7));
+        assert_eq!((retraction.claimed(4), retraction.claimed(5)), (2, 0));
+        look(&mut retraction, START + LONG, 9);
+        assert_eq!(retraction.claimed(4), 1);
+        assert_eq!(retraction.next_look(), Some(START + LONG * 2));
+        look(&mut retraction, START + LONG * 2, 9);
+        assert_eq!(retraction.claimed(4), 0);
     }
 }

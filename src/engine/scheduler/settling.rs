@@ -25,9 +25,7 @@ impl SchedulerMachine {
         self.detach(slot);
         // The next task takes its slot, so every timer that names it is stopped below.
         let mut task = self.tasks.remove(slot);
-        if let Some(phase) = task.stage.phase() {
-            self.counts[phase as usize] -= 1;
-        }
+        self.leave_phase(task.stage.phase(), task.lateness());
         let last_start = task.last_start();
         let options = self.options(&task);
         // The name is taken before the class is left, which may forget it with its last task.

@@ -12,6 +12,7 @@ mod late;
 mod left_over;
 mod lives;
 mod poison;
+mod prefetched;
 mod redial;
 mod removal;
 mod reroutes;
@@ -32,7 +33,7 @@ use crate::engine::{
 };
 use crate::payload::Payload;
 use crate::status::{CancelAnswer, TaskStatus};
-use crate::task::TaskId;
+use crate::task::{Dispatch, TaskId};
 use crate::testing::{Checks, DrivenScheduler};
 
 /// The kind whose handler blocks.
@@ -87,6 +88,8 @@ struct Board {
     hellos: u64,
     reports: u64,
     assigned: Vec<(LinkId, Assignment)>,
+    /// What nodes were asked to give back.
+    recalled: Vec<(LinkId, Dispatch)>,
     told: Vec<TaskStatus>,
     /// What callers were answered, and whether nobody else is told.
     answered: Vec<(TaskStatus, bool)>,
@@ -134,6 +137,7 @@ impl Board {
             hellos: 0,
             reports: 0,
             assigned: Vec::new(),
+            recalled: Vec::new(),
             told: Vec::new(),
             answered: Vec::new(),
             notified: 0,
@@ -162,6 +166,12 @@ impl Board {
                 } => self
                     .assigned
                     .extend(runs.into_iter().map(|run| (link, run))),
+                Action::Send {
+                    link,
+                    message: ToNode::Recall(runs),
+                } => self
+                    .recalled
+                    .extend(runs.into_iter().map(|dispatch| (link, dispatch))),
                 Action::Send {
                     link,
                     message: ToNode::Welcome(Welcome { drain: true, .. }) | ToNode::Drain,

@@ -63,8 +63,8 @@ pub(crate) enum Stage {
         node: NodeIndex,
         dispatch: Dispatch,
         since: Timestamp,
-        /// Whether it was asked back.
-        retracting: bool,
+        /// Why it was asked back, if it was.
+        retracting: Option<Retract>,
         /// Among how many suspects it was placed, if it is one.
         suspect: Option<Company>,
     },
@@ -103,6 +103,17 @@ pub(crate) enum Then {
     Queue,
     /// Waits for the time of its next attempt. The end of the last one was reported.
     BackOff(Timestamp),
+}
+
+/// Why a prefetched task is asked back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retract {
+    /// Something more urgent waits for its node.
+    Overtaken,
+    /// Another node has a free worker for it.
+    FreeElsewhere,
+    /// It has waited for so long that its node is held up.
+    HeldUp,
 }
 
 /// Where in its lane a due task waits.
@@ -146,7 +157,7 @@ impl Stage {
                 node,
                 dispatch,
                 since,
-                retracting: false,
+                retracting: None,
                 suspect,
             }
         }
@@ -234,15 +245,12 @@ impl Stage {
         }
     }
 
-    /// Whether it was asked back from its node.
-    pub fn is_retracting(&self) -> bool {
-        matches!(
-            self,
-            Self::Prefetched {
-                retracting: true,
-                ..
-            }
-        )
+    /// Returns why it was asked back from its node, if it was.
+    pub fn retracting(&self) -> Option<Retract> {
+        match *self {
+            Self::Prefetched { retracting, .. } => retracting,
+            _ => None,
+        }
     }
 }
 
@@ -257,6 +265,15 @@ pub(crate) enum Past {
     /// and have been what ended the node. It is never sent ahead again, so that the next loss
     /// counts.
     LostPrefetched,
+}
+
+/// Whether a task may be prefetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prefetch {
+    Allowed,
+    /// It was asked back from where it did not start in time. It is sent to free workers only from
+    /// then on, so it waits at no second node (G6).
+    Spent,
 }
 
 /// Who is told how a task ends, in four bytes: an [`Audience`](super::Audience) takes sixteen.

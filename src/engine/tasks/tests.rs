@@ -21,6 +21,7 @@ pub(crate) fn task(id: u64) -> Task {
             given_up: None,
         },
         past: Past::Fresh,
+        prefetch: Prefetch::Allowed,
     }
 }
 

@@ -1,0 +1,247 @@
+//! Asking prefetched tasks back that are better placed elsewhere.
+//!
+//! Owns: which of them are asked back, and why. Does not know: when nodes are looked at, or what
+//! becomes of a task that has come back.
+//!
+//! A prefetched task goes ahead of its turn: it can start at its node alone. So it is asked back
+//!
+//! - when it has waited for two round trips, and another node has a free worker for it (G5), or
+//!   something more urgent waits for its node (G6);
+//! - when its node has held it up for [`WAITS`] round trips and average runs: at once if something
+//!   less urgent is about, which would start before it ([`PASSED_AFTER`]), and whatever else there
+//!   is after [`HELD_UP_AFTER`].
+//!
+//! What was asked back for a free worker, or for having been held up, is sent to free workers only
+//! from then on. Nothing that comes after it is prefetched to its nodes meanwhile, and what is less
+//! urgent and waits there is asked back. So [`order_bound`] holds.
+
+use std::time::Duration;
+
+use super::SchedulerMachine;
+use super::retraction::PAUSE;
+use crate::engine::Timestamp;
+use crate::engine::placement::NodeIndex;
+use crate::engine::queue::{ClassId, Turn};
+use crate::engine::tasks::{Retract, Slot, Stage};
+
+/// How many round trips and average runs a node may hold a task up. A node is sent what its workers
+/// do in two round trips, so most wait for less than half of this.
+pub(super) const WAITS: u32 = 4;
+/// The least wait after which a task was held up, if something less urgent may start before it:
+/// well above what threads are late by.
+const PASSED_AFTER: Duration = Duration::from_millis(10);
+/// The same for whatever else is about. At a node of a busy process a whole line may wait for some
+/// tens of milliseconds, and gets on.
+const HELD_UP_AFTER: Duration = Duration::from_millis(250);
+/// How many lanes a turn looks at, so that its cost does not grow with the nodes.
+const LANES_IN_A_TURN: usize = 32;
+/// How many nodes are asked for their free workers before a lane is looked through.
+const FREE_NODES: usize = 8;
+
+/// For how long a task that is due may see less urgent ones start on workers that may run it (G6),
+/// from when it is due, or is prefetched if that is later: 4 round trips and runs, 250 ms at the
+/// least, and then at most four round trips more. `round_trip` and `run` are averages of the node to
+/// which it was prefetched; of a run at most four round trips count. A task is prefetched at most
+/// once beyond its bound. With more than a few nodes add 250 us for each 32 of them.
+#[must_use]
+pub fn order_bound(round_trip: Duration, run: Duration) -> Duration {
+    let run = run.min(round_trip * 4);
+    HELD_UP_AFTER.max((round_trip + run) * WAITS) + round_trip * 4 + PAUSE * 4
+}
+
+/// For how many workers of one node tasks are asked back from another in one look, at most.
+const MOST_OF_ONE: u32 = 256;
+
+/// Why a look may find something to ask back.
+struct Reasons {
+    /// Whether a node has a free worker.
+    idle: bool,
+    /// Whether something that waits here is more urgent than something prefetched.
+    overtaken: bool,
+    /// The lateness of the least urgent task that may start before a prefetched one.
+    lowest: u8,
+}
+
+/// A task to be asked back, and the node whose free worker it is for, if it is for one.
+struct Ask {
+    slot: Slot,
+    why: Retract,
+    claims: Option<NodeIndex>,
+}
+
+/// What is to be asked back from a node.
+#[derive(Default)]
+struct Found {
+    tasks: Vec<Ask>,
+    /// When the next task may have to be.
+    next: Option<Timestamp>,
+}
+
+impl SchedulerMachine {
+    /// Looks at some nodes with prefetched tasks, if it is time for that, and asks back what is
+    /// better placed elsewhere.
+    pub(super) fn recall(&mut self, now: Timestamp) {
+        let reasons = self.reasons();
+        if self.retraction.begin_look(now, reasons.is_some()) {
+            let reasons = reasons.unwrap_or(Reasons {
+                idle: false,
+                overtaken: false,
+                lowest: 0,
+            });
+            let mut lanes = 0;
+            while lanes < LANES_IN_A_TURN
+                && let Some(node) = self.retraction.next_node()
+            {
+                lanes += self.look_at(now, node, &reasons).max(1);
+            }
+            self.retraction.end_look();
+        }
+        self.timers.set_retract(self.retraction.next_look());
+    }
+
+    /// Returns why some prefetched task may be better placed elsewhere, at a cost that does not
+    /// grow with anything.
+    fn reasons(&self) -> Option<Reasons> {
+        let (first, last) = (self.prefetched.first()?, self.prefetched.last()?);
+        let queued = self.queued.last().unwrap_or(0);
+        let reasons = Reasons {
+            idle: self.catalogue.has_free(),
+            overtaken: self.queued.first().is_some_and(|queued| queued < last),
+            lowest: last.max(queued).max(self.retraction.lowest_placed()),
+        };
+        let any = reasons.idle || reasons.overtaken || first < reasons.lowest;
+        any.then_some(reasons)
+    }
+
+    /// Asks back what is better placed elsewhere than at this node. Returns how many lanes it has.
+    fn look_at(&mut self, now: Timestamp, node: NodeIndex, reasons: &Reasons) -> usize {
+        let entry = self.roster.get(node);
+        let lanes = entry.line.lanes().len();
+        if lanes == 0 {
+            self.retraction.leave();
+            return 0;
+        }
+        if !entry.is_up() {
+            self.retraction.look_again_at(now + HELD_UP_AFTER);
+            return lanes;
+        }
+        let Found { tasks, next } = self.find(now, node, reasons);
+        if let Some(next) = next {
+            self.retraction.look_again_at(next);
+        }
+        for ask in tasks {
+            self.retract(now, node, ask);
+        }
+        lanes
+    }
+
+    /// Finds what is to be asked back from a node.
+    fn find(&mut self, now: Timestamp, node: NodeIndex, reasons: &Reasons) -> Found {
+        let entry = self.roster.get(node);
+        let ripe_after = entry.load.ripe_after();
+        let held_up_after = entry.load.held_up_after(WAITS);
+        let waiting = reasons
+            .overtaken
+            .then(|| self.catalogue.waiting(node, &self.roster))
+            .flatten();
+        let mut found = Found::default();
+        let mut overtaken = false;
+        // Of each node as many as it has free workers, whichever lanes they are taken from.
+        let mut taken: Vec<NodeIndex> = Vec::new();
+        for (key, list) in entry.line.lanes() {
+            let others = self.catalogue.has_other(key.class, node);
+            let overtakes = waiting.is_some_and(|first| first.lateness < key.lateness);
+            let mut free = match reasons.idle && others {
+                true => self.free_elsewhere(key.class, node, &taken),
+                false => Vec::new(),
+            };
+            let held_up_after = match key.lateness < reasons.lowest {
+                true => held_up_after.max(PASSED_AFTER),
+                false => held_up_after.max(HELD_UP_AFTER),
+            };
+            for slot in self.tasks.walk(list) {
+                let Stage::Prefetched { since, .. } = self.tasks.get(slot).stage else {
+                    continue;
+                };
+                let (ripe_at, held_up_at) = (since + ripe_after, since + held_up_after);
+                let claims = free.pop_if(|_| ripe_at <= now);
+                let why = if let Some(other) = claims {
+                    taken.push(other);
+                    Retract::FreeElsewhere
+                } else if overtakes && (overtaken || ripe_at <= now) {
+                    // What comes after it goes back with it, or would start before it.
+                    overtaken = true;
+                    Retract::Overtaken
+                } else if others && held_up_at <= now {
+                    Retract::HeldUp
+                } else {
+                    // All behind it in its lane was prefetched later.
+                    let ripe = (!free.is_empty() || overtakes).then_some(ripe_at);
+                    found.look_again_at(ripe);
+                    found.look_again_at(others.then_some(held_up_at));
+                    break;
+                };
+                found.tasks.push(Ask { slot, why, claims });
+            }
+        }
+        found
+    }
+
+    /// Returns the nodes other than this with a free worker for a class, each as often as it has one
+    /// that is neither claimed nor `taken`, the least loaded last.
+    fn free_elsewhere(
+        &self,
+        class: ClassId,
+        node: NodeIndex,
+        taken: &[NodeIndex],
+    ) -> Vec<NodeIndex> {
+        let mut free = Vec::new();
+        let nodes = self.catalogue.free_nodes(class);
+        for other in nodes.filter(|&other| other != node).take(FREE_NODES) {
+            let taken = taken.iter().filter(|&&it| it == other).count() as u32;
+            let spoken_for = taken + self.retraction.claimed(other);
+            let workers = self.roster.get(other).free_workers();
+            let workers = workers.saturating_sub(spoken_for).min(MOST_OF_ONE);
+            free.extend(std::iter::repeat_n(other, workers as usize));
+        }
+        free.reverse();
+        free
+    }
+
+    fn retract(&mut self, now: Timestamp, node: NodeIndex, Ask { slot, why, claims }: Ask) {
+        let task = self.tasks.get_mut(slot);
+        let turn = Turn::new(task.priority, task.rank);
+        let Stage::Prefetched {
+            dispatch,
+            retracting,
+            ..
+        } = &mut task.stage
+        else {
+            return;
+        };
+        *retracting = Some(why);
+        let dispatch = *dispatch;
+        let entry = self.roster.get_mut(node);
+        entry.line.retract(&mut self.tasks, slot);
+        entry.channel_mut().recall(dispatch);
+        entry.load.recall(turn);
+        match (why, claims) {
+            (Retract::FreeElsewhere, Some(other)) => {
+                let until = now + entry.load.ripe_after();
+                self.retraction.claim(dispatch, other, until);
+            }
+            (Retract::HeldUp, _) => {
+                entry.load.is_held_up();
+                self.enter_load(node);
+            }
+            _ => {}
+        }
+        self.roster.touch(node);
+    }
+}
+
+impl Found {
+    fn look_again_at(&mut self, at: Option<Timestamp>) {
+        self.next = self.next.into_iter().chain(at).min();
+    }
+}
