@@ -94,6 +94,8 @@ impl SchedulerMachine {
 
     /// Whether a node counts among those that could run something.
     pub(super) fn set_present(&mut self, node: NodeIndex, present: bool) {
+        // What others hold up may be better placed on it.
+        self.retraction.look_again_at(self.now);
         for class in self.catalogue.set_present(node, present) {
             let watched = self.catalogue.watched(class);
             self.tell_unschedulable(class, watched);

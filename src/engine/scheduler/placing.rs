@@ -3,7 +3,7 @@
 //! Owns: the assignment, the batches that go out. Does not know: why a node has room.
 
 use super::SchedulerMachine;
-use super::retracting::WAITS;
+use super::retracting::{HELD_UP_AFTER, WAITS};
 use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Outgoing;
@@ -102,7 +102,7 @@ impl SchedulerMachine {
         entry.load.put_on(ahead, suspect);
         if ahead.is_some() {
             entry.line.push(&mut self.tasks, slot);
-            let bound = entry.load.held_up_after(WAITS);
+            let bound = entry.load.held_up_after(WAITS).max(HELD_UP_AFTER);
             self.retraction.enter(node, run.since + bound);
         } else {
             self.tasks.link_last(&mut entry.runs, slot);
@@ -124,6 +124,7 @@ impl SchedulerMachine {
             self.recall_over(node, dispatch, why);
             let line = &mut self.roster.get_mut(node).line;
             line.keep(&mut self.tasks, slot);
+            self.retraction.enter(node, self.now);
         }
     }
 

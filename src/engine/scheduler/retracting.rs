@@ -32,7 +32,7 @@ pub(super) const WAITS: u32 = 4;
 const PASSED_AFTER: Duration = Duration::from_millis(10);
 /// The same for whatever else is about. At a node of a busy process a whole line may wait for some
 /// tens of milliseconds, and gets on.
-const HELD_UP_AFTER: Duration = Duration::from_millis(250);
+pub(super) const HELD_UP_AFTER: Duration = Duration::from_millis(250);
 /// How many lanes a turn looks at, so that its cost does not grow with the nodes.
 const LANES_IN_A_TURN: usize = 32;
 /// How many nodes are asked for their free workers before a lane is looked through.

@@ -25,8 +25,8 @@ pub(super) struct Retraction {
     nodes: Vec<NodeIndex>,
     /// By node, whether it is among them.
     listed: Vec<bool>,
-    /// Where among them the round that is under way goes on; 0 if none is.
-    at: usize,
+    /// Where among them the round that is under way goes on.
+    at: Option<usize>,
     /// When the next round is due, as far as the looks since the last one began have seen.
     due: Option<Timestamp>,
     looked_at: Timestamp,
@@ -48,8 +48,9 @@ impl Retraction {
         }
         if !std::mem::replace(&mut self.listed[index], true) {
             self.nodes.push(node);
-            self.look_again_at(at);
         }
+        // What the node had before may not have been worth another look.
+        self.look_again_at(at);
     }
 
     /// A task of this lateness was placed.
@@ -65,7 +66,7 @@ impl Retraction {
     /// Begins a look, if it is time for one or if there is reason to. Then the nodes to look at
     /// follow.
     pub(super) fn begin_look(&mut self, now: Timestamp, reason: bool) -> bool {
-        let under_way = self.at > 0;
+        let under_way = self.at.is_some();
         let due = self.due.is_some_and(|due| due <= now);
         if self.nodes.is_empty() || !(under_way || reason || due) {
             self.next_look = self.due.filter(|_| !self.nodes.is_empty());
@@ -79,6 +80,7 @@ impl Retraction {
         if !under_way {
             // The round finds out anew.
             self.due = None;
+            self.at = Some(0);
             self.end_claims(now);
         }
         self.looked_at = now;
@@ -87,24 +89,27 @@ impl Retraction {
 
     /// Returns the next node of the round.
     pub(super) fn next_node(&mut self) -> Option<NodeIndex> {
-        let node = *self.nodes.get(self.at)?;
-        self.at += 1;
+        let at = self.at.as_mut()?;
+        let node = *self.nodes.get(*at)?;
+        *at += 1;
         Some(node)
     }
 
     /// The node that was returned last has no prefetched task any more.
     pub(super) fn leave(&mut self) {
-        self.at -= 1;
-        let node = self.nodes.swap_remove(self.at);
-        self.listed[node as usize] = false;
+        if let Some(at) = &mut self.at {
+            *at -= 1;
+            let node = self.nodes.swap_remove(*at);
+            self.listed[node as usize] = false;
+        }
     }
 
     /// Ends a look: the round is over, or goes on after a pause.
     pub(super) fn end_look(&mut self) {
-        if self.at < self.nodes.len() {
+        if self.at.is_some_and(|at| at < self.nodes.len()) {
             self.next_look = Some(self.looked_at + PAUSE);
         } else {
-            self.at = 0;
+            self.at = None;
             self.lowest_placed = 0;
             self.next_look = self.due.filter(|_| !self.nodes.is_empty());
         }
@@ -211,6 +216,17 @@ mod tests {
         retraction.end_look();
         retraction.enter(0, START + LONG);
         assert_eq!(look(&mut retraction, START + PAUSE, 9), [2, 1, 0]);
+    }
+
+    #[test]
+    fn a_node_that_is_listed_already_is_looked_at_for_what_is_new_there() {
+        let mut retraction = Retraction::default();
+        retraction.enter(1, START + LONG);
+        look(&mut retraction, START, 9);
+        assert_eq!(retraction.next_look(), None);
+        retraction.enter(1, START + LONG);
+        assert!(!retraction.begin_look(START + PAUSE, false));
+        assert_eq!(retraction.next_look(), Some(START + LONG));
     }
 
     #[test]

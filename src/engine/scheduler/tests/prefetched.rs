@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{BLOCKS, Board, STOPS, ended};
-use crate::engine::message::{Assignment, End, KindOffer, Report, ToScheduler};
+use crate::engine::message::{Assignment, End, HeldRun, HeldState, KindOffer, Report, ToScheduler};
 use crate::engine::scheduler::order_bound;
 use crate::engine::{LinkId, Timestamp};
 use crate::payload::Payload;
@@ -315,6 +315,41 @@ fn g5_what_is_ahead_of_a_hundred_long_runs_is_asked_back_for_workers_that_come()
     world.pass(ROUND_TRIP * 2 + Duration::from_millis(5));
     assert_eq!(world.nodes[fresh].running.len(), 10);
     assert_eq!(world.ahead(busy), 90, "no more than there are workers");
+}
+
+#[test]
+fn g5_what_was_asked_back_on_a_link_that_broke_is_asked_back_again() {
+    let (mut world, _) = behind_a_long_run(0);
+    let until = world.board.now + Duration::from_secs(5);
+    let asked = |world: &World| {
+        let mut sent = world.wire.values();
+        let recall = sent.find(|(_, what)| matches!(what, Wire::Recall(_)));
+        recall.map(|&(number, _)| number)
+    };
+    while asked(&world).is_none() && world.step(until) {}
+    let stuck = asked(&world).expect("something is asked back");
+    assert!(world.ahead(stuck) > 0);
+    // Nothing that is on its way arrives; the node is looked at while all that waits is asked back.
+    world.wire.retain(|_, (number, _)| *number != stuck);
+    world.pass(ROUND_TRIP);
+    world.wire.retain(|_, (number, _)| *number != stuck);
+    let (old, node) = (world.nodes[stuck].link, &world.nodes[stuck]);
+    let held = |run: &Assignment, state| HeldRun {
+        task: run.task,
+        dispatch: run.dispatch,
+        state,
+    };
+    let running = node.running.iter();
+    let running = running.map(|(_, run)| held(run, HeldState::Running));
+    let waiting = node.line.iter().map(|run| held(run, HeldState::Ahead));
+    let runs = running.chain(waiting).collect();
+    world.board.cut(old);
+    let mut hello = world.board.hello(&format!("node{stuck}"), stuck as u64 + 1);
+    hello.workers = 1;
+    world.nodes[stuck].link = world.board.join_by(hello, runs);
+    world.collect();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.ahead(stuck), 0);
 }
 
 #[test]
