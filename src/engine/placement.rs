@@ -184,13 +184,22 @@ impl Groups {
 
     /// Nodes of these groups with a free worker, those of one group least loaded first.
     pub fn free_nodes(&self, groups: &Bits) -> impl Iterator<Item = NodeIndex> {
-        let best = levels_in(self.levels, 0, AHEAD);
+        self.nodes_in(groups, 0, AHEAD)
+    }
+
+    /// Nodes of these groups that may be sent ahead to, if none has a free worker.
+    pub fn ahead_nodes(&self, groups: &Bits) -> impl Iterator<Item = NodeIndex> {
+        self.nodes_in(groups, AHEAD, LEVELS)
+    }
+
+    fn nodes_in(&self, groups: &Bits, from: u8, to: u8) -> impl Iterator<Item = NodeIndex> {
+        let best = levels_in(self.levels, from, to);
         let best =
             best.flat_map(move |level| self.by_level[usize::from(level)].groups.common(groups));
         best.flat_map(move |group| {
             let group = &self.list[group as usize];
             let some = |node| (node != NO_NODE).then_some(node);
-            levels_in(group.levels, 0, AHEAD).flat_map(move |level| {
+            levels_in(group.levels, from, to).flat_map(move |level| {
                 successors(some(group.first[usize::from(level)]), move |&node| {
                     some(self.nodes[node as usize].next)
                 })

@@ -20,6 +20,9 @@ use crate::engine::work;
 /// So many waiting classes are gone through without asking first which of them matter.
 const FEW: usize = 8;
 
+/// So many nodes are tried for a head that something else goes first at.
+const MOST_TRIED: usize = 16;
+
 /// One round of placement.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
@@ -202,12 +205,18 @@ impl Catalogue {
         let chosen = match (free, manner) {
             (Some(node), _) => (node, false),
             (None, Manner::Plain) => {
-                let node = self.groups.ahead(groups)?;
-                let barrier = self.barrier(node, nodes);
-                let barrier = barrier.into_iter().chain(nodes.recalled(node)).min();
-                if barrier.is_some_and(|barrier| barrier <= turn) {
-                    return None;
-                }
+                // What goes first at the least loaded may not at another, which would be given to
+                // what comes after this head (G6).
+                let least = self.groups.ahead(groups)?;
+                let mut others = self.groups.ahead_nodes(groups).take(MOST_TRIED);
+                let may_wait = |node| {
+                    work::step();
+                    let barrier = self.barrier(node, nodes);
+                    let barrier = barrier.into_iter().chain(nodes.recalled(node)).min();
+                    barrier.is_none_or(|barrier| turn < barrier)
+                };
+                let node = Some(least).filter(|&node| may_wait(node));
+                let node = node.or_else(|| others.find(|&node| may_wait(node)))?;
                 (node, true)
             }
             (None, _) => return None,

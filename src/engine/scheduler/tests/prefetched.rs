@@ -191,7 +191,7 @@ impl World {
             }
         }
         if !said {
-            self.board.event(crate::engine::Event::Tick);
+            self.board.settle_down();
         }
         self.collect();
         true
