@@ -216,6 +216,7 @@ impl Groups {
     pub fn has_other(&self, groups: &Bits, node: NodeIndex) -> bool {
         let Standing { group, present, .. } = self.nodes[node as usize];
         groups.common(&self.present).any(|id| {
+            work::step();
             let own = u32::from(present && id == group);
             self.list[id as usize].present > own
         })

@@ -23,6 +23,7 @@ use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Turn};
 use crate::engine::tasks::{Retract, Slot, Stage};
+use crate::engine::work;
 
 /// How many round trips and average runs a node may hold a task up. A node is sent what its workers
 /// do in two round trips, so most wait for less than half of this.
@@ -115,6 +116,7 @@ impl SchedulerMachine {
 
     /// Asks back what is better placed elsewhere than at this node. Returns how many lanes it has.
     fn look_at(&mut self, now: Timestamp, node: NodeIndex, reasons: &Reasons) -> usize {
+        work::step();
         let entry = self.roster.get(node);
         let lanes = entry.line.lanes().len();
         if lanes == 0 {
@@ -149,6 +151,7 @@ impl SchedulerMachine {
         // Of each node as many as it has free workers, whichever lanes they are taken from.
         let mut taken: Vec<NodeIndex> = Vec::new();
         for (key, list) in entry.line.lanes() {
+            work::step();
             let others = self.catalogue.has_other(key.class, node);
             let overtakes = waiting.is_some_and(|first| first.lateness < key.lateness);
             let mut free = match reasons.idle && others {
@@ -160,6 +163,7 @@ impl SchedulerMachine {
                 false => held_up_after.max(HELD_UP_AFTER),
             };
             for slot in self.tasks.walk(list) {
+                work::step();
                 let Stage::Prefetched { since, .. } = self.tasks.get(slot).stage else {
                     continue;
                 };
@@ -198,6 +202,7 @@ impl SchedulerMachine {
         let mut free = Vec::new();
         let nodes = self.catalogue.free_nodes(class);
         for other in nodes.filter(|&other| other != node).take(FREE_NODES) {
+            work::step();
             let taken = taken.iter().filter(|&&it| it == other).count() as u32;
             let spoken_for = taken + self.retraction.claimed(other);
             let workers = self.roster.get(other).free_workers();

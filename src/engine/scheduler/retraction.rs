@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
+use crate::engine::work;
 use crate::task::Dispatch;
 
 /// Nodes are looked at no oftener than this: a turn may come for each few tasks, and nothing is
@@ -152,6 +153,7 @@ impl Retraction {
     /// next claim ends.
     fn end_claims(&mut self, now: Timestamp) {
         let over = |(&dispatch, &(_, until)): (&Dispatch, &(NodeIndex, Timestamp))| {
+            work::step();
             (until <= now).then_some(dispatch)
         };
         let over: Vec<_> = self.claims.iter().filter_map(over).collect();

@@ -1,10 +1,12 @@
 //! What a turn goes through: what has changed, and not all that there is.
 
+use std::time::Duration;
+
 use super::{Board, STOPS};
 use crate::engine::message::{End, KindOffer};
 use crate::engine::work;
 use crate::payload::Payload;
-use crate::task::{Options, TaskId};
+use crate::task::{Options, Priority, TaskId};
 
 /// Nodes of two workers that bear so many labels each, and offer a kind for each.
 fn nodes(board: &mut Board, nodes: u64, labels: u64) {
@@ -93,4 +95,48 @@ fn g6_a_task_for_one_node_costs_the_same_beside_many_that_wait_for_others() {
     };
     let (few, many) = (steps(1), steps(200));
     assert!(many <= 2 * few, "{many} steps beside 200, {few} beside one");
+}
+
+/// The most that one of 100 turns in which nothing happens goes through, with so many nodes that all
+/// have tasks ahead: the first of this priority and the others of none.
+fn idle_steps(number: u64, first: i8) -> u64 {
+    let mut board = Board::unchecked();
+    board.machine.config.max_ahead = 4096;
+    nodes(&mut board, number, 0);
+    let submit = |board: &mut Board, priority| {
+        board.submit_with(STOPS, |submission| {
+            submission.options = Some(Box::new(Options {
+                priority: Priority(priority),
+                ..Options::default()
+            }));
+        })
+    };
+    // Each node is known for runs that take no longer than a round trip, so it is sent tasks ahead.
+    let tasks: Vec<_> = (0..2 * number).map(|_| submit(&mut board, 0)).collect();
+    board.now = board.now + Duration::from_millis(10);
+    for task in tasks {
+        board.end(task, End::Completed(Payload::new()), false);
+    }
+    board.assigned.clear();
+    for at in 0..4 * number {
+        submit(&mut board, if at == 2 * number { first } else { 0 });
+    }
+    let ahead = board.assigned.iter().filter(|(_, run)| run.ahead).count();
+    assert_eq!(ahead as u64, 2 * number, "all nodes have tasks ahead");
+    assert_eq!(board.machine.check(), Ok(()));
+    let turns = (0..100).map(|_| {
+        board.now = board.now + Duration::from_micros(250);
+        work::steps_of(|| board.settle_down())
+    });
+    turns.max().unwrap_or(0)
+}
+
+#[test]
+fn g5_an_idle_turn_costs_the_same_however_many_nodes_are_loaded() {
+    let (few, many) = (idle_steps(10, 0), idle_steps(1_000, 0));
+    assert!(many <= few, "{many} steps with 1,000 nodes, {few} with ten");
+    // While something may be better placed, nodes are looked at in rounds, some in each turn.
+    let (few, many) = (idle_steps(100, 1), idle_steps(1_000, 1));
+    assert!(few > 0, "nodes are looked at");
+    assert!(many <= few, "{many} steps with 1,000 nodes, {few} with 100");
 }
