@@ -41,7 +41,7 @@ use workers::Chained;
 const SEEDS: u64 = 10_000;
 
 /// How many new ones it tries.
-const NEW_SEEDS: u64 = 500;
+const NEW_SEEDS: u64 = 100;
 
 /// Where the new ones begin: beyond all that were tried by hand.
 const FIRST_NEW: u64 = 1 << 32;

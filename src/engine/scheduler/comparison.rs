@@ -160,9 +160,15 @@ impl SchedulerMachine {
         }
         let ghosts = self.roster.get(node).process().ghosts.keys().copied();
         let ended: Vec<_> = ghosts.filter(|it| !held.contains_key(it)).collect();
+        // A node that was told to leave reports no ends, so what it does not name may have run.
+        let silent = matches!(self.roster.get(node).state, State::Leaving(_));
         for dispatch in ended {
-            // Had it ended, its end would have been told before.
-            self.ghost_never_ran(now, node, dispatch);
+            if silent {
+                self.ghost_ended(now, node, dispatch);
+            } else {
+                // Had it ended, its end would have been told before.
+                self.ghost_never_ran(now, node, dispatch);
+            }
         }
         let mut stop = Vec::new();
         for run in held.values() {
