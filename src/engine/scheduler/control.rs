@@ -9,7 +9,6 @@ use crate::config::NodeConfig;
 use crate::engine::message::{NAME_RULE, ToNode, is_name};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Node;
-use crate::engine::tasks::Then;
 use crate::engine::{ClientId, NodeId, Reach, Timestamp};
 use crate::error::NodeError;
 use crate::retry::RetryPolicy;
@@ -100,22 +99,14 @@ impl SchedulerMachine {
     /// Sends the tasks of a node that was taken out elsewhere.
     fn give_up_runs(&mut self, now: Timestamp, node: NodeIndex) {
         for slot in self.runs_of(node) {
-            let (id, exclusive) = (self.tasks.get(slot).id, self.tasks.get(slot).is_exclusive());
-            let cancelling = self.tasks.get(slot).is_cancelling();
-            if cancelling {
+            if self.tasks.get(slot).is_cancelling() {
                 self.abandon_cancelled(now, slot);
                 continue;
             }
             let run = self.abandon(slot);
             self.rerouted(slot, node, "removed");
             // The node may speak for it until it has ended, and nobody may then.
-            let life = self.roster.get_mut(node).process_mut();
-            life.lost_tasks.push(id);
-            if exclusive {
-                self.hold(slot, run, Then::QueueUnlessItReturns);
-            } else {
-                self.enqueue(slot, Some(run));
-            }
+            self.await_return(slot, run);
         }
         let entry = self.roster.get_mut(node);
         if entry.is_up() {

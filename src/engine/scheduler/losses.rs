@@ -6,7 +6,7 @@
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Expired, Ghost, Incarnation, State};
-use crate::engine::tasks::{Past, Slot, Stage, Suspects, Task, Then};
+use crate::engine::tasks::{Past, Run, Slot, Stage, Suspects, Task, Then};
 use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
 use crate::task::TaskId;
@@ -279,7 +279,15 @@ impl SchedulerMachine {
             self.enqueue(slot, None);
             return;
         }
-        let life = self.roster.get_mut(node).process_mut();
+        self.await_return(slot, run);
+    }
+
+    /// Lets a task go on whose run was given up and may still come back: an exclusive one when that run can
+    /// no longer be going on, any other at once.
+    pub(super) fn await_return(&mut self, slot: Slot, run: Run) {
+        let task = self.tasks.get(slot);
+        let (id, exclusive) = (task.id, task.is_exclusive());
+        let life = self.roster.get_mut(run.node).process_mut();
         life.lost_tasks.push(id);
         if exclusive {
             self.hold(slot, run, Then::QueueUnlessItReturns);
