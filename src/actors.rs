@@ -157,6 +157,11 @@ pub struct SetRetry(pub RetryPolicy);
 #[derive(Clone, Debug)]
 pub struct SetClient(pub Option<Client>);
 
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): nobody wants to be told how tasks end that have no
+/// client of their own. What waits for the next client is dropped, and counted.
+#[derive(Clone, Copy, Debug)]
+pub struct NoClient;
+
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): end. Answered with what was not done.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -197,6 +202,7 @@ answers! {
     SetWorkers => Result<(), NodeError>;
     SetRetry => Result<(), Stopped>;
     SetClient => Result<(), Stopped>;
+    NoClient => Result<(), Stopped>;
     Shutdown => Result<Leftovers, Stopped>;
     End => Result<(), Stopped>;
 }

@@ -27,7 +27,8 @@ pub struct SchedulerConfig {
     /// but never more than 16 MiB less 64 KiB.
     pub max_task_args: usize,
     /// How many statuses may wait for clients. Default 100,000, from 1. At the limit nothing new is
-    /// placed and `Execute` is refused, so too low a limit idles workers when a client is slow.
+    /// placed and `Execute` is refused, so too low a limit idles workers when a client is slow. What a
+    /// `run` or `settle` waits for is not held, and goes on.
     pub max_statuses: usize,
     /// How many bytes of args, outputs and messages of failures the statuses that wait for clients
     /// may hold. Default 1 GiB, from 1. At the limit it is as with `max_statuses`; what runs

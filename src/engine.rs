@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use crate::error::Refusal;
 use crate::payload::Payload;
+use crate::stats::{ClientState, StatusRoom};
 use crate::status::{CancelAnswer, Failure, TaskEvent, TaskStatus};
 use crate::task::{Options, TaskId, TaskKind};
 
@@ -64,8 +65,8 @@ pub enum Audience {
     /// This client; the current one if it is gone.
     Client(ClientId),
     /// A caller that waits for this task alone. The status goes out as [`Action::Answer`] and counts as
-    /// confirmed, unless it comes back as [`Event::Unclaimed`]. It is answered too if it joins a task with
-    /// another audience.
+    /// confirmed, unless it comes back as [`Event::Unclaimed`]. So it is taken in and placed however much is held
+    /// for clients. It is answered too if it joins a task with another audience.
     Caller,
 }
 
@@ -373,6 +374,21 @@ pub enum Note {
         failure: Failure,
         /// Whether it is tried again.
         again: bool,
+    },
+    /// Much is held for clients.
+    StatusesHeld {
+        /// Statuses.
+        held: usize,
+        /// How many may be.
+        limit: usize,
+        /// Bytes in them.
+        bytes: u64,
+        /// How many may be.
+        bytes_limit: u64,
+        /// What room is left.
+        room: StatusRoom,
+        /// Who is to be told what is for no client of its own.
+        client: ClientState,
     },
     /// No present node can run this task; said once per kind and labels, until a node can.
     Unschedulable {

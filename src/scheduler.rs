@@ -14,7 +14,8 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::actors::node::RunningNode;
 use crate::actors::scheduler::{Handover, SchedulerActor};
 use crate::actors::{
-    Cancel, End, Explain, GetStats, GetUnfinished, Halt, SetClient, SetRetry, Shutdown, Submit,
+    Cancel, End, Explain, GetStats, GetUnfinished, Halt, NoClient, SetClient, SetRetry, Shutdown,
+    Submit,
 };
 use crate::client::Client;
 use crate::clock::Clock;
@@ -171,14 +172,16 @@ impl Scheduler {
         }
     }
 
-    /// Hands a typed task in and waits for its output.
+    /// Hands a typed task in and waits for its output. No client has to be told of it, so it is taken in and
+    /// placed also while clients are behind.
     ///
     /// Dropping the future leaves the task running. Inside a handler this can starve a node: a worker that
     /// waits for a task is not free to run it, so with all workers waiting none is left.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the task running, if it was handed in; its status goes to the client.
+    /// Dropping the future leaves the task running, if it was handed in; its status goes to the client, unless
+    /// that is behind by as much as may be held.
     ///
     /// # Errors
     ///
@@ -329,7 +332,8 @@ impl Scheduler {
         self.ask(message).await
     }
 
-    /// Lets statuses wait for the next client; see [`Scheduler::set_client`].
+    /// Lets statuses wait for the next client; see [`Scheduler::set_client`]. Only so many are held: where
+    /// nobody is to come, [`Scheduler::no_client`] is right.
     ///
     /// # Cancel safety
     ///
@@ -340,6 +344,20 @@ impl Scheduler {
     /// The scheduler has stopped.
     pub async fn clear_client(&self) -> Result<(), Stopped> {
         self.ask(SetClient(None)).await
+    }
+
+    /// Has nobody told how tasks end that have no client of their own, before another is set. What waits for
+    /// the next client is dropped; [`Totals::untold`](crate::stats::Totals::untold) counts it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it may be done or not; doing it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped.
+    pub async fn no_client(&self) -> Result<(), Stopped> {
+        self.ask(NoClient).await
     }
 
     /// Ends it, and returns what was not done. Its name is free then.

@@ -42,6 +42,12 @@ pub struct Stats {
     pub unconfirmed_statuses: usize,
     /// Bytes of args, outputs and messages of failures that these hold.
     pub unconfirmed_bytes: u64,
+    /// How much room there is for more of them.
+    #[serde(default)]
+    pub status_room: StatusRoom,
+    /// Who is told how tasks ended that have no client of their own.
+    #[serde(default)]
+    pub client: ClientState,
     /// Every node that was named or has joined, in order of name. One that was removed is not among them, even
     /// while it finishes its runs.
     pub nodes: Vec<NodeStats>,
@@ -49,6 +55,34 @@ pub struct Stats {
     pub totals: Totals,
     /// How often the scheduler has placed a batch of work (the seed library's ticks).
     pub flushes: u64,
+}
+
+/// How much room there is for statuses that no client has confirmed.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[non_exhaustive]
+pub enum StatusRoom {
+    /// Enough.
+    #[default]
+    Ample,
+    /// No client is set, and at least a tenth of what may be held is.
+    Low,
+    /// None: nothing is placed or accepted but what a `run` or `settle` waits for, before a client has handled some.
+    None,
+}
+
+/// Who is told how tasks ended that have no client of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ClientState {
+    /// The next client: none is set, or the last is gone. Statuses are held for it.
+    #[default]
+    Awaited,
+    /// A client that is there.
+    Set,
+    /// Nobody, as was asked for by [`no_client`](crate::SchedulerBuilder::no_client). Endings are only counted.
+    Unwanted,
 }
 
 /// One node in a [`Stats`].
@@ -128,9 +162,13 @@ pub struct Totals {
     /// Messages that a node had no business to send, and frames of proved nodes that could not be read; each
     /// closed its link. Those of nodes whose name was not known yet are counted here alone.
     pub violations: u64,
-    /// Statuses that nobody waited for any more (a dropped `run` or `settle`) while no client was set.
+    /// Statuses that nobody waited for any more (a dropped `run` or `settle`) while no client was set, or no room was
+    /// left for them.
     pub unclaimed: u64,
-    /// Refusals that were only counted, since too many statuses of refusals were waiting.
+    /// Endings that were only counted, since nobody wants to be told ([`ClientState::Unwanted`]).
+    #[serde(default)]
+    pub untold: u64,
+    /// Refusals that were only counted, since too many statuses of refusals were waiting, or nobody wants to be told.
     pub refusals_not_told: u64,
 }
 
@@ -238,7 +276,7 @@ pub enum Reason {
         /// Where.
         node: Arc<str>,
     },
-    /// Nothing is placed, since too many statuses wait for a client.
+    /// Nothing is placed but what callers wait for, since too many statuses wait for a client.
     ClientBehind,
     /// It was sent ahead to this node and has not started.
     SentAhead {

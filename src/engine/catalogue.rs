@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::bits::Bits;
 use super::heads::Heads;
 use super::placement::{Groups, OfferId};
-use super::queue::{ClassId, Manner, Queue, Turn};
+use super::queue::{ClassId, Hearer, Manner, Queue, Turn};
 use super::tasks::{Company, Slot, Tasks};
 use crate::task::{Labels, TaskKind};
 
@@ -37,14 +37,17 @@ type KindId = u32;
 /// The kind of a class that is forgotten.
 const NO_KIND: KindId = KindId::MAX;
 
+/// Classes of one kind and one set of labels, by hearer and manner.
+type Ways = [[Option<ClassId>; 3]; 2];
+
 /// A kind that a task or a node has named.
 #[derive(Debug)]
 struct Kind {
     name: TaskKind,
-    /// Its classes without labels, by manner: the way of nearly every task.
-    classes: [Option<ClassId>; 3],
+    /// Its classes without labels: the way of nearly every task.
+    classes: Ways,
     /// Its classes with labels.
-    labelled: HashMap<Arc<Labels>, [Option<ClassId>; 3]>,
+    labelled: HashMap<Arc<Labels>, Ways>,
     /// The offers that have it.
     offers: BTreeSet<OfferId>,
 }
@@ -52,7 +55,8 @@ struct Kind {
 impl Kind {
     fn all_classes(&self) -> impl Iterator<Item = ClassId> {
         let labelled = self.labelled.values().flatten();
-        self.classes.iter().chain(labelled).flatten().copied()
+        let ways = self.classes.iter().chain(labelled);
+        ways.flatten().flatten().copied()
     }
 }
 
@@ -62,6 +66,7 @@ struct Class {
     kind: KindId,
     labels: Arc<Labels>,
     manner: Manner,
+    hearer: Hearer,
     /// The groups of nodes that may run it.
     groups: Bits,
     /// The turn under which it waits among the other classes, if it has due tasks.
@@ -80,11 +85,12 @@ struct Class {
 }
 
 impl Class {
-    fn new(kind: KindId, labels: Arc<Labels>, manner: Manner) -> Self {
+    fn new(kind: KindId, labels: Arc<Labels>, manner: Manner, hearer: Hearer) -> Self {
         Self {
             kind,
             labels,
             manner,
+            hearer,
             groups: Bits::default(),
             announced: None,
             company: None,
@@ -117,6 +123,8 @@ pub(crate) struct Catalogue {
     /// The classes with due tasks, in order, by the manner of their placement; the same as sets.
     heads: [Heads; 3],
     waiting: [Bits; 3],
+    /// Those of them that callers alone wait for.
+    for_callers: Bits,
     /// Classes in which something may be placeable that was not at the last placement.
     changed: Vec<ClassId>,
     groups: Groups,
@@ -131,17 +139,23 @@ pub(crate) struct Catalogue {
 
 impl Catalogue {
     /// Counts a new task among those of its class, and returns that.
-    pub fn join(&mut self, kind: &TaskKind, labels: &Labels, manner: Manner) -> ClassId {
+    pub fn join(
+        &mut self,
+        kind: &TaskKind,
+        labels: &Labels,
+        manner: Manner,
+        hearer: Hearer,
+    ) -> ClassId {
         let kind = self.intern(kind);
-        self.join_class(kind, labels, manner)
+        self.join_class(kind, labels, manner, hearer)
     }
 
     /// Counts a task of one class among those of the same kind and labels that are placed in this
-    /// manner, and returns that class. The task must not wait in the old one.
-    pub fn change_manner(&mut self, old: ClassId, manner: Manner) -> ClassId {
+    /// manner and heard of by these, and returns that class. The task must not wait in the old one.
+    pub fn change(&mut self, old: ClassId, manner: Manner, hearer: Hearer) -> ClassId {
         let class = &self.classes[old as usize];
         let (kind, labels) = (class.kind, Arc::clone(&class.labels));
-        let new = self.join_class(kind, &labels, manner);
+        let new = self.join_class(kind, &labels, manner, hearer);
         self.leave(old);
         new
     }
@@ -169,6 +183,11 @@ impl Catalogue {
     #[inline]
     pub fn manner(&self, id: ClassId) -> Manner {
         self.classes[id as usize].manner
+    }
+
+    #[inline]
+    pub fn hearer(&self, id: ClassId) -> Hearer {
+        self.classes[id as usize].hearer
     }
 
     /// Returns the task of a class whose turn it is.
@@ -267,7 +286,7 @@ impl Catalogue {
         }
         let entry = Kind {
             name: kind.clone(),
-            classes: [None; 3],
+            classes: Ways::default(),
             labelled: HashMap::new(),
             offers: BTreeSet::new(),
         };
@@ -286,32 +305,45 @@ impl Catalogue {
         }
     }
 
-    fn join_class(&mut self, kind: KindId, labels: &Labels, manner: Manner) -> ClassId {
+    fn join_class(
+        &mut self,
+        kind: KindId,
+        labels: &Labels,
+        manner: Manner,
+        hearer: Hearer,
+    ) -> ClassId {
         let entry = &self.kinds[kind as usize];
         let known = if labels.is_empty() {
-            entry.classes[manner as usize]
+            entry.classes[hearer as usize][manner as usize]
         } else {
             let known = entry.labelled.get(labels);
-            known.and_then(|classes| classes[manner as usize])
+            known.and_then(|ways| ways[hearer as usize][manner as usize])
         };
-        let id = known.unwrap_or_else(|| self.add_class(kind, labels, manner));
+        let id = known.unwrap_or_else(|| self.add_class(kind, labels, manner, hearer));
         self.classes[id as usize].members += 1;
         id
     }
 
-    fn add_class(&mut self, kind: KindId, labels: &Labels, manner: Manner) -> ClassId {
+    fn add_class(
+        &mut self,
+        kind: KindId,
+        labels: &Labels,
+        manner: Manner,
+        hearer: Hearer,
+    ) -> ClassId {
         let labels = if labels.is_empty() {
             Arc::clone(&self.no_labels)
         } else {
             Arc::new(labels.clone())
         };
-        let class = Class::new(kind, Arc::clone(&labels), manner);
+        let class = Class::new(kind, Arc::clone(&labels), manner, hearer);
         let id = fill(&mut self.classes, &mut self.free_classes, class);
         let entry = &mut self.kinds[kind as usize];
         if labels.is_empty() {
-            entry.classes[manner as usize] = Some(id);
+            entry.classes[hearer as usize][manner as usize] = Some(id);
         } else {
-            entry.labelled.entry(labels).or_default()[manner as usize] = Some(id);
+            let ways = entry.labelled.entry(labels).or_default();
+            ways[hearer as usize][manner as usize] = Some(id);
         }
         self.find_groups(id);
         id
@@ -326,14 +358,15 @@ impl Catalogue {
     }
 
     fn forget_class(&mut self, id: ClassId) {
-        let forgotten = Class::new(NO_KIND, Arc::clone(&self.no_labels), Manner::Plain);
+        let no_labels = Arc::clone(&self.no_labels);
+        let forgotten = Class::new(NO_KIND, no_labels, Manner::Plain, Hearer::Client);
         let class = std::mem::replace(&mut self.classes[id as usize], forgotten);
         let kind = &mut self.kinds[class.kind as usize];
         if class.labels.is_empty() {
-            kind.classes[class.manner as usize] = None;
-        } else if let Some(classes) = kind.labelled.get_mut(&class.labels) {
-            classes[class.manner as usize] = None;
-            if classes.iter().all(Option::is_none) {
+            kind.classes[class.hearer as usize][class.manner as usize] = None;
+        } else if let Some(ways) = kind.labelled.get_mut(&class.labels) {
+            ways[class.hearer as usize][class.manner as usize] = None;
+            if ways.iter().flatten().all(Option::is_none) {
                 kind.labelled.remove(&class.labels);
             }
         }
@@ -369,7 +402,11 @@ impl Catalogue {
             }
             let head = class.queue.head(tasks).map(|(turn, _)| turn);
             let known = |manner: Manner| self.waiting[manner as usize].contains(id);
-            if head != class.announced || head.is_some() != known(class.manner) {
+            let for_callers = head.is_some() && class.hearer == Hearer::Callers;
+            if head != class.announced
+                || head.is_some() != known(class.manner)
+                || for_callers != self.for_callers.contains(id)
+            {
                 return Err("G6: a class is not known by its head".to_owned());
             }
         }

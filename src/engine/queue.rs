@@ -26,6 +26,15 @@ pub(crate) enum Manner {
     Suspect,
 }
 
+/// Who hears how tasks of a class end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hearer {
+    /// A client, which has to confirm it: it is placed only while there is room for its status.
+    Client,
+    /// Callers alone, who wait for it: its status is never held.
+    Callers,
+}
+
 /// The place in the order: higher priority first, then lower rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Turn {

@@ -38,13 +38,22 @@ pub struct SchedulerBuilder {
     secret: Option<Result<Secret, ConfigError>>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
-    client: Option<Client>,
+    client: ClientChoice,
     on_client_gone: ClientGone,
     config: SchedulerConfig,
     link: LinkConfig,
     require_all: bool,
     start_timeout: Duration,
     current: bool,
+}
+
+/// Who is told how tasks ended that have no client of their own.
+#[derive(Debug)]
+enum ClientChoice {
+    /// The next client that is set.
+    Next,
+    Nobody,
+    Is(Client),
 }
 
 impl SchedulerBuilder {
@@ -57,7 +66,7 @@ impl SchedulerBuilder {
             secret: None,
             #[cfg(feature = "tls")]
             tls: None,
-            client: None,
+            client: ClientChoice::Next,
             on_client_gone: ClientGone::default(),
             config: SchedulerConfig::default(),
             link: LinkConfig::default(),
@@ -101,8 +110,33 @@ impl SchedulerBuilder {
     }
 
     /// Who is told how tasks ended, unless a task has a client of its own.
+    ///
+    /// Without a client, statuses are held for the one that
+    /// [`set_client`](crate::Scheduler::set_client) brings, up to
+    /// [`max_statuses`](SchedulerConfig::max_statuses); a WARN tells when a tenth of that is held.
     pub fn client(mut self, client: impl Into<Client>) -> Self {
-        self.client = Some(client.into());
+        self.client = ClientChoice::Is(client.into());
+        self
+    }
+
+    /// Has nobody told how tasks ended that have no client of their own. For those who hand tasks in by
+    /// [`run`](crate::Scheduler::run) and [`settle`](crate::Scheduler::settle), or do not ask how they end: stats
+    /// count it, and the log tells of failures.
+    ///
+    /// ```
+    /// use callboard::{Execute, Handlers, Node, Scheduler, Shutdown};
+    ///
+    /// # actix::System::new().block_on(async {
+    /// let handlers = Handlers::new().on("greet", async |name: String| Ok(name));
+    /// let node = Node::local("here", handlers);
+    /// let scheduler = Scheduler::builder("no-client").node(node).no_client().start().await?;
+    /// scheduler.execute(Execute::call("greet", &"you")?).await?;
+    /// # scheduler.shutdown(Shutdown::Now).await?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn no_client(mut self) -> Self {
+        self.client = ClientChoice::Nobody;
         self
     }
 
@@ -337,16 +371,18 @@ impl Scheduler {
     /// Sets the client and reaches the nodes.
     async fn begin(
         &self,
-        client: Option<Client>,
+        client: ClientChoice,
         nodes: Vec<Node>,
         timeout: Duration,
         require_all: bool,
         others_may_join: bool,
     ) -> Result<(), StartError> {
-        if let Some(client) = client {
-            // It has just started; if its System is stopping, the nodes below say so.
-            let _ = self.set_client(client).await;
-        }
+        // It has just started; if its System is stopping, the nodes below say so.
+        let _ = match client {
+            ClientChoice::Next => Ok(()),
+            ClientChoice::Nobody => self.no_client().await,
+            ClientChoice::Is(client) => self.set_client(client).await,
+        };
         let mut waiting = HashMap::new();
         for node in nodes {
             let name = node.name;

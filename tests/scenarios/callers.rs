@@ -5,13 +5,14 @@ use std::pin::pin;
 
 use callboard::error::Refusal;
 use callboard::execute::{ExecuteError, RunError};
+use callboard::stats::{ClientState, Stats, StatusRoom};
 use callboard::{
     Execute, Handlers, Node, Scheduler, Shutdown, Task, TaskContext, TaskError, TaskStatus,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use crate::cluster::{Listener, finish};
+use crate::cluster::{Listener, finish, until};
 use crate::processes::PATIENCE;
 use crate::processes::gate::Gate;
 use crate::processes::handlers::handlers;
@@ -114,4 +115,37 @@ async fn g2_the_handle_is_told_that_the_scheduler_drains_and_later_that_it_has_s
         told.iter().all(|told| matches!(told, Refusal::Stopped)),
         "{told:?}"
     );
+}
+
+#[actix::test]
+async fn g1_who_waits_is_served_though_nobody_takes_the_statuses_of_others() {
+    const MOST: usize = 20;
+    let scheduler = Scheduler::builder("caller-no-client")
+        .node(here(handlers()))
+        .configure(|config| config.max_statuses = MOST);
+    let scheduler = scheduler.start().await.unwrap();
+    let echo = || Execute::call("echo", &7_u64).unwrap();
+    for _ in 0..MOST {
+        scheduler.execute(echo()).await.unwrap();
+    }
+    let full = |stats: &Stats| stats.status_room == StatusRoom::None;
+    let stats = until(&scheduler, "no room is left", full).await;
+    assert_eq!(stats.client, ClientState::Awaited);
+    let refused = scheduler.execute(echo()).await.unwrap_err();
+    assert_eq!(refused.refusal, Refusal::ClientBehind { limit: MOST });
+    for _ in 0..2 * MOST {
+        let status = scheduler.settle(echo()).await.unwrap();
+        assert_eq!(status.output::<u64>().unwrap(), 7);
+    }
+    // Nobody wants them.
+    scheduler.no_client().await.unwrap();
+    scheduler.execute(echo()).await.unwrap();
+    let told = |stats: &Stats| stats.totals.untold == MOST as u64 + 1;
+    let stats = until(&scheduler, "all have ended", told).await;
+    assert_eq!(
+        (stats.client, stats.unconfirmed_statuses),
+        (ClientState::Unwanted, 0)
+    );
+    let left = scheduler.shutdown(Shutdown::Now).await.unwrap();
+    assert!(left.statuses.is_empty(), "{left:?}");
 }

@@ -264,7 +264,8 @@ impl Oracle {
         self.current = client.map(|client| client.0);
     }
 
-    pub fn on_scheduler_event(&mut self, now: Time, event: &Event) {
+    /// `behind` says that as much waits for clients as may.
+    pub fn on_scheduler_event(&mut self, now: Time, event: &Event, behind: bool) {
         self.dials.heard(now, event);
         self.hear_of_runs(now, event);
         if let Event::ClientGone { client } = event {
@@ -274,10 +275,10 @@ impl Oracle {
             }
         }
         if let Event::Unclaimed(status) = event
-            && self.current.is_none()
+            && (self.current.is_none() || behind)
             && let Some(facts) = self.now_tasks().get_mut(&status.id)
         {
-            // Nobody is there to take it: it is only counted.
+            // Nobody is there to take it, or there is no room for it: it is only counted.
             facts.given = Given::Answered;
         }
     }

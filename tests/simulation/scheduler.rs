@@ -134,7 +134,8 @@ impl Cluster {
         match command {
             SchedulerIn::Event(event) => {
                 self.say_event(&event);
-                self.oracle.on_scheduler_event(self.now, &event);
+                let behind = self.client_is_behind();
+                self.oracle.on_scheduler_event(self.now, &event, behind);
                 self.judge_refusals(&event);
                 self.scheduler.machine.handle(now, event);
             }

@@ -6,6 +6,7 @@
 use crate::engine::{Note, Timestamp};
 use crate::repeats::{Bounded, Repeats};
 use crate::say::say;
+use crate::stats::{ClientState, StatusRoom};
 
 /// The log of one scheduler.
 #[derive(Default)]
@@ -62,6 +63,27 @@ impl Log {
                 }
             },
             Note::Failed { .. } => self.failed(scheduler, note, now),
+            Note::StatusesHeld {
+                held,
+                limit,
+                bytes,
+                bytes_limit,
+                room,
+                client,
+            } => {
+                let words = match (room, client) {
+                    (StatusRoom::None, ClientState::Awaited) => {
+                        "no client is set, and as many statuses are held for one as may be: nothing is placed or accepted but what a `run` or `settle` waits for; set a client, or say `no_client`"
+                    }
+                    (StatusRoom::None, _) => {
+                        "clients are behind, and as many statuses are held for them as may be: nothing is placed or accepted but what a `run` or `settle` waits for"
+                    }
+                    (StatusRoom::Low | StatusRoom::Ample, _) => {
+                        "no client is set, and statuses are held for one; at the limit nothing more is accepted: set a client, or say `no_client`"
+                    }
+                };
+                say!(warn: scheduler, held, limit, bytes, bytes_limit, "{words}");
+            }
             Note::Unschedulable { task, kind, reason } => {
                 say!(warn: scheduler, %task, %kind, reason, "no node can run a task for now");
             }

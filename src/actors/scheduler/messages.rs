@@ -14,7 +14,7 @@ use actix::{ActorContext, Context, Handler, Message, ResponseFuture};
 use super::ending::Waiting;
 use super::{Answer, Core, Reply, SchedulerActor};
 use crate::actors::{
-    AddNode, Cancel, DeclareDead, DrainNode, End, Explain, GetStats, GetUnfinished, Halt,
+    AddNode, Cancel, DeclareDead, DrainNode, End, Explain, GetStats, GetUnfinished, Halt, NoClient,
     RemoveNode, SetClient, SetRetry, SetWorkers, Shutdown, Submit,
 };
 use crate::engine::{Origin, Refused};
@@ -308,6 +308,14 @@ impl Handler<SetClient> for SchedulerActor {
             let client = set.0.map(|client| core.clients.enter(client));
             core.machine.set_client(now, client);
         })
+    }
+}
+
+impl Handler<NoClient> for SchedulerActor {
+    type Result = Result<(), Stopped>;
+
+    fn handle(&mut self, _: NoClient, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| core.machine.tell_nobody(now))
     }
 }
 

@@ -8,12 +8,12 @@
 //! before and found no room.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use super::{Catalogue, Class, Heads};
 use crate::engine::heads::Head;
 use crate::engine::placement::{GroupId, NodeIndex};
-use crate::engine::queue::{ClassId, Manner, Turn};
+use crate::engine::queue::{ClassId, Hearer, Manner, Turn};
 use crate::engine::tasks::{Company, Tasks};
 use crate::engine::work;
 
@@ -63,10 +63,8 @@ impl Catalogue {
         }
         let (manner, old) = (class.manner, std::mem::replace(&mut class.announced, head));
         self.heads[manner as usize].change(id, old, head);
-        match (old, head) {
-            (None, Some(_)) => self.waiting[manner as usize].insert(id),
-            (Some(_), None) => self.waiting[manner as usize].remove(id),
-            _ => {}
+        if old.is_none() != head.is_none() {
+            self.set_waiting(id, head.is_some());
         }
         if head.is_some() {
             self.mark(id);
@@ -77,6 +75,21 @@ impl Catalogue {
             for group in self.classes[id as usize].groups.iter() {
                 work::step();
                 self.groups.mark(group);
+            }
+        }
+    }
+
+    /// A class has tasks that wait now, or none any more.
+    fn set_waiting(&mut self, id: ClassId, waits: bool) {
+        let class = &self.classes[id as usize];
+        let all = &mut self.waiting[class.manner as usize];
+        let callers = &mut self.for_callers;
+        let callers = (class.hearer == Hearer::Callers).then_some(callers);
+        for bits in callers.into_iter().chain([all]) {
+            if waits {
+                bits.insert(id);
+            } else {
+                bits.remove(id);
             }
         }
     }
@@ -165,13 +178,24 @@ impl Catalogue {
     /// Returns the new head of a class that was looked at; `true` if it is the next to be looked at.
     #[inline]
     pub fn next_head(&self, round: &Round, id: ClassId) -> Option<(Head, bool)> {
-        let head = (self.classes[id as usize].announced?, id);
+        let head = self.announced(id)?;
         let goes_first = |other: Option<Head>| other.is_none_or(|other| head <= other);
         let known = round.known.peek().map(|&Reverse(head)| head);
         Some((
             head,
             goes_first(known) && goes_first(self.next_of_all(round)),
         ))
+    }
+
+    /// Returns the heads of the classes that callers alone wait for, in order.
+    pub fn heads_for_callers(&self) -> BTreeSet<Head> {
+        let waiting = self.for_callers.iter().inspect(|_| work::step());
+        waiting.filter_map(|id| self.announced(id)).collect()
+    }
+
+    /// Returns the head by which a class is known.
+    pub fn announced(&self, id: ClassId) -> Option<Head> {
+        Some((self.classes[id as usize].announced?, id))
     }
 
     /// All has been looked at: what was marked meanwhile, too.

@@ -9,7 +9,15 @@ use crate::engine::tasks::Task;
 use crate::engine::tasks::tests::task;
 
 const NODES: u32 = 4;
-const MANNERS: [Manner; 3] = [Manner::Plain, Manner::Direct, Manner::Suspect];
+/// How a task is placed, and for whom.
+const WAYS: [(Manner, Hearer); 6] = [
+    (Manner::Plain, Hearer::Client),
+    (Manner::Direct, Hearer::Client),
+    (Manner::Suspect, Hearer::Client),
+    (Manner::Plain, Hearer::Callers),
+    (Manner::Direct, Hearer::Callers),
+    (Manner::Suspect, Hearer::Callers),
+];
 
 fn kind(number: usize) -> TaskKind {
     TaskKind::from(format!("kind {number}").as_str())
@@ -53,11 +61,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..NODES).prop_map(Step::Clear),
         3 => (0..NODES, any::<bool>()).prop_map(|(node, present)| Step::Present(node, present)),
         2 => (0..NODES, room).prop_map(|(node, room)| Step::Room(node, room)),
-        4 => (0..3usize, 0..4u8, 0..3usize, -1..2i8)
-            .prop_map(|(kind, labels, manner, priority)| Step::Join(kind, labels, manner, priority)),
+        4 => (0..3usize, 0..4u8, 0..WAYS.len(), -1..2i8)
+            .prop_map(|(kind, labels, way, priority)| Step::Join(kind, labels, way, priority)),
         4 => (0..20usize).prop_map(Step::Enqueue),
         2 => (0..20usize).prop_map(Step::Dequeue),
-        1 => (0..20usize, 0..3usize).prop_map(|(at, manner)| Step::Change(at, manner)),
+        1 => (0..20usize, 0..WAYS.len()).prop_map(|(at, way)| Step::Change(at, way)),
         2 => (0..20usize).prop_map(Step::Leave),
     ]
 }
@@ -75,7 +83,7 @@ struct TaskModel {
     slot: Slot,
     kind: usize,
     labels: u8,
-    manner: usize,
+    way: usize,
     turn: Turn,
     queued: bool,
 }
@@ -153,11 +161,11 @@ impl Model {
                 self.catalogue.set_room(node, room);
                 self.nodes[node as usize].free = taken.is_some();
             }
-            Step::Join(number, bits, manner, priority) => {
+            Step::Join(number, bits, way, priority) => {
                 self.next += 1;
-                let class = self
-                    .catalogue
-                    .join(&kind(number), &labels(bits), MANNERS[manner]);
+                let class =
+                    self.catalogue
+                        .join(&kind(number), &labels(bits), WAYS[way].0, WAYS[way].1);
                 let record = task(self.next);
                 let turn = Turn::new(priority, record.rank);
                 let slot = self.tasks.insert(Task {
@@ -169,7 +177,7 @@ impl Model {
                     slot,
                     kind: number,
                     labels: bits,
-                    manner,
+                    way,
                     turn,
                     queued: false,
                 });
@@ -193,11 +201,11 @@ impl Model {
                     self.all[at].queued = false;
                 }
             }
-            Step::Change(at, manner) => {
+            Step::Change(at, way) => {
                 if let Some(at) = self.find(at, false) {
                     let (slot, class) = (self.all[at].slot, self.class(at));
-                    self.all[at].manner = manner;
-                    let class = self.catalogue.change_manner(class, MANNERS[manner]);
+                    self.all[at].way = way;
+                    let class = self.catalogue.change(class, WAYS[way].0, WAYS[way].1);
                     self.tasks.get_mut(slot).class = class;
                 }
             }
@@ -212,12 +220,13 @@ impl Model {
 
     fn check(&self) {
         assert_eq!(self.catalogue.check(&self.tasks), Ok(()));
-        let alike = |task: &TaskModel| (task.kind, task.labels, task.manner);
+        let alike = |task: &TaskModel| (task.kind, task.labels, task.way);
         for (at, task) in self.all.iter().enumerate() {
             let class = self.class(at);
             assert_eq!(*self.catalogue.kind(class), kind(task.kind));
             assert_eq!(*self.catalogue.labels(class), labels(task.labels));
-            assert_eq!(self.catalogue.manner(class), MANNERS[task.manner]);
+            let way = (self.catalogue.manner(class), self.catalogue.hearer(class));
+            assert_eq!(way, WAYS[task.way]);
             for (other, other_task) in self.all.iter().enumerate() {
                 let same = alike(task) == alike(other_task);
                 assert_eq!(same, class == self.class(other));
@@ -320,7 +329,9 @@ fn numbers_of_kinds_and_classes_are_used_again() {
     let mut model = Model::new();
     for number in 0..10 * SPARE_CLASSES {
         let labels = labels((number % 2) as u8);
-        let class = model.catalogue.join(&kind(number), &labels, Manner::Plain);
+        let class = model
+            .catalogue
+            .join(&kind(number), &labels, Manner::Plain, Hearer::Client);
         model.catalogue.leave(class);
     }
     let (known, kinds, classes) = model.catalogue.size();

@@ -62,6 +62,7 @@ impl SchedulerMachine {
             if callers_alone {
                 let addressee = self.engage(audience);
                 self.tasks.get_mut(slot).addressee = addressee;
+                self.reclass(slot);
             }
         }
     }
@@ -160,8 +161,9 @@ impl SchedulerMachine {
             });
         }
         match self.outbox.fullness() {
-            Some(refusal) => Err(refusal),
-            None => Ok(None),
+            // The status of what a caller waits for is never held.
+            Some(refusal) if submission.audience != Audience::Caller => Err(refusal),
+            _ => Ok(None),
         }
     }
 
@@ -208,8 +210,10 @@ impl SchedulerMachine {
         };
         let options = submission.options.as_ref();
         let labels = options.map_or(&NO_LABELS, |options| &options.labels);
-        let manner = Self::manner_of(&task);
-        task.class = self.catalogue.join(&submission.kind, labels, manner);
+        let (manner, hearer) = (Self::manner_of(&task), Self::hearer_of(&task));
+        task.class = self
+            .catalogue
+            .join(&submission.kind, labels, manner, hearer);
         if let Some(key) = task.key() {
             self.keys.claim(key.clone(), id);
         }

@@ -7,9 +7,9 @@
 use super::SchedulerMachine;
 use crate::engine::message::KindOffer;
 use crate::engine::placement::NodeIndex;
-use crate::engine::queue::{ClassId, Manner};
+use crate::engine::queue::{ClassId, Hearer, Manner};
 use crate::engine::tasks::{Past, Place, Prefetch, Run, Slot, Stage, Task};
-use crate::engine::{Action, Note};
+use crate::engine::{Action, Audience, Note};
 use crate::status::Event as TaskEventKind;
 use crate::task::Labels;
 
@@ -27,10 +27,17 @@ impl SchedulerMachine {
         }
     }
 
-    /// Moves a task to the class of its manner, which its losses decide.
+    pub(super) fn hearer_of(task: &Task) -> Hearer {
+        match task.addressee.audience() {
+            Audience::Caller => Hearer::Callers,
+            Audience::Current | Audience::Client(_) => Hearer::Client,
+        }
+    }
+
+    /// Moves a task to the class of its manner, which its losses decide, and of its hearer.
     pub(super) fn reclass(&mut self, slot: Slot) {
         let task = self.tasks.get(slot);
-        let (old, manner) = (task.class, Self::manner_of(task));
+        let (old, manner, hearer) = (task.class, Self::manner_of(task), Self::hearer_of(task));
         let queued = matches!(task.stage, Stage::Queued { .. });
         let line = match task.stage {
             Stage::Prefetched {
@@ -39,13 +46,14 @@ impl SchedulerMachine {
             _ => None,
         };
         // The catalogue knows among how many suspects a head may be.
-        if self.catalogue.manner(old) == manner && (manner != Manner::Suspect || !queued) {
+        let same = self.catalogue.manner(old) == manner && self.catalogue.hearer(old) == hearer;
+        if same && (manner != Manner::Suspect || !queued) {
             return;
         }
         if queued {
             self.catalogue.dequeue(&mut self.tasks, slot);
         }
-        let new = self.catalogue.change_manner(old, manner);
+        let new = self.catalogue.change(old, manner, hearer);
         match line {
             // The lanes of a line are by class.
             Some((node, false)) => {

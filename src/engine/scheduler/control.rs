@@ -187,6 +187,12 @@ impl SchedulerMachine {
         self.outbox.set_current(client);
     }
 
+    /// Has nobody told how tasks end that have no client of their own; what waits for the next client is dropped.
+    pub fn tell_nobody(&mut self, now: Timestamp) {
+        self.observe(now);
+        self.outbox.tell_nobody();
+    }
+
     /// The current client.
     pub fn client(&self) -> Option<ClientId> {
         self.outbox.current()

@@ -27,8 +27,15 @@ impl SchedulerMachine {
 
     /// Places all that can be placed, in order of turn: classes share nodes, so the head whose turn comes
     /// first of all must choose first.
+    ///
+    /// While clients are behind, only what callers wait for is placed, and what has changed is kept for when they
+    /// are not.
     pub(super) fn place(&mut self, now: Timestamp) {
-        if !self.catalogue.has_changed() || self.outbox.is_full() {
+        if !self.catalogue.has_changed() {
+            return;
+        }
+        if self.outbox.is_full() {
+            self.place_for_callers(now);
             return;
         }
         self.flushes += 1;
@@ -55,6 +62,22 @@ impl SchedulerMachine {
             }
         }
         self.catalogue.end_round();
+    }
+
+    fn place_for_callers(&mut self, now: Timestamp) {
+        let mut heads = self.catalogue.heads_for_callers();
+        self.flushes += u64::from(!heads.is_empty());
+        while let Some((turn, class)) = heads.pop_first() {
+            let Some((node, ahead)) = self.catalogue.choose((turn, class), &self.roster) else {
+                continue;
+            };
+            let Some(slot) = self.catalogue.head(&self.tasks, class) else {
+                continue;
+            };
+            self.catalogue.dequeue(&mut self.tasks, slot);
+            self.assign(now, node, slot, ahead);
+            heads.extend(self.catalogue.announced(class));
+        }
     }
 
     fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, ahead: bool) {

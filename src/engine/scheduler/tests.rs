@@ -7,6 +7,7 @@ mod acknowledgements;
 mod bounds;
 mod cancels;
 mod cost;
+mod held;
 mod joins;
 mod late;
 mod left_over;
@@ -32,6 +33,7 @@ use crate::engine::{
     Submission, Timestamp,
 };
 use crate::payload::Payload;
+use crate::stats::StatusRoom;
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::{Dispatch, TaskId};
 use crate::testing::{Checks, DrivenScheduler};
@@ -108,6 +110,8 @@ struct Board {
     ticks: usize,
     /// Of reroutes: the reason, the node and the count.
     reroutes: Vec<(&'static str, String, usize)>,
+    /// What was warned of statuses that are held: how many, and the room that is left.
+    warned: Vec<(usize, StatusRoom)>,
 }
 
 impl Board {
@@ -121,11 +125,16 @@ impl Board {
     }
 
     fn with(checks: Checks) -> Self {
-        let config = SchedulerConfig {
+        Self::configured(checks, |_| {})
+    }
+
+    fn configured(checks: Checks, set: impl FnOnce(&mut SchedulerConfig)) -> Self {
+        let mut config = SchedulerConfig {
             accept_joins: true,
             max_ahead: 0,
             ..SchedulerConfig::default()
         };
+        set(&mut config);
         let now = Timestamp(1_700_000_000_000_000_000);
         let machine = SchedulerMachine::new("board".into(), Life(1), config, now);
         let mut machine = DrivenScheduler::new(machine, checks);
@@ -148,6 +157,7 @@ impl Board {
             said: Vec::new(),
             ticks: 0,
             reroutes: Vec::new(),
+            warned: Vec::new(),
         }
     }
 
@@ -188,6 +198,9 @@ impl Board {
                     count,
                     ..
                 }) => self.reroutes.push((reason, name.to_string(), count)),
+                Action::Note(Note::StatusesHeld { held, room, .. }) => {
+                    self.warned.push((held, room));
+                }
                 _ => {}
             }
         }

@@ -5,7 +5,7 @@
 use super::SchedulerMachine;
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
-use crate::engine::queue::{ClassId, Manner};
+use crate::engine::queue::{ClassId, Hearer, Manner};
 use crate::engine::roster::{Readiness, Standing, State};
 use crate::engine::tasks::{Phase, Slot, Stage, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
@@ -17,6 +17,7 @@ impl SchedulerMachine {
         let mut totals = self.totals.clone();
         totals.unclaimed = self.outbox.unclaimed;
         totals.refusals_not_told = self.outbox.refusals_not_told;
+        totals.untold = self.outbox.untold;
         Stats {
             scheduler: self.name.clone(),
             pending: self.count_of(Phase::Queued) + self.count_of(Phase::Prefetched),
@@ -27,6 +28,8 @@ impl SchedulerMachine {
             args_bytes: self.tasks.args_bytes(),
             unconfirmed_statuses: self.outbox.held(),
             unconfirmed_bytes: self.outbox.bytes(),
+            status_room: self.outbox.room(),
+            client: self.outbox.client_state(),
             nodes: self
                 .roster
                 .names
@@ -175,7 +178,7 @@ impl SchedulerMachine {
 
     fn why_queued(&self, class: ClassId) -> Reason {
         let suspect = self.catalogue.manner(class) == Manner::Suspect;
-        if self.outbox.is_full() {
+        if self.outbox.is_full() && self.catalogue.hearer(class) == Hearer::Client {
             Reason::ClientBehind
         } else if self.catalogue.is_unschedulable(class) {
             Reason::NoSuchNode

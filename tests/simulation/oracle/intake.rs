@@ -169,9 +169,16 @@ impl Cluster {
             ..
         } = action
         {
-            let task = assignments.first().map(|first| first.task);
-            let words = "it was placed though too much waits for a client";
-            self.oracle.fail("G1", task, words.to_owned());
+            let tasks = self.oracle.now_tasks();
+            let held = |task: &TaskId| {
+                let facts = tasks.get(task);
+                facts.is_none_or(|facts| facts.audience != Audience::Caller)
+            };
+            let task = assignments.iter().map(|it| it.task).find(held);
+            if task.is_some() {
+                let words = "it was placed though too much waits for a client";
+                self.oracle.fail("G1", task, words.to_owned());
+            }
         }
     }
 
@@ -209,8 +216,14 @@ impl Cluster {
         let just = match &refused.refusal {
             Refusal::Draining => self.scheduler.draining,
             Refusal::QueueFull { .. } => unsettled >= config.max_tasks,
-            Refusal::ClientBehind { .. } => before.unconfirmed_statuses >= config.max_statuses,
-            Refusal::StatusBytesFull { .. } => before.unconfirmed_bytes >= config.max_status_bytes,
+            Refusal::ClientBehind { .. } => {
+                sent.audience != Audience::Caller
+                    && before.unconfirmed_statuses >= config.max_statuses
+            }
+            Refusal::StatusBytesFull { .. } => {
+                sent.audience != Audience::Caller
+                    && before.unconfirmed_bytes >= config.max_status_bytes
+            }
             Refusal::KeyConflict { id, .. } | Refusal::KeyBusy { id, .. } => self
                 .oracle
                 .now_tasks()

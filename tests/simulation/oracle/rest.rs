@@ -3,6 +3,7 @@
 //! Owns: the judgement of idle workers, of the end, and of what a shutdown hands back. Does not know: faults.
 use std::collections::BTreeMap;
 
+use callboard::engine::Audience;
 use callboard::engine::scheduler::Rest;
 use callboard::stats::{NodeState, NodeStats, Reason, TaskState};
 use callboard::task::TaskId;
@@ -206,6 +207,14 @@ impl Cluster {
             let Some(why) = self.scheduler.machine.explain(clock(self.now), task.id) else {
                 continue;
             };
+            let Some(facts) = self
+                .oracle
+                .tasks
+                .last()
+                .and_then(|tasks| tasks.get(&task.id))
+            else {
+                continue;
+            };
             let excused = match &why.reason {
                 Reason::NotDue { .. }
                 | Reason::Backoff { .. }
@@ -217,18 +226,11 @@ impl Cluster {
                     .iter()
                     .any(|it| it.name == *node && it.state == NodeState::Up),
                 Reason::ClientBehind => {
-                    stats.unconfirmed_statuses >= self.plan.config.max_statuses
-                        || stats.unconfirmed_bytes >= self.plan.config.max_status_bytes
+                    facts.audience != Audience::Caller
+                        && (stats.unconfirmed_statuses >= self.plan.config.max_statuses
+                            || stats.unconfirmed_bytes >= self.plan.config.max_status_bytes)
                 }
                 _ => false,
-            };
-            let Some(facts) = self
-                .oracle
-                .tasks
-                .last()
-                .and_then(|tasks| tasks.get(&task.id))
-            else {
-                continue;
             };
             let plan = &self.plan.tasks[facts.plan];
             let fits = free.iter().find(|proc| {
