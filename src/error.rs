@@ -222,6 +222,19 @@ pub enum NodeStartError {
     Thread(io::Error),
 }
 
+/// Why [`NodeBuilder::run`](crate::NodeBuilder::run) did not end as it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeRunError {
+    /// The node could not be started. Nothing was left running.
+    #[error(transparent)]
+    Start(#[from] NodeStartError),
+    /// The thread of the node ended before it: by a panic, which the log tells, or with the actix System that
+    /// it was started in. What ran there is given up; a handler that blocks may still be running.
+    #[error("the thread of the node ended before it; what it ran is given up")]
+    Failed,
+}
+
 /// Why the links of a scheduler or a node cannot be secured by TLS. The fault of whoever set it up; nothing
 /// was started. Trying again helps when the files have been mended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -127,12 +127,11 @@ pub use actors::scheduler::{ClientGone, SchedulerActor};
 pub use actors::worker::WorkerActor;
 pub use client::Client;
 pub use config::{NodeConfig, SchedulerConfig};
-pub use engine::node::Gone;
 pub use execute::{Execute, ExecuteMany, Leftovers};
 pub use handlers::{Call, Handlers, Task, TaskContext, TaskError};
 #[cfg(feature = "tls")]
 pub use net::Tls;
-pub use node::{Node, NodeBuilder, NodeHandle, node};
+pub use node::{Gone, Node, NodeBuilder, NodeHandle, node};
 pub use payload::Payload;
 pub use retry::RetryPolicy;
 pub use scheduler::{Scheduler, SchedulerBuilder};

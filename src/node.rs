@@ -2,9 +2,11 @@
 //!
 //! Owns: a node as a scheduler is given it, the handle of a node that runs, and what both ways to
 //! set one up share: names, trust, listeners. Does not know: how the node of a process is started
-//! ([`builder`]), or schedulers beyond their addresses.
+//! ([`builder`]) and kept until nothing runs ([`keeper`]), or schedulers beyond their addresses.
 
 mod builder;
+mod keeper;
+mod signals;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,13 +14,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::actors::node::RunningNode;
+use crate::actors::node::NodeActor;
 use crate::config::NodeConfig;
 use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
-use crate::engine::node::{Gone, NodeEvent};
+use crate::engine::node::{self as engine, NodeEvent};
 use crate::error::{ConfigError, ListenFault, NodeStartError, TlsError};
 use crate::handlers::Handlers;
 use crate::host::Host;
+use crate::inbox::Inbox;
+use crate::links::Incoming;
 #[cfg(feature = "tls")]
 use crate::net::Tls;
 use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
@@ -150,7 +154,7 @@ impl Node {
 /// Begins the node of this process, under the name by which schedulers know it.
 ///
 /// ```no_run
-/// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeStartError> {
+/// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeRunError> {
 /// callboard::node("slave1")
 ///     .handlers(handlers)
 ///     .max_workers(10)
@@ -165,14 +169,43 @@ pub fn node(name: impl AsRef<str>) -> NodeBuilder {
     NodeBuilder::new(name.as_ref())
 }
 
-/// A node that runs in this process. Dropping it stops it at once, and its tasks go elsewhere.
+/// A node that runs in this process. Dropping it stops the node, as [`NodeHandle::stop`] does, and waits for
+/// nothing.
 #[must_use = "dropping the handle stops the node"]
 pub struct NodeHandle {
     name: Arc<str>,
     listening: Option<SocketAddr>,
-    gone: watch::Receiver<Option<Gone>>,
-    running: RunningNode,
-    _host: Host,
+    addr: actix::Addr<NodeActor>,
+    inbox: Inbox<Incoming<NodeEvent>>,
+    over: watch::Receiver<Option<Gone>>,
+}
+
+/// How a node of this process has come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gone {
+    /// It was drained or stopped, by its own process.
+    Drained,
+    /// Its scheduler told it to drain or to leave.
+    Dismissed,
+    /// Another process has taken its name for good.
+    Replaced,
+    /// It was told to stop, and had not come to its end within [`NodeBuilder::stop_timeout`]: a handler that
+    /// blocks may still be running.
+    Unfinished,
+    /// Its thread has ended before it: by a panic, or with the actix System that it was started in. A handler
+    /// that blocks may still be running.
+    Failed,
+}
+
+impl From<engine::Gone> for Gone {
+    fn from(gone: engine::Gone) -> Self {
+        match gone {
+            engine::Gone::Drained => Self::Drained,
+            engine::Gone::Dismissed => Self::Dismissed,
+            engine::Gone::Replaced => Self::Replaced,
+        }
+    }
 }
 
 impl NodeHandle {
@@ -187,8 +220,8 @@ impl NodeHandle {
     }
 
     /// Its actor.
-    pub fn addr(&self) -> &actix::Addr<crate::actors::node::NodeActor> {
-        &self.running.addr
+    pub fn addr(&self) -> &actix::Addr<NodeActor> {
+        &self.addr
     }
 
     /// Finishes what runs, takes nothing new, and ends when all results have been taken.
@@ -197,27 +230,33 @@ impl NodeHandle {
     ///
     /// Once polled, the node drains, whether or not this is awaited to its end. [`NodeHandle::gone`] waits too.
     pub async fn drain(&self) -> Gone {
-        self.running.inbox.push(NodeEvent::Drain.into());
+        self.inbox.push(NodeEvent::Drain.into());
         self.gone().await
     }
 
-    /// Stops what runs, and ends. What cannot be stopped, a blocking handler, is waited for.
+    /// Stops what runs, and ends. What cannot be stopped, a blocking handler, is waited for: until it returns
+    /// the node's ports stay open and its scheduler runs no exclusive task again that it may still be at.
     ///
     /// # Cancel safety
     ///
     /// Once polled, the node stops, whether or not this is awaited to its end. [`NodeHandle::gone`] waits too.
     pub async fn stop(&self) -> Gone {
-        self.running.inbox.push(NodeEvent::Stop.into());
+        self.inbox.push(NodeEvent::Stop.into());
         self.gone().await
     }
 
-    /// Waits until it has nothing more to do.
+    /// Waits until it has nothing more to do and has told its scheduler so. Then its process may end.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future changes nothing; it may be called again.
     pub async fn gone(&self) -> Gone {
-        ended(&mut self.gone.clone()).await
+        let mut over = self.over.clone();
+        match over.wait_for(Option::is_some).await {
+            Ok(gone) => gone.unwrap_or(Gone::Failed),
+            // Whoever was to say it has ended with its thread.
+            Err(_) => Gone::Failed,
+        }
     }
 }
 
@@ -232,15 +271,8 @@ impl fmt::Debug for NodeHandle {
 
 impl Drop for NodeHandle {
     fn drop(&mut self) {
-        self.running.addr.do_send(crate::actors::Halt);
-    }
-}
-
-async fn ended(gone: &mut watch::Receiver<Option<Gone>>) -> Gone {
-    match gone.wait_for(Option::is_some).await {
-        Ok(gone) => gone.clone().unwrap_or(Gone::Drained),
-        // The actor has ended, which is an end too.
-        Err(_) => Gone::Drained,
+        // What keeps the node lives on until nothing runs any more.
+        self.inbox.push(NodeEvent::Stop.into());
     }
 }
 

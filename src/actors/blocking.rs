@@ -6,6 +6,7 @@
 //! A call that was handed over has begun: none is kept for a thread that may come later, as tokio's pool
 //! does. So what is told of a run is true, and a run that could not begin never does.
 
+use std::any::Any;
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -23,6 +24,10 @@ use crate::sync::lock;
 /// How long a thread waits for the next call before it ends.
 const KEEP: Duration = Duration::from_secs(10);
 
+/// What is to stay while a handler may be running, however its node has ended: it is dropped with the last
+/// thread on which one can.
+pub type LifeSign = Arc<dyn Any + Send + Sync>;
+
 /// How a call ended; `Err` is what its panic said.
 pub(super) type Called = Result<Tried, String>;
 
@@ -34,11 +39,13 @@ pub(super) struct Call {
 }
 
 /// See the module. Threads that wait end with it, others when their call has.
-#[derive(Default)]
 pub(super) struct Pool(Arc<Shared>);
 
-#[derive(Default)]
-struct Shared(Mutex<Idle>);
+struct Shared {
+    idle: Mutex<Idle>,
+    /// Held by each thread until its call has ended.
+    _sign: LifeSign,
+}
 
 #[derive(Default)]
 struct Idle {
@@ -49,6 +56,14 @@ struct Idle {
 }
 
 impl Pool {
+    /// A pool without threads. It and its threads keep the sign.
+    pub(super) fn new(sign: LifeSign) -> Self {
+        Self(Arc::new(Shared {
+            idle: Mutex::default(),
+            _sign: sign,
+        }))
+    }
+
     /// Has a thread begin a call, at once.
     ///
     /// # Errors
@@ -76,7 +91,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut idle = lock(&self.0.0);
+        let mut idle = lock(&self.0.idle);
         idle.closed = true;
         idle.waiting.clear();
     }
@@ -85,7 +100,7 @@ impl Drop for Pool {
 impl Shared {
     /// Takes the thread that has waited for the shortest time, so that those beyond need end.
     fn take(&self) -> Option<Sender<Call>> {
-        lock(&self.0).waiting.pop().map(|(_, thread)| thread)
+        lock(&self.idle).waiting.pop().map(|(_, thread)| thread)
     }
 
     /// Does calls, until none has come for a while.
@@ -112,7 +127,7 @@ impl Shared {
     }
 
     fn wait_as(&self, thread: Sender<Call>) -> Option<u64> {
-        let mut idle = lock(&self.0);
+        let mut idle = lock(&self.idle);
         if idle.closed {
             return None;
         }
@@ -124,7 +139,7 @@ impl Shared {
 
     /// Ends a wait; `false` if the thread was taken.
     fn give_up(&self, wait: u64) -> bool {
-        let mut idle = lock(&self.0);
+        let mut idle = lock(&self.idle);
         let before = idle.waiting.len();
         idle.waiting.retain(|(other, _)| *other != wait);
         idle.waiting.len() < before

@@ -62,13 +62,14 @@ impl Crew {
     pub(super) fn new(
         home: Arc<Home>,
         line: Arc<Line>,
+        pool: Pool,
         max_output: usize,
         stride: usize,
     ) -> Rc<Self> {
         Rc::new(Self {
             home,
             line,
-            pool: Pool::default(),
+            pool,
             max_output,
             stride: stride.max(1),
             seats: RefCell::default(),

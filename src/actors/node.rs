@@ -14,6 +14,7 @@ use actix::{Actor, ActorContext, Addr, ArbiterHandle, Context, Handler};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::blocking::LifeSign;
 use super::line::Start;
 use super::threads::{Threads, WorkerThreads};
 use super::{Halt, Running, sleep_until, yield_once};
@@ -41,6 +42,8 @@ pub struct NodeParts {
     pub inbox: Inbox<Incoming<NodeEvent>>,
     /// What dials schedulers; `None` if it joins none.
     pub connector: Option<Box<dyn Connector<NodeEvent>>>,
+    /// What shows that the process lives.
+    pub sign: LifeSign,
 }
 
 impl NodeParts {
@@ -186,7 +189,7 @@ impl Core {
             handlers: parts.handlers,
             inbox: parts.inbox.clone(),
         });
-        let threads = Threads::start(parts.place, &home, &spec.config)?;
+        let threads = Threads::start(parts.place, &home, &spec.config, &parts.sign)?;
         Ok(Self {
             machine: NodeMachine::new(spec),
             clock: parts.clock,

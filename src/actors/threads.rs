@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::System;
 use tokio::time::Instant;
 
+use super::blocking::{LifeSign, Pool};
 use super::crew::Crew;
 use super::line::{Line, Order, Start};
 use crate::config::NodeConfig;
@@ -71,6 +72,7 @@ impl Threads {
         place: WorkerThreads,
         home: &Arc<Home>,
         config: &NodeConfig,
+        sign: &LifeSign,
     ) -> io::Result<Self> {
         let mut threads = Self {
             threads: Vec::new(),
@@ -82,7 +84,14 @@ impl Threads {
         match place {
             WorkerThreads::Current => {
                 let line = Arc::new(Line::default());
-                let crew = Crew::new(Arc::clone(home), Arc::clone(&line), config.max_output, 1);
+                let pool = Pool::new(Arc::clone(sign));
+                let crew = Crew::new(
+                    Arc::clone(home),
+                    Arc::clone(&line),
+                    pool,
+                    config.max_output,
+                    1,
+                );
                 actix_rt::spawn(crew.run());
                 threads.threads.push(Thread::new(line));
             }
@@ -90,7 +99,7 @@ impl Threads {
                 let count = count.max(1);
                 for _ in 0..count {
                     // Dropping `threads` on an error ends those that were started.
-                    let thread = start_thread(home, config.max_output, count)?;
+                    let thread = start_thread(home, sign, config.max_output, count)?;
                     threads.threads.push(thread);
                 }
             }
@@ -236,13 +245,19 @@ impl Thread {
     }
 }
 
-fn start_thread(home: &Arc<Home>, max_output: usize, stride: usize) -> io::Result<Thread> {
+fn start_thread(
+    home: &Arc<Home>,
+    sign: &LifeSign,
+    max_output: usize,
+    stride: usize,
+) -> io::Result<Thread> {
     if System::try_current().is_none() {
         return Err(io::Error::other(
             "no actix System runs on this thread; start the node inside one, for example under #[actix::main]",
         ));
     }
     let (home, line) = (Arc::clone(home), Arc::new(Line::default()));
+    let pool = Pool::new(Arc::clone(sign));
     let thread = Thread::new(Arc::clone(&line));
     let system = System::current();
     let (ready, started) = mpsc::channel();
@@ -262,7 +277,7 @@ fn start_thread(home: &Arc<Home>, max_output: usize, stride: usize) -> io::Resul
             let runner = System::with_tokio_rt(move || runtime);
             System::set_current(system);
             let _ = ready.send(Ok(()));
-            runner.block_on(Crew::new(home, line, max_output, stride).run());
+            runner.block_on(Crew::new(home, line, pool, max_output, stride).run());
         })?;
     let ended = || io::Error::other("a thread for workers ended as it was started");
     started.recv().map_err(|_| ended())??;

@@ -91,7 +91,8 @@ pub async fn run_link<In: Wire, Out: Wire>(
             Sent { closed, linger } = &mut writing => {
                 if let Some(until) = linger {
                     // Closing a socket that has something to read would discard what is still on its way
-                    // to the peer, so what comes is read until the peer has seen the end.
+                    // to the peer, so what comes is read until the peer has seen the end. And a peer that
+                    // said goodbye before it closed said so even if it could not be answered.
                     let _ = timeout_at(until, reading).await;
                 }
                 closed

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -97,6 +98,11 @@ impl Listener {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its socket once more: while either is there, nobody is refused.
+    pub(crate) fn held(&self) -> io::Result<Socket> {
+        SockRef::from(&self.socket).try_clone()
     }
 
     /// Accepts for ever and hands over every connection that has proved itself, with the peer's address.

@@ -1,21 +1,25 @@
 //! How the node of a process is set up and started.
 //!
 //! Owns: the settings, the order of a start (listen, open a port to be probed at, start the actor),
-//! and the signals that end a process. Does not know: what the handle does afterwards.
+//! and what signals ask of a node. Does not know: how these are heard, or what the handle does afterwards.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep_until};
 
-use super::{NodeHandle, bind, check_names, ended, random, trust};
+use super::keeper::{Keeper, Ports};
+use super::signals::Signals;
+use super::{Gone, NodeHandle, bind, check_names, random, trust};
 use crate::actors::WorkerThreads;
 use crate::actors::node::NodeParts;
 use crate::clock::Clock;
 use crate::config::{FRAME_OVERHEAD, NodeConfig};
 use crate::engine::Epoch;
-use crate::engine::node::{Gone, NodeEvent, NodeSpec};
-use crate::error::{ConfigError, ListenFault, NodeStartError};
+use crate::engine::node::{NodeEvent, NodeSpec};
+use crate::error::{ConfigError, ListenFault, NodeRunError, NodeStartError};
 use crate::handlers::Handlers;
 use crate::host::Host;
 use crate::inbox::Inbox;
@@ -26,6 +30,9 @@ use crate::net::told::Told;
 use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
 use crate::say::say;
 use crate::task::Labels;
+
+/// The longest [`NodeBuilder::stop_timeout`].
+const MAX_STOP_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// See [`node`](super::node()).
 #[derive(Debug)]
@@ -42,6 +49,7 @@ pub struct NodeBuilder {
     listen: Vec<String>,
     joins: Vec<String>,
     probe: bool,
+    stop_timeout: Duration,
 }
 
 impl NodeBuilder {
@@ -58,6 +66,7 @@ impl NodeBuilder {
             listen: Vec::new(),
             joins: Vec::new(),
             probe: true,
+            stop_timeout: Duration::from_secs(2),
         }
     }
 
@@ -131,11 +140,19 @@ impl NodeBuilder {
         self
     }
 
+    /// How long [`run`](Self::run) goes on at most after a second signal has asked the node to stop. Default
+    /// 2 s, up to a day. Too low: handlers that block have no time to notice that they are to end, and the
+    /// scheduler hears less of what was stopped; too high: a handler that does not return holds the process up.
+    pub fn stop_timeout(mut self, limit: Duration) -> Self {
+        self.stop_timeout = limit;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends what was started.
+    /// Dropping the future ends what was started, as dropping a [`NodeHandle`] does.
     ///
     /// # Errors
     ///
@@ -143,6 +160,7 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<NodeHandle, NodeStartError> {
         self.config.validate()?;
         self.link.validate()?;
+        check_stop_timeout(self.stop_timeout)?;
         check_names(&self.name, &self.labels)?;
         self.handlers.validate()?;
         if self.listen.is_empty() && self.joins.is_empty() {
@@ -168,9 +186,9 @@ impl NodeBuilder {
             listeners
                 .push(bind(&host, address, &carrier.trust, Role::Node, &carrier.config).await?);
         }
-        let listening = listeners.first().map(Listener::local_addr);
         let wants_probe = self.probe && !self.joins.is_empty();
         // A port that listens on every address serves as well.
+        let listening = listeners.first().map(Listener::local_addr);
         let open = listening.filter(|address| address.ip().is_unspecified());
         let (probe, probers) = match open {
             _ if !wants_probe => (None, Vec::new()),
@@ -187,6 +205,7 @@ impl NodeBuilder {
                 .min(carrier.config.max_frame.saturating_sub(FRAME_OVERHEAD)),
             ..self.config
         };
+        let (ports, closed) = Ports::hold(&listeners, &probers).map_err(NodeStartError::Thread)?;
         let parts = NodeParts {
             place: WorkerThreads::Own(config.threads),
             spec: NodeSpec {
@@ -204,58 +223,129 @@ impl NodeBuilder {
             clock: Clock::Process,
             inbox: carrier.inbox.clone(),
             connector: Some(Box::new(Arc::clone(&carrier))),
+            sign: ports,
         };
-        let running = parts
-            .start(host.control())
-            .await
-            .map_err(NodeStartError::Thread)?;
-        let gone = || {
-            let mut gone = running.gone.clone();
-            async move {
-                ended(&mut gone).await;
-            }
+        let keeper = Keeper {
+            parts,
+            carrier,
+            listeners,
+            probers,
+            closed,
+            host,
         };
-        for listener in listeners {
-            carrier.listen(listener, gone());
-        }
-        for prober in probers {
-            carrier.be_probed(prober, gone());
-        }
-        Ok(NodeHandle {
-            name: self.name,
-            listening,
-            gone: running.gone.clone(),
-            running,
-            _host: host,
-        })
+        keeper.start().await.map_err(NodeStartError::Thread)
     }
 
-    /// Starts it and waits until it has nothing more to do: its scheduler or [`NodeHandle::drain`] dismissed
-    /// it, another process took its name, or a signal came. SIGTERM and Ctrl-C drain it; a second one
-    /// stops it at once.
+    /// Starts it and waits until it has nothing more to do and has told its scheduler so: its scheduler
+    /// dismissed it, another process took its name, or a signal came. SIGTERM and Ctrl-C drain it. A second one
+    /// stops it, and ends this within [`stop_timeout`](Self::stop_timeout), whatever still runs; one that comes
+    /// within a second after another is the same one.
+    ///
+    /// From the first poll of this until it has returned these signals do nothing else. Afterwards they do what
+    /// they did before, if that was their default, to end the process. A process that handles them itself
+    /// should begin to do so before this is polled: only then does the library know of it, and leave them alone
+    /// afterwards.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future stops the node at once, and its tasks go elsewhere.
+    /// Dropping the future stops the node, as dropping a [`NodeHandle`] does.
     ///
     /// # Errors
     ///
-    /// See [`NodeStartError`]; nothing is left running.
-    pub async fn run(self) -> Result<Gone, NodeStartError> {
+    /// See [`NodeRunError`].
+    pub async fn run(self) -> Result<Gone, NodeRunError> {
         let mut signals = Signals::new().map_err(NodeStartError::Thread)?;
-        let handle = self.start().await?;
-        let mut gone = handle.gone.clone();
-        let mut drained = false;
-        loop {
-            tokio::select! {
-                gone = ended(&mut gone) => return Ok(gone),
-                () = signals.next() => {
-                    let event = if drained { NodeEvent::Stop } else { NodeEvent::Drain };
-                    say!(info: node = %handle.name, again = drained, "a signal asks the node to end");
-                    handle.running.inbox.push(event.into());
-                    drained = true;
+        let stop_timeout = self.stop_timeout;
+        let name = Arc::clone(&self.name);
+        let mut asked = Asked::default();
+        let handle = {
+            let starting = self.start();
+            tokio::pin!(starting);
+            loop {
+                tokio::select! {
+                    handle = &mut starting => break handle?,
+                    () = signals.next() => {
+                        asked.again(&name, stop_timeout);
+                        if let Asked::ToStop { .. } = asked {
+                            // Dropped, it ends what it has started.
+                            return Ok(Gone::Unfinished);
+                        }
+                    }
                 }
             }
+        };
+        loop {
+            if let Some(event) = asked.event() {
+                handle.inbox.push(event.into());
+            }
+            tokio::select! {
+                gone = handle.gone() => return match gone {
+                    Gone::Failed => Err(NodeRunError::Failed),
+                    gone => Ok(gone),
+                },
+                () = signals.next() => asked.again(&name, stop_timeout),
+                () = asked.over() => {
+                    say!(warn: node = %name, "the node was stopped and has not come to its end in time");
+                    return Ok(Gone::Unfinished);
+                }
+            }
+        }
+    }
+}
+
+fn check_stop_timeout(limit: Duration) -> Result<(), ConfigError> {
+    if limit <= MAX_STOP_TIMEOUT {
+        return Ok(());
+    }
+    Err(ConfigError {
+        setting: "stop_timeout",
+        reason: "must be at most a day".to_owned(),
+    })
+}
+
+/// What signals have asked of a node that runs.
+#[derive(Default)]
+enum Asked {
+    #[default]
+    Nothing,
+    ToDrain,
+    ToStop {
+        /// When it must have come to its end.
+        until: Instant,
+    },
+}
+
+impl Asked {
+    fn again(&mut self, node: &str, stop_timeout: Duration) {
+        let next = match self {
+            Self::Nothing => {
+                say!(info: node, "a signal asks the node to drain");
+                Self::ToDrain
+            }
+            Self::ToDrain => {
+                say!(info: node, "a second signal asks the node to stop");
+                Self::ToStop {
+                    until: Instant::now() + stop_timeout,
+                }
+            }
+            Self::ToStop { .. } => return,
+        };
+        *self = next;
+    }
+
+    fn event(&self) -> Option<NodeEvent> {
+        match self {
+            Self::Nothing => None,
+            Self::ToDrain => Some(NodeEvent::Drain),
+            Self::ToStop { .. } => Some(NodeEvent::Stop),
+        }
+    }
+
+    /// Waits until the node must have come to its end.
+    async fn over(&self) {
+        match self {
+            Self::ToStop { until } => sleep_until(*until).await,
+            Self::Nothing | Self::ToDrain => std::future::pending().await,
         }
     }
 }
@@ -296,36 +386,6 @@ fn no_probe(error: std::io::Error) -> NodeStartError {
     NodeStartError::Listen(ListenFault(format!(
         "no port to be probed at can be had: {error}"
     )))
-}
-
-/// The signals that ask a process to end.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        #[cfg(not(unix))]
-        {
-            // Where Ctrl-C cannot be heard, the node ends by other means only.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

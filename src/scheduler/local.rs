@@ -65,6 +65,7 @@ impl Threads {
             clock: self.clock,
             inbox: Inbox::new(),
             connector: None,
+            sign: Arc::new(()),
         };
         let running = parts
             .start(self.host.control())

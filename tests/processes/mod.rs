@@ -55,6 +55,7 @@ const TLS: &str = "CALLBOARD_TEST_TLS";
 const MEMORY: &str = "CALLBOARD_TEST_MEMORY";
 const KEPT: &str = "CALLBOARD_TEST_KEPT";
 const LOGS: &str = "CALLBOARD_TEST_LOGS";
+const STOP_TIMEOUT: &str = "CALLBOARD_TEST_STOP_TIMEOUT";
 
 const READY: &str = "the node listens at ";
 const GONE: &str = "the node is gone: ";
@@ -71,6 +72,7 @@ pub struct Role {
     tls: Option<String>,
     memory: Option<u64>,
     kept: Option<u64>,
+    stop_timeout: Option<u64>,
     logs: bool,
     namespace: Option<String>,
     environment: Vec<(&'static str, String)>,
@@ -89,6 +91,7 @@ impl Role {
             tls: None,
             memory: None,
             kept: None,
+            stop_timeout: None,
             logs: false,
             namespace: None,
             environment: Vec::new(),
@@ -133,6 +136,12 @@ impl Role {
     /// How many bytes of results it keeps (`NodeConfig::max_kept_bytes`).
     pub fn kept(mut self, bytes: u64) -> Self {
         self.kept = Some(bytes);
+        self
+    }
+
+    /// How many milliseconds a second signal leaves it (`NodeBuilder::stop_timeout`).
+    pub fn stop_timeout(mut self, millis: u64) -> Self {
+        self.stop_timeout = Some(millis);
         self
     }
 
@@ -198,6 +207,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// SIGINT, as by Ctrl-C.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
     /// SIGSTOP: freeze, with sockets open. Returns when every thread has stopped.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
@@ -258,8 +272,8 @@ impl NodeProcess {
             .env(PROBE, role.probe.to_string())
             .env(LOGS, role.logs.to_string())
             .envs(role.environment.iter().cloned());
-        let [memory, kept] =
-            [role.memory, role.kept].map(|bytes| bytes.map(|bytes| bytes.to_string()));
+        let [memory, kept, stop_timeout] = [role.memory, role.kept, role.stop_timeout]
+            .map(|number| number.map(|number| number.to_string()));
         for (key, value) in [
             (LISTEN, &role.listen),
             (JOIN, &role.join),
@@ -267,6 +281,7 @@ impl NodeProcess {
             (TLS, &role.tls),
             (MEMORY, &memory),
             (KEPT, &kept),
+            (STOP_TIMEOUT, &stop_timeout),
         ] {
             if let Some(value) = value {
                 command.env(key, value);
@@ -323,6 +338,21 @@ impl NodeProcess {
             gone = Some(line);
         }
         (self.process.wait(), gone)
+    }
+
+    /// The same while it gets SIGTERM again and again.
+    pub async fn ended_by_signals(&mut self) -> (ExitStatus, Option<String>) {
+        let process = Pid::from_child(&self.process.0);
+        let mut again = tokio::time::interval(Duration::from_millis(50));
+        let ended = self.ended();
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                ended = &mut ended => return ended,
+                // It is not reaped before it has said that it ends.
+                _ = again.tick() => kill_process(process, Signal::TERM).unwrap(),
+            }
+        }
     }
 
     /// Waits until the process was killed by a signal, by whomever.
@@ -402,6 +432,9 @@ pub fn act_if_told_with(handlers: impl FnOnce() -> Handlers) {
     }
     if let Ok(bytes) = env::var(KEPT) {
         node = node.configure(|config| config.max_kept_bytes = bytes.parse().unwrap());
+    }
+    if let Ok(millis) = env::var(STOP_TIMEOUT) {
+        node = node.stop_timeout(Duration::from_millis(millis.parse().unwrap()));
     }
     if env::var(PROBE).unwrap() == "false" {
         node = node.without_probe();

@@ -15,6 +15,7 @@ mod api;
 mod callers;
 mod clients;
 mod cluster;
+mod ends;
 mod frames;
 mod handles;
 mod load;

@@ -1,5 +1,5 @@
 //! What surrounds the library: a log that panics, user code that panics where nobody expects it, a
-//! machine that gives no more threads.
+//! machine that gives no more threads, signals.
 //!
 //! Each module takes one kind of surroundings. `child` runs a role of this binary as a process of its own, for
 //! what holds for a whole process: its log, its limits.
@@ -9,6 +9,7 @@
 mod board;
 mod child;
 mod panics;
+mod signals;
 mod subscriber;
 mod threads;
 
@@ -18,6 +19,10 @@ fn role() {
     child::act_if_told(&[
         ("subscriber", panics::under_a_subscriber_that_panics),
         ("closed-pipe", panics::with_a_log_that_nobody_reads),
+        ("signals-at-first", signals::from_the_first_poll),
+        ("terminated-afterwards", signals::terminated_afterwards),
+        ("interrupted-afterwards", signals::interrupted_afterwards),
+        ("hears-signals", signals::heard_by_the_process_too),
         ("no-threads", threads::where_no_thread_can_be_started),
     ]);
 }

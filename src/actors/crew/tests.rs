@@ -48,7 +48,8 @@ impl Bench {
             handlers,
             inbox: inbox.clone(),
         });
-        let crew = Crew::new(home, Arc::clone(&line), 1000, 1);
+        let pool = Pool::new(Arc::new(()));
+        let crew = Crew::new(home, Arc::clone(&line), pool, 1000, 1);
         actix_rt::spawn(Rc::clone(&crew).run());
         Self {
             crew,

@@ -66,6 +66,7 @@ pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Cloc
         clock,
         inbox: Inbox::new(),
         connector: None,
+        sign: Arc::new(()),
     }
 }
 

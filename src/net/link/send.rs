@@ -45,6 +45,9 @@ const MAX_AT_ONCE: usize = 4;
 /// on, and what is as small as that is one piece, for one system call.
 const MAX_BYTES_AT_ONCE: usize = 4 << 10;
 
+/// How long a broken connection is read on. What the peer said before is there, and so is the end.
+const LAST_LOOK: Duration = Duration::from_millis(250);
+
 /// The way out of a link. Clones are the same.
 pub struct WayOut<Out> {
     commands: Inbox<LinkCommand<Out>>,
@@ -186,8 +189,22 @@ impl<Out> fmt::Debug for WayOut<Out> {
 /// How sending ended.
 pub(super) struct Sent {
     pub(super) closed: String,
-    /// Until when to wait for the peer to close too.
+    /// Until when to read on, for the peer's end or what it said before its own.
     pub(super) linger: Option<Instant>,
+}
+
+/// Why sending cannot go on.
+enum Fault {
+    /// The connection is broken. What the peer said before may have arrived: its goodbye, most often.
+    Broken(String),
+    /// This side gives it up.
+    GivenUp(String),
+}
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Self {
+        Self::GivenUp(reason)
+    }
 }
 
 /// Sends what is given on the way out until it is told to close, or cannot go on. `direct` says whether others
@@ -218,7 +235,11 @@ pub(super) async fn send<Out: Wire>(
                 linger: matches!(end, Ok(Ok(()))).then_some(until),
             }
         }
-        Err(closed) => Sent {
+        Err(Fault::Broken(closed)) => Sent {
+            closed,
+            linger: Some(Instant::now() + LAST_LOOK),
+        },
+        Err(Fault::GivenUp(closed)) => Sent {
             closed,
             linger: None,
         },
@@ -242,7 +263,7 @@ impl<Out: Wire> Open<'_, Out> {
         cx: &mut Context<'_>,
         closing: &AtomicBool,
         expiry: &mut Option<Pin<Box<Sleep>>>,
-    ) -> Poll<Result<Closing, String>> {
+    ) -> Poll<Result<Closing, Fault>> {
         let sending = self.0.try_sending().or_else(|| {
             self.0.shared.kept_waiting.register(cx.waker());
             // Whoever had it may have been done before that.
@@ -262,10 +283,9 @@ impl<Out: Wire> Open<'_, Out> {
         };
         let expiry = expiry.get_or_insert_with(|| Box::pin(sleep_until(close.until)));
         ready!(expiry.as_mut().poll(cx));
-        Poll::Ready(Err(format!(
-            "{}; the peer did not read all that was sent before",
-            close.reason
-        )))
+        let reason = &close.reason;
+        let reason = format!("{reason}; the peer did not read all that was sent before");
+        Poll::Ready(Err(Fault::GivenUp(reason)))
     }
 
     fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -287,7 +307,7 @@ struct Sending<Out> {
     /// The link's task, while it waits and nothing is to be sent.
     idle: Option<Waker>,
     /// Why somebody who wrote in the task's place could not go on.
-    broken: Option<String>,
+    broken: Option<Fault>,
 }
 
 impl<Out: Wire> Sending<Out> {
@@ -298,7 +318,7 @@ impl<Out: Wire> Sending<Out> {
         cx: &mut Context<'_>,
         commands: &Inbox<LinkCommand<Out>>,
         closing: &AtomicBool,
-    ) -> Poll<Result<Closing, String>> {
+    ) -> Poll<Result<Closing, Fault>> {
         self.idle = None;
         if let Some(reason) = self.broken.take() {
             return Poll::Ready(Err(reason));
@@ -312,7 +332,12 @@ impl<Out: Wire> Sending<Out> {
             if self.outbox.close.is_some() {
                 // Nothing is taken after a close.
                 ready!(written);
-                return Poll::Ready(self.outbox.close.take().ok_or_else(String::new));
+                return Poll::Ready(
+                    self.outbox
+                        .close
+                        .take()
+                        .ok_or(Fault::GivenUp(String::new())),
+                );
             }
             if commands.poll_ready(cx).is_pending() {
                 self.idle = written.is_ready().then(|| cx.waker().clone());
@@ -322,7 +347,7 @@ impl<Out: Wire> Sending<Out> {
     }
 
     /// Writes what waits, about as much as one burst takes; whether there was anything.
-    fn poll_write_burst(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, String>> {
+    fn poll_write_burst(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
         if !self.burst.has_remaining() && !self.unflushed {
             let filled = self.outbox.fill(&mut self.burst);
             filled.map_err(|error| error.to_string())?;
@@ -330,7 +355,7 @@ impl<Out: Wire> Sending<Out> {
         }
         let wrote = self.unflushed;
         let written = ready!(self.poll_write(cx));
-        written.map_err(|error| LinkError::from(error).to_string())?;
+        written.map_err(|error| Fault::Broken(LinkError::from(error).to_string()))?;
         Poll::Ready(Ok(wrote))
     }
 

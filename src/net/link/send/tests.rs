@@ -325,6 +325,53 @@ async fn g8_a_broken_transport_is_told_once_by_the_link_whoever_finds_it() {
     assert_eq!(pipe.taken(), 0);
 }
 
+/// A transport by pipes, of which the peer has reset the connection after its last words.
+async fn reset_after(last: ToScheduler) -> Proved {
+    let (read, peer) = tokio::io::duplex(1000);
+    let (unread, _open) = tokio::io::duplex(1000);
+    let proved = Proved {
+        read: Box::new(unread),
+        write: Box::new(peer),
+        direct: false,
+        names: Names::Any,
+    };
+    let way = WayOut::new();
+    way.give(LinkCommand::Send(last));
+    way.give(LinkCommand::Close("the end of the test".to_owned()));
+    run_link(
+        proved,
+        LinkConfig::default(),
+        way,
+        |_: Vec<LinkEvent<ToNode>>| {},
+    )
+    .await;
+    let write = Pipe::with_room(1000);
+    write.state().broken = true;
+    Proved {
+        read: Box::new(read),
+        write: Box::new(write),
+        direct: false,
+        names: Names::Any,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g8_a_goodbye_before_a_reset_is_heard_whoever_finds_the_reset() {
+    // Which half of a link has its turn first is chance.
+    for _ in 0..64 {
+        let proved = reset_after(ToScheduler::Goodbye).await;
+        let way = WayOut::new();
+        way.give(LinkCommand::Send(small(1)));
+        let mut events = Vec::new();
+        run_link(proved, LinkConfig::default(), way, |batch| {
+            events.extend(batch);
+        })
+        .await;
+        let goodbye = LinkEvent::Message(ToScheduler::Goodbye);
+        assert!(events.contains(&goodbye), "{events:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_link_that_is_dropped_lets_its_transport_go_though_somebody_could_write() {
     let pipe = Pipe::with_room(1000);
