@@ -49,7 +49,7 @@ pub struct Stats {
     #[serde(default)]
     pub client: ClientState,
     /// Every node that was named or has joined, in order of name. One that was removed is not among them, even
-    /// while it finishes its runs.
+    /// while it finishes its runs. Of those that had joined and are gone the last 1,024 at most are among them.
     pub nodes: Vec<NodeStats>,
     /// Counts since the start.
     pub totals: Totals,

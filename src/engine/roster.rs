@@ -53,6 +53,8 @@ pub(crate) enum State {
     Dead,
     /// Taken out by hand, and its processes have ended: only its name is left.
     Vacant,
+    /// Forgotten. The record is that of the next node.
+    Free,
 }
 
 impl State {
@@ -60,14 +62,14 @@ impl State {
     pub fn incarnation(&self) -> Option<&Incarnation> {
         match self {
             Self::Member(life) | Self::Leaving(Some(life)) => Some(life),
-            Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant => None,
+            Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant | Self::Free => None,
         }
     }
 
     fn incarnation_mut(&mut self) -> Option<&mut Incarnation> {
         match self {
             Self::Member(life) | Self::Leaving(Some(life)) => Some(life),
-            Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant => None,
+            Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant | Self::Free => None,
         }
     }
 
@@ -86,7 +88,7 @@ impl State {
         }
         match std::mem::replace(self, Self::Dead) {
             Self::Member(life) => Some(life),
-            Self::Connecting | Self::Leaving(_) | Self::Dead | Self::Vacant => None,
+            Self::Connecting | Self::Leaving(_) | Self::Dead | Self::Vacant | Self::Free => None,
         }
     }
 }
@@ -227,7 +229,7 @@ impl Node {
 
     /// Whether it was taken out by hand.
     pub fn is_removed(&self) -> bool {
-        matches!(self.state, State::Leaving(_) | State::Vacant)
+        matches!(self.state, State::Leaving(_) | State::Vacant | State::Free)
     }
 
     /// Takes it out by hand.
@@ -241,7 +243,7 @@ impl Node {
         match &self.state {
             State::Connecting | State::Member(_) | State::Dead => true,
             State::Leaving(life) => life.as_ref().is_some_and(|life| !life.is_lost()),
-            State::Vacant => false,
+            State::Vacant | State::Free => false,
         }
     }
 
@@ -258,9 +260,27 @@ impl Node {
         }
     }
 
-    /// Whether only its name is left.
+    /// Whether no process of it is known to be alive, and none is asked for: it was taken out by hand and has
+    /// ended, or it had joined and was lost.
+    pub fn is_away(&self) -> bool {
+        match &self.state {
+            State::Vacant => true,
+            State::Connecting | State::Dead => self.reach == Reach::Joins,
+            State::Member(life) => self.reach == Reach::Joins && life.is_lost(),
+            State::Leaving(_) | State::Free => false,
+        }
+    }
+
+    /// Whether, besides, nothing is waited for: no end of a lease or of an orphaned run, and no answer.
+    pub fn is_gone(&self, now: Timestamp, margin: Duration) -> bool {
+        let over =
+            |life: &Incarnation| life.ghosts.is_empty() && life.lease.safe_at() + margin <= now;
+        self.is_away() && !self.redial.is_out() && self.lives().all(over)
+    }
+
+    /// Whether only its name is left, if that.
     pub fn is_vacant(&self) -> bool {
-        matches!(self.state, State::Vacant)
+        matches!(self.state, State::Vacant | State::Free)
     }
 
     /// The life of which a probe would tell something, and the port that it had named.
@@ -384,6 +404,12 @@ pub(crate) struct Roster {
     pub leaving: BTreeSet<NodeIndex>,
     /// Vacant records by the name that they keep: tasks may still say that they have run there.
     pub vacant: BTreeMap<Arc<str>, NodeIndex>,
+    /// Records that name no node.
+    pub free: Vec<NodeIndex>,
+    /// How many nodes may be away by now, ...
+    pub away: usize,
+    /// ... and above how many it is looked which are gone.
+    pub look_above: usize,
     /// Nodes with something to send or a load to be entered.
     pub touched: Vec<NodeIndex>,
 }
@@ -415,20 +441,15 @@ impl Roster {
         }
     }
 
-    /// A record for a node of this name: the vacant one of that name, unless a dial or a probe that went out
-    /// before may still be answered.
+    /// A record for a node of this name: the vacant one of that name, if it is kept.
     pub fn enter(&mut self, mut entry: Node) -> NodeIndex {
         let name = Arc::clone(&entry.name);
-        let vacant = self
-            .vacant
-            .get(&name)
-            .copied()
-            .filter(|&node| !self.get(node).redial.is_out());
-        let node = match vacant {
+        let free = self.vacant.remove(&name).or_else(|| self.free.pop());
+        let node = match free {
             Some(node) => {
-                self.vacant.remove(&name);
                 let old = self.get_mut(node);
                 entry.touched = old.touched;
+                entry.redial = old.redial.of_another();
                 *old = entry;
                 node
             }
@@ -438,11 +459,12 @@ impl Roster {
             }
         };
         self.names.insert(name, node);
+        self.away += 1;
         node
     }
 
     /// A removed node without an offer has ended: nothing of its record stays but the name.
-    pub fn vacate(&mut self, node: NodeIndex) {
+    pub fn vacate(&mut self, now: Timestamp, node: NodeIndex) {
         self.leaving.remove(&node);
         let old = self.get_mut(node);
         let vacant = Node {
@@ -450,10 +472,28 @@ impl Roster {
             reason: String::new(),
             touched: old.touched,
             redial: std::mem::take(&mut old.redial),
+            // By this it is known how long it has been gone.
+            last_heard: now,
             ..Node::new(Arc::clone(&old.name), Reach::Joins)
         };
         let name = Arc::clone(&vacant.name);
         *old = vacant;
         self.vacant.insert(name, node);
+        self.away += 1;
+    }
+
+    /// Forgets a node that is gone and that nobody has named, without an offer. Its record is another's from
+    /// now on.
+    pub fn forget(&mut self, node: NodeIndex) {
+        let old = self.get_mut(node);
+        let free = Node {
+            state: State::Free,
+            touched: old.touched,
+            ..Node::new(Arc::from(""), Reach::Joins)
+        };
+        let name = std::mem::replace(old, free).name;
+        self.vacant.remove(&name);
+        self.names.remove(&name);
+        self.free.push(node);
     }
 }

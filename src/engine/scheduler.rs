@@ -10,7 +10,7 @@
 //! `classes` follows the catalogue, `placing` sends tasks to nodes, `retracting` asks them back,
 //! `reports` follows what nodes say of runs, `ends` decides what comes of an end, `settling` ends tasks, `ghosts` are orphaned
 //! runs and what waits for them. `links` brings links up or down, `hello` decides who may speak for
-//! a node and `comparison` what of its runs is true, `losses` when a node is lost. `control`
+//! a node and `comparison` what of its runs is true, `losses` when a node is lost and `forgetting` how long it is remembered. `control`
 //! carries out an operator's wishes, `views` answers questions, `invariants` checks all of it.
 
 use std::sync::Arc;
@@ -37,6 +37,7 @@ mod classes;
 mod comparison;
 mod control;
 mod ends;
+mod forgetting;
 mod ghosts;
 mod hello;
 mod invariants;
@@ -215,6 +216,7 @@ impl SchedulerMachine {
         self.place(now);
         self.recall(now);
         self.note_reroutes();
+        self.forget_gone(now);
         actions.append(&mut self.actions);
         self.flush_nodes(actions);
         self.outbox.flush(actions);

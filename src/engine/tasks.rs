@@ -118,6 +118,21 @@ impl Task {
         self.stage.start().or_else(earlier)
     }
 
+    /// Returns the nodes that it may be asked about: where it is, has run, or was lost.
+    pub fn named_nodes(&self) -> impl Iterator<Item = u32> {
+        let run = self.stage.placed().or_else(|| self.stage.given_up());
+        let held = match &self.stage {
+            Stage::Held(held) => Some(held.run),
+            _ => None,
+        };
+        let rare = self.rare.iter();
+        let past = rare.flat_map(|rare| {
+            let starts = rare.starts.iter().map(|start| start.node);
+            starts.chain(rare.lost_lives().map(|(node, _)| node.0))
+        });
+        run.into_iter().chain(held).map(|run| run.node).chain(past)
+    }
+
     /// Notes that a run of it has started, or may have.
     pub fn may_have_run(&mut self) {
         self.past = self.past.max(Past::MayHaveRun);

@@ -23,6 +23,9 @@ enum Way {
     Waits(Timestamp),
     /// Was begun then, while this incarnation was known, and is not answered.
     Out(Timestamp, Option<Epoch>),
+    /// Was begun for an earlier node of the name and is not answered. The answer says nothing of this one, which
+    /// waits for it: at most one is under way.
+    Stale,
 }
 
 impl Way {
@@ -31,12 +34,21 @@ impl Way {
         match self {
             Self::Ready => Some(Timestamp::default()),
             Self::Waits(at) => Some(at),
-            Self::Out(..) => None,
+            Self::Out(..) | Self::Stale => None,
         }
     }
 
     fn is_out(self) -> bool {
-        matches!(self, Self::Out(..))
+        matches!(self, Self::Out(..) | Self::Stale)
+    }
+
+    /// Takes note that what was asked of an earlier node is answered. Returns whether it was.
+    fn stale_answered(&mut self) -> bool {
+        let stale = matches!(self, Self::Stale);
+        if stale {
+            *self = Self::Ready;
+        }
+        stale
     }
 
     /// What is under way stays so: its answer says when the next may begin.
@@ -80,6 +92,26 @@ impl Redial {
     /// Whether an answer may still come.
     pub fn is_out(&self) -> bool {
         self.dial.is_out() || self.probe.is_out()
+    }
+
+    /// Returns what there is to know for another node of the name.
+    pub fn of_another(&self) -> Self {
+        let ask = |way: Way| if way.is_out() { Way::Stale } else { Way::Ready };
+        Self {
+            dial: ask(self.dial),
+            probe: ask(self.probe),
+            ..Self::default()
+        }
+    }
+
+    /// Takes note of the answer to a dial, if it was asked of an earlier node of the name. Returns whether it was.
+    pub fn stale_dial_answered(&mut self) -> bool {
+        self.dial.stale_answered()
+    }
+
+    /// The same of a probe.
+    pub fn stale_probe_answered(&mut self) -> bool {
+        self.probe.stale_answered()
     }
 
     /// Begins a dial. A refusal will speak of no later incarnation than `known`.

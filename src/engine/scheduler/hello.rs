@@ -13,8 +13,8 @@ use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::TaskKind;
 
-/// Nodes under as many names, those that joined among them; beyond it nobody joins whose name is not known. A
-/// node is remembered until it is removed by hand.
+/// Nodes under as many names, those that joined among them; beyond it nobody joins whose name is not known. Those
+/// that are gone do not count, and are forgotten in time (see `forgetting`).
 pub(super) const MAX_NODES: usize = 10_000;
 /// About how many bytes the kinds and labels of all nodes may take: each of ten thousand may bring hundreds of
 /// its own.
@@ -44,7 +44,7 @@ impl SchedulerMachine {
             self.refuse(now, link, &name, refusal);
             return Ok(());
         }
-        match self.identify(link, &hello) {
+        match self.identify(now, link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
             Ok(node) if self.is_unwanted(node, &hello) => self.turn_away(now, link, node),
             Ok(node) => match self.admit_life(now, link, node, &hello) {
@@ -77,7 +77,12 @@ impl SchedulerMachine {
     }
 
     /// Which node this is.
-    fn identify(&mut self, link: LinkId, hello: &NodeHello) -> Result<NodeIndex, LinkRefusal> {
+    fn identify(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        hello: &NodeHello,
+    ) -> Result<NodeIndex, LinkRefusal> {
         let name = hello.node.as_str();
         let session = self.sessions.get(link).and_then(|session| session.node);
         if let Some(node) = session {
@@ -101,7 +106,7 @@ impl SchedulerMachine {
                 name: name_in_words,
             }),
             Some(&node) => Ok(node),
-            None if self.config.accept_joins && self.roster.names.len() >= MAX_NODES => {
+            None if self.config.accept_joins && self.has_no_room_for_a_node(now) => {
                 Err(LinkRefusal::TooMany)
             }
             None if self.config.accept_joins => Ok(self.enter_node(name.into(), Reach::Joins)),

@@ -30,6 +30,11 @@ impl SchedulerMachine {
         };
         if let Some(node) = node.filter(|&node| (node as usize) < self.roster.nodes.len()) {
             let entry = self.roster.get_mut(node);
+            if entry.redial.stale_dial_answered() {
+                self.close(link, "it was dialled for an earlier node of the name");
+                self.timers.attend(node, now);
+                return;
+            }
             entry.redial.dial_reached();
             if !entry.is_dialled() {
                 self.close(link, "the node is not wanted any more");

@@ -138,6 +138,8 @@ impl SchedulerMachine {
         if let Some(life) = entry.incarnation_mut() {
             life.lost();
         }
+        self.roster.away += 1;
+        let entry = self.roster.get_mut(node);
         entry.load.stalled(0, None);
         let name = entry.name.clone();
         let rerouted = runs.len();
@@ -186,7 +188,7 @@ impl SchedulerMachine {
         if self.roster.get(node).past.is_empty() {
             self.forget_link(node, "it was removed");
             self.clear_offer(node);
-            self.roster.vacate(node);
+            self.roster.vacate(now, node);
         }
     }
 
@@ -384,6 +386,10 @@ impl SchedulerMachine {
         let Some(entry) = self.roster.nodes.get_mut(node as usize) else {
             return;
         };
+        if entry.redial.stale_dial_answered() {
+            self.timers.attend(node, now);
+            return;
+        }
         let known = entry.redial.dial_failed(entry.usual_pause());
         if entry.is_vacant() {
             return;
@@ -411,6 +417,10 @@ impl SchedulerMachine {
         let Some(entry) = self.roster.nodes.get_mut(node as usize) else {
             return;
         };
+        if entry.redial.stale_probe_answered() {
+            self.timers.attend(node, now);
+            return;
+        }
         entry.redial.probed(entry.usual_pause());
         if entry.is_vacant() {
             return;
@@ -449,7 +459,7 @@ impl SchedulerMachine {
         self.roster.get_mut(node).past.retain(|life| !ended(life));
     }
 
-    fn is_in_handshake(&self, node: NodeIndex) -> bool {
+    pub(super) fn is_in_handshake(&self, node: NodeIndex) -> bool {
         let handshake = self.roster.get(node).handshake;
         let session = handshake.and_then(|link| self.sessions.get(link));
         session.is_some_and(|session| !session.is_up())

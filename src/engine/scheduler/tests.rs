@@ -7,6 +7,7 @@ mod acknowledgements;
 mod bounds;
 mod cancels;
 mod cost;
+mod forgotten;
 mod held;
 mod joins;
 mod late;
@@ -100,6 +101,8 @@ struct Board {
     /// Links that the scheduler closed, and why.
     closed: Vec<(LinkId, String)>,
     answers: Vec<CancelAnswer>,
+    /// Addresses that were dialled.
+    dials: Vec<String>,
     /// Probes that were asked for.
     probes: Vec<(NodeId, Epoch)>,
     /// Nodes that were told to drain, by their link.
@@ -152,6 +155,7 @@ impl Board {
             notified: 0,
             closed: Vec::new(),
             answers: Vec::new(),
+            dials: Vec::new(),
             probes: Vec::new(),
             drains: Vec::new(),
             said: Vec::new(),
@@ -186,6 +190,7 @@ impl Board {
                     link,
                     message: ToNode::Welcome(Welcome { drain: true, .. }) | ToNode::Drain,
                 } => self.drains.push(link),
+                Action::Dial { address, .. } => self.dials.push(address),
                 Action::Probe { node, epoch, .. } => self.probes.push((node, epoch)),
                 Action::Deliver { statuses, .. } => self.told.extend(statuses),
                 Action::Answer { status, alone } => self.answered.push((status, alone)),

@@ -51,7 +51,7 @@ impl SchedulerMachine {
                 Standing::Reconnecting => NodeState::Unreachable,
                 Standing::Lost => NodeState::Lost,
             },
-            State::Leaving(None) | State::Dead | State::Vacant => NodeState::Lost,
+            State::Leaving(None) | State::Dead | State::Vacant | State::Free => NodeState::Lost,
         };
         let heard = if node.is_local() {
             now

@@ -364,10 +364,22 @@ fn the_answer_to_a_dial_is_not_taken_for_that_of_a_later_node_of_the_name() {
     remove(&mut board, "first");
     let reach = Reach::Dial("127.0.0.1:2".to_owned());
     let later = board.machine.add_node(board.now, "first".into(), reach);
-    assert_eq!(later, Ok(NodeId(1)));
+    assert_eq!(later, Ok(FIRST));
+    board.settle_down();
+    assert_eq!(board.dials, ["127.0.0.1:1"], "one is under way");
     dial_fails(&mut board, FIRST);
     let stats = board.machine.stats(board.now);
     assert_eq!(stats.nodes[0].reason, "it was not reached so far");
+    assert_eq!(board.dials[1..], ["127.0.0.1:2"]);
+    // Nor is the link to which it leads.
+    remove(&mut board, "first");
+    add_first(&mut board);
+    board.settle_down();
+    let link = LinkId(7);
+    let origin = Origin::Dialled(FIRST);
+    board.event(Event::LinkOpened { link, origin });
+    assert_eq!(board.closed.last().map(|(link, _)| *link), Some(link));
+    assert_eq!(board.dials[2..], ["127.0.0.1:1"]);
 }
 
 #[test]
