@@ -283,13 +283,23 @@ impl Node {
         matches!(self.state, State::Vacant | State::Free)
     }
 
-    /// The life of which a probe would tell something, and the port that it had named.
+    /// The life of which a probe would tell something, and where: at the port that it had named, or
+    /// at the listed address, which nobody dials while the process that joined in its place is heard.
     pub fn to_probe(&self) -> Option<(Epoch, &str)> {
         let current = self.incarnation().into_iter();
-        current
-            .filter(|life| !self.is_up() && life.joined)
-            .chain(&self.past)
-            .find_map(|life| Some((life.epoch, life.probe.as_deref()?)))
+        let current = current.filter(|life| !self.is_up() && life.joined);
+        let named = current.chain(&self.past);
+        let listed = match &self.reach {
+            Reach::Dial(address) => Some(address.as_str()),
+            Reach::Joins | Reach::Local => None,
+        };
+        named
+            .map(|life| (life.epoch, life.probe.as_deref()))
+            .chain(self.past.iter().map(|life| {
+                let awaited = !life.joined && !life.ghosts.is_empty();
+                (life.epoch, listed.filter(|_| awaited))
+            }))
+            .find_map(|(epoch, address)| Some((epoch, address?)))
     }
 
     /// Returns the epoch of its process, if one may be alive.

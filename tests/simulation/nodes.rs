@@ -96,6 +96,11 @@ impl Proc {
         node_clock(now, self.offset, self.drift_ppm)
     }
 
+    /// Where it would answer a probe, if it names a port.
+    pub fn probe_address(&self) -> String {
+        format!("{}:{PROBE_PORT}", self.came_from)
+    }
+
     /// Whether whoever removed its node by hand vouches that it is dead: not before it was answered
     /// for the last time a lease ago.
     pub fn passes_for_dead(&self, now: Time, lease: Time) -> bool {

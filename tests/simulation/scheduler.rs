@@ -136,6 +136,9 @@ impl Cluster {
                 self.say_event(&event);
                 let behind = self.client_is_behind();
                 self.oracle.on_scheduler_event(self.now, &event, behind);
+                if let Event::Message { link, .. } = &event {
+                    self.hear_of_node(*link);
+                }
                 self.judge_refusals(&event);
                 self.scheduler.machine.handle(now, event);
             }

@@ -1,6 +1,8 @@
 //! G12: whether a cancel is answered, in time and in truth.
 //!
 //! Owns: the judgement of the answers. Does not know: how a run is stopped.
+use std::sync::Arc;
+
 use callboard::status::{CancelAnswer, Outcome};
 use callboard::task::TaskId;
 
@@ -76,15 +78,10 @@ impl Cluster {
                 "a second after its cancel its run was not asked to stop".into(),
             );
         }
-        let (now, lease) = (self.now, nanos(self.plan.config.lease));
-        let going = self.procs.iter().find(|proc| {
-            !self.oracle.superseded.contains(&proc.epoch)
-                && !proc.passes_for_dead(now, lease)
-                && proc
-                    .runs
-                    .values()
-                    .any(|run| run.life == life && run.task == task && !run.vouched)
-        });
+        let going = match answer {
+            CancelAnswer::Stopped => self.still_going(life, task),
+            _ => None,
+        };
         let has_run = self
             .oracle
             .now_tasks()
@@ -104,7 +101,7 @@ impl Cluster {
         if !true_answer {
             let text = format!(
                 "its cancel is answered {answer:?}, but it was settled before: {settled_before}, is settled: {settled}, runs on: {:?}",
-                going.map(|proc| proc.name.clone()),
+                going,
             );
             self.fail("G12", task, text);
         }
@@ -126,5 +123,32 @@ impl Cluster {
                 format!("its cancel is answered {answer:?}, but it was told: {told:?}"),
             );
         }
+    }
+
+    /// Returns the node where a run of the task goes on that is said to have stopped. One whose
+    /// process is frozen has stopped if it gets no further when that wakes; one on a node that is
+    /// lost may still be about to stop.
+    fn still_going(&mut self, life: usize, task: TaskId) -> Option<Arc<str>> {
+        let (now, lease) = (self.now, nanos(self.plan.config.lease));
+        let mut going = None;
+        for proc in &mut self.procs {
+            if proc.passes_for_dead(now, lease) {
+                continue;
+            }
+            let lost = self.oracle.superseded.contains(&proc.epoch);
+            for (worker, run) in &mut proc.runs {
+                if run.life != life || run.task != task || run.vouched || run.last_step {
+                    continue;
+                }
+                if run.blocking {
+                    going = Some(Arc::clone(&proc.name));
+                } else if proc.frozen || proc.stalled.contains(worker) {
+                    run.must_stop = true;
+                } else if !(lost && run.stop_asked) {
+                    going = Some(Arc::clone(&proc.name));
+                }
+            }
+        }
+        going
     }
 }

@@ -3,13 +3,12 @@
 //! Owns: the dials of this scheduler that ended without an answer. Does not know: what a link says.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
-use callboard::engine::{Event, NodeId};
+use callboard::engine::{Event, LinkId, NodeId};
 
 use crate::cluster::Cluster;
-use crate::plan::{MS, Time};
-use crate::scheduler::clock;
+use crate::plan::{MS, Time, nanos};
 
 /// A dial that took as long as this has waited out the pause before the next.
 const PAUSE: Time = 500 * MS;
@@ -21,6 +20,8 @@ pub struct Dials {
     begun: BTreeMap<NodeId, Time>,
     /// When a dial that had hung ended, while nothing else has come in.
     hung: BTreeMap<NodeId, Time>,
+    /// When a message of each node was read last.
+    read: BTreeMap<Arc<str>, Time>,
 }
 
 impl Dials {
@@ -50,17 +51,22 @@ impl Dials {
 }
 
 impl Cluster {
+    /// A message of a node is read.
+    pub fn hear_of_node(&mut self, link: LinkId) {
+        if !self.oracle.closed.contains(&link) {
+            let proc = self.links[self.link_index(link)].proc;
+            let name = Arc::clone(&self.procs[proc].name);
+            self.oracle.dials.read.insert(name, self.now);
+        }
+    }
+
     /// Whether the node at this address was heard until a moment ago, and so had not to be dialled.
     /// The tick at which its silence has lasted long enough may be late.
     fn has_just_fallen_silent(&self, address: &str) -> bool {
-        let silence = 2 * self.plan.config.heartbeat;
-        let moment = Duration::from_nanos(AT_ONCE + self.plan.late);
-        let stats = self.scheduler.machine.stats(clock(self.now));
-        let mut nodes = stats.nodes.iter();
-        let heard = nodes.find(|node| &*node.name == address);
-        heard
-            .and_then(|node| node.last_heard)
-            .is_some_and(|heard| heard + silence + moment >= clock(self.now).to_system_time())
+        let silence = 2 * nanos(self.plan.config.heartbeat);
+        let moment = AT_ONCE + self.plan.late;
+        let read = self.oracle.dials.read.get(address);
+        read.is_some_and(|read| read + silence + moment >= self.now)
     }
 
     pub fn judge_dial(&mut self, node: NodeId, address: &str) {

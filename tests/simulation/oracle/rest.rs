@@ -11,7 +11,7 @@ use callboard::task::TaskId;
 use super::Given;
 use crate::cluster::{Cluster, Ev};
 use crate::nodes::Proc;
-use crate::plan::{Family, MS, SECOND, nanos};
+use crate::plan::{Family, KINDS, MS, SECOND, nanos};
 use crate::scheduler::SchedulerIn;
 use crate::scheduler::clock;
 
@@ -88,8 +88,9 @@ impl Cluster {
         }
     }
 
-    /// An exclusive task whose run has ended waits for nothing for ever, unless that run was on a
-    /// process that died unseen: then an operator declares it dead.
+    /// An exclusive task whose run has ended waits for nothing for ever. What can be dropped is free
+    /// when the lease is over, and what blocks when its process is known to have ended; where nothing
+    /// can tell of that end, an operator declares it dead.
     pub fn judge_held(&mut self) {
         let life = self.lives;
         let waiting = self.scheduler.machine.unfinished().into_iter();
@@ -120,8 +121,7 @@ impl Cluster {
             {
                 continue;
             }
-            // One that another has replaced is seen no more either.
-            if procs.any(|proc| proc.double || (!proc.alive && proc.dies_unseen)) {
+            if self.blocks(task) && procs.any(|proc| self.ended_unseen(proc)) {
                 self.command(SchedulerIn::DeclareDead(node));
             } else if before.contains(&(task, node)) {
                 let name = self.nodes[node].name.clone();
@@ -129,6 +129,23 @@ impl Cluster {
                 self.fail("G10", task, text);
             }
         }
+    }
+
+    fn blocks(&self, task: TaskId) -> bool {
+        let tasks = self.oracle.tasks.last();
+        let facts = tasks.and_then(|tasks| tasks.get(&task));
+        facts.is_some_and(|facts| KINDS[self.plan.tasks[facts.plan].kind].1)
+    }
+
+    /// Whether nobody can see that a process has ended: nothing listened there, or another process
+    /// does now, and has joined rather than been dialled.
+    fn ended_unseen(&self, proc: &Proc) -> bool {
+        let joins = |it: &Proc| it.double || self.nodes[it.node].joins;
+        let mut others = self.procs.iter();
+        let joined = others.any(|it| it.alive && it.node == proc.node && joins(it));
+        let addresses = [proc.name.to_string(), proc.probe_address()];
+        let taken = |address| self.listeners.contains_key(address);
+        !proc.alive && (proc.dies_unseen || joined && addresses.iter().any(taken))
     }
 
     /// Whether no process that was told to take nothing new is still there; it may take its time.
@@ -151,6 +168,11 @@ impl Cluster {
             );
         }
         false
+    }
+
+    fn is_alive(&self, epoch: Option<u64>) -> bool {
+        let mut procs = self.procs.iter();
+        procs.any(|proc| proc.alive && Some(proc.epoch.0) == epoch)
     }
 
     pub fn no_run(&self) -> bool {
@@ -221,10 +243,9 @@ impl Cluster {
                 | Reason::Suspect
                 | Reason::Exclusive { .. } => true,
                 // What an unreachable node holds has to wait for its lease.
-                Reason::SentAhead { node } => !stats
-                    .nodes
-                    .iter()
-                    .any(|it| it.name == *node && it.state == NodeState::Up),
+                Reason::SentAhead { node } => !stats.nodes.iter().any(|it| {
+                    it.name == *node && it.state == NodeState::Up && self.is_alive(it.epoch)
+                }),
                 Reason::ClientBehind => {
                     facts.audience != Audience::Caller
                         && (stats.unconfirmed_statuses >= self.plan.config.max_statuses

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{Beat, End, HeldRun, HeldState, Holding, Report, ToScheduler};
-use crate::engine::{Event, LinkId, NodeId, Reach};
+use crate::engine::{Epoch, Event, LinkId, NodeId, Reach};
 use crate::error::NodeError;
 use crate::payload::Payload;
 use crate::stats::NodeState;
@@ -313,4 +313,32 @@ fn g8_a_silent_node_is_lost_within_two_leases_though_every_turn_is_late() {
     drive_late(&mut board, 2 * LEASE);
     let state = board.machine.stats(board.now).nodes[0].state;
     assert_eq!(state, NodeState::Lost);
+}
+
+#[test]
+fn g10_a_listed_process_that_a_joined_one_has_replaced_is_probed_where_it_was_dialled() {
+    let mut board = Board::new();
+    let reach = Reach::Dial("127.0.0.1:1".to_owned());
+    let node = board.machine.add_node(board.now, "first".into(), reach);
+    let node = node.expect("the name is free");
+    board.settle_down();
+    let (listed, hello) = (LinkId(100), board.hello("first", 1));
+    board.dialled(node, listed, hello);
+    let task = exclusive(&mut board, BLOCKS);
+    board.cut(listed);
+    board.wait(Duration::from_secs(60));
+    board.join("first", 2, Vec::new());
+    // Its handler blocks, so that no lease ends it; and it is not dialled any more.
+    let epoch = Epoch(1);
+    assert_eq!(board.assignment(task).0, listed);
+    assert_eq!(board.probes, [(node, epoch)]);
+    let refused = true;
+    board.event(Event::Probed {
+        node,
+        epoch,
+        refused,
+    });
+    assert_ne!(board.assignment(task).0, listed, "it is held for ever");
+    board.wait(Duration::from_secs(60));
+    assert_eq!(board.probes.len(), 1, "nothing is left to be asked");
 }
