@@ -137,15 +137,18 @@ impl Cluster {
         facts.is_some_and(|facts| KINDS[self.plan.tasks[facts.plan].kind].1)
     }
 
-    /// Whether nobody can see that a process has ended: nothing listened there, or another process
-    /// does now, and has joined rather than been dialled.
+    /// Whether nobody can see that the runs of a process have ended: nothing listened there when it
+    /// died, or another of its name has joined in its place, so that nobody dials it, and somebody
+    /// answers at its address: another process, or it, which has gone on without them.
     fn ended_unseen(&self, proc: &Proc) -> bool {
-        let joins = |it: &Proc| it.double || self.nodes[it.node].joins;
-        let mut others = self.procs.iter();
-        let joined = others.any(|it| it.alive && it.node == proc.node && joins(it));
+        let replaced = self.procs.iter().any(|it| {
+            let joins = it.double || self.nodes[it.node].joins;
+            it.alive && joins && it.node == proc.node && it.epoch != proc.epoch
+        });
         let addresses = [proc.name.to_string(), proc.probe_address()];
-        let taken = |address| self.listeners.contains_key(address);
-        !proc.alive && (proc.dies_unseen || joined && addresses.iter().any(taken))
+        let answers = |address| self.listeners.contains_key(address);
+        let unseen = !proc.alive && proc.dies_unseen;
+        unseen || replaced && addresses.iter().any(answers)
     }
 
     /// Whether no process that was told to take nothing new is still there; it may take its time.

@@ -48,6 +48,8 @@ impl Facts {
             starts.any(|start| start.dispatch == placing.dispatch && time(start.at) <= settled_at);
         let heard = before(placing.heard);
         match (placing.ahead, true_start) {
+            // A deadline that passes meanwhile may have come first, or not.
+            _ if placing.unstarted == Some(settled_at) => Made::Perhaps,
             _ if before(placing.unstarted) => Made::No,
             (false, true) => Made::Yes,
             (true, true) if heard && told_in_order => Made::Yes,
