@@ -173,6 +173,11 @@ pub enum Shutdown {
     /// ([`Execute::delay`](crate::Execute::delay), [`Execute::run_at`](crate::Execute::run_at)) is not waited for: it is among the leftovers. A tenth of
     /// the time, at most a second, is kept for telling the nodes.
     Drain(Duration),
+    /// When what runs has ended and every status is confirmed, and within this time. It takes in and starts nothing
+    /// more: what is due, what was sent ahead to nodes and has not started, and retries are among the leftovers, to be
+    /// handed in again elsewhere ([`Leftovers::into_executes`](crate::execute::Leftovers::into_executes)). This is what a deploy wants. The time is
+    /// kept as for `Drain`.
+    FinishRunning(Duration),
 }
 
 /// The same from the handle, which takes what was left where it is kept.

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::{TaskId, TaskKey, TaskKind};
 
-/// Why an `Execute` was refused. A refusal changes nothing.
+/// Why an `Execute` was refused, which changes nothing, or, of one that is waited for, why it has not settled
+/// ([`Refusal::LeftOver`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -53,6 +54,16 @@ pub enum Refusal {
     /// Nobody's fault: the scheduler has stopped. Trying again does not help.
     #[error("the scheduler has stopped")]
     Stopped,
+    /// Nobody's fault, and no refusal: the task that was waited for had been accepted, and the scheduler has stopped
+    /// before it settled. It is among the leftovers that its shutdown returns, and may have run. Handing it in
+    /// again beside those would run it twice.
+    #[error(
+        "{id} was accepted, and the scheduler has stopped before it settled; it is among the leftovers of the shutdown, so hand in either those or this again"
+    )]
+    LeftOver {
+        /// The task.
+        id: TaskId,
+    },
     /// The caller's fault: the args do not fit a frame. Trying again does not help.
     #[error(
         "the args are {bytes} bytes, more than the limit of {limit}; pass large data by reference"
@@ -112,13 +123,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// All that [`Refusal::cause`] may say.
-    pub(crate) const CAUSES: [&'static str; 12] = [
+    pub(crate) const CAUSES: [&'static str; 13] = [
         "queue full",
         "bytes full",
         "client behind",
         "status bytes full",
         "draining",
         "stopped",
+        "left over",
         "args too large",
         "key conflict",
         "key busy",
@@ -148,6 +160,7 @@ impl Refusal {
             Self::StatusBytesFull { .. } => "status bytes full",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
+            Self::LeftOver { .. } => "left over",
             Self::ArgsTooLarge { .. } => "args too large",
             Self::KeyConflict { .. } => "key conflict",
             Self::KeyBusy { .. } => "key busy",

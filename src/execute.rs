@@ -349,14 +349,24 @@ impl Message for TaskEvent {
     type Result = ();
 }
 
-/// Why an `Execute` was refused, with the `Execute` handed back. Nothing changed.
+/// Why an `Execute` was refused, with the `Execute` handed back. Nothing changed, but for
+/// [`Refusal::LeftOver`]: that was accepted.
 #[derive(Debug, thiserror::Error)]
-#[error("the task {:?} was refused: {refusal}", .execute.kind())]
 pub struct ExecuteError {
     /// Why, whose fault it is, and whether to try again.
     pub refusal: Refusal,
     /// What was handed in, unchanged.
     pub execute: Box<Execute>,
+}
+
+impl fmt::Display for ExecuteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, refusal) = (self.execute.kind(), &self.refusal);
+        match refusal {
+            Refusal::LeftOver { .. } => write!(f, "the task {kind:?} has not settled: {refusal}"),
+            _ => write!(f, "the task {kind:?} was refused: {refusal}"),
+        }
+    }
 }
 
 /// Why the output of a task that was run and waited for could not be had.
@@ -381,6 +391,8 @@ pub enum RunError {
     #[error(transparent)]
     Output(OutputError),
     /// The scheduler stopped while it was unsettled. It is among what the shutdown returned.
-    #[error("the scheduler has stopped before the task settled")]
+    #[error(
+        "the task was accepted, and the scheduler has stopped before it settled; it is among the leftovers of the shutdown"
+    )]
     Stopped,
 }

@@ -209,13 +209,14 @@ impl Scheduler {
     ///
     /// # Errors
     ///
-    /// The refusal with the `Execute`; [`Refusal::Stopped`] too if the scheduler stopped before the task
-    /// settled.
+    /// The refusal with the `Execute`; [`Refusal::LeftOver`] if it was accepted, and the scheduler stopped before
+    /// it settled.
     pub async fn settle(&self, execute: Execute) -> Result<TaskStatus, ExecuteError> {
         let kept = execute.clone();
         let (tx, rx) = oneshot::channel();
-        self.submit(execute, Some(tx)).await?;
-        rx.await.map_err(|_| refused(Refusal::Stopped, kept))
+        let id = self.submit(execute, Some(tx)).await?;
+        rx.await
+            .map_err(|_| refused(Refusal::LeftOver { id }, kept))
     }
 
     async fn submit(

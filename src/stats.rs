@@ -278,6 +278,8 @@ pub enum Reason {
     },
     /// Nothing is placed but what callers wait for, since too many statuses wait for a client.
     ClientBehind,
+    /// Nothing is started any more: the scheduler ends when what runs has ended.
+    Ending,
     /// It was sent ahead to this node and has not started.
     SentAhead {
         /// The node.

@@ -60,6 +60,16 @@ use ghosts::Strangers;
 use retraction::Retraction;
 use sessions::Sessions;
 
+/// What is still taken in and placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intake {
+    Open,
+    /// Nothing new is taken in.
+    Draining,
+    /// Nor is anything placed.
+    Finishing,
+}
+
 /// How long a cancel may wait before it is answered with what is the case then.
 pub const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -89,7 +99,7 @@ pub struct SchedulerMachine {
     config: SchedulerConfig,
     /// When it was last driven.
     now: Timestamp,
-    draining: bool,
+    intake: Intake,
     stopped: bool,
 
     tasks: Tasks,
@@ -142,7 +152,7 @@ impl SchedulerMachine {
             life,
             config,
             now,
-            draining: false,
+            intake: Intake::Open,
             stopped: false,
             tasks: Tasks::default(),
             catalogue: Catalogue::default(),
@@ -241,8 +251,12 @@ impl SchedulerMachine {
     }
 
     /// Returns whether nothing is left to do by then: no task runs, is due, or waits for a next attempt
-    /// that comes before. A task that waits for the time it was given is left to do later.
+    /// that comes before. A task that waits for the time it was given is left to do later, and so is all
+    /// that does not run if only what runs is finished.
     pub fn is_drained(&self, until: Timestamp) -> bool {
+        if self.intake == Intake::Finishing {
+            return self.count_of(Phase::Running) + self.count_of(Phase::Prefetched) == 0;
+        }
         let waiting = self.count_of(Phase::Later) + self.count_of(Phase::Backoff);
         if self.tasks.len() > waiting {
             return false;

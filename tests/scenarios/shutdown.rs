@@ -1,17 +1,22 @@
 //! The end of a scheduler: what still gets done, and what is handed back.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use callboard::error::{Refusal, Stopped};
+use callboard::execute::RunError;
+use callboard::stats::{TaskState, Unfinished};
 use callboard::{
-    Execute, Handlers, Priority, RetryPolicy, Scheduler, Shutdown, TaskError, TaskEvent,
+    Execute, Handlers, Priority, RetryPolicy, Scheduler, Shutdown, Task, TaskContext, TaskError,
+    TaskEvent,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Listener, calls, endings, execute, finish, here, until};
-use crate::processes::gate::Gate;
+use crate::processes::gate::{self, Gate};
 use crate::processes::handlers::handlers;
 
 #[actix::test]
@@ -193,4 +198,116 @@ async fn a_drain_waits_for_retries_that_come_due_in_time_and_not_for_what_is_pla
     assert_eq!(left, [planned]);
     let status = client.next().await;
     assert_eq!((status.id, status.attempts), (retried, 2));
+}
+
+#[actix::test]
+async fn who_waits_for_a_task_that_a_shutdown_hands_back_hears_that_it_had_been_accepted() {
+    let scheduler = Scheduler::builder("handle-accepted")
+        .node(here(handlers().task::<Waits>()))
+        .start()
+        .await
+        .unwrap();
+    let gate = Gate::open().await;
+    let task = Execute::call("gate", &gate.args()).unwrap();
+    let (settling, running) = (scheduler.clone(), scheduler.clone());
+    let settling = actix::spawn(async move { settling.settle(task).await });
+    let waits = Waits(gate.args());
+    let running = actix::spawn(async move { running.run(&waits).await });
+    let visits = gate.take(2).await;
+    let left = scheduler.shutdown(Shutdown::Now).await.unwrap();
+    let settled = settling.await.unwrap().unwrap_err();
+    let Refusal::LeftOver { id } = settled.refusal else {
+        panic!("{settled}");
+    };
+    assert!(left.unfinished.iter().any(|task| task.id == id));
+    let ran = running.await.unwrap().unwrap_err();
+    assert!(matches!(ran, RunError::Stopped), "{ran:?}");
+    assert_eq!(left.unfinished.len(), 2);
+    for words in [settled.to_string(), ran.to_string()] {
+        assert!(!words.contains("refused"), "{words}");
+        assert!(words.contains("accepted") && words.contains("leftovers"));
+    }
+    for visit in visits {
+        visit.dropped().await;
+    }
+}
+
+/// Waits at a gate.
+#[derive(Serialize, Deserialize)]
+struct Waits(SocketAddr);
+
+impl Task for Waits {
+    const KIND: &'static str = "waits";
+    type Output = ();
+
+    async fn run(self, cx: TaskContext) -> Result<(), TaskError> {
+        gate::wait(self.0, cx).await.map(drop)
+    }
+}
+
+#[actix::test]
+async fn a_shutdown_that_finishes_what_runs_starts_nothing_more_and_hands_back_the_rest() {
+    let mut client = Listener::start();
+    let scheduler = Scheduler::builder("handle-finish")
+        .node(here(handlers()))
+        .client(client.recipient())
+        .start()
+        .await
+        .unwrap();
+    // So that some are sent ahead of a free worker.
+    execute(&scheduler, calls(20, "echo", &1u64)).await;
+    endings(&mut client, 20).await;
+    let gate = Gate::open().await;
+    let hour = Duration::from_secs(3600);
+    let mut tasks = calls(10, "gate", &gate.args());
+    tasks.push(Execute::call("gate", &gate.args()).unwrap().delay(hour));
+    let ids = execute(&scheduler, tasks).await;
+    let visits = gate.take(2).await;
+    let mut ending = Box::pin(scheduler.shutdown(Shutdown::FinishRunning(hour)));
+    poll_fn(|cx| {
+        assert!(ending.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    let refused = scheduler.execute(Execute::call("echo", &1u64).unwrap());
+    assert_eq!(refused.await.unwrap_err().refusal, Refusal::Draining);
+    for visit in visits {
+        visit.release().await;
+    }
+    // Longer than a test may take.
+    let left = ending.await.unwrap();
+    let told = client.take(2).await;
+    let told: Vec<_> = told.iter().map(|status| status.id).collect();
+    let rest: Vec<_> = ids.iter().filter(|id| !told.contains(id)).collect();
+    assert!(
+        left.unfinished.iter().map(|task| &task.id).eq(rest),
+        "{left:?}"
+    );
+    let pending = |task: &Unfinished| task.state == TaskState::Pending;
+    assert!(left.unfinished.iter().all(pending), "{left:?}");
+    assert_eq!((client.left(), left.into_executes().len()), (0, 9));
+}
+
+#[actix::test]
+async fn a_retry_is_not_waited_for_where_only_what_runs_is_finished() {
+    let scheduler = Scheduler::builder("handle-finish-retry")
+        .node(here(handlers()))
+        .start()
+        .await
+        .unwrap();
+    let second = RetryPolicy::fixed(Duration::from_millis(1));
+    let failing = Execute::call("fail", &())
+        .unwrap()
+        .retry(second.max_attempts(u32::MAX));
+    let id = scheduler.execute(failing).await.unwrap();
+    until(&scheduler, "it is tried again", |stats| {
+        stats.totals.retried > 2
+    })
+    .await;
+    let finish = Shutdown::FinishRunning(Duration::from_secs(3600));
+    let left = scheduler.shutdown(finish).await.unwrap();
+    assert!(
+        left.unfinished.iter().map(|task| task.id).eq([id]),
+        "{left:?}"
+    );
 }

@@ -1,4 +1,4 @@
-//! The end of a scheduler: drained with a limit, or now.
+//! The end of a scheduler: with a limit, or now.
 //!
 //! Owns: how long is waited, who is told what was left, and that it is kept until somebody has taken it.
 //! Does not know: what the machine does at its end.
@@ -88,11 +88,14 @@ impl Core {
         self.machine.drain(now);
         let (until, over) = match shutdown {
             Shutdown::Now => (None, None),
-            Shutdown::Drain(limit) => {
+            Shutdown::Drain(limit) | Shutdown::FinishRunning(limit) => {
                 let last_words = (limit / LAST_WORDS_SHARE).min(MAX_LAST_WORDS);
                 (Some(now + (limit - last_words)), Some(now + limit))
             }
         };
+        if matches!(shutdown, Shutdown::FinishRunning(_)) {
+            self.machine.finish_running(now);
+        }
         let ending = self.ending.get_or_insert(Ending {
             until,
             over,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::{Handler, Message};
 
 use super::*;
-use crate::actors::{AddNode, Cancel, Submit};
+use crate::actors::{AddNode, Cancel, Shutdown, Submit};
 use crate::engine::NodeId;
 use crate::status::CancelAnswer;
 
@@ -41,24 +41,28 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
     waited.expect("nobody is kept waiting by a scheduler that has ended")
 }
 
-/// Has a scheduler end by a panic, while a task waits.
-async fn broken_by(strike: impl FnOnce(&Addr<SchedulerActor>)) {
-    let (guard, ended) = oneshot::channel::<()>();
-    let left = Handover::default();
-    let parts = SchedulerParts {
+fn parts(clock: Clock, left: Handover, guard: Box<dyn Send>) -> SchedulerParts {
+    SchedulerParts {
         name: Arc::from("board"),
         life: Life(1),
         config: SchedulerConfig {
             accept_joins: true,
             ..SchedulerConfig::default()
         },
-        clock: Clock::default(),
+        clock,
         on_client_gone: ClientGone::Hold,
         inbox: Inbox::new(),
         connector: Box::new(Bomb),
-        left: left.clone(),
-        guard: Box::new(guard),
-    };
+        left,
+        guard,
+    }
+}
+
+/// Has a scheduler end by a panic, while a task waits.
+async fn broken_by(strike: impl FnOnce(&Addr<SchedulerActor>)) {
+    let (guard, ended) = oneshot::channel::<()>();
+    let left = Handover::default();
+    let parts = parts(Clock::default(), left.clone(), Box::new(guard));
     let addr = parts.start(None);
     let (reply, answer) = oneshot::channel();
     let (caller, status) = oneshot::channel();
@@ -89,4 +93,36 @@ async fn a_panic_of_the_pump_ends_the_scheduler_and_what_was_pending_is_told() {
 #[actix::test]
 async fn a_panic_of_a_message_ends_the_scheduler_and_what_was_pending_is_told() {
     broken_by(|addr| addr.do_send(Strike)).await;
+}
+
+#[test]
+fn a_shutdown_keeps_its_time_with_the_last_words_of_its_links() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    actix::System::with_tokio_rt(runtime).block_on(async {
+        for millis in [0, 1, 50, 1_000, 5_000, 60_000, 86_400_000] {
+            let limit = Duration::from_millis(millis);
+            let left = Handover::default();
+            let addr = parts(Clock::Tokio, left.clone(), Box::new(())).start(None);
+            // No node is there to run it.
+            let waits = Execute::call("kind", &()).unwrap();
+            let task = addr.send(waits).await.unwrap().unwrap();
+            let began = Instant::now();
+            let ended = addr.send(Shutdown::Drain(limit)).await.unwrap().unwrap();
+            let took = began.elapsed() + left.last_words().unwrap();
+            assert_eq!(ended.unfinished[0].id, task);
+            // Tokio's timers tell milliseconds.
+            let exact = limit + Duration::from_millis(2);
+            assert!(took <= exact, "{took:?} of {limit:?}");
+            assert!(
+                began.elapsed() >= limit * 8 / 10,
+                "it waits for what is due"
+            );
+        }
+    });
 }

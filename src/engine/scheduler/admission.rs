@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use super::SchedulerMachine;
+use super::{Intake, SchedulerMachine};
 use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
 use crate::engine::tasks::{Addressee, NO_SLOT, Past, Prefetch, Rare, Slot, Stage, Task};
 use crate::engine::timers::Timer;
@@ -118,7 +118,7 @@ impl SchedulerMachine {
 
     /// The earlier task to join, none, or why the submission is refused.
     fn admit(&self, submission: &Submission) -> Result<Option<TaskId>, Refusal> {
-        if self.draining {
+        if self.intake != Intake::Open {
             return Err(Refusal::Draining);
         }
         if !submission.kind.is_usable() {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Rest, SchedulerMachine};
+use super::{Intake, Rest, SchedulerMachine};
 use crate::config::NodeConfig;
 use crate::engine::message::{NAME_RULE, ToNode, is_name};
 use crate::engine::placement::NodeIndex;
@@ -206,13 +206,21 @@ impl SchedulerMachine {
     /// Refuses every further submission, for good.
     pub fn drain(&mut self, now: Timestamp) {
         self.observe(now);
-        self.draining = true;
+        if self.intake == Intake::Open {
+            self.intake = Intake::Draining;
+        }
+    }
+
+    /// Besides, places nothing more, for good, and asks back what has not started.
+    pub fn finish_running(&mut self, now: Timestamp) {
+        self.observe(now);
+        self.intake = Intake::Finishing;
     }
 
     /// Ends this life: every node is told to leave, and what is left is handed over.
     pub fn shut_down(&mut self, now: Timestamp) -> Rest {
         self.observe(now);
-        self.draining = true;
+        self.drain(now);
         self.stopped = true;
         for link in self.links_up() {
             self.send(link, ToNode::Leave);

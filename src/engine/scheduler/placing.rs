@@ -2,8 +2,8 @@
 //!
 //! Owns: the assignment, the batches that go out. Does not know: why a node has room.
 
-use super::SchedulerMachine;
 use super::retracting::{HELD_UP_AFTER, WAITS};
+use super::{Intake, SchedulerMachine};
 use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Outgoing;
@@ -29,9 +29,9 @@ impl SchedulerMachine {
     /// first of all must choose first.
     ///
     /// While clients are behind, only what callers wait for is placed, and what has changed is kept for when they
-    /// are not.
+    /// are not. Nothing is while only what runs is finished.
     pub(super) fn place(&mut self, now: Timestamp) {
-        if !self.catalogue.has_changed() {
+        if !self.catalogue.has_changed() || self.intake == Intake::Finishing {
             return;
         }
         if self.outbox.is_full() {

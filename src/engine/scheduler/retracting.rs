@@ -11,14 +11,16 @@
 //!   less urgent is about, which would start before it ([`PASSED_AFTER`]), and whatever else there
 //!   is after [`HELD_UP_AFTER`].
 //!
+//! When the scheduler finishes what runs and starts nothing more, all of them are asked back.
+//!
 //! What was asked back for a free worker, or for having been held up, is sent to free workers only
 //! from then on. Nothing that comes after it is prefetched to its nodes meanwhile, and what is less
 //! urgent and waits there is asked back. So [`order_bound`] holds.
 
 use std::time::Duration;
 
-use super::SchedulerMachine;
 use super::retraction::PAUSE;
+use super::{Intake, SchedulerMachine};
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Turn};
@@ -61,6 +63,8 @@ struct Reasons {
     overtaken: bool,
     /// The lateness of the least urgent task that may start before a prefetched one.
     lowest: u8,
+    /// Whether the scheduler starts nothing more.
+    ending: bool,
 }
 
 /// A task to be asked back, and the node whose free worker it is for, if it is for one.
@@ -88,6 +92,7 @@ impl SchedulerMachine {
                 idle: false,
                 overtaken: false,
                 lowest: 0,
+                ending: false,
             });
             let mut lanes = 0;
             while lanes < LANES_IN_A_TURN
@@ -109,8 +114,9 @@ impl SchedulerMachine {
             idle: self.catalogue.has_free(),
             overtaken: self.queued.first().is_some_and(|queued| queued < last),
             lowest: last.max(queued).max(self.retraction.lowest_placed()),
+            ending: self.intake == Intake::Finishing,
         };
-        let any = reasons.idle || reasons.overtaken || first < reasons.lowest;
+        let any = reasons.idle || reasons.overtaken || reasons.ending || first < reasons.lowest;
         any.then_some(reasons)
     }
 
@@ -168,6 +174,11 @@ impl SchedulerMachine {
                     continue;
                 };
                 let (ripe_at, held_up_at) = (since + ripe_after, since + held_up_after);
+                if reasons.ending {
+                    let (why, claims) = (Retract::Ending, None);
+                    found.tasks.push(Ask { slot, why, claims });
+                    continue;
+                }
                 let claims = free.pop_if(|_| ripe_at <= now);
                 let why = if let Some(other) = claims {
                     taken.push(other);

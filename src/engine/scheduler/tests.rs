@@ -7,6 +7,7 @@ mod acknowledgements;
 mod bounds;
 mod cancels;
 mod cost;
+mod finish;
 mod forgotten;
 mod held;
 mod joins;

@@ -2,7 +2,7 @@
 //!
 //! Owns: nothing; reads only.
 
-use super::SchedulerMachine;
+use super::{Intake, SchedulerMachine};
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Hearer, Manner};
@@ -178,7 +178,9 @@ impl SchedulerMachine {
 
     fn why_queued(&self, class: ClassId) -> Reason {
         let suspect = self.catalogue.manner(class) == Manner::Suspect;
-        if self.outbox.is_full() && self.catalogue.hearer(class) == Hearer::Client {
+        if self.intake == Intake::Finishing {
+            Reason::Ending
+        } else if self.outbox.is_full() && self.catalogue.hearer(class) == Hearer::Client {
             Reason::ClientBehind
         } else if self.catalogue.is_unschedulable(class) {
             Reason::NoSuchNode

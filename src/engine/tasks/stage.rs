@@ -114,6 +114,8 @@ pub(crate) enum Retract {
     FreeElsewhere,
     /// It has waited for so long that its node is held up.
     HeldUp,
+    /// The scheduler ends when what runs has ended.
+    Ending,
 }
 
 /// Where in its lane a due task waits.
