@@ -53,7 +53,7 @@ mod watchers;
 mod work;
 pub mod worker;
 
-pub use ids::{ClientId, Epoch, Life, LinkId, NodeId, Timestamp, WorkerId};
+pub use ids::{ClientId, Epoch, Life, LinkId, Memory, NodeId, Timestamp, WorkerId};
 use message::{ToNode, ToScheduler};
 
 /// Who is told how a task ended.

@@ -9,7 +9,7 @@ use callboard::engine::message::{
     Welcome,
 };
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
-use callboard::engine::{Epoch, Life, LinkId, Timestamp, WorkerId};
+use callboard::engine::{Epoch, Life, LinkId, Memory, Timestamp, WorkerId};
 use callboard::testing::{Checks, DrivenNode};
 use callboard::{Dispatch, NodeConfig, RetryPolicy, TaskId};
 
@@ -35,6 +35,7 @@ impl NodeBench {
         let spec = NodeSpec {
             name: Arc::from("node"),
             epoch: Epoch(1),
+            memory: Memory(1),
             kinds: vec![KindOffer {
                 kind: OFFERED.to_owned(),
                 blocking: false,

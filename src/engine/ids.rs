@@ -80,6 +80,10 @@ number! {
     Epoch(u64), "epoch-"
 }
 number! {
+    /// For how long a node has forgotten nothing of its scheduler: another number is another memory.
+    Memory(u64), "memory-"
+}
+number! {
     /// One connection, numbered by whoever drives the machine; never reused within a process.
     LinkId(u64), "link-"
 }
@@ -95,6 +99,13 @@ number! {
 number! {
     /// A worker of a node: an index below the largest number of workers it has had.
     WorkerId(u32), "w"
+}
+
+impl Memory {
+    /// Returns the one that follows when this one is broken.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
 }
 
 /// Index of a node.

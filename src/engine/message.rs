@@ -12,7 +12,9 @@
 //!    life, it has stopped and discarded it.
 //! 2. When the last [`Holding`] has come, the scheduler compares: what it had sent and the node does
 //!    not hold was lost on the way and is pending again; what the node holds and is superseded is stopped.
-//!    It answers with [`Welcome`], and the link is up. Either side may refuse in words instead.
+//!    That holds only as long as the node's memory is the same ([`NodeHello::memory`]): of what a node has
+//!    forgotten nothing is known, and it counts as lost. The scheduler answers with [`Welcome`], and the
+//!    link is up. Either side may refuse in words instead.
 //! 3. The node sends [`Beat`]s and [`Report`]s; the scheduler answers beats, assigns, recalls, cancels
 //!    and acknowledges.
 //!
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Life};
+use super::{Epoch, Life, Memory};
 use crate::error::LinkRefusal;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -134,6 +136,10 @@ pub struct NodeHello {
     pub node: String,
     /// The life of its process.
     pub epoch: Epoch,
+    /// Drawn when it began to serve this scheduler, and another one once it has forgotten what the scheduler
+    /// had given it. As long as it is the same, what the holdings do not name was never started, or its end
+    /// was acknowledged. When it is another, nobody knows.
+    pub memory: Memory,
     /// From 1, rising with each hello of this life, over all links: the later one's holdings are the truth,
     /// in whatever order two links bring them.
     pub number: u64,
@@ -164,6 +170,7 @@ impl NodeHello {
             version_max: VERSION_MAX,
             node: node.into(),
             epoch,
+            memory: Memory(0),
             number: 1,
             kinds: Vec::new(),
             labels: Labels::new(),

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::message::{HeldRun, ToScheduler};
-use super::{LinkId, Timestamp, WorkerId};
+use super::{LinkId, Memory, Timestamp, WorkerId};
 use crate::retry::RetryPolicy;
 use crate::task::TaskId;
 
@@ -54,6 +54,7 @@ pub struct NodeMachine {
     /// Filled only while the link is up.
     outbox: Outbox,
     session: Option<Session>,
+    memory: Memory,
     links: BTreeMap<LinkId, Link>,
     current: Option<Current>,
     lease: Lease,
@@ -82,6 +83,7 @@ impl NodeMachine {
             kept: Kept::default(),
             outbox: Outbox::default(),
             session: None,
+            memory: spec.memory,
             links: BTreeMap::new(),
             current: None,
             lease: Lease::default(),

@@ -107,7 +107,7 @@ impl Drain {
     fn follows(self, epoch: Epoch) -> Option<Self> {
         match self {
             Self::Next => Some(Self::Of(epoch)),
-            Self::Of(_) => None,
+            Self::Of(asked) => (asked == epoch).then_some(self),
         }
     }
 }
@@ -120,8 +120,9 @@ pub(crate) struct Node {
     pub reason: String,
     pub drain: Option<Drain>,
 
-    /// Processes that others have replaced. Each is kept for as long as runs of it may be going on,
-    /// and some after that, so that they are refused if they return.
+    /// Processes that others have replaced, and what the present one has forgotten. Each is kept for
+    /// as long as runs of it may be going on, and some after that, so that they are refused if they
+    /// return.
     pub past: Vec<Incarnation>,
     /// The link on which it is being set up.
     pub handshake: Option<LinkId>,

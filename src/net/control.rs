@@ -18,7 +18,7 @@ use crate::engine::message::{
     Beat, KindOffer, MAX_BATCH, MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello, SchedulerHello,
     Welcome,
 };
-use crate::engine::{Epoch, Life};
+use crate::engine::{Epoch, Life, Memory};
 use crate::error::{LinkError, LinkRefusal};
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, Labels, TaskKind};
@@ -216,6 +216,7 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
         #[serde(deserialize_with = "name")]
         node: String,
         epoch: Epoch,
+        memory: Memory,
         number: u64,
         #[serde(deserialize_with = "offers")]
         kinds: Vec<KindOffer>,

@@ -17,8 +17,8 @@ use crate::actors::WorkerThreads;
 use crate::actors::node::NodeParts;
 use crate::clock::Clock;
 use crate::config::{FRAME_OVERHEAD, NodeConfig};
-use crate::engine::Epoch;
 use crate::engine::node::{NodeEvent, NodeSpec};
+use crate::engine::{Epoch, Memory};
 use crate::error::{ConfigError, ListenFault, NodeRunError, NodeStartError};
 use crate::handlers::Handlers;
 use crate::host::Host;
@@ -211,6 +211,7 @@ impl NodeBuilder {
             spec: NodeSpec {
                 name: Arc::clone(&self.name),
                 epoch: Epoch(random()),
+                memory: Memory(random()),
                 kinds: Vec::new(),
                 labels: self.labels,
                 config,

@@ -9,7 +9,7 @@ use super::Threads;
 use crate::actors::node::NodeParts;
 use crate::actors::{AddNode, Halt, WorkerThreads};
 use crate::engine::node::NodeSpec;
-use crate::engine::{Epoch, Event, LinkId, Reach};
+use crate::engine::{Epoch, Event, LinkId, Memory, Reach};
 use crate::error::StartError;
 use crate::inbox::Inbox;
 use crate::links::{Incoming, join};
@@ -53,6 +53,7 @@ impl Threads {
             spec: NodeSpec {
                 name: Arc::clone(&name),
                 epoch: Epoch(random()),
+                memory: Memory(random()),
                 kinds: Vec::new(),
                 labels: local.labels,
                 config: local.config,

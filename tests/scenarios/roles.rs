@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use actix::System;
-use callboard::engine::Epoch;
 use callboard::engine::message::{End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler};
+use callboard::engine::{Epoch, Memory};
 use callboard::error::LinkError;
 use callboard::inbox::Inbox;
 use callboard::net::body::Frames;
@@ -53,6 +53,7 @@ fn hello() -> Says {
         version_max: 1,
         node: "evil".to_owned(),
         epoch: Epoch(1),
+        memory: Memory(1),
         number: 1,
         kinds: vec![KindOffer {
             kind: "other".to_owned(),

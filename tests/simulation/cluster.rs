@@ -17,6 +17,7 @@ use crate::oracle::{Expectation, Oracle};
 use crate::plan::{Family, Fault, KINDS, MS, NodePlan, Plan, SECOND, Time, nanos};
 use crate::scheduler::{Scheduler, SchedulerIn};
 use crate::trace::Trace;
+use crate::visitors::Visit;
 use crate::workers::{Chained, How};
 
 /// Where nodes that join dial to.
@@ -106,6 +107,8 @@ pub enum Ev {
     Hear {
         proc: usize,
     },
+    VisitorWelcomes(Visit),
+    VisitorGoes(Visit),
     Look,
     Expect(Box<Expectation>),
     Quiet,
@@ -154,6 +157,7 @@ pub struct Cluster {
     pub procs: Vec<Proc>,
     pub hosts: Vec<Host>,
     pub links: Vec<Link>,
+    pub visits: Vec<Visit>,
     pub in_flight: usize,
     pub listeners: BTreeMap<String, usize>,
     /// The machine of every port that was ever named for probes.
@@ -188,6 +192,7 @@ impl Cluster {
             nodes,
             procs: Vec::new(),
             links: Vec::new(),
+            visits: Vec::new(),
             in_flight: 0,
             listeners: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -386,6 +391,8 @@ impl Cluster {
             }
             Ev::Resumed { proc, workers } => self.resumed(proc, workers),
             Ev::Hear { proc } => self.hear(proc),
+            Ev::VisitorWelcomes(visit) => self.visitor_welcomes(visit),
+            Ev::VisitorGoes(visit) => self.visitor_goes(visit),
             Ev::Look => self.look(),
             Ev::Expect(expectation) => self.expect(*expectation),
             Ev::Quiet => self.begin_quiet(),

@@ -90,6 +90,7 @@ impl Cluster {
             | Fault::NodeDrains { node, .. }
             | Fault::NodeStops { node, .. }
             | Fault::NodeWorkers { node, .. }
+            | Fault::Visit { node, .. }
             | Fault::Stall { node, .. } => node,
             _ => return,
         };
@@ -153,6 +154,7 @@ impl Cluster {
                 self.tell_node(proc, NodeIn::Event(NodeEvent::Workers(workers)));
             }
             Fault::Stall { span, .. } => self.stall(proc, span),
+            Fault::Visit { stays, .. } => self.visit(proc, stays),
             _ => {}
         }
     }
@@ -193,6 +195,7 @@ pub fn span_of(fault: &Fault) -> Time {
         | Fault::Stall { span, .. } => span,
         Fault::KillHost { back, .. } => back + SECOND,
         Fault::RestartScheduler { down } => down,
+        Fault::Visit { stays, .. } => stays,
         Fault::Double { .. } => NEVER / 2,
         _ => 0,
     }

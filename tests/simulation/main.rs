@@ -27,6 +27,7 @@ mod oracle;
 mod plan;
 mod scheduler;
 mod trace;
+mod visitors;
 mod workers;
 
 use std::io::Write;

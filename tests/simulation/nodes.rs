@@ -9,7 +9,7 @@ use std::time::Duration;
 use callboard::config::NodeConfig;
 use callboard::engine::message::{Assignment, KindOffer, ToNode};
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
-use callboard::engine::{Epoch, Timestamp};
+use callboard::engine::{Epoch, Memory, Timestamp};
 use callboard::retry::RetryPolicy;
 use callboard::task::Dispatch;
 use callboard::testing::{Checks, DrivenNode};
@@ -18,6 +18,7 @@ use crate::brief;
 use crate::cluster::{Cluster, Ev, SCHEDULER};
 use crate::network::{Dial, Dialler, Item, UP};
 use crate::plan::{KINDS, MS, Time};
+use crate::visitors::is_visitors;
 use crate::workers::{How, Run};
 
 /// How a process ends.
@@ -254,6 +255,10 @@ impl Cluster {
     pub fn perform_at_node(&mut self, proc: usize, action: NodeAction) {
         let name = self.procs[proc].name.clone();
         match action {
+            NodeAction::Send { link, message } if is_visitors(link) => {
+                self.visitor_hears(link, &message);
+            }
+            NodeAction::Close { link, .. } if is_visitors(link) => {}
             NodeAction::Send { link, message } => {
                 self.say(|| format!("{name} -> S {link} {}", brief::to_scheduler(&message)));
                 self.send(self.link_index(link), UP, Item::ToScheduler(message));
@@ -331,6 +336,7 @@ impl Cluster {
         let spec = NodeSpec {
             name: name.clone(),
             epoch,
+            memory: Memory(2000 + 100 * proc as u64),
             kinds: plan
                 .kinds
                 .iter()

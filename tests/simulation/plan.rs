@@ -10,7 +10,7 @@ use callboard::config::SchedulerConfig;
 use callboard::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 
-use draw::{draw_config, draw_net, draw_nodes, draw_removals, draw_tasks};
+use draw::{draw_config, draw_net, draw_nodes, draw_removals, draw_tasks, draw_visits};
 
 /// Nanoseconds of true time since the start of a history.
 pub type Time = u64;
@@ -181,6 +181,11 @@ pub enum Fault {
     FreezeScheduler {
         span: Time,
     },
+    /// Another scheduler dials a node, and is served unless the node hears its own.
+    Visit {
+        node: usize,
+        stays: Time,
+    },
     RestartScheduler {
         down: Time,
     },
@@ -282,6 +287,7 @@ impl Plan {
         plan.late_answers = family == Family::Everything && rng.u32(..3) == 0;
         if plan.family == Family::Everything {
             draw_removals(&mut rng, &mut plan.faults, plan.nodes.len());
+            draw_visits(&mut rng, &mut plan);
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         if let Some((last, _)) = plan.faults.last() {

@@ -1,8 +1,8 @@
 //! Messages to bytes and back, without a link.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use callboard::engine::Epoch;
 use callboard::engine::message::*;
+use callboard::engine::{Epoch, Memory};
 use callboard::error::{LinkError, LinkRefusal};
 use callboard::net::Wire;
 use callboard::net::body::{Burst, Frames, MAX_CHUNK, MAX_WIRE_FRAME};
@@ -144,6 +144,7 @@ fn the_largest_hello_and_a_long_welcome_pass() {
         version_max: 1,
         node: "n".repeat(MAX_NAME_BYTES),
         epoch: Epoch(1),
+        memory: Memory(u64::MAX),
         number: 1,
         kinds: (0..MAX_KINDS)
             .map(|n| KindOffer {
@@ -290,6 +291,7 @@ fn g11_too_many_or_too_long_names_are_refused() {
             version_max: 1,
             node: "n".repeat(name),
             epoch: Epoch(1),
+            memory: Memory(u64::MAX),
             number: 1,
             kinds: (0..kinds)
                 .map(|_| KindOffer {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callboard::Payload;
 use callboard::engine::message::*;
-use callboard::engine::{Epoch, Life};
+use callboard::engine::{Epoch, Life, Memory};
 use callboard::error::LinkRefusal;
 use callboard::retry::RetryPolicy;
 use callboard::status::{Cause, Failure};
@@ -211,7 +211,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
     (
         any::<[u32; 4]>(),
         ".{0,20}",
-        any::<[u64; 2]>(),
+        any::<[u64; 3]>(),
         vec(offer, 0..20),
         btree_set(".{0,9}", 0..9),
         option::of(".{0,20}"),
@@ -222,7 +222,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
             |(
                 [version_min, version_max, workers, out_of_reach],
                 node,
-                [epoch, number],
+                [epoch, memory, number],
                 kinds,
                 labels,
                 probe,
@@ -234,6 +234,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
                     version_max,
                     node,
                     epoch: Epoch(epoch),
+                    memory: Memory(memory),
                     number,
                     kinds,
                     labels,

@@ -15,7 +15,7 @@ use crate::engine::message::{
     Assignment, End, Report, SchedulerHello, Terms, ToNode, ToScheduler, Welcome,
 };
 use crate::engine::node::{NodeEvent, NodeSpec};
-use crate::engine::{Epoch, Life, LinkId, Origin};
+use crate::engine::{Epoch, Life, LinkId, Memory, Origin};
 use crate::handlers::Handlers;
 use crate::inbox::Inbox;
 use crate::links::{Incoming, LinkSender};
@@ -53,6 +53,7 @@ pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Cloc
         spec: NodeSpec {
             name: Arc::from("alone"),
             epoch: Epoch(7),
+            memory: Memory(1),
             kinds: Vec::new(),
             labels: Default::default(),
             config,

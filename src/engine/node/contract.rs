@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::NodeConfig;
 use crate::engine::message::{Assignment, End, KindOffer, ToNode, ToScheduler};
-use crate::engine::{Epoch, LinkId, WorkerId};
+use crate::engine::{Epoch, LinkId, Memory, WorkerId};
 use crate::error::LinkRefusal;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -20,6 +20,8 @@ pub struct NodeSpec {
     pub name: Arc<str>,
     /// The life of its process.
     pub epoch: Epoch,
+    /// The memory with which it begins: a random number.
+    pub memory: Memory,
     /// What it offers; assignments name a kind by its index here.
     pub kinds: Vec<KindOffer>,
     /// The labels it bears.

@@ -212,6 +212,7 @@ impl NodeMachine {
             version_max: VERSION_MAX,
             node: self.spec.name.to_string(),
             epoch: self.spec.epoch,
+            memory: self.memory,
             number: self.hellos,
             kinds: self.spec.kinds.clone(),
             labels: self.spec.labels.clone(),
@@ -419,7 +420,11 @@ impl NodeMachine {
 
     /// Forgets the scheduler and what it had set.
     pub(super) fn forget_session(&mut self) {
-        self.session = None;
+        let forgotten = self.session.take();
+        // One that never welcomed the node has given it nothing to forget, whatever it had sent.
+        if forgotten.is_some_and(|session| session.bond > Bond::Greeted) {
+            self.memory = self.memory.next();
+        }
         self.lease = Lease::default();
         self.retry = Default::default();
         self.workers.set_limit(self.own_workers);

@@ -7,6 +7,7 @@ mod dial;
 mod ending;
 mod lease;
 mod links;
+mod memory;
 mod random;
 mod roles;
 mod tasks;
@@ -20,7 +21,7 @@ use crate::engine::message::{
     Assignment, End, Holding, KindOffer, NodeHello, Report, SchedulerHello, Terms, ToNode,
     VERSION_MAX, VERSION_MIN, Welcome,
 };
-use crate::engine::{Epoch, Life};
+use crate::engine::{Epoch, Life, Memory};
 use crate::error::LinkRefusal;
 use crate::payload::Payload;
 use crate::task::{Dispatch, Labels};
@@ -47,6 +48,7 @@ fn spec(workers: u32) -> NodeSpec {
     NodeSpec {
         name: Arc::from("north"),
         epoch: Epoch(7),
+        memory: Memory(1),
         kinds: vec![offer("soft", false), offer("hard", true)],
         labels: Labels::new(),
         config: NodeConfig {

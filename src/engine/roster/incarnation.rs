@@ -1,15 +1,17 @@
-//! One life of a node's process.
+//! One life of a node's process, as long as that forgets nothing.
 //!
 //! Owns: what is known of that process and of no other: its hello, its lease, the reports of it
 //! that were taken, the runs that may still be going on there. Does not know: what goes out on its
 //! link, or what follows from its end. Nothing of one incarnation is reset for the next, which
-//! begins as a value of its own.
+//! begins as a value of its own. A process that has forgotten its scheduler is another incarnation
+//! of the same epoch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Channel, Ghost, Lease};
-use crate::engine::{Epoch, Timestamp};
+use crate::engine::message::NodeHello;
+use crate::engine::{Epoch, Memory, Timestamp};
 use crate::task::{Dispatch, TaskId};
 
 /// What a process says of itself: whether it would start something.
@@ -36,6 +38,7 @@ pub(crate) enum Standing {
 #[derive(Debug)]
 pub(crate) struct Incarnation {
     pub epoch: Epoch,
+    pub memory: Memory,
     /// The number of its latest hello.
     pub hello: u64,
     /// The port at which it would answer a probe.
@@ -53,10 +56,11 @@ pub(crate) struct Incarnation {
 }
 
 impl Incarnation {
-    /// A process that says its first hello.
-    pub fn new(epoch: Epoch, joined: bool, now: Timestamp, lease: Duration) -> Self {
+    /// A process that says its first hello, or the first since it has forgotten its scheduler.
+    pub fn new(hello: &NodeHello, joined: bool, now: Timestamp, lease: Duration) -> Self {
         Self {
-            epoch,
+            epoch: hello.epoch,
+            memory: hello.memory,
             hello: 0,
             probe: None,
             joined,

@@ -34,7 +34,7 @@ impl SchedulerMachine {
         entry.last_heard = now;
         // A process before this one was ended or replaced when the hello was admitted.
         if entry.incarnation().is_none() {
-            entry.state = State::Member(Incarnation::new(hello.epoch, !dialled, now, lease));
+            entry.state = State::Member(Incarnation::new(&hello, !dialled, now, lease));
             entry.drain_follows(hello.epoch);
         }
         let life = entry.process_mut();
@@ -83,7 +83,8 @@ impl SchedulerMachine {
     /// Compares what both sides hold and tells the node that the link is up.
     fn welcome(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, comparison: Comparison) {
         let Comparison { hello, held } = comparison;
-        let stop = self.compare(now, node, &held);
+        let forgotten = self.roster.get(node).process().memory != hello.memory;
+        let stop = self.compare(now, node, &held, forgotten);
         if self.roster.get(node).process().is_lost() {
             // Not before: what the comparison finds is told from a lie by what was lost here.
             self.life_returned(node);
@@ -135,17 +136,22 @@ impl SchedulerMachine {
             self.send(link, ToNode::Leave);
         }
         self.actions.push(Action::Note(note));
+        if hello.out_of_reach == 0 {
+            self.forgotten_ended(now, node);
+        }
         self.set_present(node, present);
         self.roster.touch(node);
         self.timers.attend(node, now);
     }
 
     /// Brings what is believed of a node's runs in line with what it holds; returns what it is to stop.
+    /// Only a node that was told to leave is compared though it has forgotten this scheduler.
     fn compare(
         &mut self,
         now: Timestamp,
         node: NodeIndex,
         held: &BTreeMap<Dispatch, HeldRun>,
+        forgotten: bool,
     ) -> Vec<Dispatch> {
         for slot in self.runs_of(node) {
             let task = self.tasks.get(slot);
@@ -163,7 +169,9 @@ impl SchedulerMachine {
         // A node that was told to leave reports no ends, so what it does not name may have run.
         let silent = matches!(self.roster.get(node).state, State::Leaving(_));
         for dispatch in ended {
-            if silent {
+            if forgotten {
+                // It goes on, for all that is known, until the node says goodbye.
+            } else if silent {
                 self.ghost_ended(now, node, dispatch);
             } else {
                 // Had it ended, its end would have been told before.

@@ -53,10 +53,11 @@ impl SchedulerMachine {
         node: NodeIndex,
         epoch: Epoch,
     ) -> bool {
-        let entry = self.roster.get(node);
-        let life = entry.lives().find(|life| life.epoch == epoch);
-        life.is_some_and(|life| {
-            now < life.lease.safe_at() + self.config.heartbeat || self.blocks_at(slot, node)
+        let mut lives = self.roster.get(node).lost_lives();
+        lives.any(|life| {
+            life.epoch == epoch
+                && (now < life.lease.safe_at() + self.config.heartbeat
+                    || self.blocks_at(slot, node))
         })
     }
 

@@ -47,13 +47,14 @@ impl SchedulerMachine {
         match self.identify(now, link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
             Ok(node) if self.is_unwanted(node, &hello) => self.turn_away(now, link, node),
+            // First, since a late hello is that of a memory which is over.
+            Ok(node) if self.is_outdated(node, &hello) => {
+                self.fail(now, link, "the node has said a later hello on another link");
+            }
             Ok(node) => match self.admit_life(now, link, node, &hello) {
                 Err(refusal) => self.refuse(now, link, &name, refusal),
                 Ok(()) if self.offers_too_much(node, &hello) => {
                     self.refuse(now, link, &name, LinkRefusal::TooMany);
-                }
-                Ok(()) if self.is_outdated(node, &hello) => {
-                    self.fail(now, link, "the node has said a later hello on another link");
                 }
                 Ok(()) => self.compare_begins(now, link, node, hello),
             },
@@ -149,13 +150,24 @@ impl SchedulerMachine {
         let silence = self.config.heartbeat.saturating_mul(2);
         let dialled = self.was_dialled(link);
         let entry = self.roster.get(node);
-        if entry.past.iter().any(|life| life.epoch == hello.epoch) {
+        let returns = entry.epoch() == Some(hello.epoch);
+        if !returns && entry.past.iter().any(|life| life.epoch == hello.epoch) {
             return Err(LinkRefusal::Replaced {
                 name: hello.node.clone(),
             });
         }
         match entry.incarnation() {
-            Some(life) if life.epoch == hello.epoch => {}
+            // What it does not name may have run, and may go on. One that was told to leave has
+            // nothing of any task, and says goodbye when it has nothing that goes on.
+            Some(life) if returns && life.memory != hello.memory && !entry.is_removed() => {
+                self.spare(link, node);
+                self.retire(
+                    now,
+                    node,
+                    "it has forgotten this scheduler and what that had given it",
+                );
+            }
+            Some(_) if returns => {}
             // Nobody else can listen at the address at which the old life was dialled.
             Some(life) if dialled && !life.joined => {
                 self.spare(link, node);
@@ -178,7 +190,7 @@ impl SchedulerMachine {
             }
             Some(life) if life.is_lost() || entry.last_heard + silence <= now => {
                 self.spare(link, node);
-                self.retire(now, node)
+                self.retire(now, node, "another process has taken its place");
             }
             Some(_) => {
                 self.timers.attend(node, now);
@@ -189,7 +201,9 @@ impl SchedulerMachine {
             None => {}
         }
         self.end_retired(now, node, |life| {
-            (dialled && !life.joined) || (life.probe.is_some() && life.probe == hello.probe)
+            life.epoch != hello.epoch
+                && ((dialled && !life.joined)
+                    || (life.probe.is_some() && life.probe == hello.probe))
         });
         Ok(())
     }

@@ -178,7 +178,7 @@ impl SchedulerMachine {
         // What holds no run has nothing to be waited for.
         let is_over =
             |life: &Incarnation| life.ghosts.is_empty() || life.lease.safe_at() + margin <= now;
-        self.end_retired(now, node, is_over);
+        self.end_past(now, node, is_over);
         let entry = self.roster.get(node);
         let current = entry.incarnation();
         if !current.is_none_or(|life| life.is_lost() && is_over(life)) {
@@ -200,7 +200,8 @@ impl SchedulerMachine {
         let comparing = entry.incarnation().is_some() && self.is_in_handshake(node);
         let heard = entry.is_up() && (entry.is_local() || !entry.is_silent(now, silence));
         let alive = heard || comparing;
-        let replaced = !entry.past.is_empty();
+        let mut past = entry.past.iter();
+        let replaced = past.any(|life| Some(life.epoch) != entry.epoch());
         if !alive && entry.incarnation().is_some() {
             self.lose(now, node, Loss::Dead, "it was declared dead");
         }
@@ -218,6 +219,8 @@ impl SchedulerMachine {
         if let Some(ended) = entry.state.take_incarnation() {
             self.lost_for_good(node, &ended.lost_tasks);
             self.ghosts_ended(now, node, ended.ghosts);
+            // And with it all that it had forgotten.
+            self.end_past(now, node, |life| life.epoch == ended.epoch);
         }
     }
 
@@ -343,14 +346,10 @@ impl SchedulerMachine {
         }
     }
 
-    /// Another process stands where this node's was, and it is not known that the old one is dead.
-    pub(super) fn retire(&mut self, now: Timestamp, node: NodeIndex) {
-        self.lose(
-            now,
-            node,
-            Loss::Unproven,
-            "another process has taken its place",
-        );
+    /// Another process stands where this node's was, and it is not known that the old one is dead; or the
+    /// process is the same and has forgotten its runs.
+    pub(super) fn retire(&mut self, now: Timestamp, node: NodeIndex, reason: &str) {
+        self.lose(now, node, Loss::Unproven, reason);
         let entry = self.roster.get_mut(node);
         if let Some(mut life) = entry.state.take_incarnation() {
             let lost = life.replaced();
@@ -439,13 +438,25 @@ impl SchedulerMachine {
         self.timers.attend(node, now);
     }
 
-    /// Retired lives whose process is known to have ended.
+    /// Retired lives whose process is known to have ended. What the present process has forgotten goes on
+    /// with it.
     pub(super) fn end_retired(
         &mut self,
         now: Timestamp,
         node: NodeIndex,
         ended: impl Fn(&Incarnation) -> bool,
     ) {
+        let present = self.roster.get(node).epoch();
+        self.end_past(now, node, |life| Some(life.epoch) != present && ended(life));
+    }
+
+    /// By a node's word nothing goes on there but what it names: what its process had forgotten has ended.
+    pub(super) fn forgotten_ended(&mut self, now: Timestamp, node: NodeIndex) {
+        let present = self.roster.get(node).epoch();
+        self.end_past(now, node, |life| Some(life.epoch) == present);
+    }
+
+    fn end_past(&mut self, now: Timestamp, node: NodeIndex, ended: impl Fn(&Incarnation) -> bool) {
         let entry = self.roster.get_mut(node);
         let ghosts: Vec<_> = entry
             .past

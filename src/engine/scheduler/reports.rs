@@ -156,7 +156,12 @@ impl SchedulerMachine {
                 self.set_present(node, present);
                 self.roster.touch(node);
             }
-            Report::Stalled { workers, task } => self.stalled(node, workers, task),
+            Report::Stalled { workers, task } => {
+                self.stalled(node, workers, task);
+                if workers == 0 {
+                    self.forgotten_ended(now, node);
+                }
+            }
             Report::Progress {
                 task,
                 dispatch,

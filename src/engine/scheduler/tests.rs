@@ -14,6 +14,7 @@ mod joins;
 mod late;
 mod left_over;
 mod lives;
+mod memory;
 mod poison;
 mod prefetched;
 mod redial;

@@ -12,7 +12,7 @@ use callboard::engine::message::{
     Assignment, End, KindOffer, Report, SchedulerHello, Terms, ToNode, ToScheduler, Welcome,
 };
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
-use callboard::engine::{Epoch, Life, LinkId, Timestamp, WorkerId};
+use callboard::engine::{Epoch, Life, LinkId, Memory, Timestamp, WorkerId};
 use callboard::error::LinkRefusal;
 use callboard::retry::RetryPolicy;
 use callboard::task::{Dispatch, Labels, TaskId};
@@ -46,6 +46,7 @@ pub fn spec(name: &str, workers: u32) -> NodeSpec {
     NodeSpec {
         name: name.into(),
         epoch: EPOCH,
+        memory: Memory(1),
         kinds: vec![offer("soft", false), offer("hard", true)],
         labels: Labels::new(),
         config,

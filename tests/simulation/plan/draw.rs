@@ -8,8 +8,8 @@ use callboard::config::SchedulerConfig;
 use callboard::retry::RetryPolicy;
 
 use super::{
-    AudiencePlan, BLOCK, Family, Fault, KINDS, MS, Mode, NetPlan, NodePlan, SECOND, TaskPlan, Time,
-    nanos,
+    AudiencePlan, BLOCK, Family, Fault, KINDS, MS, Mode, NetPlan, NodePlan, Plan, SECOND, TaskPlan,
+    Time, nanos,
 };
 
 pub fn draw_config(rng: &mut fastrand::Rng, family: Family) -> SchedulerConfig {
@@ -297,6 +297,29 @@ pub fn draw_removals(rng: &mut fastrand::Rng, faults: &mut Vec<(Time, Fault)>, n
             0 => faults.push((at, Fault::RemoveNode { node, back })),
             1 => faults.push((at, Fault::DeclareDead { node })),
             _ => {}
+        }
+    }
+}
+
+/// Other schedulers that come while a node hears nothing of its own.
+pub fn draw_visits(rng: &mut fastrand::Rng, plan: &mut Plan) {
+    let silence = 2 * nanos(plan.config.heartbeat);
+    for index in 0..plan.faults.len() {
+        let (at, fault) = &plan.faults[index];
+        let (node, span) = match *fault {
+            Fault::CutHost { node, span, .. } | Fault::CutLink { node, span, .. } => (node, span),
+            Fault::Reset { node, .. } => (node, SECOND),
+            Fault::FreezeScheduler { span } => (rng.usize(..plan.nodes.len()), span),
+            Fault::RestartScheduler { down } => (rng.usize(..plan.nodes.len()), down),
+            _ => continue,
+        };
+        let at = at + rng.u64(..silence) + rng.u64(..span + SECOND);
+        let stays = match rng.u32(..3) {
+            0 => 0,
+            _ => rng.u64(..2 * SECOND),
+        };
+        if rng.u32(..3) == 0 {
+            plan.faults.push((at, Fault::Visit { node, stays }));
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::config::{NodeConfig, SchedulerConfig};
 use crate::engine::message::{Assignment, End, KindOffer, Report, ToScheduler};
 use crate::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use crate::engine::{
-    Action, Audience, ClientId, Epoch, Event, Life, LinkId, Origin, Submission, Timestamp, WorkerId,
+    Action, Audience, ClientId, Epoch, Event, Life, LinkId, Memory, Origin, Submission, Timestamp,
+    WorkerId,
 };
 use crate::payload::Payload;
 
@@ -40,6 +41,7 @@ impl Pair {
         let spec = NodeSpec {
             name: Arc::from("node"),
             epoch: Epoch(1),
+            memory: Memory(1),
             kinds: vec![KindOffer {
                 kind: BLOCKS.to_owned(),
                 blocking: true,

@@ -8,7 +8,7 @@ use callboard::Payload;
 use callboard::engine::message::{
     Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report, ToScheduler,
 };
-use callboard::engine::{ClientId, Epoch, Event};
+use callboard::engine::{ClientId, Epoch, Event, Memory};
 use callboard::error::LinkRefusal;
 use callboard::status::{Cause, Failure};
 use callboard::task::{Dispatch, Labels, TaskId};
@@ -72,6 +72,7 @@ impl Knows {
             version_max: 1,
             node: NAMES[input.below(3)].to_owned(),
             epoch: Epoch(10 + input.below(3) as u64),
+            memory: Memory((self.hellos / 4) % 2),
             number: self.hellos,
             kinds: match input.below(4) {
                 0 => vec![kind("hard", true)],
