@@ -2,9 +2,10 @@
 //! which runs may still be going on there.
 //!
 //! Owns: the node records. Does not know: what nodes offer (see the catalogue), the tasks' states,
-//! what follows from a loss, one life of a node's process ([`incarnation`]), the runs that are no
-//! longer followed ([`ghosts`]), how much a node takes ([`load`]), in which order its tasks wait
-//! ([`line`]), what is to be sent to it ([`channel`]), when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
+//! what follows from a loss, which process of a node counts ([`state`]), one life of that
+//! ([`incarnation`]), the runs that are no longer followed ([`ghosts`]), how much a node takes
+//! ([`load`]), in which order its tasks wait ([`line`]), what is to be sent to it ([`channel`]), when
+//! its lease ends ([`lease`]), or when it is dialled ([`redial`]).
 
 mod channel;
 mod ghosts;
@@ -13,6 +14,7 @@ mod lease;
 mod line;
 mod load;
 mod redial;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,84 +35,11 @@ pub(crate) use lease::{Expired, Lease};
 use line::Line;
 pub(crate) use load::Load;
 pub(crate) use redial::Redial;
+pub(crate) use state::{Drain, State};
 
 /// A node that was drained is dialled so many times less often, to see whether a new process stands
 /// there.
 const DRAINED_PAUSE: u32 = 10;
-
-/// What is believed of a node. Whatever holds for one process of it, its link among that, is in its
-/// [`Incarnation`], and so ends with it.
-#[derive(Debug)]
-pub(crate) enum State {
-    /// Never reached so far.
-    Connecting,
-    /// A process of it may be alive.
-    Member(Incarnation),
-    /// Taken out by hand. Its record is kept until every process of it has said goodbye, is dead, or
-    /// has outlived its lease. Without a process, those that it has replaced are waited for.
-    Leaving(Option<Incarnation>),
-    /// No process of it is known to be alive.
-    Dead,
-    /// Taken out by hand, and its processes have ended: only its name is left.
-    Vacant,
-    /// Forgotten. The record is that of the next node.
-    Free,
-}
-
-impl State {
-    /// Returns the process that may be alive.
-    pub fn incarnation(&self) -> Option<&Incarnation> {
-        match self {
-            Self::Member(life) | Self::Leaving(Some(life)) => Some(life),
-            Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant | Self::Free => None,
-        }
-    }
-
-    fn incarnation_mut(&mut self) -> Option<&mut Incarnation> {
-        match self {
-            Self::Member(life) | Self::Leaving(Some(life)) => Some(life),
-            Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant | Self::Free => None,
-        }
-    }
-
-    fn channel_mut(&mut self) -> Option<&mut Channel> {
-        match &mut self.incarnation_mut()?.standing {
-            Standing::Up(channel) => Some(channel),
-            Standing::Reconnecting | Standing::Lost => None,
-        }
-    }
-
-    /// Takes the process out, since it has ended or another stands in its place. A node that was not
-    /// taken out by hand is dead then, until a hello begins the next incarnation.
-    pub fn take_incarnation(&mut self) -> Option<Incarnation> {
-        if let Self::Leaving(life) = self {
-            return life.take();
-        }
-        match std::mem::replace(self, Self::Dead) {
-            Self::Member(life) => Some(life),
-            Self::Connecting | Self::Leaving(_) | Self::Dead | Self::Vacant | Self::Free => None,
-        }
-    }
-}
-
-/// An operator's wish that a node drains. It holds for one incarnation: the one after that takes
-/// tasks again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Drain {
-    /// None was known: the next one to come is meant.
-    Next,
-    Of(Epoch),
-}
-
-impl Drain {
-    /// Returns what is left of the wish when another incarnation comes.
-    fn follows(self, epoch: Epoch) -> Option<Self> {
-        match self {
-            Self::Next => Some(Self::Of(epoch)),
-            Self::Of(asked) => (asked == epoch).then_some(self),
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -311,6 +240,11 @@ impl Node {
     /// Returns its process and the replaced ones.
     pub fn lives(&self) -> impl Iterator<Item = &Incarnation> {
         self.incarnation().into_iter().chain(&self.past)
+    }
+
+    /// Whether this is its process, or a replaced one that is on record.
+    pub fn has_lived(&self, epoch: Epoch) -> bool {
+        self.lives().any(|life| life.epoch == epoch)
     }
 
     pub fn lives_mut(&mut self) -> impl Iterator<Item = &mut Incarnation> {

@@ -96,8 +96,9 @@ impl SchedulerMachine {
                 found: name.to_owned(),
             });
         }
+        // A process that it had replaced is no new node either: what it runs is waited for there.
         if let Some(leaving) = self.leaving(name)
-            && self.roster.get(leaving).epoch() == Some(hello.epoch)
+            && self.roster.get(leaving).has_lived(hello.epoch)
         {
             return Ok(leaving);
         }
@@ -120,7 +121,7 @@ impl SchedulerMachine {
     /// Whether this is another process of a node that was removed.
     fn is_unwanted(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let entry = self.roster.get(node);
-        entry.is_removed() && entry.epoch() != Some(hello.epoch)
+        entry.is_removed() && !entry.has_lived(hello.epoch)
     }
 
     /// Closes the link of another process of a node that was removed. Nobody else can listen at the

@@ -342,3 +342,20 @@ fn g10_a_listed_process_that_a_joined_one_has_replaced_is_probed_where_it_was_di
     board.wait(Duration::from_secs(60));
     assert_eq!(board.probes.len(), 1, "nothing is left to be asked");
 }
+
+#[test]
+fn g10_a_replaced_process_of_a_removed_node_is_no_new_node() {
+    let (mut board, task) = reconnecting(BLOCKS);
+    let run = running(&board, task);
+    board.wait(Duration::from_secs(5));
+    let link = board.join("first", 2, Vec::new());
+    remove(&mut board);
+    board.say(link, ToScheduler::Goodbye);
+    board.join("first", 1, vec![run]);
+    let (_, reason) = board.closed.last().expect("it is refused");
+    assert!(reason.contains("replaced"), "{reason}");
+    let stats = board.machine.stats(board.now);
+    assert!(stats.nodes.is_empty(), "{:?}", stats.nodes);
+    assert_eq!(held(&board), 1);
+    assert_eq!(board.machine.check(), Ok(()));
+}
