@@ -206,6 +206,11 @@ fn g6_one_worker_starts_by_priority_then_first_come() {
 }
 
 #[test]
+fn g5_g6_no_worker_idles_and_nothing_urgent_waits_under_load() {
+    try_family(Family::Load);
+}
+
+#[test]
 fn g9_short_cuts_rerun_nothing_and_lose_nothing() {
     try_family(Family::Cuts);
 }
@@ -233,15 +238,23 @@ fn one_seed_gives_one_history() {
     }
 }
 
-/// Tells what breaks, as it is found, and counts it by promise: for whoever works on the machines.
+/// Tells what breaks, as it is found, and counts it by promise, of one `SIM_FAMILY` or of all: for
+/// whoever works on the machines.
 #[test]
 #[ignore = "a survey of what is broken, for a reader"]
 fn survey() {
     let mut broken_by: std::collections::BTreeMap<String, u64> = Default::default();
     std::panic::set_hook(Box::new(|_| {}));
     let first = number("SIM_FIRST", 0);
+    let family = std::env::var("SIM_FAMILY").ok();
     for seed in first..first + count() {
         let plan = Arc::new(Plan::draw(seed));
+        if family
+            .as_ref()
+            .is_some_and(|family| *family != format!("{:?}", plan.family))
+        {
+            continue;
+        }
         if let (Some(broken), _) = run(seed, &plan, false) {
             let promise = format!("{} in {:?}", broken.promise, plan.family);
             let text: String = broken.text.chars().take(300).collect();

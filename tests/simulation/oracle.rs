@@ -7,6 +7,7 @@ mod belief;
 mod cancels;
 mod dials;
 mod intake;
+mod load;
 mod rest;
 mod runs;
 mod starts;
@@ -148,6 +149,10 @@ pub struct Oracle {
     superseded: BTreeSet<Epoch>,
     /// Since when tasks have waited at a busy node beside a free worker, as far as it was looked at.
     ahead: BTreeMap<TaskId, Time>,
+    /// When a node came up last: what it may run is better placed from then on.
+    changed_at: Time,
+    /// What each node has been sent.
+    sent: load::Sent,
     current: Option<u64>,
     gone: BTreeSet<u64>,
     dials: dials::Dials,
@@ -175,6 +180,8 @@ impl Oracle {
             up: BTreeMap::new(),
             superseded: BTreeSet::new(),
             ahead: BTreeMap::new(),
+            changed_at: 0,
+            sent: load::Sent::default(),
             current: None,
             gone: BTreeSet::new(),
             dials: dials::Dials::default(),
@@ -385,7 +392,7 @@ impl Facts {
         plan: &TaskPlan,
         now: Time,
     ) -> Result<(), (&'static str, String)> {
-        let quiet = matches!(family, Family::Calm | Family::Order | Family::Cuts);
+        let quiet = family.loses_no_node();
         if self.must_be_cancelled && status.outcome != Outcome::Cancelled {
             return Err((
                 "G12",

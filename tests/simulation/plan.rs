@@ -3,6 +3,7 @@
 //! Owns: the choice of a family and everything drawn within it. Does not know: how any of it is carried out.
 
 mod draw;
+mod load;
 
 use std::time::Duration;
 
@@ -34,12 +35,26 @@ pub enum Family {
     Calm,
     /// One node, one worker, no faults: the order of starts is exact.
     Order,
+    /// No faults, and more to do than workers: kinds of very different length, several priorities.
+    Load,
     /// Only cuts too short to cost anything.
     Cuts,
     /// Processes and machines that die and return.
     Kills,
     /// Everything.
     Everything,
+}
+
+impl Family {
+    /// Whether nothing ever goes wrong.
+    pub fn has_no_faults(self) -> bool {
+        matches!(self, Self::Calm | Self::Order | Self::Load)
+    }
+
+    /// Whether no node is ever lost.
+    pub fn loses_no_node(self) -> bool {
+        self.has_no_faults() || self == Self::Cuts
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -243,6 +258,10 @@ impl Plan {
     /// The history of this seed.
     pub fn draw(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x9E37_79B9_7F4A_7C15);
+        // One history in ten is of load, and of those one in five is big.
+        if seed % 10 == 4 {
+            return load::draw(rng, seed % 50 == 4);
+        }
         let family = match rng.u32(..20) {
             0..2 => Family::Calm,
             2..4 => Family::Order,
@@ -278,7 +297,7 @@ impl Plan {
             shut_down: family == Family::Everything && rng.u32(..10) == 0,
         };
         plan.faults = match family {
-            Family::Calm | Family::Order => Vec::new(),
+            Family::Calm | Family::Order | Family::Load => Vec::new(),
             Family::Cuts => plan.draw_cuts(&mut rng),
             Family::Kills => plan.draw_kills(&mut rng),
             Family::Everything => plan.draw_everything(&mut rng),

@@ -7,7 +7,7 @@ use callboard::stats::{NodeState, Stats};
 use super::Expectation;
 use crate::cluster::Cluster;
 use crate::nodes::Death;
-use crate::plan::{Family, MS, Time, nanos};
+use crate::plan::{MS, Time, nanos};
 use crate::scheduler::{SchedulerIn, clock};
 
 impl Cluster {
@@ -17,6 +17,10 @@ impl Cluster {
             Note::NodeUp { name, epoch, .. } => {
                 self.may_be_rerouted_again();
                 self.oracle.superseded.remove(&epoch);
+                let mut procs = self.procs.iter();
+                let workers = procs.find(|proc| proc.epoch == epoch);
+                let workers = workers.map_or(0, |proc| self.nodes[proc.node].workers);
+                self.oracle.node_up(self.now, name.clone(), workers);
                 if let Some(before) = self.oracle.up.insert(name.to_string(), epoch)
                     && before != epoch
                 {
@@ -40,10 +44,7 @@ impl Cluster {
                         format!("{name} is lost while what it said is not read: {reason}"),
                     );
                 }
-                if matches!(
-                    self.plan.family,
-                    Family::Calm | Family::Order | Family::Cuts
-                ) {
+                if self.plan.family.loses_no_node() {
                     self.oracle.fail(
                         "G9",
                         None,

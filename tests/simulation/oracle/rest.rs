@@ -64,10 +64,17 @@ impl Cluster {
 
     /// Looks at the cluster now and then.
     pub fn look(&mut self) {
-        let pause = 400 * MS + self.rng.u64(..100 * MS);
+        let pause = match self.plan.family {
+            Family::Load => 40 * MS,
+            _ => 400 * MS,
+        };
+        let pause = pause + self.rng.u64(..pause / 4);
         self.after(pause, Ev::Look);
         if !self.scheduler.alive || self.scheduler.frozen || self.scheduler.dirty {
             return;
+        }
+        if self.plan.family.has_no_faults() {
+            self.judge_idle_under_load();
         }
         if self.in_flight == 0 && self.is_at_rest() {
             self.judge_idle_workers();
@@ -199,9 +206,6 @@ impl Cluster {
 
     /// G5: no idle worker while a task that may run there is due.
     pub fn judge_idle_workers(&mut self) {
-        if self.nodes.iter().any(|node| node.kept < 1 << 20) {
-            return;
-        }
         let stats = self.stats();
         let free: Vec<&Proc> = self
             .procs
@@ -210,6 +214,8 @@ impl Cluster {
                 proc.alive
                     && !proc.draining
                     && !proc.workers_changed
+                    // What it keeps may be too much for it to start anything.
+                    && self.nodes[proc.node].kept >= 1 << 20
                     && has_room(proc, &stats.nodes)
             })
             .collect();
@@ -218,7 +224,7 @@ impl Cluster {
             return;
         }
         // What was sent ahead is asked back when it has waited for two round trips.
-        let patience = if self.plan.family == Family::Calm {
+        let patience = if self.plan.family.has_no_faults() {
             4 * self.plan.net.max + 200 * MS
         } else {
             1500 * MS
@@ -312,11 +318,7 @@ impl Cluster {
                 ),
             );
         }
-        if matches!(
-            self.plan.family,
-            Family::Calm | Family::Order | Family::Cuts
-        ) && stats.totals.violations != 0
-        {
+        if self.plan.family.loses_no_node() && stats.totals.violations != 0 {
             self.oracle.fail(
                 "G11",
                 None,

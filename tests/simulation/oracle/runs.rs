@@ -13,7 +13,7 @@ use callboard::task::{Dispatch, TaskId};
 
 use super::{Facts, Oracle};
 use crate::cluster::Cluster;
-use crate::plan::{Family, Time};
+use crate::plan::{Family, Time, nanos};
 use crate::scheduler::clock;
 
 /// What was sent to a node.
@@ -26,6 +26,8 @@ pub struct Placing {
     heard: Option<SystemTime>,
     /// When its node said that it had not started, while it was the latest.
     unstarted: Option<SystemTime>,
+    /// Whether its node has said that it has nothing of it any more.
+    over: bool,
 }
 
 /// Whether a run was made, as far as the scheduler could know.
@@ -40,7 +42,28 @@ fn time(now: Time) -> SystemTime {
     clock(now).to_system_time()
 }
 
+/// The time of a placing that the history has.
+fn placed_at(placing: Option<&Placing>) -> Time {
+    let since = |at: SystemTime| at.duration_since(time(0)).ok();
+    placing.and_then(|it| since(it.at)).map_or(0, nanos)
+}
+
 impl Facts {
+    /// When it was sent to a node first.
+    pub fn first_placed(&self) -> Time {
+        placed_at(self.placings.first())
+    }
+
+    /// When it was sent to a node last.
+    pub fn last_placed(&self) -> Time {
+        placed_at(self.placings.last())
+    }
+
+    /// Whether a node has it, as far as nodes have told.
+    pub fn is_sent(&self) -> bool {
+        self.placings.last().is_some_and(|placing| !placing.over)
+    }
+
     fn made(&self, placing: &Placing, settled_at: SystemTime, told_in_order: bool) -> Made {
         let before = |at: Option<SystemTime>| at.is_some_and(|at| at <= settled_at);
         let mut starts = self.starts.iter();
@@ -65,7 +88,7 @@ impl Facts {
         family: Family,
     ) -> Result<(), (&'static str, String)> {
         // Elsewhere a link may break with the news of a start on it.
-        let told_in_order = matches!(family, Family::Calm | Family::Order);
+        let told_in_order = family.has_no_faults();
         let made: Vec<_> = self
             .placings
             .iter()
@@ -149,7 +172,9 @@ impl Oracle {
                 at: time(now),
                 heard: None,
                 unstarted: None,
+                over: false,
             });
+            self.sent.placed(now, node);
         }
     }
 
@@ -185,12 +210,20 @@ impl Oracle {
                 | Report::Returned { task, dispatch, .. } => (task, dispatch, false),
                 _ => continue,
             };
-            self.hear_of_run(now, *task, *dispatch, started);
+            let over = !matches!(report, Report::Started { .. });
+            self.hear_of_run(now, *task, *dispatch, started, over);
         }
     }
 
-    fn hear_of_run(&mut self, now: Time, task: TaskId, dispatch: Dispatch, started: bool) {
-        let facts = self.now_tasks().get_mut(&task);
+    fn hear_of_run(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        dispatch: Dispatch,
+        started: bool,
+        over: bool,
+    ) {
+        let facts = self.tasks.last_mut().and_then(|tasks| tasks.get_mut(&task));
         let latest = facts.and_then(|facts| facts.placings.last_mut());
         let Some(placing) = latest.filter(|placing| placing.dispatch == dispatch) else {
             return;
@@ -201,6 +234,9 @@ impl Oracle {
             &mut placing.unstarted
         };
         noted.get_or_insert(time(now));
+        if over && !std::mem::replace(&mut placing.over, true) {
+            self.sent.over(now, &placing.node);
+        }
     }
 }
 

@@ -44,6 +44,9 @@ impl Cluster {
         if self.plan.family == Family::Order {
             self.judge_order(run.task);
         }
+        if self.plan.family.has_no_faults() {
+            self.judge_priority(proc, run.task);
+        }
         self.judge_overlap(proc, run);
         if let Some(facts) = self.oracle.tasks[run.life].get_mut(&run.task) {
             facts.starts.push(Start {
@@ -92,12 +95,7 @@ impl Cluster {
             .starts
             .iter()
             .any(|start| start.attempt == run.attempt());
-        if again
-            && matches!(
-                self.plan.family,
-                Family::Calm | Family::Order | Family::Cuts
-            )
-        {
+        if again && self.plan.family.loses_no_node() {
             return Err((
                 "G9",
                 format!("attempt {} is started again at {}", run.attempt(), it.name),
@@ -108,7 +106,7 @@ impl Cluster {
 
     /// Without faults a worker that the scheduler takes for free is free.
     pub fn judge_refusals(&mut self, event: &Event) {
-        if !matches!(self.plan.family, Family::Calm | Family::Order) {
+        if !self.plan.family.has_no_faults() {
             return;
         }
         let Event::Message {
