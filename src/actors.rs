@@ -43,6 +43,10 @@ pub use threads::WorkerThreads;
 #[derive(Clone, Copy, Debug)]
 pub struct Running;
 
+/// To a [`NodeActor`](node::NodeActor): which schedulers are served now?
+#[derive(Clone, Copy, Debug)]
+pub struct GetServed;
+
 /// To a [`NodeActor`](node::NodeActor): end, with all threads, now. What runs is dropped and nothing more is
 /// reported. To stop in order, give the inbox [`NodeEvent::Drain`](crate::engine::node::NodeEvent::Drain) or
 /// [`NodeEvent::Stop`](crate::engine::node::NodeEvent::Stop) and wait for
@@ -194,6 +198,7 @@ macro_rules! answers {
 
 answers! {
     Running => usize;
+    GetServed => Vec<String>;
     Halt => ();
     Submit => ();
     Cancel => Result<CancelAnswer, Stopped>;

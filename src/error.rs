@@ -449,6 +449,18 @@ pub enum LinkRefusal {
         /// The scheduler that it serves.
         name: String,
     },
+    /// The node serves other schedulers only.
+    #[error("the node does not serve the scheduler {name:?}; add it to the node's `schedulers`")]
+    NotServed {
+        /// The scheduler.
+        name: String,
+    },
+    /// The node serves as many schedulers as one can. The peer may try again.
+    #[error("the node serves {limit} schedulers at once, which is as many as it can")]
+    TooManySchedulers {
+        /// How many that is.
+        limit: usize,
+    },
     /// With TLS, the peer's certificate does not bear the name that the peer claims.
     #[error("{words}")]
     NotCertified {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::actors::GetServed;
 use crate::actors::node::NodeActor;
 use crate::config::NodeConfig;
 use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
@@ -222,6 +223,15 @@ impl NodeHandle {
     /// Its actor.
     pub fn addr(&self) -> &actix::Addr<NodeActor> {
         &self.addr
+    }
+
+    /// The schedulers that it serves now, by name; none once it has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing; it may be called again.
+    pub async fn schedulers(&self) -> Vec<String> {
+        self.addr.send(GetServed).await.unwrap_or_default()
     }
 
     /// Finishes what runs, takes nothing new, and ends when all results have been taken.

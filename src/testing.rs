@@ -25,7 +25,7 @@
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 
-use crate::engine::node::{NodeAction, NodeEvent, NodeMachine};
+use crate::engine::node::{Machines, NodeAction, NodeEvent, NodeMachine};
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::{Action, Event, Timestamp};
 
@@ -179,6 +179,27 @@ impl<M: Machine> DerefMut for Driven<M> {
 }
 
 impl Machine for NodeMachine {
+    type Event = NodeEvent;
+    type Action = NodeAction;
+
+    fn handle(&mut self, now: Timestamp, event: NodeEvent) {
+        self.handle(now, event);
+    }
+
+    fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
+        self.take_effects(now, actions);
+    }
+
+    fn next_wakeup(&self) -> Option<Timestamp> {
+        self.next_wakeup()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.check()
+    }
+}
+
+impl Machine for Machines {
     type Event = NodeEvent;
     type Action = NodeAction;
 

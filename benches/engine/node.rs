@@ -44,6 +44,7 @@ impl NodeBench {
             config,
             probe: None,
             joins: Vec::new(),
+            end_with_scheduler: false,
             local: false,
             max_frame: None,
         };

@@ -46,7 +46,8 @@ pub(super) struct Crew {
     max_output: usize,
     /// Over how many threads the node's workers are spread: the seats are numbered without gaps.
     stride: usize,
-    seats: RefCell<Vec<Seat>>,
+    /// By the seat of the scheduler, and by worker.
+    seats: RefCell<Vec<Vec<Seat>>>,
     /// Whether the crew's own turn is on, at whose end reports are sent.
     turning: Cell<bool>,
 }
@@ -218,8 +219,13 @@ impl Crew {
 
     fn with_seat<R>(&self, worker: WorkerId, f: impl FnOnce(&mut Seat) -> R) -> R {
         // A worker's number is far below what a usize holds on any platform that tokio runs on.
-        let index = usize::try_from(worker.0).unwrap_or(usize::MAX) / self.stride;
-        let mut seats = self.seats.borrow_mut();
+        let within = usize::try_from(worker.within_seat().0).unwrap_or(usize::MAX);
+        let (scheduler, index) = (worker.seat(), within / self.stride);
+        let mut all = self.seats.borrow_mut();
+        if all.len() <= scheduler {
+            all.resize_with(scheduler + 1, Vec::new);
+        }
+        let seats = &mut all[scheduler];
         if seats.len() <= index {
             seats.resize_with(index + 1, Seat::default);
         }
@@ -229,7 +235,7 @@ impl Crew {
     /// Drops every future and lets the actors end. Blocking handlers are told, and go on.
     fn wind_up(&self) {
         let seats = self.seats.take();
-        for seat in seats {
+        for seat in seats.into_iter().flatten() {
             if let Some(run) = seat.run {
                 self.line.held_by(run.worker, || run.abandon());
             }

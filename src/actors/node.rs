@@ -1,7 +1,7 @@
-//! The actor of one node: drives a [`NodeMachine`].
+//! The actor of one node: drives its [`Machines`], one for each scheduler.
 //!
-//! Owns: the machine, its inbox, its timer, its links and the threads of its workers. Does not
-//! know: the rules; what the machine says is done.
+//! Owns: the machines, its inbox, its timer, its links and the threads of its workers. Does not
+//! know: the rules; what a machine says is done.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use super::blocking::LifeSign;
 use super::line::Start;
 use super::threads::{Threads, WorkerThreads};
-use super::{Halt, Running, sleep_until, yield_once};
+use super::{GetServed, Halt, Running, sleep_until, yield_once};
 use crate::clock::Clock;
 use crate::contain::{contained, shielded};
 use crate::engine::Timestamp;
-use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeNote, NodeSpec};
+use crate::engine::node::{Gone, Machines, NodeAction, NodeEvent, NodeNote, NodeSpec, Serves};
 use crate::handlers::{Handlers, Home};
 use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, Links};
@@ -32,6 +32,8 @@ use crate::say::say;
 pub struct NodeParts {
     /// What it is; its `kinds` are set from `handlers`.
     pub spec: NodeSpec,
+    /// Whom it serves.
+    pub serves: Serves,
     /// What it runs. They must have been validated.
     pub handlers: Handlers,
     /// Where it runs them.
@@ -158,6 +160,17 @@ impl Handler<Running> for NodeActor {
     }
 }
 
+impl Handler<GetServed> for NodeActor {
+    type Result = Vec<String>;
+
+    fn handle(&mut self, _: GetServed, _: &mut Self::Context) -> Vec<String> {
+        let core = self.core.as_ref().map(|core| core.borrow());
+        core.map_or_else(Vec::new, |core| {
+            core.machine.served().map(str::to_owned).collect()
+        })
+    }
+}
+
 impl Handler<Halt> for NodeActor {
     type Result = ();
 
@@ -168,7 +181,10 @@ impl Handler<Halt> for NodeActor {
 
 /// What the actor and its pump share.
 struct Core {
-    machine: NodeMachine,
+    machine: Machines,
+    home: Arc<Home>,
+    /// The changes of who is served that `home` knows of.
+    changes: u64,
     clock: Clock,
     inbox: Inbox<Incoming<NodeEvent>>,
     links: Links<NodeEvent>,
@@ -188,10 +204,13 @@ impl Core {
             node: Arc::clone(&spec.name),
             handlers: parts.handlers,
             inbox: parts.inbox.clone(),
+            schedulers: Default::default(),
         });
         let threads = Threads::start(parts.place, &home, &spec.config, &parts.sign)?;
         Ok(Self {
-            machine: NodeMachine::new(spec),
+            machine: Machines::new(spec, parts.serves),
+            home,
+            changes: 0,
             clock: parts.clock,
             inbox: parts.inbox,
             links: Links::new(),
@@ -223,6 +242,11 @@ impl Core {
             self.machine.handle(now, event);
         }
         self.machine.take_effects(now, &mut self.actions);
+        // Before anything starts for somebody new.
+        if self.machine.changes() != self.changes {
+            self.changes = self.machine.changes();
+            self.home.name_schedulers(self.machine.names());
+        }
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             self.perform(action);
@@ -326,11 +350,11 @@ fn log(repeats: &mut Repeats, now: Timestamp, note: &NodeNote) {
             }
             say!(info: scheduler, "serving");
         }
-        NodeNote::LinkLost { reason } => {
-            say!(warn: reason, "the link to the scheduler is lost");
+        NodeNote::LinkLost { scheduler, reason } => {
+            say!(warn: scheduler, reason, "the link to the scheduler is lost");
         }
-        NodeNote::Dropped { runs } => {
-            say!(warn: runs, "runs were dropped at the end of the lease");
+        NodeNote::Dropped { scheduler, runs } => {
+            say!(warn: scheduler, runs, "runs were dropped at the end of the lease");
         }
         NodeNote::Refused { reason } => {
             if let Some(untold) = repeats.tell(LINK, &reason.to_string(), now) {

@@ -42,8 +42,9 @@ const OPEN_ROUNDS: u8 = 2;
 pub(super) struct Threads {
     threads: Vec<Thread>,
     home: Arc<Home>,
-    /// One more than the highest worker that is known to exist.
-    workers: u32,
+    /// One more than the highest worker that is known to exist, by seat.
+    workers: Vec<u32>,
+    max_workers: u32,
     /// Whether there are threads of their own, which can be asked.
     own: bool,
     next_round: Option<Instant>,
@@ -77,7 +78,8 @@ impl Threads {
         let mut threads = Self {
             threads: Vec::new(),
             home: Arc::clone(home),
-            workers: config.max_workers,
+            workers: vec![config.max_workers],
+            max_workers: config.max_workers,
             own: matches!(place, WorkerThreads::Own(_)),
             next_round: None,
         };
@@ -109,7 +111,11 @@ impl Threads {
 
     /// Has an assignment run.
     pub(super) fn order_start(&mut self, start: Start) {
-        self.workers = self.workers.max(start.worker.0.saturating_add(1));
+        let (seat, within) = (start.worker.seat(), start.worker.within_seat().0);
+        if self.workers.len() <= seat {
+            self.workers.resize(seat + 1, self.max_workers);
+        }
+        self.workers[seat] = self.workers[seat].max(within + 1);
         let own = self.own;
         self.of(start.worker).batch.push(Order::Start(start));
         if own && self.next_round.is_none() {
@@ -206,10 +212,12 @@ impl Threads {
     /// All workers of a thread, the one whose handler has it first.
     fn workers_of(&self, index: usize, active: Option<WorkerId>) -> Vec<WorkerId> {
         let first = u32::try_from(index).unwrap_or(u32::MAX);
-        let workers = (first..self.workers)
-            .step_by(self.threads.len())
-            .map(WorkerId)
-            .filter(|worker| Some(*worker) != active);
+        let seats = self.workers.iter().enumerate();
+        let workers = seats.flat_map(|(seat, &workers)| {
+            let within = (first..workers).step_by(self.threads.len());
+            within.map(move |worker| WorkerId(worker).at_seat(seat))
+        });
+        let workers = workers.filter(|worker| Some(*worker) != active);
         active.into_iter().chain(workers).collect()
     }
 
@@ -220,7 +228,7 @@ impl Threads {
 
     fn index_of(&self, worker: WorkerId) -> usize {
         // A worker's number is far below what a usize holds on any platform that tokio runs on.
-        let worker = usize::try_from(worker.0).unwrap_or(usize::MAX);
+        let worker = usize::try_from(worker.within_seat().0).unwrap_or(usize::MAX);
         worker % self.threads.len()
     }
 }

@@ -86,8 +86,11 @@ pub enum ToNode {
     /// Finish what runs, return what has not started ([`Report::Returned`]), start nothing, then say
     /// [`ToScheduler::Goodbye`].
     Drain,
-    /// Stop all work of this scheduler, discard it, and forget the scheduler.
+    /// Stop all work of this scheduler, discard it, and forget the scheduler, which does not want this process any
+    /// more.
     Leave,
+    /// The same, since the scheduler ends: the process may serve its next start.
+    End,
 }
 
 /// From a node to a scheduler.

@@ -21,6 +21,7 @@ mod ending;
 mod kept;
 mod lease;
 mod links;
+mod machines;
 mod state;
 mod tasks;
 #[cfg(test)]
@@ -37,7 +38,8 @@ use state::{Bond, Course, Current, Held, Link, Session, Stage};
 use tasks::Ended;
 use workers::Workers;
 
-pub use contract::{Gone, NodeAction, NodeEvent, NodeNote, NodeSpec};
+pub use contract::{Gone, NodeAction, NodeEvent, NodeNote, NodeSpec, Serves};
+pub use machines::{MAX_SCHEDULERS, Machines};
 
 /// See the module.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub struct NodeMachine {
     hellos: u64,
     dialler: Dialler,
     course: Course,
+    /// Among how many machines the bounds of the process are divided.
+    sharers: usize,
     ready_owed: bool,
     /// The last number of workers out of reach that was told; `None` if that is to be told in any case,
     /// since another handler is to blame.
@@ -90,6 +94,7 @@ impl NodeMachine {
             hellos: 0,
             dialler: Dialler::new(&spec.joins),
             course: Course::Serving,
+            sharers: 1,
             ready_owed: false,
             told_stalled: Some(0),
             blamed: None,
@@ -231,6 +236,12 @@ impl NodeMachine {
         self.actions.push(NodeAction::Note(note));
     }
 
+    /// The same by what is none of this machine's.
+    fn stalled_by_others(&mut self, workers: &[WorkerId]) {
+        self.workers.set_stalled(workers, true);
+        self.told_stalled = None;
+    }
+
     /// The kind of a task that runs here, for the log.
     fn kind_of(&self, task: TaskId) -> String {
         let mut runs = self.workers.iter();
@@ -257,7 +268,7 @@ impl NodeMachine {
     fn is_leaving(&self) -> bool {
         self.session
             .as_ref()
-            .is_some_and(|session| session.bond == Bond::Leaving)
+            .is_some_and(|session| session.bond >= Bond::Ending)
     }
 
     fn takes_nothing(&self) -> bool {

@@ -4,8 +4,8 @@
 
 use std::any::type_name;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -34,6 +34,27 @@ pub(crate) struct Home {
     pub(crate) node: Arc<str>,
     pub(crate) handlers: Handlers,
     pub(crate) inbox: Inbox<Incoming<NodeEvent>>,
+    /// Who has which seat.
+    pub(crate) schedulers: RwLock<Vec<Option<Arc<str>>>>,
+}
+
+impl Home {
+    /// Takes note of who has which seat.
+    pub(crate) fn name_schedulers<'a>(&self, names: impl Iterator<Item = Option<&'a str>>) {
+        let names = names.map(|name| name.map(Arc::from)).collect();
+        *self
+            .schedulers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// The scheduler that a worker works for.
+    fn scheduler_of(&self, worker: WorkerId) -> Arc<str> {
+        let names = self.schedulers.read();
+        let names = names.unwrap_or_else(PoisonError::into_inner);
+        let name = names.get(worker.seat()).cloned().flatten();
+        name.unwrap_or_else(|| Arc::from(""))
+    }
 }
 
 /// The attempt that a handler is, as the handler sees it. Clones are the same attempt.
@@ -46,6 +67,7 @@ pub struct TaskContext(Arc<Attempt>);
 struct Attempt {
     home: Arc<Home>,
     worker: WorkerId,
+    scheduler: Arc<str>,
     task: TaskId,
     dispatch: Dispatch,
     kind: TaskKind,
@@ -59,7 +81,7 @@ struct Attempt {
 }
 
 impl TaskContext {
-    /// A context for the test of a handler: task 0, attempt 1, kind and node `test`, no deadline, no shared data.
+    /// A context for the test of a handler: task 0, attempt 1, kind, node and scheduler `test`, no deadline, no shared data.
     ///
     /// ```
     /// # use callboard::handlers::{TaskContext, TaskError};
@@ -82,8 +104,10 @@ impl TaskContext {
                 node: "test".into(),
                 handlers: handlers.clone(),
                 inbox: Inbox::new(),
+                schedulers: RwLock::new(vec![Some("test".into())]),
             }),
             worker: WorkerId(0),
+            scheduler: "test".into(),
             task: TaskId::new(0),
             dispatch: Dispatch::new(0),
             kind: "test".into(),
@@ -115,6 +139,12 @@ impl TaskContext {
     /// The name under which the handler is registered.
     pub fn kind(&self) -> &TaskKind {
         &self.0.kind
+    }
+
+    /// The name of the scheduler whose run this is. A node may serve several: exclusive tasks, keys and fencing
+    /// numbers hold within one.
+    pub fn scheduler(&self) -> &str {
+        &self.0.scheduler
     }
 
     /// The name of the node that this runs on.
@@ -261,6 +291,7 @@ impl Seed<'_> {
         let context = TaskContext(Arc::new(Attempt {
             home: Arc::clone(self.home),
             worker: self.worker,
+            scheduler: self.home.scheduler_of(self.worker),
             task: self.assignment.task,
             dispatch: self.assignment.dispatch,
             kind: self.kind.clone(),

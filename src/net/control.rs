@@ -162,6 +162,7 @@ fn legible(reason: LinkRefusal) -> Result<LinkRefusal, LinkError> {
         LinkRefusal::NameInUse { name }
         | LinkRefusal::Replaced { name }
         | LinkRefusal::NotExpected { name }
+        | LinkRefusal::NotServed { name }
         | LinkRefusal::Busy { name } => [name.as_str(), ""],
         LinkRefusal::WrongName { expected, found } => [expected.as_str(), found.as_str()],
         LinkRefusal::Violation(what) => {
@@ -174,6 +175,7 @@ fn legible(reason: LinkRefusal) -> Result<LinkRefusal, LinkError> {
         }
         LinkRefusal::Version { .. }
         | LinkRefusal::TooMany
+        | LinkRefusal::TooManySchedulers { .. }
         | LinkRefusal::SmallFrames { .. }
         | LinkRefusal::Stopping => ["", ""],
     };

@@ -21,6 +21,7 @@ pub(crate) const WORKERS: u8 = 9;
 pub(crate) const RETRY: u8 = 10;
 pub(crate) const DRAIN: u8 = 11;
 pub(crate) const LEAVE: u8 = 12;
+pub(crate) const END: u8 = 13;
 pub(crate) const HOLDING: u8 = 20;
 pub(crate) const BEAT: u8 = 21;
 pub(crate) const REPORTS: u8 = 22;

@@ -14,7 +14,7 @@ use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::body::{Assembly, CHUNK, Frames, LONG, MAX_WIRE_FRAME};
 use super::frame::{
-    ACKNOWLEDGE, ANSWER, ASSIGN, BEAT, CANCEL, DRAIN, GOODBYE, HELLO, HOLDING, LEAVE, RECALL,
+    ACKNOWLEDGE, ANSWER, ASSIGN, BEAT, CANCEL, DRAIN, END, GOODBYE, HELLO, HOLDING, LEAVE, RECALL,
     REFUSE, REPORTS, RETRY, WELCOME, WORKERS,
 };
 use super::{control, hot};
@@ -235,6 +235,7 @@ impl Wire for ToNode {
             Self::Retry(policy) => control::encode_policy(frames, policy),
             Self::Drain => control::encode_nothing(frames, DRAIN),
             Self::Leave => control::encode_nothing(frames, LEAVE),
+            Self::End => control::encode_nothing(frames, END),
         }
     }
 
@@ -257,6 +258,7 @@ impl Wire for ToNode {
             RETRY => Self::Retry(control::decode_policy(&frame)?),
             DRAIN => control::decode_nothing(&frame).map(|()| Self::Drain)?,
             LEAVE => control::decode_nothing(&frame).map(|()| Self::Leave)?,
+            END => control::decode_nothing(&frame).map(|()| Self::End)?,
             _ => return Err(frame.unknown()),
         })
     }

@@ -17,7 +17,8 @@ use crate::actors::WorkerThreads;
 use crate::actors::node::NodeParts;
 use crate::clock::Clock;
 use crate::config::{FRAME_OVERHEAD, NodeConfig};
-use crate::engine::node::{NodeEvent, NodeSpec};
+use crate::engine::message::{NAME_RULE, is_name};
+use crate::engine::node::{MAX_SCHEDULERS, NodeEvent, NodeSpec, Serves};
 use crate::engine::{Epoch, Memory};
 use crate::error::{ConfigError, ListenFault, NodeRunError, NodeStartError};
 use crate::handlers::Handlers;
@@ -50,6 +51,8 @@ pub struct NodeBuilder {
     joins: Vec<String>,
     probe: bool,
     stop_timeout: Duration,
+    schedulers: Vec<String>,
+    end_with_scheduler: bool,
 }
 
 impl NodeBuilder {
@@ -67,6 +70,8 @@ impl NodeBuilder {
             joins: Vec::new(),
             probe: true,
             stop_timeout: Duration::from_secs(2),
+            schedulers: Vec::new(),
+            end_with_scheduler: false,
         }
     }
 
@@ -126,9 +131,25 @@ impl NodeBuilder {
         self
     }
 
-    /// Dials the scheduler that listens at this address, for ever.
+    /// Dials the scheduler that listens at this address, for ever, beside those that were given before. Two
+    /// addresses may be of one scheduler: then it is served by one link at a time.
     pub fn join(mut self, address: impl Into<String>) -> Self {
         self.joins.push(address.into());
+        self
+    }
+
+    /// Serves only the schedulers of these names, at most 64, beside those that were given before; without this
+    /// any that comes. A shared secret lets whoever has it claim any scheduler's name; a certificate bears the
+    /// one name that it is for.
+    pub fn schedulers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.schedulers.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Ends the node, if it joined, when its scheduler is shut down; without this it stops what it runs for that
+    /// scheduler and waits for its next start.
+    pub fn end_with_scheduler(mut self) -> Self {
+        self.end_with_scheduler = true;
         self
     }
 
@@ -161,6 +182,7 @@ impl NodeBuilder {
         self.config.validate()?;
         self.link.validate()?;
         check_stop_timeout(self.stop_timeout)?;
+        check_schedulers(&self.schedulers, &self.joins)?;
         check_names(&self.name, &self.labels)?;
         self.handlers.validate()?;
         if self.listen.is_empty() && self.joins.is_empty() {
@@ -217,6 +239,7 @@ impl NodeBuilder {
                 config,
                 probe: probe.map(|port| port.to_string()),
                 joins: self.joins,
+                end_with_scheduler: self.end_with_scheduler,
                 max_frame: Some(carrier.config.max_frame as u64),
                 local: false,
             },
@@ -224,6 +247,9 @@ impl NodeBuilder {
             clock: Clock::Process,
             inbox: carrier.inbox.clone(),
             connector: Some(Box::new(Arc::clone(&carrier))),
+            serves: Serves {
+                only: self.schedulers,
+            },
             sign: ports,
         };
         let keeper = Keeper {
@@ -292,6 +318,18 @@ impl NodeBuilder {
             }
         }
     }
+}
+
+fn check_schedulers(names: &[String], joins: &[String]) -> Result<(), ConfigError> {
+    let fault = |setting, reason| Err(ConfigError { setting, reason });
+    if names.len() > MAX_SCHEDULERS || !names.iter().all(|name| is_name(name)) {
+        let reason = format!("there may be at most {MAX_SCHEDULERS}, each of {NAME_RULE}");
+        return fault("schedulers", reason);
+    }
+    if joins.len() > MAX_SCHEDULERS {
+        return fault("join", format!("there may be at most {MAX_SCHEDULERS}"));
+    }
+    Ok(())
 }
 
 fn check_stop_timeout(limit: Duration) -> Result<(), ConfigError> {

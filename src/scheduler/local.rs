@@ -59,6 +59,7 @@ impl Threads {
                 config: local.config,
                 probe: None,
                 joins: Vec::new(),
+                end_with_scheduler: false,
                 max_frame: None,
                 local: true,
             },
@@ -66,6 +67,7 @@ impl Threads {
             clock: self.clock,
             inbox: Inbox::new(),
             connector: None,
+            serves: Default::default(),
             sign: Arc::new(()),
         };
         let running = parts

@@ -250,7 +250,7 @@ impl World {
                     self.report(node, Report::Ready);
                 }
             }
-            ToNode::Retry(_) | ToNode::Drain | ToNode::Leave => {}
+            ToNode::Retry(_) | ToNode::Drain | ToNode::Leave | ToNode::End => {}
         }
     }
 

@@ -55,6 +55,10 @@ pub fn handlers() -> Handlers {
             sleep(millis).await;
             Ok(cx.node().to_owned())
         })
+        // The name of the scheduler whose run it is.
+        .on("whose", async |(): (), cx: TaskContext| {
+            Ok(cx.scheduler().to_owned())
+        })
         // An output of so many bytes.
         .on("bulk", async |bytes: usize| Ok(Bytes::from(vec![7; bytes])))
         .on("count", count)

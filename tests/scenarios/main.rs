@@ -16,6 +16,7 @@ mod callers;
 mod clients;
 mod cluster;
 mod ends;
+mod fleet;
 mod frames;
 mod handles;
 mod load;

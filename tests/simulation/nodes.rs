@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use callboard::config::NodeConfig;
 use callboard::engine::message::{Assignment, KindOffer, ToNode};
-use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
+use callboard::engine::node::{Machines, NodeAction, NodeEvent, NodeSpec, Serves};
 use callboard::engine::{Epoch, Memory, Timestamp};
 use callboard::retry::RetryPolicy;
 use callboard::task::Dispatch;
-use callboard::testing::{Checks, DrivenNode};
+use callboard::testing::{Checks, Driven};
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev, SCHEDULER};
@@ -54,7 +54,7 @@ pub struct Proc {
     /// The host from which it dials.
     pub came_from: String,
     pub epoch: Epoch,
-    pub machine: DrivenNode,
+    pub machine: Driven<Machines>,
     pub alive: bool,
     pub frozen: bool,
     pub local: bool,
@@ -196,7 +196,7 @@ impl Cluster {
             NodeEvent::Drain
                 | NodeEvent::Stop
                 | NodeEvent::Message {
-                    message: ToNode::Drain | ToNode::Leave,
+                    message: ToNode::Drain | ToNode::Leave | ToNode::End,
                     ..
                 }
         );
@@ -354,6 +354,7 @@ impl Cluster {
                 Vec::new()
             },
             local,
+            end_with_scheduler: false,
             max_frame: None,
         };
         if plan.listens && !double {
@@ -372,7 +373,7 @@ impl Cluster {
             came_from,
             kinds: plan.kinds.clone(),
             labels: plan.labels.clone(),
-            machine: DrivenNode::new(NodeMachine::new(spec), Checks::Never),
+            machine: Driven::new(Machines::new(spec, Serves::default()), Checks::Never),
             alive: true,
             frozen: false,
             local,

@@ -301,6 +301,7 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
         policy().prop_map(ToNode::Retry),
         Just(ToNode::Drain),
         Just(ToNode::Leave),
+        Just(ToNode::End),
     ]
 }
 

@@ -47,6 +47,7 @@ impl Bench {
             node: "test".into(),
             handlers,
             inbox: inbox.clone(),
+            schedulers: Default::default(),
         });
         let pool = Pool::new(Arc::new(()));
         let crew = Crew::new(home, Arc::clone(&line), pool, 1000, 1);

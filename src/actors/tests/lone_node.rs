@@ -59,6 +59,7 @@ pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Cloc
             config,
             probe: None,
             joins: Vec::new(),
+            end_with_scheduler: false,
             local: true,
             max_frame: None,
         },
@@ -67,6 +68,7 @@ pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Cloc
         clock,
         inbox: Inbox::new(),
         connector: None,
+        serves: Default::default(),
         sign: Arc::new(()),
     }
 }

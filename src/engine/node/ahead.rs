@@ -73,11 +73,16 @@ impl Ahead {
         self.len == 0
     }
 
-    /// Whether one more may wait, if so many with so many bytes wait elsewhere.
-    pub(super) fn has_room(&self, assignment: &Assignment, elsewhere: (usize, u64)) -> bool {
+    /// Whether one more may wait, if so many with so many bytes wait elsewhere, and the bounds are for so many.
+    pub(super) fn has_room(
+        &self,
+        assignment: &Assignment,
+        elsewhere: (usize, u64),
+        sharers: usize,
+    ) -> bool {
         let (len, bytes) = elsewhere;
-        self.len + len < MAX_AHEAD
-            && self.bytes + bytes + assignment.args.len() as u64 <= MAX_AHEAD_BYTES
+        self.len + len < MAX_AHEAD / sharers
+            && self.bytes + bytes + assignment.args.len() as u64 <= MAX_AHEAD_BYTES / sharers as u64
     }
 
     /// The one that [`Ahead::pop`] would take.

@@ -32,11 +32,20 @@ pub struct NodeSpec {
     pub probe: Option<String>,
     /// Schedulers to dial, for ever. Empty: it waits to be dialled.
     pub joins: Vec<String>,
+    /// Whether the end of its scheduler is its own, if it joined.
+    pub end_with_scheduler: bool,
     /// The largest body that its links take, in bytes; `None` where there is no such bound.
     pub max_frame: Option<u64>,
     /// Whether its one link is inside the process: then it never breaks, needs no beats and no
     /// lease, and reports need not be kept.
     pub local: bool,
+}
+
+/// Which schedulers a process serves.
+#[derive(Clone, Debug, Default)]
+pub struct Serves {
+    /// Only these, by name; anybody if empty.
+    pub only: Vec<String>,
 }
 
 /// A fact, for a [`NodeMachine`](super::NodeMachine).
@@ -218,11 +227,15 @@ pub enum NodeNote {
     },
     /// The link is broken; the node works on.
     LinkLost {
+        /// The scheduler's name.
+        scheduler: String,
         /// What was seen.
         reason: String,
     },
     /// The lease has ended, or nearly; these runs were stopped.
     Dropped {
+        /// The scheduler's name.
+        scheduler: String,
         /// How many.
         runs: usize,
     },

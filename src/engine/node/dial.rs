@@ -43,6 +43,34 @@ impl Dialler {
         }
     }
 
+    pub(super) fn has_addresses(&self) -> bool {
+        !self.addresses.is_empty()
+    }
+
+    pub(super) fn has(&self, address: &str) -> bool {
+        let mut addresses = self.addresses.iter();
+        addresses.any(|known| known.address == *address)
+    }
+
+    /// Adds an address, which is not being dialled.
+    pub(super) fn add(&mut self, address: String) {
+        if !self.has(&address) {
+            let under_way = false;
+            self.addresses.push(Address { address, under_way });
+        }
+    }
+
+    /// Takes all addresses.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        let addresses = std::mem::take(&mut self.addresses);
+        addresses.into_iter().map(|known| known.address).collect()
+    }
+
+    pub(super) fn remove(&mut self, address: &str) {
+        self.addresses.retain(|known| known.address != *address);
+        self.turn = 0;
+    }
+
     /// The earliest time at which a dial may begin; `None` if there is nobody to dial, or every dial is
     /// under way.
     pub(super) fn due(&self) -> Option<Timestamp> {

@@ -10,6 +10,7 @@
 //! | drain   | process, scheduler | refused  | given back | goes on               | stays     |
 //! | stop    | process            | refused  | given back | stopped, reported     | stays     |
 //! | leave   | scheduler          | refused  | forgotten  | stopped, not reported | forgotten |
+//! | end     | scheduler          | refused  | forgotten  | stopped, not reported | forgotten |
 //! | discard | leave, part, links | -        | forgotten  | stopped, not reported | forgotten |
 //! | part    | finish             | -        | forgotten  | has ended             | forgotten |
 //! | finish  | every turn         | -        | -          | is waited for         | -         |
@@ -26,7 +27,8 @@
 //!
 //! It waits for a scheduler that is not reached as long as a lease, and for one that is up until
 //! two leases after the last beat that was answered; then it parts without a goodbye. A node that
-//! has parted because it was told to leave is gone too, unless another scheduler may dial it.
+//! has parted because it was told to leave is gone too, unless another scheduler may dial it; one whose
+//! scheduler ends waits for the next.
 
 use super::state::{Bond, Course, Stage};
 use super::workers::{Owner, State};
@@ -61,9 +63,21 @@ impl NodeMachine {
 
     /// Stops and discards all work of the scheduler; the goodbye follows when nothing runs any more.
     pub(super) fn leave(&mut self) {
+        self.take_leave(Bond::Leaving);
+    }
+
+    /// The same, since the scheduler ends.
+    pub(super) fn scheduler_ends(&mut self) {
+        self.take_leave(match self.spec.end_with_scheduler {
+            true => Bond::Leaving,
+            false => Bond::Ending,
+        });
+    }
+
+    fn take_leave(&mut self, bond: Bond) {
         self.discard(Owner::Left);
         if let Some(session) = &mut self.session {
-            session.bond = Bond::Leaving;
+            session.bond = session.bond.max(bond);
         }
     }
 
@@ -90,7 +104,12 @@ impl NodeMachine {
 
     /// Whether another scheduler may come after one that has let it go.
     fn may_be_dialled(&self) -> bool {
-        self.spec.joins.is_empty() && !self.spec.local
+        !self.dialler.has_addresses() && !self.spec.local
+    }
+
+    fn is_told_to_leave(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|session| session.bond == Bond::Leaving)
     }
 
     /// Says goodbye, and that the node is gone, as soon as nothing is left to wait for.
@@ -100,11 +119,8 @@ impl NodeMachine {
         if self.is_gone() || self.workers.busy() > 0 {
             return;
         }
-        if self.is_leaving()
-            && self.part(now)
-            && !self.may_be_dialled()
-            && self.course == Course::Serving
-        {
+        let dismissed = self.is_told_to_leave() && !self.may_be_dialled();
+        if self.is_leaving() && self.part(now) && dismissed && self.course == Course::Serving {
             self.course = Course::Ending(Gone::Dismissed);
         }
         let Course::Ending(why) = self.course.clone() else {
@@ -153,6 +169,19 @@ impl NodeMachine {
         // It is left on purpose, not lost.
         self.current = None;
         self.close(now, link, "nothing runs here any more".to_owned());
+    }
+
+    /// Since when the scheduler has been away, if it has for a lease and nothing of it is left running.
+    pub(super) fn away_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let away = self.workers.busy() == 0
+            && self.links.is_empty()
+            && self.current.is_none()
+            && !self.dialler.has_addresses();
+        let Some(session) = &self.session else {
+            return away.then(Timestamp::default);
+        };
+        let over = session.down_since + self.lease.term().unwrap_or_default();
+        (away && over <= now).then_some(session.down_since)
     }
 
     /// When waiting for the scheduler alone becomes useless.

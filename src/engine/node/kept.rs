@@ -50,6 +50,11 @@ impl Kept {
         self.last
     }
 
+    /// Begins behind this number.
+    pub(super) fn number_after(&mut self, last: u64) {
+        self.last = self.last.max(last);
+    }
+
     /// Keeps a numbered report.
     pub(super) fn push(&mut self, report: Report) {
         self.bytes += weight(&report);

@@ -102,6 +102,7 @@ impl NodeMachine {
             ToNode::Retry(retry) => self.retry = retry,
             ToNode::Drain => self.drain(Gone::Dismissed),
             ToNode::Leave => self.leave(),
+            ToNode::End => self.scheduler_ends(),
             // `message` has taken these out.
             ToNode::Hello(_) | ToNode::Welcome(_) | ToNode::Refuse(_) => {}
         }
@@ -409,8 +410,9 @@ impl NodeMachine {
         match &mut self.session {
             Some(session) if up => {
                 session.down_since = now;
+                let scheduler = session.scheduler.clone();
                 self.actions
-                    .push(NodeAction::Note(NodeNote::LinkLost { reason }));
+                    .push(NodeAction::Note(NodeNote::LinkLost { scheduler, reason }));
             }
             // One that never welcomed the node has given it nothing. It must not keep others away.
             Some(session) if session.bond == Bond::Greeted => self.forget_session(),

@@ -16,6 +16,8 @@ pub(super) enum Bond {
     Greeted,
     /// It has welcomed the node.
     Served,
+    /// It ends, and told the node so.
+    Ending,
     /// It told the node to leave.
     Leaving,
 }

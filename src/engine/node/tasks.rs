@@ -83,7 +83,9 @@ impl NodeMachine {
         // Only what was prefetched may wait. What was sent to a free worker is running for its
         // scheduler: it starts now or is refused.
         let chained = (self.chains.len(), self.chains.bytes());
-        if self.can_start() || (assignment.ahead && self.ahead.has_room(assignment, chained)) {
+        if self.can_start()
+            || (assignment.ahead && self.ahead.has_room(assignment, chained, self.sharers))
+        {
             None
         } else if self.keeps_too_much() && self.workers.has_free() {
             Some(RefusedBy::KeptResults)
@@ -109,7 +111,8 @@ impl NodeMachine {
     }
 
     pub(super) fn keeps_too_much(&self) -> bool {
-        self.kept.bytes() >= self.spec.config.max_kept_bytes
+        let most = self.spec.config.max_kept_bytes / self.sharers as u64;
+        self.kept.bytes() >= most.max(1)
     }
 
     /// Whether something would start now.

@@ -7,6 +7,7 @@ mod dial;
 mod ending;
 mod lease;
 mod links;
+mod machines;
 mod memory;
 mod random;
 mod roles;
@@ -57,6 +58,7 @@ fn spec(workers: u32) -> NodeSpec {
         },
         probe: None,
         joins: Vec::new(),
+        end_with_scheduler: false,
         local: false,
         max_frame: None,
     }

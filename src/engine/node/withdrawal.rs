@@ -111,8 +111,10 @@ impl NodeMachine {
             });
         }
         if runs > 0 {
+            let session = self.session.as_ref();
+            let scheduler = session.map_or_else(String::new, |it| it.scheduler.clone());
             self.actions
-                .push(NodeAction::Note(NodeNote::Dropped { runs }));
+                .push(NodeAction::Note(NodeNote::Dropped { scheduler, runs }));
         }
     }
 

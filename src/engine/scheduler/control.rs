@@ -217,13 +217,13 @@ impl SchedulerMachine {
         self.intake = Intake::Finishing;
     }
 
-    /// Ends this life: every node is told to leave, and what is left is handed over.
+    /// Ends this life: every node is told so, and what is left is handed over.
     pub fn shut_down(&mut self, now: Timestamp) -> Rest {
         self.observe(now);
         self.drain(now);
         self.stopped = true;
         for link in self.links_up() {
-            self.send(link, ToNode::Leave);
+            self.send(link, ToNode::End);
         }
         let unfinished = self.unfinished();
         let named = unfinished.iter().filter_map(|it| {

@@ -57,6 +57,7 @@ fn kind_of(action: &Action) -> Option<&'static str> {
         ToNode::Answer(_) => Some("answer"),
         ToNode::Drain => Some("drain"),
         ToNode::Leave => Some("leave"),
+        ToNode::End => Some("end"),
         _ => None,
     }
 }

@@ -52,6 +52,7 @@ pub fn spec(name: &str, workers: u32) -> NodeSpec {
         config,
         probe: None,
         joins: Vec::new(),
+        end_with_scheduler: false,
         local: false,
         max_frame: None,
     }

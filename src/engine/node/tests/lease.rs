@@ -39,7 +39,7 @@ fn g10_exclusive_runs_are_dropped_at_four_fifths_of_the_lease() {
     assert!(
         actions
             .iter()
-            .any(|action| matches!(action, NodeAction::Note(NodeNote::Dropped { runs: 2 })))
+            .any(|action| matches!(action, NodeAction::Note(NodeNote::Dropped { runs: 2, .. })))
     );
     bench.ended(0, 1, End::Stopped);
     // The blocking one is over for the scheduler and goes on all the same.

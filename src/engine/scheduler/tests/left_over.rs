@@ -53,6 +53,7 @@ impl Pair {
             },
             probe: None,
             joins: Vec::new(),
+            end_with_scheduler: false,
             local: false,
             max_frame: None,
         };

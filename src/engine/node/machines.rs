@@ -1,0 +1,375 @@
+//! The machines of a process: one for each scheduler that it serves.
+//!
+//! Owns: whose machine a link and a worker belong to, how they share the bounds of the process, and when
+//! nothing is left of all of them. Does not know: who may come (see `admission`), or what passes between
+//! a scheduler and its machine.
+//!
+//! A link that came belongs to nobody before its hello names the scheduler; until then it is in the lobby,
+//! a machine that serves nobody. One that was dialled belongs to the machine whose address was dialled,
+//! and an address to the scheduler that last answered there.
+
+mod admission;
+
+use std::collections::BTreeMap;
+
+use super::contract::Serves;
+use super::state::Bond;
+use super::{Gone, NodeAction, NodeEvent, NodeMachine, NodeSpec};
+use crate::config::NodeConfig;
+use crate::engine::message::ToNode;
+use crate::engine::{Life, LinkId, Memory, Timestamp, WorkerId};
+
+/// Workers of all seats have numbers of their own.
+const _: () = assert!(NodeConfig::MAX_WORKERS < 1 << 20 && MAX_SCHEDULERS < 1 << 11);
+
+/// The most schedulers that a process serves at once, those among them that it dials and that have not said
+/// who they are.
+pub const MAX_SCHEDULERS: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Machines {
+    spec: NodeSpec,
+    serves: Serves,
+    /// Where links are that have not said hello.
+    lobby: NodeMachine,
+    /// By seat; a seat is free once its scheduler is forgotten.
+    seats: Vec<Option<Seated>>,
+    links: BTreeMap<LinkId, Way>,
+    course: Course,
+    /// The greatest numbers that any machine has given out whose scheduler was forgotten: none may come
+    /// again under the name of this process.
+    hellos: u64,
+    reports: u64,
+    /// The memory with which the next machine begins.
+    memory: Memory,
+    /// Counts changes of who sits where.
+    changes: u64,
+    actions: Vec<NodeAction>,
+}
+
+/// How far the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Serving,
+    /// It was told to end.
+    Ending,
+    Gone,
+}
+
+/// A scheduler's place.
+#[derive(Debug)]
+struct Seated {
+    /// Who it is; `None` before the first hello from an address that is dialled.
+    scheduler: Option<String>,
+    /// Its last start that said hello.
+    life: Option<Life>,
+    machine: NodeMachine,
+    /// Why its machine is gone.
+    gone: Option<Gone>,
+}
+
+/// Where a link belongs.
+#[derive(Debug)]
+struct Way {
+    place: Place,
+    dialled: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Lobby,
+    Seat(usize),
+}
+
+impl Machines {
+    /// Machines for the addresses to join, which the first effects dial. More than [`MAX_SCHEDULERS`] are not
+    /// dialled.
+    pub fn new(spec: NodeSpec, serves: Serves) -> Self {
+        let joins = spec.joins.clone();
+        let spec = NodeSpec {
+            joins: Vec::new(),
+            ..spec
+        };
+        let mut machines = Self {
+            lobby: NodeMachine::new(spec.clone()),
+            memory: spec.memory,
+            spec,
+            serves,
+            seats: Vec::new(),
+            links: BTreeMap::new(),
+            course: Course::Serving,
+            hellos: 0,
+            reports: 0,
+            changes: 0,
+            actions: Vec::new(),
+        };
+        for address in joins {
+            if machines.seat_of(&address).is_none() {
+                // Beyond the bound it is left out; whoever starts the node checks it.
+                let _ = machines.take_seat(None, Some(address));
+            }
+        }
+        machines
+    }
+
+    /// Takes note of a fact.
+    pub fn handle(&mut self, now: Timestamp, mut event: NodeEvent) {
+        match &mut event {
+            NodeEvent::LinkOpened { link, dialled } => {
+                let seat = dialled.as_deref().and_then(|address| self.seat_of(address));
+                let place = seat.map_or(Place::Lobby, Place::Seat);
+                let dialled = dialled.clone();
+                self.links.insert(*link, Way { place, dialled });
+                self.tell(now, place, event);
+            }
+            NodeEvent::Message {
+                link,
+                message: ToNode::Hello(hello),
+            } => self.hello(now, *link, hello.clone()),
+            NodeEvent::Message { link, .. } | NodeEvent::Heard { link } => {
+                if let Some(place) = self.place_of(*link) {
+                    self.tell(now, place, event);
+                }
+            }
+            NodeEvent::LinkClosed { link, .. } => {
+                if let Some(way) = self.links.remove(link) {
+                    self.tell(now, way.place, event);
+                }
+            }
+            NodeEvent::DialFailed { address, .. } => {
+                if let Some(seat) = self.seat_of(address) {
+                    self.tell(now, Place::Seat(seat), event);
+                }
+            }
+            NodeEvent::Ended { worker, .. }
+            | NodeEvent::Freed { worker, .. }
+            | NodeEvent::Progress { worker, .. }
+            | NodeEvent::Unstarted { worker, .. }
+            | NodeEvent::NoThread { worker, .. } => {
+                let seat = worker.seat();
+                *worker = worker.within_seat();
+                self.tell(now, Place::Seat(seat), event);
+            }
+            NodeEvent::Stalled { workers } => self.stalled(now, workers),
+            NodeEvent::Resumed { workers } => {
+                for (seat, workers) in by_seat(workers) {
+                    self.tell(now, Place::Seat(seat), NodeEvent::Resumed { workers });
+                }
+            }
+            NodeEvent::Workers(workers) => {
+                let workers = *workers;
+                self.tell_all(now, || NodeEvent::Workers(workers));
+            }
+            NodeEvent::Drain => {
+                self.end();
+                self.tell_all(now, || NodeEvent::Drain);
+            }
+            NodeEvent::Stop => {
+                self.end();
+                self.tell_all(now, || NodeEvent::Stop);
+            }
+        }
+    }
+
+    /// Lets every machine decide, and appends the actions to perform, in order.
+    pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
+        actions.append(&mut self.actions);
+        for seat in 0..self.seats.len() {
+            let Some(seated) = &mut self.seats[seat] else {
+                continue;
+            };
+            let first = actions.len();
+            seated.machine.take_effects(now, actions);
+            if seated.gone.is_none() && seated.machine.is_gone() {
+                let is_gone = |action: &NodeAction| matches!(action, NodeAction::Gone(_));
+                let at = actions.iter().skip(first).position(is_gone);
+                if let Some(NodeAction::Gone(why)) = at.map(|at| actions.remove(first + at)) {
+                    seated.gone = Some(why);
+                }
+            }
+            for action in &mut actions[first..] {
+                self.place(seat, action);
+            }
+        }
+        let first = actions.len();
+        self.lobby.take_effects(now, actions);
+        for mut action in actions.split_off(first) {
+            self.place(0, &mut action);
+            // It is nobody's.
+            if !matches!(action, NodeAction::Gone(_)) {
+                actions.push(action);
+            }
+        }
+        if let Some(why) = self.finish() {
+            self.course = Course::Gone;
+            actions.push(NodeAction::Gone(why));
+        }
+    }
+
+    /// When the effects are to be taken again at the latest.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        if self.is_gone() {
+            return None;
+        }
+        let seated = self.seated().filter_map(|it| it.machine.next_wakeup());
+        seated.chain(self.lobby.next_wakeup()).min()
+    }
+
+    /// Tasks that occupy a worker now, whoever they are for.
+    pub fn running(&self) -> usize {
+        self.seated().map(|it| it.machine.running()).sum()
+    }
+
+    /// Returns the workers that are occupied now.
+    pub fn occupied(&self) -> impl Iterator<Item = WorkerId> {
+        let seats = self.seats.iter().enumerate();
+        let seats = seats.filter_map(|(seat, seated)| Some((seat, seated.as_ref()?)));
+        seats.flat_map(|(seat, seated)| {
+            let occupied = seated.machine.occupied();
+            occupied.map(move |worker| worker.at_seat(seat))
+        })
+    }
+
+    /// Whether it has told that it is [`NodeAction::Gone`].
+    pub fn is_gone(&self) -> bool {
+        self.course == Course::Gone
+    }
+
+    /// The schedulers that are served, by name.
+    pub fn served(&self) -> impl Iterator<Item = &str> {
+        let served = self.seated().filter(|it| {
+            let session = it.machine.session.as_ref();
+            session.is_some_and(|session| session.bond == Bond::Served)
+        });
+        served.filter_map(|it| it.scheduler.as_deref())
+    }
+
+    /// The name of whoever has each seat, for what runs there.
+    pub fn names(&self) -> impl Iterator<Item = Option<&str>> {
+        let seats = self.seats.iter();
+        seats.map(|seated| seated.as_ref().and_then(|it| it.scheduler.as_deref()))
+    }
+
+    /// Counts the changes of [`Machines::names`].
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Checks every invariant of all machines.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not hold, in words.
+    pub fn check(&self) -> Result<(), String> {
+        for seated in self.seated() {
+            seated.machine.check()?;
+        }
+        self.lobby.check()?;
+        for (link, way) in &self.links {
+            if let Place::Seat(seat) = way.place
+                && self.seats.get(seat).is_none_or(Option::is_none)
+            {
+                return Err(format!("{link} belongs to a free seat"));
+            }
+        }
+        Ok(())
+    }
+
+    fn seated(&self) -> impl Iterator<Item = &Seated> {
+        self.seats.iter().flatten()
+    }
+
+    fn place_of(&self, link: LinkId) -> Option<Place> {
+        self.links.get(&link).map(|way| way.place)
+    }
+
+    /// The seat of whoever is dialled at an address.
+    fn seat_of(&self, address: &str) -> Option<usize> {
+        let has = |it: &Seated| it.machine.dialler.has(address);
+        let mut seats = self.seats.iter();
+        seats.position(|seated| seated.as_ref().is_some_and(has))
+    }
+
+    fn machine(&mut self, place: Place) -> Option<&mut NodeMachine> {
+        match place {
+            Place::Lobby => Some(&mut self.lobby),
+            Place::Seat(seat) => {
+                let seated = self.seats.get_mut(seat)?.as_mut()?;
+                Some(&mut seated.machine)
+            }
+        }
+    }
+
+    fn tell(&mut self, now: Timestamp, place: Place, event: NodeEvent) {
+        if let Some(machine) = self.machine(place) {
+            machine.handle(now, event);
+        }
+    }
+
+    fn tell_all(&mut self, now: Timestamp, event: impl Fn() -> NodeEvent) {
+        for seated in self.seats.iter_mut().flatten() {
+            seated.machine.handle(now, event());
+        }
+        self.lobby.handle(now, event());
+    }
+
+    /// A thread is blocked, by the run of the first of these workers if anybody's. All who have workers there
+    /// must know; only whose run it is may blame it.
+    fn stalled(&mut self, now: Timestamp, workers: &[WorkerId]) {
+        let active = workers.first().map(|worker| worker.seat());
+        for (seat, workers) in by_seat(workers) {
+            if Some(seat) == active {
+                self.tell(now, Place::Seat(seat), NodeEvent::Stalled { workers });
+            } else if let Some(machine) = self.machine(Place::Seat(seat)) {
+                machine.stalled_by_others(&workers);
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        if self.course == Course::Serving {
+            self.course = Course::Ending;
+        }
+    }
+
+    /// Why nothing is left to do, if that is so.
+    fn finish(&self) -> Option<Gone> {
+        if self.is_gone() || self.seated().any(|it| it.gone.is_none()) {
+            return None;
+        }
+        let mut seated = self.seated().filter_map(|it| it.gone.clone());
+        let replaced = self.seated().any(|it| it.gone == Some(Gone::Replaced));
+        match self.course {
+            _ if replaced => Some(Gone::Replaced),
+            Course::Ending => Some(Gone::Drained),
+            // Who listens and has served nobody so far waits.
+            _ => seated.next(),
+        }
+    }
+
+    /// Names workers by their seat, and forgets links that are closed.
+    fn place(&mut self, seat: usize, action: &mut NodeAction) {
+        match action {
+            NodeAction::Start { worker, .. }
+            | NodeAction::TakeBack { worker, .. }
+            | NodeAction::Stop { worker, .. } => *worker = worker.at_seat(seat),
+            NodeAction::Close { link, .. } => {
+                self.links.remove(link);
+            }
+            NodeAction::Send { .. }
+            | NodeAction::Dial { .. }
+            | NodeAction::Gone(_)
+            | NodeAction::Note(_) => {}
+        }
+    }
+}
+
+fn by_seat(workers: &[WorkerId]) -> BTreeMap<usize, Vec<WorkerId>> {
+    let mut seats: BTreeMap<usize, Vec<WorkerId>> = BTreeMap::new();
+    for worker in workers {
+        let within = worker.within_seat();
+        seats.entry(worker.seat()).or_default().push(within);
+    }
+    seats
+}

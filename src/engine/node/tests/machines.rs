@@ -1,0 +1,343 @@
+//! Several schedulers at one node.
+
+use super::*;
+use crate::engine::node::{MAX_SCHEDULERS, Machines, Serves};
+use crate::testing::Driven;
+
+struct Fleet {
+    node: Driven<Machines>,
+    now: Timestamp,
+    links: u64,
+}
+
+impl Fleet {
+    fn new(spec: NodeSpec) -> Self {
+        Self::serving(spec, &[])
+    }
+
+    fn serving(spec: NodeSpec, only: &[&str]) -> Self {
+        let only = only.iter().map(|&name| name.to_owned()).collect();
+        Self {
+            node: Driven::new(Machines::new(spec, Serves { only }), Checks::EachStep),
+            now: Timestamp(1_000_000_000_000),
+            links: 0,
+        }
+    }
+
+    fn event(&mut self, event: NodeEvent) -> Vec<NodeAction> {
+        self.node.handle(self.now, event);
+        self.node.effects(self.now)
+    }
+
+    fn after(&mut self, span: Duration) -> Vec<NodeAction> {
+        self.now = self.now + span;
+        self.node.effects(self.now)
+    }
+
+    fn open(&mut self, dialled: Option<&str>) -> LinkId {
+        self.links += 1;
+        let link = LinkId(self.links);
+        let dialled = dialled.map(str::to_owned);
+        self.event(NodeEvent::LinkOpened { link, dialled });
+        link
+    }
+
+    fn say(&mut self, link: LinkId, message: ToNode) -> Vec<NodeAction> {
+        self.event(NodeEvent::Message { link, message })
+    }
+
+    fn cut(&mut self, link: LinkId) -> Vec<NodeAction> {
+        let reason = "cut".to_owned();
+        self.event(NodeEvent::LinkClosed { link, reason })
+    }
+
+    /// Says hello as this scheduler, on a link that it has opened or that leads to it.
+    fn greet(
+        &mut self,
+        scheduler: &str,
+        life: u64,
+        dialled: Option<&str>,
+    ) -> (LinkId, Vec<NodeAction>) {
+        let link = self.open(dialled);
+        let actions = self.say(link, hello(scheduler, life));
+        (link, actions)
+    }
+
+    /// Brings a link of this scheduler up.
+    fn serve(&mut self, scheduler: &str, life: u64, dialled: Option<&str>) -> LinkId {
+        let (link, actions) = self.greet(scheduler, life, dialled);
+        assert!(closed(&actions).is_empty(), "{actions:?}");
+        let actions = self.say(link, ToNode::Welcome(welcome()));
+        assert!(closed(&actions).is_empty(), "{actions:?}");
+        link
+    }
+
+    /// Has a scheduler assign a run, and returns the workers on which any starts by that.
+    fn start(&mut self, link: LinkId, number: u64) -> Vec<WorkerId> {
+        let actions = self.say(link, ToNode::Assign(vec![at_once(number)]));
+        started(&actions)
+    }
+
+    fn ended(&mut self, worker: WorkerId, number: u64) -> Vec<NodeAction> {
+        self.event(NodeEvent::Ended {
+            worker,
+            dispatch: d(number),
+            end: done(),
+            ran: Duration::from_millis(3),
+            overrun: false,
+        })
+    }
+
+    fn served(&self) -> Vec<&str> {
+        self.node.served().collect()
+    }
+}
+
+fn started(actions: &[NodeAction]) -> Vec<WorkerId> {
+    let starts = actions.iter().filter_map(|action| match action {
+        NodeAction::Start { worker, .. } => Some(*worker),
+        _ => None,
+    });
+    starts.collect()
+}
+
+/// The link that each report goes out on, in short.
+fn told_on(actions: &[NodeAction]) -> Vec<(LinkId, String)> {
+    let mut told = Vec::new();
+    for action in actions {
+        if let NodeAction::Send {
+            link,
+            message: ToScheduler::Reports(reports),
+        } = action
+        {
+            told.extend(reports.iter().map(|report| (*link, in_short(report))));
+        }
+    }
+    told
+}
+
+#[test]
+fn two_schedulers_have_workers_and_runs_of_their_own() {
+    let mut fleet = Fleet::new(spec(1));
+    let a = fleet.serve("a", 1, None);
+    let b = fleet.serve("b", 1, None);
+    assert_eq!(fleet.served(), ["a", "b"]);
+    // The same numbers, for a scheduler knows nothing of another.
+    let [of_a] = fleet.start(a, 1)[..] else {
+        panic!()
+    };
+    let [of_b] = fleet.start(b, 1)[..] else {
+        panic!()
+    };
+    assert_ne!(of_a, of_b);
+    assert_eq!(fleet.node.running(), 2);
+    assert_eq!(
+        told_on(&fleet.ended(of_b, 1)),
+        [(b, "completed #1".to_owned())]
+    );
+    assert_eq!(fleet.node.occupied().collect::<Vec<_>>(), [of_a]);
+    assert_eq!(
+        told_on(&fleet.ended(of_a, 1)),
+        [(a, "completed #1".to_owned())]
+    );
+}
+
+#[test]
+fn what_one_scheduler_does_touches_no_run_of_another() {
+    let mut fleet = Fleet::new(spec(2));
+    let a = fleet.serve("a", 1, None);
+    let b = fleet.serve("b", 1, None);
+    fleet.start(a, 1);
+    let [of_b] = fleet.start(b, 1)[..] else {
+        panic!()
+    };
+    // Its next start discards its own work, and its end stops it.
+    fleet.cut(a);
+    let a = fleet.serve("a", 2, None);
+    fleet.say(a, ToNode::End);
+    let running: Vec<_> = fleet.node.occupied().collect();
+    assert!(running.contains(&of_b), "{running:?}");
+    assert_eq!(
+        told_on(&fleet.ended(of_b, 1)),
+        [(b, "completed #1".to_owned())]
+    );
+}
+
+#[test]
+fn each_address_that_is_joined_is_dialled_and_its_scheduler_served() {
+    let mut fleet = Fleet::new(joining(&["here", "there"]));
+    assert_eq!(dialled(&fleet.after(Duration::ZERO)), ["here", "there"]);
+    fleet.serve("a", 1, Some("here"));
+    let b = fleet.serve("b", 1, Some("there"));
+    assert_eq!(fleet.served(), ["a", "b"]);
+    fleet.cut(b);
+    assert_eq!(dialled(&fleet.after(Duration::from_secs(1))), ["there"]);
+    // Where another scheduler is found, it is that which is served.
+    fleet.serve("c", 1, Some("there"));
+    assert_eq!(fleet.served(), ["a", "b", "c"]);
+}
+
+#[test]
+fn of_two_addresses_of_one_scheduler_the_second_is_for_when_the_first_breaks() {
+    let mut fleet = Fleet::new(joining(&["here", "there"]));
+    fleet.after(Duration::ZERO);
+    let first = fleet.serve("a", 1, Some("here"));
+    let (second, actions) = fleet.greet("a", 1, Some("there"));
+    assert_eq!(closed(&actions), [second]);
+    for _ in 0..4 {
+        fleet.event(NodeEvent::Heard { link: first });
+        assert!(dialled(&fleet.after(HEARTBEAT)).is_empty());
+    }
+    let mut dials = Vec::new();
+    for actions in [fleet.cut(first), fleet.after(Duration::from_millis(500))] {
+        dials.extend(dialled(&actions).into_iter().map(str::to_owned));
+    }
+    dials.sort();
+    assert_eq!(dials, ["here", "there"]);
+    fleet.serve("a", 1, Some("there"));
+}
+
+#[test]
+fn only_those_who_may_come_are_served() {
+    let mut fleet = Fleet::serving(spec(1), &["a", "b"]);
+    let (link, actions) = fleet.greet("c", 1, None);
+    let name = "c".to_owned();
+    assert_eq!(refusals(&actions), [&LinkRefusal::NotServed { name }]);
+    assert_eq!(closed(&actions), [link]);
+    fleet.serve("b", 1, None);
+}
+
+#[test]
+fn as_many_as_can_be_are_served_and_the_next_when_one_is_away() {
+    let mut fleet = Fleet::new(spec(1));
+    let names: Vec<_> = (0..MAX_SCHEDULERS)
+        .map(|number| format!("s{number}"))
+        .collect();
+    let links: Vec<_> = names
+        .iter()
+        .map(|name| fleet.serve(name, 1, None))
+        .collect();
+    let refused = |actions: &[NodeAction]| {
+        let limit = MAX_SCHEDULERS;
+        assert_eq!(
+            refusals(actions),
+            [&LinkRefusal::TooManySchedulers { limit }]
+        );
+    };
+    refused(&fleet.greet("next", 1, None).1);
+    fleet.cut(links[3]);
+    refused(&fleet.greet("next", 1, None).1);
+    for _ in 0..8 {
+        for link in links.iter().filter(|link| **link != links[3]) {
+            fleet.event(NodeEvent::Heard { link: *link });
+        }
+        fleet.after(HEARTBEAT);
+    }
+    fleet.serve("next", 1, None);
+    assert!(!fleet.served().contains(&"s3"));
+}
+
+#[test]
+fn a_drain_covers_all_schedulers() {
+    let mut fleet = Fleet::new(spec(1));
+    let a = fleet.serve("a", 1, None);
+    let b = fleet.serve("b", 1, None);
+    let [of_b] = fleet.start(b, 1)[..] else {
+        panic!()
+    };
+    let actions = fleet.event(NodeEvent::Drain);
+    let goodbyes = |actions: &[NodeAction]| sent(actions).contains(&&ToScheduler::Goodbye);
+    assert!(goodbyes(&actions) && gone(&actions).is_none());
+    assert_eq!(closed(&actions), [a]);
+    fleet.ended(of_b, 1);
+    let actions = fleet.say(b, ToNode::Acknowledge(1));
+    assert!(goodbyes(&actions));
+    assert_eq!(gone(&actions), Some(&Gone::Drained));
+    assert!(fleet.node.is_gone());
+}
+
+#[test]
+fn a_node_that_drains_takes_no_scheduler_that_it_does_not_serve() {
+    let mut fleet = Fleet::new(spec(1));
+    let a = fleet.serve("a", 1, None);
+    fleet.start(a, 1);
+    fleet.event(NodeEvent::Drain);
+    let (_, actions) = fleet.greet("b", 1, None);
+    assert_eq!(refusals(&actions), [&LinkRefusal::Stopping]);
+    // One that it serves may come back for what it has not heard.
+    let (_, actions) = fleet.greet("a", 1, None);
+    assert!(refusals(&actions).is_empty());
+}
+
+#[test]
+fn the_end_of_its_scheduler_is_not_the_end_of_a_node() {
+    let mut fleet = Fleet::new(joining(&["here"]));
+    fleet.after(Duration::ZERO);
+    let link = fleet.serve("a", 1, Some("here"));
+    fleet.start(link, 1);
+    let actions = fleet.say(link, ToNode::End);
+    assert!(gone(&actions).is_none());
+    let [worker] = fleet.node.occupied().collect::<Vec<_>>()[..] else {
+        panic!()
+    };
+    let actions = fleet.event(NodeEvent::Ended {
+        worker,
+        dispatch: d(1),
+        end: End::Stopped,
+        ran: Duration::from_millis(3),
+        overrun: false,
+    });
+    assert!(sent(&actions).contains(&&ToScheduler::Goodbye));
+    assert!(gone(&actions).is_none());
+    assert_eq!(dialled(&fleet.after(Duration::from_secs(1))), ["here"]);
+    let link = fleet.serve("a", 2, Some("here"));
+    assert_eq!(fleet.start(link, 1).len(), 1);
+}
+
+#[test]
+fn who_wants_so_ends_with_the_scheduler() {
+    let mut fleet = Fleet::new(NodeSpec {
+        end_with_scheduler: true,
+        ..joining(&["here"])
+    });
+    fleet.after(Duration::ZERO);
+    let link = fleet.serve("a", 1, Some("here"));
+    let actions = fleet.say(link, ToNode::End);
+    assert_eq!(gone(&actions), Some(&Gone::Dismissed));
+}
+
+#[test]
+fn one_scheduler_that_dismisses_a_node_leaves_it_to_the_others() {
+    let mut fleet = Fleet::new(joining(&["here", "there"]));
+    fleet.after(Duration::ZERO);
+    let a = fleet.serve("a", 1, Some("here"));
+    let b = fleet.serve("b", 1, Some("there"));
+    assert!(gone(&fleet.say(a, ToNode::Drain)).is_none());
+    assert_eq!(fleet.start(b, 1).len(), 1);
+    // The start that had it drained has no use for it; the next one may have.
+    let (_, actions) = fleet.greet("a", 1, None);
+    assert_eq!(refusals(&actions), [&LinkRefusal::Stopping]);
+    fleet.serve("a", 2, None);
+    assert_eq!(fleet.served(), ["a", "b"]);
+}
+
+#[test]
+fn a_blocked_thread_is_told_to_all_and_blamed_on_whose_run_it_is() {
+    let mut fleet = Fleet::new(spec(2));
+    let a = fleet.serve("a", 1, None);
+    let b = fleet.serve("b", 1, None);
+    let [of_a] = fleet.start(a, 1)[..] else {
+        panic!()
+    };
+    let [of_b] = fleet.start(b, 7)[..] else {
+        panic!()
+    };
+    let actions = fleet.event(NodeEvent::Stalled {
+        workers: vec![of_b, of_a],
+    });
+    let blamed = actions.iter().filter_map(|action| match action {
+        NodeAction::Note(NodeNote::Stalled { task }) => task.as_ref().map(|(task, _)| *task),
+        _ => None,
+    });
+    assert_eq!(blamed.collect::<Vec<_>>(), [TaskId::new(7)]);
+}
