@@ -137,15 +137,8 @@ impl Line {
         starts
     }
 
-    /// Takes these starts back, if they have not begun, and says so before anything behind them can end.
-    pub(super) fn take_back(
-        &self,
-        back: &mut HashSet<Dispatch>,
-        inbox: &Inbox<Incoming<NodeEvent>>,
-    ) {
-        if back.is_empty() {
-            return;
-        }
+    /// Takes those of these starts back that have not begun. What is behind them may begin, and end, from then on.
+    pub(super) fn take_back(&self, back: &mut HashSet<Dispatch>) -> Vec<Start> {
         let mut starts = Vec::new();
         let mut waiting = lock(&self.orders);
         waiting.parked.retain(|_, parked| {
@@ -158,10 +151,9 @@ impl Line {
             !parked.is_empty()
         });
         waiting.take_from_queue(|dispatch| back.contains(&dispatch), &mut starts);
-        let unstarted = starts.into_iter().map(Start::unstarted);
-        inbox.extend(unstarted.map(Incoming::Event));
         drop(waiting);
         back.clear();
+        starts
     }
 
     /// Ends the thread's work; orders that have not begun are dropped.

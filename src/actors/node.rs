@@ -254,9 +254,17 @@ impl Core {
         self.actions = actions;
         self.links.flush(false);
         let threads = self.threads.as_mut()?;
-        threads.flush();
+        let unstarted = threads.flush();
+        let round = threads.next_round();
+        if !unstarted.is_empty() {
+            for event in unstarted {
+                self.machine.handle(now, event);
+            }
+            // What follows is for the next turn, which is due at once.
+            return Some(Instant::now());
+        }
         let wakeup = self.machine.next_wakeup().map(|due| sleep_until(due, now));
-        wakeup.into_iter().chain(threads.next_round()).min()
+        wakeup.into_iter().chain(round).min()
     }
 
     fn perform(&mut self, action: NodeAction) {

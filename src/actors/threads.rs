@@ -134,16 +134,20 @@ impl Threads {
         self.of(worker).back.insert(dispatch);
     }
 
-    /// Sends off the orders.
-    pub(super) fn flush(&mut self) {
+    /// Sends off the orders. Returns what was taken back before it had begun, to be told before anything that the
+    /// threads report from then on: what was behind it may have begun, and have ended.
+    pub(super) fn flush(&mut self) -> Vec<NodeEvent> {
+        let mut events = Vec::new();
         for thread in &mut self.threads {
             thread.line.extend(&mut thread.batch);
             if !thread.back.is_empty() {
                 // A handler that holds the thread holds the reports of those before it, too.
                 thread.line.send_reports(&self.home.inbox);
-                thread.line.take_back(&mut thread.back, &self.home.inbox);
+                let taken = thread.line.take_back(&mut thread.back);
+                events.extend(taken.into_iter().map(Start::unstarted));
             }
         }
+        events
     }
 
     /// When [`Threads::round`] is due.
