@@ -35,7 +35,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use actix::{Message, Recipient};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::encoding;
@@ -86,13 +86,18 @@ pub struct Execute {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Default)]
+///
+/// Serde can write it, for a process that starts later, and read it. Clients and watchers are of one process: those
+/// of single tasks are not among what is written.
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Leftovers {
     /// Tasks that were not settled, in order of id.
     pub unfinished: Vec<Unfinished>,
     /// Statuses that no client had confirmed, oldest first.
     pub statuses: Vec<TaskStatus>,
+    /// Of the unfinished tasks, in their order; none of what was read.
+    #[serde(skip)]
     recipients: Vec<(Option<Client>, Option<Recipient<TaskEvent>>)>,
 }
 
@@ -114,7 +119,9 @@ impl Leftovers {
     ///
     /// Those that were running may have done their work, or part of it.
     pub fn into_executes(self) -> Vec<Execute> {
-        let tasks = self.unfinished.into_iter().zip(self.recipients);
+        let recipients = self.recipients.into_iter();
+        let recipients = recipients.chain(std::iter::repeat_with(Default::default));
+        let tasks = self.unfinished.into_iter().zip(recipients);
         let executes = tasks.map(|(task, (client, watcher))| {
             Parts {
                 kind: task.kind,

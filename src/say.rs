@@ -7,7 +7,7 @@
 
 use tracing::Span;
 
-use crate::contain::{contained, shielded};
+use crate::contain::{Panic, contained, contained_with_place, shielded};
 
 /// Writes a line: `say!(warn: node, "node lost")` is `tracing::warn!(node, "node lost")`.
 macro_rules! say {
@@ -31,10 +31,10 @@ impl AttemptSpan {
     }
 
     /// Runs what belongs to a user within the span: a panic of it costs nothing but its message.
-    pub(crate) fn contained<R>(&self, user: impl FnOnce() -> R) -> Result<R, String> {
+    pub(crate) fn contained<R>(&self, user: impl FnOnce() -> R) -> Result<R, Panic> {
         let entered = contained(|| self.0.enter());
         // The span is left after the user's panic was caught: a second one on its way out would abort.
-        let result = contained(user);
+        let result = contained_with_place(user);
         shielded(|| drop(entered));
         result
     }

@@ -195,7 +195,7 @@ impl Totals {
 }
 
 /// A task that is not settled.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Unfinished {
     /// The task.
@@ -213,7 +213,7 @@ pub struct Unfinished {
 }
 
 /// Where an unsettled task is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskState {
     /// Waiting.

@@ -212,9 +212,16 @@ pub struct Failure {
     pub cause: Cause,
     /// What the handler, or the scheduler, said of it. At most [`Failure::MAX_MESSAGE`] bytes.
     pub message: String,
+    /// Where in the code it was raised, as file and line: of a panic, unless the application has set a hook for panics
+    /// after the node started.
+    #[serde(default)]
+    pub place: Option<Box<str>>,
 }
 
 impl Failure {
+    /// The longest place that is kept, in bytes; of a longer one the end is.
+    pub(crate) const MAX_PLACE: usize = 512;
+
     /// The longest message that is kept, in bytes; longer ones are cut.
     pub const MAX_MESSAGE: usize = 4096;
 
@@ -228,7 +235,20 @@ impl Failure {
                 .unwrap_or(0);
             message.truncate(end);
         }
-        Self { cause, message }
+        Self {
+            cause,
+            message,
+            place: None,
+        }
+    }
+
+    pub(crate) fn raised_at(mut self, place: Option<Box<str>>) -> Self {
+        self.place = place.map(|place| {
+            let least = place.len().saturating_sub(Self::MAX_PLACE);
+            let from = (least..=place.len()).find(|&from| place.is_char_boundary(from));
+            from.map_or_else(Box::default, |from| Box::from(&place[from..]))
+        });
+        self
     }
 }
 
@@ -292,7 +312,7 @@ pub enum CancelAnswer {
 /// Something that happened to a task before its ending, for a watcher.
 ///
 /// Events are told as they happen, without confirmation; a watcher that dies loses them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TaskEvent {
     /// The task.
@@ -306,7 +326,7 @@ pub struct TaskEvent {
 }
 
 /// What happened to a watched task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
     /// A run has started.

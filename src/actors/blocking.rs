@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::contain::shielded;
+use crate::contain::{Panic, shielded};
 use crate::engine::worker::Tried;
 use crate::say::AttemptSpan;
 use crate::sync::lock;
@@ -28,8 +28,8 @@ const KEEP: Duration = Duration::from_secs(10);
 /// thread on which one can.
 pub type LifeSign = Arc<dyn Any + Send + Sync>;
 
-/// How a call ended; `Err` is what its panic said.
-pub(super) type Called = Result<Tried, String>;
+/// How a call ended; `Err` is its panic.
+pub(super) type Called = Result<Tried, Panic>;
 
 /// A call, and who waits for its end.
 pub(super) struct Call {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::blocking::{Call, Pool};
 use super::line::Start;
-use crate::contain::shielded;
+use crate::contain::{Panic, shielded};
 use crate::engine::WorkerId;
 use crate::engine::message::{Assignment, End};
 use crate::engine::node::NodeEvent;
@@ -161,7 +161,7 @@ pub(super) fn begin(
         }
         Ok(Polled::Ended(tried)) => ended(tried, after - now),
         Ok(Polled::NoThread) => First::NoThread(assignment),
-        Err(message) => ended(Tried::Panicked { message }, after - now),
+        Err(panic) => ended(panicked(panic), after - now),
     };
     (first, after)
 }
@@ -194,8 +194,8 @@ fn first_poll(begun: Begun, span: &AttemptSpan, pool: &Pool, cx: &mut Context<'_
             let future = Box::pin(async move {
                 let called = end
                     .await
-                    .unwrap_or_else(|_| Err("its thread ended".to_owned()));
-                called.unwrap_or_else(|message| Tried::Panicked { message })
+                    .unwrap_or_else(|_| Err(unraised("its thread ended")));
+                called.unwrap_or_else(panicked)
             });
             Polled::Pending {
                 future,
@@ -216,7 +216,7 @@ impl Run {
         let polled = self.span.contained(|| live.future.as_mut().poll(cx));
         let tried = match polled {
             Ok(Poll::Ready(tried)) => tried,
-            Err(message) => Tried::Panicked { message },
+            Err(panic) => panicked(panic),
             Ok(Poll::Pending) => match live.time_out(cx) {
                 Some(timeout) => {
                     self.tell();
@@ -254,8 +254,7 @@ impl Run {
         if !self.blocking {
             self.tell();
         }
-        let message = "the worker's actor died".to_owned();
-        self.give_up(state, Tried::Panicked { message })
+        self.give_up(state, panicked(unraised("the worker's actor died")))
     }
 
     /// Drops it without a report.
@@ -335,8 +334,9 @@ impl Run {
 
     /// Drops user code. What it says in a panic while it is dropped changes no verdict.
     fn discard(&self, future: LocalFuture) {
-        if let Err(message) = self.span.contained(|| drop(future)) {
-            say!(warn: dispatch = %self.dispatch, reason = message, "a handler panicked while it was dropped");
+        if let Err(Panic { message, place }) = self.span.contained(|| drop(future)) {
+            let place = place.as_deref();
+            say!(warn: dispatch = %self.dispatch, reason = message, place, "a handler panicked while it was dropped");
         }
     }
 }
@@ -357,6 +357,18 @@ impl Limit {
         let until = started.checked_add(timeout)?;
         let sleep = Box::pin(tokio::time::sleep_until(until));
         Some(Self { timeout, sleep })
+    }
+}
+
+fn panicked(Panic { message, place }: Panic) -> Tried {
+    Tried::Panicked { message, place }
+}
+
+/// What ends an attempt like a panic, and was raised nowhere.
+fn unraised(message: &str) -> Panic {
+    Panic {
+        message: message.to_owned(),
+        place: None,
     }
 }
 

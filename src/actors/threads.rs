@@ -16,6 +16,7 @@ use super::blocking::{LifeSign, Pool};
 use super::crew::Crew;
 use super::line::{Line, Order, Start};
 use crate::config::NodeConfig;
+use crate::contain::note_places;
 use crate::engine::WorkerId;
 use crate::engine::node::NodeEvent;
 use crate::handlers::Home;
@@ -75,6 +76,7 @@ impl Threads {
         config: &NodeConfig,
         sign: &LifeSign,
     ) -> io::Result<Self> {
+        note_places();
         let mut threads = Self {
             threads: Vec::new(),
             home: Arc::clone(home),

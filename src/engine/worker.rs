@@ -30,6 +30,8 @@ pub enum Tried {
     Panicked {
         /// What it said.
         message: String,
+        /// Where in the code, as file and line, if that is known.
+        place: Option<Box<str>>,
     },
     /// It did not end in time.
     TimedOut {
@@ -79,7 +81,10 @@ impl Attempts {
             Tried::Output(output) => End::Completed(output),
             Tried::Error { message, after } => self.retry(Failure::new(Cause::Error, message), after, jitter),
             Tried::Permanent { message } => End::Failed(Failure::new(Cause::Permanent, message)),
-            Tried::Panicked { message } => self.retry(Failure::new(Cause::Panic, message), None, jitter),
+            Tried::Panicked { message, place } => {
+                let failure = Failure::new(Cause::Panic, message).raised_at(place);
+                self.retry(failure, None, jitter)
+            }
             Tried::TimedOut { timeout } => self.retry(
                 Failure::new(Cause::Timeout, format!("the attempt took longer than {timeout:?}")),
                 None,
@@ -135,7 +140,13 @@ mod tests {
         let timeout = Duration::from_secs(1);
         let all = [
             (error(None), Cause::Error),
-            (Tried::Panicked { message: message() }, Cause::Panic),
+            (
+                Tried::Panicked {
+                    message: message(),
+                    place: None,
+                },
+                Cause::Panic,
+            ),
             (Tried::TimedOut { timeout }, Cause::Timeout),
             (
                 Tried::Output(Payload::from(&[0; 11])),
@@ -179,7 +190,13 @@ mod tests {
     #[test]
     fn g11_a_long_message_is_cut() {
         let message = "ä".repeat(Failure::MAX_MESSAGE);
-        let end = attempts(RetryPolicy::none(), 1).verdict(Tried::Panicked { message }, EVEN);
+        let end = attempts(RetryPolicy::none(), 1).verdict(
+            Tried::Panicked {
+                message,
+                place: None,
+            },
+            EVEN,
+        );
         let End::Failed(failure) = end else {
             panic!("{end:?}")
         };

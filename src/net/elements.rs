@@ -231,18 +231,20 @@ fn write_ended(report: &Report, tail: &mut BytesMut) -> Result<(), rmp_serde::en
             &(COMPLETED, seq, task, dispatch, ran, overrun, length(output)),
         ),
         End::Failed(failure) => {
-            let (cause, message) = failure_fields(failure);
-            large_head(
-                tail,
-                &(FAILED, seq, task, dispatch, ran, overrun, cause, message),
-            )
-        }
-        End::Again { after, failure } => {
-            let (cause, message) = failure_fields(failure);
+            let (cause, message, place) = failure_fields(failure);
             large_head(
                 tail,
                 &(
-                    AGAIN, seq, task, dispatch, ran, overrun, cause, message, after,
+                    FAILED, seq, task, dispatch, ran, overrun, cause, message, place,
+                ),
+            )
+        }
+        End::Again { after, failure } => {
+            let (cause, message, place) = failure_fields(failure);
+            large_head(
+                tail,
+                &(
+                    AGAIN, seq, task, dispatch, ran, overrun, cause, message, after, place,
                 ),
             )
         }
@@ -263,10 +265,14 @@ fn read_ended<'de, A: SeqAccess<'de>>(
     let overrun = fields.next()?;
     let end = match tag {
         COMPLETED => End::Completed(fields.body(bodies)?),
-        FAILED => End::Failed(read_failure(&mut fields)?),
+        FAILED => {
+            let failure = read_failure(&mut fields)?;
+            End::Failed(failure.raised_at(read_place(&mut fields)?))
+        }
         AGAIN => {
             let failure = read_failure(&mut fields)?;
             let after = fields.next()?;
+            let failure = failure.raised_at(read_place(&mut fields)?);
             End::Again { after, failure }
         }
         STOPPED => End::Stopped,
@@ -283,7 +289,7 @@ fn read_ended<'de, A: SeqAccess<'de>>(
 }
 
 /// A failure's message is a public field, so its bound is kept here once more.
-fn failure_fields(failure: &Failure) -> (u8, &str) {
+fn failure_fields(failure: &Failure) -> (u8, &str, Option<&str>) {
     let cause = match failure.cause {
         Cause::Error => 0,
         Cause::Permanent => 1,
@@ -298,7 +304,9 @@ fn failure_fields(failure: &Failure) -> (u8, &str) {
     while !failure.message.is_char_boundary(end) {
         end -= 1;
     }
-    (cause, &failure.message[..end])
+    let place = failure.place.as_deref();
+    let place = place.filter(|place| place.len() <= Failure::MAX_PLACE);
+    (cause, &failure.message[..end], place)
 }
 
 fn read_failure<'de, A: SeqAccess<'de>>(fields: &mut Fields<A>) -> Result<Failure, A::Error> {
@@ -317,7 +325,21 @@ fn read_failure<'de, A: SeqAccess<'de>>(fields: &mut Fields<A>) -> Result<Failur
     if message.len() > Failure::MAX_MESSAGE {
         return Err(A::Error::custom("the message of a failure is too long"));
     }
-    Ok(Failure { cause, message })
+    Ok(Failure::new(cause, message))
+}
+
+/// The place of a failure, which comes last: not every version tells it.
+fn read_place<'de, A: SeqAccess<'de>>(
+    fields: &mut Fields<A>,
+) -> Result<Option<Box<str>>, A::Error> {
+    let place = fields.optional::<Option<Box<str>>>()?.flatten();
+    if place
+        .as_ref()
+        .is_some_and(|place| place.len() > Failure::MAX_PLACE)
+    {
+        return Err(A::Error::custom("the place of a failure is too long"));
+    }
+    Ok(place)
 }
 
 fn no_such<E: serde::de::Error>(what: &str, number: u8) -> E {

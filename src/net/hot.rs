@@ -50,7 +50,7 @@ pub(crate) fn fleeting_bytes(report: &Report) -> usize {
         Report::Ended {
             end: End::Failed(failure) | End::Again { failure, .. },
             ..
-        } => failure.message.len(),
+        } => failure.message.len() + failure.place.as_ref().map_or(0, |place| place.len()),
         _ => 0,
     }
 }

@@ -3,17 +3,19 @@
 use std::fmt::{Debug, Display};
 
 use callboard::error::{NodeError, Refusal, StartError};
+use callboard::execute::Leftovers;
 use callboard::handlers::{BlockingTask, Call};
-use callboard::stats::{NodeState, Reason, Stats};
+use callboard::stats::{NodeState, Reason, Stats, Unfinished};
 use callboard::task::TaskKind;
 use callboard::{
     Execute, Handlers, Node, Outcome, Scheduler, SchedulerBuilder, Shutdown, TaskContext,
-    TaskError, TaskKey, TaskStatus,
+    TaskError, TaskEvent, TaskKey, TaskStatus,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Listener, finish, until, until_node};
+use crate::log::Log;
 use crate::processes::gate::Gate;
 use crate::processes::handlers::handlers;
 
@@ -33,6 +35,9 @@ fn what_is_stored_and_compared_can_be() {
     stored::<Outcome>();
     stored::<TaskKind>();
     stored::<TaskKey>();
+    stored::<TaskEvent>();
+    stored::<Unfinished>();
+    stored::<Leftovers>();
     fn name<T>()
     where
         T: AsRef<str> + PartialEq<str> + for<'a> PartialEq<&'a str> + Display,
@@ -303,4 +308,64 @@ async fn args_that_would_arrive_as_something_else_are_refused_or_fail() {
         assert_eq!(status.attempts, 1, "a retry would not help");
     }
     finish(scheduler).await;
+}
+
+#[actix::test]
+async fn what_was_left_is_handed_in_again_by_a_process_that_reads_it() {
+    let nowhere = Scheduler::builder("api-left").listen("127.0.0.1:0");
+    let scheduler = nowhere.start().await.unwrap();
+    let client = Listener::<TaskStatus>::start();
+    let execute = echo(7).key("k").exclusive();
+    let mine = execute.clone().key("mine").client(client.recipient());
+    for execute in [execute.clone(), mine] {
+        scheduler.execute(execute).await.unwrap();
+    }
+    let left = scheduler.shutdown(Shutdown::Now).await.unwrap();
+    let text = serde_json::to_string(&left).unwrap();
+    let read: Leftovers = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.unfinished, left.unfinished);
+    let again = read.into_executes();
+    assert_eq!(format!("{:?}", again[0]), format!("{execute:?}"));
+    assert_eq!(again.len(), 2);
+}
+
+#[actix::test]
+async fn g7_the_place_of_a_panic_is_told_and_logged() {
+    let log = Log::of_this_process();
+    let handlers = Handlers::new()
+        .on("async", async |(): ()| -> Result<(), TaskError> {
+            place_of_a_panic()
+        })
+        .on("later", async |(): ()| -> Result<(), TaskError> {
+            tokio::task::yield_now().await;
+            place_of_a_panic()
+        })
+        .on_blocking("blocking", |(): ()| -> Result<(), TaskError> {
+            place_of_a_panic()
+        });
+    let node = Node::local("here", handlers).max_workers(1);
+    let scheduler = Scheduler::builder("api-place").node(node).start();
+    let scheduler = scheduler.await.unwrap();
+    for kind in ["async", "later", "blocking"] {
+        let once = callboard::RetryPolicy::none();
+        let call = Execute::call(kind, &()).unwrap().retry(once);
+        let status = scheduler.settle(call).await.unwrap();
+        let Outcome::Failed(failure) = &status.outcome else {
+            panic!("{status:?}");
+        };
+        assert_eq!(failure.message, "as it was told to");
+        let place = failure.place.as_deref().unwrap();
+        assert_eq!(place, format!("{}:{PLACE}", file!()));
+        let lines = log.lines("api-place");
+        let line = lines.last().unwrap();
+        assert!(line.contains(place) && line.contains(kind), "{line}");
+    }
+    finish(scheduler).await;
+}
+
+/// The line in which the panic below is raised.
+const PLACE: u32 = line!() + 3;
+
+fn place_of_a_panic() -> ! {
+    panic!("as it was told to")
 }

@@ -370,6 +370,7 @@ impl Cluster {
                 },
                 _ if attempt <= u32::from(run.behaviour.fails) => match wish {
                     0 => Tried::Panicked {
+                        place: None,
                         message: "oh".to_owned(),
                     },
                     1 => Tried::Error {

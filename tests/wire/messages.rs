@@ -124,7 +124,12 @@ fn failure() -> impl Strategy<Value = Failure> {
         Cause::Codec,
         Cause::OutputTooLarge,
     ]);
-    (cause, ".{0,60}").prop_map(|(cause, message)| Failure::new(cause, message))
+    let place = option::of(".{0,60}");
+    (cause, ".{0,60}", place).prop_map(|(cause, message, place)| {
+        let mut failure = Failure::new(cause, message);
+        failure.place = place.map(Into::into);
+        failure
+    })
 }
 
 fn end() -> impl Strategy<Value = End> {

@@ -106,13 +106,13 @@ impl Log {
             return;
         };
         let (node, message) = (node.as_deref().unwrap_or("none"), &*failure.message);
-        let cause = failure.cause;
+        let (cause, place) = (failure.cause, failure.place.as_deref());
         match again {
             true => {
-                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, untold, "an attempt panicked; the task is tried again");
+                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, place, untold, "an attempt panicked; the task is tried again");
             }
             false => {
-                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, untold, "a task has failed");
+                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, place, untold, "a task has failed");
             }
         }
     }
@@ -164,7 +164,7 @@ mod tests {
                 kind: "resize".into(),
                 attempt: 3,
                 node: Some("slave1".into()),
-                failure: Failure::new(Cause::Panic, "boom"),
+                failure: Failure::new(Cause::Panic, "boom").raised_at(Some("src/work.rs:7".into())),
                 again: false,
             };
             log.note("test", &failed, Timestamp::default());
@@ -178,6 +178,7 @@ mod tests {
             "node=\"slave1\"",
             "cause=panic",
             "reason=\"boom\"",
+            "place=\"src/work.rs:7\"",
         ] {
             assert!(text.contains(part), "{part} is not in {text:?}");
         }

@@ -160,7 +160,9 @@ impl Held {
 fn weight(status: &TaskStatus) -> u64 {
     let body = match &status.outcome {
         Outcome::Completed(output) => output.len(),
-        Outcome::Failed(failure) => failure.message.len(),
+        Outcome::Failed(failure) => {
+            failure.message.len() + failure.place.as_ref().map_or(0, |place| place.len())
+        }
         Outcome::Cancelled | Outcome::Refused(_) => 0,
     };
     (status.args.len() + body) as u64
