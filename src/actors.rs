@@ -93,7 +93,41 @@ pub struct AddNode {
     /// Whether it stays, to be tried for ever, if it cannot be reached at first.
     pub(crate) keep: bool,
     /// The way to a node of this process.
-    pub(crate) linked: Option<(LinkId, Box<dyn LinkSender<ToNode>>)>,
+    pub(crate) linked: Option<Linked>,
+}
+
+/// The way to a node of this process that was started to be added. It ends if it is not: if this is dropped.
+pub(crate) struct Linked {
+    pub(crate) link: LinkId,
+    sender: Option<Box<dyn LinkSender<ToNode>>>,
+    end: Box<dyn Fn() + Send>,
+}
+
+impl Linked {
+    pub(crate) fn new(
+        link: LinkId,
+        sender: Box<dyn LinkSender<ToNode>>,
+        end: impl Fn() + Send + 'static,
+    ) -> Self {
+        Self {
+            link,
+            sender: Some(sender),
+            end: Box::new(end),
+        }
+    }
+
+    /// Takes over what is sent to the node, which has been added.
+    pub(crate) fn adopt(mut self) -> Option<Box<dyn LinkSender<ToNode>>> {
+        self.sender.take()
+    }
+}
+
+impl Drop for Linked {
+    fn drop(&mut self) {
+        if self.sender.is_some() {
+            (self.end)();
+        }
+    }
 }
 
 impl fmt::Debug for AddNode {

@@ -198,6 +198,10 @@ pub enum StartError {
     /// The caller's fault: no node was given, and none can join.
     #[error("the scheduler has no node and none can join; give it a node, or let it listen")]
     NoNodes,
+    /// The caller's fault: the client has stopped already, and the scheduler was to stop with it
+    /// ([`on_client_gone`](crate::SchedulerBuilder::on_client_gone)).
+    #[error("the client has stopped already, and the scheduler was to stop with its client")]
+    ClientGone,
     /// No node answered and none can join; or, as was required, not all did. Try again when they are up.
     #[error("nodes cannot be reached: {}", .0.iter().map(|(name, reason)| format!("{name} ({reason})")).collect::<Vec<_>>().join("; "))]
     Unreachable(Vec<(String, String)>),
@@ -210,7 +214,7 @@ pub enum StartError {
     /// Its certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The system could not start a thread.
+    /// The system could not start a thread, or had no descriptors for one, or no runtime runs on this one.
     #[error("a thread could not be started: {0}")]
     Thread(io::Error),
 }

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle, System};
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::net::LinkConfig;
@@ -33,49 +34,57 @@ pub(crate) struct Host {
 impl Host {
     /// The calling thread, for tests in which everything is to stay on it.
     pub fn current() -> Self {
-        Self {
-            control: None,
-            network: Mutex::new(None),
-            own: None,
-            stopping: AtomicBool::new(false),
-            ended: watch::Sender::new(false),
-            last_words: Mutex::new(LinkConfig::default().close_timeout),
-        }
+        Self::on(None, None)
     }
 
     /// A control thread in the System of the calling thread, or in one of its own if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The system gave no thread or no descriptors for one, or no runtime runs on this thread.
     pub async fn start() -> io::Result<Self> {
+        if Handle::try_current().is_err() {
+            return Err(io::Error::other(
+                "no tokio runtime runs on this thread; start it within one, for example under #[actix::main]",
+            ));
+        }
         if System::try_current().is_some() {
-            return Ok(Self {
-                control: Some(Arbiter::new().handle()),
-                network: Mutex::new(None),
-                own: None,
-                stopping: AtomicBool::new(false),
-                ended: watch::Sender::new(false),
-                last_words: Mutex::new(LinkConfig::default().close_timeout),
-            });
+            return Ok(Self::on(Some(Arbiter::try_new()?.handle()), None));
         }
         let (tx, rx) = oneshot::channel();
         thread::Builder::new()
             .name("callboard".to_owned())
             .spawn(move || {
-                let runner = System::new();
-                if tx.send(System::current()).is_ok() {
-                    // It ends when its handle ends it; a code other than zero cannot come from there.
-                    let _ = runner.run();
-                }
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                let runtime = match runtime {
+                    Ok(runtime) => runtime,
+                    // Whoever waits for it may have gone.
+                    Err(error) => return drop(tx.send(Err(error))),
+                };
+                let runner = System::with_tokio_rt(move || runtime);
+                // If nobody takes it, it ends at once.
+                drop(tx.send(Ok(Unclaimed(Some(System::current())))));
+                // Its handle ends it; a code other than zero cannot come from there.
+                let _ = runner.run();
             })?;
         let own = rx.await.map_err(|_| {
             io::Error::other("the thread of the actix System ended as it was started")
-        })?;
-        Ok(Self {
-            control: Some(own.arbiter().clone()),
+        })??;
+        let own = own.claim();
+        Ok(Self::on(Some(own.arbiter().clone()), Some(own)))
+    }
+
+    fn on(control: Option<ArbiterHandle>, own: Option<System>) -> Self {
+        Self {
+            control,
             network: Mutex::new(None),
-            own: Some(own),
+            own,
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(false),
             last_words: Mutex::new(LinkConfig::default().close_timeout),
-        })
+        }
     }
 
     pub fn control(&self) -> Option<&ArbiterHandle> {
@@ -102,11 +111,12 @@ impl Host {
                 let (tx, rx) = oneshot::channel();
                 // An arbiter can only be started from a thread of its System.
                 control.spawn_fn(move || {
-                    // Whoever waits for it has gone; then the arbiter ends with this handle.
-                    let _ = tx.send(Arbiter::new().handle());
+                    let started = Arbiter::try_new();
+                    // If nobody takes it, it ends at once.
+                    drop(tx.send(started.map(|it| Unclaimed(Some(it.handle())))));
                 });
-                rx.await
-                    .map_err(|_| io::Error::other("the control thread ended; the actix System is stopping"))?
+                let ended = || io::Error::other("the control thread ended; the actix System is stopping");
+                rx.await.map_err(|_| ended())??.claim()
             }
         };
         let mut network = lock(&self.network);
@@ -132,6 +142,25 @@ impl Host {
 }
 
 impl Host {
+    /// Does something on the control thread, where there are timers whatever runs on the caller's, and waits for
+    /// it.
+    pub async fn on_control<T, F>(&self, act: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let Some(control) = &self.control else {
+            return Ok(act.await);
+        };
+        let (tx, rx) = oneshot::channel();
+        control.spawn(async move {
+            // Whoever waits for it has gone.
+            let _ = tx.send(act.await);
+        });
+        rx.await
+            .map_err(|_| io::Error::other("the control thread ended; the actix System is stopping"))
+    }
+
     /// Sets how long its links may take to say their last words. By default that of
     /// [`LinkConfig::close_timeout`].
     pub fn limit_last_words(&self, limit: Duration) {
@@ -178,6 +207,40 @@ impl Host {
     pub async fn ended(&self) {
         // It is not dropped before, since `self` holds it.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+}
+
+/// A thread that is on its way to whoever has started it, who may not wait for it any more: it ends if it is not
+/// claimed.
+struct Unclaimed<T: Stop>(Option<T>);
+
+trait Stop {
+    fn stop(&self);
+}
+
+impl Stop for System {
+    fn stop(&self) {
+        Self::stop(self);
+    }
+}
+
+impl Stop for ArbiterHandle {
+    fn stop(&self) {
+        Self::stop(self);
+    }
+}
+
+impl<T: Stop> Unclaimed<T> {
+    fn claim(mut self) -> T {
+        self.0.take().expect("it is claimed once")
+    }
+}
+
+impl<T: Stop> Drop for Unclaimed<T> {
+    fn drop(&mut self) {
+        if let Some(thread) = &self.0 {
+            thread.stop();
+        }
     }
 }
 

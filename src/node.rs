@@ -171,7 +171,7 @@ pub fn node(name: impl AsRef<str>) -> NodeBuilder {
 }
 
 /// A node that runs in this process. Dropping it stops the node, as [`NodeHandle::stop`] does, and waits for
-/// nothing.
+/// nothing. It does not survive a fork: its threads are those of the process that started it.
 #[must_use = "dropping the handle stops the node"]
 pub struct NodeHandle {
     name: Arc<str>,

@@ -49,6 +49,9 @@ const UNNAMED: &str = "callboard";
 /// A scheduler that runs in this process. Clones are the same; it runs on when they are dropped, until it
 /// is shut down.
 ///
+/// It does not survive a fork: its threads are those of the process that started it, so in a child that does not
+/// `exec` every call waits for ever, and its name stays taken. Such a child starts one of its own, under another name.
+///
 /// The handle's methods and the messages of [`crate::actors`] to [`Scheduler::addr`] do the same. The
 /// handle waits when too much is under way; a flood of bare `do_send` fills the actor's mailbox, which
 /// actix does not bound.
@@ -101,9 +104,23 @@ impl Drop for Guard {
     }
 }
 
-/// The schedulers of this process; `None` is one that is being started.
-static NAMES: Mutex<std::collections::BTreeMap<Arc<str>, Option<Arc<Inner>>>> =
+/// The schedulers of this process.
+static NAMES: Mutex<std::collections::BTreeMap<Arc<str>, Claim>> =
     Mutex::new(std::collections::BTreeMap::new());
+
+/// Who has a name.
+enum Claim {
+    /// One that is being started, and this very name of it.
+    Starts(Arc<str>),
+    Runs(Arc<Inner>),
+}
+
+impl Claim {
+    /// Whether it is that of the start which has claimed this very name.
+    fn is_of(&self, name: &Arc<str>) -> bool {
+        matches!(self, Self::Starts(own) if Arc::ptr_eq(own, name))
+    }
+}
 
 impl Scheduler {
     /// Begins a scheduler of this name, which must be its own in the process.
@@ -121,8 +138,12 @@ impl Scheduler {
 
     /// The scheduler of this name in this process, if it runs.
     pub fn find(name: &str) -> Option<Self> {
-        let inner = lock(&NAMES).get(name)?.clone()?;
-        Some(Self { inner })
+        match lock(&NAMES).get(name)? {
+            Claim::Starts(_) => None,
+            Claim::Runs(inner) => Some(Self {
+                inner: Arc::clone(inner),
+            }),
+        }
     }
 
     /// Its name.

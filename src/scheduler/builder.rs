@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use actix::prelude::Request;
 use tokio::sync::Semaphore;
 
-use super::{Guard, Inner, NAMES, PERMITS, Scheduler, Threads, UNNAMED, lock};
-use crate::actors::scheduler::{ClientGone, Handover, SchedulerParts};
+use super::{Claim, Guard, Inner, NAMES, PERMITS, Scheduler, Threads, UNNAMED, lock};
+use crate::actors::scheduler::{ClientGone, Handover, SchedulerActor, SchedulerParts};
 use crate::actors::{AddNode, Shutdown};
 use crate::client::Client;
 use crate::clock::Clock;
@@ -179,7 +180,7 @@ impl SchedulerBuilder {
         self
     }
 
-    /// How long the start waits for its nodes. Default 5 s.
+    /// How long the start waits for its nodes. Default 5 s; `Duration::MAX` is for ever.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self
@@ -222,6 +223,7 @@ impl SchedulerBuilder {
         if self.nodes.is_empty() && self.listen.is_empty() {
             return Err(StartError::NoNodes);
         }
+        self.check_client()?;
         let name = self.claim_name()?;
         let mut guard = Guard {
             name: Arc::clone(&name),
@@ -281,6 +283,18 @@ impl SchedulerBuilder {
         self.nodes.iter().try_for_each(Node::check_settings)
     }
 
+    /// A scheduler that ends with its client would end at once if that has ended already.
+    fn check_client(&self) -> Result<(), StartError> {
+        match &self.client {
+            ClientChoice::Is(client)
+                if self.on_client_gone == ClientGone::Stop && !client.recipient().connected() =>
+            {
+                Err(StartError::ClientGone)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn claim_name(&self) -> Result<Arc<str>, StartError> {
         let mut names = lock(&NAMES);
         let mut name = Arc::clone(&self.name);
@@ -292,7 +306,7 @@ impl SchedulerBuilder {
             number += 1;
             name = format!("{UNNAMED}-{number}").into();
         }
-        names.insert(Arc::clone(&name), None);
+        names.insert(Arc::clone(&name), Claim::Starts(Arc::clone(&name)));
         Ok(name)
     }
 
@@ -359,8 +373,14 @@ impl SchedulerBuilder {
         for listener in listeners {
             carrier.listen(listener, parting());
         }
-        lock(&NAMES).insert(name, Some(Arc::clone(&scheduler.inner)));
-        Ok(scheduler)
+        // If it has ended meanwhile its name is free, and may be another's.
+        match lock(&NAMES).get_mut(&name) {
+            Some(claim) if claim.is_of(&name) => {
+                *claim = Claim::Runs(Arc::clone(&scheduler.inner));
+                Ok(scheduler)
+            }
+            _ => Err(NodeError::Stopped.into()),
+        }
     }
 }
 
@@ -407,24 +427,43 @@ impl Scheduler {
             }
         }
         let total = waiting.len();
-        let mut failed = Vec::new();
-        let until = tokio::time::Instant::now() + timeout;
-        for (name, up) in waiting {
-            match tokio::time::timeout_at(until, up).await {
-                Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(NodeError::Unreachable { reason, .. }))) => failed.push((name, reason)),
-                Ok(Ok(Err(error))) => return Err(error.into()),
-                Ok(Err(_)) => return Err(NodeError::Stopped.into()),
-                Err(_) => failed.push((name, format!("it did not answer within {timeout:?}"))),
-            }
-        }
-        failed.sort();
+        let reached = self
+            .inner
+            .threads
+            .host
+            .on_control(reached(waiting, timeout));
+        let failed = reached.await.map_err(StartError::Thread)??;
         let none = failed.len() == total && !others_may_join;
         if !failed.is_empty() && (require_all || none) {
             return Err(StartError::Unreachable(failed));
         }
         Ok(())
     }
+}
+
+/// Waits for nodes to be up, so long at most. Returns those that are not, and why, in order of name.
+async fn reached(
+    waiting: HashMap<String, Request<SchedulerActor, AddNode>>,
+    timeout: Duration,
+) -> Result<Vec<(String, String)>, NodeError> {
+    let mut failed = Vec::new();
+    // What no clock can tell is for ever.
+    let until = tokio::time::Instant::now().checked_add(timeout);
+    for (name, up) in waiting {
+        let up = match until {
+            Some(until) => tokio::time::timeout_at(until, up).await,
+            None => Ok(up.await),
+        };
+        match up {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(NodeError::Unreachable { reason, .. }))) => failed.push((name, reason)),
+            Ok(Ok(Err(error))) => return Err(error),
+            Ok(Err(_)) => return Err(NodeError::Stopped),
+            Err(_) => failed.push((name, format!("it did not answer within {timeout:?}"))),
+        }
+    }
+    failed.sort();
+    Ok(failed)
 }
 
 fn start_error(error: NodeStartError) -> StartError {

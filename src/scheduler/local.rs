@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch::Receiver;
+
 use super::Threads;
 use crate::actors::node::NodeParts;
-use crate::actors::{AddNode, Halt, WorkerThreads};
-use crate::engine::node::NodeSpec;
+use crate::actors::{AddNode, Halt, Linked, WorkerThreads};
+use crate::engine::node::{Gone, NodeSpec};
 use crate::engine::{Epoch, Event, LinkId, Memory, Reach};
 use crate::error::StartError;
 use crate::inbox::Inbox;
@@ -18,7 +20,24 @@ use crate::node::{LocalNode, check_names, random};
 use crate::sync::lock;
 
 impl Threads {
-    /// Ends a node of this process that was not added after all.
+    /// Forgets a node of this process when it has ended, since it was removed, for example.
+    fn forget_when_gone(self: &Arc<Self>, link: LinkId, mut gone: Receiver<Option<Gone>>) {
+        let threads = Arc::downgrade(self);
+        let forget = async move {
+            // It closes when the node has ended.
+            while gone.changed().await.is_ok() {}
+            if let Some(threads) = threads.upgrade() {
+                threads.stop_local(link);
+            }
+        };
+        match self.host.control() {
+            // Where it has ended, all nodes have.
+            Some(control) => drop(control.spawn(forget)),
+            None => drop(actix_rt::spawn(forget)),
+        }
+    }
+
+    /// Ends a node of this process that was not added after all, or forgets one that has ended.
     pub(super) fn stop_local(&self, link: LinkId) {
         let mut nodes = lock(&self.nodes);
         if let Some(at) = nodes.iter().position(|(other, _)| *other == link) {
@@ -27,9 +46,9 @@ impl Threads {
         }
     }
 
-    /// Starts a node in this process; what it returns adds it to the scheduler.
+    /// Starts a node in this process; what it returns adds it to the scheduler, or ends it when it is dropped.
     pub(super) async fn start_local(
-        &self,
+        self: &Arc<Self>,
         name: Arc<str>,
         local: LocalNode,
         inbox: &Inbox<Incoming<Event>>,
@@ -76,13 +95,21 @@ impl Threads {
             .map_err(StartError::Thread)?;
         let link: LinkId = fresh_link();
         let sender = join(link, &running.inbox, inbox);
+        let gone = running.gone.clone();
         lock(&self.nodes).push((link, running));
+        self.forget_when_gone(link, gone);
+        let threads = Arc::downgrade(self);
+        let end = move || {
+            if let Some(threads) = threads.upgrade() {
+                threads.stop_local(link);
+            }
+        };
         Ok(AddNode {
             name,
             reach: Reach::Local,
             workers: None,
             keep: false,
-            linked: Some((link, sender)),
+            linked: Some(Linked::new(link, sender, end)),
         })
     }
 }

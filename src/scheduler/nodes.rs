@@ -15,7 +15,8 @@ impl Scheduler {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves open whether the node is added; [`Scheduler::stats`] tells.
+    /// Dropping the future leaves open whether the node is added; [`Scheduler::stats`] tells. A node of this process
+    /// that is not added ends.
     ///
     /// # Errors
     ///
@@ -39,12 +40,7 @@ impl Scheduler {
                 .await
                 .map_err(|error| NodeError::Invalid(error.to_string()))?,
         };
-        let link = adding.linked.as_ref().map(|(link, _)| *link);
-        let added = self.ask(adding).await;
-        if let (Err(_), Some(link)) = (&added, link) {
-            self.inner.threads.stop_local(link);
-        }
-        added
+        self.ask(adding).await
     }
 
     /// Takes a node out. Answers at once, and tells the node to leave as soon as it can be reached; it

@@ -1,5 +1,5 @@
 //! What surrounds the library: a log that panics, user code that panics where nobody expects it, a
-//! machine that gives no more threads, signals.
+//! machine that gives no more threads or descriptors, starts that nobody waits for, signals.
 //!
 //! Each module takes one kind of surroundings. `child` runs a role of this binary as a process of its own, for
 //! what holds for a whole process: its log, its limits.
@@ -10,6 +10,7 @@ mod board;
 mod child;
 mod panics;
 mod signals;
+mod starts;
 mod subscriber;
 mod threads;
 
@@ -24,5 +25,9 @@ fn role() {
         ("interrupted-afterwards", signals::interrupted_afterwards),
         ("hears-signals", signals::heard_by_the_process_too),
         ("no-threads", threads::where_no_thread_can_be_started),
+        ("few-descriptors", starts::with_few_descriptors),
+        ("start-no-threads", starts::without_threads),
+        ("dropped-starts", starts::dropped),
+        ("local-nodes", starts::local_nodes),
     ]);
 }

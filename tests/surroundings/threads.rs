@@ -20,7 +20,7 @@ fn g10_what_no_thread_can_be_started_for_neither_runs_nor_is_told_as_running() {
 }
 
 /// Becomes a user whose threads can be limited; those of the administrator cannot.
-fn become_limited() {
+pub fn become_limited() {
     if rustix::process::geteuid().is_root() {
         let user = Uid::from_raw(60_000 + std::process::id() % 5_000);
         set_thread_res_uid(user, user, user).unwrap();
@@ -28,7 +28,7 @@ fn become_limited() {
 }
 
 /// Whether this process may start threads.
-fn allow_threads(allowed: bool) {
+pub fn allow_threads(allowed: bool) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nproc);
     let current = if allowed { maximum } else { Some(0) };
     setrlimit(Resource::Nproc, Rlimit { current, maximum }).unwrap();

@@ -217,7 +217,9 @@ impl Handler<AddNode> for SchedulerActor {
                 let _ = core.machine.remove_node(now, &name);
                 return Err(error);
             }
-            if let Some((link, sender)) = linked {
+            if let Some(linked) = linked
+                && let (link, Some(sender)) = (linked.link, linked.adopt())
+            {
                 let opened = core.links.hear(Incoming::Attach {
                     link,
                     origin: Origin::Dialled(node),
