@@ -58,6 +58,7 @@ pub(crate) fn contained_with_place<R>(user: impl FnOnce() -> R) -> Result<R, Pan
 /// Runs what belongs to somebody else: a panic costs nothing but its message.
 ///
 /// What `user` borrows is seen again after a panic, so it must be whole at every place that may panic.
+#[inline]
 pub(crate) fn contained<R>(user: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(user)).map_err(panic_message)
 }

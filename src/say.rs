@@ -32,6 +32,9 @@ impl AttemptSpan {
 
     /// Runs what belongs to a user within the span: a panic of it costs nothing but its message.
     pub(crate) fn contained<R>(&self, user: impl FnOnce() -> R) -> Result<R, Panic> {
+        if self.0.is_none() {
+            return contained_with_place(user);
+        }
         let entered = contained(|| self.0.enter());
         // The span is left after the user's panic was caught: a second one on its way out would abort.
         let result = contained_with_place(user);
@@ -48,7 +51,9 @@ impl Clone for AttemptSpan {
 
 impl Drop for AttemptSpan {
     fn drop(&mut self) {
-        let span = std::mem::replace(&mut self.0, Span::none());
-        shielded(|| drop(span));
+        if !self.0.is_none() {
+            let span = std::mem::replace(&mut self.0, Span::none());
+            shielded(|| drop(span));
+        }
     }
 }

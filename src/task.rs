@@ -130,8 +130,14 @@ impl TaskKind {
     /// Whether the name is 1 to [`TaskKind::MAX_BYTES`] bytes long and has no control or
     /// invisible characters, since it is written to logs.
     pub fn is_usable(&self) -> bool {
-        (1..=Self::MAX_BYTES).contains(&self.0.len()) && !self.0.contains(is_hidden)
+        (1..=Self::MAX_BYTES).contains(&self.0.len()) && !has_hidden(&self.0)
     }
+}
+
+/// Whether a name has hidden characters. Nearly none has any but printable ASCII.
+fn has_hidden(name: &str) -> bool {
+    let plain = name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    !plain && name.contains(is_hidden)
 }
 
 /// Whether a character shows nothing of itself, and may change how a line is shown: control characters, breaks of

@@ -128,12 +128,12 @@ impl Crew {
     fn begin(self: &Rc<Self>, start: Start, now: Instant, cx: &mut Context<'_>) -> Instant {
         let worker = start.worker;
         let (first, after) = self.line.held_by(start.worker, || {
-            run::begin(&self.home, &self.pool, self.max_output, start, now, cx)
+            run::begin(&self.home, &self.pool, self.max_output, &start, now, cx)
         });
         match first {
             First::Ended(event) => self.report(event),
             First::Pending(run) => self.seat(run),
-            First::NoThread(assignment) => self.pause(worker, assignment),
+            First::NoThread => self.pause(worker, start.assignment),
         }
         after
     }

@@ -137,7 +137,8 @@ impl Line {
         starts
     }
 
-    /// Takes those of these starts back that have not begun. What is behind them may begin, and end, from then on.
+    /// Takes those of these starts back that have not begun, the last first, so that each is put back
+    /// before those that came after it. What is behind them may begin, and end, from then on.
     pub(super) fn take_back(&self, back: &mut HashSet<Dispatch>) -> Vec<Start> {
         let mut starts = Vec::new();
         let mut waiting = lock(&self.orders);
@@ -151,6 +152,7 @@ impl Line {
             !parked.is_empty()
         });
         waiting.take_from_queue(|dispatch| back.contains(&dispatch), &mut starts);
+        starts.reverse();
         drop(waiting);
         back.clear();
         starts

@@ -21,7 +21,7 @@ use super::blocking::{Call, Pool};
 use super::line::Start;
 use crate::contain::{Panic, shielded};
 use crate::engine::WorkerId;
-use crate::engine::message::{Assignment, End};
+use crate::engine::message::End;
 use crate::engine::node::NodeEvent;
 use crate::engine::worker::{Attempts, Tried};
 use crate::handlers::{Begun, Home, LocalFuture, Seed, TaskContext};
@@ -35,7 +35,7 @@ pub(super) enum First {
     /// It goes on: it needs somebody who polls it.
     Pending(Rc<Run>),
     /// It blocks, and could not begin: no thread could be started for it.
-    NoThread(Assignment),
+    NoThread,
 }
 
 /// What follows from polling or stopping a run, or from the death of its actor.
@@ -93,15 +93,12 @@ pub(super) fn begin(
     home: &Arc<Home>,
     pool: &Pool,
     max_output: usize,
-    start: Start,
+    start: &Start,
     now: Instant,
     cx: &mut Context<'_>,
 ) -> (First, Instant) {
-    let Start {
-        worker,
-        assignment,
-        retry,
-    } = start;
+    let assignment = &start.assignment;
+    let (worker, retry) = (start.worker, start.retry);
     let dispatch = assignment.dispatch;
     let attempts = Attempts::new(retry, assignment.attempt, max_output);
     let ended = |tried, ran| {
@@ -129,7 +126,7 @@ pub(super) fn begin(
     let mut seed = Seed {
         home,
         worker,
-        assignment: &assignment,
+        assignment,
         kind: &entry.kind,
         started: now,
         made: None,
@@ -146,7 +143,8 @@ pub(super) fn begin(
     let after = Instant::now();
     let first = match polled {
         Ok(Polled::Pending { future, blocking }) => {
-            let timeout = assignment.terms.and_then(|terms| terms.timeout);
+            let terms = assignment.terms.as_ref();
+            let timeout = terms.and_then(|terms| terms.timeout);
             let limit = timeout.and_then(|timeout| Limit::new(now, timeout));
             First::Pending(Rc::new(Run {
                 worker,
@@ -160,7 +158,7 @@ pub(super) fn begin(
             }))
         }
         Ok(Polled::Ended(tried)) => ended(tried, after - now),
-        Ok(Polled::NoThread) => First::NoThread(assignment),
+        Ok(Polled::NoThread) => First::NoThread,
         Err(panic) => ended(panicked(panic), after - now),
     };
     (first, after)

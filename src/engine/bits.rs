@@ -59,20 +59,29 @@ impl Bits {
         counts.map(|count| count as usize).sum()
     }
 
-    /// Returns what both have: what is not less than `from` in order, and then the rest.
+    /// Visits what both have: what is not less than `from` in order, and then the rest, until
+    /// `visit` says that it has seen enough.
     #[inline]
-    pub fn common_from(&self, other: &Self, from: u32) -> impl Iterator<Item = u32> {
+    pub fn visit_common(&self, other: &Self, from: u32, mut visit: impl FnMut(u32) -> bool) {
         let (start, bit) = place(from);
-        let words = || (0..).zip(self.common_words(other));
-        let later = words().skip(start).map(move |(at, word)| {
-            let earlier = if at == start { bit - 1 } else { 0 };
-            (at, word & !earlier)
-        });
-        let earlier = words().take(start + 1).map(move |(at, word)| {
-            let earlier = if at == start { bit - 1 } else { u64::MAX };
-            (at, word & earlier)
-        });
-        members(later.chain(earlier))
+        let len = self.words.len().min(other.words.len());
+        let mut visit_word = |at: usize, mask: u64| {
+            let mut rest = self.words[at] & other.words[at] & mask;
+            while rest != 0 {
+                if !visit(number((at, rest))) {
+                    return false;
+                }
+                rest &= rest - 1;
+            }
+            true
+        };
+        let earlier = bit - 1;
+        let later = (start.min(len)..len)
+            .all(|at| visit_word(at, if at == start { !earlier } else { u64::MAX }));
+        if later {
+            let end = len.min(start + 1);
+            (0..end).all(|at| visit_word(at, if at == start { earlier } else { u64::MAX }));
+        }
     }
 
     fn common_words(&self, other: &Self) -> impl Iterator<Item = u64> {
@@ -137,7 +146,14 @@ mod tests {
             prop_assert_eq!(bits_one.count_common(&bits_two), common.len());
             prop_assert_eq!(bits_one.intersects(&bits_two), !common.is_empty());
             let turned = common.range(from..).chain(common.range(..from)).copied();
-            prop_assert!(bits_one.common_from(&bits_two, from).eq(turned));
+            for most in [1, 3, usize::MAX] {
+                let mut visited = Vec::new();
+                bits_one.visit_common(&bits_two, from, |number| {
+                    visited.push(number);
+                    visited.len() < most
+                });
+                prop_assert!(turned.clone().take(most).eq(visited));
+            }
         }
     }
 }

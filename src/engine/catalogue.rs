@@ -204,13 +204,17 @@ impl Catalogue {
     pub fn enqueue(&mut self, tasks: &mut Tasks, slot: Slot) -> bool {
         let task = tasks.get(slot);
         let (id, watched) = (task.class, task.watcher().is_some());
+        let turn = Turn::new(task.priority, task.rank);
         let class = &mut self.classes[id as usize];
         class.queue.push(tasks, slot);
         if watched {
             class.watched.insert(slot);
         }
         let news = watched || !class.noted;
-        self.announce(tasks, id);
+        // Behind the head it changes nothing.
+        if class.announced.is_none_or(|head| turn < head) {
+            self.announce(tasks, id);
+        }
         news && self.is_unschedulable(id)
     }
 

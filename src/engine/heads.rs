@@ -29,6 +29,10 @@ impl Heads {
         self.others.len() + usize::from(self.first.is_some())
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// Returns them all, in order.
     pub fn iter(&self) -> impl Iterator<Item = Head> {
         self.first.into_iter().chain(self.others.iter().copied())
@@ -49,6 +53,7 @@ impl Heads {
     }
 
     /// Puts a class in the place of its new head, if it has one, instead of that of its old one.
+    #[inline]
     pub fn change(&mut self, class: ClassId, old: Option<Turn>, new: Option<Turn>) {
         let old = old.map(|turn| (turn, class));
         let new = new.map(|turn| (turn, class));

@@ -147,6 +147,7 @@ impl Outbox {
     }
 
     /// For the current client, or the next one.
+    #[inline]
     pub fn push_current(&mut self, status: TaskStatus) {
         match self.current {
             Current::Is(client) => self.push_to(client, status),
@@ -208,6 +209,7 @@ impl Outbox {
         self.clients.get_mut(&client)?.queue.as_mut()
     }
 
+    #[inline]
     fn push_to(&mut self, client: ClientId, status: TaskStatus) {
         self.held.count(&status);
         let entry = self.clients.entry(client).or_default();
@@ -219,6 +221,7 @@ impl Outbox {
     }
 
     /// A status with this ending.
+    #[inline]
     pub fn status(&mut self, ending: Ending) -> TaskStatus {
         match self.spares.pop() {
             Some(spare) => TaskStatus::within(spare, ending),

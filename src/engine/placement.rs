@@ -26,6 +26,8 @@ const NO_GROUP: GroupId = u32::MAX;
 /// Levels below this one are those of nodes with a free worker; the others may be sent ahead to.
 const AHEAD: u8 = 64;
 const LEVELS: u8 = 128;
+/// The levels of nodes with a free worker.
+const FREE: u128 = (1 << AHEAD) - 1;
 /// Of so many groups on one level that is chosen whose first node has waited longest. Beyond it they take
 /// turns.
 const COMPARED: usize = 16;
@@ -164,44 +166,68 @@ impl Default for Groups {
 impl Groups {
     /// The least loaded node of these groups with a free worker.
     pub fn free(&self, groups: &Bits) -> Option<NodeIndex> {
-        self.least(groups, 0, AHEAD)
+        let (node, _) = self.least(groups, self.levels & FREE)?;
+        Some(node)
     }
 
-    /// The node of these groups with the shortest way to a worker.
-    pub fn ahead(&self, groups: &Bits) -> Option<NodeIndex> {
-        self.least(groups, AHEAD, LEVELS)
-    }
-
+    /// The node of these groups with the shortest way to a worker; `true` if it has none free.
     #[inline]
-    fn least(&self, groups: &Bits, from: u8, to: u8) -> Option<NodeIndex> {
-        levels_in(self.levels, from, to).find_map(|level| {
-            let on_level = &self.by_level[usize::from(level)].groups;
-            let some = on_level.common_from(groups, self.turn).take(COMPARED);
-            let first = some.map(|group| self.list[group as usize].first[usize::from(level)]);
-            first.min_by_key(|&node| self.nodes[node as usize].since)
-        })
+    pub fn nearest(&self, groups: &Bits) -> Option<(NodeIndex, bool)> {
+        let (node, level) = self.least(groups, self.levels)?;
+        Some((node, level >= usize::from(AHEAD)))
+    }
+
+    /// The node of these groups on the lowest of these levels, and its level.
+    #[inline]
+    fn least(&self, groups: &Bits, mut levels: u128) -> Option<(NodeIndex, usize)> {
+        if let [only] = &self.list[..] {
+            // Where all nodes are alike there are no groups to compare.
+            let level = (only.levels & levels).trailing_zeros() as usize;
+            let node = *only.first.get(level)?;
+            return groups.contains(0).then_some((node, level));
+        }
+        while levels != 0 {
+            let level = levels.trailing_zeros() as usize;
+            levels &= levels - 1;
+            let (mut least, mut compared) = (None, 0);
+            let on_level = &self.by_level[level].groups;
+            on_level.visit_common(groups, self.turn, |group| {
+                let node = self.list[group as usize].first[level];
+                let since = self.nodes[node as usize].since;
+                if least.is_none_or(|(before, _)| since < before) {
+                    least = Some((since, node));
+                }
+                compared += 1;
+                compared < COMPARED
+            });
+            if let Some((_, node)) = least {
+                return Some((node, level));
+            }
+        }
+        None
     }
 
     /// Nodes of these groups with a free worker, those of one group least loaded first.
     pub fn free_nodes(&self, groups: &Bits) -> impl Iterator<Item = NodeIndex> {
-        self.nodes_in(groups, 0, AHEAD)
+        self.nodes_in(groups, FREE)
     }
 
     /// Nodes of these groups that may be sent ahead to, if none has a free worker.
     pub fn ahead_nodes(&self, groups: &Bits) -> impl Iterator<Item = NodeIndex> {
-        self.nodes_in(groups, AHEAD, LEVELS)
+        self.nodes_in(groups, !FREE)
     }
 
-    fn nodes_in(&self, groups: &Bits, from: u8, to: u8) -> impl Iterator<Item = NodeIndex> {
-        let best = levels_in(self.levels, from, to);
+    /// Nodes of these groups on some levels.
+    fn nodes_in(&self, groups: &Bits, some: u128) -> impl Iterator<Item = NodeIndex> {
+        let best = in_order(self.levels & some);
         let best =
             best.flat_map(move |level| self.by_level[usize::from(level)].groups.common(groups));
         best.flat_map(move |group| {
             let group = &self.list[group as usize];
-            let some = |node| (node != NO_NODE).then_some(node);
-            levels_in(group.levels, from, to).flat_map(move |level| {
-                successors(some(group.first[usize::from(level)]), move |&node| {
-                    some(self.nodes[node as usize].next)
+            let there = |node| (node != NO_NODE).then_some(node);
+            in_order(group.levels & some).flat_map(move |level| {
+                successors(there(group.first[usize::from(level)]), move |&node| {
+                    there(self.nodes[node as usize].next)
                 })
             })
         })
@@ -209,7 +235,7 @@ impl Groups {
 
     /// Returns whether any node has a free worker.
     pub fn has_free(&self) -> bool {
-        self.levels & ((1 << AHEAD) - 1) != 0
+        self.levels & FREE != 0
     }
 
     /// Returns whether another node than this could run what these groups may.
@@ -223,6 +249,7 @@ impl Groups {
     }
 
     /// A node of this group was chosen: the next one is of another, if that is loaded as little.
+    #[inline]
     pub fn chosen(&mut self, node: NodeIndex) {
         self.turn = self.nodes[node as usize].group.wrapping_add(1);
     }
@@ -259,12 +286,24 @@ impl Groups {
     }
 
     /// Moves a node to the list of its room. One in no group has none.
+    #[inline]
     pub fn set_room(&mut self, node: NodeIndex, room: Room) {
         let (level, id) = (room.level(), self.nodes[node as usize].group);
         if id == NO_GROUP {
             return;
         }
         work::step();
+        let standing = &mut self.nodes[node as usize];
+        if standing.level == level
+            && level != NOWHERE
+            && (standing.prev, standing.next) == (NO_NODE, NO_NODE)
+        {
+            // It is alone there, first and last.
+            self.moves += 1;
+            standing.since = self.moves;
+            self.mark(id);
+            return;
+        }
         let before = self.list[id as usize].best();
         self.unlink(node);
         if level != NOWHERE {
@@ -333,6 +372,7 @@ impl Groups {
     }
 
     /// Something may be placeable in a group that was not.
+    #[inline]
     pub fn mark(&mut self, id: GroupId) {
         let group = &mut self.list[id as usize];
         if !std::mem::replace(&mut group.changed, true) {
@@ -429,13 +469,9 @@ impl Groups {
     }
 }
 
-/// The levels of a bitmap from one up to before another, in order.
-#[inline]
-fn levels_in(levels: u128, from: u8, to: u8) -> impl Iterator<Item = u8> {
-    let mask = (u128::MAX << from) & (u128::MAX >> (LEVELS - to));
-    let rest = successors(Some(levels & mask), |rest| {
-        Some(rest & rest.wrapping_sub(1))
-    });
+/// The levels of a bitmap, in order.
+fn in_order(levels: u128) -> impl Iterator<Item = u8> {
+    let rest = successors(Some(levels), |rest| Some(rest & rest.wrapping_sub(1)));
     rest.take_while(|rest| *rest != 0)
         .map(|rest| rest.trailing_zeros() as u8)
 }

@@ -60,6 +60,7 @@ struct Lane {
 }
 
 impl Lane {
+    #[inline]
     fn head(&self, tasks: &Tasks) -> Option<(Turn, Slot)> {
         let listed = (self.list.first != NO_SLOT)
             .then(|| (tasks.get(self.list.first).rank, self.list.first));
@@ -99,6 +100,7 @@ impl Queue {
     }
 
     /// Adds a due task, which is in its stage already, under the rank that it bears.
+    #[inline]
     pub fn push(&mut self, tasks: &mut Tasks, slot: Slot) {
         let task = tasks.get(slot);
         let turn = Turn::new(task.priority, task.rank);
@@ -120,6 +122,7 @@ impl Queue {
     }
 
     /// Takes out a task that waits.
+    #[inline]
     pub fn remove(&mut self, tasks: &mut Tasks, slot: Slot) {
         let task = tasks.get(slot);
         let turn = Turn::new(task.priority, task.rank);

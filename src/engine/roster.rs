@@ -303,6 +303,7 @@ impl Node {
     }
 
     /// How much may be placed on it.
+    #[inline]
     pub fn room(&self, max_ahead: u32) -> Room {
         if !self.takes_tasks() || self.readiness() != Readiness::Ready {
             return Room::None;
@@ -370,14 +371,17 @@ impl Candidate for Roster {
 }
 
 impl Roster {
+    #[inline]
     pub fn get(&self, node: NodeIndex) -> &Node {
         &self.nodes[node as usize]
     }
 
+    #[inline]
     pub fn get_mut(&mut self, node: NodeIndex) -> &mut Node {
         &mut self.nodes[node as usize]
     }
 
+    #[inline]
     pub fn touch(&mut self, node: NodeIndex) {
         let entry = &mut self.nodes[node as usize];
         if !entry.touched {

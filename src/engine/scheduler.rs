@@ -322,6 +322,7 @@ impl SchedulerMachine {
     }
 
     /// Moves a task to another stage, and counts it there.
+    #[inline(always)]
     fn enter(&mut self, slot: Slot, stage: Stage) {
         let (new, task) = (stage.phase(), self.tasks.get_mut(slot));
         let (lateness, old) = (task.lateness(), task.enter(stage).phase());
@@ -337,6 +338,7 @@ impl SchedulerMachine {
     }
 
     /// A task of this priority is in a phase no longer.
+    #[inline]
     fn leave_phase(&mut self, phase: Option<Phase>, lateness: u8) {
         if let Some(phase) = phase {
             self.counts[phase as usize] -= 1;

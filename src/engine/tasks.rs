@@ -8,18 +8,19 @@
 //! four bytes a task where ids are dense, a page for a lone survivor.
 
 use super::numbered::Numbered;
-use super::{ClientId, Epoch, NodeId, Timestamp};
+use super::{ClientId, Timestamp};
 use crate::payload::Payload;
-use crate::retry::RetryPolicy;
 use crate::status::Failure;
 use crate::task::{Dispatch, TaskId, TaskKey};
 
 mod blame;
 mod cancels;
+mod rare;
 mod stage;
 
 pub(crate) use blame::{Company, Losses, Suspects};
 pub(crate) use cancels::Cancels;
+pub(crate) use rare::Rare;
 pub(crate) use stage::{
     Addressee, Held, Past, Phase, Place, Prefetch, Retract, Run, Stage, Start, Then,
 };
@@ -61,14 +62,17 @@ impl Task {
         self.rare.get_or_insert_default()
     }
 
+    #[inline]
     pub fn is_exclusive(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.exclusive)
     }
 
+    #[inline]
     pub fn is_cancelling(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.cancelling)
     }
 
+    #[inline]
     pub fn key(&self) -> Option<&TaskKey> {
         self.rare.as_ref().and_then(|rare| rare.key.as_ref())
     }
@@ -82,16 +86,19 @@ impl Task {
         rare.last_failure.as_ref()
     }
 
+    #[inline]
     pub fn watcher(&self) -> Option<ClientId> {
         self.rare.as_ref().and_then(|rare| rare.watcher)
     }
 
     /// Returns its priority as turns tell it: less is sooner.
+    #[inline]
     pub fn lateness(&self) -> u8 {
         (127 - i16::from(self.priority)) as u8
     }
 
     /// The number of its next attempt, or of the one that goes on.
+    #[inline]
     pub fn attempt(&self) -> u32 {
         self.failed_attempts.saturating_add(1)
     }
@@ -108,6 +115,7 @@ impl Task {
     }
 
     /// Returns among how many suspects it may be at one node, if it is one.
+    #[inline]
     pub fn company(&self) -> Option<Company> {
         self.rare.as_ref()?.lost_on.company()
     }
@@ -171,67 +179,16 @@ impl Task {
 
     /// Moves it to another stage, and returns the one in which it was. The start of a run that it
     /// cannot have again is kept with what is rare.
+    #[inline(always)]
     pub fn enter(&mut self, stage: Stage) -> Stage {
-        let start = self.stage.start();
-        let old = std::mem::replace(&mut self.stage, stage);
-        if let Some(start) = start
-            && self
-                .stage
+        if let Some(start) = self.stage.start()
+            && stage
                 .start()
                 .is_none_or(|next| next.dispatch != start.dispatch)
         {
             self.rare().note_start(start);
         }
-        old
-    }
-}
-
-/// What few tasks need; behind one pointer.
-#[derive(Debug, Default)]
-pub(crate) struct Rare {
-    pub timeout: Option<std::time::Duration>,
-    pub deadline: Option<Timestamp>,
-    pub retry: Option<RetryPolicy>,
-    pub max_reroutes: Option<u32>,
-    pub key: Option<TaskKey>,
-    pub watcher: Option<ClientId>,
-    /// Whether callers wait for its ending beside its audience.
-    pub callers: bool,
-    pub exclusive: bool,
-    /// A cancel was asked for.
-    pub cancelling: bool,
-    /// Cancels that were not answered.
-    pub cancels: Cancels,
-    /// Lives of nodes that were lost under a started run of it.
-    pub lost_on: Losses,
-    /// The life that was lost when the task had been sent ahead to it. There is one at most.
-    pub lost_ahead_on: Option<(NodeId, Epoch)>,
-    /// The starts of runs that cannot be the task's again, the last one last: since what was sent
-    /// to a free worker counts as started, its node may deny the last ones. None is from before
-    /// the last that is certain.
-    pub starts: Vec<Start>,
-    /// Earlier runs of it that are ghosts.
-    pub ghosts: u32,
-    pub last_failure: Option<Failure>,
-    /// When its progress has come as fast as it may: see `reports`.
-    pub progress_until: Timestamp,
-}
-
-/// Starts that a node may deny: more only a task has whose nodes were removed under it again and
-/// again.
-const MAX_STARTS: usize = 16;
-
-impl Rare {
-    fn note_start(&mut self, start: Start) {
-        if self.starts.len() == MAX_STARTS {
-            self.starts.remove(0);
-        }
-        self.starts.push(start);
-    }
-
-    /// Lives that were lost with a run of it, or with what may have become one.
-    pub fn lost_lives(&self) -> impl Iterator<Item = &(NodeId, Epoch)> {
-        self.lost_on.all().chain(&self.lost_ahead_on)
+        std::mem::replace(&mut self.stage, stage)
     }
 }
 
@@ -257,6 +214,7 @@ impl Chunk {
         }
     }
 
+    #[inline]
     fn first_free(&self) -> Option<usize> {
         let word = self.taken.iter().position(|&bits| bits != u64::MAX)?;
         Some(word * 64 + self.taken[word].trailing_ones() as usize)
@@ -295,6 +253,7 @@ impl Tasks {
         self.args_bytes
     }
 
+    #[inline]
     pub fn insert(&mut self, task: Task) -> Slot {
         let (id, bytes) = (task.id, task.args.len() as u64);
         let slot = self.place(task);
@@ -306,6 +265,7 @@ impl Tasks {
         slot
     }
 
+    #[inline]
     fn place(&mut self, task: Task) -> Slot {
         let index = match self.open.last() {
             Some(&index) => index as usize,
@@ -333,6 +293,7 @@ impl Tasks {
         (index * CHUNK + at) as Slot
     }
 
+    #[inline]
     pub fn remove(&mut self, slot: Slot) -> Task {
         let (index, at) = (slot as usize / CHUNK, slot as usize % CHUNK);
         let chunk = &mut self.chunks[index];
@@ -367,6 +328,7 @@ impl Tasks {
     }
 
     /// The page of this number, which becomes the newest.
+    #[inline]
     fn page_for(&mut self, number: u64) -> &mut Page {
         if self.newest.as_ref().is_none_or(|newest| newest.0 != number) {
             let page = self.pages.remove(&number).unwrap_or_else(|| {
@@ -385,6 +347,7 @@ impl Tasks {
         page
     }
 
+    #[inline]
     fn page_mut(&mut self, number: u64) -> Option<&mut Page> {
         match &mut self.newest {
             Some((newest, page)) if *newest == number => Some(page),
@@ -392,6 +355,7 @@ impl Tasks {
         }
     }
 
+    #[inline]
     pub fn find(&self, id: TaskId) -> Option<Slot> {
         let number = id.get() / PAGE;
         let page = match &self.newest {
@@ -402,6 +366,7 @@ impl Tasks {
         (slot != NO_SLOT).then_some(slot)
     }
 
+    #[inline]
     pub fn get(&self, slot: Slot) -> &Task {
         self.chunks[slot as usize / CHUNK]
             .slots
@@ -410,6 +375,7 @@ impl Tasks {
             .expect("a slot in use holds a task")
     }
 
+    #[inline]
     pub fn get_mut(&mut self, slot: Slot) -> &mut Task {
         self.chunks[slot as usize / CHUNK]
             .slots
@@ -430,6 +396,7 @@ impl Tasks {
     }
 
     /// Puts a task at the end of a list that is threaded through the records.
+    #[inline]
     pub fn link_last(&mut self, list: &mut List, slot: Slot) {
         let last = list.last;
         let task = self.get_mut(slot);
@@ -444,6 +411,7 @@ impl Tasks {
     }
 
     /// Takes a task out of the list that it is in.
+    #[inline]
     pub fn unlink(&mut self, list: &mut List, slot: Slot) {
         let task = self.get_mut(slot);
         let (prev, next) = (task.prev, task.next);

@@ -11,7 +11,7 @@ use callboard::config::SchedulerConfig;
 use callboard::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 
-use draw::{draw_config, draw_net, draw_nodes, draw_removals, draw_tasks, draw_visits};
+use draw::{directions, draw_config, draw_net, draw_nodes, draw_removals, draw_tasks, draw_visits};
 
 /// Nanoseconds of true time since the start of a history.
 pub type Time = u64;
@@ -496,12 +496,4 @@ impl Plan {
 
 pub fn nanos(span: Duration) -> Time {
     Time::try_from(span.as_nanos()).unwrap()
-}
-
-fn directions(rng: &mut fastrand::Rng) -> (bool, bool) {
-    match rng.u32(..4) {
-        0 => (true, false),
-        1 => (false, true),
-        _ => (true, true),
-    }
 }

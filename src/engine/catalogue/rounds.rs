@@ -51,6 +51,7 @@ pub(crate) trait Candidate {
 
 impl Catalogue {
     /// Makes a class known by the turn of its head.
+    #[inline]
     pub(super) fn announce(&mut self, tasks: &Tasks, id: ClassId) {
         let class = &mut self.classes[id as usize];
         let head = class.queue.head(tasks);
@@ -70,7 +71,9 @@ impl Catalogue {
             self.mark(id);
         }
         // A head that leaves may have kept others from being sent ahead.
-        if manner != Manner::Plain && old.is_some() && self.heads[Manner::Plain as usize].len() > 0
+        if manner != Manner::Plain
+            && old.is_some()
+            && !self.heads[Manner::Plain as usize].is_empty()
         {
             for group in self.classes[id as usize].groups.iter() {
                 work::step();
@@ -94,6 +97,7 @@ impl Catalogue {
         }
     }
 
+    #[inline]
     fn mark(&mut self, id: ClassId) {
         work::step();
         let class = &mut self.classes[id as usize];
@@ -170,8 +174,13 @@ impl Catalogue {
         }
     }
 
+    #[inline]
     fn next_of_all(&self, round: &Round) -> Option<Head> {
-        let heads = self.heads.iter().filter(|_| round.all);
+        if !round.all {
+            return None;
+        }
+        // Most often all that waits is of one manner.
+        let heads = self.heads.iter().filter(|heads| !heads.is_empty());
         heads.filter_map(|heads| heads.after(round.done)).min()
     }
 
@@ -219,31 +228,32 @@ impl Catalogue {
             company,
             ..
         } = &self.classes[id as usize];
-        let free = match manner {
+        let chosen = match manner {
             Manner::Suspect => {
                 let mut free = self.groups.free_nodes(groups);
-                free.find(|&node| company.is_some_and(|company| nodes.takes_suspect(node, company)))
+                let company = (*company)?;
+                (
+                    free.find(|&node| nodes.takes_suspect(node, company))?,
+                    false,
+                )
             }
-            Manner::Plain | Manner::Direct => self.groups.free(groups),
-        };
-        let chosen = match (free, manner) {
-            (Some(node), _) => (node, false),
-            (None, Manner::Plain) => {
-                // What goes first at the least loaded may not at another, which would be given to
-                // what comes after this head (G6).
-                let least = self.groups.ahead(groups)?;
-                let mut others = self.groups.ahead_nodes(groups).take(MOST_TRIED);
-                let may_wait = |node| {
-                    work::step();
-                    let barrier = self.barrier(node, nodes);
-                    let barrier = barrier.into_iter().chain(nodes.recalled(node)).min();
-                    barrier.is_none_or(|barrier| turn < barrier)
-                };
-                let node = Some(least).filter(|&node| may_wait(node));
-                let node = node.or_else(|| others.find(|&node| may_wait(node)))?;
-                (node, true)
-            }
-            (None, _) => return None,
+            Manner::Direct => (self.groups.free(groups)?, false),
+            Manner::Plain => match self.groups.nearest(groups)? {
+                (nearest, true) => {
+                    // What goes first at the least loaded may not at another, which would be given to
+                    // what comes after this head (G6).
+                    let mut others = self.groups.ahead_nodes(groups).take(MOST_TRIED);
+                    let may_wait = |node| {
+                        work::step();
+                        let barrier = self.barrier(node, nodes);
+                        let barrier = barrier.into_iter().chain(nodes.recalled(node)).min();
+                        barrier.is_none_or(|barrier| turn < barrier)
+                    };
+                    let node = Some(nearest).filter(|&node| may_wait(node));
+                    (node.or_else(|| others.find(|&node| may_wait(node)))?, true)
+                }
+                free => free,
+            },
         };
         self.groups.chosen(chosen.0);
         Some(chosen)
@@ -251,10 +261,15 @@ impl Catalogue {
 
     /// The best turn among what waits for a free worker of a node, and nothing else will do for: nothing
     /// that comes after it may be sent ahead to the node, or no worker there would ever be free.
+    #[inline]
     fn barrier(&self, node: NodeIndex, nodes: &impl Candidate) -> Option<Turn> {
+        let [_, directs, suspects] = &self.heads;
+        if directs.is_empty() && suspects.is_empty() {
+            return None;
+        }
         let group = self.groups.group_of(node)?;
         let direct = self.first_at(group, Manner::Direct);
-        let mut suspects = self.heads[Manner::Suspect as usize].iter();
+        let mut suspects = suspects.iter();
         let suspect = suspects.find(|(_, id)| {
             work::step();
             let class = &self.classes[*id as usize];

@@ -37,6 +37,7 @@ pub(crate) struct Line {
 
 impl Line {
     /// Adds a task behind those of its lane.
+    #[inline]
     pub fn push(&mut self, tasks: &mut Tasks, slot: Slot) {
         let key = LaneKey::of(tasks, slot);
         let at = self.lane_at(key).unwrap_or_else(|at| {
@@ -47,12 +48,20 @@ impl Line {
     }
 
     /// Takes out a task, which was asked back or not.
+    #[inline]
     pub fn remove(&mut self, tasks: &mut Tasks, slot: Slot, retracting: bool) {
         if retracting {
             tasks.unlink(&mut self.retracting, slot);
-        } else if let Ok(at) = self.lane_at(LaneKey::of(tasks, slot)) {
-            tasks.unlink(&mut self.lanes[at].1, slot);
-            if self.lanes[at].1.first == NO_SLOT {
+            return;
+        }
+        let at = match self.lanes.len() {
+            1 => Ok(0),
+            _ => self.lane_at(LaneKey::of(tasks, slot)),
+        };
+        if let Ok(at) = at {
+            let list = &mut self.lanes[at].1;
+            tasks.unlink(list, slot);
+            if list.first == NO_SLOT {
                 self.lanes.remove(at);
             }
         }
@@ -84,7 +93,12 @@ impl Line {
             .flat_map(|list| tasks.walk(list))
     }
 
+    #[inline]
     fn lane_at(&self, key: LaneKey) -> Result<usize, usize> {
-        self.lanes.binary_search_by_key(&key, |&(key, _)| key)
+        match self.lanes[..] {
+            // Most often all that waits is alike.
+            [(only, _)] if only == key => Ok(0),
+            _ => self.lanes.binary_search_by_key(&key, |&(key, _)| key),
+        }
     }
 }

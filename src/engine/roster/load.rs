@@ -24,6 +24,11 @@ const MAX_AHEAD_BYTES: usize = 16 << 20;
 /// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut or a
 /// stall, and whoever sent ahead by it would pile tasks up where they wait.
 const MAX_ROUND_TRIP: u64 = 500_000_000;
+/// The shortest round trip, in nanoseconds: that of a wake-up between threads.
+const SHORTEST_ROUND_TRIP: u64 = 20_000;
+/// The shortest run and the longest time of all that are counted, in nanoseconds.
+const SHORTEST_RUN: u64 = 1_000;
+const LONGEST: u64 = u64::MAX / 16;
 
 /// A task that waits at a node for less is not asked back: the asking takes as long.
 const RIPE_AFTER: Duration = Duration::from_millis(1);
@@ -84,6 +89,7 @@ impl Load {
         }
     }
 
+    #[inline]
     pub fn tally(&self) -> Tally {
         self.tally
     }
@@ -121,6 +127,7 @@ impl Load {
     }
 
     /// A task is at it: ahead of its workers if so many bytes of args wait there, or else running.
+    #[inline]
     pub fn put_on(&mut self, ahead: Option<usize>, suspect: Option<Company>) {
         match ahead {
             Some(bytes) => {
@@ -139,6 +146,7 @@ impl Load {
     }
 
     /// The task is not at it any more.
+    #[inline]
     pub fn take_off(&mut self, ahead: Option<usize>, suspect: Option<Company>) {
         match ahead {
             Some(bytes) => {
@@ -213,6 +221,7 @@ impl Load {
     }
 
     /// Workers that are taken, or out of reach, if so many are by orphaned runs.
+    #[inline]
     pub fn taken(&self, orphaned: usize) -> u32 {
         self.tally
             .running
@@ -227,6 +236,7 @@ impl Load {
     }
 
     /// How much may be placed on a node that takes tasks.
+    #[inline]
     pub fn room(&self, orphaned: usize, max_ahead: u32) -> Room {
         let ahead = self.tally.ahead;
         let taken = self.taken(orphaned).saturating_add(ahead);
@@ -251,6 +261,7 @@ impl Load {
     /// How many tasks may wait at the node, so that its workers do not wait for a round trip: what
     /// they do in two of them. None when a run takes more than four: then the wait is small beside it,
     /// and a task that waits at a node cannot run at another.
+    #[inline]
     fn places_ahead(&self, max_ahead: u32) -> u32 {
         if self.run_time == 0
             || self.round_trip == 0
@@ -265,30 +276,31 @@ impl Load {
     }
 
     /// Learns from a run that was placed on a free worker.
+    #[inline]
     pub fn learn(&mut self, ran: Duration, whole: Duration) {
-        let average = |old: u64, new: Duration, least: u64, most: u64| {
-            let new = u64::try_from(new.as_nanos())
-                .unwrap_or(most)
-                .clamp(least, most);
-            if old == 0 {
-                new
-            } else {
-                old - old / 8 + new / 8
-            }
-        };
-        self.pace = Pace::Moving;
-        self.run_time = average(self.run_time, ran, 1_000, u64::MAX / 16);
-        // The shortest round trip is that of a wake-up between threads.
-        self.round_trip = average(
-            self.round_trip,
-            whole.saturating_sub(ran),
-            20_000,
-            MAX_ROUND_TRIP,
-        );
+        let way = nanos(whole.saturating_sub(ran));
+        self.round_trip = average(self.round_trip, way.min(MAX_ROUND_TRIP));
+        self.learn_run(ran);
     }
 
     /// Learns from a run alone, since its wait says nothing of the round trip.
+    #[inline]
     pub fn learn_run(&mut self, ran: Duration) {
-        self.learn(ran, ran.saturating_add(self.round_trip()));
+        self.pace = Pace::Moving;
+        self.run_time = average(self.run_time, nanos(ran)).max(SHORTEST_RUN);
+        self.round_trip = self.round_trip.max(SHORTEST_ROUND_TRIP);
+    }
+}
+
+/// A time in nanoseconds; one that is far beyond all others is cut.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).map_or(LONGEST, |nanos| nanos.min(LONGEST))
+}
+
+/// A moving average. The first figure is taken as it is.
+fn average(old: u64, new: u64) -> u64 {
+    match old {
+        0 => new,
+        old => old - old / 8 + new / 8,
     }
 }

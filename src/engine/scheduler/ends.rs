@@ -32,6 +32,7 @@ impl Reroutes {
 impl SchedulerMachine {
     /// The run that a node has of a task has ended. If `back`, the task had been counted as
     /// rerouted already.
+    #[inline]
     pub(super) fn ended(
         &mut self,
         now: Timestamp,

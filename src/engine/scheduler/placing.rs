@@ -2,7 +2,7 @@
 //!
 //! Owns: the assignment, the batches that go out. Does not know: why a node has room.
 
-use super::retracting::{HELD_UP_AFTER, WAITS};
+use super::retracting::HELD_UP_AFTER;
 use super::{Intake, SchedulerMachine};
 use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
@@ -20,6 +20,7 @@ impl SchedulerMachine {
         }
     }
 
+    #[inline]
     pub(super) fn enter_load(&mut self, node: NodeIndex) {
         let room = self.roster.get(node).room(self.config.max_ahead);
         self.catalogue.set_room(node, room);
@@ -80,6 +81,7 @@ impl SchedulerMachine {
         }
     }
 
+    #[inline]
     fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, ahead: bool) {
         // Numbers rise over all nodes, so that a later run fences off an earlier one.
         let dispatch = Dispatch::new(self.dispatches.take());
@@ -117,6 +119,7 @@ impl SchedulerMachine {
     }
 
     /// Counts a task among the runs of a node: as a suspect, if it is placed among so many.
+    #[inline]
     pub(super) fn put_on(&mut self, slot: Slot, run: Run, suspect: Option<Company>) {
         self.enter(slot, Stage::of(run, suspect));
         let node = run.node;
@@ -125,8 +128,8 @@ impl SchedulerMachine {
         entry.load.put_on(ahead, suspect);
         if ahead.is_some() {
             entry.line.push(&mut self.tasks, slot);
-            let bound = entry.load.held_up_after(WAITS).max(HELD_UP_AFTER);
-            self.retraction.enter(node, run.since + bound);
+            // None is held up before. A look then sees for how long each may wait.
+            self.retraction.enter(node, run.since + HELD_UP_AFTER);
         } else {
             self.tasks.link_last(&mut entry.runs, slot);
         }
@@ -160,6 +163,7 @@ impl SchedulerMachine {
     }
 
     /// Takes a task off its node; what becomes of it is the caller's.
+    #[inline]
     pub(super) fn take_off(&mut self, slot: Slot) -> Run {
         let task = self.tasks.get(slot);
         let run = task.stage.placed().expect("a node has the task");

@@ -209,6 +209,7 @@ impl SchedulerMachine {
 
     /// A number that was never given out cannot be told of by an honest node, nor one that an earlier process
     /// of its name was given: what that runs goes on all the same.
+    #[inline]
     fn check_number(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
         if !self.dispatches.has_given(dispatch.get()) {
             return Err(format!(
@@ -225,6 +226,7 @@ impl SchedulerMachine {
     }
 
     /// Nor one that another node was given.
+    #[inline]
     pub(super) fn check_holder(
         &self,
         node: NodeIndex,
@@ -261,12 +263,14 @@ impl SchedulerMachine {
     }
 
     /// Finds what a reported run is to the scheduler. `Err` if the node cannot have it.
+    #[inline]
     fn find_run(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Result<Run, String> {
         self.check_holder(node, task, dispatch)?;
         Ok(self.find_held(node, task, dispatch))
     }
 
     /// Finds what a run is to the scheduler of which its node has told before.
+    #[inline]
     pub(super) fn find_held(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Run {
         if let Some(slot) = self.tasks.find(task) {
             let stage = &self.tasks.get(slot).stage;

@@ -29,7 +29,7 @@ use crate::engine::work;
 
 /// How many round trips and average runs a node may hold a task up. A node is sent what its workers
 /// do in two round trips, so most wait for less than half of this.
-pub(super) const WAITS: u32 = 4;
+const WAITS: u32 = 4;
 /// The least wait after which a task was held up, if something less urgent may start before it:
 /// well above what threads are late by.
 const PASSED_AFTER: Duration = Duration::from_millis(10);

@@ -42,6 +42,7 @@ pub(super) struct Retraction {
 
 impl Retraction {
     /// A node has a prefetched task, which is to be looked at no later than `at`.
+    #[inline]
     pub(super) fn enter(&mut self, node: NodeIndex, at: Timestamp) {
         let index = node as usize;
         if self.listed.len() <= index {
@@ -117,6 +118,7 @@ impl Retraction {
     }
 
     /// Asks for the next round no later than `at`.
+    #[inline]
     pub(super) fn look_again_at(&mut self, at: Timestamp) {
         self.due = Some(self.due.map_or(at, |earlier| earlier.min(at)));
     }

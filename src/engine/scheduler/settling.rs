@@ -6,7 +6,7 @@
 use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Ghost, Waiting};
-use crate::engine::tasks::{Past, Run, Slot, Stage};
+use crate::engine::tasks::{Past, Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Audience, Note, Timestamp};
 use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome};
@@ -23,22 +23,33 @@ impl SchedulerMachine {
         answer: CancelAnswer,
     ) {
         self.detach(slot);
-        // The next task takes its slot, so every timer that names it is stopped below.
-        let mut task = self.tasks.remove(slot);
-        self.leave_phase(task.stage.phase(), task.lateness());
+        let task = self.tasks.get(slot);
+        let (phase, lateness) = (task.stage.phase(), task.lateness());
         let last_start = task.last_start();
-        let options = self.options(&task);
-        // The name is taken before the class is left, which may forget it with its last task.
-        let kind = self.catalogue.kind(task.class).clone();
-        self.catalogue.leave(task.class);
+        let options = self.options(task);
         let reroutes = task.losses() as u32;
+        self.leave_phase(phase, lateness);
+        // The next task takes its slot, so every timer that names it is stopped below.
+        let Task {
+            id,
+            args,
+            rare,
+            class,
+            accepted_at,
+            addressee,
+            failed_attempts,
+            ..
+        } = self.tasks.remove(slot);
+        // The name is taken before the class is left, which may forget it with its last task.
+        let kind = self.catalogue.kind(class).clone();
+        self.catalogue.leave(class);
         let (mut key, mut callers) = (None, false);
-        if let Some(rare) = task.rare.take() {
+        if let Some(rare) = rare {
             if let Some(deadline) = rare.deadline {
-                self.timers.stop(deadline, Timer::Deadline(task.id, slot));
+                self.timers.stop(deadline, Timer::Deadline(id, slot));
             }
             for at in rare.cancels.times() {
-                self.timers.stop(at, Timer::Patience(task.id, slot));
+                self.timers.stop(at, Timer::Patience(id, slot));
             }
             self.answer(rare.cancels.tickets(), answer);
             // The key stays busy for as long as a ghost has it.
@@ -62,16 +73,16 @@ impl SchedulerMachine {
         }
         let ending = Ending {
             scheduler: self.name.clone(),
-            id: task.id,
+            id,
             key,
             kind,
-            args: std::mem::take(&mut task.args),
+            args,
             options,
             outcome,
             node: last_start.map(|start| self.roster.get(start.node).name.clone()),
-            attempts: task.failed_attempts.saturating_add(last_attempt),
+            attempts: failed_attempts.saturating_add(last_attempt),
             reroutes,
-            accepted_at: self.wall_time(task.accepted_at),
+            accepted_at: self.wall_time(accepted_at),
             started_at: last_start.map(|start| self.wall_time(start.at)),
             settled_at: self.wall_time(now),
         };
@@ -90,7 +101,7 @@ impl SchedulerMachine {
         if callers {
             self.outbox.push_caller(status.clone(), false);
         }
-        match task.addressee.audience() {
+        match addressee.audience() {
             Audience::Current => self.outbox.push_current(status),
             Audience::Caller => self.outbox.push_caller(status, true),
             Audience::Client(client) => self.outbox.settle(client, status),

@@ -140,6 +140,7 @@ pub(crate) enum Phase {
 
 impl Stage {
     /// The stage of a run that a node has. A `suspect` is placed among so many.
+    #[inline]
     pub fn of(run: Run, suspect: Option<Company>) -> Self {
         let Run {
             node,
@@ -166,6 +167,7 @@ impl Stage {
     }
 
     /// The stage of a task that was just taken off the node of this run.
+    #[inline]
     pub fn left(run: Run) -> Self {
         Self::Left {
             node: run.node,
@@ -176,6 +178,7 @@ impl Stage {
     }
 
     /// Returns as what it is counted; nothing within a step.
+    #[inline]
     pub fn phase(&self) -> Option<Phase> {
         match self {
             Self::New | Self::Left { .. } => None,
@@ -189,6 +192,7 @@ impl Stage {
     }
 
     /// Returns the run that a node has.
+    #[inline]
     pub fn placed(&self) -> Option<Run> {
         let (node, dispatch, since, started) = match *self {
             Self::Prefetched {
@@ -223,23 +227,36 @@ impl Stage {
     }
 
     /// Returns the start of the run that it has, has just left, or may have again.
+    #[inline]
     pub(super) fn start(&self) -> Option<Start> {
-        match *self {
-            Self::Left {
+        match self {
+            Self::Running {
                 node,
                 dispatch,
                 since,
-                started,
-            } => started.then_some(Start {
+                ..
+            }
+            | Self::Left {
                 node,
                 dispatch,
-                at: since,
+                since,
+                started: true,
+            } => Some(Start {
+                node: *node,
+                dispatch: *dispatch,
+                at: *since,
             }),
-            _ => self.placed().or_else(|| self.given_up())?.start(),
+            Self::Queued {
+                given_up: Some(run),
+                ..
+            } => run.start(),
+            Self::Held(held) if held.then == Then::QueueUnlessItReturns => held.run.start(),
+            _ => None,
         }
     }
 
     /// Returns among how many suspects it was placed, if it is one.
+    #[inline]
     pub fn suspect(&self) -> Option<Company> {
         match *self {
             Self::Prefetched { suspect, .. } | Self::Running { suspect, .. } => suspect,
@@ -248,6 +265,7 @@ impl Stage {
     }
 
     /// Returns why it was asked back from its node, if it was.
+    #[inline]
     pub fn retracting(&self) -> Option<Retract> {
         match *self {
             Self::Prefetched { retracting, .. } => retracting,

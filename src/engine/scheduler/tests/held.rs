@@ -139,9 +139,10 @@ fn g1_what_a_client_joins_while_there_is_no_room_for_its_status_waits_like_its_o
     // Both workers are taken by what is waited for.
     let busy = [0; 2].map(|_| call(&mut board));
     let key = |submission: &mut Submission| {
-        let mut options = Options::default();
-        options.key = Some("shared".into());
-        submission.options = Some(Box::new(options));
+        submission.options = Some(Box::new(Options {
+            key: Some("shared".into()),
+            ..Options::default()
+        }));
     };
     let shared = board.submit_with(STOPS, |it| {
         key(it);

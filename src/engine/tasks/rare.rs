@@ -1,0 +1,59 @@
+//! What few tasks need, behind one pointer.
+//!
+//! Owns: the options of a task that has any, its watcher and cancels, and what became of its earlier
+//! runs. Does not know: what is common to all tasks.
+
+use super::{Cancels, Losses, Start};
+use crate::engine::{ClientId, Epoch, NodeId, Timestamp};
+use crate::retry::RetryPolicy;
+use crate::status::Failure;
+use crate::task::TaskKey;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    pub timeout: Option<std::time::Duration>,
+    pub deadline: Option<Timestamp>,
+    pub retry: Option<RetryPolicy>,
+    pub max_reroutes: Option<u32>,
+    pub key: Option<TaskKey>,
+    pub watcher: Option<ClientId>,
+    /// Whether callers wait for its ending beside its audience.
+    pub callers: bool,
+    pub exclusive: bool,
+    /// A cancel was asked for.
+    pub cancelling: bool,
+    /// Cancels that were not answered.
+    pub cancels: Cancels,
+    /// Lives of nodes that were lost under a started run of it.
+    pub lost_on: Losses,
+    /// The life that was lost when the task had been sent ahead to it. There is one at most.
+    pub lost_ahead_on: Option<(NodeId, Epoch)>,
+    /// The starts of runs that cannot be the task's again, the last one last: since what was sent
+    /// to a free worker counts as started, its node may deny the last ones. None is from before
+    /// the last that is certain.
+    pub starts: Vec<Start>,
+    /// Earlier runs of it that are ghosts.
+    pub ghosts: u32,
+    pub last_failure: Option<Failure>,
+    /// When its progress has come as fast as it may: see `reports`.
+    pub progress_until: Timestamp,
+}
+
+/// Starts that a node may deny: more only a task has whose nodes were removed under it again and
+/// again.
+const MAX_STARTS: usize = 16;
+
+impl Rare {
+    pub(super) fn note_start(&mut self, start: Start) {
+        if self.starts.len() == MAX_STARTS {
+            self.starts.remove(0);
+        }
+        self.starts.push(start);
+    }
+
+    /// Lives that were lost with a run of it, or with what may have become one.
+    pub fn lost_lives(&self) -> impl Iterator<Item = &(NodeId, Epoch)> {
+        self.lost_on.all().chain(&self.lost_ahead_on)
+    }
+}
