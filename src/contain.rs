@@ -1,59 +1,10 @@
 //! Code of others, run so that its panic costs no more than what it says.
 //!
-//! Owns: catching a panic, its words, and its place in the code. Does not know: whose code it is, or what becomes
+//! Owns: catching a panic, and its words. Does not know: whose code it is, where the panic was raised, or what becomes
 //! of the words.
-//!
-//! Only a hook is told where a panic was raised, and a process has one hook. So one is put before whichever is
-//! set when the first threads for handlers start; it notes the place and calls that. A hook that is set later, and
-//! does not call the one that it found, leaves panics without a place.
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
-use std::thread;
-
-thread_local! {
-    /// Where the last panic of this thread was raised.
-    static PLACE: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
-}
-
-/// What a panic said, and where it was raised, as file and line, if that is known.
-pub(crate) struct Panic {
-    pub message: String,
-    pub place: Option<Box<str>>,
-}
-
-/// Has the places of panics noted from now on.
-pub(crate) fn note_places() {
-    static ONCE: Once = Once::new();
-    if thread::panicking() {
-        return;
-    }
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            let place = panic
-                .location()
-                .map(|at| format!("{}:{}", at.file(), at.line()));
-            // A thread that ends, or a panic within this, has none to note.
-            let _ = PLACE.try_with(|last| {
-                if let Ok(mut last) = last.try_borrow_mut() {
-                    *last = place.map(Into::into);
-                }
-            });
-            before(panic);
-        }));
-    });
-}
-
-/// As [`contained`], for what a user wants to find in the code.
-pub(crate) fn contained_with_place<R>(user: impl FnOnce() -> R) -> Result<R, Panic> {
-    contained(user).map_err(|message| Panic {
-        message,
-        place: PLACE.take(),
-    })
-}
 
 /// Runs what belongs to somebody else: a panic costs nothing but its message.
 ///

@@ -109,6 +109,7 @@ pub mod inbox;
 pub mod links;
 pub mod net;
 mod node;
+mod panics;
 pub mod payload;
 mod repeats;
 pub mod retry;

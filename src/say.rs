@@ -7,7 +7,8 @@
 
 use tracing::Span;
 
-use crate::contain::{Panic, contained, contained_with_place, shielded};
+use crate::contain::{contained, shielded};
+use crate::panics::{Panic, contained_with_place};
 
 /// Writes a line: `say!(warn: node, "node lost")` is `tracing::warn!(node, "node lost")`.
 macro_rules! say {

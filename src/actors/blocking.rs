@@ -16,8 +16,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::contain::{Panic, shielded};
+use crate::contain::shielded;
 use crate::engine::worker::Tried;
+use crate::panics::Panic;
 use crate::say::AttemptSpan;
 use crate::sync::lock;
 

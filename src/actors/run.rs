@@ -19,12 +19,13 @@ use tokio::time::{Instant, Sleep};
 
 use super::blocking::{Call, Pool};
 use super::line::Start;
-use crate::contain::{Panic, shielded};
+use crate::contain::shielded;
 use crate::engine::WorkerId;
 use crate::engine::message::End;
 use crate::engine::node::NodeEvent;
 use crate::engine::worker::{Attempts, Tried};
 use crate::handlers::{Begun, Home, LocalFuture, Seed, TaskContext};
+use crate::panics::Panic;
 use crate::say::{AttemptSpan, say};
 use crate::task::Dispatch;
 

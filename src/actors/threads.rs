@@ -16,10 +16,10 @@ use super::blocking::{LifeSign, Pool};
 use super::crew::Crew;
 use super::line::{Line, Order, Start};
 use crate::config::NodeConfig;
-use crate::contain::note_places;
 use crate::engine::WorkerId;
 use crate::engine::node::NodeEvent;
 use crate::handlers::Home;
+use crate::panics::note_places;
 use crate::task::Dispatch;
 
 /// Where a node's workers live.

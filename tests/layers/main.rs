@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         "actors",
         &[
             "actors", "handlers", "client", "execute", "inbox", "links", "clock", "sync", "say",
-            "repeats",
+            "repeats", "panics",
         ],
     ),
     ("edges", &["net"]),
