@@ -90,6 +90,8 @@ pub struct AddNode {
     pub(crate) reach: Reach,
     /// How many workers it may use; by its own setting if `None`.
     pub(crate) workers: Option<u32>,
+    /// See [`Node::refusal_means_dead`](crate::Node::refusal_means_dead).
+    pub(crate) refusal_means_dead: Option<bool>,
     /// Whether it stays, to be tried for ever, if it cannot be reached at first.
     pub(crate) keep: bool,
     /// The way to a node of this process.
@@ -148,6 +150,7 @@ impl AddNode {
             name: name.as_ref().into(),
             reach: Reach::Dial(address.into()),
             workers: None,
+            refusal_means_dead: None,
             keep: false,
             linked: None,
         }

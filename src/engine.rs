@@ -143,6 +143,8 @@ pub enum Event {
         link: LinkId,
         /// Who began it.
         origin: Origin,
+        /// The address of the other end, as this side sees it; empty within a process.
+        peer: String,
     },
     /// A connection is closed, by whichever side.
     LinkClosed {
@@ -155,7 +157,8 @@ pub enum Event {
     DialFailed {
         /// Who was dialled.
         node: NodeId,
-        /// Whether the address answered that nobody listens there: then its process is dead.
+        /// Whether there was the answer that nobody listens, at the address which the dial had named,
+        /// or else at all that the listed one stands for.
         refused: bool,
         /// What was seen, in words.
         reason: String,
@@ -235,6 +238,9 @@ pub enum Action {
         node: NodeId,
         /// Where.
         address: String,
+        /// The one address of those that this stands for at which its process was found; a refusal
+        /// counts if it comes from there. Without it all must refuse.
+        found_at: Option<String>,
     },
     /// Dial a port only to see whether anybody listens; answer with [`Event::Probed`], once.
     Probe {

@@ -23,7 +23,7 @@ pub trait LinkFact: Sized + Send + 'static {
     type Peer: Send + 'static;
 
     /// A proved connection is open.
-    fn opened(link: LinkId, origin: Origin<Self::Peer>) -> Self;
+    fn opened(link: LinkId, origin: Origin<Self::Peer>, ends: Ends) -> Self;
     /// A message has arrived.
     fn message(link: LinkId, message: Self::In) -> Self;
     /// A part of a message has arrived.
@@ -46,8 +46,12 @@ impl LinkFact for Event {
     type Out = ToNode;
     type Peer = NodeId;
 
-    fn opened(link: LinkId, origin: Origin) -> Self {
-        Self::LinkOpened { link, origin }
+    fn opened(link: LinkId, origin: Origin, ends: Ends) -> Self {
+        Self::LinkOpened {
+            link,
+            origin,
+            peer: ends.theirs,
+        }
     }
 
     fn message(link: LinkId, message: ToScheduler) -> Self {
@@ -92,12 +96,16 @@ impl LinkFact for NodeEvent {
     /// The address.
     type Peer = String;
 
-    fn opened(link: LinkId, origin: Origin<String>) -> Self {
+    fn opened(link: LinkId, origin: Origin<String>, ends: Ends) -> Self {
         let dialled = match origin {
             Origin::Dialled(address) => Some(address),
             Origin::Came(_) => None,
         };
-        Self::LinkOpened { link, dialled }
+        Self::LinkOpened {
+            link,
+            dialled,
+            address: ends.ours,
+        }
     }
 
     fn message(link: LinkId, message: ToNode) -> Self {
@@ -144,11 +152,21 @@ pub trait LinkSender<M>: Send {
 
 /// What opens links for an actor. Must not block. Every answer comes into the actor's inbox.
 pub trait Connector<E: LinkFact>: Send {
-    /// Dials; answered once, by [`Incoming::Attach`] or [`LinkFact::dial_failed`].
-    fn dial(&self, peer: E::Peer, address: String);
+    /// Dials; answered once, by [`Incoming::Attach`] or [`LinkFact::dial_failed`]. It is refused if the
+    /// address at which the peer was found refuses, or without one each that the name stands for.
+    fn dial(&self, peer: E::Peer, address: String, found_at: Option<String>);
     /// Looks whether anybody listens; answered once, by what `fact` makes of whether the address
     /// answered that nobody does.
     fn probe(&self, address: String, fact: Box<dyn FnOnce(bool) -> E + Send>);
+}
+
+/// The addresses of both ends of a connection, as its socket has them; empty within a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// That of this side.
+    pub ours: String,
+    /// That of the other one.
+    pub theirs: String,
 }
 
 /// What comes into the inbox of an actor that has links, in order.
@@ -161,6 +179,8 @@ pub enum Incoming<E: LinkFact> {
         link: LinkId,
         /// Who began it.
         origin: Origin<E::Peer>,
+        /// Where it ends.
+        ends: Ends,
         /// The way out.
         sender: Box<dyn LinkSender<E::Out>>,
     },
@@ -230,11 +250,12 @@ impl<E: LinkFact> Links<E> {
             Incoming::Attach {
                 link,
                 origin,
+                ends,
                 sender,
             } => {
                 let batch = Vec::new();
                 self.open.insert(link, Way { sender, batch });
-                E::opened(link, origin)
+                E::opened(link, origin, ends)
             }
         }
     }
@@ -310,6 +331,7 @@ pub(crate) fn join(
     node.push(Incoming::Attach {
         link,
         origin: Origin::Came("localhost".to_owned()),
+        ends: Ends::default(),
         sender: Box::new(Inside { link, inbox }),
     });
     let inbox = node.clone();

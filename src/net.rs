@@ -35,7 +35,7 @@ pub mod link;
 pub mod listen;
 pub(crate) mod names;
 pub mod proof;
-mod text;
+pub(crate) mod text;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod told;

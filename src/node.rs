@@ -6,6 +6,7 @@
 
 mod builder;
 mod keeper;
+mod probe;
 mod signals;
 
 use std::fmt;
@@ -53,6 +54,7 @@ pub(crate) enum Place {
     Connect {
         address: String,
         workers: Option<u32>,
+        refusal_means_dead: Option<bool>,
         /// A setting that was asked for and is not to be had from here.
         misplaced: Option<&'static str>,
     },
@@ -64,6 +66,8 @@ pub(crate) struct LocalNode {
     pub(crate) handlers: Handlers,
     pub(crate) labels: Labels,
     pub(crate) config: NodeConfig,
+    /// The same.
+    pub(crate) misplaced: Option<&'static str>,
 }
 
 impl Node {
@@ -75,6 +79,7 @@ impl Node {
                 handlers,
                 labels: Labels::new(),
                 config: NodeConfig::default(),
+                misplaced: None,
             })),
         }
     }
@@ -87,6 +92,7 @@ impl Node {
             place: Place::Connect {
                 address: address.into(),
                 workers: None,
+                refusal_means_dead: None,
                 misplaced: None,
             },
         }
@@ -113,6 +119,21 @@ impl Node {
         self.locally("labels", |local| local.labels.extend(labels))
     }
 
+    /// Whether a refused dial means that its process is dead, for a node in another process: then what ran there is
+    /// run again at once, exclusive tasks too. Without it that is so if the node sees its own end of the link at the
+    /// address that was dialled, and of an address translation, a forwarder or a balancer before it nothing is
+    /// believed: its lease decides. Set to `true` where what is dialled refuses only when the process is dead;
+    /// set to `false` where the process may live on though nobody listens, behind something that keeps its address.
+    pub fn refusal_means_dead(mut self, means: bool) -> Self {
+        match &mut self.place {
+            Place::Local(local) => local.misplaced = Some("refusal_means_dead"),
+            Place::Connect {
+                refusal_means_dead, ..
+            } => *refusal_means_dead = Some(means),
+        }
+        self
+    }
+
     fn locally(mut self, setting: &'static str, set: impl FnOnce(&mut LocalNode)) -> Self {
         match &mut self.place {
             Place::Local(local) => set(local),
@@ -123,18 +144,22 @@ impl Node {
 
     /// Whether all that was set can be set here.
     pub(crate) fn check_settings(&self) -> Result<(), ConfigError> {
-        let Place::Connect {
-            misplaced: Some(setting),
-            ..
-        } = self.place
-        else {
-            return Ok(());
-        };
         let name = &self.name;
-        Err(ConfigError {
-            setting,
-            reason: format!("the node {name:?} is in another process, where this is set"),
-        })
+        let (setting, reason) = match &self.place {
+            Place::Connect {
+                misplaced: Some(setting),
+                ..
+            } => (
+                *setting,
+                format!("the node {name:?} is in another process, where this is set"),
+            ),
+            Place::Local(local) => match local.misplaced {
+                Some(setting) => (setting, format!("the node {name:?} is in this process")),
+                None => return Ok(()),
+            },
+            Place::Connect { .. } => return Ok(()),
+        };
+        Err(ConfigError { setting, reason })
     }
 
     /// Whether a link to it can be trusted so: with certificates, one must be able to bear its name.

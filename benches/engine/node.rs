@@ -42,7 +42,8 @@ impl NodeBench {
             }],
             labels: Default::default(),
             config,
-            probe: None,
+            probes: Vec::new(),
+            refusal_means_dead: None,
             joins: Vec::new(),
             end_with_scheduler: false,
             local: false,
@@ -65,6 +66,7 @@ impl NodeBench {
         let opened = NodeEvent::LinkOpened {
             link: LINK,
             dialled: None,
+            address: String::new(),
         };
         self.machine.handle(self.now, opened);
         self.hear(ToNode::Hello(SchedulerHello {

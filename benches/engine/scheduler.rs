@@ -100,8 +100,14 @@ impl SchedulerBench {
             .add_node(self.now, name.as_str().into(), Reach::Local)
             .expect("the names differ");
         let origin = Origin::Dialled(node);
-        self.machine
-            .handle(self.now, Event::LinkOpened { link, origin });
+        self.machine.handle(
+            self.now,
+            Event::LinkOpened {
+                link,
+                origin,
+                peer: String::new(),
+            },
+        );
         let hello = NodeHello {
             kinds: vec![KindOffer {
                 kind: OFFERED.to_owned(),

@@ -276,7 +276,7 @@ impl Core {
             NodeAction::Close { link, reason } => self.links.close(link, reason),
             NodeAction::Dial { address } => {
                 if let Some(connector) = &self.connector {
-                    connector.dial(address.clone(), address);
+                    connector.dial(address.clone(), address, None);
                 }
             }
             NodeAction::Start {

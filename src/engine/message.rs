@@ -155,8 +155,15 @@ pub struct NodeHello {
     /// How many of them cannot be used now, as [`Report::Stalled`] tells it.
     #[serde(default)]
     pub out_of_reach: u32,
+    /// The address of its end of this link, as it sees it; empty if it does not know. Where the scheduler sees
+    /// another one, something in between answers for it.
+    #[serde(default)]
+    pub address: String,
     /// A port to dial to see whether its process lives, at the host from which it dialled in.
     pub probe: Option<String>,
+    /// Whether a refusal at that port means that its process is dead, though there is something in between.
+    #[serde(default)]
+    pub refusal_means_dead: bool,
     /// Whether it takes nothing new.
     pub draining: bool,
     /// The largest body that it takes, in bytes, with [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no args
@@ -179,7 +186,9 @@ impl NodeHello {
             labels: Labels::new(),
             workers: 1,
             out_of_reach: 0,
+            address: String::new(),
             probe: None,
+            refusal_means_dead: false,
             draining: false,
             max_frame: None,
         }

@@ -109,7 +109,11 @@ impl NodeMachine {
         // does anything else.
         self.expire(now);
         match event {
-            NodeEvent::LinkOpened { link, dialled } => self.link_opened(now, link, dialled),
+            NodeEvent::LinkOpened {
+                link,
+                dialled,
+                address,
+            } => self.link_opened(now, link, dialled, address),
             NodeEvent::LinkClosed { link, reason } => self.link_closed(now, link, reason),
             NodeEvent::DialFailed { address, reason } => {
                 self.dialler.answered(&address);

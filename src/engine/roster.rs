@@ -48,6 +48,9 @@ pub(crate) struct Node {
     pub state: State,
     pub reason: String,
     pub drain: Option<Drain>,
+    /// An operator's word whether a refusal at its address means that its process is dead; without it the
+    /// addresses decide that both sides see.
+    pub refusal_means_dead: Option<bool>,
 
     /// Processes that others have replaced, and what the present one has forgotten. Each is kept for
     /// as long as runs of it may be going on, and some after that, so that they are refused if they
@@ -69,6 +72,8 @@ pub(crate) struct Node {
     /// Whether it is among those with something to send or a load to be entered.
     pub touched: bool,
     pub redial: Redial,
+    /// The address that the dial which is out was to ask.
+    pub asked_at: Option<String>,
 }
 
 impl Node {
@@ -79,6 +84,7 @@ impl Node {
             state: State::Connecting,
             reason: "it was not reached so far".to_owned(),
             drain: None,
+            refusal_means_dead: None,
             past: Vec::new(),
             handshake: None,
             runs: List::default(),
@@ -89,6 +95,7 @@ impl Node {
             last_heard: Timestamp(0),
             touched: false,
             redial: Redial::default(),
+            asked_at: None,
         }
     }
 
@@ -214,22 +221,36 @@ impl Node {
     }
 
     /// The life of which a probe would tell something, and where: at the port that it had named, or
-    /// at the listed address, which nobody dials while the process that joined in its place is heard.
+    /// at the address at which it was found, which nobody dials while the process that joined in its
+    /// place is heard.
     pub fn to_probe(&self) -> Option<(Epoch, &str)> {
         let current = self.incarnation().into_iter();
         let current = current.filter(|life| !self.is_up() && life.joined);
         let named = current.chain(&self.past);
-        let listed = match &self.reach {
-            Reach::Dial(address) => Some(address.as_str()),
-            Reach::Joins | Reach::Local => None,
-        };
+        let awaited = self.past.iter().filter(|life| !life.ghosts.is_empty());
         named
             .map(|life| (life.epoch, life.probe.as_deref()))
-            .chain(self.past.iter().map(|life| {
-                let awaited = !life.joined && !life.ghosts.is_empty();
-                (life.epoch, listed.filter(|_| awaited))
-            }))
+            .chain(awaited.map(|life| (life.epoch, life.found_at.as_deref())))
             .find_map(|(epoch, address)| Some((epoch, address?)))
+    }
+
+    /// The address at which a refused dial must be refused to say that a process of it is dead. `None` if
+    /// a refusal says nothing, or at every address the same.
+    pub fn found_at(&self) -> Option<&str> {
+        if self.refusal_means_dead == Some(true) {
+            return None;
+        }
+        self.lives().find_map(|life| life.found_at.as_deref())
+    }
+
+    /// Whether a process of it is dead if nobody listens at this address any more, or another process does;
+    /// whatever the address, if an operator says so.
+    pub fn proves_dead(&self, life: &Incarnation, address: Option<&str>) -> bool {
+        match self.refusal_means_dead {
+            Some(true) => !life.joined,
+            Some(false) => false,
+            None => life.found_at.is_some() && life.found_at.as_deref() == address,
+        }
     }
 
     /// Returns the epoch of its process, if one may be alive.

@@ -186,7 +186,7 @@ impl SchedulerMachine {
     pub fn handle(&mut self, now: Timestamp, event: Event) {
         self.observe(now);
         match event {
-            Event::LinkOpened { link, origin } => self.link_opened(now, link, origin),
+            Event::LinkOpened { link, origin, peer } => self.link_opened(now, link, origin, peer),
             Event::LinkClosed { link, reason } => self.link_closed(now, link, &reason),
             Event::DialFailed {
                 node,

@@ -5,7 +5,7 @@
 //! know: what the messages mean.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::gate::{Claiming, Gate};
 use super::names::Denied;
+use super::text::host;
 use super::told::Told;
 use super::{
     LinkCommand, LinkConfig, LinkEvent, Listener, Proved, Role, Trust, WayOut, Wire, dial, probe,
@@ -158,6 +159,7 @@ impl<E: Remote> Carrier<E> {
         self.inbox.push(Incoming::Attach {
             link,
             origin,
+            ends: proved.ends.clone(),
             sender: Box::new(way.clone()),
         });
         if self.inbox.is_closed() {
@@ -187,7 +189,7 @@ fn fact<E: Remote>(link: LinkId, event: LinkEvent<E::In>) -> Option<E> {
 }
 
 impl<E: Remote> Connector<E> for Arc<Carrier<E>> {
-    fn dial(&self, whom: E::Peer, address: String) {
+    fn dial(&self, whom: E::Peer, address: String, found_at: Option<String>) {
         let carrier = Arc::clone(self);
         self.network.spawn(async move {
             match dial(&address, &carrier.trust, E::ROLE, &carrier.config).await {
@@ -196,7 +198,11 @@ impl<E: Remote> Connector<E> for Arc<Carrier<E>> {
                     actix_rt::spawn(carrier.carry(proved, Origin::Dialled(whom), peer));
                 }
                 Err(error) => {
-                    let failed = E::dial_failed(whom, error.refused, error.to_string());
+                    let refused = match &found_at {
+                        Some(at) => error.refused_at.contains(at),
+                        None => error.refused,
+                    };
+                    let failed = E::dial_failed(whom, refused, error.to_string());
                     carrier.inbox.push(failed.into());
                 }
             }
@@ -296,14 +302,6 @@ impl<Out> Guard<Out> {
         if let Some(untold) = untold {
             say!(warn: peer = %self.peer, untold, reason, "refused a link");
         }
-    }
-}
-
-/// The host of an address, as it stands before `:port`.
-fn host(address: SocketAddr) -> String {
-    match address.ip() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
     }
 }
 

@@ -227,8 +227,12 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
         workers: u32,
         #[serde(default)]
         out_of_reach: u32,
+        #[serde(default, deserialize_with = "name")]
+        address: String,
         #[serde(default, deserialize_with = "optional_name")]
         probe: Option<String>,
+        #[serde(default)]
+        refusal_means_dead: bool,
         draining: bool,
         #[serde(default)]
         max_frame: Option<u64>,

@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::proof::Side;
+use super::text::spelled;
 use super::trust::prove_socket;
 use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
@@ -31,8 +32,10 @@ const MAX_ADDRESSES: usize = 16;
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct DialError {
-    /// Whether the machine answered, at every address, that nothing listens there: the process is dead.
+    /// Whether there was the answer, at every address, that nothing listens there.
     pub refused: bool,
+    /// The addresses at which there was.
+    pub refused_at: Vec<String>,
     /// What was seen, last.
     #[source]
     pub error: LinkError,
@@ -42,6 +45,7 @@ impl From<LinkError> for DialError {
     fn from(error: LinkError) -> Self {
         Self {
             refused: false,
+            refused_at: Vec::new(),
             error,
         }
     }
@@ -105,12 +109,14 @@ async fn connect(
         io::ErrorKind::NotFound,
         format!("{address} has no address"),
     )));
-    let mut refusals = 0;
+    let mut refused_at = Vec::new();
     for &candidate in &addresses {
         failure = match timeout(share, first_of(|| TcpStream::connect(candidate))).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => {
-                refusals += usize::from(error.kind() == io::ErrorKind::ConnectionRefused);
+                if error.kind() == io::ErrorKind::ConnectionRefused {
+                    refused_at.push(spelled(candidate));
+                }
                 LinkError::from(error).into()
             }
             Err(_) => LinkError::from(io::Error::new(
@@ -120,7 +126,8 @@ async fn connect(
             .into(),
         };
     }
-    failure.refused = !addresses.is_empty() && refusals == addresses.len();
+    failure.refused = !addresses.is_empty() && refused_at.len() == addresses.len();
+    failure.refused_at = refused_at;
     Err(failure)
 }
 

@@ -32,6 +32,7 @@ use tokio::time::timeout;
 use super::names::Names;
 use super::text::{MAX_WORDS, printable_bytes};
 use crate::error::{ConfigError, LinkError};
+use crate::links::Ends;
 
 const MAGIC: &[u8; 9] = b"callboard";
 const GENERATION: u8 = 1;
@@ -178,6 +179,8 @@ pub struct Proved {
     pub(crate) direct: bool,
     /// Which names it may claim.
     pub(crate) names: Names,
+    /// Its addresses, if a socket carries it.
+    pub(crate) ends: Ends,
 }
 
 impl fmt::Debug for Proved {

@@ -8,9 +8,11 @@ use tokio::net::TcpStream;
 
 use super::names::Names;
 use super::proof::{Asks, Proved, Role, Secret, Side, exchange};
+use super::text::spelled;
 #[cfg(feature = "tls")]
 use super::tls::Credentials;
 use crate::error::LinkError;
+use crate::links::Ends;
 
 /// What makes a peer trusted.
 #[derive(Clone, Debug)]
@@ -45,14 +47,22 @@ pub(super) async fn prove_socket(
     role: Role,
     trust: &Trust,
 ) -> Result<Proved, LinkError> {
+    let ends = Ends {
+        ours: spelled(stream.local_addr()?),
+        theirs: spelled(stream.peer_addr()?),
+    };
     #[cfg(feature = "tls")]
     if let Trust::Tls(credentials) = trust {
-        return super::tls::prove(stream, side, role, credentials).await;
+        let proved = super::tls::prove(stream, side, role, credentials).await?;
+        return Ok(Proved { ends, ..proved });
     }
     let (read, write) = stream.into_split();
-    let mut proved = prove(read, write, side, role, trust).await?;
-    proved.direct = true;
-    Ok(proved)
+    let proved = prove(read, write, side, role, trust).await?;
+    Ok(Proved {
+        direct: true,
+        ends,
+        ..proved
+    })
 }
 
 /// Exchanges greetings and proofs. Put a time limit around it; safe to drop.
@@ -79,5 +89,6 @@ where
         write: Box::new(write),
         direct: false,
         names: Names::Any,
+        ends: Ends::default(),
     })
 }

@@ -3,14 +3,13 @@
 //! Owns: the settings, the order of a start (listen, open a port to be probed at, start the actor),
 //! and what signals ask of a node. Does not know: how these are heard, or what the handle does afterwards.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep_until};
 
 use super::keeper::{Keeper, Ports};
+use super::probe::{ProbeAt, Probers, open_probe};
 use super::signals::Signals;
 use super::{Gone, NodeHandle, bind, check_names, random, trust};
 use crate::actors::WorkerThreads;
@@ -20,7 +19,7 @@ use crate::config::{FRAME_OVERHEAD, NodeConfig};
 use crate::engine::message::{NAME_RULE, is_name};
 use crate::engine::node::{MAX_SCHEDULERS, NodeEvent, NodeSpec, Serves};
 use crate::engine::{Epoch, Memory};
-use crate::error::{ConfigError, ListenFault, NodeRunError, NodeStartError};
+use crate::error::{ConfigError, NodeRunError, NodeStartError};
 use crate::handlers::Handlers;
 use crate::host::Host;
 use crate::inbox::Inbox;
@@ -28,7 +27,7 @@ use crate::inbox::Inbox;
 use crate::net::Tls;
 use crate::net::carrier::Carrier;
 use crate::net::told::Told;
-use crate::net::{LinkConfig, Listener, Role, Secret, Trust};
+use crate::net::{LinkConfig, Role, Secret};
 use crate::say::say;
 use crate::task::Labels;
 
@@ -49,7 +48,8 @@ pub struct NodeBuilder {
     tls: Option<Tls>,
     listen: Vec<String>,
     joins: Vec<String>,
-    probe: bool,
+    probe: ProbeAt,
+    refusal_means_dead: Option<bool>,
     stop_timeout: Duration,
     schedulers: Vec<String>,
     end_with_scheduler: bool,
@@ -68,7 +68,8 @@ impl NodeBuilder {
             tls: None,
             listen: Vec::new(),
             joins: Vec::new(),
-            probe: true,
+            probe: ProbeAt::AnyPort,
+            refusal_means_dead: None,
             stop_timeout: Duration::from_secs(2),
             schedulers: Vec::new(),
             end_with_scheduler: false,
@@ -153,11 +154,29 @@ impl NodeBuilder {
         self
     }
 
+    /// Opens the port by which a scheduler that it joined can see at once that its process has died at this
+    /// address (`host:port`; port 0 lets the system choose). Without it that is the port where it listens, if it
+    /// does on every address, or one that the system chooses: on every address, or on loopback alone if there is
+    /// neither a secret nor a certificate. The log says at the start which it is. Whoever connects there is closed
+    /// at once.
+    pub fn probe_at(mut self, address: impl Into<String>) -> Self {
+        self.probe = ProbeAt::Address(address.into());
+        self
+    }
+
+    /// Whether a refusal at that port means that its process is dead: then what ran there is run again at once,
+    /// exclusive tasks too. Without it that is so if its scheduler sees its end of the link at the address at which
+    /// it sees it itself; behind an address translation nothing is believed, and its lease decides. Set to `true`
+    /// where a translation leads to this port alone; with `false` no port is named.
+    pub fn refusal_means_dead(mut self, means: bool) -> Self {
+        self.refusal_means_dead = Some(means);
+        self
+    }
+
     /// Opens no port by which a scheduler that it joined can see at once that its process has died. Then its
-    /// tasks wait for the end of its lease. For a node behind an address translation, where another
-    /// machine would be asked.
+    /// tasks wait for the end of its lease.
     pub fn without_probe(mut self) -> Self {
-        self.probe = false;
+        self.probe = ProbeAt::Nowhere;
         self
     }
 
@@ -208,18 +227,21 @@ impl NodeBuilder {
             listeners
                 .push(bind(&host, address, &carrier.trust, Role::Node, &carrier.config).await?);
         }
-        let wants_probe = self.probe && !self.joins.is_empty();
-        // A port that listens on every address serves as well.
-        let listening = listeners.first().map(Listener::local_addr);
-        let open = listening.filter(|address| address.ip().is_unspecified());
-        let (probe, probers) = match open {
-            _ if !wants_probe => (None, Vec::new()),
-            Some(address) => (Some(address.port()), Vec::new()),
-            None => {
-                let (port, probers) = open_probe(&host, &carrier.trust).await?;
-                (Some(port), probers)
-            }
+        let wants_probe = !self.joins.is_empty() && self.refusal_means_dead != Some(false);
+        let probers = if wants_probe {
+            open_probe(&host, &carrier.trust, self.probe, &listeners).await?
+        } else {
+            Probers::default()
         };
+        let Probers {
+            sockets: probers,
+            addresses: probes,
+        } = probers;
+        let listen: Vec<_> = listeners
+            .iter()
+            .map(|it| it.local_addr().to_string())
+            .collect();
+        say!(info: node = %self.name, ?listen, ?probes, "the node starts: where it listens, and can be probed");
         let config = NodeConfig {
             max_output: self
                 .config
@@ -237,7 +259,8 @@ impl NodeBuilder {
                 kinds: Vec::new(),
                 labels: self.labels,
                 config,
-                probe: probe.map(|port| port.to_string()),
+                probes,
+                refusal_means_dead: self.refusal_means_dead,
                 joins: self.joins,
                 end_with_scheduler: self.end_with_scheduler,
                 max_frame: Some(carrier.config.max_frame as u64),
@@ -386,68 +409,5 @@ impl Asked {
             Self::ToStop { until } => sleep_until(*until).await,
             Self::Nothing | Self::ToDrain => std::future::pending().await,
         }
-    }
-}
-
-/// A port by which it can be seen that this process lives. Where there is no proof of trust, only this machine can
-/// be a scheduler, and none other reaches the port.
-async fn open_probe(host: &Host, trust: &Trust) -> Result<(u16, Vec<TcpListener>), NodeStartError> {
-    let open = matches!(trust, Trust::Open);
-    let bound = host.on_network(async move {
-        if !open {
-            let any = [
-                SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-                SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            ];
-            let listener = TcpListener::bind(&any[..]).await?;
-            return Ok((listener.local_addr()?.port(), vec![listener]));
-        }
-        let first = [
-            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
-        ];
-        let first = TcpListener::bind(&first[..]).await?;
-        let address = first.local_addr()?;
-        let port = address.port();
-        let mut listeners = vec![first];
-        // By which of both it dials is not known yet. Where the other is not to be had, the lease decides for it.
-        if address.is_ipv4()
-            && let Ok(other) = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await
-        {
-            listeners.push(other);
-        }
-        Ok((port, listeners))
-    });
-    bound.await.and_then(|bound| bound).map_err(no_probe)
-}
-
-fn no_probe(error: std::io::Error) -> NodeStartError {
-    NodeStartError::Listen(ListenFault(format!(
-        "no port to be probed at can be had: {error}"
-    )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[actix::test]
-    async fn g11_without_a_proof_of_trust_no_other_machine_reaches_the_port_to_probe() {
-        let host = Host::start().await.unwrap();
-        let (port, listeners) = open_probe(&host, &Trust::Open).await.unwrap();
-        assert!(!listeners.is_empty());
-        for listener in &listeners {
-            let address = listener.local_addr().unwrap();
-            assert!(address.ip().is_loopback(), "{address}");
-            assert_eq!(address.port(), port);
-        }
-        let secret = Trust::Secret(Secret::new("sixteen bytes or more").unwrap());
-        let (port, listeners) = open_probe(&host, &secret).await.unwrap();
-        let addresses: Vec<_> = listeners
-            .iter()
-            .map(|it| it.local_addr().unwrap())
-            .collect();
-        assert_eq!(addresses.len(), 1);
-        assert!(addresses[0].ip().is_unspecified() && addresses[0].port() == port);
     }
 }

@@ -145,7 +145,7 @@ mod tests {
     struct Panics;
 
     impl Connector<NodeEvent> for Panics {
-        fn dial(&self, _: String, _: String) {
+        fn dial(&self, _: String, _: String, _: Option<String>) {
             panic!("as it was told to");
         }
 

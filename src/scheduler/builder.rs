@@ -408,8 +408,12 @@ impl Scheduler {
             let name = node.name;
             let adding = match node.place {
                 Place::Connect {
-                    address, workers, ..
+                    address,
+                    workers,
+                    refusal_means_dead,
+                    ..
                 } => AddNode {
+                    refusal_means_dead,
                     keep: true,
                     workers,
                     ..AddNode::connect(Arc::clone(&name), address)

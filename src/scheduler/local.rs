@@ -76,7 +76,8 @@ impl Threads {
                 kinds: Vec::new(),
                 labels: local.labels,
                 config: local.config,
-                probe: None,
+                probes: Vec::new(),
+                refusal_means_dead: None,
                 joins: Vec::new(),
                 end_with_scheduler: false,
                 max_frame: None,
@@ -105,6 +106,7 @@ impl Threads {
             }
         };
         Ok(AddNode {
+            refusal_means_dead: None,
             name,
             reach: Reach::Local,
             workers: None,

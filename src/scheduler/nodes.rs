@@ -28,8 +28,12 @@ impl Scheduler {
             .map_err(|error| NodeError::Invalid(error.to_string()))?;
         let adding = match node.place {
             Place::Connect {
-                address, workers, ..
+                address,
+                workers,
+                refusal_means_dead,
+                ..
             } => AddNode {
+                refusal_means_dead,
                 workers,
                 ..AddNode::connect(node.name, address)
             },

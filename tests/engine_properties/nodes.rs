@@ -73,6 +73,7 @@ impl World {
             Event::LinkOpened {
                 link,
                 origin: Origin::Came("1.2.3.4".to_owned()),
+                peer: String::new(),
             },
         );
     }

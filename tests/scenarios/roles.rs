@@ -63,6 +63,8 @@ fn hello() -> Says {
         workers: 1,
         out_of_reach: 0,
         probe: None,
+        address: String::new(),
+        refusal_means_dead: false,
         draining: false,
         max_frame: None,
     }))

@@ -169,6 +169,17 @@ impl Cluster {
         link
     }
 
+    /// The address of a node's end of a link: nothing is in between.
+    fn end_of_node(&self, link: usize) -> String {
+        let it = &self.links[link];
+        let proc = &self.procs[it.proc];
+        match it.dialler {
+            Dialler::Scheduler(_) => proc.name.to_string(),
+            Dialler::Local(_) => String::new(),
+            Dialler::Node(_) => format!("{}:{}", proc.came_from, it.id.0),
+        }
+    }
+
     pub fn opens(&mut self, link: usize, end: usize) {
         let it = &mut self.links[link];
         if it.ends[end] != End::NotYet {
@@ -188,18 +199,28 @@ impl Cluster {
                 Dialler::Scheduler(node) | Dialler::Local(node) => Origin::Dialled(node),
                 Dialler::Node(_) => Origin::Came(self.procs[proc].came_from.clone()),
             };
-            self.tell_scheduler(Event::LinkOpened { link: id, origin });
+            let peer = self.end_of_node(link);
+            self.tell_scheduler(Event::LinkOpened {
+                link: id,
+                origin,
+                peer,
+            });
         } else {
             if !self.procs[proc].alive {
                 return;
             }
+            let address = self.end_of_node(link);
             let dialled = match dialler {
                 Dialler::Node(address) => Some(address),
                 _ => None,
             };
             self.tell_node(
                 proc,
-                NodeIn::Event(NodeEvent::LinkOpened { link: id, dialled }),
+                NodeIn::Event(NodeEvent::LinkOpened {
+                    link: id,
+                    dialled,
+                    address,
+                }),
             );
         }
         self.pump(link, 1 - end);

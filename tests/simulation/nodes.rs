@@ -347,7 +347,11 @@ impl Cluster {
                 .collect(),
             labels: plan.labels.iter().cloned().collect(),
             config,
-            probe: probe.map(|port| port.to_string()),
+            probes: probe
+                .map(|port| format!("{came_from}:{port}"))
+                .into_iter()
+                .collect(),
+            refusal_means_dead: None,
             joins: if joins {
                 vec![SCHEDULER.to_owned()]
             } else {

@@ -264,7 +264,7 @@ impl Cluster {
                 self.oracle.closed.insert(link);
                 self.close(self.link_index(link), DOWN, reason);
             }
-            Action::Dial { node, address } => {
+            Action::Dial { node, address, .. } => {
                 self.say(|| format!("S dials {node} at {address}"));
                 self.judge_dial(node, &address);
                 self.start_dial(Dialler::Scheduler(node), address, None);

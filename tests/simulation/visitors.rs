@@ -39,6 +39,7 @@ impl Cluster {
         let opened = NodeEvent::LinkOpened {
             link,
             dialled: None,
+            address: String::new(),
         };
         self.tell_node(proc, NodeIn::Event(opened));
         let hello = SchedulerHello {

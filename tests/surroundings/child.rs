@@ -29,8 +29,18 @@ pub fn act_if_told(roles: &[(&str, fn())]) {
     std::process::exit(i32::from(played.is_err()));
 }
 
-fn start(role: &str, errors: Stdio) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+/// Starts a role.
+pub fn start(role: &str, errors: Stdio) -> Child {
+    start_by(&[], role, errors)
+}
+
+/// Starts it by a command that runs another, if there is one.
+fn start_by(command: &[&str], role: &str, errors: Stdio) -> Child {
+    let binary = std::env::current_exe().unwrap();
+    let words = command.iter().map(AsRef::as_ref);
+    let mut words = words.chain([binary.as_os_str()]);
+    Command::new(words.next().unwrap())
+        .args(words)
         .args(["--exact", "role", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .stdin(Stdio::null())
@@ -43,6 +53,12 @@ fn start(role: &str, errors: Stdio) -> Child {
 /// Plays a role to its end. What it writes to its errors is shown with the test's.
 pub fn play(role: &str) -> ExitStatus {
     let output = start(role, Stdio::inherit()).wait_with_output();
+    output.unwrap().status
+}
+
+/// The same by a command that runs another.
+pub fn play_by(command: &[&str], role: &str) -> ExitStatus {
+    let output = start_by(command, role, Stdio::inherit()).wait_with_output();
     output.unwrap().status
 }
 

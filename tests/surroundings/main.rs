@@ -1,5 +1,6 @@
 //! What surrounds the library: a log that panics, user code that panics where nobody expects it, a
-//! machine that gives no more threads or descriptors, starts that nobody waits for, signals.
+//! machine that gives no more threads or descriptors, starts that nobody waits for, signals, a network in
+//! which others answer for a node.
 //!
 //! Each module takes one kind of surroundings. `child` runs a role of this binary as a process of its own, for
 //! what holds for a whole process: its log, its limits.
@@ -8,6 +9,8 @@
 
 mod board;
 mod child;
+mod deaths;
+mod network;
 mod panics;
 mod signals;
 mod starts;
@@ -24,6 +27,9 @@ fn role() {
         ("terminated-afterwards", signals::terminated_afterwards),
         ("interrupted-afterwards", signals::interrupted_afterwards),
         ("hears-signals", signals::heard_by_the_process_too),
+        ("link-local", deaths::joined_by_a_link_local_address),
+        ("link-local-node", deaths::joins_by_a_link_local_address),
+        ("translated", deaths::behind_a_translation_of_addresses),
         ("no-threads", threads::where_no_thread_can_be_started),
         ("few-descriptors", starts::with_few_descriptors),
         ("start-no-threads", starts::without_threads),

@@ -156,6 +156,8 @@ fn the_largest_hello_and_a_long_welcome_pass() {
         workers: 1,
         out_of_reach: 1,
         probe: None,
+        address: String::new(),
+        refusal_means_dead: false,
         draining: false,
         max_frame: None,
     });
@@ -303,6 +305,8 @@ fn g11_too_many_or_too_long_names_are_refused() {
             workers: 1,
             out_of_reach: 1,
             probe: None,
+            address: String::new(),
+            refusal_means_dead: false,
             draining: false,
             max_frame: None,
         })))

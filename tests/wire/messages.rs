@@ -215,23 +215,23 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
         (".{0,20}", any::<bool>()).prop_map(|(kind, blocking)| KindOffer { kind, blocking });
     (
         any::<[u32; 4]>(),
-        ".{0,20}",
+        prop::array::uniform2(".{0,20}"),
         any::<[u64; 3]>(),
         vec(offer, 0..20),
         btree_set(".{0,9}", 0..9),
         option::of(".{0,20}"),
-        any::<bool>(),
+        any::<[bool; 2]>(),
         option::of(any::<u64>()),
     )
         .prop_map(
             |(
                 [version_min, version_max, workers, out_of_reach],
-                node,
+                [node, address],
                 [epoch, memory, number],
                 kinds,
                 labels,
                 probe,
-                draining,
+                [draining, refusal_means_dead],
                 max_frame,
             )| {
                 NodeHello {
@@ -245,7 +245,9 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
                     labels,
                     workers,
                     out_of_reach,
+                    address,
                     probe,
+                    refusal_means_dead,
                     draining,
                     max_frame,
                 }

@@ -204,12 +204,14 @@ impl Handler<AddNode> for SchedulerActor {
             name,
             reach,
             workers,
+            refusal_means_dead,
             keep,
             linked,
         } = add;
         let core = self.core.clone();
         let added = self.with(|core, now| {
             let node = core.machine.add_node(now, Arc::clone(&name), reach)?;
+            core.machine.believe_refusals(node, refusal_means_dead);
             if let Some(workers) = workers
                 && let Err(error) = core.machine.set_workers(now, Some(&name), workers)
             {
@@ -223,6 +225,7 @@ impl Handler<AddNode> for SchedulerActor {
                 let opened = core.links.hear(Incoming::Attach {
                     link,
                     origin: Origin::Dialled(node),
+                    ends: Default::default(),
                     sender,
                 });
                 core.machine.handle(now, opened);

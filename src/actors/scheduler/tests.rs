@@ -13,7 +13,7 @@ use crate::status::CancelAnswer;
 struct Bomb;
 
 impl Connector<Event> for Bomb {
-    fn dial(&self, _: NodeId, _: String) {
+    fn dial(&self, _: NodeId, _: String, _: Option<String>) {
         panic!("a dial");
     }
 

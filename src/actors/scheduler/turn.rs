@@ -130,7 +130,11 @@ impl Core {
         match action {
             Action::Send { link, message } => self.links.send(link, message),
             Action::Close { link, reason } => self.links.close(link, reason),
-            Action::Dial { node, address } => self.connector.dial(node, address),
+            Action::Dial {
+                node,
+                address,
+                found_at,
+            } => self.connector.dial(node, address, found_at),
             Action::Probe {
                 node,
                 epoch,

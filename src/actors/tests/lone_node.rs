@@ -57,7 +57,8 @@ pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Cloc
             kinds: Vec::new(),
             labels: Default::default(),
             config,
-            probe: None,
+            probes: Vec::new(),
+            refusal_means_dead: None,
             joins: Vec::new(),
             end_with_scheduler: false,
             local: true,
@@ -117,6 +118,7 @@ impl LoneNode {
         let (sender, wire) = mpsc::unbounded_channel();
         node.inbox.push(Incoming::Attach {
             link: LINK,
+            ends: Default::default(),
             origin: Origin::Came("localhost".to_owned()),
             sender: Box::new(Wire(sender)),
         });

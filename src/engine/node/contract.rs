@@ -28,8 +28,11 @@ pub struct NodeSpec {
     pub labels: Labels,
     /// Its bounds.
     pub config: NodeConfig,
-    /// Where its process can be probed, if it dials by itself.
-    pub probe: Option<String>,
+    /// Where its process can be probed, if it dials by itself: addresses at which it listens.
+    pub probes: Vec<String>,
+    /// Whether a refusal there means that it is dead: by its own word, and else by the addresses that both
+    /// sides of a link see.
+    pub refusal_means_dead: Option<bool>,
     /// Schedulers to dial, for ever. Empty: it waits to be dialled.
     pub joins: Vec<String>,
     /// Whether the end of its scheduler is its own, if it joined.
@@ -48,6 +51,25 @@ pub struct Serves {
     pub only: Vec<String>,
 }
 
+impl NodeSpec {
+    /// The port to be probed at by whoever sees this end of a link, if one is open there: at the same host, or at
+    /// all of the same family.
+    pub(super) fn probe_beside(&self, address: &str) -> Option<String> {
+        if self.refusal_means_dead == Some(false) {
+            return None;
+        }
+        let host = address.rsplit_once(':').map(|(host, _)| host);
+        let of_all = match host {
+            Some(host) if host.starts_with('[') => "[::]",
+            _ => "0.0.0.0",
+        };
+        let covers = |listens| host.is_none_or(|host| [host, of_all].contains(&listens));
+        let ports = self.probes.iter().filter_map(|it| it.rsplit_once(':'));
+        let mut ports = ports.filter(|(listens, _)| covers(listens));
+        ports.next().map(|(_, port)| port.to_owned())
+    }
+}
+
 /// A fact, for a [`NodeMachine`](super::NodeMachine).
 #[derive(Debug)]
 pub enum NodeEvent {
@@ -57,6 +79,8 @@ pub enum NodeEvent {
         link: LinkId,
         /// The address that was dialled; `None` if the scheduler dialled.
         dialled: Option<String>,
+        /// The address of this end, as its socket has it; empty within a process.
+        address: String,
     },
     /// A connection is closed, by whichever side.
     LinkClosed {

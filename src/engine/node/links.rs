@@ -25,9 +25,15 @@ const HELLO_WAIT: Duration = Duration::from_secs(10);
 const MAX_IDLE_LINKS: usize = 64;
 
 impl NodeMachine {
-    pub(super) fn link_opened(&mut self, now: Timestamp, link: LinkId, dialled: Option<String>) {
-        if let Some(address) = &dialled {
-            self.dialler.answered(address);
+    pub(super) fn link_opened(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        dialled: Option<String>,
+        address: String,
+    ) {
+        if let Some(dialled) = &dialled {
+            self.dialler.answered(dialled);
         }
         // The new link is not counted yet, and is never the one that is closed.
         if self.idle_links().count() >= MAX_IDLE_LINKS
@@ -38,6 +44,7 @@ impl NodeMachine {
         }
         let entry = Link {
             dialled: dialled.is_some(),
+            address,
             since: now,
             heard: now,
         };
@@ -192,9 +199,10 @@ impl NodeMachine {
 
     /// Writes the hello and what is held, and makes this link the one that counts.
     fn greet(&mut self, now: Timestamp, link: LinkId) {
-        if let Some(entry) = self.links.get_mut(&link) {
+        let address = self.links.get_mut(&link).map_or_else(String::new, |entry| {
             entry.since = now;
-        }
+            entry.address.clone()
+        });
         if let Some(session) = &mut self.session {
             session.heard = now;
         }
@@ -219,7 +227,9 @@ impl NodeMachine {
             labels: self.spec.labels.clone(),
             workers: self.workers.limit(),
             out_of_reach,
-            probe: self.spec.probe.clone(),
+            probe: self.spec.probe_beside(&address),
+            refusal_means_dead: self.spec.refusal_means_dead == Some(true),
+            address,
             draining: self.takes_nothing(),
             max_frame: self.spec.max_frame,
         };

@@ -74,6 +74,7 @@ struct Seated {
 struct Way {
     place: Place,
     dialled: Option<String>,
+    address: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,11 +117,19 @@ impl Machines {
     /// Takes note of a fact.
     pub fn handle(&mut self, now: Timestamp, mut event: NodeEvent) {
         match &mut event {
-            NodeEvent::LinkOpened { link, dialled } => {
+            NodeEvent::LinkOpened {
+                link,
+                dialled,
+                address,
+            } => {
                 let seat = dialled.as_deref().and_then(|address| self.seat_of(address));
                 let place = seat.map_or(Place::Lobby, Place::Seat);
-                let dialled = dialled.clone();
-                self.links.insert(*link, Way { place, dialled });
+                let way = Way {
+                    place,
+                    dialled: dialled.clone(),
+                    address: address.clone(),
+                };
+                self.links.insert(*link, way);
                 self.tell(now, place, event);
             }
             NodeEvent::Message {

@@ -57,6 +57,8 @@ impl Session {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) dialled: bool,
+    /// That of this end.
+    pub(super) address: String,
     /// When it was opened, or a hello was last written on it.
     pub(super) since: Timestamp,
     pub(super) heard: Timestamp,

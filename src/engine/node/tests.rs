@@ -9,6 +9,7 @@ mod lease;
 mod links;
 mod machines;
 mod memory;
+mod probes;
 mod random;
 mod roles;
 mod tasks;
@@ -56,7 +57,8 @@ fn spec(workers: u32) -> NodeSpec {
             max_workers: workers,
             ..NodeConfig::default()
         },
-        probe: None,
+        probes: Vec::new(),
+        refusal_means_dead: None,
         joins: Vec::new(),
         end_with_scheduler: false,
         local: false,
@@ -127,6 +129,15 @@ fn exclusive(number: u64, kind: u16) -> Assignment {
     task(number, kind, false, Some(terms))
 }
 
+/// A connection is open, whose end here is not known.
+fn opened(link: LinkId, dialled: Option<String>) -> NodeEvent {
+    NodeEvent::LinkOpened {
+        link,
+        dialled,
+        address: String::new(),
+    }
+}
+
 fn d(number: u64) -> Dispatch {
     Dispatch::new(number)
 }
@@ -166,7 +177,7 @@ impl Bench {
         self.links += 1;
         let link = LinkId(self.links);
         let dialled = dialled.map(str::to_owned);
-        self.event(NodeEvent::LinkOpened { link, dialled });
+        self.event(opened(link, dialled));
         link
     }
 

@@ -43,8 +43,11 @@ pub(crate) struct Incarnation {
     pub hello: u64,
     /// The port at which it would answer a probe.
     pub probe: Option<String>,
-    /// Whether it had dialled in: then a refused dial of the listed address says nothing of it.
+    /// Whether it had dialled in, and was never dialled.
     pub joined: bool,
+    /// The address at which it was dialled, if it listens there itself: then it is dead if nobody listens there
+    /// any more, or another process does.
+    pub found_at: Option<String>,
     pub standing: Standing,
     pub readiness: Readiness,
     pub lease: Lease,
@@ -64,6 +67,7 @@ impl Incarnation {
             hello: 0,
             probe: None,
             joined,
+            found_at: None,
             standing: Standing::Reconnecting,
             readiness: Readiness::Ready,
             lease: Lease::new(now, lease),

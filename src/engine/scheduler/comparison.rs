@@ -28,6 +28,7 @@ impl SchedulerMachine {
         self.forget_link(node, "the node has a newer link");
         self.sessions.begin_comparison(link, node, hello.clone());
         let dialled = self.was_dialled(link);
+        let found_at = self.found_at(link, &hello).filter(|_| dialled);
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
         entry.handshake = Some(link);
@@ -40,6 +41,9 @@ impl SchedulerMachine {
         let life = entry.process_mut();
         // Whoever was ever reached at its address listens there.
         life.joined &= !dialled;
+        if dialled {
+            life.found_at = found_at;
+        }
         life.hello = hello.number;
         life.probe.clone_from(&hello.probe);
         self.set_offer(node, &hello.kinds, hello.labels);

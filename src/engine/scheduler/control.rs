@@ -45,6 +45,14 @@ impl SchedulerMachine {
         Ok(Self::node_id(node))
     }
 
+    /// Sets whether a refusal at a node's address means that its process is dead; without it the addresses
+    /// decide that both sides of its link see. It holds for links from now on.
+    pub fn believe_refusals(&mut self, node: NodeId, refusal_means_dead: Option<bool>) {
+        if let Some(entry) = self.roster.nodes.get_mut(node.0 as usize) {
+            entry.refusal_means_dead = refusal_means_dead;
+        }
+    }
+
     /// Takes a node out: it is told to leave, as soon as it can be reached, and its tasks go
     /// elsewhere. What waits for the end of a run there, an exclusive task or a key, waits for its
     /// goodbye, a proof that it is dead, or the end of its lease. After that the caller vouches that

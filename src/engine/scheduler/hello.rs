@@ -8,7 +8,7 @@ use crate::config::FRAME_OVERHEAD;
 use crate::engine::catalogue::names_bytes;
 use crate::engine::message::{MAX_KINDS, MAX_LABELS, NodeHello, VERSION_MAX, VERSION_MIN, is_name};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Load, Node};
+use crate::engine::roster::{Incarnation, Load, Node};
 use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::TaskKind;
@@ -28,7 +28,7 @@ impl SchedulerMachine {
         mut hello: NodeHello,
     ) -> Result<(), String> {
         check_hello(&hello)?;
-        hello.probe = self.address_to_probe(link, hello.probe);
+        hello.probe = self.address_to_probe(link, &hello);
         let name = hello.node.clone();
         if hello.version_min > VERSION_MAX || hello.version_max < VERSION_MIN {
             let refusal = LinkRefusal::Version {
@@ -46,7 +46,7 @@ impl SchedulerMachine {
         }
         match self.identify(now, link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
-            Ok(node) if self.is_unwanted(node, &hello) => self.turn_away(now, link, node),
+            Ok(node) if self.is_unwanted(node, &hello) => self.turn_away(now, link, node, &hello),
             // First, since a late hello is that of a memory which is over.
             Ok(node) if self.is_outdated(node, &hello) => {
                 self.fail(now, link, "the node has said a later hello on another link");
@@ -63,11 +63,35 @@ impl SchedulerMachine {
     }
 
     /// The port to probe that a node has named, at the host from which it dialled. Without a valid
-    /// port, or on a link that was dialled, there is nothing to probe.
-    fn address_to_probe(&self, link: LinkId, port: Option<String>) -> Option<String> {
+    /// port, on a link that was dialled, or if something in between would answer in its place, there is
+    /// nothing to probe.
+    fn address_to_probe(&self, link: LinkId, hello: &NodeHello) -> Option<String> {
         let host = self.sessions.get(link)?.host.as_ref()?;
-        let port = port?.parse::<u16>().ok().filter(|&port| port != 0)?;
-        Some(format!("{host}:{port}"))
+        let port = hello.probe.as_ref()?.parse::<u16>().ok();
+        let port = port.filter(|&port| port != 0)?;
+        let answers = hello.refusal_means_dead || self.found_at(link, hello).is_some();
+        answers.then(|| format!("{host}:{port}"))
+    }
+
+    /// The address of a node's end of a link, if it sees the same there as this side: then nothing in between,
+    /// a forwarder, a balancer or a translation of addresses, answers for it.
+    pub(super) fn found_at(&self, link: LinkId, hello: &NodeHello) -> Option<String> {
+        let peer = &self.sessions.get(link)?.peer;
+        (*peer == hello.address).then(|| peer.clone())
+    }
+
+    /// Whether another process that says this hello proves that a process of the node is dead: nobody else can
+    /// listen at the address at which that was found.
+    fn stands_in_place_of(
+        &self,
+        node: NodeIndex,
+        life: &Incarnation,
+        link: LinkId,
+        hello: &NodeHello,
+    ) -> bool {
+        let found_at = self.found_at(link, hello);
+        let entry = self.roster.get(node);
+        self.was_dialled(link) && entry.proves_dead(life, found_at.as_deref())
     }
 
     /// Args that a node does not take would close its link, be assigned again, and so for ever.
@@ -126,9 +150,9 @@ impl SchedulerMachine {
 
     /// Closes the link of another process of a node that was removed. Nobody else can listen at the
     /// address at which the removed one was dialled, which is dead then.
-    fn turn_away(&mut self, now: Timestamp, link: LinkId, node: NodeIndex) {
+    fn turn_away(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, hello: &NodeHello) {
         let life = self.roster.get(node).incarnation();
-        if self.was_dialled(link) && life.is_some_and(|life| !life.joined) {
+        if life.is_some_and(|life| self.stands_in_place_of(node, life, link, hello)) {
             self.spare(link, node);
             self.lose(
                 now,
@@ -149,7 +173,6 @@ impl SchedulerMachine {
         hello: &NodeHello,
     ) -> Result<(), LinkRefusal> {
         let silence = self.config.heartbeat.saturating_mul(2);
-        let dialled = self.was_dialled(link);
         let entry = self.roster.get(node);
         let returns = entry.epoch() == Some(hello.epoch);
         if !returns && entry.past.iter().any(|life| life.epoch == hello.epoch) {
@@ -170,7 +193,7 @@ impl SchedulerMachine {
             }
             Some(_) if returns => {}
             // Nobody else can listen at the address at which the old life was dialled.
-            Some(life) if dialled && !life.joined => {
+            Some(life) if self.stands_in_place_of(node, life, link, hello) => {
                 self.spare(link, node);
                 self.lose(
                     now,
@@ -201,11 +224,16 @@ impl SchedulerMachine {
             }
             None => {}
         }
-        self.end_retired(now, node, |life| {
-            life.epoch != hello.epoch
-                && ((dialled && !life.joined)
-                    || (life.probe.is_some() && life.probe == hello.probe))
-        });
+        let past = self.roster.get(node).past.iter();
+        let ended: Vec<_> = past
+            .filter(|life| {
+                life.epoch != hello.epoch
+                    && (self.stands_in_place_of(node, life, link, hello)
+                        || (life.probe.is_some() && life.probe == hello.probe))
+            })
+            .map(|life| life.epoch)
+            .collect();
+        self.end_retired(now, node, |life| ended.contains(&life.epoch));
         Ok(())
     }
 

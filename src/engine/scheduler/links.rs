@@ -19,7 +19,13 @@ use crate::error::LinkRefusal;
 const MAX_HANDSHAKES: usize = 4096;
 
 impl SchedulerMachine {
-    pub(super) fn link_opened(&mut self, now: Timestamp, link: LinkId, origin: Origin) {
+    pub(super) fn link_opened(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        origin: Origin,
+        peer: String,
+    ) {
         if self.stopped {
             self.close(link, "the scheduler has stopped");
             return;
@@ -47,7 +53,7 @@ impl SchedulerMachine {
         self.make_room_for_a_handshake(now);
         let set_up_by = now + self.handshake_limit();
         self.timers.start(set_up_by, Timer::Handshake(link));
-        self.sessions.open(now, link, set_up_by, node, host);
+        self.sessions.open(now, link, set_up_by, node, host, peer);
         self.send(
             link,
             ToNode::Hello(SchedulerHello {

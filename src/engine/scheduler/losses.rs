@@ -61,10 +61,13 @@ impl SchedulerMachine {
             && entry.redial.dial_due().is_some_and(|at| at <= now)
         {
             let address = address.clone();
+            let found_at = entry.found_at().map(str::to_owned);
+            entry.asked_at.clone_from(&found_at);
             entry.redial.begin_dial(now, entry.epoch());
             self.actions.push(Action::Dial {
                 node: Self::node_id(node),
                 address,
+                found_at,
             });
         }
         let entry = self.roster.get_mut(node);
@@ -393,8 +396,11 @@ impl SchedulerMachine {
         if entry.is_vacant() {
             return;
         }
+        let asked_at = entry.asked_at.take();
         let life = entry.incarnation();
-        let same_life = life.is_some_and(|life| Some(life.epoch) == known && !life.joined);
+        let same_life = life.is_some_and(|life| {
+            Some(life.epoch) == known && entry.proves_dead(life, asked_at.as_deref())
+        });
         let silent = entry.is_silent(now, silence);
         if !entry.is_up() {
             entry.reason = reason.clone();
@@ -406,7 +412,13 @@ impl SchedulerMachine {
             if same_life && silent {
                 self.lose(now, node, Loss::Dead, &reason);
             }
-            self.end_retired(now, node, |life| !life.joined);
+            let entry = self.roster.get(node);
+            let past = entry.past.iter();
+            let ended: Vec<_> = past
+                .filter(|life| entry.proves_dead(life, asked_at.as_deref()))
+                .map(|life| life.epoch)
+                .collect();
+            self.end_retired(now, node, |life| ended.contains(&life.epoch));
         }
         self.timers.attend(node, now);
     }

@@ -44,6 +44,8 @@ pub(super) struct Session {
     pub node: Option<NodeIndex>,
     /// The host from which the node dialled; `None` if the scheduler dialled.
     pub host: Option<String>,
+    /// The address of the other end, as this side sees it.
+    pub peer: String,
     pub heard_at: Timestamp,
     /// When a session that is not up is looked at, to see whether it was silent.
     set_up_by: Timestamp,
@@ -111,11 +113,13 @@ impl Sessions {
         set_up_by: Timestamp,
         node: Option<NodeIndex>,
         host: Option<String>,
+        peer: String,
     ) {
         let session = Session {
             stage: Stage::Greeted,
             node,
             host,
+            peer,
             heard_at: now,
             set_up_by,
             last_beat: 0,
@@ -237,7 +241,14 @@ mod tests {
     const LATER: Timestamp = Timestamp(2);
 
     fn comparing(sessions: &mut Sessions, link: LinkId) {
-        sessions.open(NOW, link, LATER, None, Some("there".to_owned()));
+        sessions.open(
+            NOW,
+            link,
+            LATER,
+            None,
+            Some("there".to_owned()),
+            String::new(),
+        );
         sessions.begin_comparison(link, 0, NodeHello::new("node", Epoch(1)));
     }
 
@@ -286,7 +297,14 @@ mod tests {
     fn the_first_to_be_set_up_is_the_one_that_is_looked_at_first() {
         let mut sessions = Sessions::default();
         for (number, by) in [(1, 5), (2, 3), (3, 3), (4, 2)] {
-            sessions.open(NOW, LinkId(number), Timestamp(by), None, None);
+            sessions.open(
+                NOW,
+                LinkId(number),
+                Timestamp(by),
+                None,
+                None,
+                String::new(),
+            );
         }
         sessions.extend_setup(LinkId(4), Timestamp(9));
         assert_eq!(sessions.first_to_set_up(), Some(LinkId(2)));
@@ -302,7 +320,7 @@ mod tests {
     fn a_beat_must_be_later_than_all_before_it_on_its_link() {
         let mut sessions = Sessions::default();
         let link = LinkId(7);
-        sessions.open(NOW, link, LATER, None, None);
+        sessions.open(NOW, link, LATER, None, None, String::new());
         let taken = [1, 3, 2, 3, 4].map(|number| sessions.take_beat(link, number));
         assert_eq!(taken, [true, true, false, false, true]);
         assert!(!sessions.take_beat(LinkId(8), 1));

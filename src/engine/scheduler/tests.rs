@@ -7,6 +7,7 @@ mod acknowledgements;
 mod bounds;
 mod cancels;
 mod cost;
+mod dead;
 mod finish;
 mod forgotten;
 mod held;
@@ -106,6 +107,8 @@ struct Board {
     answers: Vec<CancelAnswer>,
     /// Addresses that were dialled.
     dials: Vec<String>,
+    /// Where each of these was to ask.
+    found_at: Vec<Option<String>>,
     /// Probes that were asked for.
     probes: Vec<(NodeId, Epoch)>,
     /// Nodes that were told to drain, by their link.
@@ -159,6 +162,7 @@ impl Board {
             closed: Vec::new(),
             answers: Vec::new(),
             dials: Vec::new(),
+            found_at: Vec::new(),
             probes: Vec::new(),
             drains: Vec::new(),
             said: Vec::new(),
@@ -193,7 +197,12 @@ impl Board {
                     link,
                     message: ToNode::Welcome(Welcome { drain: true, .. }) | ToNode::Drain,
                 } => self.drains.push(link),
-                Action::Dial { address, .. } => self.dials.push(address),
+                Action::Dial {
+                    address, found_at, ..
+                } => {
+                    self.dials.push(address);
+                    self.found_at.push(found_at);
+                }
                 Action::Probe { node, epoch, .. } => self.probes.push((node, epoch)),
                 Action::Deliver { statuses, .. } => self.told.extend(statuses),
                 Action::Answer { status, alone } => self.answered.push((status, alone)),
@@ -236,6 +245,7 @@ impl Board {
         self.event(Event::LinkOpened {
             link,
             origin: Origin::Came("127.0.0.1".to_owned()),
+            peer: String::new(),
         });
         link
     }
@@ -282,7 +292,11 @@ impl Board {
     /// A dial has led to a process that says this and holds nothing.
     fn dialled(&mut self, node: NodeId, link: LinkId, hello: NodeHello) {
         let origin = Origin::Dialled(node);
-        self.event(Event::LinkOpened { link, origin });
+        self.event(Event::LinkOpened {
+            link,
+            origin,
+            peer: String::new(),
+        });
         self.say(link, ToScheduler::Hello(hello));
         let nothing = Holding {
             last: true,

@@ -17,6 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{Configs, Credentials, words};
 use crate::error::LinkError;
+use crate::links::Ends;
 use crate::net::names::Names;
 use crate::net::proof::{Asks, Proved, Role, Side, TLS_HANDSHAKE, WITHOUT, exchange, linger};
 
@@ -87,6 +88,7 @@ where
             certificate,
             peers: credentials.peers(),
         },
+        ends: Ends::default(),
     })
 }
 

@@ -50,7 +50,8 @@ pub fn spec(name: &str, workers: u32) -> NodeSpec {
         kinds: vec![offer("soft", false), offer("hard", true)],
         labels: Labels::new(),
         config,
-        probe: None,
+        probes: Vec::new(),
+        refusal_means_dead: None,
         joins: Vec::new(),
         end_with_scheduler: false,
         local: false,
@@ -162,7 +163,11 @@ impl Stage {
         self.links += 1;
         let link = LinkId(self.links);
         self.open.push(link);
-        self.handle(NodeEvent::LinkOpened { link, dialled });
+        self.handle(NodeEvent::LinkOpened {
+            link,
+            dialled,
+            address: String::new(),
+        });
         link
     }
 

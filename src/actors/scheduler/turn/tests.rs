@@ -48,7 +48,7 @@ impl LinkSender<ToNode> for Recorder {
 struct Interrupter(Inbox<Incoming<Event>>);
 
 impl Connector<Event> for Interrupter {
-    fn dial(&self, _: NodeId, _: String) {
+    fn dial(&self, _: NodeId, _: String, _: Option<String>) {
         self.0.push(Event::Heard { link: LINK }.into());
     }
 
@@ -76,6 +76,7 @@ async fn board_at(clock: Clock) -> (Addr<SchedulerActor>, mpsc::UnboundedReceive
     let (said, mut heard) = mpsc::unbounded_channel();
     inbox.push(Incoming::Attach {
         link: LINK,
+        ends: Default::default(),
         origin: Origin::Came("127.0.0.1".to_owned()),
         sender: Box::new(Recorder(said)),
     });

@@ -124,10 +124,17 @@ impl Machines {
             });
             return false;
         }
+        let mut address = String::new();
         if let Some(way) = self.links.get_mut(&link) {
             way.place = to;
+            address.clone_from(&way.address);
         }
-        self.tell(now, to, NodeEvent::LinkOpened { link, dialled });
+        let opened = NodeEvent::LinkOpened {
+            link,
+            dialled,
+            address,
+        };
+        self.tell(now, to, opened);
         true
     }
 
@@ -162,8 +169,11 @@ impl Machines {
         let opened: Vec<_> = links
             .map(|(&link, way)| {
                 way.place = to;
-                let dialled = way.dialled.clone();
-                NodeEvent::LinkOpened { link, dialled }
+                NodeEvent::LinkOpened {
+                    link,
+                    dialled: way.dialled.clone(),
+                    address: way.address.clone(),
+                }
             })
             .collect();
         for event in opened {

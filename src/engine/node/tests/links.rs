@@ -16,7 +16,11 @@ fn the_scheduler_speaks_first() {
     let dialled = None;
     assert!(
         bench
-            .event(NodeEvent::LinkOpened { link, dialled })
+            .event(NodeEvent::LinkOpened {
+                link,
+                dialled,
+                address: String::new()
+            })
             .is_empty()
     );
     let actions = bench.say(link, hello("a", 1));

@@ -38,7 +38,11 @@ impl Fleet {
         self.links += 1;
         let link = LinkId(self.links);
         let dialled = dialled.map(str::to_owned);
-        self.event(NodeEvent::LinkOpened { link, dialled });
+        self.event(NodeEvent::LinkOpened {
+            link,
+            dialled,
+            address: String::new(),
+        });
         link
     }
 

@@ -337,7 +337,7 @@ impl Driver {
         self.bench.links += 1;
         let link = LinkId(self.bench.links);
         self.open.push(link);
-        self.event(NodeEvent::LinkOpened { link, dialled });
+        self.event(opened(link, dialled));
         link
     }
 

@@ -83,7 +83,11 @@ fn g11_a_flood_of_links_closes_the_oldest_and_none_that_is_up() {
     for number in 0..1000 {
         let link = LinkId(1000 + number);
         let dialled = None;
-        let actions = bench.event(NodeEvent::LinkOpened { link, dialled });
+        let actions = bench.event(NodeEvent::LinkOpened {
+            link,
+            dialled,
+            address: String::new(),
+        });
         closes.extend(closed(&actions));
         bench.now = bench.now + Duration::from_nanos(1);
     }

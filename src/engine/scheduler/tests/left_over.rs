@@ -51,7 +51,8 @@ impl Pair {
                 max_workers: 16,
                 ..NodeConfig::default()
             },
-            probe: None,
+            probes: Vec::new(),
+            refusal_means_dead: None,
             joins: Vec::new(),
             end_with_scheduler: false,
             local: false,
@@ -87,11 +88,18 @@ impl Pair {
         self.link = LinkId(self.link.0 + 1);
         let link = self.link;
         let origin = Origin::Came("127.0.0.1".to_owned());
-        self.scheduler
-            .handle(self.now, Event::LinkOpened { link, origin });
+        self.scheduler.handle(
+            self.now,
+            Event::LinkOpened {
+                link,
+                origin,
+                peer: String::new(),
+            },
+        );
         let opened = NodeEvent::LinkOpened {
             link,
             dialled: None,
+            address: String::new(),
         };
         self.node.handle(self.now, opened);
         self.exchange();

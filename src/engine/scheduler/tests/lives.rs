@@ -30,7 +30,11 @@ fn g8_a_port_to_probe_is_that_of_the_host_which_dialled_and_of_no_other() {
         let mut board = Board::new();
         add_first(&mut board);
         let link = LinkId(101);
-        board.event(Event::LinkOpened { link, origin });
+        board.event(Event::LinkOpened {
+            link,
+            origin,
+            peer: String::new(),
+        });
         let mut hello = board.hello("first", 1);
         hello.probe = Some(port.to_owned());
         board.say(link, ToScheduler::Hello(hello));
@@ -377,7 +381,11 @@ fn the_answer_to_a_dial_is_not_taken_for_that_of_a_later_node_of_the_name() {
     board.settle_down();
     let link = LinkId(7);
     let origin = Origin::Dialled(FIRST);
-    board.event(Event::LinkOpened { link, origin });
+    board.event(Event::LinkOpened {
+        link,
+        origin,
+        peer: String::new(),
+    });
     assert_eq!(board.closed.last().map(|(link, _)| *link), Some(link));
     assert_eq!(board.dials[2..], ["127.0.0.1:1"]);
 }
@@ -444,7 +452,11 @@ fn g3_a_node_that_is_added_again_does_not_take_over_a_run_of_the_removed_one() {
 /// The scheduler's dial of the first node has led to a process of this life.
 fn dials_first(board: &mut Board, link: LinkId, epoch: u64) {
     let origin = Origin::Dialled(FIRST);
-    board.event(Event::LinkOpened { link, origin });
+    board.event(Event::LinkOpened {
+        link,
+        origin,
+        peer: String::new(),
+    });
     let hello = board.hello("first", epoch);
     board.say(link, ToScheduler::Hello(hello));
     let nothing = Holding {

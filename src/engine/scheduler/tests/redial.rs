@@ -21,7 +21,14 @@ fn with_node() -> (DrivenScheduler, NodeId) {
         .expect("the name is free");
     assert_eq!(dials(&machine.effects(START)), 1);
     let (link, origin) = (LINK, Origin::Dialled(node));
-    machine.handle(START, Event::LinkOpened { link, origin });
+    machine.handle(
+        START,
+        Event::LinkOpened {
+            link,
+            origin,
+            peer: String::new(),
+        },
+    );
     let hello = NodeHello::new("slave1", Epoch(1));
     let held = Holding {
         last: true,

@@ -209,7 +209,11 @@ fn g11_who_has_not_said_hello_breaks_no_rule_in_the_name_of_the_node_that_was_di
     let node = board.machine.add_node(board.now, "honest".into(), reach);
     let origin = Origin::Dialled(node.expect("the name is free"));
     let link = LinkId(1);
-    board.event(Event::LinkOpened { link, origin });
+    board.event(Event::LinkOpened {
+        link,
+        origin,
+        peer: String::new(),
+    });
     let reason = "no frame".to_owned();
     board.event(Event::Malformed { link, reason });
     let stats = board.machine.stats(board.now);

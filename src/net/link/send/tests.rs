@@ -103,6 +103,7 @@ impl Running {
             write: Box::new(pipe.clone()),
             direct,
             names: Names::Any,
+            ends: Default::default(),
         };
         let way = WayOut::new();
         let given = way.clone();
@@ -334,6 +335,7 @@ async fn reset_after(last: ToScheduler) -> Proved {
         write: Box::new(peer),
         direct: false,
         names: Names::Any,
+        ends: Default::default(),
     };
     let way = WayOut::new();
     way.give(LinkCommand::Send(last));
@@ -352,6 +354,7 @@ async fn reset_after(last: ToScheduler) -> Proved {
         write: Box::new(write),
         direct: false,
         names: Names::Any,
+        ends: Default::default(),
     }
 }
 

@@ -96,6 +96,7 @@ impl Stage {
             NodeEvent::LinkOpened {
                 link: HONEST,
                 dialled: None,
+                address: String::new(),
             },
         );
         stage.settle();
@@ -229,7 +230,11 @@ impl Stage {
         let link = LinkId(self.links);
         self.open.push(link);
         self.knows.insert(link, Knows::default());
-        self.events.push_back(Event::LinkOpened { link, origin });
+        self.events.push_back(Event::LinkOpened {
+            link,
+            origin,
+            peer: String::new(),
+        });
         self.settle();
         link
     }
@@ -372,6 +377,7 @@ impl Stage {
                 self.events.push_back(Event::LinkOpened {
                     link: HONEST,
                     origin: Origin::Dialled(node),
+                    peer: String::new(),
                 });
             }
             Action::Dial { node, .. } => {

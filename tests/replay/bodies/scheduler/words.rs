@@ -86,6 +86,8 @@ impl Knows {
                 0 => Some("5".to_owned()),
                 _ => None,
             },
+            address: String::new(),
+            refusal_means_dead: false,
             draining: input.below(16) == 1,
             max_frame: None,
         }
