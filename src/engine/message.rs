@@ -378,6 +378,12 @@ pub enum Report {
         /// A task whose handler blocks its thread.
         task: Option<TaskId>,
     },
+    /// How many of the node's workers do nothing for this scheduler, since others have their share of the
+    /// process. The hello says nothing of it: none do before this is told.
+    Lent {
+        /// Those among its workers.
+        workers: u32,
+    },
     /// A handler told its progress.
     Progress {
         /// The task.
@@ -401,6 +407,7 @@ impl Report {
             | Self::Ready
             | Self::Draining
             | Self::Stalled { .. }
+            | Self::Lent { .. }
             | Self::Progress { .. } => None,
         }
     }

@@ -70,6 +70,8 @@ pub struct NodeMachine {
     /// The last number of workers out of reach that was told; `None` if that is to be told in any case,
     /// since another handler is to blame.
     told_stalled: Option<u32>,
+    /// The last number of workers that was told to work for others.
+    told_lent: u32,
     blamed: Option<TaskId>,
     actions: Vec<NodeAction>,
 }
@@ -97,6 +99,7 @@ impl NodeMachine {
             sharers: 1,
             ready_owed: false,
             told_stalled: Some(0),
+            told_lent: 0,
             blamed: None,
             actions: Vec::new(),
             spec,

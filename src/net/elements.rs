@@ -104,6 +104,7 @@ const READY: u8 = 9;
 const STALLED: u8 = 10;
 const PROGRESS: u8 = 11;
 const DRAINING: u8 = 12;
+const LENT: u8 = 13;
 
 impl Element for Report {
     fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error> {
@@ -137,6 +138,7 @@ impl Element for Report {
             Self::Ready => head(tail, &(READY, 0u8, 0u8)),
             Self::Draining => head(tail, &(DRAINING, 0u8, 0u8)),
             Self::Stalled { workers, task } => head(tail, &(STALLED, workers, task)),
+            Self::Lent { workers } => head(tail, &(LENT, workers, 0u8)),
             Self::Progress {
                 task,
                 dispatch,
@@ -201,6 +203,10 @@ impl Element for Report {
                 workers: fields.next()?,
                 task: fields.next()?,
             },
+            LENT => {
+                let (workers, _): (u32, u8) = (fields.next()?, fields.next()?);
+                Self::Lent { workers }
+            }
             PROGRESS => Self::Progress {
                 task: fields.next()?,
                 dispatch: fields.next()?,

@@ -52,6 +52,7 @@ pub struct NodeBuilder {
     refusal_means_dead: Option<bool>,
     stop_timeout: Duration,
     schedulers: Vec<String>,
+    max_workers_total: Option<u32>,
     end_with_scheduler: bool,
 }
 
@@ -72,6 +73,7 @@ impl NodeBuilder {
             refusal_means_dead: None,
             stop_timeout: Duration::from_secs(2),
             schedulers: Vec::new(),
+            max_workers_total: None,
             end_with_scheduler: false,
         }
     }
@@ -91,6 +93,14 @@ impl NodeBuilder {
     /// See [`NodeConfig::max_workers`].
     pub fn max_workers(self, workers: u32) -> Self {
         self.configure(|config| config.max_workers = workers)
+    }
+
+    /// How many tasks may run at once for all schedulers together, from 1 to 1,000,000; without this as many for
+    /// each as it may have. Each has an equal share, of which others have what it does not use. Nothing is
+    /// stopped for it: who has more than its share gives it back as its tasks end.
+    pub fn max_workers_total(mut self, workers: u32) -> Self {
+        self.max_workers_total = Some(workers);
+        self
     }
 
     /// See [`NodeConfig::threads`].
@@ -201,6 +211,7 @@ impl NodeBuilder {
         self.config.validate()?;
         self.link.validate()?;
         check_stop_timeout(self.stop_timeout)?;
+        check_total(self.max_workers_total)?;
         check_schedulers(&self.schedulers, &self.joins)?;
         check_names(&self.name, &self.labels)?;
         self.handlers.validate()?;
@@ -272,6 +283,7 @@ impl NodeBuilder {
             connector: Some(Box::new(Arc::clone(&carrier))),
             serves: Serves {
                 only: self.schedulers,
+                max_workers: self.max_workers_total,
             },
             sign: ports,
         };
@@ -353,6 +365,16 @@ fn check_schedulers(names: &[String], joins: &[String]) -> Result<(), ConfigErro
         return fault("join", format!("there may be at most {MAX_SCHEDULERS}"));
     }
     Ok(())
+}
+
+fn check_total(workers: Option<u32>) -> Result<(), ConfigError> {
+    if workers.is_none_or(|workers| (1..=NodeConfig::MAX_WORKERS).contains(&workers)) {
+        return Ok(());
+    }
+    Err(ConfigError {
+        setting: "max_workers_total",
+        reason: "must be from 1 to 1,000,000".to_owned(),
+    })
 }
 
 fn check_stop_timeout(limit: Duration) -> Result<(), ConfigError> {

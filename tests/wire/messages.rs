@@ -187,6 +187,7 @@ fn report() -> impl Strategy<Value = Report> {
         }),
         Just(Report::Ready),
         Just(Report::Draining),
+        any::<u32>().prop_map(|workers| Report::Lent { workers }),
         (any::<u32>(), option::of(task()))
             .prop_map(|(workers, task)| Report::Stalled { workers, task }),
         (task(), dispatch(), body()).prop_map(|(task, dispatch, value)| Report::Progress {

@@ -186,6 +186,7 @@ impl LoneNode {
             match self.any_report().await {
                 Report::Ready
                 | Report::Draining
+                | Report::Lent { .. }
                 | Report::Stalled { .. }
                 | Report::Started { .. } => {}
                 report => return report,

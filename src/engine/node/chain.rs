@@ -220,7 +220,8 @@ impl NodeMachine {
             return;
         }
         // A node that keeps too much starts nothing new, and a chained start would be new.
-        let full = self.keeps_too_much();
+        // Nor does one have what another scheduler should.
+        let full = self.keeps_too_much() || self.workers.is_over_share();
         for index in 0..self.chains.lists.len() {
             // No larger than the largest worker's number.
             let worker = WorkerId(index as u32);
@@ -239,6 +240,7 @@ impl NodeMachine {
         if depth == 0
             || self.ahead.is_empty()
             || self.workers.has_free()
+            || self.workers.is_over_share()
             || self.takes_nothing()
             || self.keeps_too_much()
             || self.lease.stage() != Stage::Whole

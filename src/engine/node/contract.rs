@@ -49,6 +49,8 @@ pub struct NodeSpec {
 pub struct Serves {
     /// Only these, by name; anybody if empty.
     pub only: Vec<String>,
+    /// How many tasks may run at once for all of them; no more than for each if `None`.
+    pub max_workers: Option<u32>,
 }
 
 impl NodeSpec {

@@ -216,6 +216,7 @@ impl NodeMachine {
         // The scheduler counts on the rest at once. Once the link is up it is told who is to blame.
         let out_of_reach = self.workers.out_of_reach();
         self.told_stalled = (out_of_reach == 0).then_some(0);
+        self.told_lent = 0;
         let hello = NodeHello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,

@@ -9,6 +9,7 @@
 //! and an address to the scheduler that last answered there.
 
 mod admission;
+mod shares;
 
 use std::collections::BTreeMap;
 
@@ -184,6 +185,7 @@ impl Machines {
     /// Lets every machine decide, and appends the actions to perform, in order.
     pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
         actions.append(&mut self.actions);
+        self.share_out(now);
         for seat in 0..self.seats.len() {
             let Some(seated) = &mut self.seats[seat] else {
                 continue;
@@ -311,6 +313,8 @@ impl Machines {
     }
 
     fn tell(&mut self, now: Timestamp, place: Place, event: NodeEvent) {
+        // What is free is shared anew before each: it may start something.
+        self.share_out(now);
         if let Some(machine) = self.machine(place) {
             machine.handle(now, event);
         }

@@ -55,7 +55,14 @@ impl NodeMachine {
                 }
                 None => {
                     let dispatch = assignment.dispatch;
-                    let spot = self.ahead.push(assignment);
+                    let spot = match assignment.ahead {
+                        true => self.ahead.push(assignment),
+                        // Its scheduler believes that it runs.
+                        false => {
+                            let told = true;
+                            self.ahead.push_front(Waiting { assignment, told })
+                        }
+                    };
                     self.held.insert(dispatch, Place::Ahead(spot));
                 }
             }
@@ -81,10 +88,11 @@ impl NodeMachine {
             return Some(RefusedBy::NoWorker);
         }
         // Only what was prefetched may wait. What was sent to a free worker is running for its
-        // scheduler: it starts now or is refused.
+        // scheduler: it starts now or is refused, unless another scheduler has the worker beyond its
+        // share of the process.
         let chained = (self.chains.len(), self.chains.bytes());
-        if self.can_start()
-            || (assignment.ahead && self.ahead.has_room(assignment, chained, self.sharers))
+        let may_wait = assignment.ahead || self.workers.waits_for_others();
+        if self.can_start() || (may_wait && self.ahead.has_room(assignment, chained, self.sharers))
         {
             None
         } else if self.keeps_too_much() && self.workers.has_free() {
@@ -405,6 +413,11 @@ impl NodeMachine {
             self.told_stalled = Some(workers);
             let task = self.blamed;
             self.outbox.push(Report::Stalled { workers, task });
+        }
+        let lent = self.workers.lent();
+        if self.told_lent != lent {
+            self.told_lent = lent;
+            self.outbox.push(Report::Lent { workers: lent });
         }
         if self.ready_owed && self.can_start() {
             self.ready_owed = false;

@@ -12,6 +12,7 @@ mod memory;
 mod probes;
 mod random;
 mod roles;
+mod shares;
 mod tasks;
 
 use std::sync::Arc;
@@ -285,6 +286,7 @@ fn in_short(report: &Report) -> String {
         Report::Returned { dispatch, .. } => format!("returned {dispatch}"),
         Report::Ready => "ready".to_owned(),
         Report::Draining => "draining".to_owned(),
+        Report::Lent { workers } => format!("lent {workers}"),
         Report::Stalled { workers, task } => format!("stalled {workers} {task:?}"),
         Report::Progress { dispatch, .. } => format!("progress {dispatch}"),
     }

@@ -70,6 +70,26 @@ pub(super) struct Run {
     pub(super) spot: Option<Spot>,
 }
 
+/// What one of several schedulers may have of the workers of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    /// How many it may have once those beyond it have ended.
+    pub(super) target: u32,
+    /// How many it may have now.
+    pub(super) now: u32,
+    /// How many its scheduler is to count on.
+    pub(super) told: u32,
+}
+
+impl Share {
+    /// All that there are.
+    pub(super) const WHOLE: Self = Self {
+        target: u32::MAX,
+        now: u32::MAX,
+        told: u32::MAX,
+    };
+}
+
 #[derive(Clone, Debug, Default)]
 struct Slot {
     run: Option<Run>,
@@ -89,6 +109,8 @@ pub(super) struct Workers {
     stalled_free: u32,
     /// Runs of a life that is over, which keep their workers until they end.
     left_over: u32,
+    /// What may be busy by the share of this scheduler, and for now.
+    share: Share,
     /// The most that may be busy: the limit, or what was busy when the limit was lowered.
     ceiling: u32,
 }
@@ -103,6 +125,7 @@ impl Workers {
             busy: 0,
             stalled_free: 0,
             left_over: 0,
+            share: Share::WHOLE,
             ceiling: limit,
         }
     }
@@ -121,6 +144,11 @@ impl Workers {
         self.stalled_free + self.left_over
     }
 
+    /// Workers that do nothing for this scheduler, since others have their share.
+    pub(super) fn lent(&self) -> u32 {
+        self.limit.saturating_sub(self.share.told)
+    }
+
     /// Gives every run to another owner, but for those of a life that was over before.
     pub(super) fn give_to(&mut self, owner: Owner) {
         let runs = self.slots.iter_mut().filter_map(|slot| slot.run.as_mut());
@@ -136,7 +164,26 @@ impl Workers {
     }
 
     pub(super) fn has_free(&self) -> bool {
+        self.busy < self.share.now && self.is_within_limit()
+    }
+
+    fn is_within_limit(&self) -> bool {
         self.busy + self.stalled_free < self.limit
+    }
+
+    /// Whether a worker would be free if others had not their share of the process.
+    pub(super) fn waits_for_others(&self) -> bool {
+        self.busy >= self.share.now && self.is_within_limit()
+    }
+
+    /// Whether more run than the share.
+    pub(super) fn is_over_share(&self) -> bool {
+        self.busy > self.share.target
+    }
+
+    /// Sets the share. What runs beyond it ends by itself.
+    pub(super) fn set_share(&mut self, share: Share) {
+        self.share = share;
     }
 
     /// Sets the limit. What runs beyond it ends by itself.

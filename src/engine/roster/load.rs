@@ -67,6 +67,8 @@ pub(crate) struct Load {
     set: Option<u32>,
     /// Workers that do not answer, or that are kept by runs which this scheduler does not know.
     stalled: u32,
+    /// Workers that do nothing for this scheduler, since others have their share.
+    lent: u32,
     /// The task that was blamed when it last told that some do not.
     blamed: Option<Option<TaskId>>,
     tally: Tally,
@@ -113,6 +115,7 @@ impl Load {
     pub fn link_up(&mut self, workers: u32, stalled: u32) {
         self.workers = self.set.unwrap_or(workers).min(NodeConfig::MAX_WORKERS);
         self.stalled = stalled.min(self.workers);
+        self.lent = 0;
         self.blamed = (stalled > 0).then_some(None);
     }
 
@@ -124,6 +127,11 @@ impl Load {
         let blamed = (workers > 0 || task.is_some()).then_some(task);
         let before = std::mem::replace(&mut self.blamed, blamed);
         blamed.is_some() && (before.is_none() || (task.is_some() && before != blamed))
+    }
+
+    /// So many of its workers do nothing for this scheduler now.
+    pub fn lent(&mut self, workers: u32) {
+        self.lent = workers.min(self.workers);
     }
 
     /// A task is at it: ahead of its workers if so many bytes of args wait there, or else running.
@@ -227,6 +235,7 @@ impl Load {
             .running
             .saturating_add(orphaned as u32)
             .saturating_add(self.stalled)
+            .saturating_add(self.lent)
     }
 
     /// Free workers that nothing waits for yet.
@@ -270,7 +279,7 @@ impl Load {
             return 0;
         }
         let per_worker = (self.round_trip.saturating_mul(2)).div_ceil(self.run_time.max(1));
-        let usable = self.workers.saturating_sub(self.stalled);
+        let usable = self.workers.saturating_sub(self.stalled + self.lent);
         let places = per_worker.saturating_mul(u64::from(usable));
         u32::try_from(places).unwrap_or(u32::MAX).min(max_ahead)
     }

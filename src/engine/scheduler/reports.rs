@@ -162,6 +162,10 @@ impl SchedulerMachine {
                     self.forgotten_ended(now, node);
                 }
             }
+            Report::Lent { workers } => {
+                self.roster.get_mut(node).load.lent(workers);
+                self.roster.touch(node);
+            }
             Report::Progress {
                 task,
                 dispatch,

@@ -4,8 +4,8 @@ use super::*;
 use crate::engine::node::{MAX_SCHEDULERS, Machines, Serves};
 use crate::testing::Driven;
 
-struct Fleet {
-    node: Driven<Machines>,
+pub(super) struct Fleet {
+    pub(super) node: Driven<Machines>,
     now: Timestamp,
     links: u64,
 }
@@ -16,9 +16,16 @@ impl Fleet {
     }
 
     fn serving(spec: NodeSpec, only: &[&str]) -> Self {
+        Self::with(spec, only, None)
+    }
+
+    pub(super) fn with(spec: NodeSpec, only: &[&str], max_workers: Option<u32>) -> Self {
         let only = only.iter().map(|&name| name.to_owned()).collect();
         Self {
-            node: Driven::new(Machines::new(spec, Serves { only }), Checks::EachStep),
+            node: Driven::new(
+                Machines::new(spec, Serves { only, max_workers }),
+                Checks::EachStep,
+            ),
             now: Timestamp(1_000_000_000_000),
             links: 0,
         }
@@ -46,7 +53,7 @@ impl Fleet {
         link
     }
 
-    fn say(&mut self, link: LinkId, message: ToNode) -> Vec<NodeAction> {
+    pub(super) fn say(&mut self, link: LinkId, message: ToNode) -> Vec<NodeAction> {
         self.event(NodeEvent::Message { link, message })
     }
 
@@ -68,7 +75,7 @@ impl Fleet {
     }
 
     /// Brings a link of this scheduler up.
-    fn serve(&mut self, scheduler: &str, life: u64, dialled: Option<&str>) -> LinkId {
+    pub(super) fn serve(&mut self, scheduler: &str, life: u64, dialled: Option<&str>) -> LinkId {
         let (link, actions) = self.greet(scheduler, life, dialled);
         assert!(closed(&actions).is_empty(), "{actions:?}");
         let actions = self.say(link, ToNode::Welcome(welcome()));
@@ -77,12 +84,12 @@ impl Fleet {
     }
 
     /// Has a scheduler assign a run, and returns the workers on which any starts by that.
-    fn start(&mut self, link: LinkId, number: u64) -> Vec<WorkerId> {
+    pub(super) fn start(&mut self, link: LinkId, number: u64) -> Vec<WorkerId> {
         let actions = self.say(link, ToNode::Assign(vec![at_once(number)]));
         started(&actions)
     }
 
-    fn ended(&mut self, worker: WorkerId, number: u64) -> Vec<NodeAction> {
+    pub(super) fn ended(&mut self, worker: WorkerId, number: u64) -> Vec<NodeAction> {
         self.event(NodeEvent::Ended {
             worker,
             dispatch: d(number),

@@ -1,0 +1,124 @@
+//! Several schedulers that share the workers of one process.
+
+use super::machines::Fleet;
+use super::*;
+
+/// Two schedulers over a process of four workers, which send as many tasks as they have workers and four more.
+struct Shared {
+    fleet: Fleet,
+    links: [LinkId; 2],
+    /// What runs, by worker, in order of its start.
+    running: Vec<(WorkerId, u64)>,
+    next: u64,
+    ended: [u32; 2],
+}
+
+impl Shared {
+    fn new() -> Self {
+        let mut fleet = Fleet::with(spec(4), &[], Some(4));
+        let links = [fleet.serve("a", 1, None), fleet.serve("b", 1, None)];
+        Self {
+            fleet,
+            links,
+            running: Vec::new(),
+            next: 1,
+            ended: [0; 2],
+        }
+    }
+
+    fn heard(&mut self, actions: &[NodeAction]) {
+        for action in actions {
+            match action {
+                NodeAction::Start {
+                    worker, assignment, ..
+                } => self.running.push((*worker, assignment.dispatch.get())),
+                NodeAction::Stop { .. } => panic!("a run is stopped"),
+                _ => {}
+            }
+        }
+        assert!(self.fleet.node.running() <= 4, "more run than may");
+    }
+
+    fn send(&mut self, who: usize, count: usize) {
+        for _ in 0..count {
+            let task = ahead(self.next);
+            self.next += 1;
+            let message = ToNode::Assign(vec![task]);
+            let actions = self.fleet.say(self.links[who], message);
+            self.heard(&actions);
+        }
+    }
+
+    fn has(&self, who: usize) -> usize {
+        let running = self.running.iter();
+        running.filter(|(worker, _)| worker.seat() == who).count()
+    }
+
+    /// The run that began first ends; its scheduler sends another task if it has any.
+    fn end_one(&mut self, busy: [bool; 2]) {
+        let (worker, number) = self.running.remove(0);
+        let who = worker.seat();
+        self.ended[who] += 1;
+        let actions = self.fleet.ended(worker, number);
+        self.heard(&actions);
+        if busy[who] {
+            self.send(who, 1);
+        }
+    }
+}
+
+#[test]
+fn of_the_workers_of_a_process_two_schedulers_with_the_same_load_have_half_each() {
+    let mut shared = Shared::new();
+    shared.send(0, 8);
+    assert_eq!(shared.has(0), 4, "what the other does not use is lent");
+    // It comes into its share as runs of the other end, and no later.
+    shared.send(1, 8);
+    assert_eq!((shared.has(0), shared.has(1)), (4, 0));
+    shared.end_one([true; 2]);
+    shared.end_one([true; 2]);
+    assert_eq!((shared.has(0), shared.has(1)), (2, 2));
+    shared.ended = [0, 0];
+    for _ in 0..1000 {
+        shared.end_one([true; 2]);
+        assert_eq!(shared.has(0) + shared.has(1), 4, "a worker is idle");
+    }
+    let [a, b] = shared.ended;
+    assert!(a.abs_diff(b) <= (a + b) / 20, "{a} and {b}");
+    // One that has nothing more gives its share back.
+    while shared.has(1) > 0 {
+        shared.end_one([true, false]);
+    }
+    assert_eq!(shared.has(0), 4);
+}
+
+#[test]
+fn a_scheduler_is_told_of_what_others_have_and_counts_on_its_share() {
+    let mut shared = Shared::new();
+    shared.send(0, 8);
+    let message = ToNode::Assign(vec![ahead(100)]);
+    let actions = shared.fleet.say(shared.links[1], message);
+    // One of four is wanted by the other.
+    assert!(told(&actions).contains(&"lent 1".to_owned()), "{actions:?}");
+}
+
+#[test]
+fn what_is_sent_to_a_worker_that_another_scheduler_has_waits_for_it() {
+    let mut fleet = Fleet::with(spec(1), &[], Some(1));
+    let a = fleet.serve("a", 1, None);
+    let b = fleet.serve("b", 1, None);
+    let [of_a] = fleet.start(a, 1)[..] else {
+        panic!("it starts")
+    };
+    // Its scheduler knows of no other.
+    let actions = fleet.say(b, ToNode::Assign(vec![at_once(1)]));
+    assert_eq!(fleet.node.running(), 1);
+    let told = told(&actions);
+    assert!(
+        told.iter().all(|told| !told.starts_with("refused")),
+        "{told:?}"
+    );
+    let actions = fleet.ended(of_a, 1);
+    let starts = |action: &NodeAction| matches!(action, NodeAction::Start { .. });
+    assert!(actions.iter().any(starts), "{actions:?}");
+}
