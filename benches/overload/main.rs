@@ -123,7 +123,7 @@ async fn run(mode: &str, tasks: u64) {
         .start()
         .await
         .unwrap();
-    let _node = Helper::spawn(scheduler.listen_addr().unwrap(), 0, 1, 64, None);
+    let _node = Helper::spawn(&[scheduler.listen_addr().unwrap()], 0, 1, 64, None);
     let up = |stats: &Stats| stats.nodes.iter().any(|node| node.state == NodeState::Up);
     until(&scheduler, up).await;
     let (before, peak, silence) = (memory(), Cell::new(0), Cell::new(Duration::ZERO));

@@ -14,6 +14,8 @@ use super::helper::{Helper, handlers};
 /// Where tasks run.
 #[derive(Clone, Copy)]
 pub enum Nodes {
+    /// Those that join at the scheduler's address.
+    Awaited,
     /// On one node of this process, with so many workers.
     Local { workers: u32 },
     /// In so many processes with so many nodes each.
@@ -73,6 +75,10 @@ impl Board {
                     .threads(1);
                 builder.node(node).start().await.expect("it starts")
             }
+            Nodes::Awaited => {
+                let started = builder.listen("127.0.0.1:0").start().await;
+                started.expect("it starts")
+            }
             Nodes::Remote {
                 processes,
                 nodes,
@@ -90,7 +96,13 @@ impl Board {
                 let address = scheduler.listen_addr().expect("it listens");
                 for process in 0..processes {
                     let first = process * nodes;
-                    helpers.push(Helper::spawn(address, first, nodes, workers, certificates));
+                    helpers.push(Helper::spawn(
+                        &[address],
+                        first,
+                        nodes,
+                        workers,
+                        certificates,
+                    ));
                 }
                 wait_for(&scheduler, processes * nodes).await;
                 scheduler
@@ -131,7 +143,7 @@ fn secure(
 }
 
 /// Waits until so many nodes are up.
-async fn wait_for(scheduler: &Scheduler, nodes: u32) {
+pub async fn wait_for(scheduler: &Scheduler, nodes: u32) {
     loop {
         let stats = scheduler.stats().await.expect("it runs");
         let up = stats

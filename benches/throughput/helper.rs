@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use callboard::{Handlers, NodeHandle};
 
-/// The hidden argument; a join address, the number of the first node, of nodes and of workers follow, and a
+/// The hidden argument; the addresses to join, with commas between them, the number of the first node, of nodes and of workers follow, and a
 /// directory of certificates if there is one.
 const AS_NODES: &str = "--as-nodes";
 
@@ -29,15 +29,16 @@ pub struct Helper(Child);
 
 impl Helper {
     pub fn spawn(
-        join: SocketAddr,
+        join: &[SocketAddr],
         first: u32,
         nodes: u32,
         workers: u32,
         certificates: Option<&Path>,
     ) -> Self {
         let own = std::env::current_exe().expect("the bench has a path");
+        let join: Vec<_> = join.iter().map(ToString::to_string).collect();
         let child = Command::new(own)
-            .args([AS_NODES, &join.to_string()])
+            .args([AS_NODES, &join.join(",")])
             .args([first, nodes, workers].map(|number| number.to_string()))
             .args(certificates)
             .stdin(Stdio::piped())
@@ -77,8 +78,10 @@ pub fn act_if_told() {
             let mut node = callboard::node(format!("node{index}"))
                 .handlers(handlers())
                 .max_workers(workers)
-                .threads(1)
-                .join(join.as_str());
+                .threads(1);
+            for address in join.split(',') {
+                node = node.join(address);
+            }
             #[cfg(feature = "tls")]
             if let Some(directory) = &certificates {
                 let own = |kind: &str| directory.join(format!("node{index}.{kind}"));

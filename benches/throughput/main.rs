@@ -66,6 +66,7 @@ fn rows() -> Vec<Row> {
         Row::rate("remote-1", rates::remote_one)
             .over("tcp-10")
             .over("tcp-pipelined"),
+        Row::rate("two-schedulers", rates::two_schedulers).over("remote-1"),
         Row::rate("remote-4", rates::remote_four)
             .over("remote-1")
             .over("tcp-10"),

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use callboard::Execute;
 
 use super::Scale;
-use super::board::{Counted, Nodes};
+use super::board::{Counted, Nodes, wait_for};
+use super::helper::Helper;
 use super::latency::percentile;
 
 /// How many are handed in by one `execute_many`.
@@ -61,6 +62,32 @@ pub fn local_many(scale: &Scale) -> f64 {
 
 pub fn remote_one(scale: &Scale) -> f64 {
     rate(scale.of(500_000), Nodes::remote(1, 1, 10))
+}
+
+/// Two schedulers that share one node process, each with half of the tasks; twice the rate of the slower one.
+pub fn two_schedulers(scale: &Scale) -> f64 {
+    let count = scale.of(500_000) / 2;
+    System::new().block_on(async move {
+        let boards = [
+            Counted::start(count, Nodes::Awaited).await,
+            Counted::start(count, Nodes::Awaited).await,
+        ];
+        let addresses = boards.each_ref().map(|board| {
+            let address = board.scheduler().listen_addr();
+            address.expect("it listens")
+        });
+        let _helper = Helper::spawn(&addresses, 0, 1, 10, None);
+        for board in &boards {
+            wait_for(board.scheduler(), 1).await;
+        }
+        let began = Instant::now();
+        for board in &boards {
+            board.send_all(next);
+        }
+        let [one, other] = boards.map(|board| board.rate_since(began));
+        let (one, other) = tokio::join!(one, other);
+        2.0 * one.min(other)
+    })
 }
 
 #[cfg(feature = "tls")]
