@@ -46,7 +46,7 @@ pub struct SchedulerConfig {
     pub heartbeat: Duration,
     /// How long a proof of life holds. Default 15 s, from five heartbeats to a day. Short: a loaded
     /// or distant node is thought lost; long: the tasks of a silent machine wait that long for
-    /// another.
+    /// another. A WARN tells of a link on which a round trip takes more than a fifth of it.
     pub lease: Duration,
     /// The largest frame on a link, in bytes. Default 16 MiB, 128 KiB to 1 GiB. Bounds args and
     /// outputs: an output that is larger, less 64 KiB, fails its task. A node whose own `max_frame`

@@ -23,6 +23,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Refusal;
 use crate::payload::Payload;
@@ -380,6 +381,17 @@ pub enum Note {
         failure: Failure,
         /// Whether it is tried again.
         again: bool,
+    },
+    /// A round trip on the link of a node takes more than a fifth of the lease.
+    SlowLink {
+        /// The node.
+        node: NodeId,
+        /// Its name.
+        name: Arc<str>,
+        /// How long it takes, by the node's word.
+        round_trip: Duration,
+        /// The lease.
+        lease: Duration,
     },
     /// Much is held for clients.
     StatusesHeld {

@@ -106,6 +106,14 @@ pub struct NodeStats {
     pub taken: u32,
     /// The latest life of its process; `None` if it was never up, or this life is known to have ended.
     pub epoch: Option<u64>,
+    /// How long a heartbeat of it took to be answered, by its own clock; `None` before it has told, and for a node of
+    /// the scheduler's own process.
+    #[serde(default)]
+    pub round_trip: Option<Duration>,
+    /// Whether that is more than a fifth of the lease. Then a short silence may lose the node, and a longer
+    /// [`lease`](crate::SchedulerConfig::lease) is right. It is so until a round trip takes less than a tenth.
+    #[serde(default)]
+    pub slow_link: bool,
     /// When it was last heard; `None` if never. The scheduler's own node is always heard.
     pub last_heard: Option<SystemTime>,
     /// Tasks whose ending it has reported. A deadline, for example, ends a task without its node.

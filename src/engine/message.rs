@@ -265,6 +265,10 @@ pub struct Beat {
     pub number: u64,
     /// The highest beat of this link whose answer has arrived.
     pub answered: u64,
+    /// How long after its sending that answer came. Only the node can tell: its scheduler hears of the answer
+    /// with the next beat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip: Option<Duration>,
 }
 
 /// A task sent to a node.

@@ -30,7 +30,7 @@ use crate::task::Dispatch;
 
 pub(crate) use channel::{Channel, Outgoing};
 pub(crate) use ghosts::{Ghost, Waiting};
-pub(crate) use incarnation::{Incarnation, Readiness, Standing};
+pub(crate) use incarnation::{Incarnation, Pace, Readiness, Standing};
 pub(crate) use lease::{Expired, Lease};
 use line::Line;
 pub(crate) use load::Load;

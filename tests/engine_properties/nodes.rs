@@ -95,6 +95,7 @@ impl World {
                 let beat = Beat {
                     number: it.beat,
                     answered: it.answered,
+                    round_trip: None,
                 };
                 let message = ToScheduler::Beat(beat);
                 self.events.push_back(Event::Message { link, message });

@@ -101,6 +101,7 @@ impl State {
         let mut beat = Beat {
             number: 0,
             answered: 0,
+            round_trip: None,
         };
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         let mut up = false;

@@ -106,6 +106,7 @@ fn beat(number: u64) -> ToScheduler {
     ToScheduler::Beat(Beat {
         number,
         answered: 0,
+        round_trip: None,
     })
 }
 

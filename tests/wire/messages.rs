@@ -324,8 +324,13 @@ pub fn to_scheduler() -> impl Strategy<Value = ToScheduler> {
                 last
             })
         ),
-        any::<[u64; 2]>()
-            .prop_map(|[number, answered]| ToScheduler::Beat(Beat { number, answered })),
+        any::<([u64; 2], Option<Duration>)>().prop_map(|([number, answered], round_trip)| {
+            ToScheduler::Beat(Beat {
+                number,
+                answered,
+                round_trip,
+            })
+        }),
         vec(report(), 0..20).prop_map(ToScheduler::Reports),
         Just(ToScheduler::Goodbye),
     ]

@@ -63,6 +63,14 @@ impl Log {
                 }
             },
             Note::Failed { .. } => self.failed(scheduler, note, now),
+            Note::SlowLink {
+                name,
+                round_trip,
+                lease,
+                ..
+            } => {
+                say!(warn: scheduler, node = %name, ?round_trip, ?lease, "a round trip on the link of a node takes more than a fifth of the lease, so a short silence may lose the node; raise `lease`");
+            }
             Note::StatusesHeld {
                 held,
                 limit,
@@ -208,6 +216,29 @@ mod tests {
         assert!((2..20).contains(&warned), "{warned} lines in an hour");
         assert_eq!(text.matches("is over").count(), 1);
         assert!(text.contains("times=7200"), "{text}");
+    }
+
+    #[test]
+    fn a_slow_link_is_warned_of_with_the_knob() {
+        let text = written(|log| {
+            let slow = Note::SlowLink {
+                node: NodeId(0),
+                name: "slave1".into(),
+                round_trip: Duration::from_secs(4),
+                lease: Duration::from_secs(15),
+            };
+            log.note("test", &slow, Timestamp::default());
+        });
+        for part in [
+            "WARN",
+            "node=slave1",
+            "round_trip=4s",
+            "lease=15s",
+            "raise `lease`",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text:?}");
+        }
+        assert_eq!(text.lines().count(), 1);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(super) struct Lease {
     unanswered: VecDeque<(u64, Timestamp)>,
     last: u64,
     answered: u64,
+    /// How long the last answer took.
+    round_trip: Option<Duration>,
     next_beat: Option<Timestamp>,
 }
 
@@ -58,6 +60,7 @@ impl Default for Lease {
             unanswered: VecDeque::new(),
             last: 0,
             answered: 0,
+            round_trip: None,
             next_beat: None,
         }
     }
@@ -83,6 +86,7 @@ impl Lease {
         self.unanswered.push_back((0, now));
         self.last = 0;
         self.answered = 0;
+        self.round_trip = None;
         self.next_beat = None;
     }
 
@@ -96,7 +100,7 @@ impl Lease {
     }
 
     /// A beat was answered. An error if it was never sent.
-    pub(super) fn answer(&mut self, number: u64) -> Result<(), String> {
+    pub(super) fn answer(&mut self, now: Timestamp, number: u64) -> Result<(), String> {
         if number > self.last {
             return Err(format!(
                 "beat {number} was answered, but the last one is {}",
@@ -109,6 +113,7 @@ impl Lease {
         {
             self.unanswered.pop_front();
             if sent == number {
+                self.round_trip = Some(now.since(at));
                 self.renew(at);
             }
         }
@@ -144,6 +149,7 @@ impl Lease {
         Some(Beat {
             number: self.last,
             answered: self.answered,
+            round_trip: self.round_trip,
         })
     }
 

@@ -102,7 +102,7 @@ impl NodeMachine {
             ToNode::Cancel(dispatches) => self.cancel(&dispatches),
             ToNode::Acknowledge(through) => return self.kept.acknowledge(through),
             ToNode::Answer(number) => {
-                self.lease.answer(number)?;
+                self.lease.answer(now, number)?;
                 self.expire(now);
             }
             ToNode::Workers(workers) => self.workers.set_limit(workers),

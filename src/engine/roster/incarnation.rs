@@ -24,6 +24,47 @@ pub(crate) enum Readiness {
     Leaving,
 }
 
+/// How long its beats take to be answered, by its own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// None was answered so far.
+    Unknown,
+    Quick(Duration),
+    /// More than a share of the lease: little more makes the lease end on a link that is up.
+    Slow(Duration),
+}
+
+/// A link is slow if a round trip on it takes more than this share of the lease, ...
+const SLOW_SHARE: u32 = 5;
+/// ... and until one takes less than this.
+const QUICK_SHARE: u32 = 10;
+
+impl Pace {
+    pub fn round_trip(self) -> Option<Duration> {
+        match self {
+            Self::Unknown => None,
+            Self::Quick(round_trip) | Self::Slow(round_trip) => Some(round_trip),
+        }
+    }
+
+    pub fn is_slow(self) -> bool {
+        matches!(self, Self::Slow(_))
+    }
+
+    fn after(self, round_trip: Duration, lease: Duration) -> Self {
+        let share = if self.is_slow() {
+            QUICK_SHARE
+        } else {
+            SLOW_SHARE
+        };
+        if round_trip > lease / share {
+            Self::Slow(round_trip)
+        } else {
+            Self::Quick(round_trip)
+        }
+    }
+}
+
 /// How far the scheduler reaches it.
 #[derive(Debug)]
 pub(crate) enum Standing {
@@ -50,6 +91,7 @@ pub(crate) struct Incarnation {
     pub found_at: Option<String>,
     pub standing: Standing,
     pub readiness: Readiness,
+    pub pace: Pace,
     pub lease: Lease,
     /// The last report of it that was taken.
     pub acknowledged: u64,
@@ -70,6 +112,7 @@ impl Incarnation {
             found_at: None,
             standing: Standing::Reconnecting,
             readiness: Readiness::Ready,
+            pace: Pace::Unknown,
             lease: Lease::new(now, lease),
             acknowledged: 0,
             ghosts: BTreeMap::new(),
@@ -103,6 +146,13 @@ impl Incarnation {
         if self.readiness == Readiness::Refusing {
             self.readiness = Readiness::Ready;
         }
+    }
+
+    /// Hears how long a beat took to be answered. Returns whether its link is slow, and was not before.
+    pub fn paced(&mut self, round_trip: Duration, lease: Duration) -> bool {
+        let before = self.pace;
+        self.pace = before.after(round_trip, lease);
+        self.pace.is_slow() && !before.is_slow()
     }
 
     /// Takes a report of that number. Returns whether it is new.

@@ -327,6 +327,18 @@ impl SchedulerMachine {
         let life = entry.process_mut();
         life.lease.proved(now, beat.answered, lease);
         life.lease.answered(now, beat.number, lease);
+        if let Some(round_trip) = beat.round_trip
+            && life.paced(round_trip, lease)
+        {
+            let name = entry.name.clone();
+            self.actions.push(Action::Note(Note::SlowLink {
+                node: Self::node_id(node),
+                name,
+                round_trip,
+                lease,
+            }));
+        }
+        let entry = self.roster.get_mut(node);
         let acknowledge = entry.acknowledge(true);
         self.send(link, ToNode::Answer(beat.number));
         if let Some(acknowledge) = acknowledge {

@@ -23,6 +23,7 @@ mod removal;
 mod reroutes;
 mod roles;
 mod runs;
+mod slow;
 mod wall;
 
 use std::time::Duration;
@@ -121,6 +122,8 @@ struct Board {
     reroutes: Vec<(&'static str, String, usize)>,
     /// What was warned of statuses that are held: how many, and the room that is left.
     warned: Vec<(usize, StatusRoom)>,
+    /// Links that were told to be slow: of whom, and how long a round trip takes.
+    slow: Vec<(String, Duration)>,
 }
 
 impl Board {
@@ -169,6 +172,7 @@ impl Board {
             ticks: 0,
             reroutes: Vec::new(),
             warned: Vec::new(),
+            slow: Vec::new(),
         }
     }
 
@@ -218,6 +222,9 @@ impl Board {
                 Action::Note(Note::StatusesHeld { held, room, .. }) => {
                     self.warned.push((held, room));
                 }
+                Action::Note(Note::SlowLink {
+                    name, round_trip, ..
+                }) => self.slow.push((name.to_string(), round_trip)),
                 _ => {}
             }
         }

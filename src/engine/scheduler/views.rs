@@ -6,7 +6,7 @@ use super::{Intake, SchedulerMachine};
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Hearer, Manner};
-use crate::engine::roster::{Readiness, Standing, State};
+use crate::engine::roster::{Pace, Readiness, Standing, State};
 use crate::engine::tasks::{Phase, Slot, Stage, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
 use crate::task::{Due, Options, Priority, TaskId, TaskKind};
@@ -59,6 +59,7 @@ impl SchedulerMachine {
             node.last_heard
         };
         let tally = node.load.tally();
+        let pace = node.incarnation().map_or(Pace::Unknown, |life| life.pace);
         NodeStats {
             name: node.name.clone(),
             state,
@@ -68,6 +69,8 @@ impl SchedulerMachine {
             ahead: tally.ahead,
             taken: node.taken() - tally.running,
             epoch: node.epoch().map(|epoch| epoch.0),
+            round_trip: pace.round_trip(),
+            slow_link: pace.is_slow(),
             last_heard: (heard != Timestamp(0)).then(|| self.wall_time(heard)),
             settled: node.settled,
             violations: node.violations,

@@ -23,6 +23,27 @@ fn a_beat_is_sent_every_heartbeat_and_names_the_last_answer() {
 }
 
 #[test]
+fn g8_a_beat_names_how_long_the_last_answer_took() {
+    let (mut bench, link) = Bench::up(spec(2));
+    let round_trip = |actions: &[NodeAction]| match sent(actions)[0] {
+        ToScheduler::Beat(beat) => beat.round_trip,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(round_trip(&bench.after(HEARTBEAT)), None);
+    let took = HEARTBEAT / 4;
+    bench.after(took);
+    bench.say(link, ToNode::Answer(1));
+    assert_eq!(round_trip(&bench.after(HEARTBEAT - took)), Some(took));
+    // It stays the last one until another is answered.
+    assert_eq!(round_trip(&bench.after(HEARTBEAT)), Some(took));
+    bench.say(link, ToNode::Answer(3));
+    assert_eq!(round_trip(&bench.after(HEARTBEAT)), Some(Duration::ZERO));
+    bench.cut(link);
+    bench.serve(1, welcome());
+    assert_eq!(round_trip(&bench.after(HEARTBEAT)), None);
+}
+
+#[test]
 fn g10_exclusive_runs_are_dropped_at_four_fifths_of_the_lease() {
     let (mut bench, link) = Bench::up(spec(3));
     bench.assign(

@@ -44,6 +44,7 @@ fn g9_an_acknowledgement_waits_no_longer_than_for_a_beat() {
     let beat = |number| Beat {
         number,
         answered: 0,
+        round_trip: None,
     };
     board.say(link, ToScheduler::Beat(beat(1)));
     assert_eq!(board.said, ["assign", "answer", "acknowledge"]);

@@ -135,6 +135,7 @@ fn g8_a_replaced_life_is_probed_until_its_last_run_has_ended() {
         let beat = crate::engine::message::Beat {
             number: number as u64,
             answered: number as u64 - 1,
+            round_trip: None,
         };
         board.say(link, ToScheduler::Beat(beat));
         sleeps(&mut board, Duration::from_secs(1));

@@ -55,7 +55,14 @@ fn beats(board: &mut Board, link: LinkId, seconds: std::ops::RangeInclusive<u64>
     for number in seconds {
         board.wait(Duration::from_secs(1));
         let answered = number - 1;
-        board.say(link, ToScheduler::Beat(Beat { number, answered }));
+        board.say(
+            link,
+            ToScheduler::Beat(Beat {
+                number,
+                answered,
+                round_trip: None,
+            }),
+        );
     }
     assert_eq!(board.machine.check(), Ok(()));
 }

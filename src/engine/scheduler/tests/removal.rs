@@ -69,7 +69,14 @@ fn wait_for_most_of_a_lease(board: &mut Board, link: LinkId) {
     for number in 1..=beats {
         board.wait(Duration::from_secs(1));
         let answered = number - 1;
-        board.say(link, ToScheduler::Beat(Beat { number, answered }));
+        board.say(
+            link,
+            ToScheduler::Beat(Beat {
+                number,
+                answered,
+                round_trip: None,
+            }),
+        );
     }
 }
 
@@ -307,7 +314,11 @@ fn g8_a_silent_node_is_lost_within_two_leases_though_every_turn_is_late() {
     let link = board.join("first", 1, Vec::new());
     let beat = |number| {
         let answered = number - 1;
-        ToScheduler::Beat(Beat { number, answered })
+        ToScheduler::Beat(Beat {
+            number,
+            answered,
+            round_trip: None,
+        })
     };
     board.say(link, beat(1));
     drive_late(&mut board, 2 * LEASE);

@@ -253,13 +253,18 @@ fn g11_a_run_that_was_never_assigned_is_a_breach() {
 #[test]
 fn g11_beats_out_of_order_are_a_breach() {
     for (number, answered) in [(0, 0), (1, 1), (1, u64::MAX), (u64::MAX, u64::MAX)] {
-        let beat = Beat { number, answered };
+        let beat = Beat {
+            number,
+            answered,
+            round_trip: None,
+        };
         Stage::new().breaks_by(ToScheduler::Beat(beat), "out of order");
     }
     let mut stage = Stage::new();
     let beat = Beat {
         number: u64::MAX,
         answered: 0,
+        round_trip: None,
     };
     stage.board.say(stage.evil, ToScheduler::Beat(beat));
     stage.breaks_by(ToScheduler::Beat(beat), "out of order");
@@ -279,6 +284,7 @@ fn g11_what_comes_out_of_turn_is_a_breach() {
         ToScheduler::Beat(Beat {
             number: 1,
             answered: 0,
+            round_trip: None,
         }),
         reports(Report::Ready),
         ToScheduler::Holding(Holding::default()),

@@ -43,6 +43,7 @@ impl Knows {
             5 => ToScheduler::Beat(Beat {
                 number: input.number(),
                 answered: input.number(),
+                round_trip: None,
             }),
             6 | 7 => self.next_beat(),
             _ => {
@@ -57,6 +58,7 @@ impl Knows {
         ToScheduler::Beat(Beat {
             number: self.beat,
             answered: self.answered,
+            round_trip: None,
         })
     }
 
