@@ -8,6 +8,7 @@ mod refusal;
 
 use std::borrow::Cow;
 use std::io;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -254,6 +255,16 @@ pub enum NodeRunError {
     /// it was started in. What ran there is given up; a handler that blocks may still be running.
     #[error("the thread of the node ended before it; what it ran is given up")]
     Failed,
+    /// No scheduler has welcomed the node within the time that
+    /// [`join_within`](crate::NodeBuilder::join_within) gives. The reason tells whose fault it is; trying again helps
+    /// if the scheduler was not there.
+    #[error("no scheduler has welcomed the node within {limit:?}: {reason}")]
+    NotJoined {
+        /// The time.
+        limit: Duration,
+        /// What was seen last.
+        reason: String,
+    },
 }
 
 /// Why the links of a scheduler or a node cannot be secured by TLS. The fault of whoever set it up; nothing

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::actors::GetServed;
-use crate::actors::node::NodeActor;
+use crate::actors::node::{NodeActor, Welcomed};
 use crate::config::NodeConfig;
 use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
 use crate::engine::node::{self as engine, NodeEvent};
@@ -146,6 +146,9 @@ impl Node {
     pub(crate) fn check_settings(&self) -> Result<(), ConfigError> {
         let name = &self.name;
         let (setting, reason) = match &self.place {
+            Place::Connect { address, .. } if !is_address(address) => {
+                return Err(no_address("connect", address));
+            }
             Place::Connect {
                 misplaced: Some(setting),
                 ..
@@ -204,6 +207,7 @@ pub struct NodeHandle {
     addr: actix::Addr<NodeActor>,
     inbox: Inbox<Incoming<NodeEvent>>,
     over: watch::Receiver<Option<Gone>>,
+    welcomed: watch::Receiver<Welcomed>,
 }
 
 /// How a node of this process has come to its end.
@@ -257,6 +261,34 @@ impl NodeHandle {
     /// Dropping the future changes nothing; it may be called again.
     pub async fn schedulers(&self) -> Vec<String> {
         self.addr.send(GetServed).await.unwrap_or_default()
+    }
+
+    /// Waits until a scheduler has welcomed it, once: one that it joins, or one that has dialled it. Whom it serves
+    /// now, [`schedulers`](Self::schedulers) tells.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing; it may be called again.
+    ///
+    /// # Errors
+    ///
+    /// How the node has come to its end, if it did before.
+    pub async fn joined(&self) -> Result<(), Gone> {
+        let mut welcomed = self.welcomed.clone();
+        let once = welcomed.wait_for(|welcomed| matches!(welcomed, Welcomed::Once));
+        if once.await.is_ok() {
+            return Ok(());
+        }
+        // Whoever was to say it has ended with the node.
+        Err(self.gone().await)
+    }
+
+    /// Why no scheduler has welcomed it so far: what was seen last. `None` if one has, or nothing was seen.
+    pub fn why_not_joined(&self) -> Option<String> {
+        match &*self.welcomed.borrow() {
+            Welcomed::NotYet(why) => why.clone(),
+            Welcomed::Once => None,
+        }
     }
 
     /// Finishes what runs, takes nothing new, and ends when all results have been taken.
@@ -348,6 +380,24 @@ pub(crate) async fn bind(
         .await
         .map_err(NodeStartError::Thread)?
         .map_err(|error| NodeStartError::Listen(ListenFault(error.to_string())))
+}
+
+/// Whether this can be dialled: a host, and a port that is none of a listener's choice.
+fn is_address(address: &str) -> bool {
+    let parts = address.rsplit_once(':');
+    parts.is_some_and(|(host, port)| {
+        let port = port.parse::<u16>();
+        !host.is_empty() && port.is_ok_and(|port| port > 0)
+    })
+}
+
+fn no_address(setting: &'static str, address: &str) -> ConfigError {
+    ConfigError {
+        setting,
+        reason: format!(
+            "{address:?} is no address; it must be `host:port`, with a port from 1 to 65535"
+        ),
+    }
 }
 
 pub(crate) fn check_names(name: &str, labels: &Labels) -> Result<(), ConfigError> {

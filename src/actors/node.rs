@@ -58,11 +58,13 @@ impl NodeParts {
     pub async fn start(self, control: Option<&ArbiterHandle>) -> io::Result<RunningNode> {
         let inbox = self.inbox.clone();
         let (gone, watch) = watch::channel(None);
+        let (welcome, welcomed) = watch::channel(Welcomed::NotYet(None));
         let (ready, started) = oneshot::channel();
         let current = self.place == WorkerThreads::Current;
         let birth = Birth {
             parts: self,
             gone,
+            welcome,
             ready,
         };
         let addr = match control {
@@ -80,6 +82,7 @@ impl NodeParts {
             addr,
             inbox,
             gone: watch,
+            welcomed,
         })
     }
 }
@@ -93,6 +96,34 @@ pub struct RunningNode {
     pub inbox: Inbox<Incoming<NodeEvent>>,
     /// What the machine last said of its end. It closes when the actor ends.
     pub gone: watch::Receiver<Option<Gone>>,
+    /// Whether a scheduler has ever welcomed it.
+    pub(crate) welcomed: watch::Receiver<Welcomed>,
+}
+
+/// Whether any scheduler has ever welcomed a node.
+#[derive(Clone, Debug)]
+pub(crate) enum Welcomed {
+    /// And what was seen last of one, in words.
+    NotYet(Option<String>),
+    Once,
+}
+
+impl Welcomed {
+    /// Takes note of what an operator reads. Returns whether that changes it.
+    fn learn(&mut self, note: &NodeNote) -> bool {
+        if matches!(self, Self::Once) {
+            return false;
+        }
+        *self = match note {
+            NodeNote::Serving { .. } => Self::Once,
+            NodeNote::Refused { reason } => Self::NotYet(Some(reason.to_string())),
+            NodeNote::DialFailed { address, reason } => {
+                Self::NotYet(Some(format!("{address}: {reason}")))
+            }
+            _ => return false,
+        };
+        true
+    }
 }
 
 /// The actor of a node. It lives on a thread where no user code runs, and has one
@@ -106,6 +137,7 @@ pub struct NodeActor {
 struct Birth {
     parts: NodeParts,
     gone: watch::Sender<Option<Gone>>,
+    welcome: watch::Sender<Welcomed>,
     ready: oneshot::Sender<io::Result<()>>,
 }
 
@@ -126,7 +158,7 @@ impl Actor for NodeActor {
             return;
         };
         let ready = birth.ready;
-        match Core::new(birth.parts, birth.gone) {
+        match Core::new(birth.parts, birth.gone, birth.welcome) {
             Ok(core) => {
                 let inbox = core.inbox.clone();
                 let core = Rc::new(RefCell::new(core));
@@ -191,13 +223,18 @@ struct Core {
     threads: Option<Threads>,
     connector: Option<Box<dyn Connector<NodeEvent>>>,
     gone: Option<watch::Sender<Option<Gone>>>,
+    welcome: Option<watch::Sender<Welcomed>>,
     incoming: Vec<Incoming<NodeEvent>>,
     actions: Vec<NodeAction>,
     repeats: Repeats,
 }
 
 impl Core {
-    fn new(parts: NodeParts, gone: watch::Sender<Option<Gone>>) -> io::Result<Self> {
+    fn new(
+        parts: NodeParts,
+        gone: watch::Sender<Option<Gone>>,
+        welcome: watch::Sender<Welcomed>,
+    ) -> io::Result<Self> {
         let mut spec = parts.spec;
         spec.kinds = parts.handlers.offers();
         let home = Arc::new(Home {
@@ -217,6 +254,7 @@ impl Core {
             threads: Some(threads),
             connector: parts.connector,
             gone: Some(gone),
+            welcome: Some(welcome),
             incoming: Vec::new(),
             actions: Vec::new(),
             repeats: Repeats::default(),
@@ -299,7 +337,14 @@ impl Core {
                 // Nothing can come that would matter: the actor ends with this turn.
                 self.inbox.close();
             }
-            NodeAction::Note(note) => log(&mut self.repeats, self.clock.now(), &note),
+            NodeAction::Note(note) => {
+                if let Some(welcome) = &self.welcome {
+                    shielded(|| {
+                        welcome.send_if_modified(|welcomed| welcomed.learn(&note));
+                    });
+                }
+                log(&mut self.repeats, self.clock.now(), &note);
+            }
         }
     }
 
@@ -308,6 +353,7 @@ impl Core {
         self.threads = None;
         self.connector = None;
         self.gone = None;
+        self.welcome = None;
         self.links.end(&self.inbox, "the node has ended");
     }
 }
@@ -366,13 +412,13 @@ fn log(repeats: &mut Repeats, now: Timestamp, note: &NodeNote) {
         }
         NodeNote::Refused { reason } => {
             if let Some(untold) = repeats.tell(LINK, &reason.to_string(), now) {
-                say!(warn: %reason, untold, "a link was refused");
+                say!(warn: %reason, repeated = untold, "a link was refused");
             }
         }
         NodeNote::DialFailed { address, reason } => {
             let words = format!("{address}: {reason}");
             if let Some(untold) = repeats.tell(LINK, &words, now) {
-                say!(warn: address, reason, untold, "a scheduler could not be reached");
+                say!(warn: address, reason, repeated = untold, "no link to a scheduler has come about");
             }
         }
         NodeNote::Stalled { task } => match task {

@@ -300,7 +300,7 @@ impl<Out> Guard<Out> {
             Peer::Dialled(_) => Some(0),
         };
         if let Some(untold) = untold {
-            say!(warn: peer = %self.peer, untold, reason, "refused a link");
+            say!(warn: peer = %self.peer, repeated = untold, reason, "refused a link");
         }
     }
 }

@@ -166,9 +166,9 @@ impl Listener {
         };
         match error {
             LinkError::HandshakeTimeout => {
-                say!(info: %address, %peer, untold, %error, "refused a connection");
+                say!(info: %address, %peer, repeated = untold, %error, "refused a connection");
             }
-            error => say!(warn: %address, %peer, untold, %error, "refused a connection"),
+            error => say!(warn: %address, %peer, repeated = untold, %error, "refused a connection"),
         }
     }
 

@@ -281,7 +281,7 @@ async fn try_exchange(
     if !bool::from(given.ct_eq(&expected)) {
         return Err(Failed::Refuse {
             error: LinkError::Proof("the peer does not know the secret".to_owned()),
-            words: "this side has another secret",
+            words: "the secret that it was given is not its own; give both sides the same",
         });
     }
     if side == Side::Acceptor {

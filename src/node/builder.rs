@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::keeper::{Keeper, Ports};
 use super::probe::{ProbeAt, Probers, open_probe};
 use super::signals::Signals;
-use super::{Gone, NodeHandle, bind, check_names, random, trust};
+use super::{Gone, NodeHandle, bind, check_names, is_address, no_address, random, trust};
 use crate::actors::WorkerThreads;
 use crate::actors::node::NodeParts;
 use crate::clock::Clock;
@@ -51,6 +51,7 @@ pub struct NodeBuilder {
     probe: ProbeAt,
     refusal_means_dead: Option<bool>,
     stop_timeout: Duration,
+    join_within: Option<Duration>,
     schedulers: Vec<String>,
     max_workers_total: Option<u32>,
     end_with_scheduler: bool,
@@ -72,6 +73,7 @@ impl NodeBuilder {
             probe: ProbeAt::AnyPort,
             refusal_means_dead: None,
             stop_timeout: Duration::from_secs(2),
+            join_within: None,
             schedulers: Vec::new(),
             max_workers_total: None,
             end_with_scheduler: false,
@@ -198,6 +200,14 @@ impl NodeBuilder {
         self
     }
 
+    /// How long [`run`](Self::run) waits at most for the first scheduler that welcomes the node: whoever set it up
+    /// wrongly hears of it by an error, and not by a process that tries for ever. Without this it does. A scheduler
+    /// that goes later is waited for in any case.
+    pub fn join_within(mut self, limit: Duration) -> Self {
+        self.join_within = Some(limit);
+        self
+    }
+
     /// Starts it.
     ///
     /// # Cancel safety
@@ -214,6 +224,9 @@ impl NodeBuilder {
         check_total(self.max_workers_total)?;
         check_schedulers(&self.schedulers, &self.joins)?;
         check_names(&self.name, &self.labels)?;
+        if let Some(address) = self.joins.iter().find(|address| !is_address(address)) {
+            return Err(no_address("join", address).into());
+        }
         self.handlers.validate()?;
         if self.listen.is_empty() && self.joins.is_empty() {
             return Err(NodeStartError::NoWay);
@@ -318,6 +331,7 @@ impl NodeBuilder {
     pub async fn run(self) -> Result<Gone, NodeRunError> {
         let mut signals = Signals::new().map_err(NodeStartError::Thread)?;
         let stop_timeout = self.stop_timeout;
+        let join_within = self.join_within;
         let name = Arc::clone(&self.name);
         let mut asked = Asked::default();
         let handle = {
@@ -336,6 +350,14 @@ impl NodeBuilder {
                 }
             }
         };
+        let overdue = async {
+            match join_within {
+                Some(limit) if timeout(limit, handle.joined()).await.is_err() => limit,
+                // One that has come to its end says so below.
+                Some(_) | None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(overdue);
         loop {
             if let Some(event) = asked.event() {
                 handle.inbox.push(event.into());
@@ -345,6 +367,13 @@ impl NodeBuilder {
                     Gone::Failed => Err(NodeRunError::Failed),
                     gone => Ok(gone),
                 },
+                limit = &mut overdue => {
+                    let reason = handle.why_not_joined();
+                    return Err(NodeRunError::NotJoined {
+                        limit,
+                        reason: reason.unwrap_or_else(|| "none was heard of".to_owned()),
+                    });
+                }
                 () = signals.next() => asked.again(&name, stop_timeout),
                 () = asked.over() => {
                     say!(warn: node = %name, "the node was stopped and has not come to its end in time");

@@ -107,6 +107,7 @@ impl Keeper {
             addr: running.addr.clone(),
             inbox: running.inbox.clone(),
             over: is_over,
+            welcomed: running.welcomed.clone(),
         };
         // If nobody takes it, it is dropped, which stops the node.
         let _ = ready.send(Ok(handle));

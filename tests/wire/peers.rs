@@ -158,7 +158,10 @@ async fn g11_a_wrong_secret_is_refused_on_both_sides() {
     let address = node.address.to_string();
     let config = LinkConfig::default();
     for (trust, expected) in [
-        (wrong, "the peer refused: this side has another secret"),
+        (
+            wrong,
+            "the peer refused: the secret that it was given is not its own",
+        ),
         (Trust::Open, "the peer has a secret and this side has none"),
     ] {
         let error = dial(&address, &trust, Role::Scheduler, &config)

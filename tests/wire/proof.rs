@@ -48,7 +48,7 @@ async fn g11_both_sides_prove_or_neither_is_let_in() {
     let (a, b) = meet(secret("another secret, not ours"), ours()).await;
     assert!(
         a.unwrap_err()
-            .contains("the peer refused: this side has another secret")
+            .contains("the peer refused: the secret that it was given is not its own")
     );
     assert!(b.unwrap_err().contains("the peer does not know the secret"));
     let (a, b) = meet(Trust::Open, ours()).await;

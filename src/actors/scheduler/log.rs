@@ -50,7 +50,7 @@ impl Log {
             }
             Note::NodeRefused { name, reason, .. } => {
                 if let Some(untold) = self.repeats.tell(name, reason, now) {
-                    say!(warn: scheduler, node = %name, reason, untold, "a node could not be reached, or was refused");
+                    say!(warn: scheduler, node = %name, reason, repeated = untold, "no link to a node has come about");
                 }
             }
             Note::NodeLeft { name, .. } => say!(info: scheduler, node = %name, "node left"),
@@ -117,10 +117,10 @@ impl Log {
         let (cause, place) = (failure.cause, failure.place.as_deref());
         match again {
             true => {
-                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, place, untold, "an attempt panicked; the task is tried again");
+                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, place, repeated = untold, "an attempt panicked; the task is tried again");
             }
             false => {
-                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, place, untold, "a task has failed");
+                say!(warn: scheduler, %task, %kind, attempt, node, %cause, reason = message, place, repeated = untold, "a task has failed");
             }
         }
     }
@@ -212,7 +212,7 @@ mod tests {
             };
             log.note("test", &up, Timestamp::default());
         });
-        let warned = text.matches("could not be reached").count();
+        let warned = text.matches("no link to a node has come about").count();
         assert!((2..20).contains(&warned), "{warned} lines in an hour");
         assert_eq!(text.matches("is over").count(), 1);
         assert!(text.contains("times=7200"), "{text}");

@@ -1,0 +1,103 @@
+//! Setups that cannot work: what is known at once is an error at the start, and the rest can be asked.
+
+use std::time::Duration;
+
+use callboard::error::{NodeError, NodeRunError, NodeStartError, StartError};
+use callboard::{Gone, Node, Scheduler, Shutdown};
+
+use crate::board::{handlers, within};
+
+const SECRET: &str = "a secret of at least 16 bytes";
+const NO_ADDRESSES: [&str; 5] = [
+    "10.0.0.1",
+    "localhost:",
+    "localhost:0",
+    ":7000",
+    "localhost:port",
+];
+
+async fn listening(name: &str) -> Scheduler {
+    let starting = Scheduler::builder(name)
+        .secret(SECRET)
+        .listen("127.0.0.1:0");
+    starting.start().await.unwrap()
+}
+
+fn node(scheduler: &Scheduler) -> callboard::NodeBuilder {
+    let at = scheduler.listen_addr().unwrap().to_string();
+    callboard::node("there").handlers(handlers()).join(at)
+}
+
+async fn end(scheduler: Scheduler) {
+    let ended = scheduler.shutdown(Shutdown::Now);
+    within("the shutdown", ended).await.unwrap();
+}
+
+#[actix::test]
+async fn an_address_without_a_port_is_an_error_at_the_start() {
+    let scheduler = listening("told-of-addresses").await;
+    for address in NO_ADDRESSES {
+        let joins = callboard::node("there").secret(SECRET).join(address);
+        let Err(NodeStartError::Config(error)) = joins.start().await else {
+            panic!("{address} is joined");
+        };
+        assert!(error.to_string().contains("host:port"), "{error}");
+        let added = scheduler.add_node(Node::connect("there", address)).await;
+        let Err(NodeError::Invalid(reason)) = added else {
+            panic!("{address}: {added:?}");
+        };
+        assert!(
+            reason.contains(address) && reason.contains("host:port"),
+            "{reason}"
+        );
+        let starting = Scheduler::builder("with-no-address").node(Node::connect("there", address));
+        match starting.start().await {
+            Err(StartError::Config(_) | StartError::Node(NodeError::Invalid(_))) => {}
+            other => panic!("{address}: {other:?}"),
+        }
+    }
+    end(scheduler).await;
+}
+
+#[actix::test]
+async fn a_node_that_is_not_welcomed_in_time_ends_and_says_whose_secret_is_wrong() {
+    let scheduler = listening("with-another-secret").await;
+    let run = node(&scheduler).secret("another secret of 16 bytes");
+    let ran = within("the run", run.join_within(Duration::from_millis(300)).run()).await;
+    let Err(NodeRunError::NotJoined { reason, .. }) = ran else {
+        panic!("{ran:?}");
+    };
+    assert!(
+        reason.contains("the peer refused: the secret that it was given is not its own"),
+        "{reason}"
+    );
+    let without = node(&scheduler)
+        .join_within(Duration::from_millis(300))
+        .run();
+    let ran = within("the run", without).await;
+    assert!(
+        matches!(ran, Err(NodeRunError::NotJoined { .. })),
+        "{ran:?}"
+    );
+    end(scheduler).await;
+}
+
+#[actix::test]
+async fn a_handle_tells_when_its_node_is_joined() {
+    let scheduler = listening("joined-by-a-handle").await;
+    let joining = node(&scheduler).secret(SECRET).start().await.unwrap();
+    assert_eq!(within("the welcome", joining.joined()).await, Ok(()));
+    assert_eq!(joining.schedulers().await, ["joined-by-a-handle"]);
+    assert_eq!(joining.why_not_joined(), None);
+
+    let wrong = node(&scheduler)
+        .secret("another secret of 16 bytes")
+        .start();
+    let wrong = wrong.await.unwrap();
+    let gone = async {
+        let (joined, gone) = tokio::join!(wrong.joined(), wrong.drain());
+        assert_eq!((joined, gone), (Err(Gone::Drained), Gone::Drained));
+    };
+    within("the end", gone).await;
+    end(scheduler).await;
+}
