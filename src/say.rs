@@ -27,11 +27,13 @@ pub(crate) fn line(write: impl FnOnce()) {
 pub(crate) struct AttemptSpan(Span);
 
 impl AttemptSpan {
+    #[inline]
     pub(crate) fn new(make: impl FnOnce() -> Span) -> Self {
         Self(contained(make).unwrap_or_else(|_| Span::none()))
     }
 
     /// Runs what belongs to a user within the span: a panic of it costs nothing but its message.
+    #[inline]
     pub(crate) fn contained<R>(&self, user: impl FnOnce() -> R) -> Result<R, Panic> {
         if self.0.is_none() {
             return contained_with_place(user);

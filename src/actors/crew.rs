@@ -125,6 +125,7 @@ impl Crew {
     }
 
     /// Begins an attempt. Returns the moment at which it had been begun, or had ended.
+    #[inline]
     fn begin(self: &Rc<Self>, start: Start, now: Instant, cx: &mut Context<'_>) -> Instant {
         let worker = start.worker;
         let (first, after) = self.line.held_by(start.worker, || {
@@ -195,6 +196,7 @@ impl Crew {
     }
 
     /// Whether a worker has a run, so that the next must wait.
+    #[inline]
     fn is_occupied(&self, worker: WorkerId) -> bool {
         self.with_seat(worker, |seat| seat.run.is_some())
     }
@@ -211,12 +213,14 @@ impl Crew {
     }
 
     /// Reports at the end of this turn, or else of the next.
+    #[inline]
     fn report(&self, event: NodeEvent) {
         if self.line.report(event) && !self.turning.get() {
             self.line.wake();
         }
     }
 
+    #[inline]
     fn with_seat<R>(&self, worker: WorkerId, f: impl FnOnce(&mut Seat) -> R) -> R {
         // A worker's number is far below what a usize holds on any platform that tokio runs on.
         let within = usize::try_from(worker.within_seat().0).unwrap_or(usize::MAX);

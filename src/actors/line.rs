@@ -170,6 +170,7 @@ impl Line {
     }
 
     /// Adds a report; whether it is the first that waits.
+    #[inline]
     pub(super) fn report(&self, report: NodeEvent) -> bool {
         let mut reports = lock(&self.reports);
         reports.push(report);

@@ -173,6 +173,7 @@ enum Polled {
 }
 
 /// Polls a fresh future once; starts a blocking call.
+#[inline]
 fn first_poll(begun: Begun, span: &AttemptSpan, pool: &Pool, cx: &mut Context<'_>) -> Polled {
     match begun {
         Begun::Ended(tried) => Polled::Ended(tried),

@@ -112,6 +112,7 @@ impl Threads {
     }
 
     /// Has an assignment run.
+    #[inline]
     pub(super) fn order_start(&mut self, start: Start) {
         let (seat, within) = (start.worker.seat(), start.worker.within_seat().0);
         if self.workers.len() <= seat {
@@ -227,11 +228,13 @@ impl Threads {
         active.into_iter().chain(workers).collect()
     }
 
+    #[inline]
     fn of(&mut self, worker: WorkerId) -> &mut Thread {
         let index = self.index_of(worker);
         &mut self.threads[index]
     }
 
+    #[inline]
     fn index_of(&self, worker: WorkerId) -> usize {
         // A worker's number is far below what a usize holds on any platform that tokio runs on.
         let worker = usize::try_from(worker.within_seat().0).unwrap_or(usize::MAX);

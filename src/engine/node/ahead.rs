@@ -74,6 +74,7 @@ impl Ahead {
     }
 
     /// Whether one more may wait, if so many with so many bytes wait elsewhere, and the bounds are for so many.
+    #[inline]
     pub(super) fn has_room(
         &self,
         assignment: &Assignment,
@@ -86,6 +87,7 @@ impl Ahead {
     }
 
     /// The one that [`Ahead::pop`] would take.
+    #[inline]
     pub(super) fn first(&self) -> Option<&Waiting> {
         let mut lanes = self.lanes.iter().rev();
         let (_, lane) = lanes.find(|(_, lane)| lane.live > 0)?;
@@ -129,6 +131,7 @@ impl Ahead {
         self.bytes += bytes;
     }
 
+    #[inline]
     fn push_to(&mut self, lane: i16, waiting: Waiting) -> Spot {
         let index = self.next;
         self.next += 1;
@@ -140,11 +143,13 @@ impl Ahead {
         Spot { lane, index }
     }
 
+    #[inline]
     fn lane_at(&self, number: i16) -> Result<usize, usize> {
         self.lanes
             .binary_search_by_key(&number, |(number, _)| *number)
     }
 
+    #[inline]
     fn lane(&mut self, number: i16) -> &mut Lane {
         let at = self.lane_at(number).unwrap_or_else(|at| {
             self.lanes.insert(at, (number, Lane::default()));
@@ -154,6 +159,7 @@ impl Ahead {
     }
 
     /// Takes the first.
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<(Spot, Waiting)> {
         if self.len == 0 {
             return None;

@@ -109,10 +109,12 @@ impl Chains {
         self.due
     }
 
+    #[inline]
     fn len_of(&self, worker: WorkerId) -> usize {
         self.lists.get(worker.0 as usize).map_or(0, VecDeque::len)
     }
 
+    #[inline]
     fn push(&mut self, worker: WorkerId, run: Run, bytes: u64) {
         let index = worker.0 as usize;
         if self.lists.len() <= index {
@@ -124,6 +126,7 @@ impl Chains {
         self.lists[index].push_back(Chained { run, bytes, why });
     }
 
+    #[inline]
     fn pop(&mut self, worker: WorkerId) -> Option<Chained> {
         let chained = self.lists.get_mut(worker.0 as usize)?.pop_front()?;
         self.len -= 1;
@@ -272,6 +275,7 @@ impl NodeMachine {
     }
 
     /// Chains the first that waits, if it may be.
+    #[inline]
     fn chain_next(&mut self, worker: WorkerId) -> bool {
         // One that its scheduler believes to run must not wait in a chain, which counts as waiting.
         // An exclusive one must stop for certain at four fifths of the lease, and of a chained one
@@ -304,6 +308,7 @@ impl NodeMachine {
 
     /// A run has left its worker: the next of its chain has it, or nobody. Whether it was asked back makes no
     /// difference until the worker says that it did not start.
+    #[inline]
     pub(super) fn succeed(&mut self, now: Timestamp, worker: WorkerId) {
         let Some(Chained { mut run, why, .. }) = self.chains.pop(worker) else {
             self.workers.free(worker);

@@ -211,6 +211,7 @@ impl Outbox {
     }
 
     /// Takes back the report of a start. Returns whether it was still there.
+    #[inline]
     pub(super) fn retract(&mut self, start: Known) -> bool {
         let Known::Announced(position) = start else {
             return false;

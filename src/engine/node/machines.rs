@@ -116,6 +116,7 @@ impl Machines {
     }
 
     /// Takes note of a fact.
+    #[inline]
     pub fn handle(&mut self, now: Timestamp, mut event: NodeEvent) {
         match &mut event {
             NodeEvent::LinkOpened {
@@ -291,6 +292,7 @@ impl Machines {
         self.seats.iter().flatten()
     }
 
+    #[inline]
     fn place_of(&self, link: LinkId) -> Option<Place> {
         self.links.get(&link).map(|way| way.place)
     }
@@ -302,6 +304,7 @@ impl Machines {
         seats.position(|seated| seated.as_ref().is_some_and(has))
     }
 
+    #[inline]
     fn machine(&mut self, place: Place) -> Option<&mut NodeMachine> {
         match place {
             Place::Lobby => Some(&mut self.lobby),
@@ -312,6 +315,7 @@ impl Machines {
         }
     }
 
+    #[inline]
     fn tell(&mut self, now: Timestamp, place: Place, event: NodeEvent) {
         // What is free is shared anew before each: it may start something.
         self.share_out(now);
@@ -362,6 +366,7 @@ impl Machines {
     }
 
     /// Names workers by their seat, and forgets links that are closed.
+    #[inline]
     fn place(&mut self, seat: usize, action: &mut NodeAction) {
         match action {
             NodeAction::Start { worker, .. }
