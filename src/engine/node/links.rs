@@ -366,9 +366,7 @@ impl NodeMachine {
     fn refused(&mut self, now: Timestamp, link: LinkId, refusal: LinkRefusal) {
         // Only a scheduler that has read the hello knows whose name it was.
         let replaced = matches!(refusal, LinkRefusal::Replaced { .. }) && self.is_current(link);
-        self.actions.push(NodeAction::Note(NodeNote::Refused {
-            reason: refusal.clone(),
-        }));
+        self.note_refused(refusal.clone());
         self.close(
             now,
             link,
@@ -382,11 +380,14 @@ impl NodeMachine {
         }
     }
 
+    fn note_refused(&mut self, reason: LinkRefusal) {
+        let note = NodeNote::Refused { reason };
+        self.actions.push(NodeAction::Note(note));
+    }
+
     /// Refuses a link in words and closes it.
     pub(super) fn refuse(&mut self, now: Timestamp, link: LinkId, refusal: LinkRefusal) {
-        self.actions.push(NodeAction::Note(NodeNote::Refused {
-            reason: refusal.clone(),
-        }));
+        self.note_refused(refusal.clone());
         let reason = refusal.to_string();
         self.send(link, ToScheduler::Refuse(refusal));
         self.close(now, link, reason);
