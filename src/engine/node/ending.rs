@@ -30,6 +30,7 @@
 //! has parted because it was told to leave is gone too, unless another scheduler may dial it; one whose
 //! scheduler ends waits for the next.
 
+use super::lease::Lease;
 use super::state::{Bond, Course, Stage};
 use super::workers::{Owner, State};
 use super::{Gone, NodeAction, NodeMachine};
@@ -182,6 +183,18 @@ impl NodeMachine {
         };
         let over = session.down_since + self.lease.term().unwrap_or_default();
         (away && over <= now).then_some(session.down_since)
+    }
+
+    /// Forgets the scheduler and what it had set.
+    pub(super) fn forget_session(&mut self) {
+        let forgotten = self.session.take();
+        // One that never welcomed the node has given it nothing to forget, whatever it had sent.
+        if forgotten.is_some_and(|session| session.bond > Bond::Greeted) {
+            self.memory = self.memory.next();
+        }
+        self.lease = Lease::default();
+        self.retry = Default::default();
+        self.workers.set_limit(self.own_workers);
     }
 
     /// When waiting for the scheduler alone becomes useless.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::lease::{Lease, MIN_HEARTBEAT};
+use super::lease::MIN_HEARTBEAT;
 use super::state::{Bond, Course, Current, Link, Session, Stage};
 use super::workers::{Known, Owner, State};
 use super::{Gone, NodeAction, NodeMachine, NodeNote};
@@ -430,18 +430,6 @@ impl NodeMachine {
             Some(session) if session.bond == Bond::Greeted => self.forget_session(),
             _ => {}
         }
-    }
-
-    /// Forgets the scheduler and what it had set.
-    pub(super) fn forget_session(&mut self) {
-        let forgotten = self.session.take();
-        // One that never welcomed the node has given it nothing to forget, whatever it had sent.
-        if forgotten.is_some_and(|session| session.bond > Bond::Greeted) {
-            self.memory = self.memory.next();
-        }
-        self.lease = Lease::default();
-        self.retry = Default::default();
-        self.workers.set_limit(self.own_workers);
     }
 
     /// Closes links on which nobody has said hello.
