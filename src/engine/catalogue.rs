@@ -383,6 +383,12 @@ impl Catalogue {
         self.forget_unused_kind(class.kind);
     }
 
+    /// Returns how many kinds are known by name, and how many classes have tasks.
+    pub fn in_use(&self) -> (usize, usize) {
+        let classes = self.classes.iter().filter(|class| class.members > 0);
+        (self.kind_index.len(), classes.count())
+    }
+
     /// Returns how many kinds are known by name, and how many records of kinds and classes there
     /// are.
     #[cfg(test)]

@@ -21,6 +21,10 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The task that has the key, and whether it has settled.
     pub fn find(&self, key: &TaskKey) -> Option<(TaskId, bool)> {
         self.entries

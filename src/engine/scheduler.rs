@@ -53,6 +53,7 @@ mod settling;
 mod tests;
 mod views;
 
+pub use invariants::Remains;
 pub use retracting::order_bound;
 
 use ends::Reroutes;

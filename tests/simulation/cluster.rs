@@ -103,6 +103,11 @@ pub enum Ev {
         proc: usize,
         workers: Vec<u32>,
     },
+    /// A worker for which no thread could be started is used again.
+    Rested {
+        proc: usize,
+        worker: u32,
+    },
     /// What workers have said arrives.
     Hear {
         proc: usize,
@@ -390,6 +395,7 @@ impl Cluster {
                 }
             }
             Ev::Resumed { proc, workers } => self.resumed(proc, workers),
+            Ev::Rested { proc, worker } => self.rested(proc, worker),
             Ev::Hear { proc } => self.hear(proc),
             Ev::VisitorWelcomes(visit) => self.visitor_welcomes(visit),
             Ev::VisitorGoes(visit) => self.visitor_goes(visit),
@@ -401,7 +407,7 @@ impl Cluster {
 
     pub fn lateness(&mut self) -> Time {
         match self.rng.u32(..16) {
-            0 => self.rng.u64(..self.plan.late),
+            0 => self.rng.u64(..self.plan.late.min(300 * MS)),
             1..4 => self.rng.u64(..MS),
             _ => 0,
         }

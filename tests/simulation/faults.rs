@@ -91,6 +91,7 @@ impl Cluster {
             | Fault::NodeStops { node, .. }
             | Fault::NodeWorkers { node, .. }
             | Fault::Visit { node, .. }
+            | Fault::NoThread { node, .. }
             | Fault::Stall { node, .. } => node,
             _ => return,
         };
@@ -153,6 +154,9 @@ impl Cluster {
                 it.workers_changed = true;
                 self.tell_node(proc, NodeIn::Event(NodeEvent::Workers(workers)));
             }
+            Fault::NoThread { span, .. } => {
+                self.procs[proc].no_thread_until = self.now + span;
+            }
             Fault::Stall { span, .. } => self.stall(proc, span),
             Fault::Visit { stays, .. } => self.visit(proc, stays),
             _ => {}
@@ -174,6 +178,10 @@ impl Cluster {
             return;
         }
         let node = self.procs[proc].node;
+        if let Some(run) = self.procs[proc].runs.values().next() {
+            let text = format!("{name} is gone while {} goes on there", run.dispatch);
+            self.fail("G10", run.task, text);
+        }
         self.kill(proc, Death::Exit);
         if *why == Gone::Dismissed && self.nodes[node].listens && self.rng.bool() {
             // Whoever keeps it running starts it anew, for the next scheduler.
@@ -192,6 +200,7 @@ pub fn span_of(fault: &Fault) -> Time {
         | Fault::FreezeNode { span, .. }
         | Fault::FreezeScheduler { span }
         | Fault::ClientSlow { span }
+        | Fault::NoThread { span, .. }
         | Fault::Stall { span, .. } => span,
         Fault::KillHost { back, .. } => back + SECOND,
         Fault::RestartScheduler { down } => down,

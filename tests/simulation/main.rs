@@ -247,6 +247,8 @@ fn survey() {
     std::panic::set_hook(Box::new(|_| {}));
     let first = number("SIM_FIRST", 0);
     let family = std::env::var("SIM_FAMILY").ok();
+    // In hundredths of the tasks.
+    let mut most = [(0, 0, 0); 2];
     for seed in first..first + count() {
         let plan = Arc::new(Plan::draw(seed));
         if family
@@ -255,13 +257,20 @@ fn survey() {
         {
             continue;
         }
-        if let (Some(broken), _) = run(seed, &plan, false) {
+        let (broken, cluster) = run(seed, &plan, false);
+        let cost = [cluster.oracle.refusals, cluster.oracle.reroutes];
+        let tasks = plan.tasks.len().max(1) as u64;
+        for (of, most) in cost.into_iter().zip(&mut most) {
+            *most = (*most).max((of * 100 / tasks, seed, of));
+        }
+        if let Some(broken) = broken {
             let promise = format!("{} in {:?}", broken.promise, plan.family);
             let text: String = broken.text.chars().take(300).collect();
             println!("{seed}: {promise}: {text}");
             *broken_by.entry(promise).or_default() += 1;
         }
     }
+    println!("most refusals, and most reroutes: {most:?}");
     for (promise, seeds) in broken_by {
         println!("{promise}: {seeds} seeds");
     }

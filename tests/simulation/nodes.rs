@@ -72,6 +72,9 @@ pub struct Proc {
     /// Whether its own process ever changed its number of workers, of which the scheduler is not told.
     pub workers_changed: bool,
     pub stalled: Vec<u32>,
+    /// Until when no thread can be started there, and the workers that rest since one could not.
+    pub no_thread_until: Time,
+    pub resting: Vec<u32>,
     /// It was told to take nothing new.
     pub draining: bool,
     /// Its own process wants to end.
@@ -388,6 +391,8 @@ impl Cluster {
             most_workers: plan.workers,
             workers_changed: false,
             stalled: Vec::new(),
+            no_thread_until: 0,
+            resting: Vec::new(),
             draining: false,
             ending: false,
             dies_unseen: joins && probe.is_none(),

@@ -135,6 +135,9 @@ pub struct Oracle {
     waiting: BTreeSet<TaskId>,
     /// Reroutes that were noted in this life.
     rerouted: u64,
+    /// How often nodes have refused something, and what was rerouted, in all lives.
+    pub refusals: u64,
+    pub reroutes: u64,
     serials: u64,
     tickets: Vec<Ticket>,
     /// Spans of faults, and of what they brought about.
@@ -171,6 +174,8 @@ impl Oracle {
             tasks: vec![BTreeMap::new()],
             waiting: BTreeSet::new(),
             rerouted: 0,
+            refusals: 0,
+            reroutes: 0,
             serials: 0,
             tickets: Vec::new(),
             disturbances: Vec::new(),

@@ -231,7 +231,11 @@ impl Cluster {
         self.scheduler.tick_at = wakeup;
         self.scheduler.generation += 1;
         if let Some(at) = wakeup {
-            let at = at.0.saturating_sub(clock(0).0).max(self.now) + self.lateness();
+            let late = match self.plan.is_always_late() {
+                true => self.plan.late,
+                false => self.lateness(),
+            };
+            let at = at.0.saturating_sub(clock(0).0).max(self.now) + late;
             let generation = self.scheduler.generation;
             self.at(at, Ev::TickScheduler { generation });
         }

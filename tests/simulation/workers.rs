@@ -17,6 +17,9 @@ use crate::cluster::{Cluster, Ev};
 use crate::nodes::NodeIn;
 use crate::plan::{KINDS, MS, Mode, TaskPlan, Time, nanos};
 
+/// How long a worker rests for which no thread could be started.
+const NO_THREAD_PAUSE: Time = 1000 * MS;
+
 /// A handler at work.
 #[derive(Debug)]
 pub struct Run {
@@ -188,17 +191,23 @@ impl Cluster {
         let name = self.procs[proc].name.clone();
         let (task, dispatch) = (assignment.task, assignment.dispatch);
         self.trace.mix((proc, worker.0, dispatch.get()));
+        let it = &self.procs[proc];
+        let kind = it.kinds.get(usize::from(assignment.kind)).copied();
+        let blocks = kind.is_some_and(|kind| KINDS[kind].1);
+        if blocks && self.now < it.no_thread_until {
+            self.say(|| format!("{name} has no thread for {task}{dispatch} on {worker}"));
+            self.rest(proc, worker, assignment);
+            return;
+        }
         self.say(|| format!("{name} starts {task}{dispatch} on {worker}"));
         let terms = assignment.terms.clone().unwrap_or_default();
         let behaviour = decode(&assignment.args);
-        let it = &self.procs[proc];
-        let kind = it.kinds.get(usize::from(assignment.kind)).copied();
         let run = Run {
             life: life_of(serial_of(&assignment.args)),
             task,
             dispatch,
             exclusive: terms.exclusive,
-            blocking: kind.is_some_and(|kind| KINDS[kind].1),
+            blocking: blocks,
             started: self.now,
             stop_asked: false,
             reported: false,
@@ -237,6 +246,26 @@ impl Cluster {
             );
         }
         self.procs[proc].runs.insert(worker.0, run);
+    }
+
+    /// What no thread could be started for goes back, and its worker rests for a while.
+    fn rest(&mut self, proc: usize, worker: WorkerId, assignment: Assignment) {
+        let resting = &mut self.procs[proc].resting;
+        if !resting.contains(&worker.0) {
+            resting.push(worker.0);
+        }
+        self.worker_says(proc, NodeEvent::NoThread { worker, assignment });
+        let worker = worker.0;
+        self.after(NO_THREAD_PAUSE, Ev::Rested { proc, worker });
+        self.begin_next(proc, worker);
+    }
+
+    pub fn rested(&mut self, proc: usize, worker: u32) {
+        if self.procs[proc].alive {
+            self.procs[proc].resting.retain(|&it| it != worker);
+            let workers = vec![WorkerId(worker)];
+            self.worker_says(proc, NodeEvent::Resumed { workers });
+        }
     }
 
     pub fn stop_run(&mut self, proc: usize, worker: WorkerId, dispatch: Dispatch) {

@@ -149,6 +149,23 @@ impl Catalogue {
         true
     }
 
+    /// The head of a class has been placed. What goes to free workers alone may have kept others from
+    /// being sent ahead: these are looked at in this round, in their turn.
+    #[inline]
+    pub fn placed(&mut self, round: &mut Round, id: ClassId) {
+        let plain = self.classes[id as usize].manner == Manner::Plain;
+        if plain || round.all || self.heads[Manner::Plain as usize].is_empty() {
+            return;
+        }
+        let more = self.begin_round();
+        let done = round.done;
+        let more_known = more.known.into_iter();
+        round.all = more.all;
+        round
+            .known
+            .extend(more_known.filter(|Reverse(head)| done.is_none_or(|done| *head > done)));
+    }
+
     /// Returns the class that is looked at next, under the turn of its head.
     pub fn next(&mut self, round: &mut Round) -> Option<Head> {
         loop {

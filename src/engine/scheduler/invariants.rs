@@ -6,10 +6,55 @@ use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
 use crate::engine::Audience;
+use crate::engine::roster::State;
 use crate::engine::tasks::{Held, Phase, Stage, Task};
 use crate::engine::timers::Timer;
 
+/// What is remembered, as numbers: for whoever looks whether all is forgotten that should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Remains {
+    /// Kinds that are known by name.
+    pub kinds: usize,
+    /// Classes that have tasks.
+    pub classes: usize,
+    /// Records of nodes, those included of which only the name is left.
+    pub nodes: usize,
+    /// Runs that were given up and may still be going on.
+    pub orphaned_runs: usize,
+    /// Keys that are taken.
+    pub keys: usize,
+    /// Times at which something is due for a task.
+    pub timers: usize,
+    /// Tasks that were asked back for a free worker, and have not come.
+    pub claims: usize,
+    /// Links.
+    pub links: usize,
+}
+
 impl SchedulerMachine {
+    /// Counts what is remembered.
+    pub fn remains(&self) -> Remains {
+        let (kinds, classes) = self.catalogue.in_use();
+        let nodes = self.roster.nodes.iter();
+        let lives = nodes.clone().flat_map(|node| node.lives());
+        let of_tasks =
+            |timer: &Timer| !matches!(timer, Timer::Node(_) | Timer::Retract | Timer::Handshake(_));
+        let timers = self.timers.iter().filter(|(_, timer)| of_tasks(timer));
+        Remains {
+            kinds,
+            classes,
+            nodes: nodes
+                .filter(|node| !matches!(node.state, State::Free))
+                .count(),
+            orphaned_runs: lives.map(|life| life.ghosts.len()).sum(),
+            keys: self.keys.len(),
+            timers: timers.count(),
+            claims: self.retraction.claims(),
+            links: self.sessions.len(),
+        }
+    }
+
     /// Checks every invariant of the state; the simulation calls it after each step.
     ///
     /// # Errors

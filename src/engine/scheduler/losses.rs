@@ -181,10 +181,14 @@ impl SchedulerMachine {
         // What holds no run has nothing to be waited for.
         let is_over =
             |life: &Incarnation| life.ghosts.is_empty() || life.lease.safe_at() + margin <= now;
-        self.end_past(now, node, is_over);
+        self.end_retired(now, node, is_over);
         let entry = self.roster.get(node);
-        let current = entry.incarnation();
-        if !current.is_none_or(|life| life.is_lost() && is_over(life)) {
+        // What it has forgotten goes on with it.
+        let over = entry.incarnation().is_none_or(|present| {
+            let own = |life: &&Incarnation| life.epoch == present.epoch;
+            present.is_lost() && entry.lives().filter(own).all(is_over)
+        });
+        if !over {
             return;
         }
         self.end_life(now, node);

@@ -50,6 +50,7 @@ impl SchedulerMachine {
                 };
                 self.catalogue.dequeue(&mut self.tasks, slot);
                 self.assign(now, node, slot, ahead);
+                self.catalogue.placed(&mut round, class);
                 // While the turn is this class's again, the round is left alone: most often there is one
                 // class.
                 match self.catalogue.next_head(&round, class) {

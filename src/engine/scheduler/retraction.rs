@@ -113,7 +113,9 @@ impl Retraction {
         } else {
             self.at = None;
             self.lowest_placed = 0;
-            self.next_look = self.due.filter(|_| !self.nodes.is_empty());
+            // What was seen when it began may have come due before it was over.
+            let due = self.due.map(|due| due.max(self.looked_at + PAUSE));
+            self.next_look = due.filter(|_| !self.nodes.is_empty());
         }
     }
 
@@ -144,6 +146,10 @@ impl Retraction {
                 self.claimed.remove(&node);
             }
         }
+    }
+
+    pub(super) fn claims(&self) -> usize {
+        self.claims.len()
     }
 
     /// Returns how many workers of this node are claimed.
@@ -262,5 +268,15 @@ mod tests {
         assert_eq!(retraction.next_look(), Some(START + LONG * 2));
         look(&mut retraction, START + LONG * 2, 9);
         assert_eq!(retraction.claimed(4), 0);
+    }
+
+    #[test]
+    fn what_comes_due_while_a_round_is_under_way_is_looked_at_after_a_pause() {
+        let mut retraction = Retraction::default();
+        (0..2).for_each(|node| retraction.enter(node, START + LONG));
+        retraction.claim(Dispatch::new(7), 4, START + PAUSE / 2);
+        assert_eq!(look(&mut retraction, START, 1), [0]);
+        assert_eq!(look(&mut retraction, START + PAUSE, 9), [1]);
+        assert_eq!(retraction.next_look(), Some(START + PAUSE * 2));
     }
 }

@@ -89,6 +89,10 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    pub(super) fn len(&self) -> usize {
+        self.by_link.len()
+    }
+
     pub(super) fn get(&self, link: LinkId) -> Option<&Session> {
         self.by_link.get(&link)
     }

@@ -52,7 +52,10 @@ impl Cluster {
                     );
                 }
             }
-            Note::Rerouted { count, .. } => self.oracle.rerouted += count as u64,
+            Note::Rerouted { count, .. } => {
+                self.oracle.rerouted += count as u64;
+                self.oracle.reroutes += count as u64;
+            }
             Note::NodeLeft { name, .. } => {
                 if let Some(epoch) = self.oracle.up.get(&*name) {
                     self.oracle.superseded.insert(*epoch);
@@ -117,8 +120,15 @@ impl Cluster {
         }
         let plan = &self.nodes[it.node];
         let told = death == Death::Process && if plan.joins { plan.probe } else { plan.listens };
+        let late = match self.plan.is_always_late() {
+            true => self.plan.late,
+            false => 0,
+        };
         let span = if told {
-            1500 * MS
+            1500 * MS + 3 * late
+        } else if late > 0 {
+            // A lease is put off for lateness once in a silence.
+            2 * nanos(config.lease) + late
         } else {
             nanos(config.lease) + 1500 * MS
         };

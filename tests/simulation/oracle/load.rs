@@ -92,10 +92,9 @@ impl Cluster {
         HELD_UP.max(4 * (longest + 4 * longest)) + 4 * longest + PAUSES + late
     }
 
-    /// Nothing that goes first, and that this node may run, has waited for longer than may be: what is
-    /// more urgent since it was sent to a node first, an equal since it was sent last, for it may have
-    /// to go back for others. Of equals only what was sent to a node after that is judged: it may wait
-    /// there for long.
+    /// Nothing that goes first, and that this node may run, has waited for longer than may be since it
+    /// was sent to a node last: it may have had to go back for what goes before it. Of equals only what
+    /// was sent to a node after that is judged: it may wait there for long.
     pub fn judge_priority(&mut self, proc: usize, started: TaskId) {
         let plan = self.plan.clone();
         let (bound, now) = (self.order_bound(), self.now);
@@ -111,24 +110,23 @@ impl Cluster {
         let first = tasks.iter().find(|(id, facts)| {
             let task = &plan.tasks[facts.plan];
             let due = facts.due(task);
-            let (sent, slack) = match task.priority.cmp(&my_plan.priority) {
+            let slack = match task.priority.cmp(&my_plan.priority) {
                 Ordering::Less => return false,
                 Ordering::Equal if due + bound > mine.due(my_plan) => return false,
-                Ordering::Equal => (facts.last_placed(), now - mine.last_placed() + bound),
-                Ordering::Greater => (facts.first_placed(), bound),
+                Ordering::Equal => now - mine.last_placed() + bound,
+                Ordering::Greater => bound,
             };
             // A retry counts from when it is due again, which is not known here.
             facts.waits()
                 && **id != started
                 && may_run(it, task)
-                && due.max(sent).max(changed_at) + slack < now
+                && due.max(facts.last_placed()).max(changed_at) + slack < now
         });
         if let Some((id, facts)) = first {
-            let [since, last] = [facts.first_placed(), facts.last_placed()];
-            let [bound, since, last] = [bound, since, last].map(Duration::from_nanos);
+            let [bound, last] = [bound, facts.last_placed()].map(Duration::from_nanos);
             let text = format!(
                 "it starts on {} before {id}, which goes first and has waited for longer than \
-                 {bound:?}, sent first at {since:?} and last at {last:?}: {:?}",
+                 {bound:?}, sent last at {last:?}: {:?}",
                 it.name, plan.tasks[facts.plan]
             );
             self.fail("G6", started, text);

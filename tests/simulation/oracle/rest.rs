@@ -10,8 +10,9 @@ use callboard::task::TaskId;
 
 use super::Given;
 use crate::cluster::{Cluster, Ev};
+use crate::network::{DOWN, End, Link};
 use crate::nodes::Proc;
-use crate::plan::{Family, KINDS, MS, SECOND, nanos};
+use crate::plan::{BLOCK, Family, KINDS, MS, SECOND, nanos};
 use crate::scheduler::SchedulerIn;
 use crate::scheduler::clock;
 
@@ -21,7 +22,7 @@ pub fn has_room(proc: &Proc, nodes: &[NodeStats]) -> bool {
         *node.name == *proc.name
             && node.state == NodeState::Up
             && node.epoch == Some(proc.epoch.0)
-            && (proc.runs.len() as u32) < node.workers
+            && ((proc.runs.len() + proc.resting.len()) as u32) < node.workers
     })
 }
 
@@ -81,13 +82,14 @@ impl Cluster {
         }
         let deadly = matches!(self.plan.family, Family::Kills | Family::Everything);
         if self.quiet && deadly && self.now > self.operator_looks_at {
-            self.operator_looks_at = self.now + 5 * SECOND;
+            self.operator_looks_at = self.now + 5 * SECOND + 2 * self.plan.late;
             self.judge_held();
         }
         if self.quiet
             && self.scheduler.machine.is_idle()
             && self.unconfirmed().is_empty()
             && self.no_run()
+            && self.in_flight == 0
             && self.have_the_drained_left()
         {
             self.judge_end();
@@ -264,7 +266,9 @@ impl Cluster {
             };
             let plan = &self.plan.tasks[facts.plan];
             let fits = free.iter().find(|proc| {
-                proc.kinds.contains(&plan.kind)
+                // Nothing that blocks begins where no thread can be started.
+                (plan.kind != BLOCK || proc.no_thread_until + SECOND < self.now)
+                    && proc.kinds.contains(&plan.kind)
                     && plan.labels.iter().all(|label| proc.labels.contains(label))
             });
             let (false, Some(proc)) = (excused, fits) else {
@@ -326,6 +330,8 @@ impl Cluster {
             );
         }
         self.judge_settled();
+        self.judge_remains();
+        self.judge_cost();
         if stats.totals.rerouted != self.oracle.rerouted {
             let (noted, counted) = (self.oracle.rerouted, stats.totals.rerouted);
             let text = format!("{noted} reroutes were noted and {counted} counted");
@@ -335,6 +341,39 @@ impl Cluster {
             self.fail("G1", id, "it has ended, and a caller still waits".into());
         }
         self.finish_check();
+    }
+
+    /// What has ended is forgotten. A run that nobody saw end may be on record for ever, and so may its
+    /// key; and what can be dropped is until the lease of its node is over.
+    fn judge_remains(&mut self) {
+        let it = self.scheduler.machine.remains();
+        let leased = self.plan.quiet_from + 2 * nanos(self.plan.config.lease) + 2 * self.plan.late;
+        let mut procs = self.procs.iter();
+        let loses = !self.plan.family.loses_no_node();
+        let unseen = loses && self.now < leased || procs.any(|proc| self.ended_unseen(proc));
+        let orphans = it.orphaned_runs + it.keys;
+        let open = |link: &&Link| link.life == self.lives && link.ends[DOWN] == End::Open;
+        let open = self.links.iter().filter(open).count();
+        let left = it.classes + it.timers + it.claims;
+        let too_many = it.kinds > KINDS.len()
+            || it.nodes > 2 * self.nodes.len()
+            || it.links > open
+            || (orphans > 0 && !unseen);
+        if left > 0 || too_many {
+            let text = format!("all has ended on {open} links, and yet it remembers {it:?}");
+            self.oracle.fail("memory", None, text);
+        }
+    }
+
+    /// No storm of refusals, and nothing is sent round the cluster: what a history costs is less than
+    /// twice its tasks, whatever goes wrong in it.
+    fn judge_cost(&mut self) {
+        let most = 2 * self.plan.tasks.len() as u64 + 20;
+        let cost = (self.oracle.refusals, self.oracle.reroutes);
+        if cost.0.max(cost.1) > most {
+            let text = format!("(refusals, reroutes) are {cost:?}, more than {most}");
+            self.oracle.fail("cost", None, text);
+        }
     }
 
     pub fn finish_check(&mut self) {

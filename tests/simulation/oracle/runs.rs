@@ -42,21 +42,12 @@ fn time(now: Time) -> SystemTime {
     clock(now).to_system_time()
 }
 
-/// The time of a placing that the history has.
-fn placed_at(placing: Option<&Placing>) -> Time {
-    let since = |at: SystemTime| at.duration_since(time(0)).ok();
-    placing.and_then(|it| since(it.at)).map_or(0, nanos)
-}
-
 impl Facts {
-    /// When it was sent to a node first.
-    pub fn first_placed(&self) -> Time {
-        placed_at(self.placings.first())
-    }
-
     /// When it was sent to a node last.
     pub fn last_placed(&self) -> Time {
-        placed_at(self.placings.last())
+        let since = |at: SystemTime| at.duration_since(time(0)).ok();
+        let last = self.placings.last();
+        last.and_then(|placing| since(placing.at)).map_or(0, nanos)
     }
 
     /// Whether a node has it, as far as nodes have told.
@@ -193,6 +184,7 @@ impl Oracle {
             _ => return,
         };
         for report in reports {
+            self.refusals += u64::from(matches!(report, Report::Refused { .. }));
             let (task, dispatch, started) = match report {
                 Report::Started { task, dispatch } => (task, dispatch, true),
                 Report::Ended {

@@ -323,12 +323,3 @@ pub fn draw_visits(rng: &mut fastrand::Rng, plan: &mut Plan) {
         }
     }
 }
-
-/// Draws which directions of a link are cut.
-pub(super) fn directions(rng: &mut fastrand::Rng) -> (bool, bool) {
-    match rng.u32(..4) {
-        0 => (true, false),
-        1 => (false, true),
-        _ => (true, true),
-    }
-}

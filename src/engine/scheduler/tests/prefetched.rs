@@ -374,3 +374,38 @@ fn g5_what_no_other_node_may_run_hides_nothing_that_one_may() {
     world.pass(Duration::from_secs(1));
     assert!(world.start_of(wanted).is_some());
 }
+
+#[test]
+fn g6_what_waited_for_a_task_that_goes_to_free_workers_alone_is_prefetched_in_its_turn() {
+    let mut world = World::new(4096);
+    let first = world.join(1, &[BLOCKS, STOPS]);
+    world.join(1, &[STOPS]);
+    world.learn(STOPS);
+    world.submit(BLOCKS, 0, HOUR);
+    world.submit(STOPS, 0, Duration::from_millis(500));
+    world.pass(ROUND_TRIP);
+    let exclusive = world.board.submit_with(STOPS, |it| {
+        let options = Options {
+            exclusive: true,
+            ..Options::default()
+        };
+        it.options = Some(Box::new(options));
+    });
+    world.spans.insert(exclusive, HOUR);
+    // So much waits that a round looks only at what may be placeable.
+    for number in 0..12 {
+        world.board.submit(&format!("nobody has it {number}"));
+    }
+    let next = world.submit(BLOCKS, -1, SHORT);
+    let last = world.submit(STOPS, -2, SHORT);
+    let until = world.board.now + Duration::from_secs(1);
+    while world.start_of(exclusive).is_none() && world.step(until) {}
+    world.pass(Duration::from_millis(1));
+    let line = world.nodes[first].line.iter();
+    let line: Vec<_> = line.map(|run| run.task).collect();
+    assert_eq!(
+        line.first(),
+        Some(&next),
+        "{last} is no more urgent: {line:?}"
+    );
+}
