@@ -11,7 +11,7 @@
 mod admission;
 mod shares;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::contract::Serves;
 use super::state::Bond;
@@ -37,6 +37,8 @@ pub struct Machines {
     /// By seat; a seat is free once its scheduler is forgotten.
     seats: Vec<Option<Seated>>,
     links: BTreeMap<LinkId, Way>,
+    /// Workers, within a seat, whose thread is blocked: at every seat, whoever comes to it.
+    blocked: BTreeSet<WorkerId>,
     course: Course,
     /// The greatest numbers that any machine has given out whose scheduler was forgotten: none may come
     /// again under the name of this process.
@@ -100,6 +102,7 @@ impl Machines {
             serves,
             seats: Vec::new(),
             links: BTreeMap::new(),
+            blocked: BTreeSet::new(),
             course: Course::Serving,
             hellos: 0,
             reports: 0,
@@ -164,9 +167,11 @@ impl Machines {
             }
             NodeEvent::Stalled { workers } => self.stalled(now, workers),
             NodeEvent::Resumed { workers } => {
-                for (seat, workers) in by_seat(workers) {
-                    self.tell(now, Place::Seat(seat), NodeEvent::Resumed { workers });
-                }
+                let workers = within(workers);
+                self.blocked.retain(|worker| !workers.contains(worker));
+                self.tell_all(now, || NodeEvent::Resumed {
+                    workers: workers.clone(),
+                });
             }
             NodeEvent::Workers(workers) => {
                 let workers = *workers;
@@ -331,12 +336,15 @@ impl Machines {
         self.lobby.handle(now, event());
     }
 
-    /// A thread is blocked, by the run of the first of these workers if anybody's. All who have workers there
-    /// must know; only whose run it is may blame it.
+    /// A thread is blocked, by the run of the first of these workers if anybody's. It has workers of
+    /// all seats, of the same numbers; only whose run it is may blame it.
     fn stalled(&mut self, now: Timestamp, workers: &[WorkerId]) {
         let active = workers.first().map(|worker| worker.seat());
-        for (seat, workers) in by_seat(workers) {
+        let workers = within(workers);
+        self.blocked.extend(&workers);
+        for seat in 0..self.seats.len() {
             if Some(seat) == active {
+                let workers = workers.clone();
                 self.tell(now, Place::Seat(seat), NodeEvent::Stalled { workers });
             } else if let Some(machine) = self.machine(Place::Seat(seat)) {
                 machine.stalled_by_others(&workers);
@@ -383,11 +391,9 @@ impl Machines {
     }
 }
 
-fn by_seat(workers: &[WorkerId]) -> BTreeMap<usize, Vec<WorkerId>> {
-    let mut seats: BTreeMap<usize, Vec<WorkerId>> = BTreeMap::new();
-    for worker in workers {
-        let within = worker.within_seat();
-        seats.entry(worker.seat()).or_default().push(within);
-    }
-    seats
+/// The numbers of workers within their seats, each once, in the order in which they come first.
+fn within(workers: &[WorkerId]) -> Vec<WorkerId> {
+    let mut seen = BTreeSet::new();
+    let within = workers.iter().map(|worker| worker.within_seat());
+    within.filter(|worker| seen.insert(*worker)).collect()
 }

@@ -214,6 +214,8 @@ impl Machines {
         machine.hellos = self.hellos;
         machine.memory = self.memory;
         machine.kept.number_after(self.reports);
+        let blocked: Vec<_> = self.blocked.iter().copied().collect();
+        machine.stalled_by_others(&blocked);
         machine
     }
 

@@ -352,3 +352,26 @@ fn a_blocked_thread_is_told_to_all_and_blamed_on_whose_run_it_is() {
     });
     assert_eq!(blamed.collect::<Vec<_>>(), [TaskId::new(7)]);
 }
+
+#[test]
+fn g7_a_scheduler_that_comes_while_a_thread_is_blocked_has_nothing_started_there() {
+    let mut fleet = Fleet::new(spec(2));
+    let a = fleet.serve("a", 1, None);
+    let [of_a] = fleet.start(a, 1)[..] else {
+        panic!()
+    };
+    let workers = vec![of_a];
+    fleet.event(NodeEvent::Stalled {
+        workers: workers.clone(),
+    });
+    let b = fleet.serve("b", 1, None);
+    let [of_b] = fleet.start(b, 7)[..] else {
+        panic!()
+    };
+    assert_ne!(of_b.within_seat(), of_a.within_seat());
+    fleet.event(NodeEvent::Resumed { workers });
+    let [second] = fleet.start(b, 8)[..] else {
+        panic!()
+    };
+    assert_eq!(second.within_seat(), of_a.within_seat());
+}
