@@ -12,6 +12,8 @@ use crate::stats::{ClientState, StatusRoom};
 #[derive(Default)]
 pub(super) struct Log {
     repeats: Repeats,
+    /// Clients that keep a scheduler at a bound bring it there again each time that they catch up.
+    held: Repeats,
     failures: Bounded,
 }
 
@@ -90,7 +92,9 @@ impl Log {
                         "no client is set, and statuses are held for one; at the limit nothing more is accepted: set a client, or say `no_client`"
                     }
                 };
-                say!(warn: scheduler, held, limit, bytes, bytes_limit, "{words}");
+                if let Some(untold) = self.held.tell(words, words, now) {
+                    say!(warn: scheduler, held, limit, bytes, bytes_limit, repeated = untold, "{words}");
+                }
             }
             Note::Unschedulable { task, kind, reason } => {
                 say!(warn: scheduler, %task, %kind, reason, "no node can run a task for now");
