@@ -266,4 +266,27 @@ mod tests {
             assert!(text.contains(part), "{part} is not in {text:?}");
         }
     }
+
+    #[test]
+    fn clients_that_keep_a_scheduler_at_its_bound_are_warned_of_ever_more_rarely() {
+        let text = written(|log| {
+            let note = |room| Note::StatusesHeld {
+                held: 7,
+                limit: 7,
+                bytes: 0,
+                bytes_limit: 100,
+                room,
+                client: ClientState::Awaited,
+            };
+            // Ten times a second for a minute it is at the bound, and at a tenth of it between.
+            for tenth in 0..600 {
+                let now = Timestamp(1_000_000_000_000) + Duration::from_millis(100) * tenth;
+                log.note("board", &note(StatusRoom::None), now);
+                log.note("board", &note(StatusRoom::Low), now);
+            }
+        });
+        // Each of the two at once, after 10 s, and 20 s later.
+        assert_eq!(text.lines().count(), 6, "{text}");
+        assert!(text.lines().all(|line| line.contains("WARN")), "{text}");
+    }
 }
