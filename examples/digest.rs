@@ -1,8 +1,8 @@
 //! SHA-256 of every file under a directory, computed by several processes.
 //!
-//! **What it shows.** A scheduler with nodes in processes of their own, a blocking handler, raw bytes as
-//! args, a client actor that hears how each task ended, memory that stays bounded however many files
-//! there are, and a node that is killed without a trace in the result.
+//! **What it shows.** A scheduler with nodes in processes of their own, a blocking handler, raw
+//! bytes as args, a client actor that hears how each task ended, memory that stays bounded however
+//! many files there are, and a node that is killed without a trace in the result.
 //!
 //! **How to run it.**
 //!
@@ -10,8 +10,9 @@
 //! cargo run --release --example digest -- PATH [--nodes N] [--workers W] [--kill-after MS]
 //! ```
 //!
-//! `--nodes` (3) processes are started on loopback, each with `--workers` (4) workers. `--kill-after` kills
-//! the busiest of them (SIGKILL) so many milliseconds after the first task was handed in.
+//! `--nodes` (3) processes are started on loopback, each with `--workers` (4) workers.
+//! `--kill-after` kills the busiest of them (SIGKILL) so many milliseconds after the first task was
+//! handed in.
 //!
 //! **What you will see.** A progress bar, then on stdout exactly what this prints:
 //!
@@ -19,9 +20,9 @@
 //! find PATH -xtype f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 //! ```
 //!
-//! that is, the regular files and the links to such. A summary follows on stderr, and then a list of what
-//! could not be read (no permission, a dangling link); the exit status is 1 if there is any, 2 if nothing
-//! could be started, 130 after Ctrl-C.
+//! that is, the regular files and the links to such. A summary follows on stderr, and then a list
+//! of what could not be read (no permission, a dangling link); the exit status is 1 if there is
+//! any, 2 if nothing could be started, 130 after Ctrl-C.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -58,8 +59,8 @@ mod settings;
 type AnyError = Box<dyn Error>;
 
 const KIND: &str = "file.digest";
-/// How many tasks may be out at once: enough for every worker to find its next one, few enough to hold in
-/// memory whatever the number of files.
+/// How many tasks may be out at once: enough for every worker to find its next one, few enough to
+/// hold in memory whatever the number of files.
 const WINDOW: u32 = 10_000;
 /// How many files are handed in with one message.
 const BATCH: usize = 500;
@@ -129,7 +130,8 @@ fn digest(path: Bytes, cx: TaskContext) -> Result<Digest, TaskError> {
     Ok(Digest { sha256, bytes })
 }
 
-/// A file that is missing or forbidden stays so; too many open files, or a network disk that stumbles, do not.
+/// A file that is missing or forbidden stays so; too many open files, or a network disk that
+/// stumbles, do not.
 fn advise(error: io::Error) -> TaskError {
     use io::ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied};
     match error.kind() {
@@ -272,8 +274,9 @@ async fn execute_all(
     Ok(unreadable)
 }
 
-/// Sends the files in batches, as fast as they are taken. A link counts as what it leads to, but is not
-/// walked through; one that leads nowhere is sent too, so that its task says why it cannot be read.
+/// Sends the files in batches, as fast as they are taken. A link counts as what it leads to, but is
+/// not walked through; one that leads nowhere is sent too, so that its task says why it cannot be
+/// read.
 fn walk(path: &Path, batches: &mpsc::Sender<Vec<Execute>>) -> Vec<Unreadable> {
     let mut unreadable = Vec::new();
     let mut batch = Vec::new();

@@ -1,18 +1,19 @@
-//! **What it shows.** A scheduler whose nodes are other processes, on this machine or another; typed tasks and
-//! tasks by name; what stats say of each node.
+//! **What it shows.** A scheduler whose nodes are other processes, on this machine or another;
+//! typed tasks and tasks by name; what stats say of each node.
 //!
-//! **How to run it.** Start one or more nodes as `examples/node.rs` says, then, in another terminal:
+//! **How to run it.** Start one or more nodes as `examples/node.rs` says, then, in another
+//! terminal:
 //!
 //! ```text
 //! CALLBOARD_SECRET="the curtain rises at eight" cargo run --example master -- slave1=127.0.0.1:7000
 //! ```
 //!
-//! with one `NAME=ADDRESS` for each node. `CALLBOARD_CERTS` in place of the secret is a directory with `master.crt`,
-//! `master.key` and `ca.crt`.
+//! with one `NAME=ADDRESS` for each node. `CALLBOARD_CERTS` in place of the secret is a directory
+//! with `master.crt`, `master.key` and `ca.crt`.
 //!
-//! **What you will see.** What is known of each node, then twenty scenes, as each is done and by which node,
-//! and how many primes there are below a million. Kill a node in the middle (`kill -9`): its scenes are done by
-//! another; kill the only one: they wait until it is started again.
+//! **What you will see.** What is known of each node, then twenty scenes, as each is done and by
+//! which node, and how many primes there are below a million. Kill a node in the middle (`kill
+//! -9`): its scenes are done by another; kill the only one: they wait until it is started again.
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! **What it shows.** A node in a process of its own, reached over the network and trusted by a shared
-//! secret, or by certificates.
+//! **What it shows.** A node in a process of its own, reached over the network and trusted by a
+//! shared secret, or by certificates.
 //!
 //! **How to run it.** In one terminal, or on one machine:
 //!
@@ -7,14 +7,14 @@
 //! CALLBOARD_SECRET="the curtain rises at eight" cargo run --example node -- slave1 0.0.0.0:7000
 //! ```
 //!
-//! and then `examples/master.rs` in another. Any number of nodes may run, each with a name and an address of
-//! its own. The secret must be the same everywhere: 16 bytes at least. With `CALLBOARD_CERTS` in its
-//! place, a directory that has `slave1.crt`, `slave1.key` and `ca.crt`, the link is encrypted; the README says how to
-//! make them.
+//! and then `examples/master.rs` in another. Any number of nodes may run, each with a name and an
+//! address of its own. The secret must be the same everywhere: 16 bytes at least. With
+//! `CALLBOARD_CERTS` in its place, a directory that has `slave1.crt`, `slave1.key` and `ca.crt`,
+//! the link is encrypted; the README says how to make them.
 //!
-//! **What you will see.** Its name and address, then a line for each task that it runs. Stop it with SIGTERM
-//! (`kill`) or Ctrl-C, and it finishes what it runs first, gives the rest back, and says
-//! why it has ended.
+//! **What you will see.** Its name and address, then a line for each task that it runs. Stop it
+//! with SIGTERM (`kill`) or Ctrl-C, and it finishes what it runs first, gives the rest back, and
+//! says why it has ended.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -22,7 +22,8 @@ use std::process::ExitCode;
 use callboard::{Gone, Handlers, Task, TaskContext, TaskError, Tls};
 use serde::{Deserialize, Serialize};
 
-/// The args, which are the task. The other side, in `master.rs`, knows its kind and its output only.
+/// The args, which are the task. The other side, in `master.rs`, knows its kind and its output
+/// only.
 #[derive(Serialize, Deserialize)]
 struct Rehearse {
     scene: String,

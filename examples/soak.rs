@@ -1,8 +1,10 @@
-//! A soak: a cluster of processes at work for a while, of which one or another is always killed, frozen or cut off.
+//! A soak: a cluster of processes at work for a while, of which one or another is always killed,
+//! frozen or cut off.
 //!
-//! **What it shows.** What the library promises, held for long and under faults: every accepted task settles once, as
-//! it should; nothing settles that was not accepted; exclusive tasks never overlap; a fault shorter than the lease
-//! reruns nothing; no node runs more than its workers; and the scheduler's memory does not grow.
+//! **What it shows.** What the library promises, held for long and under faults: every accepted
+//! task settles once, as it should; nothing settles that was not accepted; exclusive tasks never
+//! overlap; a fault shorter than the lease reruns nothing; no node runs more than its workers; and
+//! the scheduler's memory does not grow.
 //!
 //! **How to run it.**
 //!
@@ -10,11 +12,12 @@
 //! cargo run --release --example soak -- [--minutes M] [--seed S] [--nodes N] [--tls]
 //! ```
 //!
-//! `--nodes` (20) processes on loopback, each reached through a proxy that can fail, are given 100,000 tasks for each
-//! of `--minutes` (10). `--seed` draws the same faults and tasks again. With `--tls` the links are TLS.
+//! `--nodes` (20) processes on loopback, each reached through a proxy that can fail, are given
+//! 100,000 tasks for each of `--minutes` (10). `--seed` draws the same faults and tasks again. With
+//! `--tls` the links are TLS.
 //!
-//! **What you will see.** The seed, a line every so often, a table, and, if anything was wrong, what; then the exit
-//! status is 1. It is 2 if it could not be run, 130 after Ctrl-C.
+//! **What you will see.** The seed, a line every so often, a table, and, if anything was wrong,
+//! what; then the exit status is 1. It is 2 if it could not be run, 130 after Ctrl-C.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -65,8 +68,8 @@ type AnyError = Box<dyn Error>;
 
 /// The scheduler's.
 const NAME: &str = "soak";
-/// How often a node proves that it lives, and how long that holds: short, so that many leases end in a run, and long
-/// enough for 20 processes on two cores.
+/// How often a node proves that it lives, and how long that holds: short, so that many leases end
+/// in a run, and long enough for 20 processes on two cores.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(5);
 /// What the last tasks get to settle after the last fault.

@@ -1,7 +1,7 @@
 //! The actors, and every actix message that they take from outside.
 //!
-//! Owns: mailboxes, timers and spawned futures. Does not know: the rules. An `if` about tasks, nodes or
-//! retries belongs to the engine.
+//! Owns: mailboxes, timers and spawned futures. Does not know: the rules. An `if` about tasks,
+//! nodes or retries belongs to the engine.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -47,15 +47,16 @@ pub struct Running;
 #[derive(Clone, Copy, Debug)]
 pub struct GetServed;
 
-/// To a [`NodeActor`](node::NodeActor): end, with all threads, now. What runs is dropped and nothing more is
-/// reported. To stop in order, give the inbox [`NodeEvent::Drain`](crate::engine::node::NodeEvent::Drain) or
+/// To a [`NodeActor`](node::NodeActor): end, with all threads, now. What runs is dropped and
+/// nothing more is reported. To stop in order, give the inbox
+/// [`NodeEvent::Drain`](crate::engine::node::NodeEvent::Drain) or
 /// [`NodeEvent::Stop`](crate::engine::node::NodeEvent::Stop) and wait for
 /// [`RunningNode::gone`](node::RunningNode::gone).
 #[derive(Clone, Copy, Debug)]
 pub struct Halt;
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): an `Execute` from its handle, which holds a permit
-/// while it waits in the mailbox.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): an `Execute` from its handle, which holds a
+/// permit while it waits in the mailbox.
 pub(crate) struct Submit {
     pub(crate) execute: Execute,
     pub(crate) reply: oneshot::Sender<Result<TaskId, ExecuteError>>,
@@ -65,8 +66,8 @@ pub(crate) struct Submit {
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): end this task. Answered within a second with what
-/// happened.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): end this task. Answered within a second with
+/// what happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Cancel(pub TaskId);
 
@@ -78,13 +79,13 @@ pub struct GetStats;
 #[derive(Clone, Copy, Debug)]
 pub struct GetUnfinished;
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): what does this task wait for? `None` if it is not
-/// unsettled.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): what does this task wait for? `None` if it
+/// is not unsettled.
 #[derive(Clone, Copy, Debug)]
 pub struct Explain(pub TaskId);
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): add a node. Answered when it is up, or the first
-/// try to reach it has failed.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): add a node. Answered when it is up, or the
+/// first try to reach it has failed.
 pub struct AddNode {
     pub(crate) name: Arc<str>,
     pub(crate) reach: Reach,
@@ -98,7 +99,8 @@ pub struct AddNode {
     pub(crate) linked: Option<Linked>,
 }
 
-/// The way to a node of this process that was started to be added. It ends if it is not: if this is dropped.
+/// The way to a node of this process that was started to be added. It ends if it is not: if this is
+/// dropped.
 pub(crate) struct Linked {
     pub(crate) link: LinkId,
     sender: Option<Box<dyn LinkSender<ToNode>>>,
@@ -163,23 +165,23 @@ impl AddNode {
     }
 }
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): take this node out; its tasks go elsewhere, the
-/// exclusive ones when it has said goodbye or its lease is over.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): take this node out; its tasks go elsewhere,
+/// the exclusive ones when it has said goodbye or its lease is over.
 #[derive(Clone, Debug)]
 pub struct RemoveNode(pub String);
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): by the sender's word no process of this node is
-/// alive, save one that is heard. What waits for the end of a run there goes on at once.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): by the sender's word no process of this node
+/// is alive, save one that is heard. What waits for the end of a run there goes on at once.
 #[derive(Clone, Debug)]
 pub struct DeclareDead(pub String);
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): give this node nothing new. Answered when nothing runs
-/// there any more.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): give this node nothing new. Answered when
+/// nothing runs there any more.
 #[derive(Clone, Debug)]
 pub struct DrainNode(pub String);
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): how many workers a node may use, or all present and
-/// future ones.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): how many workers a node may use, or all
+/// present and future ones.
 #[derive(Clone, Debug)]
 pub struct SetWorkers {
     /// The node; `None` is all.
@@ -188,18 +190,18 @@ pub struct SetWorkers {
     pub workers: u32,
 }
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): the policy of tasks that bring none, for attempts
-/// that start from now on.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): the policy of tasks that bring none, for
+/// attempts that start from now on.
 #[derive(Clone, Copy, Debug)]
 pub struct SetRetry(pub RetryPolicy);
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): the client from now on. Statuses that wait for one
-/// go to it.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): the client from now on. Statuses that wait
+/// for one go to it.
 #[derive(Clone, Debug)]
 pub struct SetClient(pub Option<Client>);
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): nobody wants to be told how tasks end that have no
-/// client of their own. What waits for the next client is dropped, and counted.
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): nobody wants to be told how tasks end that
+/// have no client of their own. What waits for the next client is dropped, and counted.
 #[derive(Clone, Copy, Debug)]
 pub struct NoClient;
 
@@ -209,15 +211,17 @@ pub struct NoClient;
 pub enum Shutdown {
     /// At once: what runs is dropped.
     Now,
-    /// When nothing is due any more and every status is confirmed, and within this time. It takes in nothing new, and
-    /// does what runs, what is due, and the retries that come due in time. What waits for the time it was given
-    /// ([`Execute::delay`](crate::Execute::delay), [`Execute::run_at`](crate::Execute::run_at)) is not waited for: it is among the leftovers. A tenth of
-    /// the time, at most a second, is kept for telling the nodes.
+    /// When nothing is due any more and every status is confirmed, and within this time. It takes
+    /// in nothing new, and does what runs, what is due, and the retries that come due in time. What
+    /// waits for the time it was given ([`Execute::delay`](crate::Execute::delay),
+    /// [`Execute::run_at`](crate::Execute::run_at)) is not waited for: it is among the leftovers. A
+    /// tenth of the time, at most a second, is kept for telling the nodes.
     Drain(Duration),
-    /// When what runs has ended and every status is confirmed, and within this time. It takes in and starts nothing
-    /// more: what is due, what was sent ahead to nodes and has not started, and retries are among the leftovers, to be
-    /// handed in again elsewhere ([`Leftovers::into_executes`](crate::execute::Leftovers::into_executes)). This is what a deploy wants. The time is
-    /// kept as for `Drain`.
+    /// When what runs has ended and every status is confirmed, and within this time. It takes in
+    /// and starts nothing more: what is due, what was sent ahead to nodes and has not started, and
+    /// retries are among the leftovers, to be handed in again elsewhere
+    /// ([`Leftovers::into_executes`](crate::execute::Leftovers::into_executes)). This is what a
+    /// deploy wants. The time is kept as for `Drain`.
     FinishRunning(Duration),
 }
 
@@ -254,7 +258,8 @@ answers! {
     End => Result<(), Stopped>;
 }
 
-/// Goes to the end of the thread's queue; unlike tokio's `yield_now`, without a look at the sockets.
+/// Goes to the end of the thread's queue; unlike tokio's `yield_now`, without a look at the
+/// sockets.
 pub(crate) async fn yield_once() {
     let mut yielded = false;
     poll_fn(|cx| {
@@ -268,8 +273,8 @@ pub(crate) async fn yield_once() {
     .await;
 }
 
-/// The longest sleep while the machine has something due: tokio's timers do not count suspend, and the
-/// machine's clock does.
+/// The longest sleep while the machine has something due: tokio's timers do not count suspend, and
+/// the machine's clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// When to look again for what the machine has due.

@@ -1,7 +1,7 @@
 //! Who is told how tasks end, and when each telling counts as handled.
 //!
-//! Owns: the choice between an answer to each status and one to a group. Does not know: what is told,
-//! or when.
+//! Owns: the choice between an answer to each status and one to a group. Does not know: what is
+//! told, or when.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use crate::status::TaskStatus;
 
 /// An actor that is told how tasks end.
 ///
-/// A status counts as handled when its own handling has ended: when `handle` has returned, and, if it
-/// returns a future, when that future has. What was not handled when a client dies is told to the
-/// next one, marked with [`TaskStatus::is_given_again`]. A handler that panics counts as one that has
-/// ended, if its actor lives on, as in a `SyncArbiter`.
+/// A status counts as handled when its own handling has ended: when `handle` has returned, and, if
+/// it returns a future, when that future has. What was not handled when a client dies is told to
+/// the next one, marked with [`TaskStatus::is_given_again`]. A handler that panics counts as one
+/// that has ended, if its actor lives on, as in a `SyncArbiter`.
 ///
 /// Made of a `Recipient`, which methods that take a client do by themselves, or by
 /// [`Client::in_groups`].
@@ -59,12 +59,13 @@ enum Confirms {
 }
 
 impl Client {
-    /// A client whose answer to the last of a group of statuses confirms them all, which takes half as
-    /// much time again off the scheduler's thread for each task.
+    /// A client whose answer to the last of a group of statuses confirms them all, which takes half
+    /// as much time again off the scheduler's thread for each task.
     ///
-    /// Only an actor that handles one status after the other can be one, and its type shows it: it is
-    /// on one thread, and its handler returns nothing. What such a handler begins, with
-    /// `ctx.spawn` for example, is its own affair: the status counts as handled when `handle` returns.
+    /// Only an actor that handles one status after the other can be one, and its type shows it: it
+    /// is on one thread, and its handler returns nothing. What such a handler begins, with
+    /// `ctx.spawn` for example, is its own affair: the status counts as handled when `handle`
+    /// returns.
     pub fn in_groups<A>(client: &Addr<A>) -> Self
     where
         A: Actor<Context = Context<A>> + Handler<TaskStatus, Result = ()>,

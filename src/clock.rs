@@ -11,14 +11,14 @@ use crate::engine::Timestamp;
 /// A clock that never goes back. Copies are the same clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Clock {
-    /// The wall clock as it was when the process first asked, and from then on a clock that counts suspend
-    /// and that nobody sets.
+    /// The wall clock as it was when the process first asked, and from then on a clock that counts
+    /// suspend and that nobody sets.
     #[default]
     Process,
     /// The same start, and from then on tokio's clock; for tests in which that is paused.
     Tokio,
-    /// That of the process beside a wall clock that shows so many nanoseconds more than it; for tests that
-    /// set it.
+    /// That of the process beside a wall clock that shows so many nanoseconds more than it; for
+    /// tests that set it.
     Set(&'static AtomicI64),
 }
 
@@ -41,7 +41,8 @@ impl Clock {
         }
     }
 
-    /// What the wall clock shows, which somebody may have set since the last look. Tokio's is never set.
+    /// What the wall clock shows, which somebody may have set since the last look. Tokio's is never
+    /// set.
     pub fn wall(self) -> Timestamp {
         match self {
             Self::Process => wall(),
@@ -62,7 +63,8 @@ fn wall() -> Timestamp {
 }
 
 fn uptime() -> Duration {
-    // Where there is no such clock, the monotonic one is the nearest: a lease may then outlast a suspend.
+    // Where there is no such clock, the monotonic one is the nearest: a lease may then outlast a
+    // suspend.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const ID: rustix::time::ClockId = rustix::time::ClockId::Boottime;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

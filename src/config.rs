@@ -13,34 +13,34 @@ use crate::retry::RetryPolicy;
 pub struct SchedulerConfig {
     /// How failed attempts are retried, unless a task says otherwise.
     pub retry: RetryPolicy,
-    /// How many nodes may be lost under a task before it fails. Default 5, from 0. Too low: an unlucky
-    /// task fails in a rolling restart by kill; too high: a task that kills its node costs more nodes.
-    /// Not counted is what a task shares with others under which two nodes were lost, too: such a loss
-    /// halves their number at one node, until the one that kills is alone.
+    /// How many nodes may be lost under a task before it fails. Default 5, from 0. Too low: an
+    /// unlucky task fails in a rolling restart by kill; too high: a task that kills its node costs
+    /// more nodes. Not counted is what a task shares with others under which two nodes were lost,
+    /// too: such a loss halves their number at one node, until the one that kills is alone.
     pub max_reroutes: u32,
-    /// How many tasks may be unsettled. Default 4,000,000, from 1 to 4,294,967,294. Each costs about 100 bytes
-    /// and its args.
+    /// How many tasks may be unsettled. Default 4,000,000, from 1 to 4,294,967,294. Each costs
+    /// about 100 bytes and its args.
     pub max_tasks: usize,
     /// How many bytes the args of unsettled tasks may take. Default 1 GiB, from 1.
     pub max_args_bytes: u64,
-    /// How large the args of one task may be, in bytes. At most `max_frame` less 64 KiB, which is the default too,
-    /// but never more than 16 MiB less 64 KiB.
+    /// How large the args of one task may be, in bytes. At most `max_frame` less 64 KiB, which is
+    /// the default too, but never more than 16 MiB less 64 KiB.
     pub max_task_args: usize,
     /// How many statuses may wait for clients. Default 100,000, from 1. At the limit nothing new is
-    /// placed and `Execute` is refused, so too low a limit idles workers when a client is slow. What a
-    /// `run` or `settle` waits for is not held, and goes on.
+    /// placed and `Execute` is refused, so too low a limit idles workers when a client is slow.
+    /// What a `run` or `settle` waits for is not held, and goes on.
     pub max_statuses: usize,
     /// How many bytes of args, outputs and messages of failures the statuses that wait for clients
     /// may hold. Default 1 GiB, from 1. At the limit it is as with `max_statuses`; what runs
     /// already may go beyond it with its outputs.
     pub max_status_bytes: u64,
-    /// How many statuses may be with one client at once, unconfirmed. Default 4096, from 1. Low values
-    /// cost a round trip to the client more often; high ones fill its mailbox.
+    /// How many statuses may be with one client at once, unconfirmed. Default 4096, from 1. Low
+    /// values cost a round trip to the client more often; high ones fill its mailbox.
     pub status_window: usize,
-    /// The largest number of tasks sent ahead to one node beside its free workers. Default 4096, from 0
-    /// to 65,536, which is what a node takes; 0 turns sending ahead off, and every task then waits for
-    /// a round trip. What is sent ahead may start out of turn, within a bound of round trips and runs
-    /// (see "Order" in the README).
+    /// The largest number of tasks sent ahead to one node beside its free workers. Default 4096,
+    /// from 0 to 65,536, which is what a node takes; 0 turns sending ahead off, and every task then
+    /// waits for a round trip. What is sent ahead may start out of turn, within a bound of round
+    /// trips and runs (see "Order" in the README).
     pub max_ahead: u32,
     /// How often a node proves that it lives. Default 2 s, from 10 ms, at most a fifth of `lease`.
     pub heartbeat: Duration,
@@ -52,8 +52,8 @@ pub struct SchedulerConfig {
     /// outputs: an output that is larger, less 64 KiB, fails its task. A node whose own `max_frame`
     /// is smaller than `max_task_args` and 64 KiB is refused.
     pub max_frame: usize,
-    /// Whether a task is refused whose kind no node has offered so far, or still remembers to: one that is away
-    /// does. Default `false`: it waits, and its watcher is told.
+    /// Whether a task is refused whose kind no node has offered so far, or still remembers to: one
+    /// that is away does. Default `false`: it waits, and its watcher is told.
     pub refuse_unknown_kinds: bool,
     /// Whether nodes that are not listed may join. Set by listening.
     pub accept_joins: bool,

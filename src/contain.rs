@@ -1,21 +1,22 @@
 //! Code of others, run so that its panic costs no more than what it says.
 //!
-//! Owns: catching a panic, and its words. Does not know: whose code it is, where the panic was raised, or what becomes
-//! of the words.
+//! Owns: catching a panic, and its words. Does not know: whose code it is, where the panic was
+//! raised, or what becomes of the words.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs what belongs to somebody else: a panic costs nothing but its message.
 ///
-/// What `user` borrows is seen again after a panic, so it must be whole at every place that may panic.
+/// What `user` borrows is seen again after a panic, so it must be whole at every place that may
+/// panic.
 #[inline]
 pub(crate) fn contained<R>(user: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(user)).map_err(panic_message)
 }
 
-/// Runs what belongs to somebody else, where nobody needs to know that it panicked: the panic's own hook
-/// has told it.
+/// Runs what belongs to somebody else, where nobody needs to know that it panicked: the panic's own
+/// hook has told it.
 pub(crate) fn shielded(user: impl FnOnce()) {
     // What a panic says changes nothing here.
     let _ = contained(user);

@@ -1,8 +1,9 @@
-//! How args, outputs and progress become bytes: MessagePack with field names, so that types may grow.
-//! `bytes::Bytes` and [`Payload`] themselves pass untouched, for callers with a format of their own.
+//! How args, outputs and progress become bytes: MessagePack with field names, so that types may
+//! grow. `bytes::Bytes` and [`Payload`] themselves pass untouched, for callers with a format of
+//! their own.
 //!
-//! Types that know a form for people (addresses, UUIDs, times) are written in it. Serde reads flattened, tagged
-//! and untagged types from a copy of its own, which takes no other.
+//! Types that know a form for people (addresses, UUIDs, times) are written in it. Serde reads
+//! flattened, tagged and untagged types from a copy of its own, which takes no other.
 //!
 //! Owns: the format. Does not know: what is encoded, or where it goes.
 
@@ -24,8 +25,8 @@ mod whole;
 use checked::Checked;
 use whole::Flaw;
 
-/// Values up to this size are encoded in a buffer that is used again and then copied, which takes no more than one
-/// allocation of the right size; larger ones keep the buffer they grew in.
+/// Values up to this size are encoded in a buffer that is used again and then copied, which takes
+/// no more than one allocation of the right size; larger ones keep the buffer they grew in.
 const COPIED: usize = 4096;
 
 /// Encodes a value, and finds out if it cannot be decoded as what it is.

@@ -1,20 +1,20 @@
 //! The engine: all that is decided, and nothing that is done.
 //!
-//! Three machines. [`scheduler::SchedulerMachine`] tracks what is pending and running on which node;
-//! [`node::NodeMachine`] keeps the workers of one node within their number, its results until they are
-//! acknowledged, and its lease; [`worker::Attempts`] gives the verdict after one attempt. The two first
-//! speak to each other in [`message`]s over links that may delay, break and return; whoever drives them
-//! carries the messages.
+//! Three machines. [`scheduler::SchedulerMachine`] tracks what is pending and running on which
+//! node; [`node::NodeMachine`] keeps the workers of one node within their number, its results until
+//! they are acknowledged, and its lease; [`worker::Attempts`] gives the verdict after one attempt.
+//! The two first speak to each other in [`message`]s over links that may delay, break and return;
+//! whoever drives them carries the messages.
 //!
 //! The contract of a machine:
 //!
 //! - *Commands* come from people and may be refused. A refusal changes nothing.
-//! - *Events* are facts and are never refused. A stale one is counted and ignored, a hostile one closes
-//!   its link.
-//! - `take_effects(now, ..)` places all that can be placed and hands over the actions to perform, in
-//!   order. Calling it once after many commands and events is what makes a batch cheap. The answer to a
-//!   command is to be passed on only after the effects that followed it were taken (a store, where
-//!   there will be one, is written in between).
+//! - *Events* are facts and are never refused. A stale one is counted and ignored, a hostile one
+//!   closes its link.
+//! - `take_effects(now, ..)` places all that can be placed and hands over the actions to perform,
+//!   in order. Calling it once after many commands and events is what makes a batch cheap. The
+//!   answer to a command is to be passed on only after the effects that followed it were taken (a
+//!   store, where there will be one, is written in between).
 //! - `next_wakeup()` says when the effects are to be taken again at the latest. Every event brings
 //!   `now` along, so a late look costs promptness and never correctness.
 //!
@@ -65,9 +65,10 @@ pub enum Audience {
     Current,
     /// This client; the current one if it is gone.
     Client(ClientId),
-    /// A caller that waits for this task alone. The status goes out as [`Action::Answer`] and counts as
-    /// confirmed, unless it comes back as [`Event::Unclaimed`]. So it is taken in and placed however much is held
-    /// for clients. It is answered too if it joins a task with another audience.
+    /// A caller that waits for this task alone. The status goes out as [`Action::Answer`] and
+    /// counts as confirmed, unless it comes back as [`Event::Unclaimed`]. So it is taken in and
+    /// placed however much is held for clients. It is answered too if it joins a task with another
+    /// audience.
     Caller,
 }
 
@@ -91,8 +92,9 @@ pub struct Submission {
 pub enum Accepted {
     /// It is a task of its own.
     New(TaskId),
-    /// A task with its key, kind and args is there already; nothing was added. That task keeps its audience,
-    /// unless only callers waited for it: then this submission's audience is told besides.
+    /// A task with its key, kind and args is there already; nothing was added. That task keeps its
+    /// audience, unless only callers waited for it: then this submission's audience is told
+    /// besides.
     Joined(TaskId),
 }
 
@@ -158,8 +160,8 @@ pub enum Event {
     DialFailed {
         /// Who was dialled.
         node: NodeId,
-        /// Whether there was the answer that nobody listens, at the address which the dial had named,
-        /// or else at all that the listed one stands for.
+        /// Whether there was the answer that nobody listens, at the address which the dial had
+        /// named, or else at all that the listed one stands for.
         refused: bool,
         /// What was seen, in words.
         reason: String,
@@ -232,8 +234,8 @@ pub enum Action {
         /// Why, in words, for the log.
         reason: String,
     },
-    /// Dial a node; answer with [`Event::LinkOpened`] or [`Event::DialFailed`], once. At most one dial
-    /// per node is under way.
+    /// Dial a node; answer with [`Event::LinkOpened`] or [`Event::DialFailed`], once. At most one
+    /// dial per node is under way.
     Dial {
         /// The node.
         node: NodeId,
@@ -336,8 +338,8 @@ pub enum Note {
         node: NodeId,
         /// Its name.
         name: Arc<str>,
-        /// In a word: the node was `lost` or `removed`, has `refused` them, has given them back since it
-        /// `drained`, or has `stopped` their runs since its lease was ending.
+        /// In a word: the node was `lost` or `removed`, has `refused` them, has given them back
+        /// since it `drained`, or has `stopped` their runs since its lease was ending.
         reason: &'static str,
         /// How many tasks.
         count: usize,

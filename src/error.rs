@@ -1,5 +1,5 @@
-//! One error per public operation. Each says whose fault it is, what changed and whether trying again
-//! helps.
+//! One error per public operation. Each says whose fault it is, what changed and whether trying
+//! again helps.
 //!
 //! Owns: the enums and their sentences. Does not know: who raises them, or the errors that hand an
 //! `Execute` back, which are in [`execute`](crate::execute).
@@ -16,12 +16,13 @@ use crate::task::{TaskId, TaskKey, TaskKind};
 
 pub use refusal::LinkRefusal;
 
-/// Why an `Execute` was refused, which changes nothing, or, of one that is waited for, why it has not settled
-/// ([`Refusal::LeftOver`]).
+/// Why an `Execute` was refused, which changes nothing, or, of one that is waited for, why it has
+/// not settled ([`Refusal::LeftOver`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Load, not the caller's fault: as many tasks are unsettled as the scheduler may hold. Try again later.
+    /// Load, not the caller's fault: as many tasks are unsettled as the scheduler may hold. Try
+    /// again later.
     #[error(
         "the scheduler holds {limit} unsettled tasks, its limit; try again when some have settled"
     )]
@@ -29,7 +30,8 @@ pub enum Refusal {
         /// The limit, in tasks.
         limit: usize,
     },
-    /// Load, not the caller's fault: the args of the unsettled tasks fill their budget. Try again later.
+    /// Load, not the caller's fault: the args of the unsettled tasks fill their budget. Try again
+    /// later.
     #[error(
         "the args of unsettled tasks fill their budget of {limit} bytes; try again when some have settled"
     )]
@@ -45,7 +47,8 @@ pub enum Refusal {
         /// The limit, in statuses.
         limit: usize,
     },
-    /// The client's fault: the statuses that wait for it fill their budget. Try again when it has handled some.
+    /// The client's fault: the statuses that wait for it fill their budget. Try again when it has
+    /// handled some.
     #[error(
         "the statuses that wait for a client fill their budget of {limit} bytes; let the client handle some, or set a client"
     )]
@@ -59,9 +62,9 @@ pub enum Refusal {
     /// Nobody's fault: the scheduler has stopped. Trying again does not help.
     #[error("the scheduler has stopped")]
     Stopped,
-    /// Nobody's fault, and no refusal: the task that was waited for had been accepted, and the scheduler has stopped
-    /// before it settled. It is among the leftovers that its shutdown returns, and may have run. Handing it in
-    /// again beside those would run it twice.
+    /// Nobody's fault, and no refusal: the task that was waited for had been accepted, and the
+    /// scheduler has stopped before it settled. It is among the leftovers that its shutdown
+    /// returns, and may have run. Handing it in again beside those would run it twice.
     #[error(
         "{id} was accepted, and the scheduler has stopped before it settled; it is among the leftovers of the shutdown, so hand in either those or this again"
     )]
@@ -89,8 +92,8 @@ pub enum Refusal {
         /// The task that has it.
         id: TaskId,
     },
-    /// Nobody's fault: the earlier task with this key has settled, but a run of it may still be going
-    /// on somewhere. Try again later.
+    /// Nobody's fault: the earlier task with this key has settled, but a run of it may still be
+    /// going on somewhere. Try again later.
     #[error(
         "{id} with the key {key:?} has settled, but a run of it may still be going on; try again later"
     )]
@@ -108,7 +111,8 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
-    /// The caller's fault: the name of the kind is empty, too long, or has control or invisible characters.
+    /// The caller's fault: the name of the kind is empty, too long, or has control or invisible
+    /// characters.
     #[error(
         "{kind:?} cannot be the name of a kind: it must have 1 to {} bytes, none of them control or invisible characters",
         TaskKind::MAX_BYTES
@@ -117,8 +121,9 @@ pub enum Refusal {
         /// The name.
         kind: TaskKind,
     },
-    /// The caller's fault, or a node is still to come: no node offers the kind. Only where this was asked for by
-    /// [`refuse_unknown_kinds`](crate::SchedulerBuilder::refuse_unknown_kinds); otherwise the task waits.
+    /// The caller's fault, or a node is still to come: no node offers the kind. Only where this was
+    /// asked for by [`refuse_unknown_kinds`](crate::SchedulerBuilder::refuse_unknown_kinds);
+    /// otherwise the task waits.
     #[error("no node offers the kind {kind:?}; is its name right, and has its node been up?")]
     UnknownKind {
         /// The name.
@@ -203,7 +208,8 @@ pub enum StartError {
     /// ([`on_client_gone`](crate::SchedulerBuilder::on_client_gone)).
     #[error("the client has stopped already, and the scheduler was to stop with its client")]
     ClientGone,
-    /// No node answered and none can join; or, as was required, not all did. Try again when they are up.
+    /// No node answered and none can join; or, as was required, not all did. Try again when they
+    /// are up.
     #[error("nodes cannot be reached: {}", .0.iter().map(|(name, reason)| format!("{name} ({reason})")).collect::<Vec<_>>().join("; "))]
     Unreachable(Vec<(String, String)>),
     /// Two nodes have the same name, or a node's name or options cannot be used.
@@ -215,7 +221,8 @@ pub enum StartError {
     /// Its certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The system could not start a thread, or had no descriptors for one, or no runtime runs on this one.
+    /// The system could not start a thread, or had no descriptors for one, or no runtime runs on
+    /// this one.
     #[error("a thread could not be started: {0}")]
     Thread(io::Error),
 }
@@ -251,13 +258,14 @@ pub enum NodeRunError {
     /// The node could not be started. Nothing was left running.
     #[error(transparent)]
     Start(#[from] NodeStartError),
-    /// The thread of the node ended before it: by a panic, which the log tells, or with the actix System that
-    /// it was started in. What ran there is given up; a handler that blocks may still be running.
+    /// The thread of the node ended before it: by a panic, which the log tells, or with the actix
+    /// System that it was started in. What ran there is given up; a handler that blocks may still
+    /// be running.
     #[error("the thread of the node ended before it; what it ran is given up")]
     Failed,
     /// No scheduler has welcomed the node within the time that
-    /// [`join_within`](crate::NodeBuilder::join_within) gives. The reason tells whose fault it is; trying again helps
-    /// if the scheduler was not there.
+    /// [`join_within`](crate::NodeBuilder::join_within) gives. The reason tells whose fault it is;
+    /// trying again helps if the scheduler was not there.
     #[error("no scheduler has welcomed the node within {limit:?}: {reason}")]
     NotJoined {
         /// The time.
@@ -267,8 +275,8 @@ pub enum NodeRunError {
     },
 }
 
-/// Why the links of a scheduler or a node cannot be secured by TLS. The fault of whoever set it up; nothing
-/// was started. Trying again helps when the files have been mended.
+/// Why the links of a scheduler or a node cannot be secured by TLS. The fault of whoever set it up;
+/// nothing was started. Trying again helps when the files have been mended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -280,8 +288,8 @@ pub enum TlsError {
         /// What is wrong and what would be right. Nothing of what is in the file.
         problem: String,
     },
-    /// A scheduler, a node in another process, or one of the peers that are to be taken, has a name that no
-    /// certificate can bear.
+    /// A scheduler, a node in another process, or one of the peers that are to be taken, has a name
+    /// that no certificate can bear.
     #[error(
         "the name {name:?} cannot stand in a certificate, so it cannot be used with TLS; use a DNS name in lower \
          case: letters, digits and hyphens, with dots between its parts, such as `node-1` or `node-1.example.org`"
@@ -290,14 +298,16 @@ pub enum TlsError {
         /// The name.
         name: String,
     },
-    /// A secret was given besides certificates, which would say twice, and in two ways, who is trusted.
+    /// A secret was given besides certificates, which would say twice, and in two ways, who is
+    /// trusted.
     #[error(
         "both a shared secret and certificates were given; give one of them, the same on all sides"
     )]
     AlsoSecret,
 }
 
-/// Why an address cannot be listened at; see its words. The caller's fault, or another process has it.
+/// Why an address cannot be listened at; see its words. The caller's fault, or another process has
+/// it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ListenFault(pub(crate) String);
@@ -391,7 +401,8 @@ impl From<Stopped> for NodeError {
     }
 }
 
-/// A setting that is out of its range, or was made where it has no effect. The caller's fault; nothing was started.
+/// A setting that is out of its range, or was made where it has no effect. The caller's fault;
+/// nothing was started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the setting `{setting}` cannot be so: {reason}")]
 #[non_exhaustive]
@@ -409,12 +420,12 @@ pub enum LinkError {
     /// The network, or a peer that went away. Dialling again is automatic.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
-    /// The peer did not prove that it is trusted, or found that we are not. Check that both sides have the
-    /// same secret, or both certificates.
+    /// The peer did not prove that it is trusted, or found that we are not. Check that both sides
+    /// have the same secret, or both certificates.
     #[error("the proof of trust failed: {0}")]
     Proof(String),
-    /// The peer's certificate is not trusted, or ours is not, or one of the two speaks no TLS 1.3. See the words
-    /// for what to do; then dialling again, which is automatic, helps.
+    /// The peer's certificate is not trusted, or ours is not, or one of the two speaks no TLS 1.3.
+    /// See the words for what to do; then dialling again, which is automatic, helps.
     #[error("TLS failed: {0}")]
     Tls(String),
     /// The peer sent what is not a frame of this protocol.

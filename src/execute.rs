@@ -5,31 +5,33 @@
 //!
 //! # What may be args
 //!
-//! Args, outputs and progress values are encoded by [serde](https://serde.rs) as MessagePack with field names.
-//! `bytes::Bytes` and [`Payload`] themselves pass as they are, for callers with a format of their own, and so does what
-//! [`Execute::raw`] is given.
+//! Args, outputs and progress values are encoded by [serde](https://serde.rs) as MessagePack with
+//! field names. `bytes::Bytes` and [`Payload`] themselves pass as they are, for callers with a
+//! format of their own, and so does what [`Execute::raw`] is given.
 //!
-//! These come out as they went in, also within flattened, tagged and untagged types: numbers (NaN and
-//! infinities too), `bool`, `char`, text, bytes, lists, tuples, arrays, maps with keys of any type, structs and
-//! enums of every form, `()`, `Option`, and what has a form for people, in which it is written: `IpAddr`,
-//! `SocketAddr`, UUIDs, times, decimals.
+//! These come out as they went in, also within flattened, tagged and untagged types: numbers (NaN
+//! and infinities too), `bool`, `char`, text, bytes, lists, tuples, arrays, maps with keys of any
+//! type, structs and enums of every form, `()`, `Option`, and what has a form for people, in which
+//! it is written: `IpAddr`, `SocketAddr`, UUIDs, times, decimals.
 //!
 //! These do not, and are refused when they are encoded, which for args is when the task is made:
 //!
-//! - a `Some` of what is encoded as nothing, such as `Some(())`, `Some(None)`, `Some` of a unit struct or of
-//!   `serde_json::Value::Null`. It would be read as `None`. An enum of one's own tells them apart, and so does
-//!   `serde_with::rust::double_option`;
+//! - a `Some` of what is encoded as nothing, such as `Some(())`, `Some(None)`, `Some` of a unit
+//!   struct or of `serde_json::Value::Null`. It would be read as `None`. An enum of one's own tells
+//!   them apart, and so does `serde_with::rust::double_option`;
 //! - a value that is nested deeper than 128 levels;
 //! - a `serde_json::value::RawValue`;
 //! - a type whose own `Serialize` announces another number of elements than it writes.
 //!
 //! These cannot be found so early, and fail in the handler's place with words that say so:
 //!
-//! - `i128` and `u128` within flattened, internally tagged and untagged types, where serde cannot read them;
-//! - bytes after the value, or none at all: args of another format, such as the text `21` for a number.
+//! - `i128` and `u128` within flattened, internally tagged and untagged types, where serde cannot
+//!   read them;
+//! - bytes after the value, or none at all: args of another format, such as the text `21` for a
+//!   number.
 //!
-//! No error is possible where another type reads the same bytes: the first variant of an untagged enum that fits
-//! is taken, and a single byte, such as the text `7`, is a number too.
+//! No error is possible where another type reads the same bytes: the first variant of an untagged
+//! enum that fits is taken, and a single byte, such as the text `7`, is a number too.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -87,8 +89,8 @@ pub struct Execute {
 /// # }
 /// ```
 ///
-/// Serde can write it, for a process that starts later, and read it. Clients and watchers are of one process: those
-/// of single tasks are not among what is written.
+/// Serde can write it, for a process that starts later, and read it. Clients and watchers are of
+/// one process: those of single tasks are not among what is written.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Leftovers {
@@ -114,8 +116,9 @@ impl Leftovers {
         }
     }
 
-    /// Returns the tasks that were not settled as they were handed in, with their options, their own clients and
-    /// their watchers. Attempts that were made do not count for them; a wait for the next one is over.
+    /// Returns the tasks that were not settled as they were handed in, with their options, their
+    /// own clients and their watchers. Attempts that were made do not count for them; a wait for
+    /// the next one is over.
     ///
     /// Those that were running may have done their work, or part of it.
     pub fn into_executes(self) -> Vec<Execute> {
@@ -237,8 +240,8 @@ impl Execute {
         self.with(|options| options.max_reroutes = Some(reroutes))
     }
 
-    /// Names it, so that handing it in twice runs it once; see [`TaskKey`], which says what the second one
-    /// gets.
+    /// Names it, so that handing it in twice runs it once; see [`TaskKey`], which says what the
+    /// second one gets.
     pub fn key(self, key: impl Into<TaskKey>) -> Self {
         self.with(|options| options.key = Some(key.into()))
     }
@@ -248,8 +251,8 @@ impl Execute {
         self.with(|current| *current = options)
     }
 
-    /// Has its status sent here instead of to the scheduler's client. The scheduler lets go of the client
-    /// when no unsettled task names it and it has handled all that it was told.
+    /// Has its status sent here instead of to the scheduler's client. The scheduler lets go of the
+    /// client when no unsettled task names it and it has handled all that it was told.
     pub fn client(mut self, client: impl Into<Client>) -> Self {
         self.recipients.get_or_insert_default().client = Some(client.into());
         self
@@ -261,8 +264,8 @@ impl Execute {
         self
     }
 
-    /// The task of a status, to be handed in again as it was, with its options. Its client is the scheduler's, unless
-    /// one is set.
+    /// The task of a status, to be handed in again as it was, with its options. Its client is the
+    /// scheduler's, unless one is set.
     pub fn again(status: &TaskStatus) -> Self {
         Self {
             kind: status.kind.clone(),

@@ -1,7 +1,7 @@
 //! What a user writes: the tasks' types, the functions that run them, and the errors these return.
 //!
-//! Owns: the registry of a node's handlers, by kind. Does not know: workers, retries, or where a task
-//! came from.
+//! Owns: the registry of a node's handlers, by kind. Does not know: workers, retries, or where a
+//! task came from.
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
@@ -29,8 +29,8 @@ use shape::{AnyHandler, Async, Blocking, Typed, TypedBlocking};
 pub use shape::{AsyncHandler, BlockingHandler};
 pub(crate) use shape::{Begun, LocalFuture};
 
-/// What a caller knows of a typed task: its kind, and the types of its args and of its output. Every
-/// [`Task`] is one; implement this one where the body that runs it is not linked.
+/// What a caller knows of a typed task: its kind, and the types of its args and of its output.
+/// Every [`Task`] is one; implement this one where the body that runs it is not linked.
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -85,7 +85,8 @@ pub trait Task: Serialize + DeserializeOwned + 'static {
     fn run(self, cx: TaskContext) -> impl Future<Output = Result<Self::Output, TaskError>>;
 }
 
-/// A typed task whose handler blocks: the value is the args, and `run` is called on a thread of its own.
+/// A typed task whose handler blocks: the value is the args, and `run` is called on a thread of its
+/// own.
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -153,7 +154,8 @@ struct Registry {
 }
 
 impl Drop for Registry {
-    /// Drops what is of types of the user, each by itself: on whatever thread the last of the node is.
+    /// Drops what is of types of the user, each by itself: on whatever thread the last of the node
+    /// is.
     fn drop(&mut self) {
         for entry in self.entries.drain(..) {
             shielded(|| drop(entry));
@@ -198,9 +200,9 @@ impl Handlers {
 
     /// Adds a blocking handler by name. See [`BlockingHandler`] for the shapes it may have.
     ///
-    /// It runs on a thread of its own, as many at once as the node has workers. It cannot be stopped
-    /// from outside: after a cancel or a timeout it keeps its worker until it returns, so one that takes
-    /// long should ask [`TaskContext::is_cancelled`] from time to time.
+    /// It runs on a thread of its own, as many at once as the node has workers. It cannot be
+    /// stopped from outside: after a cancel or a timeout it keeps its worker until it returns, so
+    /// one that takes long should ask [`TaskContext::is_cancelled`] from time to time.
     pub fn on_blocking<S: 'static>(
         self,
         kind: impl Into<TaskKind>,
@@ -209,8 +211,8 @@ impl Handlers {
         self.add(kind.into(), true, Arc::new(Blocking::new(handler)))
     }
 
-    /// Shares a value with all handlers, which get it by its type from [`TaskContext::data`]. A second
-    /// value of the same type takes the place of the first.
+    /// Shares a value with all handlers, which get it by its type from [`TaskContext::data`]. A
+    /// second value of the same type takes the place of the first.
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         Arc::make_mut(&mut self.0)
             .data

@@ -1,5 +1,5 @@
-//! The threads that a handle needs: a control thread for its actors, a network thread for its links, and
-//! an actix System for an application that runs none.
+//! The threads that a handle needs: a control thread for its actors, a network thread for its
+//! links, and an actix System for an application that runs none.
 //!
 //! Owns: these threads, until the handle's actors have ended. Does not know: what runs on them.
 
@@ -91,8 +91,9 @@ impl Host {
         self.control.as_ref()
     }
 
-    /// Carries the links on the control thread too. For a node: nobody but its links sends its actor
-    /// messages, so that no flood keeps a socket from being read, and a task costs two wake-ups less.
+    /// Carries the links on the control thread too. For a node: nobody but its links sends its
+    /// actor messages, so that no flood keeps a socket from being read, and a task costs two
+    /// wake-ups less.
     pub fn with_one_thread(self) -> Self {
         *lock(&self.network) = self.control.clone();
         self
@@ -142,8 +143,8 @@ impl Host {
 }
 
 impl Host {
-    /// Does something on the control thread, where there are timers whatever runs on the caller's, and waits for
-    /// it.
+    /// Does something on the control thread, where there are timers whatever runs on the caller's,
+    /// and waits for it.
     pub async fn on_control<T, F>(&self, act: F) -> io::Result<T>
     where
         T: Send + 'static,
@@ -167,8 +168,8 @@ impl Host {
         *lock(&self.last_words) = limit;
     }
 
-    /// Ends the threads, that of the network when its links have said their last words. Doing so again
-    /// changes nothing.
+    /// Ends the threads, that of the network when its links have said their last words. Doing so
+    /// again changes nothing.
     pub fn stop(&self) {
         let mut network = lock(&self.network);
         let network = network.take();
@@ -210,8 +211,8 @@ impl Host {
     }
 }
 
-/// A thread that is on its way to whoever has started it, who may not wait for it any more: it ends if it is not
-/// claimed.
+/// A thread that is on its way to whoever has started it, who may not wait for it any more: it ends
+/// if it is not claimed.
 struct Unclaimed<T: Stop>(Option<T>);
 
 trait Stop {

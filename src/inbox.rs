@@ -1,7 +1,7 @@
 //! How batches move between threads: a vector that many push to and one swaps out.
 //!
-//! Owns: the vector, the waker, the closed mark. Does not know: what it carries, or how much of it is
-//! too much; whoever pushes bounds what it pushes.
+//! Owns: the vector, the waker, the closed mark. Does not know: what it carries, or how much of it
+//! is too much; whoever pushes bounds what it pushes.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -77,8 +77,9 @@ impl<T> Inbox<T> {
         self.state().waiting.is_empty()
     }
 
-    /// Moves all elements to the end of `into`, in order; `false` if there were none. When `into` is empty
-    /// the two vectors are swapped, so that no element is copied and both allocations are used again.
+    /// Moves all elements to the end of `into`, in order; `false` if there were none. When `into`
+    /// is empty the two vectors are swapped, so that no element is copied and both allocations are
+    /// used again.
     pub fn take(&self, into: &mut Vec<T>) -> bool {
         let mut state = self.state();
         if state.waiting.is_empty() {
@@ -92,8 +93,8 @@ impl<T> Inbox<T> {
         true
     }
 
-    /// Waits until there is something to take or the inbox is closed. For one consumer: of two that wait
-    /// only the later is woken. Safe to drop and call again.
+    /// Waits until there is something to take or the inbox is closed. For one consumer: of two that
+    /// wait only the later is woken. Safe to drop and call again.
     pub async fn ready(&self) {
         poll_fn(|cx| self.poll_ready(cx)).await;
     }
@@ -118,7 +119,8 @@ impl<T> Inbox<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        // No code of others runs under the lock but an iterator's; should that panic, the vector is whole.
+        // No code of others runs under the lock but an iterator's; should that panic, the vector is
+        // whole.
         lock(&self.0.state)
     }
 }

@@ -1,8 +1,8 @@
 //! A task scheduler for actix actors.
 //!
-//! A callboard is the notice board backstage on which actors find when and where they are called. This
-//! crate is one for actix actors: it runs tasks on a cluster of nodes and tells the client, by an actix
-//! message, how each one ended.
+//! A callboard is the notice board backstage on which actors find when and where they are called.
+//! This crate is one for actix actors: it runs tasks on a cluster of nodes and tells the client, by
+//! an actix message, how each one ended.
 //!
 //! ```
 //! use actix::prelude::*;
@@ -47,50 +47,54 @@
 //! # The parts
 //!
 //! An application holds a [`Scheduler`], gives it [`Node`]s, hands in [`Execute`]s and implements
-//! `Handler<TaskStatus>`. The process of a node runs [`node()`]. What runs is registered in [`Handlers`], by
-//! name or by a type that implements [`Task`].
+//! `Handler<TaskStatus>`. The process of a node runs [`node()`]. What runs is registered in
+//! [`Handlers`], by name or by a type that implements [`Task`].
 //!
 //! Inside there are four layers, and each knows only those before it:
 //!
 //! - values: [`task`], [`payload`], [`retry`], [`status`], [`stats`], [`config`], [`error`];
-//! - the [`engine`]: it decides. Pure machines, without clock, chance or I/O, that a simulation drives
-//!   through thousands of histories a second;
-//! - the [`actors`]: they act. Mailboxes, timers and spawned futures, and the [`handlers`] with their
-//!   [`TaskContext`];
+//! - the [`engine`]: it decides. Pure machines, without clock, chance or I/O, that a simulation
+//!   drives through thousands of histories a second;
+//! - the [`actors`]: they act. Mailboxes, timers and spawned futures, and the [`handlers`] with
+//!   their [`TaskContext`];
 //! - the edges: they carry. [`net`] has the links between processes.
 //!
 //! Over them all stand the two handles, [`Scheduler`] and [`NodeHandle`].
 //!
 //! # What it promises
 //!
-//! Every accepted task has exactly one ending, whatever is lost, late or doubled. A task may run more
-//! than once, and each run has a greater fencing number than every earlier one ([`Dispatch`]); a task
-//! marked [`exclusive`](Execute::exclusive) never runs twice at once. A link that breaks and returns within
-//! the lease reruns nothing. The README says in plain words what that means, and what it cannot mean.
+//! Every accepted task has exactly one ending, whatever is lost, late or doubled. A task may run
+//! more than once, and each run has a greater fencing number than every earlier one ([`Dispatch`]);
+//! a task marked [`exclusive`](Execute::exclusive) never runs twice at once. A link that breaks and
+//! returns within the lease reruns nothing. The README says in plain words what that means, and
+//! what it cannot mean.
 //!
 //! # Departures from the design
 //!
-//! - The kinds that a node offers are numbered by their order in its hello, so an assignment carries a
-//!   number and no name travels twice.
+//! - The kinds that a node offers are numbered by their order in its hello, so an assignment
+//!   carries a number and no name travels twice.
 //! - What nodes report reaches the [`SchedulerActor`] beside its mailbox, through an
 //!   [`inbox`] that every turn reads first: a mailbox that is flooded delays no proof of life.
-//! - A fresh attempt is polled once where its order is taken, and only one that is pending goes to its
-//!   [`WorkerActor`]: a short handler costs no message.
-//! - A thread of workers has an actix System of its own, though handlers find that of the application: one
-//!   that stops its arbiter stops nothing.
+//! - A fresh attempt is polled once where its order is taken, and only one that is pending goes to
+//!   its [`WorkerActor`]: a short handler costs no message.
+//! - A thread of workers has an actix System of its own, though handlers find that of the
+//!   application: one that stops its arbiter stops nothing.
 //! - A scheduler on whose thread something panics ends: what was not done is what
-//!   [`Scheduler::shutdown`] returns. Code of others that runs there is caught before, the log's too.
-//! - Only exclusive runs stop at four fifths of a node's lease; others go on to its end, so that a cut
-//!   shorter than the lease less a heartbeat and a second reruns nothing else, whatever the lease.
-//! - A run that was given up for lost and of which no later one was begun is taken back when its node
-//!   returns, instead of being run again.
+//!   [`Scheduler::shutdown`] returns. Code of others that runs there is caught before, the log's
+//!   too.
+//! - Only exclusive runs stop at four fifths of a node's lease; others go on to its end, so that a
+//!   cut shorter than the lease less a heartbeat and a second reruns nothing else, whatever the
+//!   lease.
+//! - A run that was given up for lost and of which no later one was begun is taken back when its
+//!   node returns, instead of being run again.
 //! - The few messages of a turn that has little to do are written to a link's socket by the
 //!   scheduler's thread, not by that of the links, which then need not be woken.
 //! - A report is acknowledged with the next message to its node, or with the answer to the next
 //!   beat, unless the node waits for it.
-//! - Args and outputs are [`Payload`]s: `Bytes` but for the smallest, which are kept where they are and cost no
-//!   allocation.
-//! - There are no records yet for a store; `take_effects` is where they will go, before the actions.
+//! - Args and outputs are [`Payload`]s: `Bytes` but for the smallest, which are kept where they are
+//!   and cost no allocation.
+//! - There are no records yet for a store; `take_effects` is where they will go, before the
+//!   actions.
 
 #![forbid(unsafe_code)]
 

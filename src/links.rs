@@ -152,8 +152,9 @@ pub trait LinkSender<M>: Send {
 
 /// What opens links for an actor. Must not block. Every answer comes into the actor's inbox.
 pub trait Connector<E: LinkFact>: Send {
-    /// Dials; answered once, by [`Incoming::Attach`] or [`LinkFact::dial_failed`]. It is refused if the
-    /// address at which the peer was found refuses, or without one each that the name stands for.
+    /// Dials; answered once, by [`Incoming::Attach`] or [`LinkFact::dial_failed`]. It is refused if
+    /// the address at which the peer was found refuses, or without one each that the name stands
+    /// for.
     fn dial(&self, peer: E::Peer, address: String, found_at: Option<String>);
     /// Looks whether anybody listens; answered once, by what `fact` makes of whether the address
     /// answered that nobody does.

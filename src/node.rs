@@ -84,8 +84,8 @@ impl Node {
         }
     }
 
-    /// A node in another process, which listens at `address` (`host:port`). Its handlers, labels, threads and
-    /// settings are set there: to set them here is an error when it is added.
+    /// A node in another process, which listens at `address` (`host:port`). Its handlers, labels,
+    /// threads and settings are set there: to set them here is an error when it is added.
     pub fn connect(name: impl AsRef<str>, address: impl Into<String>) -> Self {
         Self {
             name: name.as_ref().into(),
@@ -98,8 +98,8 @@ impl Node {
         }
     }
 
-    /// How many tasks may run there at once, at most 1,000,000; for a node in another process in place of
-    /// its own setting. See [`NodeConfig::max_workers`].
+    /// How many tasks may run there at once, at most 1,000,000; for a node in another process in
+    /// place of its own setting. See [`NodeConfig::max_workers`].
     pub fn max_workers(mut self, max_workers: u32) -> Self {
         match &mut self.place {
             Place::Local(local) => local.config.max_workers = max_workers,
@@ -119,11 +119,12 @@ impl Node {
         self.locally("labels", |local| local.labels.extend(labels))
     }
 
-    /// Whether a refused dial means that its process is dead, for a node in another process: then what ran there is
-    /// run again at once, exclusive tasks too. Without it that is so if the node sees its own end of the link at the
-    /// address that was dialled, and of an address translation, a forwarder or a balancer before it nothing is
-    /// believed: its lease decides. Set to `true` where what is dialled refuses only when the process is dead;
-    /// set to `false` where the process may live on though nobody listens, behind something that keeps its address.
+    /// Whether a refused dial means that its process is dead, for a node in another process: then
+    /// what ran there is run again at once, exclusive tasks too. Without it that is so if the node
+    /// sees its own end of the link at the address that was dialled, and of an address translation,
+    /// a forwarder or a balancer before it nothing is believed: its lease decides. Set to `true`
+    /// where what is dialled refuses only when the process is dead; set to `false` where the
+    /// process may live on though nobody listens, behind something that keeps its address.
     pub fn refusal_means_dead(mut self, means: bool) -> Self {
         match &mut self.place {
             Place::Local(local) => local.misplaced = Some("refusal_means_dead"),
@@ -165,7 +166,8 @@ impl Node {
         Err(ConfigError { setting, reason })
     }
 
-    /// Whether a link to it can be trusted so: with certificates, one must be able to bear its name.
+    /// Whether a link to it can be trusted so: with certificates, one must be able to bear its
+    /// name.
     pub(crate) fn check_trust(&self, trust: &Trust) -> Result<(), TlsError> {
         match (&self.place, trust) {
             #[cfg(feature = "tls")]
@@ -198,8 +200,9 @@ pub fn node(name: impl AsRef<str>) -> NodeBuilder {
     NodeBuilder::new(name.as_ref())
 }
 
-/// A node that runs in this process. Dropping it stops the node, as [`NodeHandle::stop`] does, and waits for
-/// nothing. It does not survive a fork: its threads are those of the process that started it.
+/// A node that runs in this process. Dropping it stops the node, as [`NodeHandle::stop`] does, and
+/// waits for nothing. It does not survive a fork: its threads are those of the process that started
+/// it.
 #[must_use = "dropping the handle stops the node"]
 pub struct NodeHandle {
     name: Arc<str>,
@@ -220,11 +223,11 @@ pub enum Gone {
     Dismissed,
     /// Another process has taken its name for good.
     Replaced,
-    /// It was told to stop, and had not come to its end within [`NodeBuilder::stop_timeout`]: a handler that
-    /// blocks may still be running.
+    /// It was told to stop, and had not come to its end within [`NodeBuilder::stop_timeout`]: a
+    /// handler that blocks may still be running.
     Unfinished,
-    /// Its thread has ended before it: by a panic, or with the actix System that it was started in. A handler
-    /// that blocks may still be running.
+    /// Its thread has ended before it: by a panic, or with the actix System that it was started in.
+    /// A handler that blocks may still be running.
     Failed,
 }
 
@@ -263,8 +266,8 @@ impl NodeHandle {
         self.addr.send(GetServed).await.unwrap_or_default()
     }
 
-    /// Waits until a scheduler has welcomed it, once: one that it joins, or one that has dialled it. Whom it serves
-    /// now, [`schedulers`](Self::schedulers) tells.
+    /// Waits until a scheduler has welcomed it, once: one that it joins, or one that has dialled
+    /// it. Whom it serves now, [`schedulers`](Self::schedulers) tells.
     ///
     /// # Cancel safety
     ///
@@ -283,7 +286,8 @@ impl NodeHandle {
         Err(self.gone().await)
     }
 
-    /// Why no scheduler has welcomed it so far: what was seen last. `None` if one has, or nothing was seen.
+    /// Why no scheduler has welcomed it so far: what was seen last. `None` if one has, or nothing
+    /// was seen.
     pub fn why_not_joined(&self) -> Option<String> {
         match &*self.welcomed.borrow() {
             Welcomed::NotYet(why) => why.clone(),
@@ -295,24 +299,28 @@ impl NodeHandle {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the node drains, whether or not this is awaited to its end. [`NodeHandle::gone`] waits too.
+    /// Once polled, the node drains, whether or not this is awaited to its end.
+    /// [`NodeHandle::gone`] waits too.
     pub async fn drain(&self) -> Gone {
         self.inbox.push(NodeEvent::Drain.into());
         self.gone().await
     }
 
-    /// Stops what runs, and ends. What cannot be stopped, a blocking handler, is waited for: until it returns
-    /// the node's ports stay open and its scheduler runs no exclusive task again that it may still be at.
+    /// Stops what runs, and ends. What cannot be stopped, a blocking handler, is waited for: until
+    /// it returns the node's ports stay open and its scheduler runs no exclusive task again that it
+    /// may still be at.
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the node stops, whether or not this is awaited to its end. [`NodeHandle::gone`] waits too.
+    /// Once polled, the node stops, whether or not this is awaited to its end. [`NodeHandle::gone`]
+    /// waits too.
     pub async fn stop(&self) -> Gone {
         self.inbox.push(NodeEvent::Stop.into());
         self.gone().await
     }
 
-    /// Waits until it has nothing more to do and has told its scheduler so. Then its process may end.
+    /// Waits until it has nothing more to do and has told its scheduler so. Then its process may
+    /// end.
     ///
     /// # Cancel safety
     ///
@@ -351,7 +359,8 @@ pub(crate) fn random() -> u64 {
     })
 }
 
-/// What a peer must prove: the one of both that was given. Certificates come with the name that they are for.
+/// What a peer must prove: the one of both that was given. Certificates come with the name that
+/// they are for.
 pub(crate) fn trust(
     secret: Option<Result<Secret, ConfigError>>,
     #[cfg(feature = "tls")] tls: Option<(Tls, &str)>,

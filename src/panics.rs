@@ -1,10 +1,11 @@
 //! Where panics of handlers are raised.
 //!
-//! Owns: the place of a thread's last panic, and the hook that notes it. Does not know: whose panic it is.
+//! Owns: the place of a thread's last panic, and the hook that notes it. Does not know: whose panic
+//! it is.
 //!
-//! Only a hook is told where a panic was raised, and a process has one hook. So one is put before whichever is
-//! set when the first threads for handlers start; it notes the place and calls that. A hook that is set later, and
-//! does not call the one that it found, leaves panics without a place.
+//! Only a hook is told where a panic was raised, and a process has one hook. So one is put before
+//! whichever is set when the first threads for handlers start; it notes the place and calls that. A
+//! hook that is set later, and does not call the one that it found, leaves panics without a place.
 
 use std::cell::RefCell;
 use std::sync::Once;

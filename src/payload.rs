@@ -15,8 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::contain::shielded;
 
-/// How many bytes are kept without memory of their own: with their length as much as [`Bytes`] takes beside the
-/// one field that tells the two apart.
+/// How many bytes are kept without memory of their own: with their length as much as [`Bytes`]
+/// takes beside the one field that tells the two apart.
 const INLINE: usize = 23;
 
 /// How many bytes are shown at most.
@@ -24,8 +24,9 @@ const SHOWN: usize = 64;
 
 /// Encoded args, an encoded output or progress value.
 ///
-/// Cheap to clone. Up to 23 bytes are kept in it, so that a small task allocates nothing for them; more are
-/// shared, as [`Bytes`], into which and from which it turns without a copy. It is read as a slice.
+/// Cheap to clone. Up to 23 bytes are kept in it, so that a small task allocates nothing for them;
+/// more are shared, as [`Bytes`], into which and from which it turns without a copy. It is read as
+/// a slice.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -49,8 +50,8 @@ enum Kept {
     Shared(Shared),
 }
 
-/// Bytes whose owner may be of a type of the user ([`Bytes::from_owner`]), and is then dropped with the last of
-/// them, on whatever thread that is.
+/// Bytes whose owner may be of a type of the user ([`Bytes::from_owner`]), and is then dropped with
+/// the last of them, on whatever thread that is.
 #[derive(Clone)]
 struct Shared(Bytes);
 

@@ -1,7 +1,7 @@
 //! Which of many equal warnings are written.
 //!
-//! Owns: how often a warning is repeated, and how many were left out. Does not know: what it says, how it is
-//! written, or the clock, which is an argument.
+//! Owns: how often a warning is repeated, and how many were left out. Does not know: what it says,
+//! how it is written, or the clock, which is an argument.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,8 +13,8 @@ pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// How far repetitions are apart at most. What has not happened for so long is new again.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// Warnings that are told apart; those beyond share one, so that neither lines nor memory grow with what
-/// peers say.
+/// Warnings that are told apart; those beyond share one, so that neither lines nor memory grow with
+/// what peers say.
 const MAX_SERIES: usize = 256;
 
 /// Something that is warned of again and again: told at once, then ever more rarely, with a count.
@@ -99,7 +99,8 @@ impl Repeats {
         Some(0)
     }
 
-    /// What this was about is over: returns how often it had been warned of, if it was more than once.
+    /// What this was about is over: returns how often it had been warned of, if it was more than
+    /// once.
     pub(crate) fn over(&mut self, about: &str) -> Option<u64> {
         let mut times = 0;
         self.0.retain(|(other, _), series| {

@@ -1,9 +1,10 @@
 //! How this crate writes its log: through tracing, whose subscriber is code of others.
 //!
-//! Owns: that a subscriber which panics costs its line alone, on whatever thread the line is written, and
-//! the span of an attempt. Does not know: what is said.
+//! Owns: that a subscriber which panics costs its line alone, on whatever thread the line is
+//! written, and the span of an attempt. Does not know: what is said.
 //!
-//! A subscriber panics sooner than one thinks: one that writes to a pipe whose reader has gone does.
+//! A subscriber panics sooner than one thinks: one that writes to a pipe whose reader has gone
+//! does.
 
 use tracing::Span;
 
@@ -39,7 +40,8 @@ impl AttemptSpan {
             return contained_with_place(user);
         }
         let entered = contained(|| self.0.enter());
-        // The span is left after the user's panic was caught: a second one on its way out would abort.
+        // The span is left after the user's panic was caught: a second one on its way out would
+        // abort.
         let result = contained_with_place(user);
         shielded(|| drop(entered));
         result

@@ -1,7 +1,7 @@
 //! The handle of a scheduler: what an application holds.
 //!
-//! Owns: the names of a process, and the permits that bound what waits in the mailbox. Does not know: the rules;
-//! every method is a message to the actor.
+//! Owns: the names of a process, and the permits that bound what waits in the mailbox. Does not
+//! know: the rules; every method is a message to the actor.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -39,22 +39,23 @@ mod nodes;
 
 pub use builder::SchedulerBuilder;
 
-/// How many `Execute` of the handle may wait in the actor's mailbox; more wait for a permit. Bounds the
-/// memory that a flood through the handle takes.
+/// How many `Execute` of the handle may wait in the actor's mailbox; more wait for a permit. Bounds
+/// the memory that a flood through the handle takes.
 const PERMITS: usize = 4096;
 
 /// The name of a scheduler that was given none.
 const UNNAMED: &str = "callboard";
 
-/// A scheduler that runs in this process. Clones are the same; it runs on when they are dropped, until it
-/// is shut down.
+/// A scheduler that runs in this process. Clones are the same; it runs on when they are dropped,
+/// until it is shut down.
 ///
-/// It does not survive a fork: its threads are those of the process that started it, so in a child that does not
-/// `exec` every call waits for ever, and its name stays taken. Such a child starts one of its own, under another name.
+/// It does not survive a fork: its threads are those of the process that started it, so in a child
+/// that does not `exec` every call waits for ever, and its name stays taken. Such a child starts
+/// one of its own, under another name.
 ///
-/// The handle's methods and the messages of [`crate::actors`] to [`Scheduler::addr`] do the same. The
-/// handle waits when too much is under way; a flood of bare `do_send` fills the actor's mailbox, which
-/// actix does not bound.
+/// The handle's methods and the messages of [`crate::actors`] to [`Scheduler::addr`] do the same.
+/// The handle waits when too much is under way; a flood of bare `do_send` fills the actor's
+/// mailbox, which actix does not bound.
 #[derive(Clone)]
 pub struct Scheduler {
     inner: Arc<Inner>,
@@ -128,8 +129,8 @@ impl Scheduler {
         SchedulerBuilder::new(name.as_ref().into())
     }
 
-    /// Begins a scheduler without a name: it is called `callboard`, or `callboard-2` and so on if others
-    /// are.
+    /// Begins a scheduler without a name: it is called `callboard`, or `callboard-2` and so on if
+    /// others are.
     pub fn unnamed() -> SchedulerBuilder {
         let mut builder = SchedulerBuilder::new(UNNAMED.into());
         builder.unnamed = true;
@@ -165,17 +166,19 @@ impl Scheduler {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves open whether the task was handed in. With a [key](crate::TaskKey) it can be
-    /// handed in again without running twice.
+    /// Dropping the future leaves open whether the task was handed in. With a [key](crate::TaskKey)
+    /// it can be handed in again without running twice.
     ///
     /// # Errors
     ///
-    /// The refusal, whose fault it is and whether to try again, with the `Execute`. Nothing has changed.
+    /// The refusal, whose fault it is and whether to try again, with the `Execute`. Nothing has
+    /// changed.
     pub async fn execute(&self, execute: Execute) -> Result<TaskId, ExecuteError> {
         self.submit(execute, None).await
     }
 
-    /// Hands many tasks in, in one message. Each is accepted or refused by itself; the answers are in order.
+    /// Hands many tasks in, in one message. Each is accepted or refused by itself; the answers are
+    /// in order.
     ///
     /// # Cancel safety
     ///
@@ -193,16 +196,17 @@ impl Scheduler {
         }
     }
 
-    /// Hands a typed task in and waits for its output. No client has to be told of it, so it is taken in and
-    /// placed also while clients are behind.
+    /// Hands a typed task in and waits for its output. No client has to be told of it, so it is
+    /// taken in and placed also while clients are behind.
     ///
-    /// Dropping the future leaves the task running. Inside a handler this can starve a node: a worker that
-    /// waits for a task is not free to run it, so with all workers waiting none is left.
+    /// Dropping the future leaves the task running. Inside a handler this can starve a node: a
+    /// worker that waits for a task is not free to run it, so with all workers waiting none is
+    /// left.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the task running, if it was handed in; its status goes to the client, unless
-    /// that is behind by as much as may be held.
+    /// Dropping the future leaves the task running, if it was handed in; its status goes to the
+    /// client, unless that is behind by as much as may be held.
     ///
     /// # Errors
     ///
@@ -230,8 +234,8 @@ impl Scheduler {
     ///
     /// # Errors
     ///
-    /// The refusal with the `Execute`; [`Refusal::LeftOver`] if it was accepted, and the scheduler stopped before
-    /// it settled.
+    /// The refusal with the `Execute`; [`Refusal::LeftOver`] if it was accepted, and the scheduler
+    /// stopped before it settled.
     pub async fn settle(&self, execute: Execute) -> Result<TaskStatus, ExecuteError> {
         let kept = execute.clone();
         let (tx, rx) = oneshot::channel();
@@ -354,8 +358,8 @@ impl Scheduler {
         self.ask(message).await
     }
 
-    /// Lets statuses wait for the next client; see [`Scheduler::set_client`]. Only so many are held: where
-    /// nobody is to come, [`Scheduler::no_client`] is right.
+    /// Lets statuses wait for the next client; see [`Scheduler::set_client`]. Only so many are
+    /// held: where nobody is to come, [`Scheduler::no_client`] is right.
     ///
     /// # Cancel safety
     ///
@@ -368,8 +372,9 @@ impl Scheduler {
         self.ask(SetClient(None)).await
     }
 
-    /// Has nobody told how tasks end that have no client of their own, before another is set. What waits for
-    /// the next client is dropped; [`Totals::untold`](crate::stats::Totals::untold) counts it.
+    /// Has nobody told how tasks end that have no client of their own, before another is set. What
+    /// waits for the next client is dropped; [`Totals::untold`](crate::stats::Totals::untold)
+    /// counts it.
     ///
     /// # Cancel safety
     ///
@@ -384,9 +389,9 @@ impl Scheduler {
 
     /// Ends it, and returns what was not done. Its name is free then.
     ///
-    /// If it has stopped by itself, since its client is gone or by a panic on its thread, this returns what was
-    /// left then. What was not done is kept until a call returns it, also after the end. A later call can
-    /// only make the end come sooner.
+    /// If it has stopped by itself, since its client is gone or by a panic on its thread, this
+    /// returns what was left then. What was not done is kept until a call returns it, also after
+    /// the end. A later call can only make the end come sooner.
     ///
     /// # Cancel safety
     ///
@@ -397,7 +402,8 @@ impl Scheduler {
     /// It has stopped already, and what was left has been taken.
     pub async fn shutdown(&self, shutdown: Shutdown) -> Result<Leftovers, Stopped> {
         let ended = self.ask(End(shutdown)).await;
-        // The name is freed by the actor's end, which is awaited so that it can be used again at once.
+        // The name is freed by the actor's end, which is awaited so that it can be used again at
+        // once.
         let _ = self.inner.addr.send(Halt).await;
         // So that an application that ends now has told its nodes.
         self.inner.threads.host.ended().await;

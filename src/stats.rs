@@ -48,8 +48,9 @@ pub struct Stats {
     /// Who is told how tasks ended that have no client of their own.
     #[serde(default)]
     pub client: ClientState,
-    /// Every node that was named or has joined, in order of name. One that was removed is not among them, even
-    /// while it finishes its runs. Of those that had joined and are gone the last 1,024 at most are among them.
+    /// Every node that was named or has joined, in order of name. One that was removed is not among
+    /// them, even while it finishes its runs. Of those that had joined and are gone the last 1,024
+    /// at most are among them.
     pub nodes: Vec<NodeStats>,
     /// Counts since the start.
     pub totals: Totals,
@@ -68,7 +69,8 @@ pub enum StatusRoom {
     Ample,
     /// No client is set, and at least a tenth of what may be held is.
     Low,
-    /// None: nothing is placed or accepted but what a `run` or `settle` waits for, before a client has handled some.
+    /// None: nothing is placed or accepted but what a `run` or `settle` waits for, before a client
+    /// has handled some.
     None,
 }
 
@@ -81,7 +83,8 @@ pub enum ClientState {
     Awaited,
     /// A client that is there.
     Set,
-    /// Nobody, as was asked for by [`no_client`](crate::SchedulerBuilder::no_client). Endings are only counted.
+    /// Nobody, as was asked for by [`no_client`](crate::SchedulerBuilder::no_client). Endings are
+    /// only counted.
     Unwanted,
 }
 
@@ -101,25 +104,27 @@ pub struct NodeStats {
     pub running: u32,
     /// Tasks sent ahead to it that have not started.
     pub ahead: u32,
-    /// Workers taken by runs that were given up but go on, those of an earlier life of the scheduler among
-    /// them, or by a handler that blocks its thread.
+    /// Workers taken by runs that were given up but go on, those of an earlier life of the
+    /// scheduler among them, or by a handler that blocks its thread.
     pub taken: u32,
-    /// The latest life of its process; `None` if it was never up, or this life is known to have ended.
+    /// The latest life of its process; `None` if it was never up, or this life is known to have
+    /// ended.
     pub epoch: Option<u64>,
-    /// How long a heartbeat of it took to be answered, by its own clock; `None` before it has told, and for a node of
-    /// the scheduler's own process.
+    /// How long a heartbeat of it took to be answered, by its own clock; `None` before it has told,
+    /// and for a node of the scheduler's own process.
     #[serde(default)]
     pub round_trip: Option<Duration>,
-    /// Whether that is more than a fifth of the lease. Then a short silence may lose the node, and a longer
-    /// [`lease`](crate::SchedulerConfig::lease) is right. It is so until a round trip takes less than a tenth.
+    /// Whether that is more than a fifth of the lease. Then a short silence may lose the node, and
+    /// a longer [`lease`](crate::SchedulerConfig::lease) is right. It is so until a round trip
+    /// takes less than a tenth.
     #[serde(default)]
     pub slow_link: bool,
     /// When it was last heard; `None` if never. The scheduler's own node is always heard.
     pub last_heard: Option<SystemTime>,
     /// Tasks whose ending it has reported. A deadline, for example, ends a task without its node.
     pub settled: u64,
-    /// Links under its name that were closed because it broke the protocol: a node may report only on what it
-    /// was assigned. More than 0 is a fault, or an enemy; an honest node has none.
+    /// Links under its name that were closed because it broke the protocol: a node may report only
+    /// on what it was assigned. More than 0 is a fault, or an enemy; an honest node has none.
     pub violations: u64,
     /// The labels it bears.
     pub labels: Labels,
@@ -149,8 +154,8 @@ pub enum NodeState {
 pub struct Totals {
     /// Tasks accepted.
     pub executed: u64,
-    /// Tasks refused, by [`Refusal::cause`](crate::error::Refusal::cause). What was told to a client and what was
-    /// only counted are both in it.
+    /// Tasks refused, by [`Refusal::cause`](crate::error::Refusal::cause). What was told to a
+    /// client and what was only counted are both in it.
     #[serde(deserialize_with = "causes")]
     pub refused: BTreeMap<&'static str, u64>,
     /// Tasks that joined an earlier one by key.
@@ -165,18 +170,21 @@ pub struct Totals {
     pub retried: u64,
     /// Times that a task became pending again because its node was lost, refused it or was drained.
     pub rerouted: u64,
-    /// Reports about superseded or unknown runs, which changed no task: at most a worker became free.
+    /// Reports about superseded or unknown runs, which changed no task: at most a worker became
+    /// free.
     pub stale_reports: u64,
-    /// Messages that a node had no business to send, and frames of proved nodes that could not be read; each
-    /// closed its link. Those of nodes whose name was not known yet are counted here alone.
+    /// Messages that a node had no business to send, and frames of proved nodes that could not be
+    /// read; each closed its link. Those of nodes whose name was not known yet are counted here
+    /// alone.
     pub violations: u64,
-    /// Statuses that nobody waited for any more (a dropped `run` or `settle`) while no client was set, or no room was
-    /// left for them.
+    /// Statuses that nobody waited for any more (a dropped `run` or `settle`) while no client was
+    /// set, or no room was left for them.
     pub unclaimed: u64,
     /// Endings that were only counted, since nobody wants to be told ([`ClientState::Unwanted`]).
     #[serde(default)]
     pub untold: u64,
-    /// Refusals that were only counted, since too many statuses of refusals were waiting, or nobody wants to be told.
+    /// Refusals that were only counted, since too many statuses of refusals were waiting, or nobody
+    /// wants to be told.
     pub refusals_not_told: u64,
 }
 
@@ -273,7 +281,8 @@ pub enum Reason {
     },
     /// Nodes that may run it are present, but all their workers are taken.
     NoFreeWorker,
-    /// Nodes that may run it are present, but none has a worker: `max_workers` is 0 on each of them.
+    /// Nodes that may run it are present, but none has a worker: `max_workers` is 0 on each of
+    /// them.
     NoWorkers,
     /// No present node may run it.
     NoSuchNode,

@@ -17,8 +17,8 @@ use crate::task::{Dispatch, Options, TaskId, TaskKey, TaskKind};
 /// The one ending of a task, as a message to its client.
 ///
 /// Cheap to clone: the contents are shared. Its fields are those of [`Ending`], to which it
-/// dereferences. It is shown by `Debug` without the whole of its args and output, and serde can write
-/// and read it:
+/// dereferences. It is shown by `Debug` without the whole of its args and output, and serde can
+/// write and read it:
 ///
 /// ```
 /// use callboard::status::{Ending, Outcome};
@@ -118,20 +118,22 @@ pub struct Ending {
     pub kind: TaskKind,
     /// Its args, as they were handed in.
     pub args: Payload,
-    /// Its options, as they were handed in; `None` if it had none. [`TaskStatus::options`] gives them either way.
+    /// Its options, as they were handed in; `None` if it had none. [`TaskStatus::options`] gives
+    /// them either way.
     pub options: Option<Box<Options>>,
     /// How it ended.
     pub outcome: Outcome,
-    /// The node of its last run that started; `None` if it never ran. Whether a run that was lost with its node
-    /// had started is not known: what was sent to a free worker counts as started.
+    /// The node of its last run that started; `None` if it never ran. Whether a run that was lost
+    /// with its node had started is not known: what was sent to a free worker counts as started.
     pub node: Option<Arc<str>>,
-    /// Attempts that were made, 0 if it never ran. Runs that were lost with their nodes are counted in `reroutes`
-    /// instead.
+    /// Attempts that were made, 0 if it never ran. Runs that were lost with their nodes are counted
+    /// in `reroutes` instead.
     pub attempts: u32,
     /// Nodes that were lost under it while it ran.
     pub reroutes: u32,
-    /// When it was accepted. This moment and the next two are given as the scheduler's wall clock has them when
-    /// the task settles: if it was set meanwhile, what came before is told as by the new setting.
+    /// When it was accepted. This moment and the next two are given as the scheduler's wall clock
+    /// has them when the task settles: if it was set meanwhile, what came before is told as by the
+    /// new setting.
     pub accepted_at: SystemTime,
     /// When its last run that started was started; `None` if it never ran.
     pub started_at: Option<SystemTime>,
@@ -140,8 +142,8 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// An ending for the test of a client: task 1 of the scheduler `test`, at its first attempt on the node
-    /// `test`, at the Unix epoch.
+    /// An ending for the test of a client: task 1 of the scheduler `test`, at its first attempt on
+    /// the node `test`, at the Unix epoch.
     pub fn for_test(kind: impl Into<TaskKind>, outcome: Outcome) -> Self {
         let now = SystemTime::UNIX_EPOCH;
         Self {
@@ -212,8 +214,8 @@ pub struct Failure {
     pub cause: Cause,
     /// What the handler, or the scheduler, said of it. At most [`Failure::MAX_MESSAGE`] bytes.
     pub message: String,
-    /// Where in the code it was raised, as file and line: of a panic, unless the application has set a hook for panics
-    /// after the node started.
+    /// Where in the code it was raised, as file and line: of a panic, unless the application has
+    /// set a hook for panics after the node started.
     #[serde(default)]
     pub place: Option<Box<str>>,
 }
@@ -295,15 +297,16 @@ impl fmt::Display for Cause {
 pub enum CancelAnswer {
     /// The task is settled as cancelled, and no run of it had ever begun.
     NeverStarted,
-    /// The task is settled as cancelled, and no run of it goes on: what ran has ended or was stopped.
+    /// The task is settled as cancelled, and no run of it goes on: what ran has ended or was
+    /// stopped.
     Stopped,
     /// The task had settled otherwise before the cancel could act on it.
     TooLate,
-    /// A run still goes on, or is not known to have ended, and keeps its worker. If it is the task's
-    /// present run, a second has passed, and the task settles when the run ends: as completed if that is
-    /// what the run reports, as cancelled otherwise. If it is an earlier one (a blocking handler whose
-    /// attempt had timed out, or a run on a node that was lost), the task is settled as cancelled
-    /// already, and nothing that comes of that run changes it.
+    /// A run still goes on, or is not known to have ended, and keeps its worker. If it is the
+    /// task's present run, a second has passed, and the task settles when the run ends: as
+    /// completed if that is what the run reports, as cancelled otherwise. If it is an earlier one
+    /// (a blocking handler whose attempt had timed out, or a run on a node that was lost), the task
+    /// is settled as cancelled already, and nothing that comes of that run changes it.
     StillRunning,
     /// No unsettled task has this id.
     NotFound,
@@ -364,8 +367,8 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`OutputError::NotCompleted`] for another event, [`OutputError::Decode`] if the bytes are not
-    /// a `T`.
+    /// [`OutputError::NotCompleted`] for another event, [`OutputError::Decode`] if the bytes are
+    /// not a `T`.
     pub fn progress<T: serde::de::DeserializeOwned + 'static>(&self) -> Result<T, OutputError> {
         match self {
             Self::Progress(value) => encoding::decode(value).map_err(OutputError::Decode),

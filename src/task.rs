@@ -97,8 +97,8 @@ impl Priority {
     pub const HIGH: Self = Self(64);
 }
 
-/// The name under which a handler is registered, such as `image.resize`. One of up to 23 bytes takes no
-/// allocation.
+/// The name under which a handler is registered, such as `image.resize`. One of up to 23 bytes
+/// takes no allocation.
 ///
 /// It is compared with text, and written by serde, as the name alone:
 ///
@@ -117,7 +117,8 @@ impl TaskKind {
     /// The longest name that is accepted, in bytes.
     pub const MAX_BYTES: usize = 256;
 
-    /// A kind of this name. Whether the name is usable is checked where it is registered or executed.
+    /// A kind of this name. Whether the name is usable is checked where it is registered or
+    /// executed.
     pub fn new(name: impl AsRef<str>) -> Self {
         Self(SmolStr::new(name))
     }
@@ -140,8 +141,8 @@ fn has_hidden(name: &str) -> bool {
     !plain && name.contains(is_hidden)
 }
 
-/// Whether a character shows nothing of itself, and may change how a line is shown: control characters, breaks of
-/// lines, marks of direction, and what is not shown at all.
+/// Whether a character shows nothing of itself, and may change how a line is shown: control
+/// characters, breaks of lines, marks of direction, and what is not shown at all.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -167,13 +168,15 @@ pub(crate) fn is_hidden(c: char) -> bool {
 
 /// A name that the caller chose for a task, so that handing it in twice runs it once.
 ///
-/// While no run of the first task is known to have ended everywhere, an `Execute` with the same key,
-/// kind and args joins that task and gets its id; with another kind or other args it is refused.
+/// While no run of the first task is known to have ended everywhere, an `Execute` with the same
+/// key, kind and args joins that task and gets its id; with another kind or other args it is
+/// refused.
 ///
-/// Of what joins, the other options and the watcher are dropped: those of the first hold. A `run` or `settle`
-/// that joins is answered as soon as the task has settled, whoever else is told. An `execute` that joins is
-/// told by the status that the first one's client gets, and a client of its own is dropped; only where nobody
-/// but `run` and `settle` waited so far, its client (its own, or else the scheduler's) is told too.
+/// Of what joins, the other options and the watcher are dropped: those of the first hold. A `run`
+/// or `settle` that joins is answered as soon as the task has settled, whoever else is told. An
+/// `execute` that joins is told by the status that the first one's client gets, and a client of its
+/// own is dropped; only where nobody but `run` and `settle` waited so far, its client (its own, or
+/// else the scheduler's) is told too.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskKey(Arc<str>);
 
@@ -291,8 +294,8 @@ pub enum Due {
     Now,
     /// Not before this long after it was accepted.
     After(Duration),
-    /// Not before this moment of the scheduler's wall clock; at once when it has passed. It follows the wall
-    /// clock within a second, also when that is set meanwhile.
+    /// Not before this moment of the scheduler's wall clock; at once when it has passed. It follows
+    /// the wall clock within a second, also when that is set meanwhile.
     At(std::time::SystemTime),
 }
 

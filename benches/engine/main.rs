@@ -1,14 +1,16 @@
 //! The engine alone: what one task costs from its submission to its ending, and what a pending one
 //! weighs.
 //!
-//! `cargo bench --bench engine`. The times are per task, in batches of 64 as the actors drive the machines:
-//! `scheduler` is submit, assign, report, settle and confirm of one task beside a crowd that waits for the
-//! same workers, or for a kind that no node offers, or with many nodes and no crowd, or with many
-//! labels in use; `idle turn` is a turn in which nothing happens while each node has tasks ahead;
-//! `node` is assignment, start, end, report and acknowledgement of one task in a node of ten workers.
+//! `cargo bench --bench engine`. The times are per task, in batches of 64 as the actors drive the
+//! machines: `scheduler` is submit, assign, report, settle and confirm of one task beside a crowd
+//! that waits for the same workers, or for a kind that no node offers, or with many nodes and no
+//! crowd, or with many labels in use; `idle turn` is a turn in which nothing happens while each
+//! node has tasks ahead; `node` is assignment, start, end, report and acknowledgement of one task
+//! in a node of ten workers.
 //!
-//! Not measured: encoding, mailboxes, threads, links. The weight is counted by the allocator, args and
-//! index included, and printed before the times; that counting costs each allocation some nanoseconds.
+//! Not measured: encoding, mailboxes, threads, links. The weight is counted by the allocator, args
+//! and index included, and printed before the times; that counting costs each allocation some
+//! nanoseconds.
 
 mod node;
 mod scheduler;

@@ -150,7 +150,8 @@ impl SchedulerBench {
         assert!(accepted.is_ok(), "the bench has room for all its tasks");
     }
 
-    /// Takes in so many tasks and ends as many, the oldest first, so that a crowd stays as large as it is.
+    /// Takes in so many tasks and ends as many, the oldest first, so that a crowd stays as large as
+    /// it is.
     pub fn batch(&mut self, kind: &TaskKind, tasks: u64) {
         for _ in 0..tasks {
             self.submit(kind);

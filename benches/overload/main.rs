@@ -1,5 +1,5 @@
-//! Overload with millions: what it costs in memory, and whether the heartbeats notice. `tests/scenarios/overload.rs`
-//! has the promises. It fails beyond the bounds below.
+//! Overload with millions: what it costs in memory, and whether the heartbeats notice.
+//! `tests/scenarios/overload.rs` has the promises. It fails beyond the bounds below.
 //!
 //! ```text
 //! cargo bench --bench overload -- [handle] [do-send] [bare] [client] [--tasks N]
@@ -7,8 +7,10 @@
 //!
 //! - `handle`: `--tasks` (10,000,000) `execute` by a hundred flows, into a queue of 100,000.
 //! - `do-send`: as many by `do_send`, where the producer waits for an answer after each 1,000.
-//! - `bare`: the same where it only yields to others of its thread. Nothing bounds the mailbox then.
-//! - `client`: a tenth as many, and a client that handles about a thousand statuses a second. It takes as long.
+//! - `bare`: the same where it only yields to others of its thread. Nothing bounds the mailbox
+//!   then.
+//! - `client`: a tenth as many, and a client that handles about a thousand statuses a second. It
+//!   takes as long.
 
 #![allow(clippy::unwrap_used, reason = "a bench")]
 
@@ -28,12 +30,14 @@ mod helper;
 const QUEUE: usize = 100_000;
 const FLOWS: u64 = 100;
 const BATCH: u64 = 1_000;
-/// The memory that this process may come to have beyond what it has at the start: a full queue and the statuses of its
-/// tasks take a part of it, and it is far below what millions of tasks would take that nothing bounds.
+/// The memory that this process may come to have beyond what it has at the start: a full queue and
+/// the statuses of its tasks take a part of it, and it is far below what millions of tasks would
+/// take that nothing bounds.
 const MEMORY: u64 = 64 << 20;
 /// The same where a million tasks wait for a slow client, each with its status.
 const MEMORY_HELD: u64 = 320 << 20;
-/// The node may be unheard for less than two heartbeats, after which the link would be taken for dead.
+/// The node may be unheard for less than two heartbeats, after which the link would be taken for
+/// dead.
 const SILENCE: Duration = Duration::from_secs(4);
 const MODES: [&str; 4] = ["handle", "do-send", "bare", "client"];
 

@@ -41,8 +41,8 @@ impl Handler<Hand> for Link {
     }
 }
 
-/// The actors that a task passes, as hops that do nothing: scheduler, node, worker, node, scheduler,
-/// client.
+/// The actors that a task passes, as hops that do nothing: scheduler, node, worker, node,
+/// scheduler, client.
 const HOPS: usize = 6;
 
 /// Hands numbers through all hops, which are spread over so many arbiters.
@@ -126,8 +126,8 @@ impl Head {
     }
 }
 
-/// One message at a time round three actors on three arbiters: a local task passes as many threads, those
-/// of the client, the scheduler and the worker.
+/// One message at a time round three actors on three arbiters: a local task passes as many threads,
+/// those of the client, the scheduler and the worker.
 pub fn ring(scale: &Scale) -> [f64; 3] {
     let count = scale.of(20_000);
     System::new().block_on(async move {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use callboard::{Handlers, NodeHandle};
 
-/// The hidden argument; the addresses to join, with commas between them, the number of the first node, of nodes and of workers follow, and a
-/// directory of certificates if there is one.
+/// The hidden argument; the addresses to join, with commas between them, the number of the first
+/// node, of nodes and of workers follow, and a directory of certificates if there is one.
 const AS_NODES: &str = "--as-nodes";
 
 /// What every node of the bench offers.

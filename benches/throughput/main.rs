@@ -1,21 +1,22 @@
 //! callboard beside what actix and TCP can do at all, in one run.
 //!
-//! `cargo bench --bench throughput` measures everything, `-- local remote` only the rows whose names begin
-//! with one of these words, and `--quick` a tenth of the tasks in one round. Each round measures every row
-//! once, in turn; the table has the minimum, median and maximum of all rounds and the ratio of the median
-//! to that of the row's floors, which are measured with it.
+//! `cargo bench --bench throughput` measures everything, `-- local remote` only the rows whose
+//! names begin with one of these words, and `--quick` a tenth of the tasks in one round. Each round
+//! measures every row once, in turn; the table has the minimum, median and maximum of all rounds
+//! and the ratio of the median to that of the row's floors, which are measured with it.
 //!
-//! The rows of callboard go through the public API as a user would: one `Execute` a task by `do_send`, its
-//! args encoded from a Rust value, one `TaskStatus` a task in the client's handler, its output decoded.
-//! Rows with `many` hand tasks in by `execute_many`, and `large` one by one by the handle, which waits
-//! where there is no room.
+//! The rows of callboard go through the public API as a user would: one `Execute` a task by
+//! `do_send`, its args encoded from a Rust value, one `TaskStatus` a task in the client's handler,
+//! its output decoded. Rows with `many` hand tasks in by `execute_many`, and `large` one by one by
+//! the handle, which waits where there is no room.
 //!
 //! Links are plain TCP, but for the rows with `tls`.
 //!
-//! Not measured: real networks (all links are on loopback), more cores than the machine has, handlers
-//! that do anything, options of tasks, failures and retries. Nodes that are not `local` live in helper
-//! processes, those of a `nodes` row in one; what they cost is in the rates, since they share the cores
-//! with the scheduler, but not in `idle`, which counts the scheduler's process alone.
+//! Not measured: real networks (all links are on loopback), more cores than the machine has,
+//! handlers that do anything, options of tasks, failures and retries. Nodes that are not `local`
+//! live in helper processes, those of a `nodes` row in one; what they cost is in the rates, since
+//! they share the cores with the scheduler, but not in `idle`, which counts the scheduler's process
+//! alone.
 
 mod board;
 #[cfg(feature = "tls")]

@@ -64,7 +64,8 @@ pub fn remote_one(scale: &Scale) -> f64 {
     rate(scale.of(500_000), Nodes::remote(1, 1, 10))
 }
 
-/// Two schedulers that share one node process, each with half of the tasks; twice the rate of the slower one.
+/// Two schedulers that share one node process, each with half of the tasks; twice the rate of the
+/// slower one.
 pub fn two_schedulers(scale: &Scale) -> f64 {
     let count = scale.of(500_000) / 2;
     System::new().block_on(async move {
@@ -180,13 +181,16 @@ pub fn await_many(scale: &Scale) -> f64 {
     })
 }
 
-/// What a thousand tasks of 100 ms may take on four processes of ten workers, one of which is killed at half.
+/// What a thousand tasks of 100 ms may take on four processes of ten workers, one of which is
+/// killed at half.
 const HALVED_WITHIN: Duration = Duration::from_millis(3_200);
-/// What a loaded machine may add to that, by starting processes and threads late, before the bench fails.
+/// What a loaded machine may add to that, by starting processes and threads late, before the bench
+/// fails.
 const TOLERANCE: Duration = Duration::from_millis(800);
 
-/// A thousand tasks of 100 ms on four processes of ten workers, one of which is killed when half are done: the seconds
-/// until all are done once. Without the kill it would be 2.5 s; five hundred on thirty workers alone are 1.7 s.
+/// A thousand tasks of 100 ms on four processes of ten workers, one of which is killed when half
+/// are done: the seconds until all are done once. Without the kill it would be 2.5 s; five hundred
+/// on thirty workers alone are 1.7 s.
 pub fn halved(_: &Scale) -> f64 {
     const COUNT: u64 = 1_000;
     System::new().block_on(async {

@@ -1,7 +1,7 @@
 //! The processes of the nodes, as their parent sees them.
 //!
-//! Owns: that each is killed and waited for, and that each hears of the parent's end. Does not know: what
-//! they do.
+//! Owns: that each is killed and waited for, and that each hears of the parent's end. Does not
+//! know: what they do.
 
 #![allow(dead_code, reason = "each example uses a part")]
 
@@ -13,7 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::AnyError;
 
-/// The first argument of a process that is to be a node. Its name follows, and then what it is given.
+/// The first argument of a process that is to be a node. Its name follows, and then what it is
+/// given.
 pub const NODE_PROCESS: &str = "--node-process";
 
 /// The nodes' processes; none outlives this value.
@@ -85,8 +86,8 @@ impl Processes {
             child,
             ended: None,
         };
-        // Not by an argument or a variable, which others can see. The pipe stays open as long as the child
-        // is to live.
+        // Not by an argument or a variable, which others can see. The pipe stays open as long as
+        // the child is to live.
         if let Some(stdin) = &mut node.child.stdin {
             writeln!(stdin, "{}", self.secret)?;
         }
@@ -138,8 +139,8 @@ impl Processes {
     }
 }
 
-/// What such a process reads from its parent: the first line of stdin is the secret, and its end is the end of
-/// the parent, however that came; then this process ends too.
+/// What such a process reads from its parent: the first line of stdin is the secret, and its end is
+/// the end of the parent, however that came; then this process ends too.
 pub fn read_secret() -> io::Result<String> {
     let mut secret = String::new();
     io::stdin().read_line(&mut secret)?;

@@ -1,6 +1,7 @@
 //! The nodes: a process each, and a network to each that fails on demand.
 //!
-//! Owns: the carrying out of the plan, and the record of which process lived and froze when. Does not know: tasks.
+//! Owns: the carrying out of the plan, and the record of which process lived and froze when. Does
+//! not know: tasks.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Reads what the nodes wrote down, and says what is wrong with it.
 //!
-//! Owns: which runs may overlap, and which troubles of a node are a reason to run a task again. Does not know: what the
-//! client was told.
+//! Owns: which runs may overlap, and which troubles of a node are a reason to run a task again.
+//! Does not know: what the client was told.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -12,11 +12,11 @@ use crate::AnyError;
 use crate::cluster::{Life, Trouble};
 use crate::{HEARTBEAT, LEASE};
 
-/// How long a process that was frozen may take, once it goes on, to see that its lease has ended: until then it may
-/// take a last step, which only the fencing number stops.
+/// How long a process that was frozen may take, once it goes on, to see that its lease has ended:
+/// until then it may take a last step, which only the fencing number stops.
 const LAST_STEP: u64 = 1_000_000_000;
-/// A trouble that lasts no longer costs nothing: a link that returns within the lease less a heartbeat and a second
-/// reruns no task.
+/// A trouble that lasts no longer costs nothing: a link that returns within the lease less a
+/// heartbeat and a second reruns no task.
 const SHORT: Duration = LEASE
     .saturating_sub(HEARTBEAT)
     .saturating_sub(Duration::from_secs(1));
@@ -104,7 +104,8 @@ impl Judgement {
         }
     }
 
-    /// G9: a task is run again only if the node of the run before was killed since, or in trouble for long.
+    /// G9: a task is run again only if the node of the run before was killed since, or in trouble
+    /// for long.
     fn justify(&mut self, runs: &[Run], troubles: &[Vec<Trouble>]) {
         for pair in runs.windows(2) {
             let (before, again) = (&pair[0], &pair[1]);

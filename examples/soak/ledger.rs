@@ -1,7 +1,7 @@
 //! What was accepted and what has settled.
 //!
-//! Owns: that each task is entered once on either side. Its memory is taken at the start, so that it does not look
-//! like a leak.
+//! Owns: that each task is entered once on either side. Its memory is taken at the start, so that
+//! it does not look like a leak.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};

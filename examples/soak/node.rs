@@ -121,7 +121,8 @@ fn handlers(journal: Journal) -> Handlers {
         .on(PANIC, panic)
 }
 
-/// The whole life of a node's process: NAME ADDRESS WORKERS JOURNAL, and the directory of its certificate if it has one.
+/// The whole life of a node's process: NAME ADDRESS WORKERS JOURNAL, and the directory of its
+/// certificate if it has one.
 pub async fn serve(args: &[OsString]) -> Result<(), AnyError> {
     let (name, address, workers, journal, certificates) = match args {
         [name, address, workers, journal] => (name, address, workers, journal, None),

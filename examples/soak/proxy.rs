@@ -2,7 +2,8 @@
 //!
 //! Owns: the bytes on their way, and when they stop. Does not know: what they mean.
 //!
-//! What stops is kept and goes on later, as it would in a network that sends again; only a cut loses it.
+//! What stops is kept and goes on later, as it would in a network that sends again; only a cut
+//! loses it.
 
 use std::io;
 use std::net::SocketAddr;

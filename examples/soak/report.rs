@@ -1,6 +1,7 @@
 //! What is printed at the end, and whether all was well.
 //!
-//! Owns: the comparison of what the client was told, what the scheduler counts and what the nodes wrote down.
+//! Owns: the comparison of what the client was told, what the scheduler counts and what the nodes
+//! wrote down.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -15,8 +16,9 @@ use crate::plan::Fault;
 
 /// How much more memory the scheduler may have at the end than at a third, in percent...
 const MAY_GROW: u64 = 10;
-/// ...or in bytes, where that is more: in a run of a minute a third is over before the allocator has all that it will
-/// keep, and a leak of this size in forty seconds is one of thirty megabytes in the ten minutes of a whole run.
+/// ...or in bytes, where that is more: in a run of a minute a third is over before the allocator
+/// has all that it will keep, and a leak of this size in forty seconds is one of thirty megabytes
+/// in the ten minutes of a whole run.
 const WARMING_UP: u64 = 2 << 20;
 /// How many of each sort of fault are named.
 const NAMED: usize = 10;

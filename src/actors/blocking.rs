@@ -1,10 +1,10 @@
 //! The threads on which blocking handlers run.
 //!
-//! Owns: handing a call to a thread that waits for one, or to a new one. Does not know: what is called, or
-//! what becomes of a call that no thread could be had for.
+//! Owns: handing a call to a thread that waits for one, or to a new one. Does not know: what is
+//! called, or what becomes of a call that no thread could be had for.
 //!
-//! A call that was handed over has begun: none is kept for a thread that may come later, as tokio's pool
-//! does. So what is told of a run is true, and a run that could not begin never does.
+//! A call that was handed over has begun: none is kept for a thread that may come later, as tokio's
+//! pool does. So what is told of a run is true, and a run that could not begin never does.
 
 use std::any::Any;
 use std::io;
@@ -25,8 +25,8 @@ use crate::sync::lock;
 /// How long a thread waits for the next call before it ends.
 const KEEP: Duration = Duration::from_secs(10);
 
-/// What is to stay while a handler may be running, however its node has ended: it is dropped with the last
-/// thread on which one can.
+/// What is to stay while a handler may be running, however its node has ended: it is dropped with
+/// the last thread on which one can.
 pub type LifeSign = Arc<dyn Any + Send + Sync>;
 
 /// How a call ended; `Err` is its panic.

@@ -1,7 +1,7 @@
 //! The workers of one thread.
 //!
-//! Owns: beginning and stopping attempts, and the reports on their way to the node, which leave in one
-//! batch per turn. Does not know: which task should run, or what becomes of a report.
+//! Owns: beginning and stopping attempts, and the reports on their way to the node, which leave in
+//! one batch per turn. Does not know: which task should run, or what becomes of a report.
 //!
 //! A fresh attempt is polled once at once, where its order is taken: most short handlers end there
 //! and never cost a message to an actor. One that is pending goes to the actor of its worker, and
@@ -29,9 +29,10 @@ use crate::handlers::Home;
 use crate::say::say;
 use crate::task::Dispatch;
 
-/// How many orders are taken, and how long at most, before reports are sent and other futures of the
-/// thread have their turn. Few, so that the node's thread works on the first reports while this one is at
-/// the next orders, and soon, so that it knows what runs; fewer cost more wake-ups than that gains.
+/// How many orders are taken, and how long at most, before reports are sent and other futures of
+/// the thread have their turn. Few, so that the node's thread works on the first reports while this
+/// one is at the next orders, and soon, so that it knows what runs; fewer cost more wake-ups than
+/// that gains.
 const TURN: usize = 64;
 const LONG_TURN: Duration = Duration::from_micros(100);
 

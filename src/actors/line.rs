@@ -1,10 +1,10 @@
 //! The line between a node's thread and one thread of its workers.
 //!
-//! Owns: the orders that have not begun, the reports that have not left, and the signs of life of the
-//! thread. Does not know: what an order or a report means.
+//! Owns: the orders that have not begun, the reports that have not left, and the signs of life of
+//! the thread. Does not know: what an order or a report means.
 //!
-//! A handler may block the thread. What lies on the line is therefore seen from both ends, and the node's
-//! thread can take it when the other one does not move.
+//! A handler may block the thread. What lies on the line is therefore seen from both ends, and the
+//! node's thread can take it when the other one does not move.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Mutex;
@@ -98,7 +98,8 @@ impl Line {
         }
     }
 
-    /// Takes the next order to begin it. A start whose worker is `occupied` is kept until [`Line::resume`].
+    /// Takes the next order to begin it. A start whose worker is `occupied` is kept until
+    /// [`Line::resume`].
     pub(super) fn pop(&self, occupied: impl Fn(WorkerId) -> bool) -> Option<Order> {
         let mut waiting = lock(&self.orders);
         loop {
@@ -137,8 +138,8 @@ impl Line {
         starts
     }
 
-    /// Takes those of these starts back that have not begun, the last first, so that each is put back
-    /// before those that came after it. What is behind them may begin, and end, from then on.
+    /// Takes those of these starts back that have not begun, the last first, so that each is put
+    /// back before those that came after it. What is behind them may begin, and end, from then on.
     pub(super) fn take_back(&self, back: &mut HashSet<Dispatch>) -> Vec<Start> {
         let mut starts = Vec::new();
         let mut waiting = lock(&self.orders);

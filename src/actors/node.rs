@@ -358,7 +358,8 @@ impl Core {
     }
 }
 
-/// Ends the node with its pump, even if that ends by a panic: then its scheduler must see the links close.
+/// Ends the node with its pump, even if that ends by a panic: then its scheduler must see the links
+/// close.
 struct End(Rc<RefCell<Core>>);
 
 impl Drop for End {

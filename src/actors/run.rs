@@ -88,8 +88,8 @@ struct Limit {
     sleep: Pin<Box<Sleep>>,
 }
 
-/// Begins an attempt: polls an async handler once, or hands a blocking one to a thread of the pool. Also
-/// returns the moment after that.
+/// Begins an attempt: polls an async handler once, or hands a blocking one to a thread of the pool.
+/// Also returns the moment after that.
 pub(super) fn begin(
     home: &Arc<Home>,
     pool: &Pool,

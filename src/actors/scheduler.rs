@@ -4,9 +4,10 @@
 //! not know: the rules; what the machine says is done.
 //!
 //! Work is paid per batch. A message or an event is only noted; a *turn* then takes all effects at
-//! once. A turn comes when the mailbox has been drained, or after `EVENTS_PER_TURN` messages, since a
-//! flood of `do_send` keeps a mailbox from being drained. What nodes report does not pass through the
-//! mailbox but through an [`Inbox`], which every turn reads first: so no flood delays a proof of life.
+//! once. A turn comes when the mailbox has been drained, or after `EVENTS_PER_TURN` messages, since
+//! a flood of `do_send` keeps a mailbox from being drained. What nodes report does not pass through
+//! the mailbox but through an [`Inbox`], which every turn reads first: so no flood delays a proof
+//! of life.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The threads that run user code.
 //!
-//! Owns: the threads of a node's workers, the batches of orders to them, and noticing that one does not
-//! answer. Does not know: what runs there.
+//! Owns: the threads of a node's workers, the batches of orders to them, and noticing that one does
+//! not answer. Does not know: what runs there.
 
 use std::collections::HashSet;
 use std::io;
@@ -27,16 +27,17 @@ use crate::task::Dispatch;
 pub enum WorkerThreads {
     /// On so many threads of their own, at least one.
     Own(usize),
-    /// On the thread that starts the node, together with the node itself: for tests, under a paused clock
-    /// too. A handler that blocks is then not noticed.
+    /// On the thread that starts the node, together with the node itself: for tests, under a paused
+    /// clock too. A handler that blocks is then not noticed.
     Current,
 }
 
 /// How often threads that run something are asked for a sign of life.
 const ROUND: Duration = Duration::from_millis(250);
 
-/// How many rounds in a row a question may stay open before the thread counts as blocked. With [`ROUND`],
-/// a handler that blocks is noticed after 500 to 750 ms, and so within the second that is promised.
+/// How many rounds in a row a question may stay open before the thread counts as blocked. With
+/// [`ROUND`], a handler that blocks is noticed after 500 to 750 ms, and so within the second that
+/// is promised.
 const OPEN_ROUNDS: u8 = 2;
 
 /// See the module.
@@ -137,8 +138,9 @@ impl Threads {
         self.of(worker).back.insert(dispatch);
     }
 
-    /// Sends off the orders. Returns what was taken back before it had begun, to be told before anything that the
-    /// threads report from then on: what was behind it may have begun, and have ended.
+    /// Sends off the orders. Returns what was taken back before it had begun, to be told before
+    /// anything that the threads report from then on: what was behind it may have begun, and have
+    /// ended.
     pub(super) fn flush(&mut self) -> Vec<NodeEvent> {
         let mut events = Vec::new();
         for thread in &mut self.threads {
@@ -199,8 +201,8 @@ impl Threads {
         events
     }
 
-    /// Takes from a blocked thread what lies on its line, and says so. While it is blocked, this is done in
-    /// each round, for orders that were on their way.
+    /// Takes from a blocked thread what lies on its line, and says so. While it is blocked, this is
+    /// done in each round, for orders that were on their way.
     fn take_from(&mut self, index: usize, events: &mut Vec<NodeEvent>) {
         let thread = &mut self.threads[index];
         thread.line.send_reports(&self.home.inbox);
@@ -243,7 +245,8 @@ impl Threads {
 }
 
 impl Drop for Threads {
-    /// Ends the threads, and waits for nothing: a handler that blocks one keeps it until it returns.
+    /// Ends the threads, and waits for nothing: a handler that blocks one keeps it until it
+    /// returns.
     fn drop(&mut self) {
         for thread in &self.threads {
             thread.line.close();
@@ -289,8 +292,8 @@ fn start_thread(
                 // Whoever waits for it is this function's caller, who has not gone.
                 Err(error) => return drop(ready.send(Err(error))),
             };
-            // A System of its own, so that its arbiter, which handlers find here, is not what the crew
-            // runs on: a handler that stops it stops nothing.
+            // A System of its own, so that its arbiter, which handlers find here, is not what the
+            // crew runs on: a handler that stops it stops nothing.
             let runner = System::with_tokio_rt(move || runtime);
             System::set_current(system);
             let _ = ready.send(Ok(()));

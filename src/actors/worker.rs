@@ -20,8 +20,8 @@ type Attempt = Pin<Box<dyn Future<Output = ()>>>;
 /// took is dropped when the actor dies, as one which it polls is.
 type Desk = Cell<Option<Attempt>>;
 
-/// The actor of one worker. Started when its worker first has an attempt that does not end at once, and
-/// again should it die.
+/// The actor of one worker. Started when its worker first has an attempt that does not end at once,
+/// and again should it die.
 pub struct WorkerActor {
     worker: WorkerId,
     desk: Rc<Desk>,

@@ -1,7 +1,8 @@
 //! A serializer that refuses what would be read as something else.
 //!
-//! Owns: the one such case that the bytes do not show, a `Some` whose content is encoded as nil and would be
-//! read as `None`. Does not know: the format; what it lets through goes to the serializer within it.
+//! Owns: the one such case that the bytes do not show, a `Some` whose content is encoded as nil and
+//! would be read as `None`. Does not know: the format; what it lets through goes to the serializer
+//! within it.
 
 use std::cell::Cell;
 

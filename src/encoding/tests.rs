@@ -88,7 +88,8 @@ enum Untagged<T> {
     New(T),
 }
 
-/// All places that a type can have in another. One type, since each instance of it takes a while to compile.
+/// All places that a type can have in another. One type, since each instance of it takes a while to
+/// compile.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Everywhere<T> {
     new: New<T>,

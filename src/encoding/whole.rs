@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-/// How deep a value may be nested, as serde_json has it: each level takes stack, and what is decoded comes from
-/// another process.
+/// How deep a value may be nested, as serde_json has it: each level takes stack, and what is
+/// decoded comes from another process.
 const MAX_DEPTH: usize = 128;
 
 /// What keeps bytes from being one value.
@@ -36,8 +36,8 @@ impl fmt::Display for Flaw {
 
 /// Checks that `bytes` are one value and nothing else.
 ///
-/// Whoever decodes may then rely on it that lengths are true, and that the depth is bounded: rmp-serde itself
-/// bounds that of arrays and maps, but not that of enums within enums.
+/// Whoever decodes may then rely on it that lengths are true, and that the depth is bounded:
+/// rmp-serde itself bounds that of arrays and maps, but not that of enums within enums.
 pub(super) fn check(mut bytes: &[u8]) -> Result<(), Flaw> {
     match bytes {
         [] => return Err(Flaw::Missing),

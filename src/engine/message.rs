@@ -1,25 +1,25 @@
 //! What a scheduler and a node say to each other.
 //!
-//! Owns: the messages and the order in which they may come. Does not know: bytes (the `net` layer turns
-//! messages into frames; between actors of one process they travel as they are).
+//! Owns: the messages and the order in which they may come. Does not know: bytes (the `net` layer
+//! turns messages into frames; between actors of one process they travel as they are).
 //!
 //! A link begins when both sides have proved themselves, whoever dialled. Then:
 //!
 //! 1. The scheduler sends [`SchedulerHello`]. A node answers with [`NodeHello`] and, in as many
-//!    [`Holding`] messages as it takes, what it holds of this life of the scheduler: runs, and results
-//!    that were not acknowledged. Before it writes the hello it has stopped reading every older link,
-//!    so that nothing which is still on its way there will ever start. If it held work of another
-//!    life, it has stopped and discarded it.
-//! 2. When the last [`Holding`] has come, the scheduler compares: what it had sent and the node does
-//!    not hold was lost on the way and is pending again; what the node holds and is superseded is stopped.
-//!    That holds only as long as the node's memory is the same ([`NodeHello::memory`]): of what a node has
-//!    forgotten nothing is known, and it counts as lost. The scheduler answers with [`Welcome`], and the
-//!    link is up. Either side may refuse in words instead.
-//! 3. The node sends [`Beat`]s and [`Report`]s; the scheduler answers beats, assigns, recalls, cancels
-//!    and acknowledges.
+//!    [`Holding`] messages as it takes, what it holds of this life of the scheduler: runs, and
+//!    results that were not acknowledged. Before it writes the hello it has stopped reading every
+//!    older link, so that nothing which is still on its way there will ever start. If it held work
+//!    of another life, it has stopped and discarded it.
+//! 2. When the last [`Holding`] has come, the scheduler compares: what it had sent and the node
+//!    does not hold was lost on the way and is pending again; what the node holds and is superseded
+//!    is stopped. That holds only as long as the node's memory is the same ([`NodeHello::memory`]):
+//!    of what a node has forgotten nothing is known, and it counts as lost. The scheduler answers
+//!    with [`Welcome`], and the link is up. Either side may refuse in words instead.
+//! 3. The node sends [`Beat`]s and [`Report`]s; the scheduler answers beats, assigns, recalls,
+//!    cancels and acknowledges.
 //!
-//! Reports that must not be lost carry a sequence number (see [`Report::seq`]), are kept by the node until
-//! [`ToNode::Acknowledge`] covers them, and are sent again in a new link's [`Holding`]s.
+//! Reports that must not be lost carry a sequence number (see [`Report::seq`]), are kept by the
+//! node until [`ToNode::Acknowledge`] covers them, and are sent again in a new link's [`Holding`]s.
 
 use std::time::Duration;
 
@@ -45,16 +45,19 @@ pub const MAX_LABELS: usize = 256;
 pub const MAX_NAME_BYTES: usize = 256;
 /// The rule of such a name, in words.
 pub const NAME_RULE: &str = "1 to 256 bytes, none of them control or invisible characters";
-/// Whether a node, a scheduler or a label may have this name: 1 to [`MAX_NAME_BYTES`] bytes, none of them
-/// control or invisible characters, by which a peer could forge lines of a log, or pass for another.
+/// Whether a node, a scheduler or a label may have this name: 1 to [`MAX_NAME_BYTES`] bytes, none
+/// of them control or invisible characters, by which a peer could forge lines of a log, or pass for
+/// another.
 pub fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.contains(is_hidden)
 }
 
-/// The most elements in one vector of a message (assignments, reports, dispatches). Longer ones are split.
+/// The most elements in one vector of a message (assignments, reports, dispatches). Longer ones are
+/// split.
 pub const MAX_BATCH: usize = 4096;
 
-/// The largest encoded progress value, in bytes: progress is told often and is not what a task is for.
+/// The largest encoded progress value, in bytes: progress is told often and is not what a task is
+/// for.
 pub const MAX_PROGRESS_BYTES: usize = 16 << 10;
 /// How long it takes in the long run until a task may tell another progress value.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(10);
@@ -70,10 +73,11 @@ pub enum ToNode {
     Refuse(LinkRefusal),
     /// Start these, in this order.
     Assign(Vec<Assignment>),
-    /// Give these back if they have not started; each is answered by [`Report::Returned`], unless it has
-    /// started or ended, of which other reports tell.
+    /// Give these back if they have not started; each is answered by [`Report::Returned`], unless
+    /// it has started or ended, of which other reports tell.
     Recall(Vec<Dispatch>),
-    /// Stop these runs, or give them back if they have not started. Each is answered by [`Report::Ended`].
+    /// Stop these runs, or give them back if they have not started. Each is answered by
+    /// [`Report::Ended`].
     Cancel(Vec<Dispatch>),
     /// Every report numbered up to and with this one may be forgotten.
     Acknowledge(u64),
@@ -83,11 +87,11 @@ pub enum ToNode {
     Workers(u32),
     /// The policy of assignments that bring none.
     Retry(RetryPolicy),
-    /// Finish what runs, return what has not started ([`Report::Returned`]), start nothing, then say
-    /// [`ToScheduler::Goodbye`].
+    /// Finish what runs, return what has not started ([`Report::Returned`]), start nothing, then
+    /// say [`ToScheduler::Goodbye`].
     Drain,
-    /// Stop all work of this scheduler, discard it, and forget the scheduler, which does not want this process any
-    /// more.
+    /// Stop all work of this scheduler, discard it, and forget the scheduler, which does not want
+    /// this process any more.
     Leave,
     /// The same, since the scheduler ends: the process may serve its next start.
     End,
@@ -106,8 +110,8 @@ pub enum ToScheduler {
     Beat(Beat),
     /// What happened, in order.
     Reports(Vec<Report>),
-    /// Nothing runs here any more, and the node goes: its process ends or forgets this scheduler. All
-    /// numbered reports came before it.
+    /// Nothing runs here any more, and the node goes: its process ends or forgets this scheduler.
+    /// All numbered reports came before it.
     Goodbye,
 }
 
@@ -122,8 +126,9 @@ pub struct SchedulerHello {
     pub scheduler: String,
     /// Its life.
     pub life: Life,
-    /// The largest body that it takes, in bytes, with [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no output
-    /// that is sent to it may be larger. `None` is not known.
+    /// The largest body that it takes, in bytes, with
+    /// [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no output that is sent to it may be
+    /// larger. `None` is not known.
     #[serde(default)]
     pub max_frame: Option<u64>,
 }
@@ -139,12 +144,12 @@ pub struct NodeHello {
     pub node: String,
     /// The life of its process.
     pub epoch: Epoch,
-    /// Drawn when it began to serve this scheduler, and another one once it has forgotten what the scheduler
-    /// had given it. As long as it is the same, what the holdings do not name was never started, or its end
-    /// was acknowledged. When it is another, nobody knows.
+    /// Drawn when it began to serve this scheduler, and another one once it has forgotten what the
+    /// scheduler had given it. As long as it is the same, what the holdings do not name was never
+    /// started, or its end was acknowledged. When it is another, nobody knows.
     pub memory: Memory,
-    /// From 1, rising with each hello of this life, over all links: the later one's holdings are the truth,
-    /// in whatever order two links bring them.
+    /// From 1, rising with each hello of this life, over all links: the later one's holdings are
+    /// the truth, in whatever order two links bring them.
     pub number: u64,
     /// What it offers. Assignments name a kind by its index here.
     pub kinds: Vec<KindOffer>,
@@ -155,25 +160,28 @@ pub struct NodeHello {
     /// How many of them cannot be used now, as [`Report::Stalled`] tells it.
     #[serde(default)]
     pub out_of_reach: u32,
-    /// The address of its end of this link, as it sees it; empty if it does not know. Where the scheduler sees
-    /// another one, something in between answers for it.
+    /// The address of its end of this link, as it sees it; empty if it does not know. Where the
+    /// scheduler sees another one, something in between answers for it.
     #[serde(default)]
     pub address: String,
     /// A port to dial to see whether its process lives, at the host from which it dialled in.
     pub probe: Option<String>,
-    /// Whether a refusal at that port means that its process is dead, though there is something in between.
+    /// Whether a refusal at that port means that its process is dead, though there is something in
+    /// between.
     #[serde(default)]
     pub refusal_means_dead: bool,
     /// Whether it takes nothing new.
     pub draining: bool,
-    /// The largest body that it takes, in bytes, with [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no args
-    /// that are sent to it may be larger. `None` is not known.
+    /// The largest body that it takes, in bytes, with
+    /// [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no args that are sent to it may be
+    /// larger. `None` is not known.
     #[serde(default)]
     pub max_frame: Option<u64>,
 }
 
 impl NodeHello {
-    /// The first hello of a life that has one worker and offers nothing, in all versions that this side speaks.
+    /// The first hello of a life that has one worker and offers nothing, in all versions that this
+    /// side speaks.
     pub fn new(node: impl Into<String>, epoch: Epoch) -> Self {
         Self {
             version_min: VERSION_MIN,
@@ -233,7 +241,8 @@ pub enum HeldState {
     Ahead,
     /// It runs.
     Running,
-    /// Its attempt has ended for the scheduler (a timeout, a cancel), and yet it occupies its worker.
+    /// Its attempt has ended for the scheduler (a timeout, a cancel), and yet it occupies its
+    /// worker.
     Overrun,
 }
 
@@ -265,8 +274,8 @@ pub struct Beat {
     pub number: u64,
     /// The highest beat of this link whose answer has arrived.
     pub answered: u64,
-    /// How long after its sending that answer came. Only the node can tell: its scheduler hears of the answer
-    /// with the next beat.
+    /// How long after its sending that answer came. Only the node can tell: its scheduler hears of
+    /// the answer with the next beat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip: Option<Duration>,
 }
@@ -318,7 +327,8 @@ pub struct Terms {
 /// What happened at a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
-    /// A run that had waited at the node has started. Not sent if it has ended by the time of sending.
+    /// A run that had waited at the node has started. Not sent if it has ended by the time of
+    /// sending.
     Started {
         /// The task.
         task: TaskId,
@@ -373,17 +383,17 @@ pub enum Report {
     Ready,
     /// The node takes nothing new from now on, by the wish of its own process.
     Draining,
-    /// How many of the node's workers are out of reach: a handler blocks their thread, or a run keeps them
-    /// that the scheduler does not know, since it is of an earlier life or another scheduler. Zero when
-    /// they are back. The hello says how many are when it is written.
+    /// How many of the node's workers are out of reach: a handler blocks their thread, or a run
+    /// keeps them that the scheduler does not know, since it is of an earlier life or another
+    /// scheduler. Zero when they are back. The hello says how many are when it is written.
     Stalled {
         /// Workers that have no run of this scheduler, and cannot be used now.
         workers: u32,
         /// A task whose handler blocks its thread.
         task: Option<TaskId>,
     },
-    /// How many of the node's workers do nothing for this scheduler, since others have their share of the
-    /// process. The hello says nothing of it: none do before this is told.
+    /// How many of the node's workers do nothing for this scheduler, since others have their share
+    /// of the process. The hello says nothing of it: none do before this is told.
     Lent {
         /// Those among its workers.
         workers: u32,

@@ -1,9 +1,9 @@
-//! The machine of one node: which task runs on which worker, what is reported, and how long it may go
-//! on without hearing from its scheduler.
+//! The machine of one node: which task runs on which worker, what is reported, and how long it may
+//! go on without hearing from its scheduler.
 //!
-//! Owns: the workers' occupancy, the assignments that wait, the reports that are kept until they are
-//! acknowledged, the node's half of the lease, and when to dial. Does not know: handlers, threads,
-//! sockets, clocks.
+//! Owns: the workers' occupancy, the assignments that wait, the reports that are kept until they
+//! are acknowledged, the node's half of the lease, and when to dial. Does not know: handlers,
+//! threads, sockets, clocks.
 
 use std::collections::BTreeMap;
 
@@ -67,8 +67,8 @@ pub struct NodeMachine {
     /// Among how many machines the bounds of the process are divided.
     sharers: usize,
     ready_owed: bool,
-    /// The last number of workers out of reach that was told; `None` if that is to be told in any case,
-    /// since another handler is to blame.
+    /// The last number of workers out of reach that was told; `None` if that is to be told in any
+    /// case, since another handler is to blame.
     told_stalled: Option<u32>,
     /// The last number of workers that was told to work for others.
     told_lent: u32,
@@ -108,8 +108,8 @@ impl NodeMachine {
 
     /// Takes note of a fact.
     pub fn handle(&mut self, now: Timestamp, event: NodeEvent) {
-        // First of all, so that a process which was frozen gives up what it may no longer run before it
-        // does anything else.
+        // First of all, so that a process which was frozen gives up what it may no longer run
+        // before it does anything else.
         self.expire(now);
         match event {
             NodeEvent::LinkOpened {
@@ -223,8 +223,8 @@ impl NodeMachine {
         self.workers.iter().map(|(worker, _)| worker)
     }
 
-    /// What it holds for the scheduler that it serves: runs in order of their workers, then what is chained to
-    /// workers, then what waits, in order.
+    /// What it holds for the scheduler that it serves: runs in order of their workers, then what is
+    /// chained to workers, then what waits, in order.
     pub fn holds(&self) -> Vec<HeldRun> {
         self.held_runs()
     }

@@ -1,7 +1,7 @@
 //! Maps keyed by numbers that are counted up: ids, dispatches, links.
 //!
-//! Owns: how such a number is hashed. Does not know: what is kept. Nothing may depend on the order of such a
-//! map, and none may be keyed by what a stranger chooses.
+//! Owns: how such a number is hashed. Does not know: what is kept. Nothing may depend on the order
+//! of such a map, and none may be keyed by what a stranger chooses.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -9,8 +9,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// A map from a number that is counted up.
 pub(crate) type Numbered<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
 
-/// Numbers rise by one, so a multiplication spreads them well enough: by 2^64 divided by the golden ratio, which
-/// is Fibonacci hashing (Knuth, TAOCP vol. 3, 6.4).
+/// Numbers rise by one, so a multiplication spreads them well enough: by 2^64 divided by the golden
+/// ratio, which is Fibonacci hashing (Knuth, TAOCP vol. 3, 6.4).
 #[derive(Default)]
 pub(crate) struct NumberHasher(u64);
 

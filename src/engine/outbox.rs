@@ -1,8 +1,8 @@
 //! The statuses that clients have not confirmed.
 //!
 //! Owns: who is to be told what, in which order, how much is with each client, and what is given
-//! again when one dies. Does not know: what a client is or how it is reached, or how much may be held
-//! (see `held`).
+//! again when one dies. Does not know: what a client is or how it is reached, or how much may be
+//! held (see `held`).
 //!
 //! The room of an ending that was confirmed is used again. This serves the bench row `local` (1.06
 //! times as many tasks a second as without), measured with and without in one run, 2026-11-28.
@@ -25,8 +25,8 @@ mod queue;
 use held::Held;
 use queue::Queue;
 
-/// The most endings whose room is kept to be used again, 256 KiB: about as many as are confirmed at once, which is
-/// more than an allocator keeps ready.
+/// The most endings whose room is kept to be used again, 256 KiB: about as many as are confirmed at
+/// once, which is more than an allocator keeps ready.
 const MAX_SPARES: usize = 1024;
 
 /// Who is told what is for no client of its own.
@@ -189,8 +189,9 @@ impl Outbox {
         self.answers.push((status, alone));
     }
 
-    /// A status whose callers are gone: for the current client, if there is one, and room. What callers wait for is
-    /// not held to the bounds, so what they leave behind must not fill more than these.
+    /// A status whose callers are gone: for the current client, if there is one, and room. What
+    /// callers wait for is not held to the bounds, so what they leave behind must not fill more
+    /// than these.
     pub fn unclaimed(&mut self, status: TaskStatus) {
         if self.current().is_some() && !self.is_full() {
             self.push_current(status);

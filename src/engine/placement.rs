@@ -1,14 +1,15 @@
 //! Which node: the least loaded of those that may run a class.
 //!
 //! Owns: the groups of nodes that are alike, each group's nodes by load, and the groups by their
-//! least loaded node. Does not know: tasks, classes, links, why nodes are alike, or why one has room.
+//! least loaded node. Does not know: tasks, classes, links, why nodes are alike, or why one has
+//! room.
 //!
 //! Nodes that offer the same and bear the same labels may run the same classes, so a node is in one
-//! group, whatever is asked for. There it stands in a list by load level, with a bitmap over the levels:
-//! it is moved, and the least loaded is found, without a search. Within a level the one that waited
-//! longest comes first. A class knows its groups as a set of bits, and the groups on each level are
-//! another, so the best of hundreds of groups is found in a few words. Nothing is kept for a class or a
-//! label: that there are many costs nothing when a node's load changes.
+//! group, whatever is asked for. There it stands in a list by load level, with a bitmap over the
+//! levels: it is moved, and the least loaded is found, without a search. Within a level the one
+//! that waited longest comes first. A class knows its groups as a set of bits, and the groups on
+//! each level are another, so the best of hundreds of groups is found in a few words. Nothing is
+//! kept for a class or a label: that there are many costs nothing when a node's load changes.
 
 use std::iter::successors;
 
@@ -28,8 +29,8 @@ const AHEAD: u8 = 64;
 const LEVELS: u8 = 128;
 /// The levels of nodes with a free worker.
 const FREE: u128 = (1 << AHEAD) - 1;
-/// Of so many groups on one level that is chosen whose first node has waited longest. Beyond it they take
-/// turns.
+/// Of so many groups on one level that is chosen whose first node has waited longest. Beyond it
+/// they take turns.
 const COMPARED: usize = 16;
 /// In no list.
 const NOWHERE: u8 = u8::MAX;

@@ -3,9 +3,9 @@
 //! Owns: the lanes of one class's tasks, and their head. Does not know: which tasks are of one
 //! class, or where they may run.
 //!
-//! A lane is a list threaded through the task records in order of rank, so a pending task costs no entry
-//! of its own and leaves the middle at once. What comes back with an old rank (a rerouted task) waits
-//! in a small ordered map beside the list: no walk past others in either direction.
+//! A lane is a list threaded through the task records in order of rank, so a pending task costs no
+//! entry of its own and leaves the middle at once. What comes back with an old rank (a rerouted
+//! task) waits in a small ordered map beside the list: no walk past others in either direction.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ pub(crate) type ClassId = u32;
 pub(crate) enum Manner {
     /// On a free worker, or ahead.
     Plain,
-    /// On a free worker only: it is exclusive, was lost with a node to which it had been prefetched,
-    /// or was asked back from one where it did not start in time.
+    /// On a free worker only: it is exclusive, was lost with a node to which it had been
+    /// prefetched, or was asked back from one where it did not start in time.
     Direct,
     /// Has lost two nodes: on a free worker of a node that has no other such task.
     Suspect,

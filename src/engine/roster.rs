@@ -4,8 +4,8 @@
 //! Owns: the node records. Does not know: what nodes offer (see the catalogue), the tasks' states,
 //! what follows from a loss, which process of a node counts ([`state`]), one life of that
 //! ([`incarnation`]), the runs that are no longer followed ([`ghosts`]), how much a node takes
-//! ([`load`]), in which order its tasks wait ([`line`]), what is to be sent to it ([`channel`]), when
-//! its lease ends ([`lease`]), or when it is dialled ([`redial`]).
+//! ([`load`]), in which order its tasks wait ([`line`]), what is to be sent to it ([`channel`]),
+//! when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
 
 mod channel;
 mod ghosts;
@@ -48,13 +48,13 @@ pub(crate) struct Node {
     pub state: State,
     pub reason: String,
     pub drain: Option<Drain>,
-    /// An operator's word whether a refusal at its address means that its process is dead; without it the
-    /// addresses decide that both sides see.
+    /// An operator's word whether a refusal at its address means that its process is dead; without
+    /// it the addresses decide that both sides see.
     pub refusal_means_dead: Option<bool>,
 
-    /// Processes that others have replaced, and what the present one has forgotten. Each is kept for
-    /// as long as runs of it may be going on, and some after that, so that they are refused if they
-    /// return.
+    /// Processes that others have replaced, and what the present one has forgotten. Each is kept
+    /// for as long as runs of it may be going on, and some after that, so that they are refused if
+    /// they return.
     pub past: Vec<Incarnation>,
     /// The link on which it is being set up.
     pub handshake: Option<LinkId>,
@@ -174,8 +174,8 @@ impl Node {
         self.state = State::Leaving(self.state.take_incarnation());
     }
 
-    /// Whether it is dialled, if it listens: one that was taken out by hand as long as its lease runs,
-    /// since it has to hear of that.
+    /// Whether it is dialled, if it listens: one that was taken out by hand as long as its lease
+    /// runs, since it has to hear of that.
     pub fn is_dialled(&self) -> bool {
         match &self.state {
             State::Connecting | State::Member(_) | State::Dead => true,
@@ -197,8 +197,8 @@ impl Node {
         }
     }
 
-    /// Whether no process of it is known to be alive, and none is asked for: it was taken out by hand and has
-    /// ended, or it had joined and was lost.
+    /// Whether no process of it is known to be alive, and none is asked for: it was taken out by
+    /// hand and has ended, or it had joined and was lost.
     pub fn is_away(&self) -> bool {
         match &self.state {
             State::Vacant => true,
@@ -208,7 +208,8 @@ impl Node {
         }
     }
 
-    /// Whether, besides, nothing is waited for: no end of a lease or of an orphaned run, and no answer.
+    /// Whether, besides, nothing is waited for: no end of a lease or of an orphaned run, and no
+    /// answer.
     pub fn is_gone(&self, now: Timestamp, margin: Duration) -> bool {
         let over =
             |life: &Incarnation| life.ghosts.is_empty() && life.lease.safe_at() + margin <= now;
@@ -221,8 +222,8 @@ impl Node {
     }
 
     /// The life of which a probe would tell something, and where: at the port that it had named, or
-    /// at the address at which it was found, which nobody dials while the process that joined in its
-    /// place is heard.
+    /// at the address at which it was found, which nobody dials while the process that joined in
+    /// its place is heard.
     pub fn to_probe(&self) -> Option<(Epoch, &str)> {
         let current = self.incarnation().into_iter();
         let current = current.filter(|life| !self.is_up() && life.joined);
@@ -234,8 +235,8 @@ impl Node {
             .find_map(|(epoch, address)| Some((epoch, address?)))
     }
 
-    /// The address at which a refused dial must be refused to say that a process of it is dead. `None` if
-    /// a refusal says nothing, or at every address the same.
+    /// The address at which a refused dial must be refused to say that a process of it is dead.
+    /// `None` if a refusal says nothing, or at every address the same.
     pub fn found_at(&self) -> Option<&str> {
         if self.refusal_means_dead == Some(true) {
             return None;
@@ -243,8 +244,8 @@ impl Node {
         self.lives().find_map(|life| life.found_at.as_deref())
     }
 
-    /// Whether a process of it is dead if nobody listens at this address any more, or another process does;
-    /// whatever the address, if an operator says so.
+    /// Whether a process of it is dead if nobody listens at this address any more, or another
+    /// process does; whatever the address, if an operator says so.
     pub fn proves_dead(&self, life: &Incarnation, address: Option<&str>) -> bool {
         match self.refusal_means_dead {
             Some(true) => !life.joined,
@@ -452,8 +453,8 @@ impl Roster {
         self.away += 1;
     }
 
-    /// Forgets a node that is gone and that nobody has named, without an offer. Its record is another's from
-    /// now on.
+    /// Forgets a node that is gone and that nobody has named, without an offer. Its record is
+    /// another's from now on.
     pub fn forget(&mut self, node: NodeIndex) {
         let old = self.get_mut(node);
         let free = Node {

@@ -5,13 +5,14 @@
 //! are confirmed. Does not know: handlers, sockets, mailboxes, clocks.
 //!
 //! Its state is in parts: the records of tasks and of nodes, and, each with fields that nobody else
-//! changes, the catalogue (kinds, classes and groups of nodes), keys, statuses, timers, `sessions` and
-//! `retraction`. What each fact means for them is decided by chapter: `admission` takes tasks in,
-//! `classes` follows the catalogue, `placing` sends tasks to nodes, `retracting` asks them back,
-//! `reports` follows what nodes say of runs, `ends` decides what comes of an end, `settling` ends tasks, `ghosts` are orphaned
-//! runs and what waits for them. `links` brings links up or down, `hello` decides who may speak for
-//! a node and `comparison` what of its runs is true, `losses` when a node is lost and `forgetting` how long it is remembered. `control`
-//! carries out an operator's wishes, `views` answers questions, `invariants` checks all of it.
+//! changes, the catalogue (kinds, classes and groups of nodes), keys, statuses, timers, `sessions`
+//! and `retraction`. What each fact means for them is decided by chapter: `admission` takes tasks
+//! in, `classes` follows the catalogue, `placing` sends tasks to nodes, `retracting` asks them
+//! back, `reports` follows what nodes say of runs, `ends` decides what comes of an end, `settling`
+//! ends tasks, `ghosts` are orphaned runs and what waits for them. `links` brings links up or down,
+//! `hello` decides who may speak for a node and `comparison` what of its runs is true, `losses`
+//! when a node is lost and `forgetting` how long it is remembered. `control` carries out an
+//! operator's wishes, `views` answers questions, `invariants` checks all of it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -74,8 +75,8 @@ enum Intake {
 /// How long a cancel may wait before it is answered with what is the case then.
 pub const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often the wall clock is looked at while a task waits for a time of it: nobody announces that it
-/// was set.
+/// How often the wall clock is looked at while a task waits for a time of it: nobody announces that
+/// it was set.
 const WALL_ROUND: Duration = Duration::from_millis(500);
 
 /// See the module.
@@ -251,9 +252,9 @@ impl SchedulerMachine {
         self.tasks.len() == 0
     }
 
-    /// Returns whether nothing is left to do by then: no task runs, is due, or waits for a next attempt
-    /// that comes before. A task that waits for the time it was given is left to do later, and so is all
-    /// that does not run if only what runs is finished.
+    /// Returns whether nothing is left to do by then: no task runs, is due, or waits for a next
+    /// attempt that comes before. A task that waits for the time it was given is left to do later,
+    /// and so is all that does not run if only what runs is finished.
     pub fn is_drained(&self, until: Timestamp) -> bool {
         if self.intake == Intake::Finishing {
             return self.count_of(Phase::Running) + self.count_of(Phase::Prefetched) == 0;

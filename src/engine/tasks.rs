@@ -1,11 +1,11 @@
 //! The unsettled tasks: where each is kept and how it is found by its id.
 //!
-//! Owns: the records, their slots and the index from id to slot. Does not know: what the states mean or
-//! when they change.
+//! Owns: the records, their slots and the index from id to slot. Does not know: what the states
+//! mean or when they change.
 //!
 //! A record lives in a slot of a chunk, so that ten million of them never move, and a chunk that
-//! empties is given back. Ids rise, so the index is a table of small pages keyed by the id's upper part:
-//! four bytes a task where ids are dense, a page for a lone survivor.
+//! empties is given back. Ids rise, so the index is a table of small pages keyed by the id's upper
+//! part: four bytes a task where ids are dense, a page for a lone survivor.
 
 use super::numbered::Numbered;
 use super::{ClientId, Timestamp};
@@ -192,8 +192,8 @@ impl Task {
     }
 }
 
-/// Records in a chunk: as many as fit the 64 KiB above which freeing a block makes glibc's allocator
-/// gather all its small free blocks, which costs more than the block was worth.
+/// Records in a chunk: as many as fit the 64 KiB above which freeing a block makes glibc's
+/// allocator gather all its small free blocks, which costs more than the block was worth.
 const CHUNK: usize = 512;
 const WORDS: usize = CHUNK / 64;
 

@@ -4,8 +4,8 @@
 //! follows when one has come.
 //!
 //! A task that waits for a time costs one entry, and nobody keeps a time of the machine anywhere
-//! else: what is waited for is one more [`Timer`]. What waits for a time of the wall clock is kept by
-//! that, so that nothing is to be done when the clock is set.
+//! else: what is waited for is one more [`Timer`]. What waits for a time of the wall clock is kept
+//! by that, so that nothing is to be done when the clock is set.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! The machine of one worker's try at a task: the verdict after each attempt.
 //!
-//! Owns: the rule from how a handler ended to what is reported. Does not know: handlers, clocks, chance.
+//! Owns: the rule from how a handler ended to what is reported. Does not know: handlers, clocks,
+//! chance.
 
 use std::time::Duration;
 
@@ -54,7 +55,8 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Attempt number `attempt` (from 1) under `policy`, with outputs of at most `max_output` bytes.
+    /// Attempt number `attempt` (from 1) under `policy`, with outputs of at most `max_output`
+    /// bytes.
     pub fn new(policy: RetryPolicy, attempt: u32, max_output: usize) -> Self {
         Self {
             policy,

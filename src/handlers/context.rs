@@ -1,6 +1,7 @@
 //! What a handler may know of the attempt that it is, and may tell.
 //!
-//! Owns: the context and the flag that says that its attempt is to end. Does not know: who sets it and why.
+//! Owns: the context and the flag that says that its attempt is to end. Does not know: who sets it
+//! and why.
 
 use std::any::type_name;
 use std::fmt;
@@ -24,8 +25,8 @@ use crate::task::{Dispatch, TaskId, TaskKind};
 
 pub use crate::engine::message::MAX_PROGRESS_BYTES;
 
-/// How many progress values one attempt may tell at once, before it has to wait [`PROGRESS_INTERVAL`] for
-/// each: a handler in a tight loop must not fill the node's memory.
+/// How many progress values one attempt may tell at once, before it has to wait
+/// [`PROGRESS_INTERVAL`] for each: a handler in a tight loop must not fill the node's memory.
 const PROGRESS_BURST: u64 = 32;
 
 /// What all attempts on a node share.
@@ -59,8 +60,8 @@ impl Home {
 
 /// The attempt that a handler is, as the handler sees it. Clones are the same attempt.
 ///
-/// It may be kept by what the handler has started on the side, and says there too whether the attempt
-/// was cancelled or timed out.
+/// It may be kept by what the handler has started on the side, and says there too whether the
+/// attempt was cancelled or timed out.
 #[derive(Clone)]
 pub struct TaskContext(Arc<Attempt>);
 
@@ -81,7 +82,8 @@ struct Attempt {
 }
 
 impl TaskContext {
-    /// A context for the test of a handler: task 0, attempt 1, kind, node and scheduler `test`, no deadline, no shared data.
+    /// A context for the test of a handler: task 0, attempt 1, kind, node and scheduler `test`, no
+    /// deadline, no shared data.
     ///
     /// ```
     /// # use callboard::handlers::{TaskContext, TaskError};
@@ -126,7 +128,8 @@ impl TaskContext {
         self.0.task
     }
 
-    /// The fencing number of this run: greater than that of every earlier run of the task. See [`Dispatch`].
+    /// The fencing number of this run: greater than that of every earlier run of the task. See
+    /// [`Dispatch`].
     pub fn dispatch(&self) -> Dispatch {
         self.0.dispatch
     }
@@ -141,8 +144,8 @@ impl TaskContext {
         &self.0.kind
     }
 
-    /// The name of the scheduler whose run this is. A node may serve several: exclusive tasks, keys and fencing
-    /// numbers hold within one.
+    /// The name of the scheduler whose run this is. A node may serve several: exclusive tasks, keys
+    /// and fencing numbers hold within one.
     pub fn scheduler(&self) -> &str {
         &self.0.scheduler
     }
@@ -152,7 +155,8 @@ impl TaskContext {
         &self.0.home.node
     }
 
-    /// When the whole task must have ended, if it has a deadline; fit for [`tokio::time::timeout_at`].
+    /// When the whole task must have ended, if it has a deadline; fit for
+    /// [`tokio::time::timeout_at`].
     pub fn deadline(&self) -> Option<Instant> {
         self.0.deadline
     }
@@ -180,8 +184,8 @@ impl TaskContext {
 
     /// Whether this attempt is to end: it was cancelled, has timed out, or the node is stopping.
     ///
-    /// An async handler need not ask, since its future is dropped. A blocking one cannot be stopped from
-    /// outside, and should ask from time to time and return.
+    /// An async handler need not ask, since its future is dropped. A blocking one cannot be stopped
+    /// from outside, and should ask from time to time and return.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Acquire)
     }
@@ -201,8 +205,8 @@ impl TaskContext {
         }
     }
 
-    /// Sets what [`TaskContext::is_cancelled`] says, and wakes those who wait; for tests of handlers. It
-    /// does not cancel the task.
+    /// Sets what [`TaskContext::is_cancelled`] says, and wakes those who wait; for tests of
+    /// handlers. It does not cancel the task.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Release);
         self.0.notify.notify_waiters();
@@ -210,8 +214,8 @@ impl TaskContext {
 
     /// Tells the task's watcher how far the handler is. Without a watcher it costs next to nothing.
     ///
-    /// It is told without confirmation. An attempt may tell 32 values at once and then one each 10 ms;
-    /// what goes beyond is dropped silently.
+    /// It is told without confirmation. An attempt may tell 32 values at once and then one each 10
+    /// ms; what goes beyond is dropped silently.
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@ use crate::engine::worker::Tried;
 
 /// Why a handler failed, and whether another attempt may do better.
 ///
-/// `?` turns every [`std::error::Error`] into one that is retried as the task's policy says. That is why
-/// this type is not an `Error` itself. The messages of the sources are joined: `a: b: c`.
+/// `?` turns every [`std::error::Error`] into one that is retried as the task's policy says. That
+/// is why this type is not an `Error` itself. The messages of the sources are joined: `a: b: c`.
 ///
 /// ```
 /// use callboard::handlers::TaskError;

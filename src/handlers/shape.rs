@@ -1,7 +1,7 @@
 //! The shapes that a handler may have, and how each is begun.
 //!
-//! Owns: the step from a user's function to a future or a blocking call over bytes. Does not know: who
-//! polls it, or what is made of how it ended.
+//! Owns: the step from a user's function to a future or a blocking call over bytes. Does not know:
+//! who polls it, or what is made of how it ended.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -40,11 +40,12 @@ impl fmt::Debug for Begun {
     }
 }
 
-/// An async function or closure of one argument, or of an argument and a [`TaskContext`], that returns
-/// `Result<_, TaskError>`.
+/// An async function or closure of one argument, or of an argument and a [`TaskContext`], that
+/// returns `Result<_, TaskError>`.
 ///
 /// The argument is any type that serde can deserialize, and the output any that it can serialize;
-/// [`bytes::Bytes`] stands for the bytes as they are. The future need not be `Send`. `Shape` is inferred.
+/// [`bytes::Bytes`] stands for the bytes as they are. The future need not be `Send`. `Shape` is
+/// inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async handler",
     label = "this is not an async function of one argument, or of an argument and a `TaskContext`, that returns `Result<_, TaskError>`",
@@ -57,10 +58,11 @@ pub trait AsyncHandler<Shape>: Send + Sync + 'static {
     fn begin(self: &Arc<Self>, args: &Payload, seed: &mut Seed<'_>) -> Begun;
 }
 
-/// A function or closure of one argument, or of an argument and a [`TaskContext`], that may block and
-/// returns `Result<_, TaskError>`.
+/// A function or closure of one argument, or of an argument and a [`TaskContext`], that may block
+/// and returns `Result<_, TaskError>`.
 ///
-/// As [`AsyncHandler`], but called on another thread, where the args are decoded and the output is encoded.
+/// As [`AsyncHandler`], but called on another thread, where the args are decoded and the output is
+/// encoded.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a blocking handler",
     label = "this is not a function of one argument, or of an argument and a `TaskContext`, that returns `Result<_, TaskError>`",

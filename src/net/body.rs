@@ -1,13 +1,13 @@
 //! Bytes on their way out and in: frames gathered into bursts, large bodies cut into chunks and put
 //! together again.
 //!
-//! Owns: when bytes are copied and when passed by reference, and the bounds of a frame. Does not know:
-//! messages, sockets.
+//! Owns: when bytes are copied and when passed by reference, and the bounds of a frame. Does not
+//! know: messages, sockets.
 //!
-//! On the wire a frame is a length of 4 bytes, big-endian, and so many bytes: one that says its kind (see
-//! [`super::wire`]) and its content. A frame whose kind has the bit [`LONG`] has its body in the
-//! [`CHUNK`]s that came before it. There is one such body at a time, and between its chunks only messages
-//! come that may overtake.
+//! On the wire a frame is a length of 4 bytes, big-endian, and so many bytes: one that says its
+//! kind (see [`super::wire`]) and its content. A frame whose kind has the bit [`LONG`] has its body
+//! in the [`CHUNK`]s that came before it. There is one such body at a time, and between its chunks
+//! only messages come that may overtake.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -19,15 +19,17 @@ use crate::error::LinkError;
 
 /// The largest chunk, and the size up to which messages are gathered into one frame.
 pub const MAX_CHUNK: usize = 64 << 10;
-/// The largest frame on the wire: a chunk, and beside it the head of one element, of which the largest is a
-/// failure with a message of 4 KiB.
+/// The largest frame on the wire: a chunk, and beside it the head of one element, of which the
+/// largest is a failure with a message of 4 KiB.
 pub const MAX_WIRE_FRAME: usize = MAX_CHUNK + (16 << 10);
 /// The largest control message that travels in chunks: a hello with the most kinds and labels, or a
 /// welcome that stops 200,000 runs. Allowed even where `max_frame` is smaller.
 pub const MAX_LONG_CONTROL: usize = 2 << 20;
-/// Bodies below this size are copied into the frame; a copy is then cheaper than one more slice to write.
+/// Bodies below this size are copied into the frame; a copy is then cheaper than one more slice to
+/// write.
 pub const COPY_BELOW: usize = 4 << 10;
-/// How much is handed to the socket at once, at the next end of a frame: what a heartbeat may wait behind.
+/// How much is handed to the socket at once, at the next end of a frame: what a heartbeat may wait
+/// behind.
 pub const BURST: usize = 64 << 10;
 
 /// When this part of the length of the body before has come, there is room for as much.
@@ -143,8 +145,8 @@ impl Frames {
         }
     }
 
-    /// Ends a frame whose content, all of it, is control data written to the tail; cuts it into chunks if
-    /// it is too long.
+    /// Ends a frame whose content, all of it, is control data written to the tail; cuts it into
+    /// chunks if it is too long.
     ///
     /// # Errors
     ///
@@ -320,8 +322,8 @@ impl Assembly {
         Ok(())
     }
 
-    /// Begins a chunk of this length, at most [`MAX_WIRE_FRAME`]; what it consists of is to come, by
-    /// [`Assembly::fill`] or [`Assembly::room`].
+    /// Begins a chunk of this length, at most [`MAX_WIRE_FRAME`]; what it consists of is to come,
+    /// by [`Assembly::fill`] or [`Assembly::room`].
     ///
     /// # Errors
     ///
@@ -395,8 +397,8 @@ impl Assembly {
         self.chunk = 0;
         let mut bytes = std::mem::take(&mut self.bytes);
         self.previous = bytes.len();
-        // The body may be kept for long, so the slack of its growth is given back. That may move it, which a
-        // little slack is not worth.
+        // The body may be kept for long, so the slack of its growth is given back. That may move
+        // it, which a little slack is not worth.
         if bytes.capacity() - bytes.len() > bytes.len() / SLACK {
             bytes.shrink_to_fit();
         }

@@ -1,8 +1,8 @@
 //! What carries the links of an actor over the network: dials, probes and listeners whose links end
 //! in its inbox.
 //!
-//! Owns: the tasks that carry a link, on a thread where neither user code nor a scheduler runs. Does not
-//! know: what the messages mean.
+//! Owns: the tasks that carry a link, on a thread where neither user code nor a scheduler runs.
+//! Does not know: what the messages mean.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -73,9 +73,9 @@ pub(crate) async fn parting() {
     let _ = parting.wait_for(|parting| *parting).await;
 }
 
-/// Accepts nothing more on this thread, and waits until its links, which are told to close, have sent what
-/// was given to them, at most so long: a node that does not hear that its scheduler leaves works on until
-/// its lease ends, but a peer that does not read must not hold the end up.
+/// Accepts nothing more on this thread, and waits until its links, which are told to close, have
+/// sent what was given to them, at most so long: a node that does not hear that its scheduler
+/// leaves works on until its lease ends, but a peer that does not read must not hold the end up.
 pub(crate) async fn part(limit: Duration) {
     let mut open = TRAFFIC.with(|traffic| {
         traffic.parting.send_replace(true);

@@ -1,7 +1,7 @@
 //! The rare messages, as MessagePack maps with named fields. Unknown fields are skipped.
 //!
-//! Owns: their form and the bounds of what a peer may put into them, checked while they are decoded. Does
-//! not know: sockets, or what the messages mean.
+//! Owns: their form and the bounds of what a peer may put into them, checked while they are
+//! decoded. Does not know: sockets, or what the messages mean.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -23,7 +23,8 @@ use crate::error::{LinkError, LinkRefusal};
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, Labels, TaskKind};
 
-/// How deep values may be nested. Ours are at most 5 deep; what is skipped must not exhaust the stack.
+/// How deep values may be nested. Ours are at most 5 deep; what is skipped must not exhaust the
+/// stack.
 const MAX_DEPTH: usize = 32;
 /// The most runs that one welcome can stop: more than a node can hold.
 const MAX_STOP: usize = 1 << 21;
@@ -304,7 +305,8 @@ impl<'de> Deserialize<'de> for Offer {
     }
 }
 
-/// A vector of at most `MAX` elements. It grows with the elements that have come, whatever was claimed.
+/// A vector of at most `MAX` elements. It grows with the elements that have come, whatever was
+/// claimed.
 fn bounded<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -9,14 +9,15 @@ use std::net::IpAddr;
 /// A member's source, and its number: older members have lower ones.
 pub(super) type Ticket = (IpAddr, u64);
 
-/// Members of many sources. Whatever is done takes time by the logarithm of their number: a flood of connections
-/// is when it matters.
+/// Members of many sources. Whatever is done takes time by the logarithm of their number: a flood
+/// of connections is when it matters.
 #[derive(Debug)]
 pub(super) struct Crowd<T> {
     next: u64,
     len: usize,
     sources: HashMap<IpAddr, BTreeMap<u64, T>>,
-    /// Each source by how many it has; of those with as many, the one with the oldest member comes last.
+    /// Each source by how many it has; of those with as many, the one with the oldest member comes
+    /// last.
     sizes: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
 }
 
@@ -49,8 +50,8 @@ impl<T> Crowd<T> {
         self.change(source, |members| members.remove(&number))
     }
 
-    /// Takes out the oldest of the source that has most, with one more from `comes`: so whoever comes without
-    /// end, from one source, drives out its own.
+    /// Takes out the oldest of the source that has most, with one more from `comes`: so whoever
+    /// comes without end, from one source, drives out its own.
     pub fn remove_of_most(&mut self, comes: IpAddr) -> Option<T> {
         let own = self.sources.get(&comes).and_then(|own| size(comes, own));
         let own = own.map(|(count, oldest, source)| (count + 1, oldest, source));

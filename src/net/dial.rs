@@ -1,7 +1,7 @@
 //! How a connection is opened.
 //!
-//! Owns: names to addresses, connecting, and what a refusal to connect says. Does not know: whom to dial
-//! and how often.
+//! Owns: names to addresses, connecting, and what a refusal to connect says. Does not know: whom to
+//! dial and how often.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,8 +22,8 @@ use crate::error::LinkError;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an attempt to connect is alone before a fresh one joins it.
 const FRESH: Duration = Duration::from_millis(500);
-/// The most attempts at once, which is what the default time limit has room for; the oldest go on alone after
-/// that, as the system repeats them.
+/// The most attempts at once, which is what the default time limit has room for; the oldest go on
+/// alone after that, as the system repeats them.
 const MAX_ATTEMPTS: usize = 10;
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
@@ -55,8 +55,8 @@ impl From<LinkError> for DialError {
 ///
 /// # Errors
 ///
-/// If nothing answers there, or either side does not trust the other. Without a secret or certificates only
-/// loopback addresses are dialled.
+/// If nothing answers there, or either side does not trust the other. Without a secret or
+/// certificates only loopback addresses are dialled.
 pub async fn dial(
     address: &str,
     trust: &Trust,
@@ -74,7 +74,8 @@ pub async fn dial(
     }
 }
 
-/// Whether the machine at `host:port` answers that nothing listens there. Silence is no such answer.
+/// Whether the machine at `host:port` answers that nothing listens there. Silence is no such
+/// answer.
 pub async fn probe(address: &str) -> bool {
     match timeout(PROBE_TIMEOUT, connect(address, None, PROBE_TIMEOUT)).await {
         Ok(Err(error)) => error.refused,
@@ -82,8 +83,8 @@ pub async fn probe(address: &str) -> bool {
     }
 }
 
-/// Connects to the first address that answers; each gets its share of the time, so that one which is
-/// silent does not keep the others from being tried.
+/// Connects to the first address that answers; each gets its share of the time, so that one which
+/// is silent does not keep the others from being tried.
 async fn connect(
     address: &str,
     trust: Option<&Trust>,
@@ -133,8 +134,8 @@ async fn connect(
 
 /// The first answer to attempts that begin [`FRESH`] after each other.
 ///
-/// An attempt whose packets were lost is repeated by the system a second later, then two, then four: after a
-/// cut its next try may be far away, and a fresh one is not.
+/// An attempt whose packets were lost is repeated by the system a second later, then two, then
+/// four: after a cut its next try may be far away, and a fresh one is not.
 async fn first_of<F: Future>(mut attempt: impl FnMut() -> F) -> F::Output {
     let mut attempts = FuturesUnordered::new();
     loop {

@@ -12,8 +12,8 @@ use crate::engine::message::{Assignment, End, HeldRun, HeldState, RefusedBy, Rep
 use crate::payload::Payload;
 use crate::status::{Cause, Failure};
 
-/// The length of a body as its head has it. Bodies are bounded by `max_frame`, at most 1 GiB; a longer one
-/// is refused where its chunks are written.
+/// The length of a body as its head has it. Bodies are bounded by `max_frame`, at most 1 GiB; a
+/// longer one is refused where its chunks are written.
 fn length(body: &[u8]) -> u32 {
     u32::try_from(body.len()).unwrap_or(u32::MAX)
 }

@@ -2,10 +2,10 @@
 //!
 //! Owns: their form and bounds. Does not know: sockets, or what the messages mean.
 //!
-//! A frame's content is the length of its heads (4 bytes), the heads, and the bodies one after another.
-//! Heads are MessagePack arrays without strings (but for what a failure says), whose meaning is fixed by
-//! the protocol version; each that has a body ends with its length. An element with a long body has a
-//! frame for itself, its body comes before it in chunks.
+//! A frame's content is the length of its heads (4 bytes), the heads, and the bodies one after
+//! another. Heads are MessagePack arrays without strings (but for what a failure says), whose
+//! meaning is fixed by the protocol version; each that has a body ends with its length. An element
+//! with a long body has a frame for itself, its body comes before it in chunks.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -42,8 +42,8 @@ pub(crate) trait Element: Sized {
     ) -> Result<Self, A::Error>;
 }
 
-/// The bytes of a report that nobody but the link holds: a progress value. Outputs are kept by the node
-/// until they are acknowledged, within a budget.
+/// The bytes of a report that nobody but the link holds: a progress value. Outputs are kept by the
+/// node until they are acknowledged, within a budget.
 pub(crate) fn fleeting_bytes(report: &Report) -> usize {
     match report {
         Report::Progress { value, .. } => value.len(),
@@ -150,7 +150,8 @@ impl<'a> Writing<'a> {
         self.frames.tail()[at] = 0xc2 + u8::from(value);
     }
 
-    /// Writes an array of the heads of as many elements as the frame has room for, and says how many.
+    /// Writes an array of the heads of as many elements as the frame has room for, and says how
+    /// many.
     fn array<T: Element>(&mut self, elements: &[T]) -> Result<usize, LinkError> {
         let tail = self.frames.tail();
         tail.put_u8(ARRAY_32);
@@ -259,8 +260,9 @@ fn none_left(bodies: &Bodies) -> Result<(), LinkError> {
     }
 }
 
-/// The heads of a frame, and its bodies. The bodies of a small frame are copied once, so that one that is
-/// kept for long keeps no more than its frame; those of a larger frame are slices of what was read.
+/// The heads of a frame, and its bodies. The bodies of a small frame are copied once, so that one
+/// that is kept for long keeps no more than its frame; those of a larger frame are slices of what
+/// was read.
 fn split(frame: Frame) -> Result<(BytesMut, Bodies), LinkError> {
     let mut content = frame.content;
     if content.len() < 4 {
@@ -386,8 +388,8 @@ impl<'de, A: SeqAccess<'de>> Fields<A> {
     }
 }
 
-/// Room for a head without text or terms; most are written here first, since appending each of their
-/// fields to the frame by itself costs more.
+/// Room for a head without text or terms; most are written here first, since appending each of
+/// their fields to the frame by itself costs more.
 const COMMON_HEAD: usize = 96;
 
 /// Writes one head.

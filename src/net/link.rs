@@ -1,11 +1,12 @@
 //! One running connection.
 //!
-//! Owns: reading and delivering, and, by its satellite, what waits to be sent, until one side closes. Does
-//! not know: sockets (any [`Proved`] will do), what messages mean, heartbeats and leases.
+//! Owns: reading and delivering, and, by its satellite, what waits to be sent, until one side
+//! closes. Does not know: sockets (any [`Proved`] will do), what messages mean, heartbeats and
+//! leases.
 //!
-//! Messages go in order, except that those which may overtake (beats and their answers) go before all
-//! others, even between the chunks of a large body. All that has arrived, or waits to be sent, is handled
-//! at once; nothing waits for company.
+//! Messages go in order, except that those which may overtake (beats and their answers) go before
+//! all others, even between the chunks of a large body. All that has arrived, or waits to be sent,
+//! is handled at once; nothing waits for company.
 //!
 //! The rest of a chunk is read where it belongs, and not copied there. This serves the bench row
 //! `large` (1.08 times as many bytes a second as by way of the buffer), measured with and without
@@ -32,10 +33,11 @@ const READ_BUFFER: usize = 64 << 10;
 /// Below this much room the buffer is renewed, so that no call reads just a few bytes.
 const READ_ROOM: usize = 8 << 10;
 
-/// How much is read at once between the chunks of a body: a few frames that overtake and the head of the next
-/// chunk, whose bytes are then read where they belong and not copied.
+/// How much is read at once between the chunks of a body: a few frames that overtake and the head
+/// of the next chunk, whose bytes are then read where they belong and not copied.
 const READ_HEADS: usize = 2 << 10;
-/// Chunks below this size are read by way of the buffer, many at once: a copy is then cheaper than a call.
+/// Chunks below this size are read by way of the buffer, many at once: a copy is then cheaper than
+/// a call.
 const READ_STRAIGHT: usize = 16 << 10;
 
 /// For a link.
@@ -43,8 +45,8 @@ const READ_STRAIGHT: usize = 16 << 10;
 pub enum LinkCommand<Out> {
     /// Send a message.
     Send(Out),
-    /// Send what was given before, then close; why, in words. What is given after it is dropped, and so
-    /// is what arrives.
+    /// Send what was given before, then close; why, in words. What is given after it is dropped,
+    /// and so is what arrives.
     Close(String),
 }
 
@@ -55,8 +57,8 @@ pub enum LinkEvent<In> {
     Message(In),
     /// A part of a message has arrived: a proof of life. At most one for each delivery.
     Heard,
-    /// What has arrived is none of the protocol; what is wrong with it, in words. Nothing after it is read, and
-    /// the link is closed.
+    /// What has arrived is none of the protocol; what is wrong with it, in words. Nothing after it
+    /// is read, and the link is closed.
     Malformed(String),
     /// The link is closed, by whichever side; why, in words. The last event.
     Closed(String),
@@ -64,10 +66,10 @@ pub enum LinkEvent<In> {
 
 /// Carries messages both ways until one side closes; ends when [`LinkEvent::Closed`] was delivered.
 ///
-/// `deliver` is called once for all that was read at once. It must not block; the link yields after each
-/// call, so a receiver on the same thread keeps up with it. What is sent, and when the
-/// link is to close, is given on the `way` out; when that comes from an inbox which is closed and empty, the link
-/// is closed. Dropping the future closes the connection at once and tells nobody.
+/// `deliver` is called once for all that was read at once. It must not block; the link yields after
+/// each call, so a receiver on the same thread keeps up with it. What is sent, and when the link is
+/// to close, is given on the `way` out; when that comes from an inbox which is closed and empty,
+/// the link is closed. Dropping the future closes the connection at once and tells nobody.
 pub async fn run_link<In: Wire, Out: Wire>(
     proved: Proved,
     config: LinkConfig,
@@ -90,9 +92,10 @@ pub async fn run_link<In: Wire, Out: Wire>(
             closed = &mut reading => closed,
             Sent { closed, linger } = &mut writing => {
                 if let Some(until) = linger {
-                    // Closing a socket that has something to read would discard what is still on its way
-                    // to the peer, so what comes is read until the peer has seen the end. And a peer that
-                    // said goodbye before it closed said so even if it could not be answered.
+                    // Closing a socket that has something to read would discard what is still on
+                    // its way to the peer, so what comes is read until the peer has seen the end.
+                    // And a peer that said goodbye before it closed said so even if it could not be
+                    // answered.
                     let _ = timeout_at(until, reading).await;
                 }
                 closed
@@ -116,8 +119,8 @@ async fn receive<In: Wire>(
         match read_some(&mut read, &mut incoming, &mut buffer).await {
             Ok(0) => return ended(&incoming, &buffer),
             Ok(_) => {}
-            // TLS tells an end that was announced from one that was not, and a process that is killed
-            // announces none. What it means is the same as without TLS: dial again.
+            // TLS tells an end that was announced from one that was not, and a process that is
+            // killed announces none. What it means is the same as without TLS: dial again.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return ended(&incoming, &buffer);
             }

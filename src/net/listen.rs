@@ -1,7 +1,7 @@
 //! How a connection is accepted.
 //!
-//! Owns: the listening socket and the connections that have not proved themselves, which are bounded. Does
-//! not know: what becomes of those that have.
+//! Owns: the listening socket and the connections that have not proved themselves, which are
+//! bounded. Does not know: what becomes of those that have.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,8 @@ use super::{LinkConfig, Proved, Role, Trust};
 use crate::error::LinkError;
 use crate::say::say;
 
-/// The waits after errors that are the system's, such as too many open files: from this, doubling, ...
+/// The waits after errors that are the system's, such as too many open files: from this, doubling,
+/// ...
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 /// ... up to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -30,7 +31,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// The caller's fault: strangers could connect. Set a secret, give certificates, or listen on loopback.
+    /// The caller's fault: strangers could connect. Set a secret, give certificates, or listen on
+    /// loopback.
     #[error(
         "{address} can be reached from other machines, so a shared secret or certificates are needed to \
          listen there; set a secret, give certificates, or listen on 127.0.0.1"
@@ -65,8 +67,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// If the address cannot be had, or others than this machine could connect and there is neither a secret nor
-    /// a certificate.
+    /// If the address cannot be had, or others than this machine could connect and there is neither
+    /// a secret nor a certificate.
     pub async fn bind(
         address: &str,
         trust: Trust,
@@ -105,8 +107,8 @@ impl Listener {
         SockRef::from(&self.socket).try_clone()
     }
 
-    /// Accepts for ever and hands over every connection that has proved itself, with the peer's address.
-    /// Dropping the future stops listening and drops those that have not.
+    /// Accepts for ever and hands over every connection that has proved itself, with the peer's
+    /// address. Dropping the future stops listening and drops those that have not.
     pub async fn run(self, mut on_proved: impl FnMut(Proved, SocketAddr)) {
         let mut unproved = Unproved::default();
         let mut wait = Duration::ZERO;
@@ -191,8 +193,8 @@ async fn accept(
     socket.accept().await
 }
 
-/// How long to wait before the next accept. What went wrong with the one connection that was accepted
-/// passes at once; anything else lasts, and would come again at once.
+/// How long to wait before the next accept. What went wrong with the one connection that was
+/// accepted passes at once; anything else lasts, and would come again at once.
 fn wait_after(error: &io::Error, wait: Duration) -> Duration {
     match error.kind() {
         io::ErrorKind::ConnectionAborted

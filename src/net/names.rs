@@ -1,7 +1,8 @@
 //! Which names a peer may claim, and which names a process may have.
 //!
-//! Owns: the rule that with TLS a node, or a scheduler, is only who its certificate says that it is. Does not
-//! know: how the certificate was proved, or when a name is claimed ([`gate`](super::gate)).
+//! Owns: the rule that with TLS a node, or a scheduler, is only who its certificate says that it
+//! is. Does not know: how the certificate was proved, or when a name is claimed
+//! ([`gate`](super::gate)).
 
 #[cfg(feature = "tls")]
 use rustls::client::verify_server_name;
@@ -23,7 +24,8 @@ use crate::error::TlsError;
 pub(crate) enum Names {
     /// Any: it knows the secret, or is on this machine.
     Any,
-    /// Those that this certificate bears, which has been verified, if they are among those that are taken.
+    /// Those that this certificate bears, which has been verified, if they are among those that are
+    /// taken.
     #[cfg(feature = "tls")]
     Certified {
         certificate: CertificateDer<'static>,
@@ -58,8 +60,9 @@ impl Names {
 pub(super) struct Denied {
     /// What it is told.
     pub refusal: LinkRefusal,
-    /// Whether no honest peer does so: none claims a name that its certificate does not bear, since it checks that
-    /// when it starts. One may be refused that is only not among the peers that are taken.
+    /// Whether no honest peer does so: none claims a name that its certificate does not bear, since
+    /// it checks that when it starts. One may be refused that is only not among the peers that are
+    /// taken.
     pub breach: bool,
 }
 

@@ -3,18 +3,18 @@
 //! Owns: the exchange, its words, the secret. Does not know: frames, messages, how TLS is spoken,
 //! or sockets (any pair of byte streams will do).
 //!
-//! Both sides send a greeting of [`GREETING`] bytes: a magic word, the generation of this exchange, which
-//! side they are (the one that dialled or the one that accepted), what they are (scheduler or node),
-//! what they ask for (nothing, a secret, TLS), and a nonce. With TLS all this is within it, and nothing more
-//! has to be proved: the certificates were. With a secret, the side that dialled then sends
-//! HMAC-SHA-256(secret, label, its side, its greeting, the other's greeting), and only when that has been
-//! found right the side that accepted does the same. The side within the code, as well as in the greetings,
-//! makes a proof useless when it is sent back to its maker. Instead of a proof, a side may send a refusal in
-//! words.
+//! Both sides send a greeting of [`GREETING`] bytes: a magic word, the generation of this exchange,
+//! which side they are (the one that dialled or the one that accepted), what they are (scheduler or
+//! node), what they ask for (nothing, a secret, TLS), and a nonce. With TLS all this is within it,
+//! and nothing more has to be proved: the certificates were. With a secret, the side that dialled
+//! then sends HMAC-SHA-256(secret, label, its side, its greeting, the other's greeting), and only
+//! when that has been found right the side that accepted does the same. The side within the code,
+//! as well as in the greetings, makes a proof useless when it is sent back to its maker. Instead of
+//! a proof, a side may send a refusal in words.
 //!
-//! Nothing is read beyond these bytes and all of it is less than 4 KiB, so a stranger costs no more. The
-//! secret is never sent, but whoever listens to a proof may guess at the secret as fast as he can compute,
-//! hence its minimum length.
+//! Nothing is read beyond these bytes and all of it is less than 4 KiB, so a stranger costs no
+//! more. The secret is never sent, but whoever listens to a proof may guess at the secret as fast
+//! as he can compute, hence its minimum length.
 
 use std::fmt;
 use std::io;
@@ -42,13 +42,14 @@ pub const GREETING: usize = MAGIC.len() + 4 + NONCE;
 const PROOF: u8 = 1;
 const REFUSAL: u8 = 2;
 const MAC: usize = 32;
-/// How long, and how much, is read from a peer that was refused, and thrown away. Closing a socket that has
-/// something to read would take the words back that are still on their way.
+/// How long, and how much, is read from a peer that was refused, and thrown away. Closing a socket
+/// that has something to read would take the words back that are still on their way.
 const LINGER: Duration = Duration::from_millis(500);
 const MAX_LINGER: u64 = 64 << 10;
 /// Separates these codes from any other use of the same secret.
 const LABEL: &[u8] = b"callboard link proof 1";
-/// The first byte of a record of TLS that holds a part of a handshake, and so of every TLS connection.
+/// The first byte of a record of TLS that holds a part of a handshake, and so of every TLS
+/// connection.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 /// To a side with certificates, of a peer without.
 pub(super) const WITHOUT: &str = "this side speaks TLS only and the peer has no certificates; give both sides certificates, or neither";
@@ -61,7 +62,8 @@ impl Secret {
     /// The least length, in bytes, since a proof can be guessed at offline.
     pub const MIN_BYTES: usize = 16;
 
-    /// A secret of these bytes, the same for all of a cluster; `openssl rand -hex 32` makes a good one.
+    /// A secret of these bytes, the same for all of a cluster; `openssl rand -hex 32` makes a good
+    /// one.
     ///
     /// # Errors
     ///
@@ -300,8 +302,8 @@ fn greeting(side: Side, role: Role, asks: u8) -> Result<[u8; GREETING], Failed> 
     Ok(greeting)
 }
 
-/// Reads a greeting and gives up at the first byte that cannot belong to one, so that a peer which says
-/// something else, and less, is not waited for.
+/// Reads a greeting and gives up at the first byte that cannot belong to one, so that a peer which
+/// says something else, and less, is not waited for.
 async fn read_greeting(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; GREETING], Failed> {
     let mut greeting = [0; GREETING];
     let mut length = 0;

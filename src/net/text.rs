@@ -31,14 +31,14 @@ pub(super) fn printable_bytes(bytes: &[u8]) -> String {
     ))
 }
 
-/// Returns an address as both sides of a link spell it: an IPv4 one as such, whatever socket has it,
-/// and without the scope, which is a number of this machine's own.
+/// Returns an address as both sides of a link spell it: an IPv4 one as such, whatever socket has
+/// it, and without the scope, which is a number of this machine's own.
 pub(crate) fn spelled(address: SocketAddr) -> String {
     SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }
 
-/// Returns its host as it stands before `:port`, so that it can be dialled from this machine: with the
-/// scope, without which a link-local address is nobody's.
+/// Returns its host as it stands before `:port`, so that it can be dialled from this machine: with
+/// the scope, without which a link-local address is nobody's.
 pub(super) fn host(address: SocketAddr) -> String {
     match (address.ip().to_canonical(), address) {
         (IpAddr::V4(ip), _) => ip.to_string(),

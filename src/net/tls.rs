@@ -1,10 +1,12 @@
-//! Mutual TLS: who is trusted is who holds the key of a certificate that a trusted authority has signed.
+//! Mutual TLS: who is trusted is who holds the key of a certificate that a trusted authority has
+//! signed.
 //!
-//! Owns: the certificates, their renewal, the handshake and what it says when it fails. Does not know:
-//! messages, and what the peer will call itself; `names` has the rules.
+//! Owns: the certificates, their renewal, the handshake and what it says when it fails. Does not
+//! know: messages, and what the peer will call itself; `names` has the rules.
 //!
-//! TLS 1.3 only, by rustls with ring. Both sides present a certificate, whichever dials. No session is
-//! resumed: each connection proves anew, so that authorities which were taken away count no more.
+//! TLS 1.3 only, by rustls with ring. Both sides present a certificate, whichever dials. No session
+//! is resumed: each connection proves anew, so that authorities which were taken away count no
+//! more.
 //!
 //! - `files`: what is on disk, and whether it has changed;
 //! - `configs`: what rustls is given, and what is checked of the own certificate at the start;
@@ -33,7 +35,8 @@ mod words;
 
 pub(super) use handshake::prove;
 
-/// The files by which a scheduler or a node proves who it is by TLS, and knows whom to trust. All are PEM.
+/// The files by which a scheduler or a node proves who it is by TLS, and knows whom to trust. All
+/// are PEM.
 ///
 /// They are read when it starts, and again by the first new connection after one of them has
 /// changed, so that certificates are renewed without a restart. New ones that cannot be used are
@@ -42,7 +45,7 @@ pub(super) use handshake::prove;
 /// stay up.
 ///
 /// ```no_run
-/// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeStartError> {
+/// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeRunError> {
 /// use callboard::Tls;
 ///
 /// callboard::node("slave1")
@@ -63,10 +66,11 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// These files: `certificates` holds the own certificate first, which bears the own name as a DNS name
-    /// and may be used by servers and clients, then those that lead from it to an authority; `key` its
-    /// private key (PKCS#8, PKCS#1 or SEC1, not encrypted; ECDSA P-256 or P-384, Ed25519, or RSA); `roots` the
-    /// authorities that vouch for peers. None may be larger than 1 MiB.
+    /// These files: `certificates` holds the own certificate first, which bears the own name as a
+    /// DNS name and may be used by servers and clients, then those that lead from it to an
+    /// authority; `key` its private key (PKCS#8, PKCS#1 or SEC1, not encrypted; ECDSA P-256 or
+    /// P-384, Ed25519, or RSA); `roots` the authorities that vouch for peers. None may be larger
+    /// than 1 MiB.
     pub fn files(
         certificates: impl Into<PathBuf>,
         key: impl Into<PathBuf>,
@@ -88,12 +92,13 @@ impl Tls {
         self
     }
 
-    /// Reads and checks the files, for a scheduler or a node of this name. The files are read on this
-    /// thread.
+    /// Reads and checks the files, for a scheduler or a node of this name. The files are read on
+    /// this thread.
     ///
     /// # Errors
     ///
-    /// [`TlsError`]: which file, or that the name, or one of the peers', cannot stand in a certificate.
+    /// [`TlsError`]: which file, or that the name, or one of the peers', cannot stand in a
+    /// certificate.
     pub fn load(self, name: &str) -> Result<Credentials, TlsError> {
         check_name(name)?;
         for peer in self.peers.iter().flat_map(|peers| peers.iter()) {
@@ -136,13 +141,15 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// What a connection that begins now is to use. Looks at the files first, on a thread on which that may
-    /// take its time; while one connection's look takes long, others do with what is known.
+    /// What a connection that begins now is to use. Looks at the files first, on a thread on which
+    /// that may take its time; while one connection's look takes long, others do with what is
+    /// known.
     async fn current(&self) -> Configs {
         if !self.0.checking.swap(true, Ordering::AcqRel) {
             let check = Check(Arc::clone(&self.0));
             let look = tokio::task::spawn_blocking(move || check.0.renew());
-            // If it could not be done, because the runtime ends say, the old ones are as good as before.
+            // If it could not be done, because the runtime ends say, the old ones are as good as
+            // before.
             let _ = timeout(LOOK, look).await;
         }
         self.0.state().configs.clone()
@@ -153,8 +160,8 @@ impl Credentials {
     }
 }
 
-/// How long a connection waits for a look at the files. A disk that hangs, or handlers that block on every
-/// thread of the pool, must not keep nodes out.
+/// How long a connection waits for a look at the files. A disk that hangs, or handlers that block
+/// on every thread of the pool, must not keep nodes out.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Ends with the look at the files, however it ends.

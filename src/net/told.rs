@@ -1,7 +1,7 @@
 //! Where peers come from, and how often it is told that one was refused.
 //!
-//! Owns: what counts as one source, and how many refusals of each were not told. Does not know: why a peer was
-//! refused.
+//! Owns: what counts as one source, and how many refusals of each were not told. Does not know: why
+//! a peer was refused.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,12 +12,12 @@ use crate::engine::Timestamp;
 use crate::repeats::Series;
 use crate::sync::lock;
 
-/// Sources that are told apart; beyond it they share one line, so that neither the lines nor the memory grow
-/// with the addresses that somebody has.
+/// Sources that are told apart; beyond it they share one line, so that neither the lines nor the
+/// memory grow with the addresses that somebody has.
 const MAX_SOURCES: usize = 256;
 
-/// The source that an address belongs to: an address of IPv4, or the 64 bits of one of IPv6 that a single machine
-/// is given whole.
+/// The source that an address belongs to: an address of IPv4, or the 64 bits of one of IPv6 that a
+/// single machine is given whole.
 pub(super) fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.into(),
@@ -42,7 +42,8 @@ impl Told {
         sources.tell(source(peer), Clock::Process.now())
     }
 
-    /// A peer was not refused. Returns how often its source had been before, if that was more than once.
+    /// A peer was not refused. Returns how often its source had been before, if that was more than
+    /// once.
     pub(super) fn over(&self, peer: IpAddr) -> Option<u64> {
         let series = lock(&self.0).last.remove(&Some(source(peer)))?;
         Some(series.times()).filter(|times| *times > 1)
@@ -59,7 +60,8 @@ impl Sources {
         Some(0)
     }
 
-    /// Whether this source is, or can be, told apart. If there are too many, those that were quiet make room.
+    /// Whether this source is, or can be, told apart. If there are too many, those that were quiet
+    /// make room.
     fn has_room(&mut self, source: IpAddr, now: Timestamp) -> bool {
         if self.last.contains_key(&Some(source)) || self.last.len() < MAX_SOURCES {
             return true;
@@ -114,7 +116,8 @@ mod tests {
         }
         assert!(told <= MAX_SOURCES + 1, "{told} lines");
         assert!(sources.last.len() <= MAX_SOURCES + 1);
-        // Those that had a line of their own have one again, and what was not told is not forgotten.
+        // Those that had a line of their own have one again, and what was not told is not
+        // forgotten.
         let mut untold = 0;
         for number in (0..100_000).rev() {
             untold += sources.tell(ip(number), at(600)).unwrap_or(0);

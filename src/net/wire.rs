@@ -1,7 +1,7 @@
 //! What the messages are as bytes, and back.
 //!
-//! Owns: the kinds of frames and the way from a buffer to messages. Does not know: sockets, or what the
-//! messages mean.
+//! Owns: the kinds of frames and the way from a buffer to messages. Does not know: sockets, or what
+//! the messages mean.
 //!
 //! A frame (see [`body`](super::body)) begins with a number for its kind (`frame`). What follows is
 //! a MessagePack map with named fields ([`control`]), in which unknown fields are skipped, so that
@@ -34,8 +34,8 @@ pub trait Wire: Sized + Send {
     /// About how many bytes the link alone holds while this waits to be sent.
     fn weight(&self) -> usize;
 
-    /// About how many bytes it is on the wire, if it is of a kind that is worth a write of its own at once; `None`
-    /// if it is not.
+    /// About how many bytes it is on the wire, if it is of a kind that is worth a write of its own
+    /// at once; `None` if it is not.
     fn size(&self) -> Option<usize> {
         None
     }
@@ -73,8 +73,8 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Nothing has come yet; bodies may have up to `max_body` bytes, but before a hello only as many as that may
-    /// have: whoever has not said who it is must not make this process hold more.
+    /// Nothing has come yet; bodies may have up to `max_body` bytes, but before a hello only as
+    /// many as that may have: whoever has not said who it is must not make this process hold more.
     pub fn new(max_body: usize) -> Self {
         Self {
             codec: LengthDelimitedCodec::builder()
@@ -155,7 +155,8 @@ impl Incoming {
         self.assembly.chunk()
     }
 
-    /// Begins a chunk whose beginning alone is in the buffer. One that is there whole is a frame like others.
+    /// Begins a chunk whose beginning alone is in the buffer. One that is there whole is a frame
+    /// like others.
     fn begins_chunk(&mut self, buffer: &mut BytesMut) -> Result<bool, LinkError> {
         match cut_frame(buffer) {
             Some(length) if buffer.get(4) == Some(&CHUNK) => {
@@ -168,7 +169,8 @@ impl Incoming {
     }
 
     fn split_frame(&mut self, buffer: &mut BytesMut) -> Result<Option<BytesMut>, LinkError> {
-        // Otherwise the codec would take its length out of the buffer, and a chunk is told by what follows that.
+        // Otherwise the codec would take its length out of the buffer, and a chunk is told by what
+        // follows that.
         if cut_frame(buffer).is_some() {
             return Ok(None);
         }

@@ -1,7 +1,8 @@
 //! How the node of a process is set up and started.
 //!
 //! Owns: the settings, the order of a start (listen, open a port to be probed at, start the actor),
-//! and what signals ask of a node. Does not know: how these are heard, or what the handle does afterwards.
+//! and what signals ask of a node. Does not know: how these are heard, or what the handle does
+//! afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,9 +98,10 @@ impl NodeBuilder {
         self.configure(|config| config.max_workers = workers)
     }
 
-    /// How many tasks may run at once for all schedulers together, from 1 to 1,000,000; without this as many for
-    /// each as it may have. Each has an equal share, of which others have what it does not use. Nothing is
-    /// stopped for it: who has more than its share gives it back as its tasks end.
+    /// How many tasks may run at once for all schedulers together, from 1 to 1,000,000; without
+    /// this as many for each as it may have. Each has an equal share, of which others have what it
+    /// does not use. Nothing is stopped for it: who has more than its share gives it back as its
+    /// tasks end.
     pub fn max_workers_total(mut self, workers: u32) -> Self {
         self.max_workers_total = Some(workers);
         self
@@ -122,87 +124,89 @@ impl NodeBuilder {
         self
     }
 
-    /// The secret that it shares with its schedulers, at least 16 bytes. This or certificates are required on
-    /// any address but loopback.
+    /// The secret that it shares with its schedulers, at least 16 bytes. This or certificates are
+    /// required on any address but loopback.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Secret::new(secret));
         self
     }
 
-    /// The certificates by which it and its schedulers trust each other, in place of a secret; see [`Tls`]. Its
-    /// name must be a DNS name in lower case, which its certificate bears.
+    /// The certificates by which it and its schedulers trust each other, in place of a secret; see
+    /// [`Tls`]. Its name must be a DNS name in lower case, which its certificate bears.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// Lets schedulers dial it at this address (`host:port`; port 0 lets the system choose), beside those that
-    /// were given before.
+    /// Lets schedulers dial it at this address (`host:port`; port 0 lets the system choose), beside
+    /// those that were given before.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push(address.into());
         self
     }
 
-    /// Dials the scheduler that listens at this address, for ever, beside those that were given before. Two
-    /// addresses may be of one scheduler: then it is served by one link at a time.
+    /// Dials the scheduler that listens at this address, for ever, beside those that were given
+    /// before. Two addresses may be of one scheduler: then it is served by one link at a time.
     pub fn join(mut self, address: impl Into<String>) -> Self {
         self.joins.push(address.into());
         self
     }
 
-    /// Serves only the schedulers of these names, at most 64, beside those that were given before; without this
-    /// any that comes. A shared secret lets whoever has it claim any scheduler's name; a certificate bears the
-    /// one name that it is for.
+    /// Serves only the schedulers of these names, at most 64, beside those that were given before;
+    /// without this any that comes. A shared secret lets whoever has it claim any scheduler's name;
+    /// a certificate bears the one name that it is for.
     pub fn schedulers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.schedulers.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Ends the node, if it joined, when its scheduler is shut down; without this it stops what it runs for that
-    /// scheduler and waits for its next start.
+    /// Ends the node, if it joined, when its scheduler is shut down; without this it stops what it
+    /// runs for that scheduler and waits for its next start.
     pub fn end_with_scheduler(mut self) -> Self {
         self.end_with_scheduler = true;
         self
     }
 
-    /// Opens the port by which a scheduler that it joined can see at once that its process has died at this
-    /// address (`host:port`; port 0 lets the system choose). Without it that is the port where it listens, if it
-    /// does on every address, or one that the system chooses: on every address, or on loopback alone if there is
-    /// neither a secret nor a certificate. The log says at the start which it is. Whoever connects there is closed
-    /// at once.
+    /// Opens the port by which a scheduler that it joined can see at once that its process has died
+    /// at this address (`host:port`; port 0 lets the system choose). Without it that is the port
+    /// where it listens, if it does on every address, or one that the system chooses: on every
+    /// address, or on loopback alone if there is neither a secret nor a certificate. The log says
+    /// at the start which it is. Whoever connects there is closed at once.
     pub fn probe_at(mut self, address: impl Into<String>) -> Self {
         self.probe = ProbeAt::Address(address.into());
         self
     }
 
-    /// Whether a refusal at that port means that its process is dead: then what ran there is run again at once,
-    /// exclusive tasks too. Without it that is so if its scheduler sees its end of the link at the address at which
-    /// it sees it itself; behind an address translation nothing is believed, and its lease decides. Set to `true`
-    /// where a translation leads to this port alone; with `false` no port is named.
+    /// Whether a refusal at that port means that its process is dead: then what ran there is run
+    /// again at once, exclusive tasks too. Without it that is so if its scheduler sees its end of
+    /// the link at the address at which it sees it itself; behind an address translation nothing is
+    /// believed, and its lease decides. Set to `true` where a translation leads to this port alone;
+    /// with `false` no port is named.
     pub fn refusal_means_dead(mut self, means: bool) -> Self {
         self.refusal_means_dead = Some(means);
         self
     }
 
-    /// Opens no port by which a scheduler that it joined can see at once that its process has died. Then its
-    /// tasks wait for the end of its lease.
+    /// Opens no port by which a scheduler that it joined can see at once that its process has died.
+    /// Then its tasks wait for the end of its lease.
     pub fn without_probe(mut self) -> Self {
         self.probe = ProbeAt::Nowhere;
         self
     }
 
-    /// How long [`run`](Self::run) goes on at most after a second signal has asked the node to stop. Default
-    /// 2 s, up to a day. Too low: handlers that block have no time to notice that they are to end, and the
-    /// scheduler hears less of what was stopped; too high: a handler that does not return holds the process up.
+    /// How long [`run`](Self::run) goes on at most after a second signal has asked the node to
+    /// stop. Default 2 s, up to a day. Too low: handlers that block have no time to notice that
+    /// they are to end, and the scheduler hears less of what was stopped; too high: a handler that
+    /// does not return holds the process up.
     pub fn stop_timeout(mut self, limit: Duration) -> Self {
         self.stop_timeout = limit;
         self
     }
 
-    /// How long [`run`](Self::run) waits at most for the first scheduler that welcomes the node: whoever set it up
-    /// wrongly hears of it by an error, and not by a process that tries for ever. Without this it does. A scheduler
-    /// that goes later is waited for in any case.
+    /// How long [`run`](Self::run) waits at most for the first scheduler that welcomes the node:
+    /// whoever set it up wrongly hears of it by an error, and not by a process that tries for ever.
+    /// Without this it does. A scheduler that goes later is waited for in any case.
     pub fn join_within(mut self, limit: Duration) -> Self {
         self.join_within = Some(limit);
         self
@@ -311,15 +315,15 @@ impl NodeBuilder {
         keeper.start().await.map_err(NodeStartError::Thread)
     }
 
-    /// Starts it and waits until it has nothing more to do and has told its scheduler so: its scheduler
-    /// dismissed it, another process took its name, or a signal came. SIGTERM and Ctrl-C drain it. A second one
-    /// stops it, and ends this within [`stop_timeout`](Self::stop_timeout), whatever still runs; one that comes
-    /// within a second after another is the same one.
+    /// Starts it and waits until it has nothing more to do and has told its scheduler so: its
+    /// scheduler dismissed it, another process took its name, or a signal came. SIGTERM and Ctrl-C
+    /// drain it. A second one stops it, and ends this within [`stop_timeout`](Self::stop_timeout),
+    /// whatever still runs; one that comes within a second after another is the same one.
     ///
-    /// From the first poll of this until it has returned these signals do nothing else. Afterwards they do what
-    /// they did before, if that was their default, to end the process. A process that handles them itself
-    /// should begin to do so before this is polled: only then does the library know of it, and leave them alone
-    /// afterwards.
+    /// From the first poll of this until it has returned these signals do nothing else. Afterwards
+    /// they do what they did before, if that was their default, to end the process. A process that
+    /// handles them itself should begin to do so before this is polled: only then does the library
+    /// know of it, and leave them alone afterwards.
     ///
     /// # Cancel safety
     ///

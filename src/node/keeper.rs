@@ -1,8 +1,8 @@
 //! What keeps a node of this process until nothing of it runs any more.
 //!
 //! Owns: the node's actor, its listeners and its threads, from their start to the last word to its
-//! scheduler, whether or not anybody holds the handle; and the ports, for as long as a handler may be
-//! running, whatever becomes of all else. Does not know: why the node ends.
+//! scheduler, whether or not anybody holds the handle; and the ports, for as long as a handler may
+//! be running, whatever becomes of all else. Does not know: why the node ends.
 
 use std::io;
 use std::sync::Arc;
@@ -56,7 +56,8 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the node on its control thread. If nobody waits for the handle any more, the node stops.
+    /// Starts the node on its control thread. If nobody waits for the handle any more, the node
+    /// stops.
     pub async fn start(self) -> io::Result<NodeHandle> {
         let (ready, started) = oneshot::channel();
         let control = self.host.control().cloned();

@@ -1,7 +1,7 @@
 //! The ports by which a scheduler can see that the process of a node lives.
 //!
-//! Owns: which ports are opened for that, and the addresses at which they are reached. Does not know: who
-//! probes, or what a refusal proves.
+//! Owns: which ports are opened for that, and the addresses at which they are reached. Does not
+//! know: who probes, or what a refusal proves.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -33,8 +33,8 @@ pub(super) struct Probers {
     pub addresses: Vec<String>,
 }
 
-/// Opens what there must be beside the listeners. Where there is no proof of trust, only this machine can be a
-/// scheduler, and none other reaches the port.
+/// Opens what there must be beside the listeners. Where there is no proof of trust, only this
+/// machine can be a scheduler, and none other reaches the port.
 pub(super) async fn open_probe(
     host: &Host,
     trust: &Trust,
@@ -57,7 +57,8 @@ pub(super) async fn open_probe(
         match at {
             ProbeAt::Nowhere => Ok(Vec::new()),
             ProbeAt::Address(address) => Ok(vec![TcpListener::bind(address).await?]),
-            // By which family it dials is not known yet. Where IPv6 is not to be had, the lease decides for it.
+            // By which family it dials is not known yet. Where IPv6 is not to be had, the lease
+            // decides for it.
             ProbeAt::AnyPort if covered => {
                 let other = (Ipv6Addr::UNSPECIFIED, 0);
                 let bound = if lacks_ipv6 {
@@ -99,7 +100,8 @@ async fn on_loopback() -> io::Result<Vec<TcpListener>> {
     Ok(sockets)
 }
 
-/// The addresses at which a listening socket is reached: one on every address may serve both families.
+/// The addresses at which a listening socket is reached: one on every address may serve both
+/// families.
 fn reached_at(socket: &SockRef<'_>) -> io::Result<Vec<String>> {
     let Some(address) = socket.local_addr()?.as_socket() else {
         return Ok(Vec::new());

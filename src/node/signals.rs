@@ -1,19 +1,20 @@
 //! The signals that ask a process to end.
 //!
-//! Owns: hearing them while somebody does, counting those that come together as one, and leaving the
-//! process as it was afterwards. Does not know: what follows from a signal.
+//! Owns: hearing them while somebody does, counting those that come together as one, and leaving
+//! the process as it was afterwards. Does not know: what follows from a signal.
 //!
-//! A handler of a signal that was set cannot be taken back without unsafe code, and by then others may be
-//! chained to it. So it stays, and while nobody hears the signal it does what the system would have
-//! done without it.
+//! A handler of a signal that was set cannot be taken back without unsafe code, and by then others
+//! may be chained to it. So it stays, and while nobody hears the signal it does what the system
+//! would have done without it.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Signals within this time after one that counted are the same one: whoever sends one to a process, and to
-/// its group too, means one, and a person who presses a key again has waited a little.
+/// Signals within this time after one that counted are the same one: whoever sends one to a
+/// process, and to its group too, means one, and a person who presses a key again has waited a
+/// little.
 const SAME: Duration = Duration::from_secs(1);
 
 /// See the module. Hears them from its making to its end.

@@ -1,7 +1,7 @@
 //! How a scheduler is set up and started.
 //!
-//! Owns: the settings, the claim of a name, and the order of a start: listen, start the actor, reach the nodes.
-//! Does not know: what the handle does afterwards.
+//! Owns: the settings, the claim of a name, and the order of a start: listen, start the actor,
+//! reach the nodes. Does not know: what the handle does afterwards.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -83,22 +83,22 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Lets nodes join by themselves at this address (`host:port`; port 0 lets the system choose), beside those
-    /// that were given before.
+    /// Lets nodes join by themselves at this address (`host:port`; port 0 lets the system choose),
+    /// beside those that were given before.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen.push(address.into());
         self
     }
 
-    /// The secret that it shares with its nodes, at least 16 bytes. This or certificates are required on any
-    /// address but loopback.
+    /// The secret that it shares with its nodes, at least 16 bytes. This or certificates are
+    /// required on any address but loopback.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Secret::new(secret));
         self
     }
 
-    /// The certificates by which it and its nodes trust each other, in place of a secret; see [`Tls`]. Its
-    /// name must be a DNS name in lower case, which its certificate bears.
+    /// The certificates by which it and its nodes trust each other, in place of a secret; see
+    /// [`Tls`]. Its name must be a DNS name in lower case, which its certificate bears.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -120,9 +120,9 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Has nobody told how tasks ended that have no client of their own. For those who hand tasks in by
-    /// [`run`](crate::Scheduler::run) and [`settle`](crate::Scheduler::settle), or do not ask how they end: stats
-    /// count it, and the log tells of failures.
+    /// Has nobody told how tasks ended that have no client of their own. For those who hand tasks
+    /// in by [`run`](crate::Scheduler::run) and [`settle`](crate::Scheduler::settle), or do not ask
+    /// how they end: stats count it, and the log tells of failures.
     ///
     /// ```
     /// use callboard::{Execute, Handlers, Node, Scheduler, Shutdown};
@@ -147,8 +147,9 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Refuses a task whose kind no node has offered so far, so that a mistyped one is heard of at once. Without
-    /// it such a task waits for a node that offers it; see [`SchedulerConfig::refuse_unknown_kinds`].
+    /// Refuses a task whose kind no node has offered so far, so that a mistyped one is heard of at
+    /// once. Without it such a task waits for a node that offers it; see
+    /// [`SchedulerConfig::refuse_unknown_kinds`].
     pub fn refuse_unknown_kinds(self) -> Self {
         self.configure(|config| config.refuse_unknown_kinds = true)
     }
@@ -173,8 +174,8 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Makes it an error if any of the nodes cannot be reached at the start. Without it, the scheduler
-    /// starts with those that answer, and tries the others for ever.
+    /// Makes it an error if any of the nodes cannot be reached at the start. Without it, the
+    /// scheduler starts with those that answer, and tries the others for ever.
     pub fn require_all_nodes(mut self) -> Self {
         self.require_all = true;
         self
@@ -186,8 +187,8 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Keeps everything on the calling thread, the handlers of local nodes too: for tests, under tokio's
-    /// paused clock as well. A handler that blocks then blocks the scheduler.
+    /// Keeps everything on the calling thread, the handlers of local nodes too: for tests, under
+    /// tokio's paused clock as well. A handler that blocks then blocks the scheduler.
     pub fn on_current_arbiter(mut self) -> Self {
         self.current = true;
         self
@@ -445,7 +446,8 @@ impl Scheduler {
     }
 }
 
-/// Waits for nodes to be up, so long at most. Returns those that are not, and why, in order of name.
+/// Waits for nodes to be up, so long at most. Returns those that are not, and why, in order of
+/// name.
 async fn reached(
     waiting: HashMap<String, Request<SchedulerActor, AddNode>>,
     timeout: Duration,

@@ -1,7 +1,7 @@
 //! The nodes of the scheduler's own process.
 //!
-//! Owns: how one is started and linked, and ended if it was not added after all. Does not know: what the scheduler
-//! makes of it.
+//! Owns: how one is started and linked, and ended if it was not added after all. Does not know:
+//! what the scheduler makes of it.
 
 use std::sync::Arc;
 
@@ -46,7 +46,8 @@ impl Threads {
         }
     }
 
-    /// Starts a node in this process; what it returns adds it to the scheduler, or ends it when it is dropped.
+    /// Starts a node in this process; what it returns adds it to the scheduler, or ends it when it
+    /// is dropped.
     pub(super) async fn start_local(
         self: &Arc<Self>,
         name: Arc<str>,

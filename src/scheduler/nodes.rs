@@ -1,7 +1,7 @@
 //! What the handle of a scheduler does with its nodes.
 //!
-//! Owns: the methods that add nodes, take them out, and set their workers. Does not know: what follows for
-//! their tasks; every method is a message to the actor.
+//! Owns: the methods that add nodes, take them out, and set their workers. Does not know: what
+//! follows for their tasks; every method is a message to the actor.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ impl Scheduler {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves open whether the node is added; [`Scheduler::stats`] tells. A node of this process
-    /// that is not added ends.
+    /// Dropping the future leaves open whether the node is added; [`Scheduler::stats`] tells. A
+    /// node of this process that is not added ends.
     ///
     /// # Errors
     ///
@@ -47,15 +47,15 @@ impl Scheduler {
         self.ask(adding).await
     }
 
-    /// Takes a node out. Answers at once, and tells the node to leave as soon as it can be reached; it
-    /// then stops what it runs for this scheduler.
+    /// Takes a node out. Answers at once, and tells the node to leave as soon as it can be reached;
+    /// it then stops what it runs for this scheduler.
     ///
-    /// Its tasks go elsewhere at once, whether the stopped runs have ended or not. An exclusive task,
-    /// and a key, wait until none of them can still be going on: for the node's goodbye, which comes
-    /// when its last handler has returned, or for a proof that its process is dead. A node that cannot
-    /// be reached is waited for until its lease is over. After that its removal is the caller's word
-    /// that it is dead: even a run whose handler blocks is waited for no longer. Whoever knows sooner
-    /// says so by [`Scheduler::declare_dead`]. Until then the name is taken.
+    /// Its tasks go elsewhere at once, whether the stopped runs have ended or not. An exclusive
+    /// task, and a key, wait until none of them can still be going on: for the node's goodbye,
+    /// which comes when its last handler has returned, or for a proof that its process is dead. A
+    /// node that cannot be reached is waited for until its lease is over. After that its removal is
+    /// the caller's word that it is dead: even a run whose handler blocks is waited for no longer.
+    /// Whoever knows sooner says so by [`Scheduler::declare_dead`]. Until then the name is taken.
     ///
     /// # Cancel safety
     ///
@@ -69,12 +69,12 @@ impl Scheduler {
         self.ask(message).await
     }
 
-    /// Declares that no process of a node is alive any more, since its machine was turned off, say. It
-    /// is lost at once, without the end of its lease, and so are processes that another has replaced
-    /// under its name. What waited for the end of a run there goes on: an exclusive task whose handler
-    /// blocks waits for nothing but this, if nobody can see whether the process lives. One that is
-    /// heard is alive, and is left alone. The node stays, and is used again when it comes; a node that
-    /// was removed is forgotten.
+    /// Declares that no process of a node is alive any more, since its machine was turned off, say.
+    /// It is lost at once, without the end of its lease, and so are processes that another has
+    /// replaced under its name. What waited for the end of a run there goes on: an exclusive task
+    /// whose handler blocks waits for nothing but this, if nobody can see whether the process
+    /// lives. One that is heard is alive, and is left alone. The node stays, and is used again when
+    /// it comes; a node that was removed is forgotten.
     ///
     /// If this is not true, an exclusive task may run twice at once.
     ///
@@ -92,25 +92,28 @@ impl Scheduler {
     ///
     /// # Errors
     ///
-    /// [`NodeError::Alive`] if the node was heard within two heartbeats and nothing else is waited for
-    /// under its name, [`NodeError::NotFound`], [`NodeError::Stopped`].
+    /// [`NodeError::Alive`] if the node was heard within two heartbeats and nothing else is waited
+    /// for under its name, [`NodeError::NotFound`], [`NodeError::Stopped`].
     pub async fn declare_dead(&self, name: &str) -> Result<(), NodeError> {
         let message = DeclareDead(name.to_owned());
         self.ask(message).await
     }
 
-    /// Gives a node nothing new, and waits until nothing runs there any more: until its process has said goodbye
-    /// or is known to be dead. A node that has not come so far, or whose process has ended, is done at once, and
-    /// drains when it comes. A new process in the place of one that was drained takes tasks again.
+    /// Gives a node nothing new, and waits until nothing runs there any more: until its process has
+    /// said goodbye or is known to be dead. A node that has not come so far, or whose process has
+    /// ended, is done at once, and drains when it comes. A new process in the place of one that was
+    /// drained takes tasks again.
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the node drains, whether or not this is awaited to its end. Calling it again waits again.
+    /// Once polled, the node drains, whether or not this is awaited to its end. Calling it again
+    /// waits again.
     ///
     /// # Errors
     ///
-    /// [`NodeError::Unreachable`] if the node is lost, before or meanwhile: runs may be going on there. If it
-    /// returns it drains; if it is known to be dead, declare it dead. [`NodeError::NotFound`], [`NodeError::Stopped`].
+    /// [`NodeError::Unreachable`] if the node is lost, before or meanwhile: runs may be going on
+    /// there. If it returns it drains; if it is known to be dead, declare it dead.
+    /// [`NodeError::NotFound`], [`NodeError::Stopped`].
     pub async fn drain_node(&self, name: &str) -> Result<(), NodeError> {
         let message = DrainNode(name.to_owned());
         self.ask(message).await
@@ -124,7 +127,8 @@ impl Scheduler {
     ///
     /// # Errors
     ///
-    /// [`NodeError::NotFound`], [`NodeError::Stopped`], and [`NodeError::Invalid`] for more than 1,000,000.
+    /// [`NodeError::NotFound`], [`NodeError::Stopped`], and [`NodeError::Invalid`] for more than
+    /// 1,000,000.
     pub async fn set_workers(&self, node: &str, workers: u32) -> Result<(), NodeError> {
         let node = Some(node.to_owned());
         let message = SetWorkers { node, workers };

@@ -1,6 +1,7 @@
 //! Certificates for tests: an authority of the test's own, and what it signs.
 //!
-//! Owns: a directory with `ca.crt`, and `NAME.crt` and `NAME.key` for each name; it goes with the authority.
+//! Owns: a directory with `ca.crt`, and `NAME.crt` and `NAME.key` for each name; it goes with the
+//! authority.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "a helper of tests")]

@@ -1,6 +1,7 @@
 //! Random histories of one scheduler's machine beside a naive model.
 //!
-//! Owns: the steps of a history. Does not know: delays, cuts and doubles, which are the simulation's.
+//! Owns: the steps of a history. Does not know: delays, cuts and doubles, which are the
+//! simulation's.
 
 #![allow(clippy::unwrap_used, clippy::field_reassign_with_default)]
 

@@ -159,8 +159,8 @@ impl World {
             .tasks
             .get_mut(&task)
             .expect("g1: only accepted tasks start");
-        // A node that is cut off starts what waits there until its lease ends, though the task may have gone
-        // elsewhere since.
+        // A node that is cut off starts what waits there until its lease ends, though the task may
+        // have gone elsewhere since.
         assert!(
             known.last < Some(dispatch) || !self.nodes[node].up,
             "g3: {task}{dispatch} starts after {:?}",

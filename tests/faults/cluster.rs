@@ -1,8 +1,8 @@
-//! The processes of one scenario: a scheduler and its nodes, each in its own namespace, and what is done to
-//! them.
+//! The processes of one scenario: a scheduler and its nodes, each in its own namespace, and what is
+//! done to them.
 //!
-//! Owns: their starts and ends, and the times of every kill and freeze. Does not know: what a scenario wants,
-//! or how it is judged.
+//! Owns: their starts and ends, and the times of every kill and freeze. Does not know: what a
+//! scenario wants, or how it is judged.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -1,8 +1,8 @@
-//! A node that breaks the rules: it speaks the wire as a node does, refuses, reports twice, and reports what is
-//! another's.
+//! A node that breaks the rules: it speaks the wire as a node does, refuses, reports twice, and
+//! reports what is another's.
 //!
-//! Owns: that node, on a thread in its namespace. It writes in a ledger like any other, and is honest there.
-//! Does not know: the engine of a node.
+//! Owns: that node, on a thread in its namespace. It writes in a ledger like any other, and is
+//! honest there. Does not know: the engine of a node.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use crate::scheduler::SECRET;
 use crate::work::{Fails, Going, Ledger, RETRY, Work};
 
 pub const NAME: &str = "double";
-/// So many tasks back it looks for one that runs elsewhere, and for each it allows that so many retries were placed in
-/// between.
+/// So many tasks back it looks for one that runs elsewhere, and for each it allows that so many
+/// retries were placed in between.
 const NEIGHBOURS: u64 = 24;
 
 /// A running double. Dropped, it is gone.

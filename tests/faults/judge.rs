@@ -1,7 +1,8 @@
-//! Whether a scenario kept what is promised, from the ledgers, the effects and what the scheduler told.
+//! Whether a scenario kept what is promised, from the ledgers, the effects and what the scheduler
+//! told.
 //!
-//! Owns: the promises as predicates over these, and the figures of the table. Does not know: how the faults
-//! were made, but for their times.
+//! Owns: the promises as predicates over these, and the figures of the table. Does not know: how
+//! the faults were made, but for their times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,7 +22,8 @@ pub struct Course {
     pub nodes: u32,
     /// Whether no attempt may run twice.
     pub no_second_runs: bool,
-    /// How long the longest cut or freeze of those lasted that are to be short, measured from without.
+    /// How long the longest cut or freeze of those lasted that are to be short, measured from
+    /// without.
     pub longest: Duration,
     /// How long after the fault the tasks of a lost node are to be pending again.
     pub reroute_within: Option<Duration>,
@@ -33,12 +35,14 @@ pub struct Course {
     pub cut_off: bool,
 }
 
-/// A time may be beyond what is promised by this part of it, since the processes of six scenarios, and whoever else
-/// is at work, share the cores of a machine of CI. The table marks what is missed by less.
+/// A time may be beyond what is promised by this part of it, since the processes of six scenarios,
+/// and whoever else is at work, share the cores of a machine of CI. The table marks what is missed
+/// by less.
 const BEYOND: u32 = 4;
 /// But by so much always: each of the few turns that a reroute takes may have waited for a core.
 const WAITED: Duration = Duration::from_millis(250);
-/// One last step is what a frozen process may take, and a few more when its threads wait for a core.
+/// One last step is what a frozen process may take, and a few more when its threads wait for a
+/// core.
 const LATE_STEPS: usize = 5;
 /// How long a process that was frozen may take, once it goes on, to see that its lease has ended.
 const WAKING: Duration = Duration::from_millis(500);
@@ -215,7 +219,8 @@ fn repeats(runs: &[Run], cluster: &Cluster, course: &Course, figures: &mut Figur
     }
 }
 
-/// G4: no more than the limit at once. What a killed process ran ended with it, so it frees nothing.
+/// G4: no more than the limit at once. What a killed process ran ended with it, so it frees
+/// nothing.
 fn limit(process: &str, runs: &[Run], figures: &mut Figures) {
     let own = runs.iter().filter(|run| run.process == process);
     let most = most_at_once(own).map_or(0, |(most, _)| most);
@@ -250,9 +255,10 @@ fn changes<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<(u64, i64)> {
     changes
 }
 
-/// G10: the effects of one run end before those of the next begin, as a keeper sees them that refuses a
-/// lower fencing number than it has seen. Of a run whose process slept through its lease when the next began
-/// it refuses one last step; that a run begins after a newer one is wrong wherever it does.
+/// G10: the effects of one run end before those of the next begin, as a keeper sees them that
+/// refuses a lower fencing number than it has seen. Of a run whose process slept through its lease
+/// when the next began it refuses one last step; that a run begins after a newer one is wrong
+/// wherever it does.
 pub fn exclusive<'a>(
     task: u64,
     effects: &[Effect],
@@ -311,9 +317,10 @@ pub fn exclusive<'a>(
     }
 }
 
-/// Whether a process had slept through so much of a lease that its exclusive tasks may have been lost, and has not
-/// had the time to see it since. A node drops them at four fifths of its lease, which began with its last
-/// answered heartbeat, a little before it was frozen; so half is less than ever passes before one is run again.
+/// Whether a process had slept through so much of a lease that its exclusive tasks may have been
+/// lost, and has not had the time to see it since. A node drops them at four fifths of its lease,
+/// which began with its last answered heartbeat, a little before it was frozen; so half is less
+/// than ever passes before one is run again.
 fn asleep(fate: &Fate, at: u64, lease: Duration) -> bool {
     let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap();
     fate.frozen.iter().any(|&(from, to)| {

@@ -1,15 +1,15 @@
-//! Real processes on a network that really fails: what is promised of faults, judged by what the runs of tasks
-//! have written down.
+//! Real processes on a network that really fails: what is promised of faults, judged by what the
+//! runs of tasks have written down.
 //!
-//! Needs root, `ip`, `tc`, `ss` (iproute2) and `nft` (nftables). Where they cannot be had, the run says so and
-//! is skipped; with `CALLBOARD_FAULTS=required` it fails instead, and with `CALLBOARD_FAULTS=skip` it is skipped
-//! anywhere. `CALLBOARD_FAULTS_MINUTE=1` lets the link flap
+//! Needs root, `ip`, `tc`, `ss` (iproute2) and `nft` (nftables). Where they cannot be had, the run
+//! says so and is skipped; with `CALLBOARD_FAULTS=required` it fails instead, and with
+//! `CALLBOARD_FAULTS=skip` it is skipped anywhere. `CALLBOARD_FAULTS_MINUTE=1` lets the link flap
 //! for a whole minute. Words on the command line choose the scenarios whose names have one of them.
 //!
-//! Each scenario has a network of its own: a scheduler and five nodes, each in its own namespace. Scenarios
-//! run side by side, since they mostly wait. At the end there is a table. Times are judged with some patience, for a
-//! loaded machine: what misses the promise by little is marked, and what misses it by more is tried once more when the
-//! others are done. Then it fails the run.
+//! Each scenario has a network of its own: a scheduler and five nodes, each in its own namespace.
+//! Scenarios run side by side, since they mostly wait. At the end there is a table. Times are
+//! judged with some patience, for a loaded machine: what misses the promise by little is marked,
+//! and what misses it by more is tried once more when the others are done. Then it fails the run.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -48,7 +48,8 @@ use table::Row;
 
 /// The tasks of a scenario.
 const TASKS: u64 = 2_000;
-/// Those among them that are handed in when the fault is over, so that all workers have something to do.
+/// Those among them that are handed in when the fault is over, so that all workers have something
+/// to do.
 const AFTER: u64 = 400;
 /// So many have settled when the fault begins.
 const BEFORE: usize = 200;
@@ -127,8 +128,8 @@ fn list() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The networks of all scenarios, which stay until the last has ended: to remove one holds the kernel up for seconds, and
-/// with it the end of a short cut elsewhere.
+/// The networks of all scenarios, which stay until the last has ended: to remove one holds the
+/// kernel up for seconds, and with it the end of a short cut elsewhere.
 type Networks = Mutex<Vec<Arc<Network>>>;
 
 /// A fault under load.
@@ -156,7 +157,8 @@ fn scenarios() -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// Whether it can be tried where connections cannot be reset for this reason; it says so if not.
+    /// Whether it can be tried where connections cannot be reset for this reason; it says so if
+    /// not.
     fn possible(&self, reason: &str) -> bool {
         if self.fault.resets {
             println!("{}: not tried: {reason}.", self.name);

@@ -1,8 +1,8 @@
 //! A network that really fails: namespaces, a bridge between them, and what is done to it.
 //!
-//! Owns: the namespaces of one scenario and all that is in them; they go with it. Cuts and losses are rules of
-//! nft on the bridge, as a switch that drops; bandwidth and reordering are queues of tc at the ports. Does
-//! not know: what runs in the namespaces.
+//! Owns: the namespaces of one scenario and all that is in them; they go with it. Cuts and losses
+//! are rules of nft on the bridge, as a switch that drops; bandwidth and reordering are queues of
+//! tc at the ports. Does not know: what runs in the namespaces.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -20,7 +20,8 @@ const PREFIX: &str = "cbfaults";
 /// Longer than a connection takes to notice that it was reset; only one that was not waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where the hosts of a network are, by number: each network is one of its own, so all use the same.
+/// Where the hosts of a network are, by number: each network is one of its own, so all use the
+/// same.
 pub fn address(host: Host) -> String {
     format!("10.77.0.{}", host.number())
 }
@@ -175,7 +176,8 @@ impl Network {
         Ok(())
     }
 
-    /// Holds this share of the packets that a host sends, in percent, back in a slow queue, while others go by.
+    /// Holds this share of the packets that a host sends, in percent, back in a slow queue, while
+    /// others go by.
     pub fn reorder(&self, host: Host, percent: u32) -> Result<(), String> {
         let classes = "qdisc add dev eth0 root handle 1: htb default 1\n\
             class add dev eth0 parent 1: classid 1:1 htb rate 1gbit quantum 60000\n\

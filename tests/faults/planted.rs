@@ -1,7 +1,8 @@
-//! The judge, judged: broken promises, planted in what a scenario writes down, each of which it has to find.
+//! The judge, judged: broken promises, planted in what a scenario writes down, each of which it has
+//! to find.
 //!
-//! Owns: a few small histories. Does not know: processes, or a network. Run before every scenario, since a judge
-//! that finds nothing looks like a library that breaks nothing.
+//! Owns: a few small histories. Does not know: processes, or a network. Run before every scenario,
+//! since a judge that finds nothing looks like a library that breaks nothing.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A proxy between the scheduler and the nodes: it delays what passes, and can hold each connection back after
-//! so many pieces.
+//! A proxy between the scheduler and the nodes: it delays what passes, and can hold each connection
+//! back after so many pieces.
 //!
 //! Owns: a thread that lives in the proxy's namespace. Does not know: what passes.
 
@@ -68,7 +68,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it in this namespace: who connects to one of these ports is led on to the address beside it.
+    /// Starts it in this namespace: who connects to one of these ports is led on to the address
+    /// beside it.
     pub fn start(namespace: &str, delay: Duration, routes: Vec<(u16, SocketAddr)>) -> Self {
         let control = Control(Arc::new(State {
             delay: AtomicU64::new(delay.as_millis() as u64),

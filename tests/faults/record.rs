@@ -1,4 +1,5 @@
-//! What was written down in one scenario, read back: what the scheduler told, and what the runs did.
+//! What was written down in one scenario, read back: what the scheduler told, and what the runs
+//! did.
 //!
 //! Owns: the reading of lines, and which facts they are. Does not know: what should have happened.
 
@@ -7,7 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::str::SplitWhitespace;
 
-/// What the scheduler's process has told so far. Times are nanoseconds of [`now`](crate::work::now).
+/// What the scheduler's process has told so far. Times are nanoseconds of
+/// [`now`](crate::work::now).
 #[derive(Debug, Default)]
 pub struct Told {
     pub ready: bool,
@@ -23,8 +25,8 @@ pub struct Told {
     pub beliefs: Vec<String>,
     /// Tasks that were not settled when it shut down.
     pub left: Vec<u64>,
-    /// Tasks whose statuses no client had confirmed, and whether they are marked as such that one may have
-    /// handled.
+    /// Tasks whose statuses no client had confirmed, and whether they are marked as such that one
+    /// may have handled.
     pub untold: Vec<(u64, bool)>,
     pub stale_reports: u64,
     pub violations: u64,

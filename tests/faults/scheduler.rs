@@ -1,7 +1,8 @@
-//! The scheduler's process: a scheduler that is told what to do by lines and tells by lines what happens.
+//! The scheduler's process: a scheduler that is told what to do by lines and tells by lines what
+//! happens.
 //!
-//! Owns: both ends of these lines. What it tells carries the time at which it was told. Does not know: the
-//! network, or what is done to it.
+//! Owns: both ends of these lines. What it tells carries the time at which it was told. Does not
+//! know: the network, or what is done to it.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -21,7 +22,8 @@ use crate::credentials;
 use crate::processes;
 use crate::work::{Output, Planned, RETRY, now};
 
-/// What a scheduler's process is to be, as JSON would say it; here it is MessagePack in hexadecimal digits.
+/// What a scheduler's process is to be, as JSON would say it; here it is MessagePack in hexadecimal
+/// digits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setup {
     pub heartbeat: Duration,

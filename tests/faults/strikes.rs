@@ -1,4 +1,5 @@
-//! The faults, one after another: what is done to a cluster that is at work, and what is promised then.
+//! The faults, one after another: what is done to a cluster that is at work, and what is promised
+//! then.
 //!
 //! Owns: each fault from its beginning to the heal. Does not know: the load, or how it is judged.
 
@@ -347,7 +348,8 @@ async fn flap(cluster: &mut Cluster, course: &mut Course) {
     }
 }
 
-/// A second process of one name is refused while the first is heard, and takes its place when it is not.
+/// A second process of one name is refused while the first is heard, and takes its place when it is
+/// not.
 async fn claim(cluster: &mut Cluster, course: &mut Course) {
     course.returns = true;
     let node = name(4);

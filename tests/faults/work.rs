@@ -1,8 +1,8 @@
 //! The tasks, the handlers that run them, and the ledger in which each run writes what it does.
 //!
-//! Owns: what task number n is, and the lines of ledgers and of effects. A line is one write to a file opened
-//! for append, so that SIGKILL loses nothing that was written and lines of several processes do not mix.
-//! Does not know: nodes beyond their name, or what a scheduler makes of it.
+//! Owns: what task number n is, and the lines of ledgers and of effects. A line is one write to a
+//! file opened for append, so that SIGKILL loses nothing that was written and lines of several
+//! processes do not mix. Does not know: nodes beyond their name, or what a scheduler makes of it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -72,7 +72,8 @@ impl Planned {
             17 | 18 => ("async", 0, Fails::Error, true),
             _ => ("blocking", 0, Fails::Error, true),
         };
-        // Some that run when the fault begins outlast a lease: only they show whether a rerun waits for them.
+        // Some that run when the fault begins outlast a lease: only they show whether a rerun waits
+        // for them.
         let long = exclusive && (60..260).contains(&n) && n % 40 < 20;
         let kind = if long && n % 20 == 18 {
             "blocking"
@@ -93,7 +94,8 @@ impl Planned {
 
     pub fn execute(&self) -> Execute {
         let execute = Execute::call(self.kind, &self.work).unwrap().retry(RETRY);
-        // A scenario may cost a task more nodes than an application would let it; G7 is judged elsewhere.
+        // A scenario may cost a task more nodes than an application would let it; G7 is judged
+        // elsewhere.
         let execute = execute.max_reroutes(1_000);
         if self.work.exclusive {
             execute.exclusive()

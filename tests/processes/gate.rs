@@ -1,7 +1,7 @@
 //! A gate that runs of tasks wait at, wherever they run, until the test lets them on.
 //!
-//! Owns: the socket between a run and the test. A run says who it is and waits; the test sees when it came
-//! and, by the socket's end, when it was dropped or its process died.
+//! Owns: the socket between a run and the test. A run says who it is and waits; the test sees when
+//! it came and, by the socket's end, when it was dropped or its process died.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -104,7 +104,8 @@ fn introduction(cx: &TaskContext) -> String {
     )
 }
 
-/// The run's side: comes to the gate and waits until it is let on. A gate that is closed fails the task.
+/// The run's side: comes to the gate and waits until it is let on. A gate that is closed fails the
+/// task.
 pub async fn wait(gate: SocketAddr, cx: TaskContext) -> Result<String, TaskError> {
     let mut stream = TcpStream::connect(gate)
         .await

@@ -23,7 +23,8 @@ pub struct Seen {
     pub at_once: u32,
 }
 
-/// The args of `log`: each run appends its task, its dispatch and its node to a file, and takes its time.
+/// The args of `log`: each run appends its task, its dispatch and its node to a file, and takes its
+/// time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Log {
     pub file: PathBuf,

@@ -1,7 +1,7 @@
 //! Real processes that act as nodes: the test's own binary, executed again.
 //!
-//! Owns: the start of such a process, how it is told to end, and the handlers that it offers. A test binary
-//! that uses this has one entry for it:
+//! Owns: the start of such a process, how it is told to end, and the handlers that it offers. A
+//! test binary that uses this has one entry for it:
 //!
 //! ```ignore
 //! #[test]
@@ -10,8 +10,8 @@
 //! }
 //! ```
 //!
-//! Nothing is left running: a process ends when its standard input closes, when the thread that spawned it
-//! ends, and when its [`Process`] is dropped.
+//! Nothing is left running: a process ends when its standard input closes, when the thread that
+//! spawned it ends, and when its [`Process`] is dropped.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "a helper of tests")]
@@ -164,7 +164,8 @@ impl Role {
     }
 }
 
-/// This binary again, in a network namespace if one is named. Its standard input and output are pipes.
+/// This binary again, in a network namespace if one is named. Its standard input and output are
+/// pipes.
 pub fn own_binary(namespace: Option<&str>) -> Command {
     let own = env::current_exe().unwrap();
     let mut command = match namespace {
@@ -224,7 +225,8 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// The most memory that it has had, in bytes, as the kernel counts it; `None` where that is not told.
+    /// The most memory that it has had, in bytes, as the kernel counts it; `None` where that is not
+    /// told.
     pub fn memory_peak(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
         let line = status
@@ -366,8 +368,8 @@ impl NodeProcess {
         line.unwrap_or_else(|| panic!("{} ended and never said {start:?}", self.name))
     }
 
-    /// What follows `start` in the next line that has it; `None` at the end of the output. libtest writes
-    /// before it on the same line.
+    /// What follows `start` in the next line that has it; `None` at the end of the output. libtest
+    /// writes before it on the same line.
     async fn line(&mut self, start: &str) -> Option<String> {
         loop {
             let line = timeout(PATIENCE, self.lines.recv()).await;
@@ -393,7 +395,8 @@ impl DerefMut for NodeProcess {
     }
 }
 
-/// Acts as a node, if this process was spawned by [`NodeProcess::spawn`], and otherwise returns at once.
+/// Acts as a node, if this process was spawned by [`NodeProcess::spawn`], and otherwise returns at
+/// once.
 pub fn act_if_told() {
     act_if_told_with(handlers::handlers);
 }

@@ -1,7 +1,7 @@
 //! Handlers that do what no handler should: each harms its process in a way of its own.
 //!
-//! Owns: the harm, and the limit that keeps it from the machine. Which of them a node survives is for the tests to
-//! say.
+//! Owns: the harm, and the limit that keeps it from the machine. Which of them a node survives is
+//! for the tests to say.
 
 use callboard::{Handlers, TaskError};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -45,7 +45,8 @@ async fn leak((): ()) -> Result<(), TaskError> {
     }
 }
 
-/// Bounds what this process may write to, so that a leak ends it and not the machine; and leaves no core behind.
+/// Bounds what this process may write to, so that a leak ends it and not the machine; and leaves no
+/// core behind.
 pub fn limit(memory: Option<u64>) {
     let both = |most| Rlimit {
         current: Some(most),

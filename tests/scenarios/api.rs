@@ -1,4 +1,5 @@
-//! What the public types promise beside the protocol: settings that count, words, and what comes back.
+//! What the public types promise beside the protocol: settings that count, words, and what comes
+//! back.
 
 use std::fmt::{Debug, Display};
 

@@ -1,4 +1,5 @@
-//! Who waits by `run` and `settle`: beside others that joined, without a client, and while the scheduler ends.
+//! Who waits by `run` and `settle`: beside others that joined, without a client, and while the
+//! scheduler ends.
 
 use std::future::ready;
 use std::pin::pin;

@@ -126,7 +126,8 @@ async fn g1_what_one_of_several_threads_handles_is_not_confirmed_by_what_the_oth
         scheduler.execute(echo(n)).await.unwrap();
     }
     let end = timeout(PATIENCE, waits.recv()).await.unwrap().unwrap();
-    // One handler panics, which ends its thread; the others go on, and so the status counts as handled.
+    // One handler panics, which ends its thread; the others go on, and so the status counts as
+    // handled.
     until(&scheduler, "all are handled but one", |stats| {
         stats.totals.completed == 30 && stats.unconfirmed_statuses == 1
     })

@@ -153,7 +153,8 @@ pub fn calls<A: serde::Serialize + 'static>(count: usize, kind: &str, args: &A) 
         .collect()
 }
 
-/// Waits until the scheduler has come to this. What is told by no message is asked for, again and again.
+/// Waits until the scheduler has come to this. What is told by no message is asked for, again and
+/// again.
 pub async fn until(scheduler: &Scheduler, what: &str, holds: impl Fn(&Stats) -> bool) -> Stats {
     let mut last = None;
     let asking = async {

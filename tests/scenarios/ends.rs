@@ -15,8 +15,9 @@ async fn node(name: &str) -> NodeHandle {
     node.threads(1).listen("127.0.0.1:0").start().await.unwrap()
 }
 
-/// Asserts that an exclusive task whose handler blocks does not run a second time while it still runs the first,
-/// when its node comes to its end so and is in this state then, and that it does as soon as that has returned.
+/// Asserts that an exclusive task whose handler blocks does not run a second time while it still
+/// runs the first, when its node comes to its end so and is in this state then, and that it does as
+/// soon as that has returned.
 async fn never_twice_at_once(
     name: &str,
     first: NodeHandle,

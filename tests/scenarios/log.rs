@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::{Mutex, Once};
 
-/// What all schedulers of this process warn of, from the first call of [`Log::of_this_process`] on. A subscriber is
-/// for the whole process.
+/// What all schedulers of this process warn of, from the first call of [`Log::of_this_process`] on.
+/// A subscriber is for the whole process.
 pub struct Log;
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());

@@ -1,7 +1,7 @@
 //! The whole library, with real processes as nodes.
 //!
-//! Each module takes one side of the promises; `cluster` holds what they share, and `tests/processes` the
-//! processes.
+//! Each module takes one side of the promises; `cluster` holds what they share, and
+//! `tests/processes` the processes.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,4 +1,5 @@
-//! More than can be taken: of tasks, of statuses, of outputs. `cargo bench --bench overload` does it with millions.
+//! More than can be taken: of tasks, of statuses, of outputs. `cargo bench --bench overload` does
+//! it with millions.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -167,8 +168,8 @@ impl Slow {
     }
 }
 
-/// Tasks settle until so much waits for the client; then nothing is placed or accepted until it has caught up, and
-/// all of them are told once.
+/// Tasks settle until so much waits for the client; then nothing is placed or accepted until it has
+/// caught up, and all of them are told once.
 async fn waits_for_its_client(
     name: &str,
     task: Execute,

@@ -47,8 +47,8 @@ async fn let_on(
     }
 }
 
-/// A task of this kind, which ends each process that runs it, costs two of four nodes and then fails; its
-/// neighbours complete.
+/// A task of this kind, which ends each process that runs it, costs two of four nodes and then
+/// fails; its neighbours complete.
 async fn costs_two_nodes(kind: &str) {
     let name = format!("poison-{kind}");
     let mut nodes = spawn(&format!("{name}-"), 4, 3).await;

@@ -70,8 +70,8 @@ fn hello() -> Says {
     }))
 }
 
-/// Joins as the node "evil", says these as soon as the link is up, and waits until it is closed; what the
-/// scheduler said.
+/// Joins as the node "evil", says these as soon as the link is up, and waits until it is closed;
+/// what the scheduler said.
 async fn join(scheduler: &Scheduler, words: Vec<Says>) -> Vec<ToNode> {
     let address = scheduler.listen_addr().unwrap().to_string();
     let config = LinkConfig::default();
@@ -101,7 +101,8 @@ async fn join(scheduler: &Scheduler, words: Vec<Says>) -> Vec<ToNode> {
     heard
 }
 
-/// An honest node's task ends well while the other says this; what is counted then, and what the scheduler said.
+/// An honest node's task ends well while the other says this; what is counted then, and what the
+/// scheduler said.
 async fn beside(name: &str, words: Vec<Says>) -> (Stats, Vec<ToNode>) {
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let handlers = {

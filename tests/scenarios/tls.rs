@@ -1,4 +1,5 @@
-//! Schedulers and nodes that trust each other by certificates, and doubles that hold one of another name.
+//! Schedulers and nodes that trust each other by certificates, and doubles that hold one of another
+//! name.
 
 use std::sync::Mutex;
 
@@ -167,7 +168,8 @@ async fn g11_a_node_that_joins_is_only_who_its_certificate_says() {
         matches!(last, Some(ToNode::Refuse(LinkRefusal::Violation(_)))),
         "{heard:?}"
     );
-    // The three false names and the message before a hello; the stranger is only not among the peers.
+    // The three false names and the message before a hello; the stranger is only not among the
+    // peers.
     let breaches = 4;
     let stats = until(&scheduler, "the breaches are counted", |stats| {
         stats.totals.violations >= breaches

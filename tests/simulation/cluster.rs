@@ -1,7 +1,8 @@
-//! The whole cluster in one thread: the virtual clock, the heap of what is to come, and the processes.
+//! The whole cluster in one thread: the virtual clock, the heap of what is to come, and the
+//! processes.
 //!
-//! Owns: the order of events and which process handles them when. Does not know: what must hold (see
-//! `oracle`) or what goes wrong when (see `plan` and `faults`).
+//! Owns: the order of events and which process handles them when. Does not know: what must hold
+//! (see `oracle`) or what goes wrong when (see `plan` and `faults`).
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -1,6 +1,7 @@
 //! Dials and probes, and the links that come of them.
 //!
-//! Owns: who is reached, when, and when each side learns of it. Does not know: what travels on a link.
+//! Owns: who is reached, when, and when each side learns of it. Does not know: what travels on a
+//! link.
 
 use callboard::engine::node::NodeEvent;
 use callboard::engine::{Event, LinkId, NodeId, Origin};

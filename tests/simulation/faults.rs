@@ -76,7 +76,8 @@ impl Cluster {
         self.after(back + SECOND, Ev::Boot { node });
     }
 
-    /// A fault of one node's process or machine. A node in the scheduler's own process has none of these.
+    /// A fault of one node's process or machine. A node in the scheduler's own process has none of
+    /// these.
     fn node_fault(&mut self, fault: &Fault) {
         let node = match *fault {
             Fault::CutHost { node, .. }

@@ -1,10 +1,10 @@
 //! Whole clusters in one thread, each from a seed: no socket, no clock, no actix.
 //!
-//! `SIM_SEED=123 cargo test --test simulation one_seed -- --nocapture` runs one seed again and prints its
-//! history; `SIM_SEEDS=100000` sets how many are tried and `SIM_FIRST` the first, `SIM_LINES` how many
-//! lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller history first. Beside this
-//! range, which is the same each time, each run tries `SIM_NEW` seeds that are new, and prints the
-//! first of them.
+//! `SIM_SEED=123 cargo test --test simulation one_seed -- --nocapture` runs one seed again and
+//! prints its history; `SIM_SEEDS=100000` sets how many are tried and `SIM_FIRST` the first,
+//! `SIM_LINES` how many lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller
+//! history first. Beside this range, which is the same each time, each run tries `SIM_NEW` seeds
+//! that are new, and prints the first of them.
 //!
 //! A failure that is found is kept, so that it outlasts the seed that showed it: `SIM_SEED=123
 //! SIM_KEEP=g8_what_goes_wrong cargo test --test simulation one_seed` writes its plan, shrunk, to

@@ -1,6 +1,7 @@
 //! The nodes' processes: their machines, clocks, births, sleeps and deaths.
 //!
-//! Owns: how a node's machine is driven. Does not know: the order of events, or what runs do (see `workers`).
+//! Owns: how a node's machine is driven. Does not know: the order of events, or what runs do (see
+//! `workers`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -69,7 +70,8 @@ pub struct Proc {
     pub unheard: usize,
     /// The largest number of workers that it was ever allowed.
     pub most_workers: u32,
-    /// Whether its own process ever changed its number of workers, of which the scheduler is not told.
+    /// Whether its own process ever changed its number of workers, of which the scheduler is not
+    /// told.
     pub workers_changed: bool,
     pub stalled: Vec<u32>,
     /// Until when no thread can be started there, and the workers that rest since one could not.

@@ -1,7 +1,7 @@
 //! What must hold: the promises, judged from outside by what truly happened.
 //!
-//! Owns: what is known of every accepted task and what was promised about it. Does not know: how the
-//! machines keep their promises; it asks them only for what a user can ask.
+//! Owns: what is known of every accepted task and what was promised about it. Does not know: how
+//! the machines keep their promises; it asks them only for what a user can ask.
 
 mod belief;
 mod cancels;
@@ -150,7 +150,8 @@ pub struct Oracle {
     scheduler_late_until: Time,
     up: BTreeMap<String, Epoch>,
     superseded: BTreeSet<Epoch>,
-    /// Since when tasks have waited at a busy node beside a free worker, as far as it was looked at.
+    /// Since when tasks have waited at a busy node beside a free worker, as far as it was looked
+    /// at.
     ahead: BTreeMap<TaskId, Time>,
     /// When a node came up last: what it may run is better placed from then on.
     changed_at: Time,
@@ -229,8 +230,8 @@ impl Oracle {
         self.tasks.last_mut().unwrap()
     }
 
-    /// A submission has joined a task: a caller is answered too, and another audience is told where only callers
-    /// were to be.
+    /// A submission has joined a task: a caller is answered too, and another audience is told where
+    /// only callers were to be.
     pub fn joined(&mut self, id: TaskId, audience: Audience) {
         let Some(facts) = self.tasks.last_mut().and_then(|tasks| tasks.get_mut(&id)) else {
             return;
@@ -447,7 +448,8 @@ impl Facts {
                         return Err(("G12", "its deadline has not passed".into()));
                     }
                 }
-                // What was sent to a worker counts as started: whether it was is not known of a lost node.
+                // What was sent to a worker counts as started: whether it was is not known of a
+                // lost node.
                 Cause::NodeLost if !quiet && status.reroutes > 0 => {}
                 Cause::Permanent if plan.mode == Mode::Permanent => {}
                 cause if self.failed_by.contains(&cause) => {}

@@ -1,6 +1,7 @@
 //! What happens in one history: the nodes, the tasks, the faults and when, all drawn from one seed.
 //!
-//! Owns: the choice of a family and everything drawn within it. Does not know: how any of it is carried out.
+//! Owns: the choice of a family and everything drawn within it. Does not know: how any of it is
+//! carried out.
 
 mod draw;
 mod faults;

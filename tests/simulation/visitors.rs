@@ -1,6 +1,7 @@
 //! Schedulers of other names that dial a node and go again, and by which it forgets its own.
 //!
-//! Owns: what a visitor says, and when it goes. Does not know: what the node's own scheduler finds then.
+//! Owns: what a visitor says, and when it goes. Does not know: what the node's own scheduler finds
+//! then.
 
 use callboard::config::SchedulerConfig;
 use callboard::engine::message::{

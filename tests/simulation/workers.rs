@@ -280,9 +280,11 @@ impl Cluster {
         let (task, blocking) = (run.task, run.blocking);
         self.say(|| format!("{name} asks {task}{dispatch} to stop"));
         let worker = worker.0;
-        // Whether a blocking handler's worker answers for it at once, or waits for what it says in the end.
+        // Whether a blocking handler's worker answers for it at once, or waits for what it says in
+        // the end.
         if !blocking || self.rng.u32(..5) == 0 {
-            // Dropping a future may take a while, less than the fifth of a lease that is left for it.
+            // Dropping a future may take a while, less than the fifth of a lease that is left for
+            // it.
             let pause = if self.rng.u32(..8) == 0 {
                 self.rng.u64(..nanos(self.plan.config.lease) / 6)
             } else {

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 /// How long anything may take that is to happen at once.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Handlers of every sort: one that completes at once, one that takes a while, one that fails, one that panics, and
-/// blocking ones that do the same.
+/// Handlers of every sort: one that completes at once, one that takes a while, one that fails, one
+/// that panics, and blocking ones that do the same.
 pub fn handlers() -> Handlers {
     Handlers::new()
         .on("echo", async |n: u64| Ok(n))

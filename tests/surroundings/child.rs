@@ -14,7 +14,8 @@ const BEGUN: &str = "role begun";
 /// How long a role may take before its process ends itself as failed.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Plays the role that the environment names, and then ends the process: with zero unless it panics.
+/// Plays the role that the environment names, and then ends the process: with zero unless it
+/// panics.
 pub fn act_if_told(roles: &[(&str, fn())]) {
     let Ok(told) = std::env::var(ROLE) else {
         return;
@@ -62,7 +63,8 @@ pub fn play_by(command: &[&str], role: &str) -> ExitStatus {
     output.unwrap().status
 }
 
-/// Plays a role to its end, of whose output nobody reads more than the first lines, as `head -1` does.
+/// Plays a role to its end, of whose output nobody reads more than the first lines, as `head -1`
+/// does.
 pub fn play_unread(role: &str) -> ExitStatus {
     let mut child = start(role, Stdio::piped());
     drop(child.stderr.take());

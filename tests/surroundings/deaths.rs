@@ -1,5 +1,5 @@
-//! What proves the death of a node's process, and what does not: no exclusive task runs twice at once because
-//! something between a scheduler and a node that lives refuses a dial (G8, G10).
+//! What proves the death of a node's process, and what does not: no exclusive task runs twice at
+//! once because something between a scheduler and a node that lives refuses a dial (G8, G10).
 
 use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex};
@@ -70,7 +70,8 @@ async fn until(scheduler: &Scheduler, what: &str, holds: impl Fn(&NodeStats) -> 
     assert!(asked.is_ok(), "it never came to this: {what}");
 }
 
-/// A scheduler whose node "there" runs an exclusive task that blocks, and which has another node for it.
+/// A scheduler whose node "there" runs an exclusive task that blocks, and which has another node
+/// for it.
 async fn holding(scheduler: &Scheduler, hold: &Hold) -> callboard::TaskId {
     until(scheduler, "it is up", |node| node.state == NodeState::Up).await;
     let execute = Execute::call("hold", &()).unwrap().exclusive();

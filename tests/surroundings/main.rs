@@ -1,9 +1,9 @@
 //! What surrounds the library: a log that panics, user code that panics where nobody expects it, a
-//! machine that gives no more threads or descriptors, starts that nobody waits for, signals, a network in
-//! which others answer for a node, setups that cannot work.
+//! machine that gives no more threads or descriptors, starts that nobody waits for, signals, a
+//! network in which others answer for a node, setups that cannot work.
 //!
-//! Each module takes one kind of surroundings. `child` runs a role of this binary as a process of its own, for
-//! what holds for a whole process: its log, its limits.
+//! Each module takes one kind of surroundings. `child` runs a role of this binary as a process of
+//! its own, for what holds for a whole process: its log, its limits.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

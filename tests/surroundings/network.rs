@@ -1,4 +1,5 @@
-//! What stands between two processes: a forwarder, an address translation; and links that break though both live.
+//! What stands between two processes: a forwarder, an address translation; and links that break
+//! though both live.
 //!
 //! Owns: the means. Does not know: what is told of a node behind them.
 
@@ -13,7 +14,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::child;
 
-/// Takes connections at one address of this machine and carries them to another. Dropped, it refuses.
+/// Takes connections at one address of this machine and carries them to another. Dropped, it
+/// refuses.
 pub struct Forwarder {
     address: SocketAddr,
     running: JoinHandle<()>,
@@ -68,8 +70,8 @@ pub fn sever(port: u16) {
     assert!(severed > 0, "there is no connection to port {port}");
 }
 
-/// Runs a role in a network namespace of its own, which is set up by these commands of `ip`. `None` if there can be
-/// none here, which is said, and is a failure with `CALLBOARD_FAULTS=required`.
+/// Runs a role in a network namespace of its own, which is set up by these commands of `ip`. `None`
+/// if there can be none here, which is said, and is a failure with `CALLBOARD_FAULTS=required`.
 pub fn play_apart(role: &str, set_up: &str) -> Option<ExitStatus> {
     let name = format!("cbsurroundings-{}-{role}", std::process::id());
     if let Err(reason) = run(&["ip", "netns", "add", &name], "") {

@@ -1,4 +1,5 @@
-//! Setups that cannot work: what is known at once is an error at the start, and the rest can be asked.
+//! Setups that cannot work: what is known at once is an error at the start, and the rest can be
+//! asked.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What the library says by `tracing`, for tests that wait for it.
 //!
-//! All tests of this binary share one log, since some lines come from threads of a pool; each test looks for
-//! words that only its own lines have, such as an address or a path.
+//! All tests of this binary share one log, since some lines come from threads of a pool; each test
+//! looks for words that only its own lines have, such as an address or a path.
 
 use std::io::{self, Write};
 use std::sync::LazyLock;

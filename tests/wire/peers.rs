@@ -1,5 +1,5 @@
-//! A real listener on loopback, and what it does with peers of all sorts. Time limits are on pipes, in
-//! `proof` and `link`: real sockets do not run under a paused clock.
+//! A real listener on loopback, and what it does with peers of all sorts. Time limits are on pipes,
+//! in `proof` and `link`: real sockets do not run under a paused clock.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -238,7 +238,8 @@ async fn g11_a_stranger_who_connects_without_end_drops_its_own_and_keeps_no_sche
             strangers.pop_front();
         }
     };
-    // An honest handshake over a slow line: far more strangers come in the middle of it than there is room for.
+    // An honest handshake over a slow line: far more strangers come in the middle of it than there
+    // is room for.
     let honest = node.connect().await;
     honest.readable().await.unwrap();
     for _ in 0..64 {

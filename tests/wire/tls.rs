@@ -31,7 +31,8 @@ fn secret() -> Trust {
     Trust::Secret(Secret::new("the secret of this cluster").unwrap())
 }
 
-/// What both sides say of a connection that is refused: the one that dialled, and the log of the other.
+/// What both sides say of a connection that is refused: the one that dialled, and the log of the
+/// other.
 async fn refused(dialler: &Trust, acceptor: Trust, dialler_says: &str, acceptor_says: &str) {
     log::begin();
     let node = Listening::start_with(acceptor, LinkConfig::default()).await;

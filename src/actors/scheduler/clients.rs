@@ -1,7 +1,7 @@
 //! The clients and watchers as actix recipients; to the engine they are numbers.
 //!
-//! Owns: which number is whose, the sending of statuses, and noticing that a client is gone. Does not
-//! know: which status is for whom.
+//! Owns: which number is whose, the sending of statuses, and noticing that a client is gone. Does
+//! not know: which status is for whom.
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -119,8 +119,8 @@ impl Clients {
         gone
     }
 
-    /// Forgets a client that is gone, and returns what it had handled. Its number stays taken until the engine lets
-    /// it go.
+    /// Forgets a client that is gone, and returns what it had handled. Its number stays taken until
+    /// the engine lets it go.
     pub fn forget(&mut self, number: ClientId) -> Vec<Event> {
         let mut events = Vec::new();
         for (_, mut answers) in self.answers.extract_if(.., |(client, _)| *client == number) {
@@ -170,9 +170,9 @@ impl Clients {
         true
     }
 
-    /// Returns what was heard of the deliveries since the last look. They are looked at in each turn, and
-    /// not by a future of their own, which a flooded mailbox would keep from being polled. At a
-    /// `round` each answer is looked for, whether or not somebody was woken by it.
+    /// Returns what was heard of the deliveries since the last look. They are looked at in each
+    /// turn, and not by a future of their own, which a flooded mailbox would keep from being
+    /// polled. At a `round` each answer is looked for, whether or not somebody was woken by it.
     pub fn answers(&mut self, round: bool) -> Vec<Event> {
         let mut events = Vec::new();
         let clients = &self.clients;

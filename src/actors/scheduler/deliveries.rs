@@ -1,13 +1,13 @@
 //! Statuses on their way to a client, until the client has handled them.
 //!
-//! Owns: in which groups they are sent, and whose answer confirms which of them. Does not know: what
-//! is given again, or to whom.
+//! Owns: in which groups they are sent, and whose answer confirms which of them. Does not know:
+//! what is given again, or to whom.
 //!
-//! By default each status asks for an answer of its own, since a handler that answers with a future,
-//! or one of several threads of a `SyncArbiter`, may handle a later one first. Where the client's type
-//! shows that it handles one after the other ([`Client::in_groups`]), the answer to the last of
-//! a group confirms them all. This serves the bench row `local`; the row `local-each` is the
-//! default.
+//! By default each status asks for an answer of its own, since a handler that answers with a
+//! future, or one of several threads of a `SyncArbiter`, may handle a later one first. Where the
+//! client's type shows that it handles one after the other ([`Client::in_groups`]), the answer to
+//! the last of a group confirms them all. This serves the bench row `local`; the row `local-each`
+//! is the default.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -126,8 +126,8 @@ struct Each {
 enum Slot {
     Sent(Request),
     Answered,
-    /// It will not be answered: the client is gone, which may be seen a moment later, or its handler
-    /// has panicked.
+    /// It will not be answered: the client is gone, which may be seen a moment later, or its
+    /// handler has panicked.
     Dropped,
     /// The engine knows that it was handled.
     Told,

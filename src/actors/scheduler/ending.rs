@@ -1,7 +1,7 @@
 //! The end of a scheduler: with a limit, or now.
 //!
-//! Owns: how long is waited, who is told what was left, and that it is kept until somebody has taken it.
-//! Does not know: what the machine does at its end.
+//! Owns: how long is waited, who is told what was left, and that it is kept until somebody has
+//! taken it. Does not know: what the machine does at its end.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -126,8 +126,8 @@ impl Core {
         self.hand_over(leftovers);
     }
 
-    /// Ends it after a panic on its thread: what was not done is handed over, and whoever waits hears that it
-    /// has stopped.
+    /// Ends it after a panic on its thread: what was not done is handed over, and whoever waits
+    /// hears that it has stopped.
     pub(super) fn break_down(&mut self, message: &str) {
         if self.ended {
             return;

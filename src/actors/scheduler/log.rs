@@ -1,7 +1,7 @@
 //! What an operator reads in the log.
 //!
-//! Owns: the level and the words of each event, and that what happens again and again is told ever more
-//! rarely. Does not know: why it happened.
+//! Owns: the level and the words of each event, and that what happens again and again is told ever
+//! more rarely. Does not know: why it happened.
 
 use crate::engine::{Note, Timestamp};
 use crate::repeats::{Bounded, Repeats};

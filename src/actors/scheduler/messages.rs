@@ -1,7 +1,7 @@
 //! The messages that the actor takes: each is handed to the machine and noted for the next turn.
 //!
-//! Owns: the way from a message to a command, and from its result to the answer. Does not know: when a
-//! turn is taken.
+//! Owns: the way from a message to a command, and from its result to the answer. Does not know:
+//! when a turn is taken.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -25,8 +25,8 @@ use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::CancelAnswer;
 use crate::task::TaskId;
 
-/// The answer to an `Execute`: given when its effects have been taken, or, if nobody waits for it, told
-/// by a status if it is a refusal.
+/// The answer to an `Execute`: given when its effects have been taken, or, if nobody waits for it,
+/// told by a status if it is a refusal.
 pub struct ExecuteReply {
     core: Option<Rc<RefCell<Core>>>,
     result: Result<TaskId, Refused>,

@@ -25,9 +25,9 @@ use crate::say::say;
 /// next, the network's thread had better write while this one works on.
 const SMALL_TURN: usize = 4;
 
-/// Statuses that gather for a client while more is to be heard. A client on another thread handles a
-/// status faster than the next one is sent, and so goes to sleep and is woken for nearly each of a small
-/// group; a wake-up costs as much as ten statuses.
+/// Statuses that gather for a client while more is to be heard. A client on another thread handles
+/// a status faster than the next one is sent, and so goes to sleep and is woken for nearly each of
+/// a small group; a wake-up costs as much as ten statuses.
 const MAX_DELIVERY: usize = 1024;
 
 /// How often it is looked whether the clients are still there: an actor's end is not announced.

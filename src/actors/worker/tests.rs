@@ -239,7 +239,8 @@ async fn g7_a_handler_that_blocks_its_thread_is_named_and_its_neighbours_go_else
                 Ok(())
             });
     let mut node = LoneNode::start(handlers, 8, 2).await;
-    // Worker 2, on the first thread, where one has ended whose report has not left, and others come after.
+    // Worker 2, on the first thread, where one has ended whose report has not left, and others come
+    // after.
     let mut batch: Vec<_> = (0..8).map(|_| node.assignment("ok", ())).collect();
     batch[2].kind = node.assignment("blocks", ()).kind;
     let culprit = batch[2].task;

@@ -1,10 +1,11 @@
 //! What nodes offer, and which of them may run which classes by that.
 //!
-//! Owns: the offers, and the groups of nodes with the same offer and labels. Does not know: the order
-//! in a group (see `placement`), or why a node counts as present.
+//! Owns: the offers, and the groups of nodes with the same offer and labels. Does not know: the
+//! order in a group (see `placement`), or why a node counts as present.
 //!
-//! When a node comes whose like is known, nothing is told apart anew. When the first of a group comes
-//! or the last one goes, that is told to the classes of the kinds that it offers, and to no others.
+//! When a node comes whose like is known, nothing is told apart anew. When the first of a group
+//! comes or the last one goes, that is told to the classes of the kinds that it offers, and to no
+//! others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

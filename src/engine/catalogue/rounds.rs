@@ -4,8 +4,8 @@
 //! what becomes of a task that is placed.
 //!
 //! A round of placement looks at what has changed alone: at the classes with another head, and at
-//! those that wait for a group of nodes in which there is room again. What is left has been looked at
-//! before and found no room.
+//! those that wait for a group of nodes in which there is room again. What is left has been looked
+//! at before and found no room.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -129,8 +129,8 @@ impl Catalogue {
         }
     }
 
-    /// Marks the classes that wait for the groups that have changed, unless that takes longer than to go
-    /// through all that wait until nothing has room: most of them can be placed then.
+    /// Marks the classes that wait for the groups that have changed, unless that takes longer than
+    /// to go through all that wait until nothing has room: most of them can be placed then.
     fn mark_waiting(&mut self, waiting: usize) -> bool {
         if waiting <= FEW {
             return waiting == 0;
@@ -149,8 +149,8 @@ impl Catalogue {
         true
     }
 
-    /// The head of a class has been placed. What goes to free workers alone may have kept others from
-    /// being sent ahead: these are looked at in this round, in their turn.
+    /// The head of a class has been placed. What goes to free workers alone may have kept others
+    /// from being sent ahead: these are looked at in this round, in their turn.
     #[inline]
     pub fn placed(&mut self, round: &mut Round, id: ClassId) {
         let plain = self.classes[id as usize].manner == Manner::Plain;
@@ -201,7 +201,8 @@ impl Catalogue {
         heads.filter_map(|heads| heads.after(round.done)).min()
     }
 
-    /// Returns the new head of a class that was looked at; `true` if it is the next to be looked at.
+    /// Returns the new head of a class that was looked at; `true` if it is the next to be looked
+    /// at.
     #[inline]
     pub fn next_head(&self, round: &Round, id: ClassId) -> Option<(Head, bool)> {
         let head = self.announced(id)?;
@@ -257,8 +258,8 @@ impl Catalogue {
             Manner::Direct => (self.groups.free(groups)?, false),
             Manner::Plain => match self.groups.nearest(groups)? {
                 (nearest, true) => {
-                    // What goes first at the least loaded may not at another, which would be given to
-                    // what comes after this head (G6).
+                    // What goes first at the least loaded may not at another, which would be given
+                    // to what comes after this head (G6).
                     let mut others = self.groups.ahead_nodes(groups).take(MOST_TRIED);
                     let may_wait = |node| {
                         work::step();
@@ -276,8 +277,9 @@ impl Catalogue {
         Some(chosen)
     }
 
-    /// The best turn among what waits for a free worker of a node, and nothing else will do for: nothing
-    /// that comes after it may be sent ahead to the node, or no worker there would ever be free.
+    /// The best turn among what waits for a free worker of a node, and nothing else will do for:
+    /// nothing that comes after it may be sent ahead to the node, or no worker there would ever be
+    /// free.
     #[inline]
     fn barrier(&self, node: NodeIndex, nodes: &impl Candidate) -> Option<Turn> {
         let [_, directs, suspects] = &self.heads;

@@ -12,15 +12,16 @@ use std::collections::VecDeque;
 use crate::config::SchedulerConfig;
 use crate::engine::message::Assignment;
 
-/// The most assignments that wait: sixteen times what a scheduler sends ahead by default. Beyond it the
-/// node refuses, so that no scheduler can fill its memory.
+/// The most assignments that wait: sixteen times what a scheduler sends ahead by default. Beyond it
+/// the node refuses, so that no scheduler can fill its memory.
 pub(super) const MAX_AHEAD: usize = SchedulerConfig::MAX_AHEAD as usize;
 /// The most bytes of args that wait, for the same reason: sixteen of the largest frames.
 pub(super) const MAX_AHEAD_BYTES: u64 = 256 << 20;
 
 /// The lane before all priorities: assignments that had been started already.
 const FRONT: i16 = i8::MAX as i16 + 1;
-/// Removed entries that a lane may hold beside as many as it has others, so that small lanes are left alone.
+/// Removed entries that a lane may hold beside as many as it has others, so that small lanes are
+/// left alone.
 const SLACK: usize = 64;
 
 /// An assignment that waits.
@@ -38,8 +39,8 @@ pub(super) struct Spot {
     index: u64,
 }
 
-/// One priority, first come first. A removed entry leaves a gap until it reaches the front, or until gaps
-/// outnumber the rest.
+/// One priority, first come first. A removed entry leaves a gap until it reaches the front, or
+/// until gaps outnumber the rest.
 #[derive(Debug, Default)]
 struct Lane {
     entries: VecDeque<(u64, Option<Waiting>)>,
@@ -73,7 +74,8 @@ impl Ahead {
         self.len == 0
     }
 
-    /// Whether one more may wait, if so many with so many bytes wait elsewhere, and the bounds are for so many.
+    /// Whether one more may wait, if so many with so many bytes wait elsewhere, and the bounds are
+    /// for so many.
     #[inline]
     pub(super) fn has_room(
         &self,

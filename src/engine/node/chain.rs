@@ -1,11 +1,11 @@
-//! Chained starts: assignments that a worker was given beside the run it has, so that short runs follow one
-//! another without a word to the node between them.
+//! Chained starts: assignments that a worker was given beside the run it has, so that short runs
+//! follow one another without a word to the node between them.
 //!
-//! Owns: how many a worker is given, in which order they succeed, and how they are taken back. Does not know:
-//! how a worker keeps them, links, or what is reported of a run.
+//! Owns: how many a worker is given, in which order they succeed, and how they are taken back. Does
+//! not know: how a worker keeps them, links, or what is reported of a run.
 //!
-//! A chained assignment has not started, for any purpose but one: only its worker can say that it will not
-//! start there after all.
+//! A chained assignment has not started, for any purpose but one: only its worker can say that it
+//! will not start there after all.
 //!
 //! This serves the bench rows `local` (5.5 times as many tasks a second as without), `local-many`
 //! (7 times), `remote-1` (3.6 times) and `pending-1M` (9 times), measured with and without in one
@@ -23,16 +23,17 @@ use crate::engine::message::{Assignment, Report};
 use crate::engine::{Timestamp, WorkerId};
 use crate::task::Dispatch;
 
-/// Runs that take longer on average are not chained: to ask for the next then costs little beside the run.
+/// Runs that take longer on average are not chained: to ask for the next then costs little beside
+/// the run.
 const SHORT_RUN: Duration = Duration::from_micros(50);
-/// What a chain may take in all on average. It bounds how much later than a free worker's a chained start may
-/// be, and is several times what two wake-ups between threads cost.
+/// What a chain may take in all on average. It bounds how much later than a free worker's a chained
+/// start may be, and is several times what two wake-ups between threads cost.
 const CHAIN_SPAN: Duration = Duration::from_micros(300);
-/// The most that one chain holds, however short the runs: far more gain nothing, and each may have to be taken
-/// back. With 0 nothing is chained.
+/// The most that one chain holds, however short the runs: far more gain nothing, and each may have
+/// to be taken back. With 0 nothing is chained.
 const MAX_CHAIN: usize = 64;
-/// A run that has lasted so long is none of the short ones that a chain counts on: what is behind it goes
-/// elsewhere. Well above [`CHAIN_SPAN`], since a worker tells its ends in batches.
+/// A run that has lasted so long is none of the short ones that a chain counts on: what is behind
+/// it goes elsewhere. Well above [`CHAIN_SPAN`], since a worker tells its ends in batches.
 const LONG_RUN: Duration = Duration::from_millis(1);
 /// The least that a run is counted at, below what clocks can tell.
 const SHORTEST_RUN: u64 = 100;
@@ -261,7 +262,8 @@ impl NodeMachine {
         self.chains.fit = fit;
     }
 
-    /// Gives each of these workers one after the other the next that waits, the shortest chains first.
+    /// Gives each of these workers one after the other the next that waits, the shortest chains
+    /// first.
     fn spread(&mut self, depth: usize, fit: &[WorkerId]) {
         let lengths = fit.iter().map(|&worker| self.chains.len_of(worker));
         let shortest = lengths.min().unwrap_or(depth);
@@ -306,8 +308,8 @@ impl NodeMachine {
         true
     }
 
-    /// A run has left its worker: the next of its chain has it, or nobody. Whether it was asked back makes no
-    /// difference until the worker says that it did not start.
+    /// A run has left its worker: the next of its chain has it, or nobody. Whether it was asked
+    /// back makes no difference until the worker says that it did not start.
     #[inline]
     pub(super) fn succeed(&mut self, now: Timestamp, worker: WorkerId) {
         let Some(Chained { mut run, why, .. }) = self.chains.pop(worker) else {

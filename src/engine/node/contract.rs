@@ -30,8 +30,8 @@ pub struct NodeSpec {
     pub config: NodeConfig,
     /// Where its process can be probed, if it dials by itself: addresses at which it listens.
     pub probes: Vec<String>,
-    /// Whether a refusal there means that it is dead: by its own word, and else by the addresses that both
-    /// sides of a link see.
+    /// Whether a refusal there means that it is dead: by its own word, and else by the addresses
+    /// that both sides of a link see.
     pub refusal_means_dead: Option<bool>,
     /// Schedulers to dial, for ever. Empty: it waits to be dialled.
     pub joins: Vec<String>,
@@ -54,8 +54,8 @@ pub struct Serves {
 }
 
 impl NodeSpec {
-    /// The port to be probed at by whoever sees this end of a link, if one is open there: at the same host, or at
-    /// all of the same family.
+    /// The port to be probed at by whoever sees this end of a link, if one is open there: at the
+    /// same host, or at all of the same family.
     pub(super) fn probe_beside(&self, address: &str) -> Option<String> {
         if self.refusal_means_dead == Some(false) {
             return None;
@@ -148,8 +148,8 @@ pub enum NodeEvent {
         /// The assignment, as it was started.
         assignment: Assignment,
     },
-    /// An assignment was not begun: its handler blocks, and no thread could be started for it. Its worker is
-    /// out of use until [`NodeEvent::Resumed`].
+    /// An assignment was not begun: its handler blocks, and no thread could be started for it. Its
+    /// worker is out of use until [`NodeEvent::Resumed`].
     NoThread {
         /// The worker.
         worker: WorkerId,

@@ -1,7 +1,7 @@
 //! Which scheduler a joining node dials, and when.
 //!
-//! Owns: the addresses, whose turn it is, which dials are under way. Does not know: whether a link is
-//! wanted.
+//! Owns: the addresses, whose turn it is, which dials are under way. Does not know: whether a link
+//! is wanted.
 
 use std::time::Duration;
 
@@ -71,8 +71,8 @@ impl Dialler {
         self.turn = 0;
     }
 
-    /// The earliest time at which a dial may begin; `None` if there is nobody to dial, or every dial is
-    /// under way.
+    /// The earliest time at which a dial may begin; `None` if there is nobody to dial, or every
+    /// dial is under way.
     pub(super) fn due(&self) -> Option<Timestamp> {
         self.addresses
             .iter()

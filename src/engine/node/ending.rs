@@ -1,7 +1,7 @@
 //! How a node comes to an end, or to the end of serving one scheduler.
 //!
-//! Owns: drain, stop, leave, the goodbye, and when nothing is left to wait for. Does not know: how runs
-//! are stopped or reports kept.
+//! Owns: drain, stop, leave, the goodbye, and when nothing is left to wait for. Does not know: how
+//! runs are stopped or reports kept.
 //!
 //! What each verb does with what there is:
 //!
@@ -27,8 +27,8 @@
 //!
 //! It waits for a scheduler that is not reached as long as a lease, and for one that is up until
 //! two leases after the last beat that was answered; then it parts without a goodbye. A node that
-//! has parted because it was told to leave is gone too, unless another scheduler may dial it; one whose
-//! scheduler ends waits for the next.
+//! has parted because it was told to leave is gone too, unless another scheduler may dial it; one
+//! whose scheduler ends waits for the next.
 
 use super::lease::Lease;
 use super::state::{Bond, Course, Stage};
@@ -41,15 +41,16 @@ use crate::error::LinkRefusal;
 impl NodeMachine {
     /// Takes nothing new from now on, and gives back what has not started.
     pub(super) fn drain(&mut self, why: Gone) {
-        // Who has been replaced must not be told from outside that all is well; otherwise the node's
-        // own process has the last word.
+        // Who has been replaced must not be told from outside that all is well; otherwise the
+        // node's own process has the last word.
         if matches!(
             self.course,
             Course::Serving | Course::Ending(Gone::Dismissed)
         ) {
             self.course = Course::Ending(why);
         }
-        // The scheduler that asked for it knows. Told before what is given back, or that comes again.
+        // The scheduler that asked for it knows. Told before what is given back, or that comes
+        // again.
         if self.course == Course::Ending(Gone::Drained) && self.is_up() {
             self.outbox.push(Report::Draining);
         }
@@ -62,7 +63,8 @@ impl NodeMachine {
         self.drop_runs(now, true);
     }
 
-    /// Stops and discards all work of the scheduler; the goodbye follows when nothing runs any more.
+    /// Stops and discards all work of the scheduler; the goodbye follows when nothing runs any
+    /// more.
     pub(super) fn leave(&mut self) {
         self.take_leave(Bond::Leaving);
     }
@@ -144,7 +146,8 @@ impl NodeMachine {
         }
     }
 
-    /// Takes leave of the scheduler, if it knows all there is to know or cannot be reached. Whether it did.
+    /// Takes leave of the scheduler, if it knows all there is to know or cannot be reached. Whether
+    /// it did.
     fn part(&mut self, now: Timestamp) -> bool {
         let up = self.current.filter(|current| current.stage == Stage::Up);
         // Who told the node to leave wants no more reports.
@@ -172,7 +175,8 @@ impl NodeMachine {
         self.close(now, link, "nothing runs here any more".to_owned());
     }
 
-    /// Since when the scheduler has been away, if it has for a lease and nothing of it is left running.
+    /// Since when the scheduler has been away, if it has for a lease and nothing of it is left
+    /// running.
     pub(super) fn away_since(&self, now: Timestamp) -> Option<Timestamp> {
         let away = self.workers.busy() == 0
             && self.links.is_empty()

@@ -1,7 +1,7 @@
 //! The node's half of the lease, and the beats that renew it.
 //!
-//! Owns: which beats were sent and answered, and when the lease wanes and ends. Does not know: links,
-//! runs.
+//! Owns: which beats were sent and answered, and when the lease wanes and ends. Does not know:
+//! links, runs.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::engine::message::{Beat, Welcome};
 
 /// The heartbeat until a welcome names one.
 pub(super) const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(2);
-/// The shortest heartbeat that a welcome may name; a shorter one would keep the node busy with beats alone.
+/// The shortest heartbeat that a welcome may name; a shorter one would keep the node busy with
+/// beats alone.
 pub(super) const MIN_HEARTBEAT: Duration = Duration::from_millis(1);
 /// The most unanswered beats that are remembered. A lease is over long before that, save for absurd
 /// settings; then the answers to the oldest renew nothing.

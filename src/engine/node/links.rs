@@ -1,7 +1,7 @@
 //! The links of a node: who speaks on them, which one counts, and what opens and closes it.
 //!
-//! Owns: the order of messages on a link, taking over from another life, silence and dialling. Does not
-//! know: what becomes of the assignments that arrive.
+//! Owns: the order of messages on a link, taking over from another life, silence and dialling. Does
+//! not know: what becomes of the assignments that arrive.
 
 use std::time::Duration;
 
@@ -124,8 +124,8 @@ impl NodeMachine {
             self.refuse(now, link, refusal);
             return Ok(());
         }
-        // The older link is done with before the hello is written, so that the scheduler may take what the
-        // hello is followed by for the whole truth.
+        // The older link is done with before the hello is written, so that the scheduler may take
+        // what the hello is followed by for the whole truth.
         if let Some(older) = self.current {
             let reason = "a newer link has replaced this one".to_owned();
             self.close(now, older.link, reason);
@@ -158,8 +158,8 @@ impl NodeMachine {
         Ok(())
     }
 
-    /// The largest output that this scheduler takes. A larger one would close the link, be kept, and close each
-    /// later one.
+    /// The largest output that this scheduler takes. A larger one would close the link, be kept,
+    /// and close each later one.
     fn max_output_for(&self, hello: &SchedulerHello) -> usize {
         match hello.max_frame {
             Some(max_frame) if !self.spec.local => usize::try_from(max_frame)

@@ -1,12 +1,12 @@
 //! The machines of a process: one for each scheduler that it serves.
 //!
-//! Owns: whose machine a link and a worker belong to, how they share the bounds of the process, and when
-//! nothing is left of all of them. Does not know: who may come (see `admission`), or what passes between
-//! a scheduler and its machine.
+//! Owns: whose machine a link and a worker belong to, how they share the bounds of the process, and
+//! when nothing is left of all of them. Does not know: who may come (see `admission`), or what
+//! passes between a scheduler and its machine.
 //!
-//! A link that came belongs to nobody before its hello names the scheduler; until then it is in the lobby,
-//! a machine that serves nobody. One that was dialled belongs to the machine whose address was dialled,
-//! and an address to the scheduler that last answered there.
+//! A link that came belongs to nobody before its hello names the scheduler; until then it is in the
+//! lobby, a machine that serves nobody. One that was dialled belongs to the machine whose address
+//! was dialled, and an address to the scheduler that last answered there.
 
 mod admission;
 mod shares;
@@ -23,8 +23,8 @@ use crate::engine::{Life, LinkId, Memory, Timestamp, WorkerId};
 /// Workers of all seats have numbers of their own.
 const _: () = assert!(NodeConfig::MAX_WORKERS < 1 << 20 && MAX_SCHEDULERS < 1 << 11);
 
-/// The most schedulers that a process serves at once, those among them that it dials and that have not said
-/// who they are.
+/// The most schedulers that a process serves at once, those among them that it dials and that have
+/// not said who they are.
 pub const MAX_SCHEDULERS: usize = 64;
 
 /// See the module.
@@ -40,8 +40,8 @@ pub struct Machines {
     /// Workers, within a seat, whose thread is blocked: at every seat, whoever comes to it.
     blocked: BTreeSet<WorkerId>,
     course: Course,
-    /// The greatest numbers that any machine has given out whose scheduler was forgotten: none may come
-    /// again under the name of this process.
+    /// The greatest numbers that any machine has given out whose scheduler was forgotten: none may
+    /// come again under the name of this process.
     hellos: u64,
     reports: u64,
     /// The memory with which the next machine begins.
@@ -87,8 +87,8 @@ enum Place {
 }
 
 impl Machines {
-    /// Machines for the addresses to join, which the first effects dial. More than [`MAX_SCHEDULERS`] are not
-    /// dialled.
+    /// Machines for the addresses to join, which the first effects dial. More than
+    /// [`MAX_SCHEDULERS`] are not dialled.
     pub fn new(spec: NodeSpec, serves: Serves) -> Self {
         let joins = spec.joins.clone();
         let spec = NodeSpec {
@@ -336,8 +336,8 @@ impl Machines {
         self.lobby.handle(now, event());
     }
 
-    /// A thread is blocked, by the run of the first of these workers if anybody's. It has workers of
-    /// all seats, of the same numbers; only whose run it is may blame it.
+    /// A thread is blocked, by the run of the first of these workers if anybody's. It has workers
+    /// of all seats, of the same numbers; only whose run it is may blame it.
     fn stalled(&mut self, now: Timestamp, workers: &[WorkerId]) {
         let active = workers.first().map(|worker| worker.seat());
         let workers = within(workers);

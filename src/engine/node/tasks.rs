@@ -1,7 +1,7 @@
 //! The assignments of a node, from their arrival to the report of their end.
 //!
-//! Owns: whether an assignment starts, waits or is refused, and what is reported of it. Does not know:
-//! how the reports travel, why the node is told to stop something.
+//! Owns: whether an assignment starts, waits or is refused, and what is reported of it. Does not
+//! know: how the reports travel, why the node is told to stop something.
 
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, TaskId};
 
-/// The most kept reports of assignments that never started; whoever assigns on without acknowledging them
-/// breaks the protocol. Four times what can wait, so that a recall of all of it is far from it.
+/// The most kept reports of assignments that never started; whoever assigns on without
+/// acknowledging them breaks the protocol. Four times what can wait, so that a recall of all of it
+/// is far from it.
 const MAX_UNSTARTED_REPORTS: usize = 4 * MAX_AHEAD;
 
 /// An attempt's end, as its worker tells it.
@@ -88,8 +89,8 @@ impl NodeMachine {
             return Some(RefusedBy::NoWorker);
         }
         // Only what was prefetched may wait. What was sent to a free worker is running for its
-        // scheduler: it starts now or is refused, unless another scheduler has the worker beyond its
-        // share of the process.
+        // scheduler: it starts now or is refused, unless another scheduler has the worker beyond
+        // its share of the process.
         let chained = (self.chains.len(), self.chains.bytes());
         let may_wait = assignment.ahead || self.workers.waits_for_others();
         if self.can_start() || (may_wait && self.ahead.has_room(assignment, chained, self.sharers))
@@ -346,8 +347,8 @@ impl NodeMachine {
         }
     }
 
-    /// A worker could not begin an assignment. It goes to the scheduler, which may have a node that can, and
-    /// the worker is left alone for a while.
+    /// A worker could not begin an assignment. It goes to the scheduler, which may have a node that
+    /// can, and the worker is left alone for a while.
     pub(super) fn no_thread(&mut self, now: Timestamp, worker: WorkerId, assignment: Assignment) {
         // First the worker, so that nothing goes to it at once.
         self.workers.set_stalled(&[worker], true);

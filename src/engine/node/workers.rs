@@ -1,7 +1,7 @@
 //! The workers of a node: which run occupies which, and which can be used.
 //!
-//! Owns: the occupancy, the limit, the workers whose thread is blocked. Does not know: what is reported,
-//! links, the lease.
+//! Owns: the occupancy, the limit, the workers whose thread is blocked. Does not know: what is
+//! reported, links, the lease.
 
 use super::ahead::Spot;
 use crate::config::NodeConfig;
@@ -138,8 +138,8 @@ impl Workers {
         self.busy
     }
 
-    /// Workers that cannot be used, and of which the scheduler that is served has no run: their thread
-    /// is blocked, or they are kept by what another life has left behind.
+    /// Workers that cannot be used, and of which the scheduler that is served has no run: their
+    /// thread is blocked, or they are kept by what another life has left behind.
     pub(super) fn out_of_reach(&self) -> u32 {
         self.stalled_free + self.left_over
     }
@@ -285,8 +285,8 @@ impl Workers {
         Some(run)
     }
 
-    /// Marks workers as out of reach, or as back. Unknown ids below the largest number of workers there
-    /// can be are remembered: they belong to the thread too.
+    /// Marks workers as out of reach, or as back. Unknown ids below the largest number of workers
+    /// there can be are remembered: they belong to the thread too.
     pub(super) fn set_stalled(&mut self, workers: &[WorkerId], stalled: bool) {
         for &WorkerId(index) in workers {
             if index >= NodeConfig::MAX_WORKERS {

@@ -1,7 +1,7 @@
 //! How much is held for clients, and how much may be.
 //!
-//! Owns: the count and the bytes of what is held, their bounds, and when an operator is warned. Does
-//! not know: who is told what.
+//! Owns: the count and the bytes of what is held, their bounds, and when an operator is warned.
+//! Does not know: who is told what.
 
 use crate::config::SchedulerConfig;
 use crate::engine::Note;
@@ -9,7 +9,8 @@ use crate::error::Refusal;
 use crate::stats::{ClientState, StatusRoom};
 use crate::status::{Outcome, TaskStatus};
 
-/// One eighth of what may be held may be refusals, so that a flood of them does not stop the endings.
+/// One eighth of what may be held may be refusals, so that a flood of them does not stop the
+/// endings.
 const REFUSALS_SHARE: usize = 8;
 
 /// One tenth of what may be held is much for a scheduler that has no client to take it.
@@ -104,8 +105,8 @@ impl Held {
             && self.refusal_bytes < self.bytes_limit.div_ceil(REFUSALS_SHARE as u64)
     }
 
-    /// Returns how much room there is for more. A client that is there takes what it was told sooner or later, so
-    /// it is only without one that much matters.
+    /// Returns how much room there is for more. A client that is there takes what it was told
+    /// sooner or later, so it is only without one that much matters.
     pub fn room(&self, client: ClientState) -> StatusRoom {
         if self.is_full() {
             StatusRoom::None
@@ -116,8 +117,8 @@ impl Held {
         }
     }
 
-    /// Returns what an operator is to be warned of. Each is said once, and again only when it has fallen to half of
-    /// that meanwhile: at a bound it rises and falls with every status.
+    /// Returns what an operator is to be warned of. Each is said once, and again only when it has
+    /// fallen to half of that meanwhile: at a bound it rises and falls with every status.
     pub fn warning(&mut self, client: ClientState) -> Option<Note> {
         let room = self.room(client);
         let fallen = match self.warned {

@@ -1,7 +1,7 @@
 //! What one client has not confirmed.
 //!
-//! Owns: which statuses are with the client, in which deliveries, and which still wait for room. Does not know:
-//! what is counted, or who else is told.
+//! Owns: which statuses are with the client, in which deliveries, and which still wait for room.
+//! Does not know: what is counted, or who else is told.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -20,8 +20,8 @@ struct Delivery {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// In order of their numbers. One of which nothing is open is not kept, so that a status that is
-    /// never confirmed keeps nothing but its own delivery.
+    /// In order of their numbers. One of which nothing is open is not kept, so that a status that
+    /// is never confirmed keeps nothing but its own delivery.
     deliveries: VecDeque<Delivery>,
     /// Statuses in them that are not confirmed.
     with_client: usize,
@@ -95,8 +95,8 @@ impl Queue {
         delivered.flatten().chain(&self.waiting)
     }
 
-    /// Takes all that is not confirmed, oldest first. What was with the client may have been handled
-    /// by it.
+    /// Takes all that is not confirmed, oldest first. What was with the client may have been
+    /// handled by it.
     pub fn into_statuses(self) -> impl Iterator<Item = TaskStatus> {
         let delivered = self.deliveries.into_iter().flat_map(|group| group.statuses);
         let again = delivered.flatten().map(|mut status| {

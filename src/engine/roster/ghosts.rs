@@ -1,7 +1,7 @@
 //! Runs that the scheduler no longer follows.
 //!
-//! Owns: what is remembered of such a run, and when it has ended at the latest. Does not know: what waits for that
-//! end.
+//! Owns: what is remembered of such a run, and when it has ended at the latest. Does not know: what
+//! waits for that end.
 
 use std::time::Duration;
 
@@ -50,8 +50,9 @@ impl Ghost {
         }
     }
 
-    /// When it has ended at the latest, if it can be stopped, in a life whose own half of the lease ended at
-    /// `safe_at`: an exclusive run stops at four fifths of it, any other at its end, and gets `margin` more.
+    /// When it has ended at the latest, if it can be stopped, in a life whose own half of the lease
+    /// ended at `safe_at`: an exclusive run stops at four fifths of it, any other at its end, and
+    /// gets `margin` more.
     pub fn safe_at(&self, safe_at: Timestamp, margin: Duration) -> Option<Timestamp> {
         let margin = if self.holds_task {
             Duration::ZERO

@@ -86,8 +86,8 @@ pub(crate) struct Incarnation {
     pub probe: Option<String>,
     /// Whether it had dialled in, and was never dialled.
     pub joined: bool,
-    /// The address at which it was dialled, if it listens there itself: then it is dead if nobody listens there
-    /// any more, or another process does.
+    /// The address at which it was dialled, if it listens there itself: then it is dead if nobody
+    /// listens there any more, or another process does.
     pub found_at: Option<String>,
     pub standing: Standing,
     pub readiness: Readiness,
@@ -148,7 +148,8 @@ impl Incarnation {
         }
     }
 
-    /// Hears how long a beat took to be answered. Returns whether its link is slow, and was not before.
+    /// Hears how long a beat took to be answered. Returns whether its link is slow, and was not
+    /// before.
     pub fn paced(&mut self, round_trip: Duration, lease: Duration) -> bool {
         let before = self.pace;
         self.pace = before.after(round_trip, lease);

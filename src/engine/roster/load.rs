@@ -17,12 +17,13 @@ use crate::engine::queue::Turn;
 use crate::engine::tasks::Company;
 use crate::task::TaskId;
 
-/// The args of tasks that wait at a node: nothing more is sent ahead beyond it. It is what a line of a gigabit a
-/// second carries in an eighth of a second. Large tasks that take less long than their way would pile up at the
-/// node without it, in memory that is touched for the first time, which costs more than a copy.
+/// The args of tasks that wait at a node: nothing more is sent ahead beyond it. It is what a line
+/// of a gigabit a second carries in an eighth of a second. Large tasks that take less long than
+/// their way would pile up at the node without it, in memory that is touched for the first time,
+/// which costs more than a copy.
 const MAX_AHEAD_BYTES: usize = 16 << 20;
-/// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut or a
-/// stall, and whoever sent ahead by it would pile tasks up where they wait.
+/// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut
+/// or a stall, and whoever sent ahead by it would pile tasks up where they wait.
 const MAX_ROUND_TRIP: u64 = 500_000_000;
 /// The shortest round trip, in nanoseconds: that of a wake-up between threads.
 const SHORTEST_ROUND_TRIP: u64 = 20_000;
@@ -111,7 +112,8 @@ impl Load {
         self.workers = workers;
     }
 
-    /// Its link is up, and it has said how many workers it has, and how many of them cannot be used.
+    /// Its link is up, and it has said how many workers it has, and how many of them cannot be
+    /// used.
     pub fn link_up(&mut self, workers: u32, stalled: u32) {
         self.workers = self.set.unwrap_or(workers).min(NodeConfig::MAX_WORKERS);
         self.stalled = stalled.min(self.workers);
@@ -119,9 +121,10 @@ impl Load {
         self.blamed = (stalled > 0).then_some(None);
     }
 
-    /// So many of its workers cannot be used, and this task is to blame, if one of this scheduler is. Returns
-    /// whether an operator should hear of it: the handler that blocks its thread is another one than before. That
-    /// the number has changed says nothing: it does so when the handler ends, too.
+    /// So many of its workers cannot be used, and this task is to blame, if one of this scheduler
+    /// is. Returns whether an operator should hear of it: the handler that blocks its thread is
+    /// another one than before. That the number has changed says nothing: it does so when the
+    /// handler ends, too.
     pub fn stalled(&mut self, workers: u32, task: Option<TaskId>) -> bool {
         self.stalled = workers.min(self.workers);
         let blamed = (workers > 0 || task.is_some()).then_some(task);
@@ -268,8 +271,8 @@ impl Load {
     }
 
     /// How many tasks may wait at the node, so that its workers do not wait for a round trip: what
-    /// they do in two of them. None when a run takes more than four: then the wait is small beside it,
-    /// and a task that waits at a node cannot run at another.
+    /// they do in two of them. None when a run takes more than four: then the wait is small beside
+    /// it, and a task that waits at a node cannot run at another.
     #[inline]
     fn places_ahead(&self, max_ahead: u32) -> u32 {
         if self.run_time == 0

@@ -23,8 +23,8 @@ enum Way {
     Waits(Timestamp),
     /// Was begun then, while this incarnation was known, and is not answered.
     Out(Timestamp, Option<Epoch>),
-    /// Was begun for an earlier node of the name and is not answered. The answer says nothing of this one, which
-    /// waits for it: at most one is under way.
+    /// Was begun for an earlier node of the name and is not answered. The answer says nothing of
+    /// this one, which waits for it: at most one is under way.
     Stale,
 }
 
@@ -104,7 +104,8 @@ impl Redial {
         }
     }
 
-    /// Takes note of the answer to a dial, if it was asked of an earlier node of the name. Returns whether it was.
+    /// Takes note of the answer to a dial, if it was asked of an earlier node of the name. Returns
+    /// whether it was.
     pub fn stale_dial_answered(&mut self) -> bool {
         self.dial.stale_answered()
     }

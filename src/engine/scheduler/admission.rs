@@ -48,8 +48,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Another caller wants to know how a task ends. One that waits is answered beside the audience; where
-    /// only callers waited so far, the first of another kind becomes the audience.
+    /// Another caller wants to know how a task ends. One that waits is answered beside the
+    /// audience; where only callers waited so far, the first of another kind becomes the audience.
     fn join(&mut self, id: TaskId, audience: Audience) {
         let Some(slot) = self.tasks.find(id) else {
             return;

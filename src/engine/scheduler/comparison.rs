@@ -1,7 +1,7 @@
 //! What both sides hold, compared when a link comes up.
 //!
-//! Owns: the comparison and the welcome that ends it. Does not know: who may bring a link up, or what a run's end
-//! means.
+//! Owns: the comparison and the welcome that ends it. Does not know: who may bring a link up, or
+//! what a run's end means.
 
 use std::collections::BTreeMap;
 
@@ -148,8 +148,8 @@ impl SchedulerMachine {
         self.timers.attend(node, now);
     }
 
-    /// Brings what is believed of a node's runs in line with what it holds; returns what it is to stop.
-    /// Only a node that was told to leave is compared though it has forgotten this scheduler.
+    /// Brings what is believed of a node's runs in line with what it holds; returns what it is to
+    /// stop. Only a node that was told to leave is compared though it has forgotten this scheduler.
     fn compare(
         &mut self,
         now: Timestamp,

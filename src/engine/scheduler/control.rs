@@ -18,9 +18,9 @@ impl SchedulerMachine {
     ///
     /// # Errors
     ///
-    /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye and its
-    /// lease is not over, [`NodeError::Invalid`] for a name that is empty, too long or has control or
-    /// invisible characters, and [`NodeError::Stopped`] after the end of this life.
+    /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye and
+    /// its lease is not over, [`NodeError::Invalid`] for a name that is empty, too long or has
+    /// control or invisible characters, and [`NodeError::Stopped`] after the end of this life.
     pub fn add_node(
         &mut self,
         now: Timestamp,
@@ -45,8 +45,8 @@ impl SchedulerMachine {
         Ok(Self::node_id(node))
     }
 
-    /// Sets whether a refusal at a node's address means that its process is dead; without it the addresses
-    /// decide that both sides of its link see. It holds for links from now on.
+    /// Sets whether a refusal at a node's address means that its process is dead; without it the
+    /// addresses decide that both sides of its link see. It holds for links from now on.
     pub fn believe_refusals(&mut self, node: NodeId, refusal_means_dead: Option<bool>) {
         if let Some(entry) = self.roster.nodes.get_mut(node.0 as usize) {
             entry.refusal_means_dead = refusal_means_dead;
@@ -55,8 +55,8 @@ impl SchedulerMachine {
 
     /// Takes a node out: it is told to leave, as soon as it can be reached, and its tasks go
     /// elsewhere. What waits for the end of a run there, an exclusive task or a key, waits for its
-    /// goodbye, a proof that it is dead, or the end of its lease. After that the caller vouches that
-    /// it is dead.
+    /// goodbye, a proof that it is dead, or the end of its lease. After that the caller vouches
+    /// that it is dead.
     ///
     /// # Errors
     ///
@@ -195,7 +195,8 @@ impl SchedulerMachine {
         self.outbox.set_current(client);
     }
 
-    /// Has nobody told how tasks end that have no client of their own; what waits for the next client is dropped.
+    /// Has nobody told how tasks end that have no client of their own; what waits for the next
+    /// client is dropped.
     pub fn tell_nobody(&mut self, now: Timestamp) {
         self.observe(now);
         self.outbox.tell_nobody();

@@ -47,7 +47,8 @@ impl SchedulerMachine {
         let (direct, assigned_at) = (run.started, run.since);
         let whole = now.since(assigned_at);
         let gave_up = matches!(end, End::Stopped | End::Dropped);
-        // What was sent to a free worker may have been given back by it, and have been stopped while it waited.
+        // What was sent to a free worker may have been given back by it, and have been stopped
+        // while it waited.
         let ran_at_all = overrun || !end.is_of_no_run(ran);
         if ran_at_all && !direct {
             // Its start was not told apart from its end. What it says it ran cannot have begun

@@ -1,11 +1,12 @@
 //! Which nodes that are gone are remembered, and for how long.
 //!
-//! Owns: the bound on how many, and who must not be forgotten. Does not know: when a node is lost, or
-//! why.
+//! Owns: the bound on how many, and who must not be forgotten. Does not know: when a node is lost,
+//! or why.
 //!
 //! Nodes with names that never come again, such as one for each start of a container, come and go
-//! for years. One that was taken out by hand leaves its name, since tasks may tell that they have run
-//! there; one that had joined stays among the nodes, so that an operator sees what became of it.
+//! for years. One that was taken out by hand leaves its name, since tasks may tell that they have
+//! run there; one that had joined stays among the nodes, so that an operator sees what became of
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,8 @@ use crate::engine::work;
 /// The most nodes that are gone and remembered, but for those that something names.
 pub(super) const MAX_GONE: usize = 1024;
 
-/// How many more may be gone before it is looked again which those are: that goes through all tasks.
+/// How many more may be gone before it is looked again which those are: that goes through all
+/// tasks.
 const ROUND: usize = 128;
 
 impl SchedulerMachine {

@@ -13,13 +13,15 @@ use crate::engine::{Epoch, Timestamp};
 use crate::status::CancelAnswer;
 use crate::task::{Dispatch, TaskId};
 
-/// Runs that nodes say they hold and that the scheduler knows nothing of: as many as a cluster of a million
-/// workers can have. They are remembered on a node's word alone, so they are bounded over all nodes.
+/// Runs that nodes say they hold and that the scheduler knows nothing of: as many as a cluster of a
+/// million workers can have. They are remembered on a node's word alone, so they are bounded over
+/// all nodes.
 const MAX_STRANGERS: usize = 1 << 20;
 
-/// Retired lives of one node that are remembered though no run of theirs is waited for, so that they are
-/// refused if they return; beyond it the oldest is forgotten. A life with a run that is waited for is
-/// remembered for as long as that is, and so there are no more of them than such runs.
+/// Retired lives of one node that are remembered though no run of theirs is waited for, so that
+/// they are refused if they return; beyond it the oldest is forgotten. A life with a run that is
+/// waited for is remembered for as long as that is, and so there are no more of them than such
+/// runs.
 pub(super) const MAX_RETIRED: usize = 16;
 
 /// How many runs are known by their nodes' word alone.
@@ -44,8 +46,8 @@ impl Strangers {
 }
 
 impl SchedulerMachine {
-    /// Whether a run of this task may be going on in a life of a node that was lost with it. What can be
-    /// stopped was stopped when the life's own half of the lease ended.
+    /// Whether a run of this task may be going on in a life of a node that was lost with it. What
+    /// can be stopped was stopped when the life's own half of the lease ended.
     pub(super) fn life_may_run(
         &self,
         now: Timestamp,
@@ -79,8 +81,8 @@ impl SchedulerMachine {
         self.roster.touch(node);
     }
 
-    /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_STRANGERS`] it is not
-    /// remembered: then its node may be given more than it can start, and will refuse it.
+    /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_STRANGERS`] it is
+    /// not remembered: then its node may be given more than it can start, and will refuse it.
     pub(super) fn add_stranger(&mut self, node: NodeIndex, task: TaskId, dispatch: Dispatch) {
         if !self.strangers.admit() {
             return;
@@ -93,8 +95,8 @@ impl SchedulerMachine {
         self.add_ghost(node, dispatch, ghost);
     }
 
-    /// Whether a task's run was lost with the present life of a node, which has not been taken back so far: then
-    /// it may have that run, and no node can say so of a task that it never had.
+    /// Whether a task's run was lost with the present life of a node, which has not been taken back
+    /// so far: then it may have that run, and no node can say so of a task that it never had.
     fn was_lost_here(&self, node: NodeIndex, task: TaskId) -> bool {
         let epoch = self.roster.get(node).epoch();
         let here = epoch.map(|epoch| (Self::node_id(node), epoch));
@@ -207,8 +209,9 @@ impl SchedulerMachine {
         }
     }
 
-    /// Ends the ghosts of lives whose own half of the lease has ended: what could be stopped was. Exclusive
-    /// runs stop at four fifths of it, all others at its end, so they get a heartbeat more.
+    /// Ends the ghosts of lives whose own half of the lease has ended: what could be stopped was.
+    /// Exclusive runs stop at four fifths of it, all others at its end, so they get a heartbeat
+    /// more.
     pub(super) fn end_safe_ghosts(&mut self, now: Timestamp, node: NodeIndex) {
         let margin = self.config.heartbeat;
         let lives = self.roster.get(node).lost_lives();
@@ -229,8 +232,8 @@ impl SchedulerMachine {
         self.end_idle_ghosts(now, node);
     }
 
-    /// Ends the ghosts of replaced lives that nobody waits for: those of tasks that have settled and whose key is
-    /// none. They occupy no worker of the node as it is now.
+    /// Ends the ghosts of replaced lives that nobody waits for: those of tasks that have settled
+    /// and whose key is none. They occupy no worker of the node as it is now.
     pub(super) fn end_idle_ghosts(&mut self, now: Timestamp, node: NodeIndex) {
         let lives = self.roster.get(node).past.iter();
         let idle: Vec<_> = lives
@@ -243,7 +246,8 @@ impl SchedulerMachine {
         for dispatch in idle {
             self.ghost_ended(now, node, dispatch);
         }
-        // A life without runs needs no more probes. It stays on record, so that it is refused if it returns.
+        // A life without runs needs no more probes. It stays on record, so that it is refused if it
+        // returns.
         let past = &mut self.roster.get_mut(node).past;
         let mut idle = 0;
         for life in past.iter_mut().filter(|life| life.ghosts.is_empty()) {

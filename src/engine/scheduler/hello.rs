@@ -1,6 +1,7 @@
 //! A node's hello: who it is, which life of it, and whether it may be that.
 //!
-//! Owns: the check of a hello and the record of a node that was not known. Does not know: what the node holds.
+//! Owns: the check of a hello and the record of a node that was not known. Does not know: what the
+//! node holds.
 
 use super::SchedulerMachine;
 use super::losses::Loss;
@@ -13,11 +14,11 @@ use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::TaskKind;
 
-/// Nodes under as many names, those that joined among them; beyond it nobody joins whose name is not known. Those
-/// that are gone do not count, and are forgotten in time (see `forgetting`).
+/// Nodes under as many names, those that joined among them; beyond it nobody joins whose name is
+/// not known. Those that are gone do not count, and are forgotten in time (see `forgetting`).
 pub(super) const MAX_NODES: usize = 10_000;
-/// About how many bytes the kinds and labels of all nodes may take: each of ten thousand may bring hundreds of
-/// its own.
+/// About how many bytes the kinds and labels of all nodes may take: each of ten thousand may bring
+/// hundreds of its own.
 const MAX_OFFERED_BYTES: usize = 256 << 20;
 
 impl SchedulerMachine {
@@ -63,8 +64,8 @@ impl SchedulerMachine {
     }
 
     /// The port to probe that a node has named, at the host from which it dialled. Without a valid
-    /// port, on a link that was dialled, or if something in between would answer in its place, there is
-    /// nothing to probe.
+    /// port, on a link that was dialled, or if something in between would answer in its place,
+    /// there is nothing to probe.
     fn address_to_probe(&self, link: LinkId, hello: &NodeHello) -> Option<String> {
         let host = self.sessions.get(link)?.host.as_ref()?;
         let port = hello.probe.as_ref()?.parse::<u16>().ok();
@@ -73,15 +74,15 @@ impl SchedulerMachine {
         answers.then(|| format!("{host}:{port}"))
     }
 
-    /// The address of a node's end of a link, if it sees the same there as this side: then nothing in between,
-    /// a forwarder, a balancer or a translation of addresses, answers for it.
+    /// The address of a node's end of a link, if it sees the same there as this side: then nothing
+    /// in between, a forwarder, a balancer or a translation of addresses, answers for it.
     pub(super) fn found_at(&self, link: LinkId, hello: &NodeHello) -> Option<String> {
         let peer = &self.sessions.get(link)?.peer;
         (*peer == hello.address).then(|| peer.clone())
     }
 
-    /// Whether another process that says this hello proves that a process of the node is dead: nobody else can
-    /// listen at the address at which that was found.
+    /// Whether another process that says this hello proves that a process of the node is dead:
+    /// nobody else can listen at the address at which that was found.
     fn stands_in_place_of(
         &self,
         node: NodeIndex,
@@ -202,7 +203,8 @@ impl SchedulerMachine {
                     "a new process answers at its address",
                 )
             }
-            // Nor can two listen at one port. While the old life's link is up, the new one's word is doubted.
+            // Nor can two listen at one port. While the old life's link is up, the new one's word
+            // is doubted.
             Some(life) if !entry.is_up() && life.probe.is_some() && life.probe == hello.probe => {
                 self.spare(link, node);
                 self.lose(
@@ -247,7 +249,8 @@ impl SchedulerMachine {
             > MAX_OFFERED_BYTES
     }
 
-    /// Sets the link on which a new process speaks apart from those of the old one, which end with it.
+    /// Sets the link on which a new process speaks apart from those of the old one, which end with
+    /// it.
     pub(super) fn spare(&mut self, link: LinkId, node: NodeIndex) {
         self.roster
             .get_mut(node)
@@ -255,8 +258,8 @@ impl SchedulerMachine {
             .take_if(|it| *it == link);
     }
 
-    /// Whether a later hello of this life was heard already: two links may bring them in either order, and
-    /// the node has left the link of the earlier one.
+    /// Whether a later hello of this life was heard already: two links may bring them in either
+    /// order, and the node has left the link of the earlier one.
     fn is_outdated(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let life = self.roster.get(node).incarnation();
         life.is_some_and(|life| life.epoch == hello.epoch && hello.number <= life.hello)

@@ -74,8 +74,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// How long a side may be silent while a link is set up: short enough that a cut in the middle costs
-    /// no lease.
+    /// How long a side may be silent while a link is set up: short enough that a cut in the middle
+    /// costs no lease.
     fn handshake_limit(&self) -> Duration {
         self.config
             .heartbeat
@@ -214,8 +214,8 @@ impl SchedulerMachine {
         self.timers.attend(node, now);
     }
 
-    /// A link was closed before it was up. Whoever waits for the node hears why, as of a dial that failed; a
-    /// refusal in words has said it already.
+    /// A link was closed before it was up. Whoever waits for the node hears why, as of a dial that
+    /// failed; a refusal in words has said it already.
     fn setup_failed(&mut self, node: NodeIndex, reason: &str) {
         let entry = self.roster.get_mut(node);
         if entry.is_up() || entry.reason == reason {
@@ -354,7 +354,8 @@ impl SchedulerMachine {
         let name = entry.name.clone();
         entry.process_mut().standing = Standing::Reconnecting;
         self.close(link, "the node has said goodbye");
-        // Nothing can be left with it: what is believed to be was on its way, or was stopped because it leaves.
+        // Nothing can be left with it: what is believed to be was on its way, or was stopped
+        // because it leaves.
         for slot in self.runs_of(node) {
             self.left_undone(now, slot);
         }

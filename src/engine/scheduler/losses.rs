@@ -1,7 +1,7 @@
 //! When a node is lost, and what that means for its tasks.
 //!
-//! Owns: leases, lives that were replaced, the dials and probes that find out. Does not know: what nodes say while
-//! they are up, or when a run that was given up has ended (see `ghosts`).
+//! Owns: leases, lives that were replaced, the dials and probes that find out. Does not know: what
+//! nodes say while they are up, or when a run that was given up has ended (see `ghosts`).
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
@@ -33,7 +33,8 @@ impl SchedulerMachine {
             return;
         }
         match entry.leased().and_then(|life| life.lease.expired(now)) {
-            // Whoever drives the machine may have been asleep: what the node has said is read before it is lost.
+            // Whoever drives the machine may have been asleep: what the node has said is read
+            // before it is lost.
             Some(Expired::Look) => {
                 let last_look = now + self.config.heartbeat / LAST_LOOK;
                 let life = self.roster.get_mut(node).process_mut();
@@ -84,8 +85,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Asks for the next look at a node. Only what lies ahead is planned: what was due has just been looked at,
-    /// and waits for an event.
+    /// Asks for the next look at a node. Only what lies ahead is planned: what was due has just
+    /// been looked at, and waits for an event.
     fn plan_attention(&mut self, now: Timestamp, node: NodeIndex) {
         let silence = self.config.heartbeat.saturating_mul(2);
         let margin = self.config.heartbeat;
@@ -294,8 +295,8 @@ impl SchedulerMachine {
         self.await_return(slot, run);
     }
 
-    /// Lets a task go on whose run was given up and may still come back: an exclusive one when that run can
-    /// no longer be going on, any other at once.
+    /// Lets a task go on whose run was given up and may still come back: an exclusive one when that
+    /// run can no longer be going on, any other at once.
     pub(super) fn await_return(&mut self, slot: Slot, run: Run) {
         let task = self.tasks.get(slot);
         let (id, exclusive) = (task.id, task.is_exclusive());
@@ -353,8 +354,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Another process stands where this node's was, and it is not known that the old one is dead; or the
-    /// process is the same and has forgotten its runs.
+    /// Another process stands where this node's was, and it is not known that the old one is dead;
+    /// or the process is the same and has forgotten its runs.
     pub(super) fn retire(&mut self, now: Timestamp, node: NodeIndex, reason: &str) {
         self.lose(now, node, Loss::Unproven, reason);
         let entry = self.roster.get_mut(node);
@@ -367,7 +368,8 @@ impl SchedulerMachine {
         self.timers.attend(node, now);
     }
 
-    /// A life has been replaced or has ended: its runs will not be taken back, so nobody may speak for them.
+    /// A life has been replaced or has ended: its runs will not be taken back, so nobody may speak
+    /// for them.
     fn lost_for_good(&mut self, node: NodeIndex, lost: &[TaskId]) {
         for &id in lost {
             let Some(slot) = self.tasks.find(id) else {
@@ -454,8 +456,8 @@ impl SchedulerMachine {
         self.timers.attend(node, now);
     }
 
-    /// Retired lives whose process is known to have ended. What the present process has forgotten goes on
-    /// with it.
+    /// Retired lives whose process is known to have ended. What the present process has forgotten
+    /// goes on with it.
     pub(super) fn end_retired(
         &mut self,
         now: Timestamp,
@@ -466,7 +468,8 @@ impl SchedulerMachine {
         self.end_past(now, node, |life| Some(life.epoch) != present && ended(life));
     }
 
-    /// By a node's word nothing goes on there but what it names: what its process had forgotten has ended.
+    /// By a node's word nothing goes on there but what it names: what its process had forgotten has
+    /// ended.
     pub(super) fn forgotten_ended(&mut self, now: Timestamp, node: NodeIndex) {
         let present = self.roster.get(node).epoch();
         self.end_past(now, node, |life| Some(life.epoch) == present);

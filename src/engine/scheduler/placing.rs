@@ -26,11 +26,11 @@ impl SchedulerMachine {
         self.catalogue.set_room(node, room);
     }
 
-    /// Places all that can be placed, in order of turn: classes share nodes, so the head whose turn comes
-    /// first of all must choose first.
+    /// Places all that can be placed, in order of turn: classes share nodes, so the head whose turn
+    /// comes first of all must choose first.
     ///
-    /// While clients are behind, only what callers wait for is placed, and what has changed is kept for when they
-    /// are not. Nothing is while only what runs is finished.
+    /// While clients are behind, only what callers wait for is placed, and what has changed is kept
+    /// for when they are not. Nothing is while only what runs is finished.
     pub(super) fn place(&mut self, now: Timestamp) {
         if !self.catalogue.has_changed() || self.intake == Intake::Finishing {
             return;
@@ -51,8 +51,8 @@ impl SchedulerMachine {
                 self.catalogue.dequeue(&mut self.tasks, slot);
                 self.assign(now, node, slot, ahead);
                 self.catalogue.placed(&mut round, class);
-                // While the turn is this class's again, the round is left alone: most often there is one
-                // class.
+                // While the turn is this class's again, the round is left alone: most often there
+                // is one class.
                 match self.catalogue.next_head(&round, class) {
                     Some((next, true)) => head = next,
                     Some((next, false)) => {

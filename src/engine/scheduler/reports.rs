@@ -15,9 +15,9 @@ use crate::payload::Payload;
 use crate::status::Event as TaskEventKind;
 use crate::task::{Dispatch, TaskId};
 
-/// How far a task's progress may be ahead of one value each [`PROGRESS_INTERVAL`]; beyond it nothing is told.
-/// Twenty times what an honest node lets through at once, since a slow link may bring many together. So no
-/// node can fill a watcher's mailbox.
+/// How far a task's progress may be ahead of one value each [`PROGRESS_INTERVAL`]; beyond it
+/// nothing is told. Twenty times what an honest node lets through at once, since a slow link may
+/// bring many together. So no node can fill a watcher's mailbox.
 const PROGRESS_SLACK: Duration = Duration::from_secs(6);
 
 /// What a run of which a node tells is to the scheduler.
@@ -89,7 +89,8 @@ impl SchedulerMachine {
                         self.take_back(slot);
                         self.ended(now, slot, true, end, ran, overrun);
                     }
-                    // The run was given up before: what came of it is late, and only its worker counts.
+                    // The run was given up before: what came of it is late, and only its worker
+                    // counts.
                     Run::Ghost => {
                         self.totals.stale_reports += 1;
                         if !overrun && end.is_of_no_run(ran) {
@@ -145,8 +146,8 @@ impl SchedulerMachine {
             }
             Report::Ready => {
                 let life = self.reporter(node);
-                // Draining is for good. Whoever took it back again and again would have every task that waits
-                // looked at each time.
+                // Draining is for good. Whoever took it back again and again would have every task
+                // that waits looked at each time.
                 if life.readiness == Readiness::Leaving {
                     return Err("it would start something again, though it drains".to_owned());
                 }
@@ -211,8 +212,8 @@ impl SchedulerMachine {
         self.roster.get_mut(node).process_mut()
     }
 
-    /// A number that was never given out cannot be told of by an honest node, nor one that an earlier process
-    /// of its name was given: what that runs goes on all the same.
+    /// A number that was never given out cannot be told of by an honest node, nor one that an
+    /// earlier process of its name was given: what that runs goes on all the same.
     #[inline]
     fn check_number(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
         if !self.dispatches.has_given(dispatch.get()) {
@@ -293,14 +294,14 @@ impl SchedulerMachine {
         }
     }
 
-    /// Whether a run that goes on at a node may be its task's again. One that was taken out stops all
-    /// that it has, and tells of no end of it: only an end that it had told before may count.
+    /// Whether a run that goes on at a node may be its task's again. One that was taken out stops
+    /// all that it has, and tells of no end of it: only an end that it had told before may count.
     pub(super) fn keeps_runs(&self, node: NodeIndex) -> bool {
         !self.roster.get(node).is_removed()
     }
 
-    /// Whether a run that was given up may be its task's again: not if the task has lost two other nodes and
-    /// its node has another such, which only a node that lies can bring about.
+    /// Whether a run that was given up may be its task's again: not if the task has lost two other
+    /// nodes and its node has another such, which only a node that lies can bring about.
     fn may_take_back(&self, slot: Slot, node: NodeIndex) -> bool {
         let entry = self.roster.get(node);
         let here = entry.epoch().map(|epoch| (Self::node_id(node), epoch));
@@ -309,8 +310,8 @@ impl SchedulerMachine {
         company.is_none_or(|company| entry.load.takes_suspect(company))
     }
 
-    /// A run that was given up for lost lives, and no later one was begun: it is the task's run again, and its
-    /// loss is not counted.
+    /// A run that was given up for lost lives, and no later one was begun: it is the task's run
+    /// again, and its loss is not counted.
     pub(super) fn take_back(&mut self, slot: Slot) {
         let stage = &self.tasks.get(slot).stage;
         let Some(run) = stage.given_up() else {

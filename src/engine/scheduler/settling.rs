@@ -1,7 +1,7 @@
 //! The one ending of a task, and the ways to it that are not a node's report: cancel and deadline.
 //!
-//! Owns: the forgetting of a task and the making of its status, cancels and their answers, deadlines.
-//! Does not know: what a report says.
+//! Owns: the forgetting of a task and the making of its status, cancels and their answers,
+//! deadlines. Does not know: what a report says.
 
 use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::placement::NodeIndex;
@@ -133,8 +133,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Lets go of a task's run at its node without an end of it: the run becomes a ghost, which keeps
-    /// its worker, and is told to stop.
+    /// Lets go of a task's run at its node without an end of it: the run becomes a ghost, which
+    /// keeps its worker, and is told to stop.
     pub(super) fn abandon(&mut self, slot: Slot) -> Run {
         let run = self.take_off(slot);
         let blocking = self.blocks_at(slot, run.node);
@@ -153,8 +153,8 @@ impl SchedulerMachine {
         kind.is_some_and(|(_, blocking)| blocking)
     }
 
-    /// What a cancel is told of a task that no node has any more: an earlier run, whose attempt is over or
-    /// whose node was lost, may still be going on.
+    /// What a cancel is told of a task that no node has any more: an earlier run, whose attempt is
+    /// over or whose node was lost, may still be going on.
     pub(super) fn answer_without_run(&self, now: Timestamp, slot: Slot) -> CancelAnswer {
         let task = self.tasks.get(slot);
         let goes_on = task.rare.as_ref().is_some_and(|rare| {
@@ -229,8 +229,8 @@ impl SchedulerMachine {
         Failure::new(Cause::Deadline, message)
     }
 
-    /// Asks for the end of a task. Answered once by [`Action::CancelAnswer`] with this `ticket`, within a
-    /// second.
+    /// Asks for the end of a task. Answered once by [`Action::CancelAnswer`] with this `ticket`,
+    /// within a second.
     pub fn cancel(&mut self, now: Timestamp, task: TaskId, ticket: u64) {
         self.observe(now);
         let Some(slot) = self.tasks.find(task) else {

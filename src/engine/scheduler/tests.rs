@@ -1,7 +1,7 @@
 //! The machine by hand: what its promises say of single steps.
 //!
-//! Owns: a machine with nodes that say what a test has them say. Does not know: actors, sockets, histories at
-//! random (the model test and the simulation have those).
+//! Owns: a machine with nodes that say what a test has them say. Does not know: actors, sockets,
+//! histories at random (the model test and the simulation have those).
 
 mod acknowledgements;
 mod bounds;
@@ -76,7 +76,8 @@ fn ended(seq: u64, run: &Assignment, end: End, ran: Duration) -> Report {
     }
 }
 
-/// A task whose first run is superseded: its node, which is gone, was the first, and the second has it now.
+/// A task whose first run is superseded: its node, which is gone, was the first, and the second has
+/// it now.
 fn superseded() -> (Board, TaskId, Assignment) {
     let mut board = Board::new();
     let link = board.join("first", 1, Vec::new());

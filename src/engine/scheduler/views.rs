@@ -112,7 +112,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Returns the options of a task as it was handed in, if it had any. Of a delay, what is left of it is given.
+    /// Returns the options of a task as it was handed in, if it had any. Of a delay, what is left
+    /// of it is given.
     #[inline]
     pub(super) fn options(&self, task: &Task) -> Option<Box<Options>> {
         let labels = self.catalogue.labels(task.class);

@@ -1,7 +1,7 @@
 //! The sending half of a link.
 //!
-//! Owns: what waits to be sent, in which order it goes and how much of it there may be, and writing it. Does
-//! not know: what arrives, sockets, what messages mean.
+//! Owns: what waits to be sent, in which order it goes and how much of it there may be, and writing
+//! it. Does not know: what arrives, sockets, what messages mean.
 //!
 //! The link's task writes. While it waits for something to send and nothing waits before it,
 //! whoever gives a few small messages may write them in its place: that spares waking the thread of
@@ -41,8 +41,8 @@ use crate::sync::lock;
 
 /// How many messages may be written in the place of the link's task, and ...
 const MAX_AT_ONCE: usize = 4;
-/// ... how many bytes they may have. With so much at once another thread had better write while this one works
-/// on, and what is as small as that is one piece, for one system call.
+/// ... how many bytes they may have. With so much at once another thread had better write while
+/// this one works on, and what is as small as that is one piece, for one system call.
 const MAX_BYTES_AT_ONCE: usize = 4 << 10;
 
 /// How long a broken connection is read on. What the peer said before is there, and so is the end.
@@ -119,8 +119,8 @@ impl<Out: Wire> LinkSender<Out> for WayOut<Out> {
 }
 
 impl<Out: Wire> WayOut<Out> {
-    /// Writes messages in the place of the link's task, and takes them, if that can be; gives who is to be
-    /// woken.
+    /// Writes messages in the place of the link's task, and takes them, if that can be; gives who
+    /// is to be woken.
     fn write(&self, messages: &mut Vec<Out>) -> Option<Waker> {
         let bytes = messages.iter().map(Wire::size).sum::<Option<usize>>();
         if messages.len() > MAX_AT_ONCE || bytes.is_none_or(|bytes| bytes > MAX_BYTES_AT_ONCE) {
@@ -195,7 +195,8 @@ pub(super) struct Sent {
 
 /// Why sending cannot go on.
 enum Fault {
-    /// The connection is broken. What the peer said before may have arrived: its goodbye, most often.
+    /// The connection is broken. What the peer said before may have arrived: its goodbye, most
+    /// often.
     Broken(String),
     /// This side gives it up.
     GivenUp(String),
@@ -207,8 +208,8 @@ impl From<String> for Fault {
     }
 }
 
-/// Sends what is given on the way out until it is told to close, or cannot go on. `direct` says whether others
-/// than the link's task may write.
+/// Sends what is given on the way out until it is told to close, or cannot go on. `direct` says
+/// whether others than the link's task may write.
 pub(super) async fn send<Out: Wire>(
     write: Box<dyn AsyncWrite + Send + Unpin>,
     direct: bool,
@@ -311,8 +312,8 @@ struct Sending<Out> {
 }
 
 impl<Out: Wire> Sending<Out> {
-    /// Sends all that waits, and takes commands even while the transport takes nothing, so that what waits
-    /// stays bounded and a close is heard.
+    /// Sends all that waits, and takes commands even while the transport takes nothing, so that
+    /// what waits stays bounded and a close is heard.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,8 +1,8 @@
 //! What rustls is given.
 //!
-//! Owns: the settings of both sides, the verification of peers without a name, and the check of the own
-//! certificate, so that a process does not start with one that every peer will refuse. Does not know:
-//! sockets.
+//! Owns: the settings of both sides, the verification of peers without a name, and the check of the
+//! own certificate, so that a process does not start with one that every peer will refuse. Does not
+//! know: sockets.
 
 use std::sync::Arc;
 
@@ -114,8 +114,9 @@ fn own(tls: &Tls, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     Ok(own)
 }
 
-/// Checks the own certificate as a peer will: its times, and what it may be used for. A peer may trust other
-/// authorities than this side does, so that whether it is signed by one is for the peer to say.
+/// Checks the own certificate as a peer will: its times, and what it may be used for. A peer may
+/// trust other authorities than this side does, so that whether it is signed by one is for the peer
+/// to say.
 fn check_own(
     tls: &Tls,
     own: &[CertificateDer<'_>],
@@ -146,8 +147,8 @@ fn check_own(
     Ok(())
 }
 
-/// Verifies that a peer which was dialled has a certificate of a trusted authority, whatever its name. The
-/// name is verified when it is known.
+/// Verifies that a peer which was dialled has a certificate of a trusted authority, whatever its
+/// name. The name is verified when it is known.
 #[derive(Debug)]
 struct AnyName {
     roots: Arc<RootCertStore>,

@@ -1,7 +1,7 @@
 //! The files of certificates and keys.
 //!
-//! Owns: reading them, within a bound, and telling whether they have changed. Does not know: what the
-//! certificates say. No message has anything of what is in a file.
+//! Owns: reading them, within a bound, and telling whether they have changed. Does not know: what
+//! the certificates say. No message has anything of what is in a file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -21,7 +21,8 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(PartialEq)]
 pub(super) struct Stamps([Option<Stamp>; 3]);
 
-/// One file, through links. A file that is put in the place of another differs, whatever its times say.
+/// One file, through links. A file that is put in the place of another differs, whatever its times
+/// say.
 #[derive(PartialEq)]
 struct Stamp {
     length: u64,

@@ -1,12 +1,12 @@
 //! TLS over a socket.
 //!
-//! Owns: the handshake as either side, and what peers are told that speak no TLS. Does not know: how long
-//! it may take; put a time limit around it.
+//! Owns: the handshake as either side, and what peers are told that speak no TLS. Does not know:
+//! how long it may take; put a time limit around it.
 //!
-//! Each side knows the other's first byte. A side that accepts looks at it before it takes it for TLS, and
-//! answers a plain greeting by one that says what is asked for. A side that dials sends its first message and
-//! looks at the first byte of the answer. What a peer can make rustls hold before it has proved itself is a
-//! handshake message of 64 KiB and a record, each way.
+//! Each side knows the other's first byte. A side that accepts looks at it before it takes it for
+//! TLS, and answers a plain greeting by one that says what is asked for. A side that dials sends
+//! its first message and looks at the first byte of the answer. What a peer can make rustls hold
+//! before it has proved itself is a handshake message of 64 KiB and a record, each way.
 
 use std::io;
 
@@ -21,8 +21,8 @@ use crate::links::Ends;
 use crate::net::names::Names;
 use crate::net::proof::{Asks, Proved, Role, Side, TLS_HANDSHAKE, WITHOUT, exchange, linger};
 
-/// What rustls may hold that is encrypted and not with the kernel: a record, so that a heartbeat waits
-/// behind little.
+/// What rustls may hold that is encrypted and not with the kernel: a record, so that a heartbeat
+/// waits behind little.
 const MAX_UNSENT: usize = 16 << 10;
 
 /// Of a plain greeting.
@@ -92,8 +92,8 @@ where
     })
 }
 
-/// Returns the stream if the peer begins to speak TLS; otherwise tells it what is asked for, if it is one
-/// of ours.
+/// Returns the stream if the peer begins to speak TLS; otherwise tells it what is asked for, if it
+/// is one of ours.
 async fn expect_tls(stream: TcpStream, role: Role) -> Result<TcpStream, LinkError> {
     let mut first = [0];
     match stream.peek(&mut first).await? {

@@ -1,6 +1,8 @@
-//! Links that are bad without being cut: narrow, far, or held back in the middle of what they carry.
+//! Links that are bad without being cut: narrow, far, or held back in the middle of what they
+//! carry.
 //!
-//! Owns: these faults, and the proxy's part of a cluster. Does not know: the load, or how it is judged.
+//! Owns: these faults, and the proxy's part of a cluster. Does not know: the load, or how it is
+//! judged.
 
 use std::time::Duration;
 

@@ -14,8 +14,8 @@ use super::written;
 /// Small, so that its bound is met.
 pub const MAX_BODY: usize = 100 << 10;
 
-/// Decodes the input as one side or the other would. The first byte says which, and whether the rest is
-/// bytes as they are, or the contents of frames to which the lengths are added.
+/// Decodes the input as one side or the other would. The first byte says which, and whether the
+/// rest is bytes as they are, or the contents of frames to which the lengths are added.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mode = input.byte();

@@ -1,4 +1,5 @@
-//! Bytes of the fuzzer as numbers and choices. What is missing is zero, so that every input means something.
+//! Bytes of the fuzzer as numbers and choices. What is missing is zero, so that every input means
+//! something.
 //!
 //! Owns: the way from bytes to values. Does not know: what they are for.
 

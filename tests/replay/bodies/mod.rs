@@ -29,8 +29,8 @@ fn steps(input: &mut Input, mut step: impl FnMut(&mut Input)) {
     }
 }
 
-/// A message as the wire delivers it, so that a machine hears nothing that cannot come; `None` if the link
-/// would be closed.
+/// A message as the wire delivers it, so that a machine hears nothing that cannot come; `None` if
+/// the link would be closed.
 fn carried<M: Wire>(message: &M) -> Option<Vec<M>> {
     let mut frames = Frames::new(MAX_CHUNK, frames::MAX_BODY);
     message.encode(&mut frames).ok()?;

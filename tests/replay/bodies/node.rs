@@ -1,7 +1,7 @@
 //! A node whose scheduler is hostile: it says anything at any time, within what the wire can carry.
 //!
-//! Owns: what must hold of a node's machine whatever it is told. Does not know: what an honest scheduler
-//! would have said.
+//! Owns: what must hold of a node's machine whatever it is told. Does not know: what an honest
+//! scheduler would have said.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The greeting and the proof, with a peer that says anything, and with a wire that changes what is said.
+//! The greeting and the proof, with a peer that says anything, and with a wire that changes what is
+//! said.
 //!
 //! Owns: who may be let in by what. Does not know: sockets.
 

@@ -1,7 +1,7 @@
 //! A scheduler with one honest node and hostile ones, which say anything in any order.
 //!
-//! Owns: what must hold of a scheduler's machine, and of its honest node's tasks, whatever the others say.
-//! Does not know: what the others meant by it.
+//! Owns: what must hold of a scheduler's machine, and of its honest node's tasks, whatever the
+//! others say. Does not know: what the others meant by it.
 
 mod stage;
 mod words;

@@ -16,8 +16,8 @@ use crate::cluster::Cluster;
 use crate::nodes::Proc;
 use crate::plan::{Family, MS, TaskPlan, Time};
 
-/// How long a task may have waited at a node, whatever else starts meanwhile, and the pauses between
-/// looks at it: the figures of the README.
+/// How long a task may have waited at a node, whatever else starts meanwhile, and the pauses
+/// between looks at it: the figures of the README.
 const HELD_UP: Time = 250 * MS;
 const PAUSES: Time = MS;
 
@@ -85,16 +85,17 @@ impl Cluster {
         2 * self.plan.net.max + 6 * MS
     }
 
-    /// G6: for how long less urgent tasks may start before one. Of a run at most four round trips count.
+    /// G6: for how long less urgent tasks may start before one. Of a run at most four round trips
+    /// count.
     fn order_bound(&self) -> Time {
         let longest = self.longest_round_trip();
         let late = 6 * self.plan.late + 20 * MS;
         HELD_UP.max(4 * (longest + 4 * longest)) + 4 * longest + PAUSES + late
     }
 
-    /// Nothing that goes first, and that this node may run, has waited for longer than may be since it
-    /// was sent to a node last: it may have had to go back for what goes before it. Of equals only what
-    /// was sent to a node after that is judged: it may wait there for long.
+    /// Nothing that goes first, and that this node may run, has waited for longer than may be since
+    /// it was sent to a node last: it may have had to go back for what goes before it. Of equals
+    /// only what was sent to a node after that is judged: it may wait there for long.
     pub fn judge_priority(&mut self, proc: usize, started: TaskId) {
         let plan = self.plan.clone();
         let (bound, now) = (self.order_bound(), self.now);

@@ -1,6 +1,7 @@
 //! G1, G5: what must hold at rest and at the end.
 //!
-//! Owns: the judgement of idle workers, of the end, and of what a shutdown hands back. Does not know: faults.
+//! Owns: the judgement of idle workers, of the end, and of what a shutdown hands back. Does not
+//! know: faults.
 use std::collections::BTreeMap;
 
 use callboard::engine::Audience;
@@ -97,9 +98,9 @@ impl Cluster {
         }
     }
 
-    /// An exclusive task whose run has ended waits for nothing for ever. What can be dropped is free
-    /// when the lease is over, and what blocks when its process is known to have ended; where nothing
-    /// can tell of that end, an operator declares it dead.
+    /// An exclusive task whose run has ended waits for nothing for ever. What can be dropped is
+    /// free when the lease is over, and what blocks when its process is known to have ended; where
+    /// nothing can tell of that end, an operator declares it dead.
     pub fn judge_held(&mut self) {
         let life = self.lives;
         let waiting = self.scheduler.machine.unfinished().into_iter();
@@ -343,8 +344,8 @@ impl Cluster {
         self.finish_check();
     }
 
-    /// What has ended is forgotten. A run that nobody saw end may be on record for ever, and so may its
-    /// key; and what can be dropped is until the lease of its node is over.
+    /// What has ended is forgotten. A run that nobody saw end may be on record for ever, and so may
+    /// its key; and what can be dropped is until the lease of its node is over.
     fn judge_remains(&mut self) {
         let it = self.scheduler.machine.remains();
         let leased = self.plan.quiet_from + 2 * nanos(self.plan.config.lease) + 2 * self.plan.late;
@@ -365,8 +366,8 @@ impl Cluster {
         }
     }
 
-    /// No storm of refusals, and nothing is sent round the cluster: what a history costs is less than
-    /// twice its tasks, whatever goes wrong in it.
+    /// No storm of refusals, and nothing is sent round the cluster: what a history costs is less
+    /// than twice its tasks, whatever goes wrong in it.
     fn judge_cost(&mut self) {
         let most = 2 * self.plan.tasks.len() as u64 + 20;
         let cost = (self.oracle.refusals, self.oracle.reroutes);

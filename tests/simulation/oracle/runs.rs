@@ -1,5 +1,5 @@
-//! G1: what a status says of its task's runs: where and when the last one started, how many were made, and how
-//! many were lost.
+//! G1: what a status says of its task's runs: where and when the last one started, how many were
+//! made, and how many were lost.
 //!
 //! Owns: what was sent to nodes, and what they said of it. Does not know: whether a run may start.
 
@@ -233,7 +233,8 @@ impl Oracle {
 }
 
 impl Cluster {
-    /// A run is rerouted once: another must have begun, or the lost one have come back, before the next time.
+    /// A run is rerouted once: another must have begun, or the lost one have come back, before the
+    /// next time.
     pub fn judge_event(&mut self, event: &TaskEvent) {
         if !matches!(event.event, TaskEventKind::Rerouted { .. }) {
             return;

@@ -1,6 +1,8 @@
-//! A scheduler that has nothing to do sleeps: its wakeup does not come up again and again without any effect.
+//! A scheduler that has nothing to do sleeps: its wakeup does not come up again and again without
+//! any effect.
 //!
-//! Owns: the ticks that came to nothing, one after the other. Does not know: what the machine was to look at.
+//! Owns: the ticks that came to nothing, one after the other. Does not know: what the machine was
+//! to look at.
 
 use std::collections::VecDeque;
 
@@ -8,7 +10,8 @@ use crate::cluster::Cluster;
 use crate::plan::{MS, Time};
 use crate::scheduler::clock;
 
-/// So many ticks in a row may come to nothing: each node and each link that was set up is looked at once.
+/// So many ticks in a row may come to nothing: each node and each link that was set up is looked at
+/// once.
 const VAIN_TICKS: usize = 20;
 /// If they come within so short a time; what looks once in each heartbeat is far from it.
 const WITHIN: Time = 200 * MS;

@@ -5,8 +5,8 @@
 use super::{Fault, MS, Plan, SECOND, Time, nanos};
 
 impl Plan {
-    /// The longest cut that must cost nothing: the lease, less a heartbeat and a second. A history with
-    /// exclusive tasks must stay within four fifths of the lease, when a node drops them.
+    /// The longest cut that must cost nothing: the lease, less a heartbeat and a second. A history
+    /// with exclusive tasks must stay within four fifths of the lease, when a node drops them.
     fn harmless(&self) -> Time {
         let lease = nanos(self.config.lease);
         let kept = if self.tasks.iter().any(|task| task.exclusive) {
@@ -22,7 +22,8 @@ impl Plan {
         let settle = 2 * nanos(self.config.heartbeat) + 3 * SECOND;
         let mut faults = Vec::new();
         if rng.u32(..5) == 0 {
-            // A scheduler that was frozen must read before it expires anyone: as a cut of all at once.
+            // A scheduler that was frozen must read before it expires anyone: as a cut of all at
+            // once.
             let mut at = 2 * SECOND + rng.u64(..5 * SECOND);
             while at < self.quiet_from {
                 let span = if rng.bool() {

@@ -1,7 +1,7 @@
 //! Which schedulers a process serves, and which link leads to whom.
 //!
-//! Owns: the seats, from a scheduler's first hello until it is forgotten, and moving links and addresses to
-//! whoever says hello on them. Does not know: what follows from a hello.
+//! Owns: the seats, from a scheduler's first hello until it is forgotten, and moving links and
+//! addresses to whoever says hello on them. Does not know: what follows from a hello.
 
 use super::{Course, MAX_SCHEDULERS, Machines, Place, Seated};
 use crate::engine::message::{SchedulerHello, ToNode, is_name};
@@ -82,7 +82,8 @@ impl Machines {
         Ok(Place::Seat(seat))
     }
 
-    /// Begins anew for a start of a scheduler whose start before had the node drained, or told it to leave.
+    /// Begins anew for a start of a scheduler whose start before had the node drained, or told it
+    /// to leave.
     fn renew(&mut self, now: Timestamp, seat: usize, hello: &SchedulerHello) {
         let serving = self.course == Course::Serving;
         let Some(seated) = &mut self.seats[seat] else {
@@ -105,7 +106,8 @@ impl Machines {
         }
     }
 
-    /// Moves a link to whoever said hello on it. An address goes along. Returns whether the link is wanted.
+    /// Moves a link to whoever said hello on it. An address goes along. Returns whether the link is
+    /// wanted.
     fn move_link(&mut self, now: Timestamp, link: LinkId, from: Place, to: Place) -> bool {
         let dialled = self.links.get(&link).and_then(|way| way.dialled.clone());
         if let Some(machine) = self.machine(from) {
@@ -219,7 +221,8 @@ impl Machines {
         machine
     }
 
-    /// Forgets the scheduler that has been away for longest, if no seat is free and nothing can come of it.
+    /// Forgets the scheduler that has been away for longest, if no seat is free and nothing can
+    /// come of it.
     fn free_a_seat(&mut self, now: Timestamp) {
         let full = self.seats.len() >= MAX_SCHEDULERS && self.seats.iter().all(Option::is_some);
         if !full {

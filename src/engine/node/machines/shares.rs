@@ -1,11 +1,11 @@
 //! How schedulers share the workers of a process.
 //!
-//! Owns: the arithmetic: equal shares of all workers, of which what one does not want is lent to the others.
-//! Does not know: what runs, or how a scheduler is told.
+//! Owns: the arithmetic: equal shares of all workers, of which what one does not want is lent to
+//! the others. Does not know: what runs, or how a scheduler is told.
 //!
-//! Nothing is preempted: who has more than its share, since others wanted nothing, starts nothing new until
-//! it has no more. Each scheduler is told to count on its equal share at least, whatever is lent: only what
-//! it sends shows that it wants its share back.
+//! Nothing is preempted: who has more than its share, since others wanted nothing, starts nothing
+//! new until it has no more. Each scheduler is told to count on its equal share at least, whatever
+//! is lent: only what it sends shows that it wants its share back.
 
 use super::Machines;
 use crate::engine::Timestamp;
@@ -13,7 +13,8 @@ use crate::engine::node::NodeMachine;
 use crate::engine::node::workers::Share;
 
 impl Machines {
-    /// Gives every machine its share of the workers of the process, and lets it start what it can by that.
+    /// Gives every machine its share of the workers of the process, and lets it start what it can
+    /// by that.
     pub(super) fn share_out(&mut self, now: Timestamp) {
         let Some(all) = self.serves.max_workers else {
             return;
@@ -64,8 +65,8 @@ fn wanted(machine: &NodeMachine) -> u32 {
     wanted.min(machine.workers.limit())
 }
 
-/// Shares so many workers equally among those who want so many: nobody has more than it wants, and nobody who
-/// wants more has less than another, but for what cannot be divided.
+/// Shares so many workers equally among those who want so many: nobody has more than it wants, and
+/// nobody who wants more has less than another, but for what cannot be divided.
 fn shares(all: u32, wants: &[u32]) -> Vec<u32> {
     let mut order: Vec<usize> = (0..wants.len()).collect();
     order.sort_by_key(|&place| wants[place]);

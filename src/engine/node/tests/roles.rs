@@ -1,5 +1,5 @@
-//! What a scheduler may say is only what a node is to do for it, in order. Anything else closes its link, and
-//! what runs goes on.
+//! What a scheduler may say is only what a node is to do for it, in order. Anything else closes its
+//! link, and what runs goes on.
 
 use super::*;
 /// A node that runs something, told this on its link.

@@ -3,7 +3,8 @@
 use super::machines::Fleet;
 use super::*;
 
-/// Two schedulers over a process of four workers, which send as many tasks as they have workers and four more.
+/// Two schedulers over a process of four workers, which send as many tasks as they have workers and
+/// four more.
 struct Shared {
     fleet: Fleet,
     links: [LinkId; 2],

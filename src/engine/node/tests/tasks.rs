@@ -420,7 +420,8 @@ fn g5_a_node_that_is_full_asks_for_the_acknowledgement_that_it_waits_for() {
     bench.assign(link, vec![at_once(1), at_once(2), at_once(3)]);
     let actions = bench.ended(1, 2, End::Completed(Payload::from(&[0; 50])));
     assert!(beats(&actions).is_empty(), "nothing waits for it");
-    // 1 blocks the thread of the workers 0 and 2, on which 3 has not begun: its scheduler believes that it runs.
+    // 1 blocks the thread of the workers 0 and 2, on which 3 has not begun: its scheduler believes
+    // that it runs.
     let workers = vec![WorkerId(0), WorkerId(2)];
     bench.event(NodeEvent::Stalled { workers });
     let (worker, assignment) = (WorkerId(2), at_once(3));

@@ -1,4 +1,5 @@
-//! What proves that a process is dead: a refusal of its own machine, and not of what stands before it.
+//! What proves that a process is dead: a refusal of its own machine, and not of what stands before
+//! it.
 
 use std::time::Duration;
 

@@ -10,7 +10,8 @@ use crate::stats::Reason;
 use crate::status::{Cause, Failure};
 use crate::task::{Dispatch, TaskId};
 
-/// A node of two workers that is sent tasks ahead, and what it was sent: two run and the rest waits there.
+/// A node of two workers that is sent tasks ahead, and what it was sent: two run and the rest waits
+/// there.
 fn busy() -> (Board, Vec<TaskId>) {
     let mut board = Board::new();
     board.machine.config.max_ahead = 16;

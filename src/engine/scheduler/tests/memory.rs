@@ -1,4 +1,5 @@
-//! What a comparison says of the runs of a node that has forgotten its scheduler, and of one that has not.
+//! What a comparison says of the runs of a node that has forgotten its scheduler, and of one that
+//! has not.
 
 use std::time::Duration;
 
@@ -37,8 +38,8 @@ fn returns(board: &mut Board, memory: u64, out_of_reach: u32) -> LinkId {
     link
 }
 
-/// A node whose link has broken under an exclusive task, and which has forgotten it when it returns. A handler
-/// keeps a worker there.
+/// A node whose link has broken under an exclusive task, and which has forgotten it when it
+/// returns. A handler keeps a worker there.
 fn forgot(kind: &str) -> (Board, TaskId, LinkId) {
     let mut board = Board::new();
     let link = returns(&mut board, 1, 0);

@@ -1,5 +1,5 @@
-//! What a node may say is only what it was asked for. Anything else closes its link, is counted, and disturbs
-//! nothing else.
+//! What a node may say is only what it was asked for. Anything else closes its link, is counted,
+//! and disturbs nothing else.
 
 use std::time::Duration;
 

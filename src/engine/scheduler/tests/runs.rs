@@ -1,4 +1,5 @@
-//! What is told and counted of runs: where the last one started, which were lost, and which may go on.
+//! What is told and counted of runs: where the last one started, which were lost, and which may go
+//! on.
 
 use std::time::Duration;
 
