@@ -4,7 +4,7 @@
 //! Owns: that node, on a thread in its namespace. It writes in a ledger like any other, and is
 //! honest there. Does not know: the engine of a node.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use tokio::sync::oneshot;
 
 use crate::cluster::WORKERS;
 use crate::proxy::inside;
+use crate::record::{self, Run};
 use crate::scheduler::SECRET;
 use crate::work::{Fails, Going, Ledger, RETRY, Work};
 
 pub const NAME: &str = "double";
-/// So many tasks back it looks for one that runs elsewhere, and for each it allows that so many
-/// retries were placed in between.
-const NEIGHBOURS: u64 = 24;
+/// How many runs of others it reports at once.
+const STOLEN: usize = 24;
 
 /// A running double. Dropped, it is gone.
 pub struct Double {
@@ -38,9 +38,11 @@ pub struct Double {
 impl Double {
     pub fn start(namespace: &str, scheduler: String, directory: &Path) -> Self {
         let ledger = Arc::new(Ledger::open(directory, NAME));
+        let directory = directory.to_owned();
         let (stop, stopped) = oneshot::channel();
         let thread = inside(namespace, async move {
             let mut node = State {
+                directory,
                 ledger,
                 hello: 0,
                 seq: 0,
@@ -68,6 +70,7 @@ impl Drop for Double {
 }
 
 struct State {
+    directory: PathBuf,
     ledger: Arc<Ledger>,
     hello: u64,
     seq: u64,
@@ -227,13 +230,11 @@ impl State {
                 let seq = self.next_seq();
                 send(commands, vec![ended(seq, task, dispatch, end)]);
             }
-            // The runs about it; some are others'.
+            // What others run at this moment, and what they have run.
             _ if number % 16 == 3 => {
-                for (back, retries) in neighbours() {
+                for run in others(&self.directory) {
                     let seq = self.next_seq();
-                    let task = TaskId::new(task.get().saturating_sub(back).max(1));
-                    let dispatch = dispatch.get().saturating_sub(back + retries).max(1);
-                    let dispatch = Dispatch::new(dispatch);
+                    let (task, dispatch) = (TaskId::new(run.task), Dispatch::new(run.dispatch));
                     send(commands, vec![ended(seq, task, dispatch, stolen())]);
                 }
             }
@@ -242,9 +243,14 @@ impl State {
     }
 }
 
-/// Tasks before one, and retries that may have been placed since.
-fn neighbours() -> impl Iterator<Item = (u64, u64)> {
-    (1..=NEIGHBOURS).flat_map(|back| (0..NEIGHBOURS).map(move |retries| (back, retries)))
+/// The last runs of other nodes, those that have ended first: after the first one that goes on the
+/// link is closed.
+fn others(directory: &Path) -> Vec<Run> {
+    let mut runs = record::runs(directory);
+    runs.retain(|run| run.process != NAME);
+    let mut last = runs.split_off(runs.len().saturating_sub(STOLEN));
+    last.sort_by_key(|run| run.end.is_none());
+    last
 }
 
 fn send(commands: &Commands, reports: Vec<Report>) {
