@@ -54,7 +54,7 @@ mod watchers;
 mod work;
 pub mod worker;
 
-pub use ids::{ClientId, Epoch, Life, LinkId, Memory, NodeId, Timestamp, WorkerId};
+pub use ids::{ClientId, Epoch, Life, LinkId, Memory, NodeId, Timestamp, WorkerId, first_number};
 use message::{ToNode, ToScheduler};
 
 /// Who is told how a task ended.

@@ -13,9 +13,12 @@ use smol_str::SmolStr;
 
 use crate::retry::RetryPolicy;
 
-/// Identifies one accepted task within one life of its scheduler.
+/// Identifies one accepted task of a scheduler.
 ///
-/// Ids are handed out in rising order and are never reused within a life. Displayed as `t42`.
+/// Ids are handed out in rising order and are not reused, also by a scheduler of the same name that
+/// is started later: each start numbers on from the time that the wall clock shows, 2^22 numbers a
+/// second since 2025, so from above whatever was given out before, provided that the clock is not
+/// set back to before the last start. They stay below 2^53 until 2093. Displayed as `t42`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(u64);
@@ -46,8 +49,10 @@ impl fmt::Debug for TaskId {
 
 /// The fencing number of one placing of a task on a node.
 ///
-/// All dispatches of a scheduler's life are numbered by one counter, so a later run of a task
-/// always carries a greater number than every earlier one. A handler that writes to a shared
+/// All dispatches of a scheduler are numbered by one counter, so a later run of a task always
+/// carries a greater number than every earlier one. A scheduler that is started again numbers on
+/// from above, as it does with a [`TaskId`], so a resource that has seen a number of before goes on
+/// to take new ones. A handler that writes to a shared
 /// resource should pass the number along and let the resource refuse a lower one than it has seen
 /// (see M. Kleppmann, "How to do distributed locking", 2016, for the method). Displayed as `#7`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use callboard::{Outcome, TaskId, TaskStatus};
 
 const ACCEPTED: u8 = 1;
 const SETTLED: u8 = 2;
+
+/// How many of the first ids may be entered after a later one: more than are handed in at once.
+const EARLIER: u64 = 1 << 16;
 
 /// How many objections are kept in words.
 const WORDS: usize = 20;
@@ -18,6 +21,8 @@ const WORDS: usize = 20;
 /// See the module.
 pub struct Ledger {
     tasks: Vec<AtomicU8>,
+    /// The id of the first place.
+    lowest: OnceLock<u64>,
     accepted: AtomicU64,
     settled: AtomicU64,
     refused: AtomicU64,
@@ -34,15 +39,17 @@ pub struct Told {
 }
 
 impl Ledger {
-    /// For tasks with ids up to this.
-    pub fn new(highest: u64) -> Self {
+    /// For so many tasks, whose ids follow each other.
+    pub fn new(count: u64) -> Self {
         // Not zeroes: those would be memory only when they are written.
-        let tasks = (0..=highest).map(|_| AtomicU8::new(!0)).collect::<Vec<_>>();
+        let tasks = (0..EARLIER + count).map(|_| AtomicU8::new(!0));
+        let tasks = tasks.collect::<Vec<_>>();
         for task in &tasks {
             task.store(0, Ordering::Relaxed);
         }
         Self {
             tasks,
+            lowest: OnceLock::new(),
             accepted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -52,7 +59,9 @@ impl Ledger {
     }
 
     fn enter(&self, id: TaskId, what: u8) -> Option<bool> {
-        let task = self.tasks.get(usize::try_from(id.get()).ok()?)?;
+        let lowest = self.lowest.get_or_init(|| id.get().saturating_sub(EARLIER));
+        let place = id.get().checked_sub(*lowest)?;
+        let task = self.tasks.get(usize::try_from(place).ok()?)?;
         Some(task.fetch_or(what, Ordering::SeqCst) & what == 0)
     }
 
@@ -107,7 +116,8 @@ impl Ledger {
     /// Tasks that were only accepted, and those that only settled.
     pub fn unmatched(&self) -> (Vec<TaskId>, Vec<TaskId>) {
         let only = |what| {
-            let tasks = self.tasks.iter().zip(0..);
+            let lowest = self.lowest.get().copied().unwrap_or_default();
+            let tasks = self.tasks.iter().zip(lowest..);
             let tasks = tasks.filter(move |(task, _)| task.load(Ordering::SeqCst) == what);
             tasks.map(|(_, id)| TaskId::new(id)).collect()
         };

@@ -24,7 +24,7 @@ use crate::config::SchedulerConfig;
 use crate::contain::contained;
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Event, Life, Refused, Submission, Timestamp,
+    Accepted, Action, Audience, ClientId, Event, Life, Refused, Submission, Timestamp, first_number,
 };
 use crate::error::Stopped;
 use crate::execute::{Execute, ExecuteError, Parts};
@@ -142,7 +142,8 @@ impl Actor for SchedulerActor {
         };
         self.guard = Some(parts.guard);
         let machine =
-            SchedulerMachine::new(parts.name, parts.life, parts.config, parts.clock.now());
+            SchedulerMachine::new(parts.name, parts.life, parts.config, parts.clock.now())
+                .numbered_from(first_number(parts.clock.wall()));
         let bell = Arc::new(Bell::default());
         let clients = Clients::new(parts.on_client_gone, Arc::clone(&bell).into());
         let core = Core {

@@ -26,6 +26,20 @@ impl Timestamp {
     }
 }
 
+/// 2025-01-01, 00:00 UTC, since when ids and dispatches are counted.
+const NUMBERS_BEGIN: Timestamp = Timestamp(1_735_689_600_000_000_000);
+
+/// Ids or dispatches that fit a second: more than can be given out in it.
+const NUMBERS_A_SECOND: u64 = 1 << 22;
+
+/// Returns the first number that a scheduler which starts when the wall clock shows this gives to
+/// a task, or to a dispatch. A later start begins above whatever an earlier one has given out.
+pub fn first_number(shows: Timestamp) -> u64 {
+    let since = shows.since(NUMBERS_BEGIN).as_nanos();
+    let number = since * u128::from(NUMBERS_A_SECOND) / Duration::from_secs(1).as_nanos();
+    u64::try_from(number).unwrap_or(u64::MAX).max(1)
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
@@ -130,3 +144,23 @@ impl WorkerId {
 
 /// Index of a node.
 pub(crate) type NodeIndex = u32;
+
+#[cfg(test)]
+mod tests {
+    use super::{NUMBERS_BEGIN, Timestamp, first_number};
+    use std::time::Duration;
+
+    #[test]
+    fn g3_a_later_start_numbers_from_above_whatever_an_earlier_one_gave_out() {
+        let second = Duration::from_secs(1);
+        assert_eq!(first_number(NUMBERS_BEGIN + second), 1 << 22);
+        // A restart after a millisecond, in which no scheduler gives out four thousand numbers.
+        let soon = first_number(NUMBERS_BEGIN + second + Duration::from_millis(1));
+        assert_eq!(soon - (1 << 22), 4194);
+        // The clock of a machine that has just booted.
+        assert_eq!(first_number(Timestamp(0)), 1);
+        let in_2093 = NUMBERS_BEGIN + 68 * 365 * 24 * 3600 * second;
+        assert!(first_number(in_2093) < 1 << 53, "whole as a number of JSON");
+        assert!(first_number(Timestamp(u64::MAX)) < u64::MAX);
+    }
+}

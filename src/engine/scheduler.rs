@@ -179,6 +179,14 @@ impl SchedulerMachine {
         }
     }
 
+    /// The same with ids and dispatches that are counted from this number on, which is 1
+    /// otherwise: for one that has just been made.
+    pub fn numbered_from(mut self, first: u64) -> Self {
+        self.task_ids = Sequence::from(first);
+        self.dispatches = Sequence::from(first);
+        self
+    }
+
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.name

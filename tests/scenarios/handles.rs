@@ -58,6 +58,27 @@ async fn a_name_is_taken_while_its_scheduler_runs_and_free_afterwards() {
     finish(start().await.unwrap()).await;
 }
 
+/// Nothing is kept between the two, so only the clock tells the second where to go on.
+#[actix::test]
+async fn g3_a_scheduler_that_is_started_again_gives_out_no_number_of_before() {
+    async fn run_one() -> (u64, u64) {
+        let fence = async |(): (), cx: TaskContext| Ok(cx.dispatch().get());
+        let scheduler = Scheduler::builder("handle-numbers")
+            .node(here(Handlers::new().on("fence", fence)))
+            .start();
+        let scheduler = scheduler.await.unwrap();
+        let task = Execute::call("fence", &()).unwrap();
+        let status = scheduler.settle(task).await.unwrap();
+        finish(scheduler).await;
+        (status.id.get(), status.output().unwrap())
+    }
+    let (first, second) = (run_one().await, run_one().await);
+    assert!(
+        second.0 > first.0 && second.1 > first.1,
+        "a task and its dispatch, {first:?}, and after a restart {second:?}"
+    );
+}
+
 #[actix::test]
 async fn a_kind_registered_twice_is_a_start_error_of_scheduler_and_node() {
     let twice = || handlers().on("echo", async |n: u64| Ok(n));

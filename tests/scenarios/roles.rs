@@ -10,8 +10,8 @@ use callboard::inbox::Inbox;
 use callboard::net::body::Frames;
 use callboard::net::wire::Frame;
 use callboard::net::{LinkCommand, LinkConfig, LinkEvent, Role, Trust, Wire, dial, run_link};
-use callboard::stats::Stats;
-use callboard::{Execute, Handlers, Node, Scheduler, Shutdown};
+use callboard::stats::{Stats, TaskState};
+use callboard::{Dispatch, Execute, Handlers, Node, Scheduler, Shutdown, TaskId};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -101,9 +101,9 @@ async fn join(scheduler: &Scheduler, words: Vec<Says>) -> Vec<ToNode> {
     heard
 }
 
-/// An honest node's task ends well while the other says this; what is counted then, and what the
-/// scheduler said.
-async fn beside(name: &str, words: Vec<Says>) -> (Stats, Vec<ToNode>) {
+/// An honest node's task ends well while the other says this of its run; what is counted then, and
+/// what the scheduler said.
+async fn beside(name: &str, words: impl FnOnce(TaskId, Dispatch) -> Says) -> (Stats, Vec<ToNode>) {
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let handlers = {
         let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
@@ -125,7 +125,12 @@ async fn beside(name: &str, words: Vec<Says>) -> (Stats, Vec<ToNode>) {
     let settles = scheduler.settle(Execute::call("work", &7u64).unwrap());
     let evil = async {
         begun.notified().await;
-        let heard = join(&scheduler, words).await;
+        let unfinished = scheduler.unfinished().await.unwrap();
+        let TaskState::Running { dispatch, .. } = unfinished[0].state else {
+            panic!("it has begun: {unfinished:?}");
+        };
+        let words = words(unfinished[0].id, dispatch);
+        let heard = join(&scheduler, vec![words]).await;
         go.notify_one();
         heard
     };
@@ -144,16 +149,18 @@ fn violations_of(stats: &Stats, name: &str) -> u64 {
 #[test]
 fn g11_a_proved_peer_that_reports_what_was_never_assigned_is_counted_and_told() {
     System::new().block_on(async {
-        let report = Report::Ended {
-            seq: 1,
-            task: callboard::TaskId::new(1),
-            dispatch: callboard::Dispatch::new(1),
-            end: End::Completed(b"lie".into()),
-            ran: PATIENCE,
-            overrun: false,
+        let lie = |task, dispatch| {
+            let report = Report::Ended {
+                seq: 1,
+                task,
+                dispatch,
+                end: End::Completed(b"lie".into()),
+                ran: PATIENCE,
+                overrun: false,
+            };
+            Says::Message(ToScheduler::Reports(vec![report]))
         };
-        let report = ToScheduler::Reports(vec![report]);
-        let (stats, heard) = beside("roles-report", vec![Says::Message(report)]).await;
+        let (stats, heard) = beside("roles-report", lie).await;
         assert_eq!(stats.totals.violations, 1);
         assert_eq!(violations_of(&stats, "evil"), 1);
         assert_eq!(violations_of(&stats, "honest"), 0);
@@ -167,7 +174,7 @@ fn g11_a_proved_peer_that_reports_what_was_never_assigned_is_counted_and_told() 
 #[test]
 fn g11_a_proved_peer_that_sends_what_is_no_frame_is_counted() {
     System::new().block_on(async {
-        let (stats, _) = beside("roles-frame", vec![Says::Garbage]).await;
+        let (stats, _) = beside("roles-frame", |_, _| Says::Garbage).await;
         assert_eq!(stats.totals.violations, 1);
         assert_eq!(violations_of(&stats, "evil"), 1);
         assert_eq!(violations_of(&stats, "honest"), 0);
