@@ -38,6 +38,7 @@ mod classes;
 mod comparison;
 mod control;
 mod ends;
+mod farewell;
 mod forgetting;
 mod ghosts;
 mod hello;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
 use super::reports::Run;
-use super::sessions::{Comparison, TooMany};
+use super::sessions::{Comparison, Speaker, TooMany};
 use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
 };
@@ -26,7 +26,8 @@ impl SchedulerMachine {
     ) {
         self.spare(link, node);
         self.forget_link(node, "the node has a newer link");
-        self.sessions.begin_comparison(link, node, hello.clone());
+        self.sessions
+            .begin_comparison(link, node, hello.clone(), Speaker::Present);
         let dialled = self.was_dialled(link);
         let found_at = self.found_at(link, &hello).filter(|_| dialled);
         let lease = self.config.lease;
@@ -56,9 +57,7 @@ impl SchedulerMachine {
         node: NodeIndex,
         holding: Holding,
     ) -> Result<(), String> {
-        if holding.reports.iter().any(|report| report.seq().is_none()) {
-            return Err("it told what it holds with a report that has no number".to_owned());
-        }
+        check_told(&holding)?;
         // What was taken and not acknowledged before the link broke is told again, as it should be.
         let taken = Some(self.roster.get(node).process().acknowledged);
         let reports = holding.reports.into_iter();
@@ -67,26 +66,38 @@ impl SchedulerMachine {
         for run in &holding.runs {
             self.check_holder(node, run.task, run.dispatch)?;
         }
-        match self.sessions.gather(link, holding.runs) {
-            // The node has done nothing wrong: it comes again when others have been compared.
-            Err(TooMany::Compared) => {
-                self.fail(now, link, "too many runs are being compared at once");
-            }
-            Err(TooMany::Held) => return Err("it holds more runs than a node may".to_owned()),
-            Ok(()) if holding.last => {
-                self.stop_setup(link);
-                if let Some(comparison) = self.sessions.finish_comparison(link) {
-                    self.welcome(now, link, node, *comparison);
-                }
-            }
-            Ok(()) => {}
+        if let Some(comparison) = self.gather(now, link, holding.runs, holding.last)? {
+            self.welcome(now, link, node, *comparison);
         }
         Ok(())
     }
 
+    /// Adds to what the node at the other end holds. Returns that when it is whole.
+    pub(super) fn gather(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        runs: Vec<HeldRun>,
+        last: bool,
+    ) -> Result<Option<Box<Comparison>>, String> {
+        match self.sessions.gather(link, runs) {
+            // The node has done nothing wrong: it comes again when others have been compared.
+            Err(TooMany::Compared) => {
+                self.fail(now, link, "too many runs are being compared at once");
+                Ok(None)
+            }
+            Err(TooMany::Held) => Err("it holds more runs than a node may".to_owned()),
+            Ok(()) if last => {
+                self.stop_setup(link);
+                Ok(self.sessions.finish_comparison(link))
+            }
+            Ok(()) => Ok(None),
+        }
+    }
+
     /// Compares what both sides hold and tells the node that the link is up.
     fn welcome(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, comparison: Comparison) {
-        let Comparison { hello, held } = comparison;
+        let Comparison { hello, held, .. } = comparison;
         let forgotten = self.roster.get(node).process().memory != hello.memory;
         let stop = self.compare(now, node, &held, forgotten);
         if self.roster.get(node).process().is_lost() {
@@ -203,4 +214,12 @@ impl SchedulerMachine {
         }
         stop
     }
+}
+
+/// Only what has a number is told with what a node holds: all else is news of a link that is up.
+pub(super) fn check_told(holding: &Holding) -> Result<(), String> {
+    if holding.reports.iter().any(|report| report.seq().is_none()) {
+        return Err("it told what it holds with a report that has no number".to_owned());
+    }
+    Ok(())
 }

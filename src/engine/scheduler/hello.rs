@@ -48,6 +48,9 @@ impl SchedulerMachine {
         match self.identify(now, link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
             Ok(node) if self.is_unwanted(node, &hello) => self.turn_away(now, link, node, &hello),
+            Ok(node) if self.is_replaced(node, hello.epoch) => {
+                self.hear_out(now, link, node, hello);
+            }
             // First, since a late hello is that of a memory which is over.
             Ok(node) if self.is_outdated(node, &hello) => {
                 self.fail(now, link, "the node has said a later hello on another link");
@@ -176,11 +179,6 @@ impl SchedulerMachine {
         let silence = self.config.heartbeat.saturating_mul(2);
         let entry = self.roster.get(node);
         let returns = entry.epoch() == Some(hello.epoch);
-        if !returns && entry.past.iter().any(|life| life.epoch == hello.epoch) {
-            return Err(LinkRefusal::Replaced {
-                name: hello.node.clone(),
-            });
-        }
         match entry.incarnation() {
             // What it does not name may have run, and may go on. One that was told to leave has
             // nothing of any task, and says goodbye when it has nothing that goes on.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::SchedulerMachine;
 use super::losses::Loss;
-use super::sessions::{Session, Stage};
+use super::sessions::{Session, Speaker, Stage};
 use crate::engine::message::{Beat, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Standing, State};
@@ -144,20 +144,20 @@ impl SchedulerMachine {
     }
 
     pub(super) fn handshake_overdue(&mut self, now: Timestamp, link: LinkId) {
-        let limit = self.handshake_limit();
         let Some(session) = self.sessions.get(link).filter(|session| !session.is_up()) else {
             return;
+        };
+        let limit = match session.stage {
+            // It beats as on a link that is up.
+            Stage::Farewell(_) => self.config.heartbeat.saturating_mul(2),
+            Stage::Greeted | Stage::Comparing(_) | Stage::Up => self.handshake_limit(),
         };
         let until = session.heard_at + limit;
         if until > now {
             self.timers.start(until, Timer::Handshake(link));
             self.sessions.extend_setup(link, until);
         } else {
-            self.fail(
-                now,
-                link,
-                "the node was silent while the link was being set up",
-            );
+            self.fail(now, link, "the node was silent on a link that is not up");
         }
     }
 
@@ -276,8 +276,16 @@ impl SchedulerMachine {
                 Ok(())
             }
             (Stage::Greeted, _, ToScheduler::Hello(hello)) => self.node_hello(now, link, hello),
-            (Stage::Comparing(_), Some(node), ToScheduler::Holding(holding)) => {
-                self.holding(now, link, node, holding)
+            (Stage::Comparing(comparison), Some(node), ToScheduler::Holding(holding)) => {
+                let process = (comparison.hello.epoch, comparison.hello.memory);
+                match comparison.speaker {
+                    Speaker::Present => self.holding(now, link, node, holding),
+                    Speaker::Replaced => self.holding_at_last(now, link, node, process, holding),
+                }
+            }
+            (Stage::Farewell(hello), Some(node), message) => {
+                let process = (hello.epoch, hello.memory);
+                self.last_words(now, link, node, process, message)
             }
             (Stage::Up, Some(node), ToScheduler::Beat(beat)) => self.beat(now, link, node, beat),
             (Stage::Up, Some(node), ToScheduler::Reports(reports)) => {
@@ -294,6 +302,7 @@ impl SchedulerMachine {
                     Stage::Greeted => "waiting for its hello",
                     Stage::Comparing(_) => "being compared",
                     Stage::Up => "up",
+                    Stage::Farewell(_) => "that of a process which another has replaced",
                 }
             )),
         };

@@ -18,9 +18,19 @@ const MAX_HELD: usize = 1 << 21;
 /// many may return at once. A link beyond it is closed, and its node comes again.
 const MAX_COMPARED: usize = 2 * MAX_HELD;
 
+/// Which process of a node tells what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaker {
+    /// The one that counts.
+    Present,
+    /// One that another has replaced.
+    Replaced,
+}
+
 /// What a node has told of itself and of the runs that it holds.
 #[derive(Debug)]
 pub(super) struct Comparison {
+    pub speaker: Speaker,
     pub hello: NodeHello,
     pub held: BTreeMap<Dispatch, HeldRun>,
 }
@@ -34,6 +44,8 @@ pub(super) enum Stage {
     Comparing(Box<Comparison>),
     /// Both agree.
     Up,
+    /// A replaced process has told what it holds. It is heard until nothing waits for it.
+    Farewell(Box<NodeHello>),
 }
 
 /// One connection. It is changed by [`Sessions`] alone, which hands it out to be read.
@@ -65,7 +77,7 @@ impl Session {
     fn held(&self) -> usize {
         match &self.stage {
             Stage::Comparing(comparison) => comparison.held.len(),
-            Stage::Greeted | Stage::Up => 0,
+            Stage::Greeted | Stage::Up | Stage::Farewell(_) => 0,
         }
     }
 }
@@ -166,10 +178,17 @@ impl Sessions {
     }
 
     /// Whoever is at the other end has said hello as this node: from now on it tells what it holds.
-    pub(super) fn begin_comparison(&mut self, link: LinkId, node: NodeIndex, hello: NodeHello) {
+    pub(super) fn begin_comparison(
+        &mut self,
+        link: LinkId,
+        node: NodeIndex,
+        hello: NodeHello,
+        speaker: Speaker,
+    ) {
         if let Some(session) = self.by_link.get_mut(&link) {
             session.node = Some(node);
             session.stage = Stage::Comparing(Box::new(Comparison {
+                speaker,
                 hello,
                 held: BTreeMap::new(),
             }));
@@ -198,14 +217,23 @@ impl Sessions {
         Ok(())
     }
 
-    /// The node has told all that it holds: the link is up. Returns what it has told.
+    /// The node has told all that it holds: the link is up, unless it is that of a replaced
+    /// process. Returns what it has told.
     pub(super) fn finish_comparison(&mut self, link: LinkId) -> Option<Box<Comparison>> {
         let session = self.by_link.get_mut(&link)?;
-        self.setting_up -= usize::from(!session.is_up());
-        self.compared -= session.held();
-        match std::mem::replace(&mut session.stage, Stage::Up) {
+        let Stage::Comparing(comparison) = &session.stage else {
+            return None;
+        };
+        self.compared -= comparison.held.len();
+        let next = match comparison.speaker {
+            Speaker::Present => Stage::Up,
+            Speaker::Replaced => Stage::Farewell(Box::new(comparison.hello.clone())),
+        };
+        let before = std::mem::replace(&mut session.stage, next);
+        self.setting_up -= usize::from(session.is_up());
+        match before {
             Stage::Comparing(comparison) => Some(comparison),
-            Stage::Greeted | Stage::Up => None,
+            Stage::Greeted | Stage::Up | Stage::Farewell(_) => None,
         }
     }
 
@@ -236,7 +264,7 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_COMPARED, MAX_HELD, Sessions, TooMany};
+    use super::{MAX_COMPARED, MAX_HELD, Sessions, Speaker, TooMany};
     use crate::engine::message::{HeldRun, HeldState, NodeHello};
     use crate::engine::{Epoch, LinkId, Timestamp};
     use crate::task::{Dispatch, TaskId};
@@ -253,7 +281,8 @@ mod tests {
             Some("there".to_owned()),
             String::new(),
         );
-        sessions.begin_comparison(link, 0, NodeHello::new("node", Epoch(1)));
+        let hello = NodeHello::new("node", Epoch(1));
+        sessions.begin_comparison(link, 0, hello, Speaker::Present);
     }
 
     fn runs(numbers: std::ops::Range<usize>) -> Vec<HeldRun> {
@@ -312,7 +341,8 @@ mod tests {
         }
         sessions.extend_setup(LinkId(4), Timestamp(9));
         assert_eq!(sessions.first_to_set_up(), Some(LinkId(2)));
-        sessions.begin_comparison(LinkId(2), 0, NodeHello::new("node", Epoch(1)));
+        let hello = NodeHello::new("node", Epoch(1));
+        sessions.begin_comparison(LinkId(2), 0, hello, Speaker::Present);
         assert_eq!(sessions.first_to_set_up(), Some(LinkId(2)));
         sessions.finish_comparison(LinkId(2));
         assert_eq!(sessions.first_to_set_up(), Some(LinkId(3)));

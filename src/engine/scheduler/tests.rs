@@ -8,6 +8,7 @@ mod bounds;
 mod cancels;
 mod cost;
 mod dead;
+mod farewell;
 mod finish;
 mod forgotten;
 mod held;

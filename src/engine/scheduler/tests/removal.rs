@@ -362,11 +362,14 @@ fn g10_a_replaced_process_of_a_removed_node_is_no_new_node() {
     let link = board.join("first", 2, Vec::new());
     remove(&mut board);
     board.say(link, ToScheduler::Goodbye);
-    board.join("first", 1, vec![run]);
-    let (_, reason) = board.closed.last().expect("it is refused");
-    assert!(reason.contains("replaced"), "{reason}");
+    let link = board.join("first", 1, vec![run]);
     let stats = board.machine.stats(board.now);
     assert!(stats.nodes.is_empty(), "{:?}", stats.nodes);
     assert_eq!(held(&board), 1);
+    board.say(link, ToScheduler::Goodbye);
+    let (_, reason) = board.closed.last().expect("it is refused");
+    assert!(reason.contains("taken its place"), "{reason}");
+    assert_eq!(held(&board), 0);
+    assert!(board.machine.roster.leaving.is_empty());
     assert_eq!(board.machine.check(), Ok(()));
 }

@@ -1,0 +1,284 @@
+//! The last words of a process that another one has replaced.
+//!
+//! Owns: what such a process may still say, and when it is refused for good. Its word frees what
+//! waits for the end of its runs; nothing that it says brings a run back, settles a task or makes
+//! it count as its node. Does not know: when a process is replaced, or what follows from the end of
+//! an orphaned run.
+
+use std::collections::BTreeMap;
+
+use super::SchedulerMachine;
+use super::comparison::check_told;
+use super::sessions::{Comparison, Speaker, Stage};
+use crate::engine::message::{
+    Beat, HeldRun, Holding, NodeHello, Report, ToNode, ToScheduler, VERSION_MAX, Welcome,
+};
+use crate::engine::placement::NodeIndex;
+use crate::engine::roster::Incarnation;
+use crate::engine::timers::Timer;
+use crate::engine::{Epoch, LinkId, Memory, Timestamp};
+use crate::error::LinkRefusal;
+use crate::task::Dispatch;
+
+impl SchedulerMachine {
+    /// Whether another process of its name has taken the place of the one that says hello.
+    pub(super) fn is_replaced(&self, node: NodeIndex, epoch: Epoch) -> bool {
+        let entry = self.roster.get(node);
+        entry.epoch() != Some(epoch) && entry.has_lived(epoch)
+    }
+
+    /// A replaced process says hello. It is heard out if something waits for the end of a run that
+    /// it may have, and refused otherwise.
+    pub(super) fn hear_out(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        hello: NodeHello,
+    ) {
+        let entry = self.roster.get(node);
+        let mut own = entry.past.iter().filter(|life| life.epoch == hello.epoch);
+        if own.any(|life| life.hello >= hello.number) {
+            // What it held then is not what it holds now.
+            self.fail(now, link, "the node has said a later hello on another link");
+            return;
+        }
+        if !self.is_awaited(node, hello.epoch) {
+            let refusal = LinkRefusal::Replaced {
+                name: hello.node.clone(),
+            };
+            self.refuse(now, link, &hello.node, refusal);
+            return;
+        }
+        // Where it was dialled, the dial has found the wrong process.
+        let entry = self.roster.get_mut(node);
+        if entry.handshake.take_if(|it| *it == link).is_some() {
+            entry.redial.setup_failed(now, entry.usual_pause());
+        }
+        self.sessions
+            .begin_comparison(link, node, hello, Speaker::Replaced);
+        self.timers.attend(node, now);
+    }
+
+    /// It tells a part of what it holds. When that is whole, what it does not name has ended; all
+    /// else is to stop, and to be told of when it has.
+    pub(super) fn holding_at_last(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        (epoch, memory): (Epoch, Memory),
+        holding: Holding,
+    ) -> Result<(), String> {
+        check_told(&holding)?;
+        for report in holding.reports {
+            self.last_report(now, node, epoch, memory, report);
+        }
+        let whole = self.gather(now, link, holding.runs, holding.last)?;
+        if let Some(comparison) = whole {
+            self.held_at_last(now, link, node, *comparison);
+        }
+        self.timers.attend(node, now);
+        Ok(())
+    }
+
+    fn held_at_last(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        comparison: Comparison,
+    ) {
+        let Comparison { hello, held, .. } = comparison;
+        let until = now + self.config.heartbeat.saturating_mul(2);
+        self.timers.start(until, Timer::Handshake(link));
+        self.sessions.extend_setup(link, until);
+        self.end_unnamed(now, node, hello.epoch, hello.memory, &held);
+        if hello.out_of_reach == 0 {
+            self.end_unremembered(now, node, hello.epoch, hello.memory);
+        }
+        if !self.is_awaited(node, hello.epoch) {
+            self.dismiss(now, link);
+            return;
+        }
+        let lease = self.config.lease;
+        let mut acknowledged = 0;
+        for life in self.lives_of(node, hello.epoch) {
+            life.lease.link_up(now, lease);
+            if life.memory == hello.memory {
+                acknowledged = life.acknowledged;
+            }
+        }
+        let welcome = Welcome {
+            version: hello.version_max.min(VERSION_MAX),
+            heartbeat: self.config.heartbeat,
+            lease,
+            workers: None,
+            retry: self.config.retry,
+            acknowledged,
+            stop: held.into_keys().collect(),
+            drain: false,
+        };
+        self.send(link, ToNode::Welcome(welcome));
+    }
+
+    /// What it says after that. `Err` says how it broke the protocol.
+    pub(super) fn last_words(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        node: NodeIndex,
+        (epoch, memory): (Epoch, Memory),
+        message: ToScheduler,
+    ) -> Result<(), String> {
+        match message {
+            ToScheduler::Beat(Beat {
+                number, answered, ..
+            }) => {
+                if answered >= number || !self.sessions.take_beat(link, number) {
+                    return Err("its beats are out of order".to_owned());
+                }
+                // Its lease goes on, and with it what ends with that.
+                let lease = self.config.lease;
+                for life in self.lives_of(node, epoch) {
+                    life.lease.answered(now, number, lease);
+                }
+                self.send(link, ToNode::Answer(number));
+            }
+            ToScheduler::Reports(reports) => {
+                let last = reports.iter().filter_map(Report::seq).max();
+                for report in reports {
+                    self.last_report(now, node, epoch, memory, report);
+                }
+                if let Some(last) = last {
+                    self.send(link, ToNode::Acknowledge(last));
+                }
+            }
+            // Nothing runs there any more.
+            ToScheduler::Goodbye => self.end_retired(now, node, |life| life.epoch == epoch),
+            _ => return Err("it sent another hello, or again what it holds".to_owned()),
+        }
+        if !self.is_awaited(node, epoch) {
+            self.dismiss(now, link);
+        }
+        self.timers.attend(node, now);
+        Ok(())
+    }
+
+    /// Takes what a report says of an end, and nothing else.
+    fn last_report(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        epoch: Epoch,
+        memory: Memory,
+        report: Report,
+    ) {
+        self.totals.stale_reports += 1;
+        if let Some(seq) = report.seq() {
+            let mut own = self.lives_of(node, epoch);
+            if let Some(life) = own.find(|life| life.memory == memory) {
+                life.take_report(seq);
+            }
+        }
+        let (dispatch, ran) = match report {
+            Report::Stalled { workers: 0, .. } => {
+                self.end_unremembered(now, node, epoch, memory);
+                return;
+            }
+            Report::Ended {
+                dispatch,
+                end,
+                ran,
+                overrun: false,
+                ..
+            } => (dispatch, !end.is_of_no_run(ran)),
+            Report::Freed { dispatch, .. } => (dispatch, true),
+            Report::Refused { dispatch, .. } | Report::Returned { dispatch, .. } => {
+                (dispatch, false)
+            }
+            _ => return,
+        };
+        self.ended_at_last(now, node, epoch, dispatch, ran);
+    }
+
+    /// A run of a replaced process has ended there, or was never started.
+    fn ended_at_last(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        epoch: Epoch,
+        dispatch: Dispatch,
+        ran: bool,
+    ) {
+        let mut own = self.lives_of(node, epoch);
+        let Some(task) = own.find_map(|life| Some(life.ghosts.get(&dispatch)?.task)) else {
+            return;
+        };
+        drop(own);
+        // The process lives, so the task has not cost it.
+        if let Some(slot) = self.tasks.find(task) {
+            self.forgive(slot, node, epoch);
+            self.reclass(slot);
+        }
+        if ran {
+            self.ghost_ended(now, node, dispatch);
+        } else {
+            self.ghost_never_ran(now, node, dispatch);
+        }
+    }
+
+    /// What a process does not hold, and would remember, has ended.
+    fn end_unnamed(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        epoch: Epoch,
+        memory: Memory,
+        held: &BTreeMap<Dispatch, HeldRun>,
+    ) {
+        let entry = self.roster.get(node);
+        let past = entry.past.iter();
+        let own = past.filter(|life| life.epoch == epoch && life.memory == memory);
+        let ghosts = own.flat_map(|life| life.ghosts.keys().copied());
+        let ended: Vec<_> = ghosts.filter(|it| !held.contains_key(it)).collect();
+        // A node that was told to leave reports no ends, so what it does not name may have run.
+        let reports_ends = !entry.is_removed();
+        for dispatch in ended {
+            self.ended_at_last(now, node, epoch, dispatch, !reports_ends);
+        }
+    }
+
+    /// Nothing goes on in a process but what it names: what it had forgotten has ended.
+    fn end_unremembered(&mut self, now: Timestamp, node: NodeIndex, epoch: Epoch, memory: Memory) {
+        self.end_retired(now, node, |life| {
+            life.epoch == epoch && life.memory != memory
+        });
+    }
+
+    /// A replaced process, and what it was before it forgot this scheduler.
+    fn lives_of(
+        &mut self,
+        node: NodeIndex,
+        epoch: Epoch,
+    ) -> impl Iterator<Item = &mut Incarnation> {
+        let past = self.roster.get_mut(node).past.iter_mut();
+        past.filter(move |life| life.epoch == epoch)
+    }
+
+    /// Whether something waits for the end of a run that a replaced process may have.
+    fn is_awaited(&self, node: NodeIndex, epoch: Epoch) -> bool {
+        let mut past = self.roster.get(node).past.iter();
+        past.any(|life| life.epoch == epoch && !life.ghosts.is_empty())
+    }
+
+    /// Nothing waits for it any more.
+    fn dismiss(&mut self, now: Timestamp, link: LinkId) {
+        let session = self.sessions.get(link);
+        if let Some(Stage::Farewell(hello)) = session.map(|session| &session.stage) {
+            let name = hello.node.clone();
+            self.send(link, ToNode::Refuse(LinkRefusal::Replaced { name }));
+        }
+        self.fail(now, link, "another process has taken its place");
+    }
+}
