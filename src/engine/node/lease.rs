@@ -161,6 +161,11 @@ impl Lease {
         }
     }
 
+    /// How long the last answer took, on the link that there is.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
     pub(super) fn next_beat(&self) -> Option<Timestamp> {
         self.next_beat
     }

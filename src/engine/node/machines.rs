@@ -68,6 +68,8 @@ struct Seated {
     /// Its last start that said hello.
     life: Option<Life>,
     machine: NodeMachine,
+    /// The workers that it has just given up.
+    claim: shares::Claim,
     /// Why its machine is gone.
     gone: Option<Gone>,
 }
@@ -230,7 +232,8 @@ impl Machines {
             return None;
         }
         let seated = self.seated().filter_map(|it| it.machine.next_wakeup());
-        seated.chain(self.lobby.next_wakeup()).min()
+        let others = [self.lobby.next_wakeup(), self.next_claim_end()];
+        seated.chain(others.into_iter().flatten()).min()
     }
 
     /// Tasks that occupy a worker now, whoever they are for.

@@ -3,6 +3,7 @@
 //! Owns: the seats, from a scheduler's first hello until it is forgotten, and moving links and
 //! addresses to whoever says hello on them. Does not know: what follows from a hello.
 
+use super::shares::Claim;
 use super::{Course, MAX_SCHEDULERS, Machines, Place, Seated};
 use crate::engine::message::{SchedulerHello, ToNode, is_name};
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeSpec};
@@ -99,6 +100,7 @@ impl Machines {
                 scheduler,
                 life: None,
                 machine,
+                claim: Claim::default(),
                 gone: None,
             });
             self.seats_changed();
@@ -202,6 +204,7 @@ impl Machines {
             scheduler,
             life: None,
             machine: self.machine_for(address),
+            claim: Claim::default(),
             gone: None,
         });
         self.seats_changed();

@@ -1,30 +1,93 @@
 //! How schedulers share the workers of a process.
 //!
 //! Owns: the arithmetic: equal shares of all workers, of which what one does not want is lent to
-//! the others. Does not know: what runs, or how a scheduler is told.
+//! the others, and the claims of schedulers whose next task is on its way. Does not know: what
+//! runs, or how a scheduler is told.
 //!
 //! Nothing is preempted: who has more than its share, since others wanted nothing, starts nothing
 //! new until it has no more. Each scheduler is told to count on its equal share at least, whatever
 //! is lent: only what it sends shows that it wants its share back.
+
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::Machines;
 use crate::engine::Timestamp;
 use crate::engine::node::NodeMachine;
 use crate::engine::node::workers::Share;
 
+/// How long a claim lasts before a round trip was measured.
+const FIRST_PATIENCE: Duration = Duration::from_millis(50);
+/// A claim lasts for two round trips, but no longer than this: until then the worker is idle if
+/// nothing comes.
+const MAX_PATIENCE: Duration = Duration::from_millis(250);
+/// What the scheduler needs to decide, beside the way there and back.
+const TO_DECIDE: Duration = Duration::from_millis(2);
+
+/// The workers that a scheduler has just stopped using, and for which its next tasks may be on
+/// their way: what must not wait at a node is sent only when the scheduler has heard of a free
+/// worker. Without this memory a run of another scheduler, which may be long, would begin there in
+/// between, again and again.
+#[derive(Debug, Default)]
+pub(super) struct Claim {
+    wanted: u32,
+    /// When each claim ends, in the order in which the workers were given up.
+    ends: VecDeque<Timestamp>,
+}
+
+impl Claim {
+    /// Takes note of how many workers are wanted, and returns that with what is still claimed, up
+    /// to `most`.
+    fn renew(&mut self, now: Timestamp, wanted: u32, patience: Duration, most: u32) -> u32 {
+        while self.ends.front().is_some_and(|&end| end <= now) {
+            self.ends.pop_front();
+        }
+        let used_again = wanted.saturating_sub(self.wanted) as usize;
+        self.ends.drain(..used_again.min(self.ends.len()));
+        let given_up = self.wanted.saturating_sub(wanted).min(most) as usize;
+        if !patience.is_zero() {
+            let end = now + patience;
+            self.ends.extend(std::iter::repeat_n(end, given_up));
+        }
+        self.wanted = wanted;
+        let room = most.saturating_sub(wanted) as usize;
+        self.ends.truncate(room);
+        // At most as many as there are workers.
+        wanted + self.ends.len() as u32
+    }
+}
+
 impl Machines {
+    /// When the next claim ends, if somebody waits for its worker.
+    pub(super) fn next_claim_end(&self) -> Option<Timestamp> {
+        self.serves.max_workers?;
+        let waits =
+            |machine: &NodeMachine| !machine.ahead.is_empty() && machine.workers.waits_for_others();
+        if !self.seated().any(|it| waits(&it.machine)) {
+            return None;
+        }
+        let ends = self.seated().filter_map(|it| it.claim.ends.front());
+        ends.copied().min()
+    }
+
     /// Gives every machine its share of the workers of the process, and lets it start what it can
     /// by that.
     pub(super) fn share_out(&mut self, now: Timestamp) {
         let Some(all) = self.serves.max_workers else {
             return;
         };
-        let machines = || self.seats.iter().flatten().map(|it| &it.machine);
-        let wants: Vec<u32> = machines().map(wanted).collect();
-        let busy: u32 = machines().map(|machine| machine.workers.busy()).sum();
+        let seated = self.seats.iter().flatten().count();
+        let equal = (all / u32::try_from(seated.max(1)).unwrap_or(u32::MAX)).max(1);
+        let mut busy = 0;
+        let mut wants = Vec::with_capacity(seated);
+        for it in self.seats.iter_mut().flatten() {
+            busy += it.machine.workers.busy();
+            let most = equal.min(it.machine.workers.limit());
+            let patience = patience(&it.machine);
+            wants.push(it.claim.renew(now, wanted(&it.machine), patience, most));
+        }
         let shares = shares(all, &wants);
         let spare = all.saturating_sub(shares.iter().sum());
-        let equal = (all / u32::try_from(wants.len().max(1)).unwrap_or(u32::MAX)).max(1);
         let mut free = all.saturating_sub(busy);
         let mut machines: Vec<(u32, &mut NodeMachine)> = self
             .seats
@@ -63,6 +126,17 @@ fn wanted(machine: &NodeMachine) -> u32 {
     let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
     let wanted = machine.workers.busy().saturating_add(waiting);
     wanted.min(machine.workers.limit())
+}
+
+/// For how long a worker that was given up is claimed: not at all if no task can come for it.
+fn patience(machine: &NodeMachine) -> Duration {
+    if !machine.is_up() || machine.takes_nothing() {
+        return Duration::ZERO;
+    }
+    let measured = machine.lease.round_trip();
+    measured.map_or(FIRST_PATIENCE, |round_trip| {
+        (2 * round_trip + TO_DECIDE).min(MAX_PATIENCE)
+    })
 }
 
 /// Shares so many workers equally among those who want so many: nobody has more than it wants, and

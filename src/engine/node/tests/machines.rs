@@ -36,9 +36,13 @@ impl Fleet {
         self.node.effects(self.now)
     }
 
-    fn after(&mut self, span: Duration) -> Vec<NodeAction> {
-        self.now = self.now + span;
-        self.node.effects(self.now)
+    pub(super) fn after(&mut self, span: Duration) -> Vec<NodeAction> {
+        self.at(self.now + span)
+    }
+
+    pub(super) fn at(&mut self, now: Timestamp) -> Vec<NodeAction> {
+        self.now = now;
+        self.node.effects(now)
     }
 
     fn open(&mut self, dialled: Option<&str>) -> LinkId {
@@ -57,7 +61,7 @@ impl Fleet {
         self.event(NodeEvent::Message { link, message })
     }
 
-    fn cut(&mut self, link: LinkId) -> Vec<NodeAction> {
+    pub(super) fn cut(&mut self, link: LinkId) -> Vec<NodeAction> {
         let reason = "cut".to_owned();
         self.event(NodeEvent::LinkClosed { link, reason })
     }

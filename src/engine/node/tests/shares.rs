@@ -90,6 +90,8 @@ fn of_the_workers_of_a_process_two_schedulers_with_the_same_load_have_half_each(
     while shared.has(1) > 0 {
         shared.end_one([true, false]);
     }
+    let actions = shared.fleet.after(Duration::from_secs(1));
+    shared.heard(&actions);
     assert_eq!(shared.has(0), 4);
 }
 
@@ -122,4 +124,55 @@ fn what_is_sent_to_a_worker_that_another_scheduler_has_waits_for_it() {
     let actions = fleet.ended(of_a, 1);
     let starts = |action: &NodeAction| matches!(action, NodeAction::Start { .. });
     assert!(actions.iter().any(starts), "{actions:?}");
+}
+
+/// Two schedulers over a process of two workers: the first has more than enough to do, the second
+/// sends one task at a time, to a free worker only.
+fn one_task_at_a_time() -> (Fleet, [LinkId; 2], WorkerId) {
+    let mut fleet = Fleet::with(spec(2), &[], Some(2));
+    let links = [fleet.serve("a", 1, None), fleet.serve("b", 1, None)];
+    let [of_b] = fleet.start(links[1], 1)[..] else {
+        panic!("it starts")
+    };
+    let ahead = (11..=14).map(ahead).collect();
+    let actions = fleet.say(links[0], ToNode::Assign(ahead));
+    assert_eq!(starts(&actions), 1, "{actions:?}");
+    (fleet, links, of_b)
+}
+
+fn starts(actions: &[NodeAction]) -> usize {
+    let is_start = |action: &&NodeAction| matches!(action, NodeAction::Start { .. });
+    actions.iter().filter(is_start).count()
+}
+
+#[test]
+fn a_worker_whose_next_task_is_on_its_way_is_lent_to_nobody() {
+    let (mut fleet, [_, b], mut of_b) = one_task_at_a_time();
+    for number in 2..10 {
+        let actions = fleet.ended(of_b, number - 1);
+        assert_eq!(starts(&actions), 0, "{actions:?}");
+        let actions = fleet.after(Duration::from_millis(20));
+        assert_eq!(starts(&actions), 0, "{actions:?}");
+        let [worker] = fleet.start(b, number)[..] else {
+            panic!("it has its share")
+        };
+        of_b = worker;
+    }
+}
+
+#[test]
+fn a_worker_for_which_nothing_comes_is_lent_when_the_claim_ends() {
+    let (mut fleet, _, of_b) = one_task_at_a_time();
+    fleet.ended(of_b, 1);
+    let due = fleet.node.next_wakeup().expect("the claim ends");
+    let actions = fleet.at(due);
+    assert_eq!(starts(&actions), 1, "{actions:?}");
+}
+
+#[test]
+fn a_scheduler_whose_link_is_down_claims_nothing() {
+    let (mut fleet, [_, b], of_b) = one_task_at_a_time();
+    fleet.cut(b);
+    let actions = fleet.ended(of_b, 1);
+    assert_eq!(starts(&actions), 1, "{actions:?}");
 }
