@@ -159,7 +159,7 @@ async fn serve(args: Vec<OsString>) -> Result<(), AnyError> {
         .await?;
     let address = node.listen_addr().ok_or("the node does not listen")?;
     writeln!(io::stdout(), "{address}")?;
-    node.gone().await;
+    node.wait().await;
     Ok(())
 }
 

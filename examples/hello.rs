@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .start()
         .await?;
     for name in ["stage", "pit", "gallery"] {
-        scheduler.execute(Execute::call("hello", &name)?).await?;
+        scheduler.execute(Execute::named("hello", &name)?).await?;
     }
     // Waits until all is done and told, ten seconds at most.
     let limit = Duration::from_secs(10);

@@ -5,7 +5,7 @@
 //! terminal:
 //!
 //! ```text
-//! CALLBOARD_SECRET="the curtain rises at eight" cargo run --example master -- slave1=127.0.0.1:7000
+//! CALLBOARD_SECRET="the curtain rises at eight" cargo run --example master -- node-1=127.0.0.1:7000
 //! ```
 //!
 //! with one `NAME=ADDRESS` for each node. `CALLBOARD_CERTS` in place of the secret is a directory
@@ -102,8 +102,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     for scene in scenes {
         scheduler.execute(Execute::new(&scene)?).await?;
     }
-    let primes = Execute::call("prime.count", &1_000_000u32)?;
-    let status = scheduler.settle(primes).await?;
+    let primes = Execute::named("prime.count", &1_000_000u32)?;
+    let status = scheduler.execute_and_wait(primes).await?;
     println!("{} primes below a million", status.output::<usize>()?);
 
     scheduler

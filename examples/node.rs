@@ -4,12 +4,12 @@
 //! **How to run it.** In one terminal, or on one machine:
 //!
 //! ```text
-//! CALLBOARD_SECRET="the curtain rises at eight" cargo run --example node -- slave1 0.0.0.0:7000
+//! CALLBOARD_SECRET="the curtain rises at eight" cargo run --example node -- node-1 0.0.0.0:7000
 //! ```
 //!
 //! and then `examples/master.rs` in another. Any number of nodes may run, each with a name and an
 //! address of its own. The secret must be the same everywhere: 16 bytes at least. With
-//! `CALLBOARD_CERTS` in its place, a directory that has `slave1.crt`, `slave1.key` and `ca.crt`,
+//! `CALLBOARD_CERTS` in its place, a directory that has `node-1.crt`, `node-1.key` and `ca.crt`,
 //! the link is encrypted; the README says how to make them.
 //!
 //! **What you will see.** Its name and address, then a line for each task that it runs. Stop it
@@ -19,7 +19,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use callboard::{Gone, Handlers, Task, TaskContext, TaskError, Tls};
+use callboard::{Handlers, NodeExit, Task, TaskContext, TaskError, Tls};
 use serde::{Deserialize, Serialize};
 
 /// The args, which are the task. The other side, in `master.rs`, knows its kind and its output
@@ -65,10 +65,10 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<Gone, Box<dyn Error>> {
+async fn run() -> Result<NodeExit, Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(name), Some(address)) = (args.next(), args.next()) else {
-        return Err("usage: node NAME ADDRESS, such as: node slave1 0.0.0.0:7000".into());
+        return Err("usage: node NAME ADDRESS, such as: node node-1 0.0.0.0:7000".into());
     };
     let handlers = Handlers::new()
         .task::<Rehearse>()

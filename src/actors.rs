@@ -30,11 +30,11 @@ pub mod scheduler;
 pub mod worker;
 
 mod blocking;
-mod crew;
-mod line;
+mod executor;
 mod run;
 #[cfg(test)]
 pub(crate) mod tests;
+mod thread_queue;
 mod threads;
 
 pub use threads::WorkerThreads;
@@ -218,7 +218,7 @@ pub enum Shutdown {
     /// tenth of the time, at most a second, is kept for telling the nodes.
     Drain(Duration),
     /// When what runs has ended and every status is confirmed, and within this time. It takes in
-    /// and starts nothing more: what is due, what was sent ahead to nodes and has not started, and
+    /// and starts nothing more: what is due, what was prefetched to nodes and has not started, and
     /// retries are among the leftovers, to be handed in again elsewhere
     /// ([`Leftovers::into_executes`](crate::execute::Leftovers::into_executes)). This is what a
     /// deploy wants. The time is kept as for `Drain`.

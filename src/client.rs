@@ -39,8 +39,8 @@ use crate::status::TaskStatus;
 ///
 /// # System::new().block_on(async {
 /// let teller = Teller.start();
-/// let each = Execute::call("hello", &())?.client(teller.clone().recipient());
-/// let grouped = Execute::call("hello", &())?.client(Client::in_groups(&teller));
+/// let each = Execute::named("hello", &())?.client(teller.clone().recipient());
+/// let grouped = Execute::named("hello", &())?.client(Client::in_groups(&teller));
 /// # Ok::<_, callboard::error::EncodeError>(())
 /// # }).unwrap();
 /// ```

@@ -28,7 +28,7 @@ pub struct SchedulerConfig {
     pub max_task_args: usize,
     /// How many statuses may wait for clients. Default 100,000, from 1. At the limit nothing new is
     /// placed and `Execute` is refused, so too low a limit idles workers when a client is slow.
-    /// What a `run` or `settle` waits for is not held, and goes on.
+    /// What a `run` or `execute_and_wait` waits for is not held, and goes on.
     pub max_statuses: usize,
     /// How many bytes of args, outputs and messages of failures the statuses that wait for clients
     /// may hold. Default 1 GiB, from 1. At the limit it is as with `max_statuses`; what runs
@@ -37,11 +37,11 @@ pub struct SchedulerConfig {
     /// How many statuses may be with one client at once, unconfirmed. Default 4096, from 1. Low
     /// values cost a round trip to the client more often; high ones fill its mailbox.
     pub status_window: usize,
-    /// The largest number of tasks sent ahead to one node beside its free workers. Default 4096,
-    /// from 0 to 65,536, which is what a node takes; 0 turns sending ahead off, and every task then
-    /// waits for a round trip. What is sent ahead may start out of turn, within a bound of round
+    /// The largest number of tasks prefetched to one node beside its free workers. Default 4096,
+    /// from 0 to 65,536, which is what a node takes; 0 turns prefetching off, and every task then
+    /// waits for a round trip. What is prefetched may start out of turn, within a bound of round
     /// trips and runs (see "Order" in the README).
-    pub max_ahead: u32,
+    pub max_prefetch: u32,
     /// How often a node proves that it lives. Default 2 s, from 10 ms, at most a fifth of `lease`.
     pub heartbeat: Duration,
     /// How long a proof of life holds. Default 15 s, from five heartbeats to a day. Short: a loaded
@@ -70,7 +70,7 @@ impl Default for SchedulerConfig {
             max_statuses: 100_000,
             max_status_bytes: 1 << 30,
             status_window: 4096,
-            max_ahead: 4096,
+            max_prefetch: 4096,
             heartbeat: Duration::from_secs(2),
             lease: Duration::from_secs(15),
             max_frame: DEFAULT_MAX_FRAME,
@@ -93,8 +93,8 @@ impl SchedulerConfig {
     /// The longest lease, a day: a node takes none that is longer, since it may wait for two.
     pub const MAX_LEASE: Duration = Duration::from_secs(24 * 3600);
 
-    /// The most tasks that a node lets wait for a worker: what is sent ahead beyond it is refused.
-    pub const MAX_AHEAD: u32 = 65_536;
+    /// The most tasks that a node lets wait for a worker: what is prefetched beyond it is refused.
+    pub const MAX_PREFETCH: u32 = 65_536;
 
     /// Checks every setting against its range.
     ///
@@ -113,8 +113,8 @@ impl SchedulerConfig {
         at_least_one("max_status_bytes", self.max_status_bytes)?;
         at_least_one("status_window", self.status_window)?;
         check(
-            "max_ahead",
-            self.max_ahead <= Self::MAX_AHEAD,
+            "max_prefetch",
+            self.max_prefetch <= Self::MAX_PREFETCH,
             "must be at most 65,536",
         )?;
         check(
@@ -230,12 +230,12 @@ mod tests {
 
     #[test]
     fn no_more_is_sent_ahead_than_a_node_takes() {
-        let with = |max_ahead| SchedulerConfig {
-            max_ahead,
+        let with = |max_prefetch| SchedulerConfig {
+            max_prefetch,
             ..SchedulerConfig::default()
         };
-        assert!(with(SchedulerConfig::MAX_AHEAD).validate().is_ok());
-        let refused = with(SchedulerConfig::MAX_AHEAD + 1).validate();
-        assert_eq!(refused.unwrap_err().setting, "max_ahead");
+        assert!(with(SchedulerConfig::MAX_PREFETCH).validate().is_ok());
+        let refused = with(SchedulerConfig::MAX_PREFETCH + 1).validate();
+        assert_eq!(refused.unwrap_err().setting, "max_prefetch");
     }
 }

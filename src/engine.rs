@@ -40,7 +40,7 @@ pub mod message;
 pub mod node;
 mod numbered;
 mod outbox;
-mod owed;
+mod pending_acks;
 mod placement;
 mod priorities;
 mod queue;
@@ -54,7 +54,9 @@ mod watchers;
 mod work;
 pub mod worker;
 
-pub use ids::{ClientId, Epoch, Life, LinkId, Memory, NodeId, Timestamp, WorkerId, first_number};
+pub use ids::{
+    ClientId, Incarnation, LinkId, Memory, NodeId, SchedulerId, Timestamp, WorkerId, first_number,
+};
 use message::{ToNode, ToScheduler};
 
 /// Who is told how a task ended.
@@ -170,8 +172,8 @@ pub enum Event {
     Probed {
         /// The node.
         node: NodeId,
-        /// The life of its process that named the port.
-        epoch: Epoch,
+        /// The incarnation of its process that named the port.
+        incarnation: Incarnation,
         /// Whether the port answered that nobody listens there.
         refused: bool,
     },
@@ -249,8 +251,8 @@ pub enum Action {
     Probe {
         /// The node.
         node: NodeId,
-        /// The life of its process that named the port.
-        epoch: Epoch,
+        /// The incarnation of its process that named the port.
+        incarnation: Incarnation,
         /// Where.
         address: String,
     },
@@ -299,14 +301,14 @@ pub enum Action {
 /// Something an operator wants to read, and whoever waits for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// A node is up, in this life of its process; `joined` if it came by itself.
+    /// A node is up, in this incarnation of its process; `joined` if it came by itself.
     NodeUp {
         /// The node.
         node: NodeId,
         /// Its name.
         name: Arc<str>,
-        /// Its life.
-        epoch: Epoch,
+        /// Its incarnation.
+        incarnation: Incarnation,
         /// Whether it dialled in.
         joined: bool,
     },

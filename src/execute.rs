@@ -59,7 +59,7 @@ use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
 /// use std::time::Duration;
 ///
 /// # fn main() -> Result<(), callboard::error::EncodeError> {
-/// let execute = Execute::call("hello.world", &1u64)?
+/// let execute = Execute::named("hello.world", &1u64)?
 ///     .priority(Priority::HIGH)
 ///     .timeout(Duration::from_secs(5));
 /// # Ok(())
@@ -151,9 +151,9 @@ impl Execute {
     ///
     /// # Errors
     ///
-    /// See [`Execute::call`].
+    /// See [`Execute::named`].
     pub fn new<T: Call>(args: &T) -> Result<Self, EncodeError> {
-        Self::call(T::KIND, args)
+        Self::named(T::KIND, args)
     }
 
     /// A task by the name of its handler. `Bytes` pass as they are.
@@ -161,16 +161,16 @@ impl Execute {
     /// ```
     /// use callboard::Execute;
     ///
-    /// assert!(Execute::call("set", &Some(7)).is_ok());
+    /// assert!(Execute::named("set", &Some(7)).is_ok());
     /// // It would arrive as `None`.
-    /// assert!(Execute::call("set", &Some(None::<u8>)).is_err());
+    /// assert!(Execute::named("set", &Some(None::<u8>)).is_err());
     /// ```
     ///
     /// # Errors
     ///
     /// The args cannot be encoded, or would not be decoded as what they are; see [what may be
     /// args](crate::execute#what-may-be-args).
-    pub fn call<A: Serialize + 'static>(
+    pub fn named<A: Serialize + 'static>(
         kind: impl Into<TaskKind>,
         args: &A,
     ) -> Result<Self, EncodeError> {

@@ -35,7 +35,7 @@
 //!     .start()
 //!     .await?;
 //!
-//! scheduler.execute(Execute::call("double", &21u64)?).await?;
+//! scheduler.execute(Execute::named("double", &21u64)?).await?;
 //! assert_eq!(doubled.recv().await, Some(42));
 //!
 //! scheduler.shutdown(Shutdown::Now).await?;
@@ -136,7 +136,7 @@ pub use execute::{Execute, ExecuteMany, Leftovers};
 pub use handlers::{Call, Handlers, Task, TaskContext, TaskError};
 #[cfg(feature = "tls")]
 pub use net::Tls;
-pub use node::{Gone, Node, NodeBuilder, NodeHandle, node};
+pub use node::{Node, NodeBuilder, NodeExit, NodeHandle, node};
 pub use payload::Payload;
 pub use retry::RetryPolicy;
 pub use scheduler::{Scheduler, SchedulerBuilder};

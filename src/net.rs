@@ -3,15 +3,14 @@
 //! Owns: bytes. Sockets, frames, the proof of trust, and every bound on what a peer can make this
 //! process hold. Does not know: what the messages mean, leases, who should dial whom.
 //!
-//! - [`proof`]: before anything else is interpreted, both sides prove that they know the secret,
-//!   or, by `tls`, that they hold a certificate of a trusted authority;
+//! - [`handshake`]: before anything else is interpreted, both sides prove that they know the
+//!   secret, or, by `tls`, that they hold a certificate of a trusted authority;
 //! - [`trust`] has which of the two it is; `names`, and `gate`: with TLS, a peer claims no other
 //!   name than its certificate bears;
-//! - [`wire`]: frames and codec, no sockets ([`control`]: rare messages as maps; [`hot`]:
-//!   assignments and reports as arrays; [`body`]: large args and outputs in chunks);
+//! - [`codec`]: how messages become frames and frames messages, no sockets;
 //! - [`link`]: one running connection;
-//! - [`listen`] and [`mod@dial`]: how a connection comes about; [`told`]: how often a refusal is
-//!   told.
+//! - [`listen`] and [`mod@dial`]: how a connection comes about; [`log_limiter`]: how often a
+//!   refusal is told.
 //!
 //! A connection that was proved by a secret is neither encrypted nor sealed: the secret keeps
 //! strangers out, not those who can read or change what is on the network's wires. One by TLS is
@@ -22,34 +21,29 @@ use std::time::Duration;
 use crate::config::{DEFAULT_MAX_FRAME, MAX_FRAME};
 use crate::error::ConfigError;
 
-pub mod body;
 pub(crate) mod carrier;
-pub mod control;
+pub mod codec;
 mod crowd;
 pub mod dial;
-pub(crate) mod elements;
-pub(crate) mod frame;
 pub(crate) mod gate;
-pub mod hot;
+pub mod handshake;
 pub mod link;
 pub mod listen;
+pub mod log_limiter;
 pub(crate) mod names;
-pub mod proof;
 pub(crate) mod text;
 #[cfg(feature = "tls")]
 pub mod tls;
-pub mod told;
 pub mod trust;
-pub mod wire;
 
+pub use codec::message::Wire;
 pub use dial::{DialError, dial, probe};
-pub use link::{LinkCommand, LinkEvent, WayOut, run_link};
+pub use handshake::{Authenticated, Role, Secret};
+pub use link::{LinkCommand, LinkEvent, LinkWriter, run_link};
 pub use listen::{ListenError, Listener};
-pub use proof::{Proved, Role, Secret};
 #[cfg(feature = "tls")]
 pub use tls::{Credentials, Tls};
 pub use trust::Trust;
-pub use wire::Wire;
 
 /// The settings of connections. Both ends may differ in all of them; of `max_frame` each tells the
 /// other its own.
@@ -87,7 +81,7 @@ impl Default for LinkConfig {
         Self {
             max_frame: DEFAULT_MAX_FRAME,
             handshake_timeout: Duration::from_secs(5),
-            chunk_bytes: body::MAX_CHUNK,
+            chunk_bytes: codec::framing::MAX_CHUNK,
             notsent_lowat: 64 << 10,
             max_unproved: 64,
             close_timeout: Duration::from_secs(3),
@@ -116,7 +110,7 @@ impl LinkConfig {
             ),
             (
                 "chunk_bytes",
-                (1 << 10..=body::MAX_CHUNK).contains(&self.chunk_bytes),
+                (1 << 10..=codec::framing::MAX_CHUNK).contains(&self.chunk_bytes),
                 "must be from 1 KiB to 64 KiB",
             ),
             (

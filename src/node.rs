@@ -39,7 +39,7 @@ pub use builder::NodeBuilder;
 ///
 /// let handlers = Handlers::new().on("hello.world", async |n: u64| Ok(n));
 /// let here = Node::local("master", handlers).max_workers(10);
-/// let there = Node::connect("slave1", "10.0.0.2:7000");
+/// let there = Node::connect("node-1", "10.0.0.2:7000");
 /// ```
 #[derive(Debug)]
 #[must_use = "a node does nothing before a scheduler is given it"]
@@ -186,7 +186,7 @@ impl Node {
 ///
 /// ```no_run
 /// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeRunError> {
-/// callboard::node("slave1")
+/// callboard::node("node-1")
 ///     .handlers(handlers)
 ///     .max_workers(10)
 ///     .secret("a secret of at least 16 bytes")
@@ -209,14 +209,14 @@ pub struct NodeHandle {
     listening: Option<SocketAddr>,
     addr: actix::Addr<NodeActor>,
     inbox: Inbox<Incoming<NodeEvent>>,
-    over: watch::Receiver<Option<Gone>>,
+    over: watch::Receiver<Option<NodeExit>>,
     welcomed: watch::Receiver<Welcomed>,
 }
 
 /// How a node of this process has come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Gone {
+pub enum NodeExit {
     /// It was drained or stopped, by its own process.
     Drained,
     /// Its scheduler told it to drain or to leave.
@@ -231,7 +231,7 @@ pub enum Gone {
     Failed,
 }
 
-impl From<engine::Gone> for Gone {
+impl From<engine::Gone> for NodeExit {
     fn from(gone: engine::Gone) -> Self {
         match gone {
             engine::Gone::Drained => Self::Drained,
@@ -276,14 +276,14 @@ impl NodeHandle {
     /// # Errors
     ///
     /// How the node has come to its end, if it did before.
-    pub async fn joined(&self) -> Result<(), Gone> {
+    pub async fn joined(&self) -> Result<(), NodeExit> {
         let mut welcomed = self.welcomed.clone();
         let once = welcomed.wait_for(|welcomed| matches!(welcomed, Welcomed::Once));
         if once.await.is_ok() {
             return Ok(());
         }
         // Whoever was to say it has ended with the node.
-        Err(self.gone().await)
+        Err(self.wait().await)
     }
 
     /// Why no scheduler has welcomed it so far: what was seen last. `None` if one has, or nothing
@@ -301,9 +301,9 @@ impl NodeHandle {
     ///
     /// Once polled, the node drains, whether or not this is awaited to its end.
     /// [`NodeHandle::gone`] waits too.
-    pub async fn drain(&self) -> Gone {
+    pub async fn drain(&self) -> NodeExit {
         self.inbox.push(NodeEvent::Drain.into());
-        self.gone().await
+        self.wait().await
     }
 
     /// Stops what runs, and ends. What cannot be stopped, a blocking handler, is waited for: until
@@ -314,9 +314,9 @@ impl NodeHandle {
     ///
     /// Once polled, the node stops, whether or not this is awaited to its end. [`NodeHandle::gone`]
     /// waits too.
-    pub async fn stop(&self) -> Gone {
+    pub async fn stop(&self) -> NodeExit {
         self.inbox.push(NodeEvent::Stop.into());
-        self.gone().await
+        self.wait().await
     }
 
     /// Waits until it has nothing more to do and has told its scheduler so. Then its process may
@@ -325,12 +325,12 @@ impl NodeHandle {
     /// # Cancel safety
     ///
     /// Dropping the future changes nothing; it may be called again.
-    pub async fn gone(&self) -> Gone {
+    pub async fn wait(&self) -> NodeExit {
         let mut over = self.over.clone();
         match over.wait_for(Option::is_some).await {
-            Ok(gone) => gone.unwrap_or(Gone::Failed),
+            Ok(gone) => gone.unwrap_or(NodeExit::Failed),
             // Whoever was to say it has ended with its thread.
-            Err(_) => Gone::Failed,
+            Err(_) => NodeExit::Failed,
         }
     }
 }
@@ -434,16 +434,16 @@ mod tests {
     #[test]
     fn names_and_labels_that_could_forge_a_line_of_a_log_are_refused() {
         let label = |label: &str| Labels::from([label.to_owned()]);
-        assert!(check_names("slave 1", &label("größe")).is_ok());
+        assert!(check_names("nodes 1", &label("größe")).is_ok());
         for (name, labels) in [
-            ("slave\n1", Labels::new()),
-            ("slave\u{1b}[2J", Labels::new()),
-            ("slave1", label("a\rb")),
-            ("slave\u{202e}1", Labels::new()),
-            ("slave\u{2028}1", Labels::new()),
-            ("slave1", label("a\u{200b}b")),
-            ("slave1\u{feff}", Labels::new()),
-            ("\u{e0041}slave1", Labels::new()),
+            ("nodes\n1", Labels::new()),
+            ("nodes\u{1b}[2J", Labels::new()),
+            ("node-1", label("a\rb")),
+            ("nodes\u{202e}1", Labels::new()),
+            ("nodes\u{2028}1", Labels::new()),
+            ("node-1", label("a\u{200b}b")),
+            ("node-1\u{feff}", Labels::new()),
+            ("\u{e0041}node-1", Labels::new()),
             ("", Labels::new()),
         ] {
             assert!(check_names(name, &labels).is_err(), "{name:?} {labels:?}");

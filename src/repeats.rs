@@ -176,7 +176,7 @@ mod tests {
         let mut counted = 0;
         for half in 0..2 * 86_400 {
             let now = Timestamp::default() + Duration::from_millis(500 * half);
-            if let Some(untold) = repeats.tell("slave1", "connection refused", now) {
+            if let Some(untold) = repeats.tell("node-1", "connection refused", now) {
                 told.push(half / 2);
                 counted += untold + 1;
             }
@@ -185,11 +185,11 @@ mod tests {
         let pauses = told.windows(2).map(|pair| pair[1] - pair[0]);
         assert_eq!(pauses.max(), Some(600));
         assert!(told.len() < 160, "{} lines a day", told.len());
-        let times = repeats.over("slave1").unwrap();
+        let times = repeats.over("node-1").unwrap();
         assert!(counted <= times && times == 2 * 86_400);
-        assert_eq!(repeats.over("slave1"), None);
+        assert_eq!(repeats.over("node-1"), None);
         assert_eq!(
-            repeats.tell("slave1", "connection refused", at(90_000)),
+            repeats.tell("node-1", "connection refused", at(90_000)),
             Some(0)
         );
     }

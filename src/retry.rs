@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum Backoff {
     /// Always the same wait.
     Fixed(Duration),
-    /// A wait drawn evenly from zero to `base * 2^(attempt - 1)`, never above `cap`: the "full jitter"
-    /// of M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+    /// A wait drawn evenly from zero to `base * 2^(attempt - 1)`, never above `cap`: the "full
+    /// jitter" of M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
     Exponential {
         /// The ceiling of the first wait.
         base: Duration,
@@ -82,7 +82,8 @@ impl RetryPolicy {
         Self::fixed(Duration::ZERO).max_attempts(1)
     }
 
-    /// Limits the attempts, the first one counted: 10 means 10 tries. Range: from 1; 0 is taken as 1.
+    /// Limits the attempts, the first one counted: 10 means 10 tries. Range: from 1; 0 is taken as
+    /// 1.
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = if attempts == 0 { 1 } else { attempts };
         self
@@ -102,8 +103,8 @@ impl RetryPolicy {
         }
     }
 
-    /// The wait before the attempt after failed attempt number `attempt` (from 1), or `None` if that
-    /// was the last one. `jitter` is an even draw from all of `u64`.
+    /// The wait before the attempt after failed attempt number `attempt` (from 1), or `None` if
+    /// that was the last one. `jitter` is an even draw from all of `u64`.
     pub fn next_delay(&self, attempt: u32, jitter: u64) -> Option<Duration> {
         match self.limit() {
             Some(limit) if attempt >= limit => None,

@@ -236,7 +236,7 @@ impl Scheduler {
     ///
     /// The refusal with the `Execute`; [`Refusal::LeftOver`] if it was accepted, and the scheduler
     /// stopped before it settled.
-    pub async fn settle(&self, execute: Execute) -> Result<TaskStatus, ExecuteError> {
+    pub async fn execute_and_wait(&self, execute: Execute) -> Result<TaskStatus, ExecuteError> {
         let kept = execute.clone();
         let (tx, rx) = oneshot::channel();
         let id = self.submit(execute, Some(tx)).await?;

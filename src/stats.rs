@@ -26,7 +26,7 @@ use crate::task::{Dispatch, Labels, Options, TaskId, TaskKey, TaskKind};
 pub struct Stats {
     /// The scheduler's name.
     pub scheduler: Arc<str>,
-    /// Tasks that are due and wait for a worker, those sent ahead to a busy node among them.
+    /// Tasks that are due and wait for a worker, those prefetched to a busy node among them.
     pub pending: usize,
     /// Tasks that wait for the time they were given.
     pub due_later: usize,
@@ -69,8 +69,8 @@ pub enum StatusRoom {
     Ample,
     /// No client is set, and at least a tenth of what may be held is.
     Low,
-    /// None: nothing is placed or accepted but what a `run` or `settle` waits for, before a client
-    /// has handled some.
+    /// None: nothing is placed or accepted but what a `run` or `execute_and_wait` waits for, before
+    /// a client has handled some.
     None,
 }
 
@@ -102,14 +102,14 @@ pub struct NodeStats {
     pub workers: u32,
     /// Tasks that run there.
     pub running: u32,
-    /// Tasks sent ahead to it that have not started.
-    pub ahead: u32,
-    /// Workers taken by runs that were given up but go on, those of an earlier life of the
+    /// Tasks prefetched to it that have not started.
+    pub prefetched: u32,
+    /// Workers taken by runs that were given up but go on, those for an earlier start of the
     /// scheduler among them, or by a handler that blocks its thread.
     pub taken: u32,
-    /// The latest life of its process; `None` if it was never up, or this life is known to have
-    /// ended.
-    pub epoch: Option<u64>,
+    /// The latest incarnation of its process; `None` if it was never up, or this one is known to
+    /// have ended.
+    pub incarnation: Option<u64>,
     /// How long a heartbeat of it took to be answered, by its own clock; `None` before it has told,
     /// and for a node of the scheduler's own process.
     #[serde(default)]
@@ -177,8 +177,8 @@ pub struct Totals {
     /// read; each closed its link. Those of nodes whose name was not known yet are counted here
     /// alone.
     pub violations: u64,
-    /// Statuses that nobody waited for any more (a dropped `run` or `settle`) while no client was
-    /// set, or no room was left for them.
+    /// Statuses that nobody waited for any more (a dropped `run` or `execute_and_wait`) while no
+    /// client was set, or no room was left for them.
     pub unclaimed: u64,
     /// Endings that were only counted, since nobody wants to be told ([`ClientState::Unwanted`]).
     #[serde(default)]
@@ -297,7 +297,7 @@ pub enum Reason {
     ClientBehind,
     /// Nothing is started any more: the scheduler ends when what runs has ended.
     Ending,
-    /// It was sent ahead to this node and has not started.
+    /// It was prefetched to this node and has not started.
     SentAhead {
         /// The node.
         node: Arc<str>,

@@ -178,10 +178,10 @@ pub(crate) fn is_hidden(c: char) -> bool {
 /// refused.
 ///
 /// Of what joins, the other options and the watcher are dropped: those of the first hold. A `run`
-/// or `settle` that joins is answered as soon as the task has settled, whoever else is told. An
-/// `execute` that joins is told by the status that the first one's client gets, and a client of its
-/// own is dropped; only where nobody but `run` and `settle` waited so far, its client (its own, or
-/// else the scheduler's) is told too.
+/// or `execute_and_wait` that joins is answered as soon as the task has settled, whoever else is
+/// told. An `execute` that joins is told by the status that the first one's client gets, and a
+/// client of its own is dropped; only where nobody but `run` and `execute_and_wait` waited so far,
+/// its client (its own, or else the scheduler's) is told too.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskKey(Arc<str>);
 

@@ -5,8 +5,8 @@
 //! machines: `scheduler` is submit, assign, report, settle and confirm of one task beside a crowd
 //! that waits for the same workers, or for a kind that no node offers, or with many nodes and no
 //! crowd, or with many labels in use; `idle turn` is a turn in which nothing happens while each
-//! node has tasks ahead; `node` is assignment, start, end, report and acknowledgement of one task
-//! in a node of ten workers.
+//! node has tasks prefetched; `node` is assignment, start, end, report and acknowledgement of one
+//! task in a node of ten workers.
 //!
 //! Not measured: encoding, mailboxes, threads, links. The weight is counted by the allocator, args
 //! and index included, and printed before the times; that counting costs each allocation some

@@ -9,7 +9,7 @@ use callboard::engine::message::{
     Welcome,
 };
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
-use callboard::engine::{Epoch, Life, LinkId, Memory, Timestamp, WorkerId};
+use callboard::engine::{Incarnation, LinkId, Memory, SchedulerId, Timestamp, WorkerId};
 use callboard::testing::{Checks, DrivenNode};
 use callboard::{Dispatch, NodeConfig, RetryPolicy, TaskId};
 
@@ -34,7 +34,7 @@ impl NodeBench {
         config.max_workers = workers;
         let spec = NodeSpec {
             name: Arc::from("node"),
-            epoch: Epoch(1),
+            incarnation: Incarnation(1),
             memory: Memory(1),
             kinds: vec![KindOffer {
                 kind: OFFERED.to_owned(),
@@ -73,7 +73,7 @@ impl NodeBench {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             scheduler: "bench".to_owned(),
-            life: Life(1),
+            scheduler_id: SchedulerId(1),
             max_frame: None,
         }));
         self.perform();
@@ -108,7 +108,7 @@ impl NodeBench {
             dispatch: Dispatch::new(number),
             kind: 0,
             attempt: 1,
-            ahead: number - first >= workers,
+            prefetched: number - first >= workers,
             args: Payload::from(b"123456789"),
             terms: None,
         });

@@ -10,7 +10,8 @@ use callboard::engine::message::{
 };
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{
-    Action, Audience, ClientId, Epoch, Event, Life, LinkId, Origin, Reach, Submission, Timestamp,
+    Action, Audience, ClientId, Event, Incarnation, LinkId, Origin, Reach, SchedulerId, Submission,
+    Timestamp,
 };
 use callboard::task::{Options, TaskKind};
 use callboard::testing::{Checks, DrivenScheduler};
@@ -43,7 +44,7 @@ impl SchedulerBench {
         config.max_tasks = 20_000_000;
         config.max_args_bytes = u64::MAX;
         let now = Timestamp(1 << 60);
-        let machine = SchedulerMachine::new("bench".into(), Life(1), config, now);
+        let machine = SchedulerMachine::new("bench".into(), SchedulerId(1), config, now);
         let mut machine = DrivenScheduler::new(machine, Checks::Never);
         machine.set_client(now, Some(CLIENT));
         let mut bench = Self {
@@ -115,7 +116,7 @@ impl SchedulerBench {
             }],
             workers,
             labels: (0..self.labels).map(|number| number.to_string()).collect(),
-            ..NodeHello::new(name, Epoch(u64::from(index)))
+            ..NodeHello::new(name, Incarnation(u64::from(index)))
         };
         let holding = Holding {
             last: true,

@@ -209,7 +209,7 @@ async fn run(mode: &str, tasks: u64) {
 
 /// A task that takes a worker for a while, so that the queue is soon full.
 fn task() -> Execute {
-    Execute::call("wait", &1u64).unwrap()
+    Execute::named("wait", &1u64).unwrap()
 }
 
 async fn by_handle(scheduler: &Scheduler, tasks: u64) {
@@ -238,7 +238,7 @@ async fn by_do_send(scheduler: &Scheduler, tasks: u64, bare: bool) {
 async fn by_batches(scheduler: &Scheduler, tasks: u64) {
     let mut left = tasks;
     while left > 0 {
-        let batch = (0..left.min(BATCH)).map(|n| Execute::call("next", &n).unwrap());
+        let batch = (0..left.min(BATCH)).map(|n| Execute::named("next", &n).unwrap());
         let answers = scheduler.execute_many(batch.collect()).await;
         let accepted = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
         left -= accepted;

@@ -109,7 +109,7 @@ impl Client {
     fn send(&mut self) {
         self.spans.begin();
         if let Some(scheduler) = &self.scheduler {
-            scheduler.do_send(Execute::call("next", &self.n).expect("a number"));
+            scheduler.do_send(Execute::named("next", &self.n).expect("a number"));
         }
     }
 }

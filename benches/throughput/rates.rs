@@ -15,7 +15,7 @@ use super::latency::percentile;
 const MANY: u64 = 1000;
 
 fn next(n: u64) -> Execute {
-    Execute::call("next", &n).expect("a number")
+    Execute::named("next", &n).expect("a number")
 }
 
 /// The rate at which so many are done by these nodes.
@@ -177,7 +177,7 @@ fn mebibytes(scale: &Scale, nodes: Nodes) -> f64 {
 /// Tasks that await 20 ms on 4,000 workers of one node.
 pub fn await_many(scale: &Scale) -> f64 {
     rate_of(scale.of(1_000_000), Nodes::remote(1, 1, 4000), |_| {
-        Execute::call("wait", &20_u64).expect("a number")
+        Execute::named("wait", &20_u64).expect("a number")
     })
 }
 
@@ -197,7 +197,7 @@ pub fn halved(_: &Scale) -> f64 {
         let nodes = Nodes::remote(4, 1, 10);
         let mut counted = Counted::start_with_mark(COUNT, COUNT / 2, nodes).await;
         let began = Instant::now();
-        counted.send_all(|_| Execute::call("wait", &100_u64).expect("a number"));
+        counted.send_all(|_| Execute::named("wait", &100_u64).expect("a number"));
         counted.mark().await;
         counted.kill_one();
         let seconds = COUNT as f64 / counted.rate_since(began).await;

@@ -76,7 +76,8 @@ fn tcp(count: u64, window: u64) -> f64 {
                 .expect("the peer reads");
             hear(&mut wire).await;
             heard += 1;
-            // More than a header is a frame or its beginning: all that has come is read before more is sent.
+            // More than a header is a frame or its beginning: all that has come is read before more
+            // is sent.
             while heard < sent && wire.read_buffer().len() >= 5 {
                 hear(&mut wire).await;
                 heard += 1;

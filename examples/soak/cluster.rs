@@ -18,7 +18,7 @@ use crate::proxy::{Proxy, Traffic};
 pub const WORKERS: u32 = 4;
 
 /// One process of a node, by the clock of [`now`].
-pub struct Life {
+pub struct SchedulerId {
     pub node: usize,
     pub journal: PathBuf,
     /// When it was known to be dead, if it is.
@@ -43,7 +43,7 @@ pub struct Cluster {
     folder: PathBuf,
     /// Where the nodes' are, if they have any.
     certificates: Option<PathBuf>,
-    pub lives: Vec<Life>,
+    pub lives: Vec<SchedulerId>,
     /// Of each node, in order.
     pub troubles: Vec<Vec<Trouble>>,
     /// The place in `lives` of each node's process.
@@ -96,7 +96,7 @@ impl Cluster {
         }
         self.processes.spawn(&name(node), &args)?;
         self.current[node] = self.lives.len();
-        self.lives.push(Life {
+        self.lives.push(SchedulerId {
             node,
             journal,
             ended: None,

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use crate::AnyError;
-use crate::cluster::{Life, Trouble};
+use crate::cluster::{SchedulerId, Trouble};
 use crate::{HEARTBEAT, LEASE};
 
 /// How long a process that was frozen may take, once it goes on, to see that its lease has ended:
@@ -50,7 +50,7 @@ pub struct Judgement {
     pub wrong: Vec<String>,
 }
 
-pub fn judge(lives: &[Life], troubles: &[Vec<Trouble>]) -> Result<Judgement, AnyError> {
+pub fn judge(lives: &[SchedulerId], troubles: &[Vec<Trouble>]) -> Result<Judgement, AnyError> {
     let mut judgement = Judgement::default();
     let mut runs = Vec::new();
     for life in lives {
@@ -129,7 +129,7 @@ impl Judgement {
     }
 }
 
-fn read(life: &Life, runs: &mut Vec<Run>, wrong: &mut Vec<String>) -> Result<(), AnyError> {
+fn read(life: &SchedulerId, runs: &mut Vec<Run>, wrong: &mut Vec<String>) -> Result<(), AnyError> {
     let first = runs.len();
     let mut going = HashMap::new();
     let file = match File::open(&life.journal) {

@@ -144,6 +144,6 @@ pub async fn serve(args: &[OsString]) -> Result<(), AnyError> {
         .join(text(address)?)
         .start()
         .await?;
-    node.gone().await;
+    node.wait().await;
     Ok(())
 }

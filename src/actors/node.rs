@@ -15,14 +15,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::blocking::LifeSign;
-use super::line::Start;
+use super::thread_queue::Start;
 use super::threads::{Threads, WorkerThreads};
 use super::{GetServed, Halt, Running, sleep_until, yield_once};
 use crate::clock::Clock;
 use crate::contain::{contained, shielded};
 use crate::engine::Timestamp;
 use crate::engine::node::{Gone, Machines, NodeAction, NodeEvent, NodeNote, NodeSpec, Serves};
-use crate::handlers::{Handlers, Home};
+use crate::handlers::{Handlers, NodeEnv};
 use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, Links};
 use crate::repeats::Repeats;
@@ -61,7 +61,7 @@ impl NodeParts {
         let (welcome, welcomed) = watch::channel(Welcomed::NotYet(None));
         let (ready, started) = oneshot::channel();
         let current = self.place == WorkerThreads::Current;
-        let birth = Birth {
+        let birth = Startup {
             parts: self,
             gone,
             welcome,
@@ -130,11 +130,11 @@ impl Welcomed {
 /// [`WorkerActor`](super::worker::WorkerActor) for each worker that needs one, on other threads.
 pub struct NodeActor {
     /// What it is made from, until it has started.
-    birth: Option<Birth>,
+    birth: Option<Startup>,
     core: Option<Rc<RefCell<Core>>>,
 }
 
-struct Birth {
+struct Startup {
     parts: NodeParts,
     gone: watch::Sender<Option<Gone>>,
     welcome: watch::Sender<Welcomed>,
@@ -142,7 +142,7 @@ struct Birth {
 }
 
 impl NodeActor {
-    fn new(birth: Birth) -> Self {
+    fn new(birth: Startup) -> Self {
         Self {
             birth: Some(birth),
             core: None,
@@ -214,7 +214,7 @@ impl Handler<Halt> for NodeActor {
 /// What the actor and its pump share.
 struct Core {
     machine: Machines,
-    home: Arc<Home>,
+    home: Arc<NodeEnv>,
     /// The changes of who is served that `home` knows of.
     changes: u64,
     clock: Clock,
@@ -237,7 +237,7 @@ impl Core {
     ) -> io::Result<Self> {
         let mut spec = parts.spec;
         spec.kinds = parts.handlers.offers();
-        let home = Arc::new(Home {
+        let home = Arc::new(NodeEnv {
             node: Arc::clone(&spec.name),
             handlers: parts.handlers,
             inbox: parts.inbox.clone(),

@@ -18,13 +18,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::blocking::{Call, Pool};
-use super::line::Start;
+use super::thread_queue::Start;
 use crate::contain::shielded;
 use crate::engine::WorkerId;
 use crate::engine::message::End;
 use crate::engine::node::NodeEvent;
 use crate::engine::worker::{Attempts, Tried};
-use crate::handlers::{Begun, Home, LocalFuture, Seed, TaskContext};
+use crate::handlers::{Begun, ContextSource, LocalFuture, NodeEnv, TaskContext};
 use crate::panics::Panic;
 use crate::say::{AttemptSpan, say};
 use crate::task::Dispatch;
@@ -51,8 +51,8 @@ pub(super) enum Step {
     Over,
 }
 
-/// A run that did not end at its first poll, shared by the actor that polls it and the crew that
-/// may stop it.
+/// A run that did not end at its first poll, shared by the actor that polls it and the executor
+/// that may stop it.
 pub(super) struct Run {
     pub(super) worker: WorkerId,
     pub(super) dispatch: Dispatch,
@@ -91,7 +91,7 @@ struct Limit {
 /// Begins an attempt: polls an async handler once, or hands a blocking one to a thread of the pool.
 /// Also returns the moment after that.
 pub(super) fn begin(
-    home: &Arc<Home>,
+    home: &Arc<NodeEnv>,
     pool: &Pool,
     max_output: usize,
     start: &Start,
@@ -124,7 +124,7 @@ pub(super) fn begin(
             dispatch = %dispatch,
         )
     });
-    let mut seed = Seed {
+    let mut seed = ContextSource {
         home,
         worker,
         assignment,

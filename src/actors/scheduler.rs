@@ -24,7 +24,8 @@ use crate::config::SchedulerConfig;
 use crate::contain::contained;
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Event, Life, Refused, Submission, Timestamp, first_number,
+    Accepted, Action, Audience, ClientId, Event, Refused, SchedulerId, Submission, Timestamp,
+    first_number,
 };
 use crate::error::Stopped;
 use crate::execute::{Execute, ExecuteError, Parts};
@@ -63,7 +64,7 @@ pub struct SchedulerParts {
     /// Its name.
     pub name: Arc<str>,
     /// This start of it.
-    pub life: Life,
+    pub scheduler_id: SchedulerId,
     /// Its settings, which must have been validated.
     pub config: SchedulerConfig,
     /// Its clock.
@@ -141,9 +142,13 @@ impl Actor for SchedulerActor {
             return;
         };
         self.guard = Some(parts.guard);
-        let machine =
-            SchedulerMachine::new(parts.name, parts.life, parts.config, parts.clock.now())
-                .numbered_from(first_number(parts.clock.wall()));
+        let machine = SchedulerMachine::new(
+            parts.name,
+            parts.scheduler_id,
+            parts.config,
+            parts.clock.now(),
+        )
+        .numbered_from(first_number(parts.clock.wall()));
         let bell = Arc::new(Bell::default());
         let clients = Clients::new(parts.on_client_gone, Arc::clone(&bell).into());
         let core = Core {

@@ -13,12 +13,12 @@ use actix::System;
 use tokio::time::Instant;
 
 use super::blocking::{LifeSign, Pool};
-use super::crew::Crew;
-use super::line::{Line, Order, Start};
+use super::executor::Executor;
+use super::thread_queue::{Line, Order, Start};
 use crate::config::NodeConfig;
 use crate::engine::WorkerId;
 use crate::engine::node::NodeEvent;
-use crate::handlers::Home;
+use crate::handlers::NodeEnv;
 use crate::panics::note_places;
 use crate::task::Dispatch;
 
@@ -43,7 +43,7 @@ const OPEN_ROUNDS: u8 = 2;
 /// See the module.
 pub(super) struct Threads {
     threads: Vec<Thread>,
-    home: Arc<Home>,
+    home: Arc<NodeEnv>,
     /// One more than the highest worker that is known to exist, by seat.
     workers: Vec<u32>,
     max_workers: u32,
@@ -73,7 +73,7 @@ impl Threads {
     /// Starts them. With threads of their own this needs an actix System on the calling thread.
     pub(super) fn start(
         place: WorkerThreads,
-        home: &Arc<Home>,
+        home: &Arc<NodeEnv>,
         config: &NodeConfig,
         sign: &LifeSign,
     ) -> io::Result<Self> {
@@ -90,14 +90,14 @@ impl Threads {
             WorkerThreads::Current => {
                 let line = Arc::new(Line::default());
                 let pool = Pool::new(Arc::clone(sign));
-                let crew = Crew::new(
+                let executor = Executor::new(
                     Arc::clone(home),
                     Arc::clone(&line),
                     pool,
                     config.max_output,
                     1,
                 );
-                actix_rt::spawn(crew.run());
+                actix_rt::spawn(executor.run());
                 threads.threads.push(Thread::new(line));
             }
             WorkerThreads::Own(count) => {
@@ -266,7 +266,7 @@ impl Thread {
 }
 
 fn start_thread(
-    home: &Arc<Home>,
+    home: &Arc<NodeEnv>,
     sign: &LifeSign,
     max_output: usize,
     stride: usize,
@@ -293,11 +293,11 @@ fn start_thread(
                 Err(error) => return drop(ready.send(Err(error))),
             };
             // A System of its own, so that its arbiter, which handlers find here, is not what the
-            // crew runs on: a handler that stops it stops nothing.
+            // executor runs on: a handler that stops it stops nothing.
             let runner = System::with_tokio_rt(move || runtime);
             System::set_current(system);
             let _ = ready.send(Ok(()));
-            runner.block_on(Crew::new(home, line, pool, max_output, stride).run());
+            runner.block_on(Executor::new(home, line, pool, max_output, stride).run());
         })?;
     let ended = || io::Error::other("a thread for workers ended as it was started");
     started.recv().map_err(|_| ended())??;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::bits::Bits;
 use super::heads::Heads;
 use super::placement::{Groups, OfferId};
-use super::queue::{ClassId, Hearer, Manner, Queue, Turn};
+use super::queue::{ClassId, Hearer, PlacementRule, Queue, Turn};
 use super::tasks::{Company, Slot, Tasks};
 use crate::task::{Labels, TaskKind};
 
@@ -37,7 +37,7 @@ type KindId = u32;
 /// The kind of a class that is forgotten.
 const NO_KIND: KindId = KindId::MAX;
 
-/// Classes of one kind and one set of labels, by hearer and manner.
+/// Classes of one kind and one set of labels, by hearer and rule.
 type Ways = [[Option<ClassId>; 3]; 2];
 
 /// A kind that a task or a node has named.
@@ -65,7 +65,7 @@ impl Kind {
 struct Class {
     kind: KindId,
     labels: Arc<Labels>,
-    manner: Manner,
+    rule: PlacementRule,
     hearer: Hearer,
     /// The groups of nodes that may run it.
     groups: Bits,
@@ -85,11 +85,11 @@ struct Class {
 }
 
 impl Class {
-    fn new(kind: KindId, labels: Arc<Labels>, manner: Manner, hearer: Hearer) -> Self {
+    fn new(kind: KindId, labels: Arc<Labels>, rule: PlacementRule, hearer: Hearer) -> Self {
         Self {
             kind,
             labels,
-            manner,
+            rule,
             hearer,
             groups: Bits::default(),
             announced: None,
@@ -120,7 +120,7 @@ pub(crate) struct Catalogue {
     /// Classes that have lost their last task, and may have others since.
     emptied: BTreeSet<ClassId>,
     no_labels: Arc<Labels>,
-    /// The classes with due tasks, in order, by the manner of their placement; the same as sets.
+    /// The classes with due tasks, in order, by the rule of their placement; the same as sets.
     heads: [Heads; 3],
     waiting: [Bits; 3],
     /// Those of them that callers alone wait for.
@@ -143,19 +143,19 @@ impl Catalogue {
         &mut self,
         kind: &TaskKind,
         labels: &Labels,
-        manner: Manner,
+        rule: PlacementRule,
         hearer: Hearer,
     ) -> ClassId {
         let kind = self.intern(kind);
-        self.join_class(kind, labels, manner, hearer)
+        self.join_class(kind, labels, rule, hearer)
     }
 
     /// Counts a task of one class among those of the same kind and labels that are placed in this
-    /// manner and heard of by these, and returns that class. The task must not wait in the old one.
-    pub fn change(&mut self, old: ClassId, manner: Manner, hearer: Hearer) -> ClassId {
+    /// rule and heard of by these, and returns that class. The task must not wait in the old one.
+    pub fn change(&mut self, old: ClassId, rule: PlacementRule, hearer: Hearer) -> ClassId {
         let class = &self.classes[old as usize];
         let (kind, labels) = (class.kind, Arc::clone(&class.labels));
-        let new = self.join_class(kind, &labels, manner, hearer);
+        let new = self.join_class(kind, &labels, rule, hearer);
         self.leave(old);
         new
     }
@@ -181,8 +181,8 @@ impl Catalogue {
     }
 
     #[inline]
-    pub fn manner(&self, id: ClassId) -> Manner {
-        self.classes[id as usize].manner
+    pub fn rule(&self, id: ClassId) -> PlacementRule {
+        self.classes[id as usize].rule
     }
 
     #[inline]
@@ -313,17 +313,17 @@ impl Catalogue {
         &mut self,
         kind: KindId,
         labels: &Labels,
-        manner: Manner,
+        rule: PlacementRule,
         hearer: Hearer,
     ) -> ClassId {
         let entry = &self.kinds[kind as usize];
         let known = if labels.is_empty() {
-            entry.classes[hearer as usize][manner as usize]
+            entry.classes[hearer as usize][rule as usize]
         } else {
             let known = entry.labelled.get(labels);
-            known.and_then(|ways| ways[hearer as usize][manner as usize])
+            known.and_then(|ways| ways[hearer as usize][rule as usize])
         };
-        let id = known.unwrap_or_else(|| self.add_class(kind, labels, manner, hearer));
+        let id = known.unwrap_or_else(|| self.add_class(kind, labels, rule, hearer));
         self.classes[id as usize].members += 1;
         id
     }
@@ -332,7 +332,7 @@ impl Catalogue {
         &mut self,
         kind: KindId,
         labels: &Labels,
-        manner: Manner,
+        rule: PlacementRule,
         hearer: Hearer,
     ) -> ClassId {
         let labels = if labels.is_empty() {
@@ -340,14 +340,14 @@ impl Catalogue {
         } else {
             Arc::new(labels.clone())
         };
-        let class = Class::new(kind, Arc::clone(&labels), manner, hearer);
+        let class = Class::new(kind, Arc::clone(&labels), rule, hearer);
         let id = fill(&mut self.classes, &mut self.free_classes, class);
         let entry = &mut self.kinds[kind as usize];
         if labels.is_empty() {
-            entry.classes[hearer as usize][manner as usize] = Some(id);
+            entry.classes[hearer as usize][rule as usize] = Some(id);
         } else {
             let ways = entry.labelled.entry(labels).or_default();
-            ways[hearer as usize][manner as usize] = Some(id);
+            ways[hearer as usize][rule as usize] = Some(id);
         }
         self.find_groups(id);
         id
@@ -363,13 +363,13 @@ impl Catalogue {
 
     fn forget_class(&mut self, id: ClassId) {
         let no_labels = Arc::clone(&self.no_labels);
-        let forgotten = Class::new(NO_KIND, no_labels, Manner::Plain, Hearer::Client);
+        let forgotten = Class::new(NO_KIND, no_labels, PlacementRule::Prefetch, Hearer::Client);
         let class = std::mem::replace(&mut self.classes[id as usize], forgotten);
         let kind = &mut self.kinds[class.kind as usize];
         if class.labels.is_empty() {
-            kind.classes[class.hearer as usize][class.manner as usize] = None;
+            kind.classes[class.hearer as usize][class.rule as usize] = None;
         } else if let Some(ways) = kind.labelled.get_mut(&class.labels) {
-            ways[class.hearer as usize][class.manner as usize] = None;
+            ways[class.hearer as usize][class.rule as usize] = None;
             if ways.iter().flatten().all(Option::is_none) {
                 kind.labelled.remove(&class.labels);
             }
@@ -411,10 +411,10 @@ impl Catalogue {
                 return Err("a class without tasks would never be forgotten".to_owned());
             }
             let head = class.queue.head(tasks).map(|(turn, _)| turn);
-            let known = |manner: Manner| self.waiting[manner as usize].contains(id);
+            let known = |rule: PlacementRule| self.waiting[rule as usize].contains(id);
             let for_callers = head.is_some() && class.hearer == Hearer::Callers;
             if head != class.announced
-                || head.is_some() != known(class.manner)
+                || head.is_some() != known(class.rule)
                 || for_callers != self.for_callers.contains(id)
             {
                 return Err("G6: a class is not known by its head".to_owned());

@@ -87,14 +87,15 @@ macro_rules! number {
 
 number! {
     /// One start of a scheduler: a random number.
-    Life(u64), "life-"
+    SchedulerId(u64), "scheduler-"
 }
 number! {
     /// One start of a node's process: a random number.
-    Epoch(u64), "epoch-"
+    Incarnation(u64), "incarnation-"
 }
 number! {
-    /// For how long a node has forgotten nothing of its scheduler: another number is another memory.
+    /// For how long a node has forgotten nothing of its scheduler: another number is another
+    /// memory.
     Memory(u64), "memory-"
 }
 number! {
@@ -102,12 +103,12 @@ number! {
     LinkId(u64), "link-"
 }
 number! {
-    /// A node, numbered by its scheduler; within a life it is never that of another name. One that
-    /// was removed and is added again may have its number again.
+    /// A node, numbered by its scheduler; within one start of the scheduler it is never that of
+    /// another name. One that was removed and is added again may have its number again.
     NodeId(u32), "n"
 }
 number! {
-    /// A client, numbered by whoever drives the machine; never reused within a life.
+    /// A client, numbered by whoever drives the machine; never reused.
     ClientId(u64), "client-"
 }
 number! {

@@ -11,7 +11,7 @@ struct Entry {
     task: TaskId,
     settled: bool,
     /// Runs of the task that the scheduler no longer follows and that may still be going on.
-    ghosts: u32,
+    orphans: u32,
 }
 
 /// See the module.
@@ -38,7 +38,7 @@ impl Keys {
             Entry {
                 task,
                 settled: false,
-                ghosts: 0,
+                orphans: 0,
             },
         );
     }
@@ -50,15 +50,15 @@ impl Keys {
         self.free(key);
     }
 
-    pub fn ghost_began(&mut self, key: &TaskKey) {
+    pub fn orphan_began(&mut self, key: &TaskKey) {
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.ghosts += 1;
+            entry.orphans += 1;
         }
     }
 
-    pub fn ghost_ended(&mut self, key: &TaskKey) {
+    pub fn orphan_ended(&mut self, key: &TaskKey) {
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.ghosts = entry.ghosts.saturating_sub(1);
+            entry.orphans = entry.orphans.saturating_sub(1);
         }
         self.free(key);
     }
@@ -67,7 +67,7 @@ impl Keys {
         if self
             .entries
             .get(key)
-            .is_some_and(|entry| entry.settled && entry.ghosts == 0)
+            .is_some_and(|entry| entry.settled && entry.orphans == 0)
         {
             self.entries.remove(key);
         }

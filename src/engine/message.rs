@@ -6,16 +6,16 @@
 //! A link begins when both sides have proved themselves, whoever dialled. Then:
 //!
 //! 1. The scheduler sends [`SchedulerHello`]. A node answers with [`NodeHello`] and, in as many
-//!    [`Holding`] messages as it takes, what it holds of this life of the scheduler: runs, and
+//!    [`Holding`] messages as it takes, what it holds of this start of the scheduler: runs, and
 //!    results that were not acknowledged. Before it writes the hello it has stopped reading every
 //!    older link, so that nothing which is still on its way there will ever start. If it held work
-//!    of another life, it has stopped and discarded it.
+//!    of another start of the scheduler, it has stopped and discarded it.
 //! 2. When the last [`Holding`] has come, the scheduler compares: what it had sent and the node
 //!    does not hold was lost on the way and is pending again; what the node holds and is superseded
 //!    is stopped. That holds only as long as the node's memory is the same ([`NodeHello::memory`]):
 //!    of what a node has forgotten nothing is known, and it counts as lost. The scheduler answers
 //!    with [`Welcome`], and the link is up. Either side may refuse in words instead.
-//! 3. The node sends [`Beat`]s and [`Report`]s; the scheduler answers beats, assigns, recalls,
+//! 3. The node sends [`Beat`]s and [`Report`]s; the scheduler answers beats, assigns, retracts,
 //!    cancels and acknowledges.
 //!
 //! Reports that must not be lost carry a sequence number (see [`Report::seq`]), are kept by the
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Life, Memory};
+use super::{Incarnation, Memory, SchedulerId};
 use crate::error::LinkRefusal;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -75,7 +75,7 @@ pub enum ToNode {
     Assign(Vec<Assignment>),
     /// Give these back if they have not started; each is answered by [`Report::Returned`], unless
     /// it has started or ended, of which other reports tell.
-    Recall(Vec<Dispatch>),
+    Retract(Vec<Dispatch>),
     /// Stop these runs, or give them back if they have not started. Each is answered by
     /// [`Report::Ended`].
     Cancel(Vec<Dispatch>),
@@ -124,8 +124,8 @@ pub struct SchedulerHello {
     pub version_max: u32,
     /// Its name.
     pub scheduler: String,
-    /// Its life.
-    pub life: Life,
+    /// Its id.
+    pub scheduler_id: SchedulerId,
     /// The largest body that it takes, in bytes, with
     /// [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no output that is sent to it may be
     /// larger. `None` is not known.
@@ -142,14 +142,14 @@ pub struct NodeHello {
     pub version_max: u32,
     /// Its name.
     pub node: String,
-    /// The life of its process.
-    pub epoch: Epoch,
+    /// The incarnation of its process.
+    pub incarnation: Incarnation,
     /// Drawn when it began to serve this scheduler, and another one once it has forgotten what the
     /// scheduler had given it. As long as it is the same, what the holdings do not name was never
     /// started, or its end was acknowledged. When it is another, nobody knows.
     pub memory: Memory,
-    /// From 1, rising with each hello of this life, over all links: the later one's holdings are
-    /// the truth, in whatever order two links bring them.
+    /// From 1, rising with each hello of this incarnation, over all links: the later one's holdings
+    /// are the truth, in whatever order two links bring them.
     pub number: u64,
     /// What it offers. Assignments name a kind by its index here.
     pub kinds: Vec<KindOffer>,
@@ -180,14 +180,14 @@ pub struct NodeHello {
 }
 
 impl NodeHello {
-    /// The first hello of a life that has one worker and offers nothing, in all versions that this
-    /// side speaks.
-    pub fn new(node: impl Into<String>, epoch: Epoch) -> Self {
+    /// The first hello of a process that has one worker and offers nothing, in all versions that
+    /// this side speaks.
+    pub fn new(node: impl Into<String>, incarnation: Incarnation) -> Self {
         Self {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             node: node.into(),
-            epoch,
+            incarnation,
             memory: Memory(0),
             number: 1,
             kinds: Vec::new(),
@@ -238,7 +238,7 @@ pub struct HeldRun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeldState {
     /// It waits for a worker of the node.
-    Ahead,
+    Prefetched,
     /// It runs.
     Running,
     /// Its attempt has ended for the scheduler (a timeout, a cancel), and yet it occupies its
@@ -292,7 +292,7 @@ pub struct Assignment {
     /// From 1.
     pub attempt: u32,
     /// Whether it may wait for a worker. Without it, a node with no free worker refuses.
-    pub ahead: bool,
+    pub prefetched: bool,
     /// The encoded args.
     pub args: Payload,
     /// What few tasks ask for; `None` is the default.
@@ -384,8 +384,8 @@ pub enum Report {
     /// The node takes nothing new from now on, by the wish of its own process.
     Draining,
     /// How many of the node's workers are out of reach: a handler blocks their thread, or a run
-    /// keeps them that the scheduler does not know, since it is of an earlier life or another
-    /// scheduler. Zero when they are back. The hello says how many are when it is written.
+    /// keeps them that the scheduler does not know, since it is for an earlier start of it or
+    /// another scheduler. Zero when they are back. The hello says how many are when it is written.
     Stalled {
         /// Workers that have no run of this scheduler, and cannot be used now.
         workers: u32,

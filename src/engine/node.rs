@@ -12,30 +12,30 @@ use super::{LinkId, Memory, Timestamp, WorkerId};
 use crate::retry::RetryPolicy;
 use crate::task::TaskId;
 
-mod ahead;
-mod chain;
 mod check;
 mod contract;
 mod dial;
 mod ending;
-mod kept;
 mod lease;
 mod links;
 mod machines;
+mod pipeline;
+mod prefetch;
 mod state;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod unacked;
 mod withdrawal;
 mod workers;
 
-use ahead::Ahead;
-use chain::Chains;
 use dial::Dialler;
-use kept::{Kept, Outbox};
 use lease::Lease;
+use pipeline::Pipelines;
+use prefetch::Prefetched;
 use state::{Bond, Course, Current, Held, Link, Session, Stage};
 use tasks::Ended;
+use unacked::{Kept, Outbox};
 use workers::Workers;
 
 pub use contract::{Gone, NodeAction, NodeEvent, NodeNote, NodeSpec, Serves};
@@ -49,8 +49,8 @@ pub struct NodeMachine {
     own_workers: u32,
     retry: RetryPolicy,
     workers: Workers,
-    ahead: Ahead,
-    chains: Chains,
+    prefetched: Prefetched,
+    pipelines: Pipelines,
     held: Held,
     kept: Kept,
     /// Filled only while the link is up.
@@ -66,7 +66,7 @@ pub struct NodeMachine {
     course: Course,
     /// Among how many machines the bounds of the process are divided.
     sharers: usize,
-    ready_owed: bool,
+    ready_acks: bool,
     /// The last number of workers out of reach that was told; `None` if that is to be told in any
     /// case, since another handler is to blame.
     told_stalled: Option<u32>,
@@ -83,8 +83,8 @@ impl NodeMachine {
             own_workers: spec.config.max_workers,
             retry: RetryPolicy::default(),
             workers: Workers::new(spec.config.max_workers),
-            ahead: Ahead::default(),
-            chains: Chains::default(),
+            prefetched: Prefetched::default(),
+            pipelines: Pipelines::default(),
             held: Held::default(),
             kept: Kept::default(),
             outbox: Outbox::default(),
@@ -97,7 +97,7 @@ impl NodeMachine {
             dialler: Dialler::new(&spec.joins),
             course: Course::Serving,
             sharers: 1,
-            ready_owed: false,
+            ready_acks: false,
             told_stalled: Some(0),
             told_lent: 0,
             blamed: None,
@@ -179,7 +179,7 @@ impl NodeMachine {
         }) = self.current
         {
             // Only an acknowledgement lets it start again, and the answer to a beat brings one.
-            if !self.ahead.is_empty() && self.workers.has_free() && self.keeps_too_much() {
+            if !self.prefetched.is_empty() && self.workers.has_free() && self.keeps_too_much() {
                 self.lease.hurry(now);
             }
             if let Some(beat) = self.lease.beat(now) {
@@ -205,7 +205,7 @@ impl NodeMachine {
             self.lease.due(),
             self.dial_due(),
             self.hopeless(),
-            self.chains.due(),
+            self.pipelines.due(),
             idle,
         ]
         .into_iter()
@@ -224,7 +224,7 @@ impl NodeMachine {
     }
 
     /// What it holds for the scheduler that it serves: runs in order of their workers, then what is
-    /// chained to workers, then what waits, in order.
+    /// pipelined to workers, then what waits, in order.
     pub fn holds(&self) -> Vec<HeldRun> {
         self.held_runs()
     }

@@ -66,7 +66,7 @@ pub(crate) struct Outbox {
     idle: BTreeSet<ClientId>,
     deliveries: Sequence,
     /// Statuses for the next client.
-    homeless: VecDeque<TaskStatus>,
+    unaddressed: VecDeque<TaskStatus>,
     /// Clients with something to deliver.
     ready: BTreeSet<ClientId>,
     /// For callers, and whether nobody else is told.
@@ -88,7 +88,7 @@ impl Outbox {
             current: Current::Next,
             idle: BTreeSet::new(),
             deliveries: Sequence::from(1),
-            homeless: VecDeque::new(),
+            unaddressed: VecDeque::new(),
             ready: BTreeSet::new(),
             answers: Vec::new(),
             held: Held::new(config),
@@ -153,7 +153,7 @@ impl Outbox {
             Current::Is(client) => self.push_to(client, status),
             Current::Next => {
                 self.held.count(&status);
-                self.homeless.push_back(status);
+                self.unaddressed.push_back(status);
             }
             Current::Nobody => self.drop_untold(status),
         }
@@ -260,8 +260,8 @@ impl Outbox {
         };
         self.idle.insert(client);
         if let Some(queue) = entry.queue.take() {
-            self.homeless.extend(queue.into_statuses());
-            self.rehome();
+            self.unaddressed.extend(queue.into_statuses());
+            self.readdress();
         }
     }
 
@@ -278,7 +278,7 @@ impl Outbox {
     fn replace_current(&mut self, current: Current) {
         self.idle.extend(self.current());
         self.current = current;
-        self.rehome();
+        self.readdress();
     }
 
     pub fn current(&self) -> Option<ClientId> {
@@ -296,12 +296,12 @@ impl Outbox {
         }
     }
 
-    fn rehome(&mut self) {
+    fn readdress(&mut self) {
         let client = match self.current {
             Current::Is(client) => client,
             Current::Next => return,
             Current::Nobody => {
-                for status in std::mem::take(&mut self.homeless) {
+                for status in std::mem::take(&mut self.unaddressed) {
                     self.held.uncount(&status);
                     self.drop_untold(status);
                 }
@@ -310,7 +310,7 @@ impl Outbox {
         };
         let entry = self.clients.entry(client).or_default();
         let queue = entry.queue.get_or_insert_default();
-        queue.append(&mut self.homeless);
+        queue.append(&mut self.unaddressed);
         if queue.is_ready(self.window) {
             self.ready.insert(client);
         }
@@ -351,7 +351,7 @@ impl Outbox {
 
     /// Everything that was not confirmed, oldest first within each client.
     pub fn take_all(&mut self) -> Vec<TaskStatus> {
-        let mut all: Vec<_> = self.homeless.drain(..).collect();
+        let mut all: Vec<_> = self.unaddressed.drain(..).collect();
         for entry in self.clients.values_mut() {
             let queue = entry.queue.as_mut().map(std::mem::take);
             all.extend(queue.into_iter().flat_map(Queue::into_statuses));
@@ -370,7 +370,7 @@ impl Outbox {
         };
         let statuses = || {
             let queued = queues().flat_map(|(_, queue)| queue.statuses());
-            self.homeless.iter().chain(queued)
+            self.unaddressed.iter().chain(queued)
         };
         self.held.check(statuses())?;
         for (client, queue) in queues() {

@@ -24,7 +24,7 @@ pub(crate) type GroupId = u32;
 
 const NO_NODE: NodeIndex = u32::MAX;
 const NO_GROUP: GroupId = u32::MAX;
-/// Levels below this one are those of nodes with a free worker; the others may be sent ahead to.
+/// Levels below this one are those of nodes with a free worker; the others may be prefetched to.
 const AHEAD: u8 = 64;
 const LEVELS: u8 = 128;
 /// The levels of nodes with a free worker.
@@ -48,7 +48,7 @@ pub(crate) enum Room {
         of: u32,
     },
     /// No free worker, but so many of so many places ahead are taken.
-    Ahead {
+    Prefetched {
         /// Taken places.
         taken: u32,
         /// All places, more than are taken.
@@ -67,7 +67,7 @@ impl Room {
         match self {
             Self::None => NOWHERE,
             Self::Free { taken, of } => share(taken, of),
-            Self::Ahead { taken, of } => AHEAD + share(taken, of),
+            Self::Prefetched { taken, of } => AHEAD + share(taken, of),
         }
     }
 }
@@ -213,8 +213,8 @@ impl Groups {
         self.nodes_in(groups, FREE)
     }
 
-    /// Nodes of these groups that may be sent ahead to, if none has a free worker.
-    pub fn ahead_nodes(&self, groups: &Bits) -> impl Iterator<Item = NodeIndex> {
+    /// Nodes of these groups that may be prefetched to, if none has a free worker.
+    pub fn prefetched_nodes(&self, groups: &Bits) -> impl Iterator<Item = NodeIndex> {
         self.nodes_in(groups, !FREE)
     }
 

@@ -16,14 +16,14 @@ pub(crate) type ClassId = u32;
 
 /// How tasks of a class are placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Manner {
+pub(crate) enum PlacementRule {
     /// On a free worker, or ahead.
-    Plain,
+    Prefetch,
     /// On a free worker only: it is exclusive, was lost with a node to which it had been
     /// prefetched, or was asked back from one where it did not start in time.
-    Direct,
+    FreeWorkerOnly,
     /// Has lost two nodes: on a free worker of a node that has no other such task.
-    Suspect,
+    Isolated,
 }
 
 /// Who hears how tasks of a class end.

@@ -2,17 +2,17 @@
 //! which runs may still be going on there.
 //!
 //! Owns: the node records. Does not know: what nodes offer (see the catalogue), the tasks' states,
-//! what follows from a loss, which process of a node counts ([`state`]), one life of that
-//! ([`incarnation`]), the runs that are no longer followed ([`ghosts`]), how much a node takes
+//! what follows from a loss, which process of a node counts ([`state`]), one process of that
+//! ([`process`]), the runs that are no longer followed ([`orphans`]), how much a node takes
 //! ([`load`]), in which order its tasks wait ([`line`]), what is to be sent to it ([`channel`]),
 //! when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
 
 mod channel;
-mod ghosts;
-mod incarnation;
 mod lease;
 mod line;
 mod load;
+mod orphans;
+mod process;
 mod redial;
 mod state;
 
@@ -25,15 +25,15 @@ use super::message::ToNode;
 use super::placement::{NodeIndex, Room};
 use super::queue::Turn;
 use super::tasks::{Company, List};
-use super::{Epoch, LinkId, Reach, Timestamp};
+use super::{Incarnation, LinkId, Reach, Timestamp};
 use crate::task::Dispatch;
 
 pub(crate) use channel::{Channel, Outgoing};
-pub(crate) use ghosts::{Ghost, Waiting};
-pub(crate) use incarnation::{Incarnation, Pace, Readiness, Standing};
 pub(crate) use lease::{Expired, Lease};
 use line::Line;
 pub(crate) use load::Load;
+pub(crate) use orphans::{Orphan, Waiting};
+pub(crate) use process::{NodeProcess, Pace, Readiness, Standing};
 pub(crate) use redial::Redial;
 pub(crate) use state::{Drain, State};
 
@@ -55,7 +55,7 @@ pub(crate) struct Node {
     /// Processes that others have replaced, and what the present one has forgotten. Each is kept
     /// for as long as runs of it may be going on, and some after that, so that they are refused if
     /// they return.
-    pub past: Vec<Incarnation>,
+    pub past: Vec<NodeProcess>,
     /// The link on which it is being set up.
     pub handshake: Option<LinkId>,
 
@@ -124,7 +124,7 @@ impl Node {
 
     /// Returns what goes out on its link, if that is up.
     pub fn channel(&self) -> Option<&Channel> {
-        match &self.incarnation()?.standing {
+        match &self.latest_process()?.standing {
             Standing::Up(channel) => Some(channel),
             Standing::Reconnecting | Standing::Lost => None,
         }
@@ -135,22 +135,23 @@ impl Node {
     }
 
     /// Returns the process that may be alive.
-    pub fn incarnation(&self) -> Option<&Incarnation> {
-        self.state.incarnation()
+    pub fn latest_process(&self) -> Option<&NodeProcess> {
+        self.state.latest_process()
     }
 
-    pub fn incarnation_mut(&mut self) -> Option<&mut Incarnation> {
-        self.state.incarnation_mut()
+    pub fn latest_process_mut(&mut self) -> Option<&mut NodeProcess> {
+        self.state.latest_process_mut()
     }
 
     /// Returns the process of a node that has said hello, or has had runs since: it is there until
     /// it has ended or was replaced, and its link and its runs go before it.
-    pub fn process(&self) -> &Incarnation {
-        self.incarnation().expect("a link and runs are a process's")
+    pub fn process(&self) -> &NodeProcess {
+        self.latest_process()
+            .expect("a link and runs are a process's")
     }
 
-    pub fn process_mut(&mut self) -> &mut Incarnation {
-        self.incarnation_mut()
+    pub fn process_mut(&mut self) -> &mut NodeProcess {
+        self.latest_process_mut()
             .expect("a link and runs are a process's")
     }
 
@@ -160,8 +161,8 @@ impl Node {
     }
 
     /// Returns the process whose lease runs: up, or reconnecting. Only such a one has tasks.
-    pub fn leased(&self) -> Option<&Incarnation> {
-        self.incarnation().filter(|life| !life.is_lost())
+    pub fn leased(&self) -> Option<&NodeProcess> {
+        self.latest_process().filter(|process| !process.is_lost())
     }
 
     /// Whether it was taken out by hand.
@@ -171,7 +172,7 @@ impl Node {
 
     /// Takes it out by hand.
     pub fn leave(&mut self) {
-        self.state = State::Leaving(self.state.take_incarnation());
+        self.state = State::Leaving(self.state.take_latest_process());
     }
 
     /// Whether it is dialled, if it listens: one that was taken out by hand as long as its lease
@@ -179,7 +180,7 @@ impl Node {
     pub fn is_dialled(&self) -> bool {
         match &self.state {
             State::Connecting | State::Member(_) | State::Dead => true,
-            State::Leaving(life) => life.as_ref().is_some_and(|life| !life.is_lost()),
+            State::Leaving(process) => process.as_ref().is_some_and(|process| !process.is_lost()),
             State::Vacant | State::Free => false,
         }
     }
@@ -203,7 +204,7 @@ impl Node {
         match &self.state {
             State::Vacant => true,
             State::Connecting | State::Dead => self.reach == Reach::Joins,
-            State::Member(life) => self.reach == Reach::Joins && life.is_lost(),
+            State::Member(process) => self.reach == Reach::Joins && process.is_lost(),
             State::Leaving(_) | State::Free => false,
         }
     }
@@ -211,9 +212,10 @@ impl Node {
     /// Whether, besides, nothing is waited for: no end of a lease or of an orphaned run, and no
     /// answer.
     pub fn is_gone(&self, now: Timestamp, margin: Duration) -> bool {
-        let over =
-            |life: &Incarnation| life.ghosts.is_empty() && life.lease.safe_at() + margin <= now;
-        self.is_away() && !self.redial.is_out() && self.lives().all(over)
+        let over = |process: &NodeProcess| {
+            process.orphans.is_empty() && process.lease.safe_at() + margin <= now
+        };
+        self.is_away() && !self.redial.is_out() && self.processes().all(over)
     }
 
     /// Whether only its name is left, if that.
@@ -221,18 +223,21 @@ impl Node {
         matches!(self.state, State::Vacant | State::Free)
     }
 
-    /// The life of which a probe would tell something, and where: at the port that it had named, or
-    /// at the address at which it was found, which nobody dials while the process that joined in
-    /// its place is heard.
-    pub fn to_probe(&self) -> Option<(Epoch, &str)> {
-        let current = self.incarnation().into_iter();
-        let current = current.filter(|life| !self.is_up() && life.joined);
+    /// The incarnation of which a probe would tell something, and where: at the port that it had
+    /// named, or at the address at which it was found, which nobody dials while the process that
+    /// joined in its place is heard.
+    pub fn to_probe(&self) -> Option<(Incarnation, &str)> {
+        let current = self.latest_process().into_iter();
+        let current = current.filter(|process| !self.is_up() && process.joined);
         let named = current.chain(&self.past);
-        let awaited = self.past.iter().filter(|life| !life.ghosts.is_empty());
+        let awaited = self
+            .past
+            .iter()
+            .filter(|process| !process.orphans.is_empty());
         named
-            .map(|life| (life.epoch, life.probe.as_deref()))
-            .chain(awaited.map(|life| (life.epoch, life.found_at.as_deref())))
-            .find_map(|(epoch, address)| Some((epoch, address?)))
+            .map(|process| (process.incarnation, process.probe.as_deref()))
+            .chain(awaited.map(|process| (process.incarnation, process.found_at.as_deref())))
+            .find_map(|(incarnation, address)| Some((incarnation, address?)))
     }
 
     /// The address at which a refused dial must be refused to say that a process of it is dead.
@@ -241,77 +246,82 @@ impl Node {
         if self.refusal_means_dead == Some(true) {
             return None;
         }
-        self.lives().find_map(|life| life.found_at.as_deref())
+        self.processes()
+            .find_map(|process| process.found_at.as_deref())
     }
 
     /// Whether a process of it is dead if nobody listens at this address any more, or another
     /// process does; whatever the address, if an operator says so.
-    pub fn proves_dead(&self, life: &Incarnation, address: Option<&str>) -> bool {
+    pub fn proves_dead(&self, process: &NodeProcess, address: Option<&str>) -> bool {
         match self.refusal_means_dead {
-            Some(true) => !life.joined,
+            Some(true) => !process.joined,
             Some(false) => false,
-            None => life.found_at.is_some() && life.found_at.as_deref() == address,
+            None => process.found_at.is_some() && process.found_at.as_deref() == address,
         }
     }
 
-    /// Returns the epoch of its process, if one may be alive.
-    pub fn epoch(&self) -> Option<Epoch> {
-        self.incarnation().map(|life| life.epoch)
+    /// Returns the incarnation of its process, if one may be alive.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.latest_process().map(|process| process.incarnation)
     }
 
     /// Returns its process and the replaced ones.
-    pub fn lives(&self) -> impl Iterator<Item = &Incarnation> {
-        self.incarnation().into_iter().chain(&self.past)
+    pub fn processes(&self) -> impl Iterator<Item = &NodeProcess> {
+        self.latest_process().into_iter().chain(&self.past)
     }
 
     /// Whether this is its process, or a replaced one that is on record.
-    pub fn has_lived(&self, epoch: Epoch) -> bool {
-        self.lives().any(|life| life.epoch == epoch)
+    pub fn has_lived(&self, incarnation: Incarnation) -> bool {
+        self.processes()
+            .any(|process| process.incarnation == incarnation)
     }
 
-    pub fn lives_mut(&mut self) -> impl Iterator<Item = &mut Incarnation> {
-        let current = self.state.incarnation_mut();
+    pub fn processes_mut(&mut self) -> impl Iterator<Item = &mut NodeProcess> {
+        let current = self.state.latest_process_mut();
         current.into_iter().chain(&mut self.past)
     }
 
-    /// Returns the lives that were lost: runs of theirs may be going on.
-    pub fn lost_lives(&self) -> impl Iterator<Item = &Incarnation> {
-        let current = self.incarnation().into_iter();
-        current.filter(|life| life.is_lost()).chain(&self.past)
+    /// Returns the incarnations that were lost: runs of theirs may be going on.
+    pub fn lost_processes(&self) -> impl Iterator<Item = &NodeProcess> {
+        let current = self.latest_process().into_iter();
+        current
+            .filter(|process| process.is_lost())
+            .chain(&self.past)
     }
 
     /// Returns how many workers are occupied by runs that are no longer followed: none if no
     /// process is there to have any.
-    pub fn ghost_count(&self) -> usize {
-        self.incarnation().map_or(0, |life| life.ghosts.len())
+    pub fn orphan_count(&self) -> usize {
+        self.latest_process()
+            .map_or(0, |process| process.orphans.len())
     }
 
     /// Workers that are taken, or out of reach.
     pub fn taken(&self) -> u32 {
-        self.load.taken(self.ghost_count())
+        self.load.taken(self.orphan_count())
     }
 
     /// Returns how many free workers it has that nothing waits for yet.
     pub fn free_workers(&self) -> u32 {
-        self.load.free(self.ghost_count())
+        self.load.free(self.orphan_count())
     }
 
     /// Returns what its process says of itself.
     pub fn readiness(&self) -> Readiness {
-        let life = self.incarnation();
-        life.map_or(Readiness::Ready, |life| life.readiness)
+        let process = self.latest_process();
+        process.map_or(Readiness::Ready, |process| process.readiness)
     }
 
     /// Asks its current incarnation, or the next one, to drain. Returns whether none was asked
     /// before.
     pub fn drain(&mut self) -> bool {
-        let drain = self.epoch().map_or(Drain::Next, Drain::Of);
+        let drain = self.incarnation().map_or(Drain::Next, Drain::Of);
         self.drain.replace(drain).is_none()
     }
 
     /// Another incarnation has come: what was asked of the one before does not hold for it.
-    pub fn drain_follows(&mut self, epoch: Epoch) {
-        self.drain = self.drain.and_then(|drain| drain.follows(epoch));
+    pub fn drain_follows(&mut self, incarnation: Incarnation) {
+        self.drain = self.drain.and_then(|drain| drain.follows(incarnation));
     }
 
     /// Whether it drains, by whose wish ever.
@@ -326,16 +336,18 @@ impl Node {
 
     /// How much may be placed on it.
     #[inline]
-    pub fn room(&self, max_ahead: u32) -> Room {
+    pub fn room(&self, max_prefetch: u32) -> Room {
         if !self.takes_tasks() || self.readiness() != Readiness::Ready {
             return Room::None;
         }
-        self.load.room(self.ghost_count(), max_ahead)
+        self.load.room(self.orphan_count(), max_prefetch)
     }
 
     /// Whether it waits for the acknowledgement of its reports: to start something, or to be gone.
     fn waits(&self) -> bool {
-        self.load.tally().ahead > 0 || self.readiness() != Readiness::Ready || self.drain.is_some()
+        self.load.tally().prefetched > 0
+            || self.readiness() != Readiness::Ready
+            || self.drain.is_some()
     }
 
     /// Whether an acknowledgement is owed, and due or in company.
@@ -350,15 +362,15 @@ impl Node {
             return None;
         }
         self.state.channel_mut()?.acknowledged();
-        let life = self.incarnation()?;
-        Some(ToNode::Acknowledge(life.acknowledged))
+        let process = self.latest_process()?;
+        Some(ToNode::Acknowledge(process.acknowledged))
     }
 
     /// Notes a sign of life that names no answer.
     pub fn heard(&mut self, now: Timestamp, lease: Duration) {
         self.last_heard = now;
-        if let Some(life) = self.state.incarnation_mut() {
-            life.lease.heard(now, lease);
+        if let Some(process) = self.state.latest_process_mut() {
+            process.lease.heard(now, lease);
         }
     }
 }
@@ -387,8 +399,8 @@ impl Candidate for Roster {
         self.get(node).load.takes_suspect(company)
     }
 
-    fn recalled(&self, node: NodeIndex) -> Option<Turn> {
-        self.get(node).load.recalled()
+    fn retracted(&self, node: NodeIndex) -> Option<Turn> {
+        self.get(node).load.retracted()
     }
 }
 

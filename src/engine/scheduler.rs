@@ -9,10 +9,10 @@
 //! and `retraction`. What each fact means for them is decided by chapter: `admission` takes tasks
 //! in, `classes` follows the catalogue, `placing` sends tasks to nodes, `retracting` asks them
 //! back, `reports` follows what nodes say of runs, `ends` decides what comes of an end, `settling`
-//! ends tasks, `ghosts` are orphaned runs and what waits for them. `links` brings links up or down,
-//! `hello` decides who may speak for a node and `comparison` what of its runs is true, `losses`
-//! when a node is lost and `forgetting` how long it is remembered. `control` carries out an
-//! operator's wishes, `views` answers questions, `invariants` checks all of it.
+//! ends tasks, `orphans` are orphaned runs and what waits for them. `links` brings links up or
+//! down, `hello` decides who may speak for a node and `comparison` what of its runs is true,
+//! `losses` when a node is lost and `forgetting` how long it is remembered. `control` carries out
+//! an operator's wishes, `views` answers questions, `invariants` checks all of it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,7 +28,7 @@ use super::tasks::{Phase, Slot, Stage, Task, Tasks};
 use super::timers::{Timer, Timers};
 use super::wall::WallClock;
 use super::watchers::Watchers;
-use super::{Action, Audience, ClientId, Event, Life, NodeId, Timestamp};
+use super::{Action, Audience, ClientId, Event, NodeId, SchedulerId, Timestamp};
 use crate::config::SchedulerConfig;
 use crate::stats::{Totals, Unfinished};
 use crate::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
@@ -40,11 +40,11 @@ mod control;
 mod ends;
 mod farewell;
 mod forgetting;
-mod ghosts;
 mod hello;
 mod invariants;
 mod links;
 mod losses;
+mod orphans;
 mod placing;
 mod reports;
 mod retracting;
@@ -59,7 +59,7 @@ pub use invariants::Remains;
 pub use retracting::order_bound;
 
 use ends::Reroutes;
-use ghosts::Strangers;
+use orphans::UnknownRuns;
 use retraction::Retraction;
 use sessions::Sessions;
 
@@ -98,7 +98,7 @@ const WALL_ROUND: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct SchedulerMachine {
     name: Arc<str>,
-    life: Life,
+    id: SchedulerId,
     config: SchedulerConfig,
     /// When it was last driven.
     now: Timestamp,
@@ -116,7 +116,7 @@ pub struct SchedulerMachine {
     sessions: Sessions,
     retraction: Retraction,
 
-    strangers: Strangers,
+    unknown_runs: UnknownRuns,
     task_ids: Sequence,
     dispatches: Sequence,
     /// Turns among the tasks of one priority.
@@ -148,11 +148,11 @@ pub struct Rest {
 
 impl SchedulerMachine {
     /// A scheduler without nodes, clients and tasks. `config` must have been validated.
-    pub fn new(name: Arc<str>, life: Life, config: SchedulerConfig, now: Timestamp) -> Self {
+    pub fn new(name: Arc<str>, id: SchedulerId, config: SchedulerConfig, now: Timestamp) -> Self {
         Self {
             outbox: Outbox::new(&config),
             name,
-            life,
+            id,
             config,
             now,
             intake: Intake::Open,
@@ -165,7 +165,7 @@ impl SchedulerMachine {
             timers: Timers::default(),
             sessions: Sessions::default(),
             retraction: Retraction::default(),
-            strangers: Strangers::default(),
+            unknown_runs: UnknownRuns::default(),
             task_ids: Sequence::from(1),
             dispatches: Sequence::from(1),
             ranks: Sequence::from(0),
@@ -206,9 +206,9 @@ impl SchedulerMachine {
             } => self.dial_failed(now, node, refused, reason),
             Event::Probed {
                 node,
-                epoch,
+                incarnation,
                 refused,
-            } => self.probed(now, node, epoch, refused),
+            } => self.probed(now, node, incarnation, refused),
             Event::Message { link, message } => self.message(now, link, message),
             Event::Malformed { link, reason } => self.malformed(now, link, &reason),
             Event::Heard { link } => {
@@ -235,7 +235,7 @@ impl SchedulerMachine {
         self.pass_time(now);
         self.enter_loads();
         self.place(now);
-        self.recall(now);
+        self.ask_back(now);
         self.note_reroutes();
         self.forget_gone(now);
         actions.append(&mut self.actions);
@@ -291,11 +291,11 @@ impl SchedulerMachine {
             for index in 0..self.roster.nodes.len() {
                 let node = &mut self.roster.nodes[index];
                 let local = node.is_local();
-                if let Some(life) = node.incarnation_mut()
+                if let Some(process) = node.latest_process_mut()
                     && !local
-                    && life.lease.defer(until)
+                    && process.lease.defer(until)
                 {
-                    self.timers.attend(index as NodeIndex, until);
+                    self.timers.wake_at(index as NodeIndex, until);
                 }
             }
         }
@@ -311,7 +311,7 @@ impl SchedulerMachine {
                 Timer::Patience(_, slot) => self.patience_ended(at, slot),
                 Timer::OrphanPatience(dispatch, node) => self.orphan_outlasts(at, node, dispatch),
                 Timer::Handshake(link) => self.handshake_overdue(now, link),
-                Timer::Node(node) => self.attend(now, node),
+                Timer::Node(node) => self.wake_at(now, node),
                 // Each flush looks whether the time has come.
                 Timer::Retract => {}
             }

@@ -3,7 +3,7 @@
 //! Owns: the records, their slots and the index from id to slot. Does not know: what the states
 //! mean or when they change.
 //!
-//! A record lives in a slot of a chunk, so that ten million of them never move, and a chunk that
+//! A record stays in a slot of a chunk, so that ten million of them never move, and a chunk that
 //! empties is given back. Ids rise, so the index is a table of small pages keyed by the id's upper
 //! part: four bytes a task where ids are dense, a page for a lone survivor.
 
@@ -136,7 +136,7 @@ impl Task {
         let rare = self.rare.iter();
         let past = rare.flat_map(|rare| {
             let starts = rare.starts.iter().map(|start| start.node);
-            starts.chain(rare.lost_lives().map(|(node, _)| node.0))
+            starts.chain(rare.lost_processes().map(|(node, _)| node.0))
         });
         run.into_iter().chain(held).map(|run| run.node).chain(past)
     }

@@ -87,7 +87,7 @@ impl Timers {
     }
 
     /// Asks for a look at a node no later than `at`.
-    pub fn attend(&mut self, node: NodeIndex, at: Timestamp) {
+    pub fn wake_at(&mut self, node: NodeIndex, at: Timestamp) {
         if self.nodes.len() <= node as usize {
             self.nodes.resize(node as usize + 1, None);
         }
@@ -198,7 +198,7 @@ mod tests {
             timers.start(at, timer(kind, which));
         }
         timers.set_retract(Some(at));
-        timers.attend(0, at);
+        timers.wake_at(0, at);
         let popped: Vec<_> = std::iter::from_fn(|| timers.pop(at)).collect();
         let order = [
             (0, 1),
@@ -264,7 +264,7 @@ mod tests {
                         model.push(entry);
                     }
                     4 => {
-                        timers.attend(which, at);
+                        timers.wake_at(which, at);
                         let node = timer(4, which);
                         let known = model.iter().position(|&(_, other)| other == node);
                         let earlier = known.map(|known| model.swap_remove(known).0);

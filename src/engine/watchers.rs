@@ -1,7 +1,7 @@
 //! Who watches unsettled tasks.
 //!
-//! Owns: how many tasks each watches, and letting go of one that watches none. Does not know: what a
-//! watcher is or what it is told.
+//! Owns: how many tasks each watches, and letting go of one that watches none. Does not know: what
+//! a watcher is or what it is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 

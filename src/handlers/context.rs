@@ -31,7 +31,7 @@ const PROGRESS_BURST: u64 = 32;
 
 /// What all attempts on a node share.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(crate) struct NodeEnv {
     pub(crate) node: Arc<str>,
     pub(crate) handlers: Handlers,
     pub(crate) inbox: Inbox<Incoming<NodeEvent>>,
@@ -39,7 +39,7 @@ pub(crate) struct Home {
     pub(crate) schedulers: RwLock<Vec<Option<Arc<str>>>>,
 }
 
-impl Home {
+impl NodeEnv {
     /// Takes note of who has which seat.
     pub(crate) fn name_schedulers<'a>(&self, names: impl Iterator<Item = Option<&'a str>>) {
         let names = names.map(|name| name.map(Arc::from)).collect();
@@ -66,7 +66,7 @@ impl Home {
 pub struct TaskContext(Arc<Attempt>);
 
 struct Attempt {
-    home: Arc<Home>,
+    home: Arc<NodeEnv>,
     worker: WorkerId,
     scheduler: Arc<str>,
     task: TaskId,
@@ -102,7 +102,7 @@ impl TaskContext {
     /// The same with the shared data of `handlers`.
     pub fn for_test_with(handlers: &Handlers) -> Self {
         Self(Arc::new(Attempt {
-            home: Arc::new(Home {
+            home: Arc::new(NodeEnv {
                 node: "test".into(),
                 handlers: handlers.clone(),
                 inbox: Inbox::new(),
@@ -269,8 +269,8 @@ impl fmt::Debug for TaskContext {
 }
 
 /// Makes a context for the handlers that take one, and for no other.
-pub struct Seed<'a> {
-    pub(crate) home: &'a Arc<Home>,
+pub struct ContextSource<'a> {
+    pub(crate) home: &'a Arc<NodeEnv>,
     pub(crate) worker: WorkerId,
     pub(crate) assignment: &'a Assignment,
     pub(crate) kind: &'a TaskKind,
@@ -279,9 +279,9 @@ pub struct Seed<'a> {
     pub(crate) made: Option<TaskContext>,
 }
 
-impl fmt::Debug for Seed<'_> {
+impl fmt::Debug for ContextSource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seed")
+        f.debug_struct("ContextSource")
             .field("kind", &self.kind)
             .field("worker", &self.worker)
             .field("started", &self.started)
@@ -289,7 +289,7 @@ impl fmt::Debug for Seed<'_> {
     }
 }
 
-impl Seed<'_> {
+impl ContextSource<'_> {
     pub(super) fn context(&mut self) -> TaskContext {
         let terms = self.assignment.terms.as_deref();
         let context = TaskContext(Arc::new(Attempt {

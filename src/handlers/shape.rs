@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::context::Seed;
+use super::context::ContextSource;
 use super::{BlockingTask, Task, TaskContext, TaskError};
 use crate::encoding;
 use crate::engine::worker::Tried;
@@ -55,7 +55,7 @@ impl fmt::Debug for Begun {
 )]
 pub trait AsyncHandler<Shape>: Send + Sync + 'static {
     #[doc(hidden)]
-    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut Seed<'_>) -> Begun;
+    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut ContextSource<'_>) -> Begun;
 }
 
 /// A function or closure of one argument, or of an argument and a [`TaskContext`], that may block
@@ -72,7 +72,7 @@ pub trait AsyncHandler<Shape>: Send + Sync + 'static {
 )]
 pub trait BlockingHandler<Shape>: Send + Sync + 'static {
     #[doc(hidden)]
-    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut Seed<'_>) -> Begun;
+    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut ContextSource<'_>) -> Begun;
 }
 
 /// The shape of a handler that takes its argument alone.
@@ -89,7 +89,7 @@ where
     A: DeserializeOwned + 'static,
     O: Serialize + 'static,
 {
-    fn begin(self: &Arc<Self>, args: &Payload, _: &mut Seed<'_>) -> Begun {
+    fn begin(self: &Arc<Self>, args: &Payload, _: &mut ContextSource<'_>) -> Begun {
         match decode(args) {
             Ok(args) => {
                 let handler = Arc::clone(self);
@@ -106,7 +106,7 @@ where
     A: DeserializeOwned + 'static,
     O: Serialize + 'static,
 {
-    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut Seed<'_>) -> Begun {
+    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut ContextSource<'_>) -> Begun {
         match decode(args) {
             Ok(args) => {
                 let handler = Arc::clone(self);
@@ -124,7 +124,7 @@ where
     A: DeserializeOwned + 'static,
     O: Serialize + 'static,
 {
-    fn begin(self: &Arc<Self>, args: &Payload, _: &mut Seed<'_>) -> Begun {
+    fn begin(self: &Arc<Self>, args: &Payload, _: &mut ContextSource<'_>) -> Begun {
         let (handler, args) = (Arc::clone(self), args.clone());
         Begun::Blocking(Box::new(move || match decode(&args) {
             Ok(args) => tried(handler(args)),
@@ -139,7 +139,7 @@ where
     A: DeserializeOwned + 'static,
     O: Serialize + 'static,
 {
-    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut Seed<'_>) -> Begun {
+    fn begin(self: &Arc<Self>, args: &Payload, seed: &mut ContextSource<'_>) -> Begun {
         let (handler, args, context) = (Arc::clone(self), args.clone(), seed.context());
         Begun::Blocking(Box::new(move || match decode(&args) {
             Ok(args) => tried(handler(args, context)),
@@ -150,7 +150,7 @@ where
 
 /// A handler of any shape, as a node holds it.
 pub(crate) trait AnyHandler: Send + Sync {
-    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun;
+    fn begin(&self, args: &Payload, seed: &mut ContextSource<'_>) -> Begun;
 }
 
 pub(super) struct Async<H, S>(Arc<H>, PhantomData<fn() -> S>);
@@ -162,7 +162,7 @@ impl<H, S> Async<H, S> {
 }
 
 impl<H: AsyncHandler<S>, S> AnyHandler for Async<H, S> {
-    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun {
+    fn begin(&self, args: &Payload, seed: &mut ContextSource<'_>) -> Begun {
         self.0.begin(args, seed)
     }
 }
@@ -176,7 +176,7 @@ impl<H, S> Blocking<H, S> {
 }
 
 impl<H: BlockingHandler<S>, S> AnyHandler for Blocking<H, S> {
-    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun {
+    fn begin(&self, args: &Payload, seed: &mut ContextSource<'_>) -> Begun {
         self.0.begin(args, seed)
     }
 }
@@ -190,7 +190,7 @@ impl<T> Typed<T> {
 }
 
 impl<T: Task> AnyHandler for Typed<T> {
-    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun {
+    fn begin(&self, args: &Payload, seed: &mut ContextSource<'_>) -> Begun {
         match decode::<T>(args) {
             Ok(task) => {
                 let context = seed.context();
@@ -210,7 +210,7 @@ impl<T> TypedBlocking<T> {
 }
 
 impl<T: BlockingTask> AnyHandler for TypedBlocking<T> {
-    fn begin(&self, args: &Payload, seed: &mut Seed<'_>) -> Begun {
+    fn begin(&self, args: &Payload, seed: &mut ContextSource<'_>) -> Begun {
         let (args, context) = (args.clone(), seed.context());
         Begun::Blocking(Box::new(move || match decode::<T>(&args) {
             Ok(task) => tried(task.run(context)),

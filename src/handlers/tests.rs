@@ -122,7 +122,7 @@ async fn bytes_pass_untouched() {
     let mut node = LoneNode::start(every_shape(), 1, 1).await;
     let raw = Bytes::from_static(b"\xff not MessagePack");
     let mut assignment = node.assignment("bytes", ());
-    assignment.args = Execute::call("bytes", &raw).unwrap().args().clone();
+    assignment.args = Execute::named("bytes", &raw).unwrap().args().clone();
     let dispatch = node.assign(assignment);
     assert_eq!(node.end(dispatch).await.0, End::Completed(raw.into()));
     node.stop().await;

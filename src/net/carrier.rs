@@ -16,12 +16,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::gate::{Claiming, Gate};
+use super::log_limiter::LogLimiter;
 use super::names::Denied;
 use super::text::host;
-use super::told::Told;
 use super::{
-    LinkCommand, LinkConfig, LinkEvent, Listener, Proved, Role, Trust, WayOut, Wire, dial, probe,
-    run_link,
+    Authenticated, LinkCommand, LinkConfig, LinkEvent, LinkWriter, Listener, Role, Trust, Wire,
+    dial, probe, run_link,
 };
 use crate::engine::node::NodeEvent;
 use crate::engine::{Event, LinkId, Origin};
@@ -110,7 +110,7 @@ pub(crate) struct Carrier<E: Remote> {
     /// Where the actor hears of what happens.
     pub inbox: Inbox<Incoming<E>>,
     /// Which refusals are told.
-    pub told: Told,
+    pub refusals: LogLimiter,
 }
 
 impl<E: Remote> Carrier<E> {
@@ -152,10 +152,10 @@ impl<E: Remote> Carrier<E> {
         });
     }
 
-    async fn carry(self: Arc<Self>, proved: Proved, origin: Origin<E::Peer>, peer: Peer) {
+    async fn carry(self: Arc<Self>, proved: Authenticated, origin: Origin<E::Peer>, peer: Peer) {
         let _carried = Carried::begin();
         let link = fresh_link();
-        let way = WayOut::new();
+        let way = LinkWriter::new();
         self.inbox.push(Incoming::Attach {
             link,
             origin,
@@ -166,7 +166,7 @@ impl<E: Remote> Carrier<E> {
             // The actor may have ended without having heard of it.
             way.give(LinkCommand::Close("this side has stopped".to_owned()));
         }
-        let mut guard = Guard::new(&proved, way.clone(), self.told.clone(), peer);
+        let mut guard = Guard::new(&proved, way.clone(), self.refusals.clone(), peer);
         let inbox = self.inbox.clone();
         let deliver = move |mut events: Vec<LinkEvent<E::In>>| {
             if guard.admit(&mut events, E::refuse) {
@@ -235,8 +235,8 @@ impl fmt::Display for Peer {
 /// Stands at the beginning of a link.
 struct Guard<Out> {
     gate: Gate,
-    answers: WayOut<Out>,
-    told: Told,
+    answers: LinkWriter<Out>,
+    refusals: LogLimiter,
     peer: Peer,
     /// When the last events passed.
     passed: Option<Instant>,
@@ -248,11 +248,16 @@ struct Guard<Out> {
 const PART_PAUSE: Duration = Duration::from_millis(2);
 
 impl<Out> Guard<Out> {
-    fn new(proved: &Proved, answers: WayOut<Out>, told: Told, peer: Peer) -> Self {
+    fn new(
+        proved: &Authenticated,
+        answers: LinkWriter<Out>,
+        refusals: LogLimiter,
+        peer: Peer,
+    ) -> Self {
         Self {
             gate: Gate::new(proved.names.clone()),
             answers,
-            told,
+            refusals,
             peer,
             passed: None,
         }
@@ -295,7 +300,7 @@ impl<Out> Guard<Out> {
 
     fn tell(&self, reason: &str) {
         let untold = match &self.peer {
-            Peer::Came(address) => self.told.tell(address.ip()),
+            Peer::Came(address) => self.refusals.tell(address.ip()),
             // Whoever dials does so with pauses.
             Peer::Dialled(_) => Some(0),
         };
@@ -315,8 +320,8 @@ mod tests {
     async fn g8_parts_of_a_body_are_told_as_proofs_of_life_and_not_each_of_them() {
         let mut guard = Guard {
             gate: Gate::new(Names::Any),
-            answers: WayOut::<ToNode>::new(),
-            told: Told::default(),
+            answers: LinkWriter::<ToNode>::new(),
+            refusals: LogLimiter::default(),
             peer: Peer::Dialled("localhost:1".to_owned()),
             passed: None,
         };

@@ -12,10 +12,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::proof::Side;
+use super::handshake::Side;
 use super::text::spelled;
 use super::trust::prove_socket;
-use super::{LinkConfig, Proved, Role, Trust};
+use super::{Authenticated, LinkConfig, Role, Trust};
 use crate::error::LinkError;
 
 /// How long a probe waits for an answer.
@@ -62,7 +62,7 @@ pub async fn dial(
     trust: &Trust,
     role: Role,
     config: &LinkConfig,
-) -> Result<Proved, DialError> {
+) -> Result<Authenticated, DialError> {
     let attempt = async {
         let stream = connect(address, Some(trust), config.handshake_timeout).await?;
         prepare(&stream, config).map_err(LinkError::from)?;

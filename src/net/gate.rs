@@ -125,13 +125,13 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
-    use crate::engine::Epoch;
+    use crate::engine::Incarnation;
     use crate::engine::message::NodeHello;
 
-    /// The gate for the holder of a certificate for "slave1".
+    /// The gate for the holder of a certificate for "node-1".
     fn gate(peers: Option<&[&str]>) -> Gate {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["slave1".to_owned()]).unwrap();
+        let params = CertificateParams::new(["node-1".to_owned()]).unwrap();
         let peers = peers.map(|peers| peers.iter().map(|&peer| peer.to_owned()).collect());
         Gate::new(Names::Certified {
             certificate: params.self_signed(&key).unwrap().der().clone(),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn hello(node: &str) -> LinkEvent<ToScheduler> {
-        LinkEvent::Message(ToScheduler::Hello(NodeHello::new(node, Epoch(1))))
+        LinkEvent::Message(ToScheduler::Hello(NodeHello::new(node, Incarnation(1))))
     }
 
     #[test]
@@ -149,10 +149,10 @@ mod tests {
         let mut events = vec![LinkEvent::<ToScheduler>::Heard];
         assert!(gate.admit(&mut events).is_none());
         assert_eq!(events, [LinkEvent::Heard]);
-        let mut events = vec![hello("slave2"), LinkEvent::Heard];
+        let mut events = vec![hello("node-2"), LinkEvent::Heard];
         assert!(gate.admit(&mut events).is_some_and(|denied| denied.breach));
         assert_eq!(events, []);
-        let mut events = vec![LinkEvent::Heard, hello("slave1")];
+        let mut events = vec![LinkEvent::Heard, hello("node-1")];
         assert!(gate.admit(&mut events).is_none());
         assert_eq!(events, []);
     }
@@ -160,8 +160,8 @@ mod tests {
     /// What a peer may do that is none of its business, and what is.
     fn event() -> impl Strategy<Value = LinkEvent<ToScheduler>> {
         (0..12u8).prop_map(|what| match what {
-            0..3 => hello("slave1"),
-            3 => hello("slave2"),
+            0..3 => hello("node-1"),
+            3 => hello("node-2"),
             4 => hello(""),
             5..7 => LinkEvent::Message(ToScheduler::Goodbye),
             7 => LinkEvent::Message(ToScheduler::Refuse(LinkRefusal::Stopping)),
@@ -191,7 +191,7 @@ mod tests {
                 for event in batch {
                     match event {
                         LinkEvent::Message(ToScheduler::Hello(hello)) => {
-                            prop_assert_eq!(&*hello.node, "slave1");
+                            prop_assert_eq!(&*hello.node, "node-1");
                             named = true;
                         }
                         LinkEvent::Message(ToScheduler::Refuse(_)) => {}
@@ -209,10 +209,10 @@ mod tests {
     #[test]
     fn g11_a_false_name_is_a_breach_and_to_be_no_peer_that_is_taken_is_none() {
         for (peers, claims, breach) in [
-            (None, "slave1", None),
-            (Some(&["slave1"][..]), "slave1", None),
-            (Some(&["slave2"]), "slave1", Some(false)),
-            (Some(&["slave2"]), "slave2", Some(true)),
+            (None, "node-1", None),
+            (Some(&["node-1"][..]), "node-1", None),
+            (Some(&["node-2"]), "node-1", Some(false)),
+            (Some(&["node-2"]), "node-2", Some(true)),
             (None, "no name", Some(true)),
         ] {
             let denied = gate(peers).admit(&mut vec![hello(claims)]);

@@ -1,8 +1,8 @@
 //! One running connection.
 //!
 //! Owns: reading and delivering, and, by its satellite, what waits to be sent, until one side
-//! closes. Does not know: sockets (any [`Proved`] will do), what messages mean, heartbeats and
-//! leases.
+//! closes. Does not know: sockets (any [`Authenticated`] will do), what messages mean, heartbeats
+//! and leases.
 //!
 //! Messages go in order, except that those which may overtake (beats and their answers) go before
 //! all others, even between the chunks of a large body. All that has arrived, or waits to be sent,
@@ -19,13 +19,13 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout_at;
 
-use super::wire::{Arrived, Incoming, Wire};
-use super::{LinkConfig, Proved};
+use super::codec::message::{Arrived, Incoming, Wire};
+use super::{Authenticated, LinkConfig};
 use crate::error::LinkError;
 
 mod send;
 
-pub use send::WayOut;
+pub use send::LinkWriter;
 use send::{Sent, send};
 
 /// How much is read at once.
@@ -71,12 +71,12 @@ pub enum LinkEvent<In> {
 /// to close, is given on the `way` out; when that comes from an inbox which is closed and empty,
 /// the link is closed. Dropping the future closes the connection at once and tells nobody.
 pub async fn run_link<In: Wire, Out: Wire>(
-    proved: Proved,
+    proved: Authenticated,
     config: LinkConfig,
-    way: impl Into<WayOut<Out>>,
+    way: impl Into<LinkWriter<Out>>,
     mut deliver: impl FnMut(Vec<LinkEvent<In>>),
 ) {
-    let Proved {
+    let Authenticated {
         read,
         write,
         direct,

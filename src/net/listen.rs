@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::crowd::{Crowd, Ticket};
 use super::dial::{is_loopback, prepare};
-use super::proof::Side;
-use super::told::{Told, source};
+use super::handshake::Side;
+use super::log_limiter::{LogLimiter, source};
 use super::trust::prove_socket;
-use super::{LinkConfig, Proved, Role, Trust};
+use super::{Authenticated, LinkConfig, Role, Trust};
 use crate::error::LinkError;
 use crate::say::say;
 
@@ -59,7 +59,7 @@ pub struct Listener {
     trust: Trust,
     role: Role,
     config: LinkConfig,
-    told: Told,
+    refusals: LogLimiter,
 }
 
 impl Listener {
@@ -93,7 +93,7 @@ impl Listener {
             trust,
             role,
             config,
-            told: Told::default(),
+            refusals: LogLimiter::default(),
         })
     }
 
@@ -109,7 +109,7 @@ impl Listener {
 
     /// Accepts for ever and hands over every connection that has proved itself, with the peer's
     /// address. Dropping the future stops listening and drops those that have not.
-    pub async fn run(self, mut on_proved: impl FnMut(Proved, SocketAddr)) {
+    pub async fn run(self, mut on_proved: impl FnMut(Authenticated, SocketAddr)) {
         let mut unproved = Unproved::default();
         let mut wait = Duration::ZERO;
         let mut resume = None;
@@ -127,7 +127,7 @@ impl Listener {
                 },
                 Some(ended) = unproved.next() => match ended {
                     (peer, Ok(proved)) => {
-                        if let Some(times) = self.told.over(peer.ip()) {
+                        if let Some(times) = self.refusals.over(peer.ip()) {
                             say!(info: address = %self.address, %peer, times, "a peer that was refused is no longer");
                         }
                         on_proved(proved, peer);
@@ -163,7 +163,7 @@ impl Listener {
             say!(debug: %address, %peer, %error, "a connection ended before its proof");
             return;
         }
-        let Some(untold) = self.told.tell(peer.ip()) else {
+        let Some(untold) = self.refusals.tell(peer.ip()) else {
             return;
         };
         match error {
@@ -205,7 +205,7 @@ fn wait_after(error: &io::Error, wait: Duration) -> Duration {
     }
 }
 
-type Attempt = (SocketAddr, Result<Proved, LinkError>);
+type Attempt = (SocketAddr, Result<Authenticated, LinkError>);
 
 /// Connections that have not proved themselves.
 #[derive(Default)]
@@ -231,7 +231,7 @@ impl Unproved {
     fn add(
         &mut self,
         peer: SocketAddr,
-        attempt: impl Future<Output = Result<Proved, LinkError>> + Send + 'static,
+        attempt: impl Future<Output = Result<Authenticated, LinkError>> + Send + 'static,
     ) {
         let ticket = self.crowd.next_ticket(source(peer.ip()));
         let task = self

@@ -31,7 +31,7 @@ use crate::sync::lock;
 mod configs;
 mod files;
 mod handshake;
-mod words;
+mod messages;
 
 pub(super) use handshake::prove;
 
@@ -48,9 +48,9 @@ pub(super) use handshake::prove;
 /// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeRunError> {
 /// use callboard::Tls;
 ///
-/// callboard::node("slave1")
+/// callboard::node("node-1")
 ///     .handlers(handlers)
-///     .tls(Tls::files("slave1.crt", "slave1.key", "ca.crt").peers(["master"]))
+///     .tls(Tls::files("node-1.crt", "node-1.key", "ca.crt").peers(["master"]))
 ///     .listen("0.0.0.0:7000")
 ///     .run()
 ///     .await?;

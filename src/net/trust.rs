@@ -6,8 +6,8 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::handshake::{Asks, Authenticated, Role, Secret, Side, exchange};
 use super::names::Names;
-use super::proof::{Asks, Proved, Role, Secret, Side, exchange};
 use super::text::spelled;
 #[cfg(feature = "tls")]
 use super::tls::Credentials;
@@ -46,7 +46,7 @@ pub(super) async fn prove_socket(
     side: Side,
     role: Role,
     trust: &Trust,
-) -> Result<Proved, LinkError> {
+) -> Result<Authenticated, LinkError> {
     let ends = Ends {
         ours: spelled(stream.local_addr()?),
         theirs: spelled(stream.peer_addr()?),
@@ -54,11 +54,11 @@ pub(super) async fn prove_socket(
     #[cfg(feature = "tls")]
     if let Trust::Tls(credentials) = trust {
         let proved = super::tls::prove(stream, side, role, credentials).await?;
-        return Ok(Proved { ends, ..proved });
+        return Ok(Authenticated { ends, ..proved });
     }
     let (read, write) = stream.into_split();
     let proved = prove(read, write, side, role, trust).await?;
-    Ok(Proved {
+    Ok(Authenticated {
         direct: true,
         ends,
         ..proved
@@ -78,13 +78,13 @@ pub async fn prove<R, W>(
     side: Side,
     role: Role,
     trust: &Trust,
-) -> Result<Proved, LinkError>
+) -> Result<Authenticated, LinkError>
 where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
     exchange(&mut read, &mut write, side, role, trust.asks()).await?;
-    Ok(Proved {
+    Ok(Authenticated {
         read: Box::new(read),
         write: Box::new(write),
         direct: false,

@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::keeper::{Keeper, Ports};
 use super::probe::{ProbeAt, Probers, open_probe};
 use super::signals::Signals;
-use super::{Gone, NodeHandle, bind, check_names, is_address, no_address, random, trust};
+use super::{NodeExit, NodeHandle, bind, check_names, is_address, no_address, random, trust};
 use crate::actors::WorkerThreads;
 use crate::actors::node::NodeParts;
 use crate::clock::Clock;
 use crate::config::{FRAME_OVERHEAD, NodeConfig};
 use crate::engine::message::{NAME_RULE, is_name};
 use crate::engine::node::{MAX_SCHEDULERS, NodeEvent, NodeSpec, Serves};
-use crate::engine::{Epoch, Memory};
+use crate::engine::{Incarnation, Memory};
 use crate::error::{ConfigError, NodeRunError, NodeStartError};
 use crate::handlers::Handlers;
 use crate::host::Host;
@@ -27,7 +27,7 @@ use crate::inbox::Inbox;
 #[cfg(feature = "tls")]
 use crate::net::Tls;
 use crate::net::carrier::Carrier;
-use crate::net::told::Told;
+use crate::net::log_limiter::LogLimiter;
 use crate::net::{LinkConfig, Role, Secret};
 use crate::say::say;
 use crate::task::Labels;
@@ -248,7 +248,7 @@ impl NodeBuilder {
             trust,
             config: self.link,
             inbox: Inbox::new(),
-            told: Told::default(),
+            refusals: LogLimiter::default(),
         });
         let mut listeners = Vec::new();
         for address in self.listen {
@@ -282,7 +282,7 @@ impl NodeBuilder {
             place: WorkerThreads::Own(config.threads),
             spec: NodeSpec {
                 name: Arc::clone(&self.name),
-                epoch: Epoch(random()),
+                incarnation: Incarnation(random()),
                 memory: Memory(random()),
                 kinds: Vec::new(),
                 labels: self.labels,
@@ -332,7 +332,7 @@ impl NodeBuilder {
     /// # Errors
     ///
     /// See [`NodeRunError`].
-    pub async fn run(self) -> Result<Gone, NodeRunError> {
+    pub async fn run(self) -> Result<NodeExit, NodeRunError> {
         let mut signals = Signals::new().map_err(NodeStartError::Thread)?;
         let stop_timeout = self.stop_timeout;
         let join_within = self.join_within;
@@ -348,7 +348,7 @@ impl NodeBuilder {
                         asked.again(&name, stop_timeout);
                         if let Asked::ToStop { .. } = asked {
                             // Dropped, it ends what it has started.
-                            return Ok(Gone::Unfinished);
+                            return Ok(NodeExit::Unfinished);
                         }
                     }
                 }
@@ -367,8 +367,8 @@ impl NodeBuilder {
                 handle.inbox.push(event.into());
             }
             tokio::select! {
-                gone = handle.gone() => return match gone {
-                    Gone::Failed => Err(NodeRunError::Failed),
+                gone = handle.wait() => return match gone {
+                    NodeExit::Failed => Err(NodeRunError::Failed),
                     gone => Ok(gone),
                 },
                 limit = &mut overdue => {
@@ -381,7 +381,7 @@ impl NodeBuilder {
                 () = signals.next() => asked.again(&name, stop_timeout),
                 () = asked.over() => {
                     say!(warn: node = %name, "the node was stopped and has not come to its end in time");
-                    return Ok(Gone::Unfinished);
+                    return Ok(NodeExit::Unfinished);
                 }
             }
         }

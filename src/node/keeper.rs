@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::{Gone, NodeHandle, engine};
+use super::{NodeExit, NodeHandle, engine};
 use crate::actors::node::NodeParts;
 use crate::engine::node::NodeEvent;
 use crate::host::Host;
@@ -118,7 +118,7 @@ impl Keeper {
             // Nothing runs, so only what a handler has left on its thread can hold that up.
             let _ = timeout(carrier.config.close_timeout, closed).await;
         }
-        over.send_replace(Some(gone.map_or(Gone::Failed, Gone::from)));
+        over.send_replace(Some(gone.map_or(NodeExit::Failed, NodeExit::from)));
         host.stop();
     }
 }
@@ -141,7 +141,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::handlers::Handlers;
     use crate::links::Connector;
-    use crate::net::told::Told;
+    use crate::net::log_limiter::LogLimiter;
     use crate::net::{LinkConfig, Trust};
 
     struct Panics;
@@ -169,7 +169,7 @@ mod tests {
             trust: Trust::Open,
             config: LinkConfig::default(),
             inbox: parts.inbox.clone(),
-            told: Told::default(),
+            refusals: LogLimiter::default(),
         });
         let keeper = Keeper {
             parts,
@@ -180,7 +180,7 @@ mod tests {
             host,
         };
         let node = keeper.start().await.unwrap();
-        assert_eq!(node.gone().await, Gone::Failed);
-        assert_eq!(node.drain().await, Gone::Failed);
+        assert_eq!(node.wait().await, NodeExit::Failed);
+        assert_eq!(node.drain().await, NodeExit::Failed);
     }
 }

@@ -16,14 +16,14 @@ use crate::actors::{AddNode, Shutdown};
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
-use crate::engine::Life;
+use crate::engine::SchedulerId;
 use crate::error::{ConfigError, NodeError, NodeStartError, StartError};
 use crate::host::Host;
 use crate::inbox::Inbox;
 #[cfg(feature = "tls")]
 use crate::net::Tls;
 use crate::net::carrier::{Carrier, parting};
-use crate::net::told::Told;
+use crate::net::log_limiter::LogLimiter;
 use crate::net::{LinkConfig, Role, Secret, Trust};
 use crate::node::{Node, Place, bind, check_names, random, trust};
 use crate::retry::RetryPolicy;
@@ -121,8 +121,9 @@ impl SchedulerBuilder {
     }
 
     /// Has nobody told how tasks ended that have no client of their own. For those who hand tasks
-    /// in by [`run`](crate::Scheduler::run) and [`settle`](crate::Scheduler::settle), or do not ask
-    /// how they end: stats count it, and the log tells of failures.
+    /// in by [`run`](crate::Scheduler::run) and
+    /// [`execute_and_wait`](crate::Scheduler::execute_and_wait), or do not ask how they end: stats
+    /// count it, and the log tells of failures.
     ///
     /// ```
     /// use callboard::{Execute, Handlers, Node, Scheduler, Shutdown};
@@ -131,7 +132,7 @@ impl SchedulerBuilder {
     /// let handlers = Handlers::new().on("greet", async |name: String| Ok(name));
     /// let node = Node::local("here", handlers);
     /// let scheduler = Scheduler::builder("no-client").node(node).no_client().start().await?;
-    /// scheduler.execute(Execute::call("greet", &"you")?).await?;
+    /// scheduler.execute(Execute::named("greet", &"you")?).await?;
     /// # scheduler.shutdown(Shutdown::Now).await?;
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # }).unwrap();
@@ -325,7 +326,7 @@ impl SchedulerBuilder {
             trust: trust.clone(),
             config: self.link.clone(),
             inbox: inbox.clone(),
-            told: Told::default(),
+            refusals: LogLimiter::default(),
         });
         let mut listeners = Vec::new();
         for address in self.listen {
@@ -335,7 +336,7 @@ impl SchedulerBuilder {
         let listening = listeners.first().map(crate::net::Listener::local_addr);
         let parts = SchedulerParts {
             name: Arc::clone(&name),
-            life: Life(random()),
+            scheduler_id: SchedulerId(random()),
             config: self.config,
             clock: threads.clock,
             on_client_gone: self.on_client_gone,

@@ -11,7 +11,7 @@ use super::Threads;
 use crate::actors::node::NodeParts;
 use crate::actors::{AddNode, Halt, Linked, WorkerThreads};
 use crate::engine::node::{Gone, NodeSpec};
-use crate::engine::{Epoch, Event, LinkId, Memory, Reach};
+use crate::engine::{Event, Incarnation, LinkId, Memory, Reach};
 use crate::error::StartError;
 use crate::inbox::Inbox;
 use crate::links::{Incoming, join};
@@ -72,7 +72,7 @@ impl Threads {
             place,
             spec: NodeSpec {
                 name: Arc::clone(&name),
-                epoch: Epoch(random()),
+                incarnation: Incarnation(random()),
                 memory: Memory(random()),
                 kinds: Vec::new(),
                 labels: local.labels,

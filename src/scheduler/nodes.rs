@@ -81,7 +81,7 @@ impl Scheduler {
     /// ```no_run
     /// # async fn example(scheduler: callboard::Scheduler) -> Result<(), callboard::error::NodeError> {
     /// // Its machine has burnt down.
-    /// scheduler.declare_dead("slave1").await?;
+    /// scheduler.declare_dead("node-1").await?;
     /// # Ok(())
     /// # }
     /// ```

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use callboard::config::SchedulerConfig;
 use callboard::engine::scheduler::SchedulerMachine;
-use callboard::engine::{ClientId, Life, Timestamp};
+use callboard::engine::{ClientId, SchedulerId, Timestamp};
 use proptest::prelude::*;
 
 use world::World;
@@ -68,8 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn history(max_ahead: u32, steps: &[Step]) {
-    let mut world = World::new(max_ahead);
+fn history(max_prefetch: u32, steps: &[Step]) {
+    let mut world = World::new(max_prefetch);
     for step in steps {
         world.step(step);
         world.settle();
@@ -97,7 +97,12 @@ proptest! {
 #[test]
 fn a_new_scheduler_is_idle_and_holds_its_invariants() {
     let name: Arc<str> = "empty".into();
-    let machine = SchedulerMachine::new(name, Life(1), SchedulerConfig::default(), Timestamp(1));
+    let machine = SchedulerMachine::new(
+        name,
+        SchedulerId(1),
+        SchedulerConfig::default(),
+        Timestamp(1),
+    );
     assert!(machine.is_idle());
     assert_eq!(machine.check(), Ok(()));
     assert!(machine.unfinished().is_empty());

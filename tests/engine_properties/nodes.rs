@@ -11,7 +11,7 @@ use callboard::engine::message::{
     Assignment, Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report,
     ToNode, ToScheduler,
 };
-use callboard::engine::{Epoch, Event, LinkId, Origin, Timestamp};
+use callboard::engine::{Event, Incarnation, LinkId, Origin, Timestamp};
 use callboard::status::{Cause, Failure};
 use callboard::task::{Dispatch, TaskId};
 
@@ -20,12 +20,12 @@ use crate::world::World;
 /// A node that does at once what it is told.
 pub struct Fake {
     pub name: String,
-    pub epoch: Epoch,
+    pub incarnation: Incarnation,
     pub link: Option<LinkId>,
     pub up: bool,
     pub workers: u32,
     pub running: BTreeMap<Dispatch, (TaskId, u32)>,
-    pub ahead: VecDeque<Assignment>,
+    pub prefetched: VecDeque<Assignment>,
     pub kept: Vec<Report>,
     pub seq: u64,
     pub hellos: u64,
@@ -36,15 +36,15 @@ pub struct Fake {
 }
 
 impl Fake {
-    pub fn new(index: usize, epoch: u64) -> Self {
+    pub fn new(index: usize, incarnation: u64) -> Self {
         Self {
             name: format!("node{index}"),
-            epoch: Epoch(epoch),
+            incarnation: Incarnation(incarnation),
             link: None,
             up: false,
             workers: 2,
             running: BTreeMap::new(),
-            ahead: VecDeque::new(),
+            prefetched: VecDeque::new(),
             kept: Vec::new(),
             seq: 0,
             hellos: 0,
@@ -180,13 +180,17 @@ impl World {
     pub fn pump(&mut self, node: usize) {
         loop {
             let it = &mut self.nodes[node];
-            if it.running.len() >= it.workers as usize || it.ahead.is_empty() {
+            if it.running.len() >= it.workers as usize || it.prefetched.is_empty() {
                 return;
             }
             let priority = |it: &Assignment| it.terms.as_ref().map_or(0, |terms| terms.priority);
-            let best = it.ahead.iter().map(priority).max().unwrap();
-            let index = it.ahead.iter().position(|it| priority(it) == best).unwrap();
-            let assignment = it.ahead.remove(index).unwrap();
+            let best = it.prefetched.iter().map(priority).max().unwrap();
+            let index = it
+                .prefetched
+                .iter()
+                .position(|it| priority(it) == best)
+                .unwrap();
+            let assignment = it.prefetched.remove(index).unwrap();
             self.start(node, &assignment);
             let (task, dispatch) = (assignment.task, assignment.dispatch);
             self.report(node, Report::Started { task, dispatch });
@@ -216,11 +220,12 @@ impl World {
                     self.assigned(node, assignment);
                 }
             }
-            ToNode::Recall(dispatches) => {
+            ToNode::Retract(dispatches) => {
                 for dispatch in dispatches {
                     let it = &mut self.nodes[node];
-                    if let Some(index) = it.ahead.iter().position(|it| it.dispatch == dispatch) {
-                        let task = it.ahead.remove(index).unwrap().task;
+                    if let Some(index) = it.prefetched.iter().position(|it| it.dispatch == dispatch)
+                    {
+                        let task = it.prefetched.remove(index).unwrap().task;
                         let seq = it.number();
                         self.report(
                             node,
@@ -266,7 +271,7 @@ impl World {
                 blocking: false,
             }],
             workers: it.workers,
-            ..NodeHello::new(it.name.clone(), it.epoch)
+            ..NodeHello::new(it.name.clone(), it.incarnation)
         };
         let held = |task, dispatch, state| HeldRun {
             task,
@@ -278,9 +283,9 @@ impl World {
             .iter()
             .map(|(dispatch, (task, _))| held(*task, *dispatch, HeldState::Running))
             .chain(
-                it.ahead
+                it.prefetched
                     .iter()
-                    .map(|it| held(it.task, it.dispatch, HeldState::Ahead)),
+                    .map(|it| held(it.task, it.dispatch, HeldState::Prefetched)),
             )
             .collect();
         let holding = Holding {
@@ -297,14 +302,14 @@ impl World {
         let it = &mut self.nodes[node];
         if it.running.len() < it.workers as usize {
             self.start(node, &assignment);
-            if assignment.ahead {
+            if assignment.prefetched {
                 let (task, dispatch) = (assignment.task, assignment.dispatch);
                 self.report(node, Report::Started { task, dispatch });
             }
-        } else if assignment.ahead {
+        } else if assignment.prefetched {
             let task = self.tasks.get_mut(&assignment.task).unwrap();
             task.ahead_at = self.now;
-            it.ahead.push_back(assignment);
+            it.prefetched.push_back(assignment);
         } else {
             let seq = it.number();
             let report = Report::Refused {
@@ -334,7 +339,7 @@ impl World {
             .map(|(dispatch, (task, _))| (*task, *dispatch))
             .collect();
         let returned = if all {
-            std::mem::take(&mut it.ahead)
+            std::mem::take(&mut it.prefetched)
         } else {
             VecDeque::new()
         };
@@ -372,14 +377,14 @@ impl World {
     pub fn stop(&mut self, node: usize, dispatches: &[Dispatch]) {
         for &dispatch in dispatches {
             let it = &mut self.nodes[node];
-            let ahead = it.ahead.iter().position(|it| it.dispatch == dispatch);
+            let prefetched = it.prefetched.iter().position(|it| it.dispatch == dispatch);
             let task = it
                 .running
                 .remove(&dispatch)
                 .map(|(task, _)| task)
                 .or_else(|| {
-                    ahead
-                        .and_then(|index| it.ahead.remove(index))
+                    prefetched
+                        .and_then(|index| it.prefetched.remove(index))
                         .map(|it| it.task)
                 });
             if let Some(task) = task {

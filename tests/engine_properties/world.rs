@@ -9,7 +9,9 @@ use std::time::Duration;
 use callboard::Payload;
 use callboard::config::SchedulerConfig;
 use callboard::engine::scheduler::SchedulerMachine;
-use callboard::engine::{Accepted, Action, Audience, Event, Life, Note, Submission, Timestamp};
+use callboard::engine::{
+    Accepted, Action, Audience, Event, Note, SchedulerId, Submission, Timestamp,
+};
 use callboard::retry::RetryPolicy;
 use callboard::stats::{NodeState, Reason};
 use callboard::status::{CancelAnswer, Outcome, TaskStatus};
@@ -27,7 +29,7 @@ pub struct Known {
     pub exclusive: bool,
     pub key: Option<u8>,
     pub last: Option<Dispatch>,
-    /// When it was sent ahead last: it is asked back when it has waited for a while.
+    /// When it was prefetched last: it is asked back when it has waited for a while.
     pub ahead_at: Timestamp,
     /// Whether its node was ever lost: then it may have to wait for reasons of its own.
     pub troubled: bool,
@@ -40,7 +42,7 @@ pub struct World {
     pub now: Timestamp,
     pub nodes: Vec<Fake>,
     pub links: u64,
-    pub epochs: u64,
+    pub incarnations: u64,
     pub tasks: BTreeMap<TaskId, Known>,
     pub tickets: Vec<(TaskId, Option<CancelAnswer>)>,
     pub events: VecDeque<Event>,
@@ -50,14 +52,14 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(max_ahead: u32) -> Self {
+    pub fn new(max_prefetch: u32) -> Self {
         let mut config = SchedulerConfig::default();
         config.accept_joins = true;
-        config.max_ahead = max_ahead;
+        config.max_prefetch = max_prefetch;
         config.max_reroutes = 1000;
         config.retry = RetryPolicy::fixed(Duration::from_millis(500)).max_attempts(3);
         let now = Timestamp(1_700_000_000_000_000_000);
-        let machine = SchedulerMachine::new("model".into(), Life(7), config, now);
+        let machine = SchedulerMachine::new("model".into(), SchedulerId(7), config, now);
         let mut machine = DrivenScheduler::new(machine, Checks::EachStep);
         machine.set_client(now, Some(CLIENT));
         Self {
@@ -67,12 +69,12 @@ impl World {
                 .map(|index| Fake::new(index, index as u64 + 1))
                 .collect(),
             links: 0,
-            epochs: 100,
+            incarnations: 100,
             tasks: BTreeMap::new(),
             tickets: Vec::new(),
             events: VecDeque::new(),
             fresh: BTreeSet::new(),
-            strict: max_ahead == 0,
+            strict: max_prefetch == 0,
         }
     }
 
@@ -100,9 +102,10 @@ impl World {
             Step::Disconnect(node) => self.disconnect(node),
             Step::Restart(node) => {
                 self.disconnect(node);
-                self.epochs += 1;
-                self.nodes[node] = Fake::new(node, self.epochs);
-                // The scheduler cannot know which runs went with the old process until the new one speaks.
+                self.incarnations += 1;
+                self.nodes[node] = Fake::new(node, self.incarnations);
+                // The scheduler cannot know which runs went with the old process until the new one
+                // speaks.
                 self.settle();
                 self.connect(node);
             }

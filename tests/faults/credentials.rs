@@ -1,4 +1,5 @@
-//! How the scheduler and the nodes of a scenario know each other: by the secret, or by certificates.
+//! How the scheduler and the nodes of a scenario know each other: by the secret, or by
+//! certificates.
 //!
 //! Owns: the certificates, whose directory goes with it. Does not know: links.
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use callboard::engine::Epoch;
+use callboard::engine::Incarnation;
 use callboard::engine::message::{
     Assignment, Beat, End, Holding, KindOffer, NodeHello, RefusedBy, Report, ToNode, ToScheduler,
 };
@@ -151,7 +151,7 @@ impl State {
                 blocking: false,
             }],
             workers: WORKERS,
-            ..NodeHello::new(NAME, Epoch(77))
+            ..NodeHello::new(NAME, Incarnation(77))
         })));
         let nothing = Holding {
             last: true,

@@ -55,7 +55,7 @@ pub struct Belief {
     pub state: String,
     #[allow(dead_code, reason = "shown when a scenario fails")]
     pub reason: String,
-    pub epoch: u64,
+    pub incarnation: u64,
 }
 
 fn number<T: std::str::FromStr>(words: &mut SplitWhitespace<'_>) -> T {
@@ -117,7 +117,7 @@ impl Told {
     fn node(&mut self, line: &str, words: &mut SplitWhitespace<'_>) {
         let at = number(words);
         let name_of = name(words);
-        let (epoch, state) = (number(words), name(words));
+        let (incarnation, state) = (number(words), name(words));
         let reason = words.collect::<Vec<_>>().join(" ");
         self.beliefs.push(line.to_owned());
         self.nodes.insert(
@@ -126,7 +126,7 @@ impl Told {
                 at,
                 state,
                 reason,
-                epoch,
+                incarnation,
             },
         );
     }

@@ -150,7 +150,7 @@ async fn serve(setup: Setup, mut orders: mpsc::UnboundedReceiver<String>) {
                     let args = (Planned::new(n * 20, 10).work, body.clone());
                     (
                         n * 20,
-                        Execute::call("large", &args).unwrap().label(words[4]),
+                        Execute::named("large", &args).unwrap().label(words[4]),
                     )
                 });
                 accept(&scheduler, &teller, planned.collect()).await;
@@ -182,10 +182,13 @@ async fn tell_of_nodes(scheduler: Scheduler) {
     let mut told: BTreeMap<Arc<str>, (String, Option<u64>)> = BTreeMap::new();
     while let Ok(stats) = scheduler.stats().await {
         for node in stats.nodes {
-            let state = (format!("{:?} {}", node.state, node.reason), node.epoch);
+            let state = (
+                format!("{:?} {}", node.state, node.reason),
+                node.incarnation,
+            );
             if told.get(&node.name) != Some(&state) {
-                let epoch = node.epoch.unwrap_or(0);
-                println!("node {} {} {epoch} {}", now(), node.name, state.0);
+                let incarnation = node.incarnation.unwrap_or(0);
+                println!("node {} {} {incarnation} {}", now(), node.name, state.0);
                 told.insert(node.name, state);
             }
         }

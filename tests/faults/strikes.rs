@@ -353,10 +353,10 @@ async fn flap(cluster: &mut Cluster, course: &mut Course) {
 async fn claim(cluster: &mut Cluster, course: &mut Course) {
     course.returns = true;
     let node = name(4);
-    let first = cluster.told().nodes[&node].epoch;
+    let first = cluster.told().nodes[&node].incarnation;
     let claimant = cluster.start_claimant(4).await;
     lasts(MILLIS(800)).await;
-    let held = cluster.told().nodes[&node].epoch;
+    let held = cluster.told().nodes[&node].incarnation;
     assert!(
         held == first || cluster.told().ended,
         "the claimant was let in"
@@ -366,7 +366,7 @@ async fn claim(cluster: &mut Cluster, course: &mut Course) {
     cluster.middle();
     cluster
         .until("the claimant has its place", |told| {
-            told.is(&node, "Up") && told.nodes[&node].epoch != first
+            told.is(&node, "Up") && told.nodes[&node].incarnation != first
         })
         .await;
     course.healed = Some(cluster.thaw(4));

@@ -93,7 +93,7 @@ impl Planned {
     }
 
     pub fn execute(&self) -> Execute {
-        let execute = Execute::call(self.kind, &self.work).unwrap().retry(RETRY);
+        let execute = Execute::named(self.kind, &self.work).unwrap().retry(RETRY);
         // A scenario may cost a task more nodes than an application would let it; G7 is judged
         // elsewhere.
         let execute = execute.max_reroutes(1_000);

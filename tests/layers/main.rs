@@ -261,8 +261,8 @@ fn the_reader_of_paths_reads_them() {
     let source = Source {
         name: "engine/node/links.rs".to_owned(),
         module: ["engine", "node", "links"].map(str::to_owned).to_vec(),
-        code: "use crate::{actors::{node, worker as w}, task::TaskId};\nuse super::super::Life;\nuse std::{fmt, thread};\n\
-               pub(crate) use tokio::time::*; let x = crate::net::wire::frame(super::lease::Lease);"
+        code: "use crate::{actors::{node, worker as w}, task::TaskId};\nuse super::super::SchedulerId;\nuse std::{fmt, thread};\n\
+               pub(crate) use tokio::time::*; let x = crate::net::codec::message::frame(super::lease::Lease);"
             .to_owned(),
     };
     let inner: BTreeSet<String> = source
@@ -274,8 +274,8 @@ fn the_reader_of_paths_reads_them() {
         "actors::node",
         "actors::worker",
         "task::TaskId",
-        "engine::Life",
-        "net::wire::frame",
+        "engine::SchedulerId",
+        "net::codec::message::frame",
         "engine::node::lease::Lease",
     ] {
         assert!(inner.contains(path), "{path} is not among {inner:?}");

@@ -452,7 +452,7 @@ pub fn act_if_told_with(handlers: impl FnOnce() -> Handlers) {
         } else {
             let node = node.start().await.unwrap();
             println!("{READY}{}", node.listen_addr().unwrap());
-            node.gone().await
+            node.wait().await
         };
         println!("{GONE}{gone:?}");
     });

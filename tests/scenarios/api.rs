@@ -25,7 +25,7 @@ fn one_worker(name: &str) -> SchedulerBuilder {
 }
 
 fn echo(n: u64) -> Execute {
-    Execute::call("echo", &n).unwrap()
+    Execute::named("echo", &n).unwrap()
 }
 
 #[test]
@@ -51,11 +51,11 @@ fn what_is_stored_and_compared_can_be() {
 #[actix::test]
 async fn the_stats_of_a_scheduler_and_its_statuses_survive_json() {
     let scheduler = one_worker("api-json").start().await.unwrap();
-    let unusable = scheduler.execute(Execute::call("", &()).unwrap()).await;
+    let unusable = scheduler.execute(Execute::named("", &()).unwrap()).await;
     unusable.unwrap_err();
-    let completed = scheduler.settle(echo(7)).await.unwrap();
-    let failing = Execute::call("echo", &"no number").unwrap().key("k");
-    let failed = scheduler.settle(failing).await.unwrap();
+    let completed = scheduler.execute_and_wait(echo(7)).await.unwrap();
+    let failing = Execute::named("echo", &"no number").unwrap().key("k");
+    let failed = scheduler.execute_and_wait(failing).await.unwrap();
     assert!(matches!(failed.outcome, Outcome::Failed(_)));
     for status in [completed, failed] {
         let text = serde_json::to_string(&status).unwrap();
@@ -143,13 +143,20 @@ async fn a_scheduler_listens_at_every_address_that_it_was_given() {
 async fn an_unknown_kind_is_refused_by_who_asked_for_it_and_waits_otherwise() {
     let strict = one_worker("api-strict").refuse_unknown_kinds();
     let strict = strict.start().await.unwrap();
-    let mistyped = || Execute::call("ehco", &1u64).unwrap();
+    let mistyped = || Execute::named("ehco", &1u64).unwrap();
     let error = strict.execute(mistyped()).await.unwrap_err();
     assert!(
         matches!(&error.refusal, Refusal::UnknownKind { kind } if *kind == "ehco"),
         "{error}"
     );
-    assert!(strict.settle(echo(1)).await.unwrap().outcome.is_completed());
+    assert!(
+        strict
+            .execute_and_wait(echo(1))
+            .await
+            .unwrap()
+            .outcome
+            .is_completed()
+    );
     finish(strict).await;
     let patient = one_worker("api-patient").start().await.unwrap();
     patient.execute(mistyped()).await.unwrap();
@@ -183,11 +190,11 @@ async fn g2_what_a_refused_settle_hands_back_still_has_its_client() {
     let gate = Gate::open().await;
     let scheduler = one_worker("api-back").configure(|config| config.max_tasks = 1);
     let scheduler = scheduler.start().await.unwrap();
-    let busy = Execute::call("gate", &gate.args()).unwrap();
+    let busy = Execute::named("gate", &gate.args()).unwrap();
     scheduler.execute(busy).await.unwrap();
     let visit = gate.next().await;
     let error = scheduler
-        .settle(echo(7).client(own.recipient()))
+        .execute_and_wait(echo(7).client(own.recipient()))
         .await
         .unwrap_err();
     assert!(matches!(error.refusal, Refusal::QueueFull { .. }));
@@ -225,8 +232,8 @@ async fn g13_a_task_that_waits_for_workers_where_there_are_none_is_told_so() {
 async fn a_status_is_not_shown_with_the_whole_of_its_args_and_output() {
     let scheduler = one_worker("api-debug").start().await.unwrap();
     let large = bytes::Bytes::from(vec![7; 1 << 20]);
-    let task = Execute::call("echo", &large).unwrap();
-    let status = scheduler.settle(task).await.unwrap();
+    let task = Execute::named("echo", &large).unwrap();
+    let status = scheduler.execute_and_wait(task).await.unwrap();
     assert_eq!(status.args.len(), 1 << 20);
     let shown = format!("{status:?}");
     assert!(shown.len() < 2000, "{} bytes", shown.len());
@@ -291,19 +298,19 @@ async fn args_that_would_arrive_as_something_else_are_refused_or_fail() {
             ip: [127, 0, 0, 1].into(),
         },
     };
-    let status = scheduler.settle(Execute::call("ping", &ping).unwrap());
+    let status = scheduler.execute_and_wait(Execute::named("ping", &ping).unwrap());
     assert_eq!(status.await.unwrap().output(), Ok(ping));
-    let words = Execute::call("unit", &Some(())).unwrap_err().to_string();
+    let words = Execute::named("unit", &Some(())).unwrap_err().to_string();
     assert!(words.contains("Some(())"), "{words}");
     for (task, expected) in [
         (Execute::raw("double", b"21"), "1 byte is left"),
         (Execute::raw("unit", b""), "there are no bytes"),
         (
-            Execute::call("lost", &()).unwrap(),
+            Execute::named("lost", &()).unwrap(),
             "would be read as `None`",
         ),
     ] {
-        let status = scheduler.settle(task).await.unwrap();
+        let status = scheduler.execute_and_wait(task).await.unwrap();
         let words = status.outcome.to_string();
         assert!(words.contains(expected), "{words}");
         assert_eq!(status.attempts, 1, "a retry would not help");
@@ -349,8 +356,8 @@ async fn g7_the_place_of_a_panic_is_told_and_logged() {
     let scheduler = scheduler.await.unwrap();
     for kind in ["async", "later", "blocking"] {
         let once = callboard::RetryPolicy::none();
-        let call = Execute::call(kind, &()).unwrap().retry(once);
-        let status = scheduler.settle(call).await.unwrap();
+        let call = Execute::named(kind, &()).unwrap().retry(once);
+        let status = scheduler.execute_and_wait(call).await.unwrap();
         let Outcome::Failed(failure) = &status.outcome else {
             panic!("{status:?}");
         };

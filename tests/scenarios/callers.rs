@@ -1,5 +1,5 @@
-//! Who waits by `run` and `settle`: beside others that joined, without a client, and while the
-//! scheduler ends.
+//! Who waits by `run` and `execute_and_wait`: beside others that joined, without a client, and
+//! while the scheduler ends.
 
 use std::future::ready;
 use std::pin::pin;
@@ -27,11 +27,11 @@ async fn g1_settle_joins_by_key_and_is_answered_though_there_is_no_client() {
     let scheduler = Scheduler::builder("caller-joins").node(here(handlers()));
     let scheduler = scheduler.start().await.unwrap();
     let gate = Gate::open().await;
-    let task = || Execute::call("gate", &gate.args()).unwrap().key("k");
+    let task = || Execute::named("gate", &gate.args()).unwrap().key("k");
     let id = scheduler.execute(task()).await.unwrap();
     let visit = gate.next().await;
     let caller = scheduler.clone();
-    let mut settling = pin!(caller.settle(task()));
+    let mut settling = pin!(caller.execute_and_wait(task()));
     // Its message is under way, before that of the release.
     tokio::select! {
         biased;
@@ -70,7 +70,13 @@ async fn refusals(scheduler: &Scheduler) -> Vec<Refusal> {
     };
     let mut refusals = vec![
         refusal(scheduler.execute(task()).await.unwrap_err()),
-        refusal(scheduler.settle(task()).await.map(|_| ()).unwrap_err()),
+        refusal(
+            scheduler
+                .execute_and_wait(task())
+                .await
+                .map(|_| ())
+                .unwrap_err(),
+        ),
     ];
     match scheduler.run(&Nothing).await.unwrap_err() {
         RunError::Refused(error) => refusals.push(refusal(error)),
@@ -91,8 +97,8 @@ async fn g2_the_handle_is_told_that_the_scheduler_drains_and_later_that_it_has_s
     let scheduler = Scheduler::builder("caller-drain").node(here(handlers));
     let scheduler = scheduler.start().await.unwrap();
     let gate = Gate::open().await;
-    let task = Execute::call("gate", &gate.args()).unwrap();
-    let mut settling = pin!(scheduler.settle(task));
+    let task = Execute::named("gate", &gate.args()).unwrap();
+    let mut settling = pin!(scheduler.execute_and_wait(task));
     let visit = tokio::select! {
         status = &mut settling => panic!("it has not ended: {status:?}"),
         visit = gate.next() => visit,
@@ -125,7 +131,7 @@ async fn g1_who_waits_is_served_though_nobody_takes_the_statuses_of_others() {
         .node(here(handlers()))
         .configure(|config| config.max_statuses = MOST);
     let scheduler = scheduler.start().await.unwrap();
-    let echo = || Execute::call("echo", &7_u64).unwrap();
+    let echo = || Execute::named("echo", &7_u64).unwrap();
     for _ in 0..MOST {
         scheduler.execute(echo()).await.unwrap();
     }
@@ -135,7 +141,7 @@ async fn g1_who_waits_is_served_though_nobody_takes_the_statuses_of_others() {
     let refused = scheduler.execute(echo()).await.unwrap_err();
     assert_eq!(refused.refusal, Refusal::ClientBehind { limit: MOST });
     for _ in 0..2 * MOST {
-        let status = scheduler.settle(echo()).await.unwrap();
+        let status = scheduler.execute_and_wait(echo()).await.unwrap();
         assert_eq!(status.output::<u64>().unwrap(), 7);
     }
     // Nobody wants them.

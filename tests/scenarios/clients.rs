@@ -24,7 +24,7 @@ async fn start(name: &str, client: impl Into<Client>) -> Scheduler {
 }
 
 fn echo(n: u64) -> Execute {
-    Execute::call("echo", &n).unwrap()
+    Execute::named("echo", &n).unwrap()
 }
 
 /// Answers each status with a future that ends when it is told to.
@@ -177,7 +177,7 @@ async fn a_client_of_single_tasks_is_let_go_when_they_have_settled_and_it_was_to
         |execute, it| execute.watch(it.recipient()),
         // Refused: it has no kind.
         |_, it| {
-            let refused = Execute::call("", &0_u64).unwrap();
+            let refused = Execute::named("", &0_u64).unwrap();
             refused.client(it.clone().recipient()).watch(it.recipient())
         },
     ];

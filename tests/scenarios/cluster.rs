@@ -149,7 +149,7 @@ pub async fn execute(
 /// So many tasks of this kind with the same args.
 pub fn calls<A: serde::Serialize + 'static>(count: usize, kind: &str, args: &A) -> Vec<Execute> {
     (0..count)
-        .map(|_| Execute::call(kind, args).unwrap())
+        .map(|_| Execute::named(kind, args).unwrap())
         .collect()
 }
 

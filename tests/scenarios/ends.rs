@@ -1,7 +1,7 @@
 //! How nodes come to their ends: by their handles, by signals, and without a word.
 
 use callboard::stats::NodeState;
-use callboard::{Execute, Gone, NodeHandle, Scheduler, Shutdown};
+use callboard::{Execute, NodeExit, NodeHandle, Scheduler, Shutdown};
 use futures_util::FutureExt;
 
 use crate::cluster::{Listener, brisk, calls, connect, execute, find, until, until_node};
@@ -34,7 +34,7 @@ async fn never_twice_at_once(
         .await
         .unwrap();
     let gate = Gate::open().await;
-    let task = Execute::call("gate.blocking", &gate.args()).unwrap();
+    let task = Execute::named("gate.blocking", &gate.args()).unwrap();
     scheduler.execute(task.exclusive()).await.unwrap();
     let visit = gate.next().await;
     scheduler.add_node(connect(&second)).await.unwrap();
@@ -44,8 +44,8 @@ async fn never_twice_at_once(
     })
     .await;
     // What could run again would have been placed before this.
-    let echo = Execute::call("echo", &1u64).unwrap();
-    scheduler.settle(echo).await.unwrap();
+    let echo = Execute::named("echo", &1u64).unwrap();
+    scheduler.execute_and_wait(echo).await.unwrap();
     assert!(
         gate.next().now_or_never().is_none(),
         "it runs twice at once"
@@ -69,7 +69,7 @@ async fn g10_a_node_whose_actor_has_ended_is_not_dead_while_a_handler_runs() {
     let first = node("ends-halted-first").await;
     let end = async |node: NodeHandle| {
         node.addr().send(callboard::actors::Halt).await.unwrap();
-        assert_eq!(node.gone().await, Gone::Failed);
+        assert_eq!(node.wait().await, NodeExit::Failed);
     };
     never_twice_at_once("ends-halted", first, end, NodeState::Lost).await;
 }
@@ -87,7 +87,7 @@ fn g10_a_node_whose_system_has_stopped_is_not_dead_while_a_handler_runs() {
     actix::System::new().block_on(async {
         let end = async |node: NodeHandle| {
             system.stop();
-            assert_eq!(node.gone().await, Gone::Failed);
+            assert_eq!(node.wait().await, NodeExit::Failed);
         };
         never_twice_at_once("ends-system", first, end, NodeState::Lost).await;
     });
@@ -138,7 +138,7 @@ async fn two_signals_at_once_drain_a_node_as_one_does() {
     let (scheduler, mut nodes) = joined("ends-twice", [Role::new("signalled", 1)]).await;
     let node = &mut nodes[0];
     let gate = Gate::open().await;
-    let settled = scheduler.settle(Execute::call("gate", &gate.args()).unwrap());
+    let settled = scheduler.execute_and_wait(Execute::named("gate", &gate.args()).unwrap());
     let told = async {
         let visit = gate.next().await;
         // As GNU `timeout` sends it, to the process and to its group.

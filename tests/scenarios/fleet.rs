@@ -37,8 +37,8 @@ async fn two_schedulers_each_have_all_workers_of_a_process() {
     endings(&mut first, 3).await;
     endings(&mut second, 3).await;
     for (scheduler, name) in [(&one, "fleet-one"), (&two, "fleet-two")] {
-        let whose = Execute::call("whose", &()).unwrap();
-        let status = scheduler.settle(whose).await.unwrap();
+        let whose = Execute::named("whose", &()).unwrap();
+        let status = scheduler.execute_and_wait(whose).await.unwrap();
         assert_eq!(status.output::<String>().unwrap(), name);
     }
     finish(one).await;
@@ -54,12 +54,12 @@ async fn a_node_that_joins_two_schedulers_serves_and_leaves_both() {
     let node = node.join(address(&one)).join(address(&two));
     let node = node.start().await.unwrap();
     for scheduler in [&one, &two] {
-        let echo = Execute::call("echo", &7u64).unwrap();
-        let status = scheduler.settle(echo).await.unwrap();
+        let echo = Execute::named("echo", &7u64).unwrap();
+        let status = scheduler.execute_and_wait(echo).await.unwrap();
         assert_eq!(status.output::<u64>().unwrap(), 7);
     }
     assert_eq!(node.schedulers().await, ["fleet-a", "fleet-b"]);
-    assert_eq!(node.drain().await, callboard::Gone::Drained);
+    assert_eq!(node.drain().await, callboard::NodeExit::Drained);
     for scheduler in [one, two] {
         let stats = until_node(&scheduler, "both", NodeState::Lost).await;
         assert_eq!(stats.nodes[0].reason, "it has left");
@@ -95,7 +95,7 @@ async fn a_scheduler_that_is_shut_down_leaves_its_nodes_to_its_next_start() {
     first.shutdown(Shutdown::Now).await.unwrap();
     visit.dropped().await;
     let next = listening("fleet-again", &address.to_string()).await;
-    let echo = next.settle(Execute::call("echo", &1u64).unwrap());
+    let echo = next.execute_and_wait(Execute::named("echo", &1u64).unwrap());
     assert!(echo.await.unwrap().outcome.is_completed());
     node.terminate();
     let (status, gone) = node.ended().await;

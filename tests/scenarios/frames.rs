@@ -34,8 +34,8 @@ async fn g9_an_output_that_the_scheduler_does_not_take_fails_its_task_and_not_th
         .start()
         .await
         .unwrap();
-    let bulk = |bytes: usize| Execute::call("bulk", &bytes).unwrap();
-    let status = scheduler.settle(bulk(FITS + 1)).await.unwrap();
+    let bulk = |bytes: usize| Execute::named("bulk", &bytes).unwrap();
+    let status = scheduler.execute_and_wait(bulk(FITS + 1)).await.unwrap();
     let Outcome::Failed(failure) = &status.outcome else {
         panic!("{status:?}");
     };
@@ -45,7 +45,7 @@ async fn g9_an_output_that_the_scheduler_does_not_take_fails_its_task_and_not_th
         "{failure}"
     );
     // The codec of the output takes a few bytes.
-    let status = scheduler.settle(bulk(FITS - 16)).await.unwrap();
+    let status = scheduler.execute_and_wait(bulk(FITS - 16)).await.unwrap();
     assert!(
         matches!(status.outcome, Outcome::Completed(_)),
         "{status:?}"
@@ -74,8 +74,8 @@ async fn g13_a_node_that_does_not_take_the_args_that_may_come_is_refused_in_word
         .await
         .unwrap();
     let args = Bytes::from(vec![7; FITS - 16]);
-    let execute = Execute::call("length", &args).unwrap();
-    let status = scheduler.settle(execute).await.unwrap();
+    let execute = Execute::named("length", &args).unwrap();
+    let status = scheduler.execute_and_wait(execute).await.unwrap();
     assert_eq!(status.output::<usize>(), Ok(FITS - 16));
     finish(scheduler).await;
     node.stop().await;

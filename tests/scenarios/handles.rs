@@ -6,7 +6,7 @@ use actix::{Actor, ActorContext, Context, Handler};
 use callboard::error::{HandlersError, NodeStartError, Refusal, StartError};
 use callboard::execute::RunError;
 use callboard::{
-    Cause, Execute, Gone, Handlers, Node, Outcome, Scheduler, Shutdown, Task, TaskContext,
+    Cause, Execute, Handlers, Node, NodeExit, Outcome, Scheduler, Shutdown, Task, TaskContext,
     TaskError, TaskStatus,
 };
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ async fn a_name_is_taken_while_its_scheduler_runs_and_free_afterwards() {
     let found = Scheduler::find("handle-name").unwrap();
     assert!(
         found
-            .settle(Execute::call("echo", &1u64).unwrap())
+            .execute_and_wait(Execute::named("echo", &1u64).unwrap())
             .await
             .is_ok()
     );
@@ -67,8 +67,8 @@ async fn g3_a_scheduler_that_is_started_again_gives_out_no_number_of_before() {
             .node(here(Handlers::new().on("fence", fence)))
             .start();
         let scheduler = scheduler.await.unwrap();
-        let task = Execute::call("fence", &()).unwrap();
-        let status = scheduler.settle(task).await.unwrap();
+        let task = Execute::named("fence", &()).unwrap();
+        let status = scheduler.execute_and_wait(task).await.unwrap();
         finish(scheduler).await;
         (status.id.get(), status.output().unwrap())
     }
@@ -183,7 +183,7 @@ async fn a_dropped_run_leaves_the_task_and_its_status_goes_to_the_client() {
     let scheduler = scheduler.start().await.unwrap();
     let gate = Gate::open().await;
     let visit = {
-        let waiting = scheduler.settle(Execute::call("gate", &gate.args()).unwrap());
+        let waiting = scheduler.execute_and_wait(Execute::named("gate", &gate.args()).unwrap());
         tokio::select! {
             visit = gate.next() => visit,
             status = waiting => panic!("{status:?}"),
@@ -193,7 +193,7 @@ async fn a_dropped_run_leaves_the_task_and_its_status_goes_to_the_client() {
     assert!(client.next().await.outcome.is_completed());
     // One that is waited for goes nowhere else.
     scheduler
-        .settle(Execute::call("echo", &1u64).unwrap())
+        .execute_and_wait(Execute::named("echo", &1u64).unwrap())
         .await
         .unwrap();
     assert_eq!(client.left(), 0);
@@ -220,7 +220,7 @@ fn retries_take_no_time_under_a_paused_clock() {
         let scheduler = scheduler.start().await.unwrap();
         let before = tokio::time::Instant::now();
         let status = scheduler
-            .settle(Execute::call("fail", &()).unwrap())
+            .execute_and_wait(Execute::named("fail", &()).unwrap())
             .await
             .unwrap();
         let took = before.elapsed();
@@ -229,11 +229,11 @@ fn retries_take_no_time_under_a_paused_clock() {
             (9..10).contains(&took.as_secs()),
             "nine waits of a second took {took:?}"
         );
-        let timeout = Execute::call("sleep", &86_400_000u64)
+        let timeout = Execute::named("sleep", &86_400_000u64)
             .unwrap()
             .timeout(Duration::from_secs(3600));
         let status = scheduler
-            .settle(timeout.retry(callboard::RetryPolicy::none()))
+            .execute_and_wait(timeout.retry(callboard::RetryPolicy::none()))
             .await
             .unwrap();
         assert!(
@@ -367,7 +367,7 @@ async fn g2_a_refusal_of_a_bare_message_is_told_by_a_status_and_one_of_the_handl
     );
     scheduler
         .addr()
-        .do_send(Execute::call("echo", &7u64).unwrap());
+        .do_send(Execute::named("echo", &7u64).unwrap());
     assert_eq!(client.next().await.output::<u64>(), Ok(7));
     finish(scheduler).await;
 }
@@ -437,7 +437,7 @@ async fn a_node_in_the_applications_own_process_is_drained_by_its_handle() {
         }
     };
     let (gone, ()) = tokio::join!(node.drain(), release);
-    assert!(matches!(gone, Gone::Drained), "{gone:?}");
+    assert!(matches!(gone, NodeExit::Drained), "{gone:?}");
     endings(&mut client, 2).await;
     let left = scheduler.shutdown(Shutdown::Now).await.unwrap();
     assert_eq!(

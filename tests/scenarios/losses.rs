@@ -84,11 +84,11 @@ async fn a_node_that_returns_at_the_same_address_is_used_again() {
             .all(|status| status.outcome.is_completed())
     );
     let after = until_node(&scheduler, "phoenix", NodeState::Up).await;
-    let epoch = |stats| find(stats, "phoenix").unwrap().epoch;
+    let incarnation = |stats| find(stats, "phoenix").unwrap().incarnation;
     assert_ne!(
-        epoch(&before),
-        epoch(&after),
-        "it is another life of the node"
+        incarnation(&before),
+        incarnation(&after),
+        "it is another incarnation of the node"
     );
     drop(again);
     finish(scheduler).await;
@@ -223,7 +223,7 @@ async fn g10_an_exclusive_task_of_a_dead_node_runs_again_elsewhere() {
     let mut node = NodeProcess::spawn(&Role::new("owner", 1)).await;
     let (scheduler, mut client) = start("loss-exclusive-dead", [&node]).await;
     let gate = Gate::open().await;
-    let exclusive = Execute::call("gate", &gate.args()).unwrap().exclusive();
+    let exclusive = Execute::named("gate", &gate.args()).unwrap().exclusive();
     let exclusive = scheduler.execute(exclusive).await.unwrap();
     let first = gate.next().await;
     let heir = NodeProcess::spawn(&Role::new("heir", 1)).await;
@@ -243,7 +243,7 @@ async fn g10_an_exclusive_task_waits_out_the_lease_of_its_silent_node_which_drop
     let node = NodeProcess::spawn(&Role::new("owner", 2)).await;
     let (scheduler, mut client) = start("loss-exclusive", [&node]).await;
     let gate = Gate::open().await;
-    let exclusive = Execute::call("gate", &gate.args()).unwrap().exclusive();
+    let exclusive = Execute::named("gate", &gate.args()).unwrap().exclusive();
     let exclusive = scheduler.execute(exclusive).await.unwrap();
     let first = gate.next().await;
     execute(&scheduler, calls(1, "gate", &gate.args())).await;
@@ -283,7 +283,7 @@ async fn g10_an_exclusive_task_that_blocks_waits_for_the_end_of_its_run() {
     let node = NodeProcess::spawn(&Role::new("owner", 1)).await;
     let (scheduler, mut client) = start("loss-exclusive-blocks", [&node]).await;
     let gate = Gate::open().await;
-    let exclusive = Execute::call("gate.blocking", &gate.args())
+    let exclusive = Execute::named("gate.blocking", &gate.args())
         .unwrap()
         .exclusive();
     let exclusive = scheduler.execute(exclusive).await.unwrap();
@@ -336,7 +336,7 @@ async fn g10_an_exclusive_task_that_blocks_waits_for_the_end_of_its_run() {
 async fn g7_a_task_that_keeps_killing_its_nodes_fails_and_is_not_toured_round_the_cluster() {
     let nodes = NodeProcess::spawn_many("victim", 4, 2).await;
     let (scheduler, mut client) = start("loss-tour", &nodes).await;
-    let killer = Execute::call("kill", &()).unwrap().max_reroutes(1);
+    let killer = Execute::named("kill", &()).unwrap().max_reroutes(1);
     let killer = scheduler.execute(killer).await.unwrap();
     let status = client.next().await;
     assert_eq!(status.id, killer);
@@ -367,9 +367,9 @@ async fn g7_a_task_that_keeps_killing_its_nodes_fails_and_is_not_toured_round_th
 async fn g7_a_task_that_kills_before_its_start_is_heard_escapes_the_count_once() {
     let nodes = NodeProcess::spawn_many("unheard", 5, 1).await;
     let (scheduler, mut client) = start("loss-unheard", &nodes).await;
-    // Enough that is short before it that it is sent ahead.
+    // Enough that is short before it that it is prefetched.
     let mut tasks = calls(2_000, "echo", &1u64);
-    tasks.insert(1_000, Execute::call("kill", &()).unwrap().max_reroutes(0));
+    tasks.insert(1_000, Execute::named("kill", &()).unwrap().max_reroutes(0));
     let ids = execute(&scheduler, tasks).await;
     let statuses = endings(&mut client, 2_001).await;
     let Outcome::Failed(failure) = &statuses[&ids[1_000]].outcome else {
@@ -393,7 +393,7 @@ async fn g7_handlers_that_block_every_thread_of_a_node_do_not_lose_it() {
     let (scheduler, mut client) = start("loss-stall", [&node]).await;
     let before = find(&scheduler.stats().await.unwrap(), "stalls")
         .unwrap()
-        .epoch;
+        .incarnation;
     // Longer than the lease, on more threads than the node has.
     execute(&scheduler, calls(4, "stall", &2_500u64)).await;
     until(&scheduler, "the stall is noticed", |stats| {
@@ -407,7 +407,7 @@ async fn g7_handlers_that_block_every_thread_of_a_node_do_not_lose_it() {
             .all(|status| status.outcome.is_completed() && status.reroutes == 0)
     );
     let stats = until_node(&scheduler, "stalls", NodeState::Up).await;
-    assert_eq!(find(&stats, "stalls").unwrap().epoch, before);
+    assert_eq!(find(&stats, "stalls").unwrap().incarnation, before);
     assert_eq!((stats.totals.rerouted, stats.totals.stale_reports), (0, 0));
     finish(scheduler).await;
 }

@@ -56,7 +56,7 @@ async fn a_start_with_one_of_three_nodes_unreachable_works_and_says_which_and_wh
 
     // It is dialled without end, and used as soon as it is there.
     let late = NodeProcess::spawn(&Role::new("missing", 2).listen(missing)).await;
-    let labelled = Execute::call("sleep", &1u64).unwrap().label("missing");
+    let labelled = Execute::named("sleep", &1u64).unwrap().label("missing");
     scheduler.execute(labelled).await.unwrap();
     assert_eq!(client.next().await.node.as_deref(), Some("missing"));
     drop(late);
@@ -137,7 +137,7 @@ async fn a_drain_under_load_loses_nothing_and_reruns_nothing() {
     let stats = scheduler.stats().await.unwrap();
     let drained = find(&stats, "drained1");
     assert!(
-        drained.is_none_or(|node| node.running + node.ahead == 0),
+        drained.is_none_or(|node| node.running + node.prefetched == 0),
         "{drained:?}"
     );
     assert!(
@@ -404,7 +404,7 @@ async fn two_processes_of_one_name_do_not_work_at_once() {
     let after = scheduler.stats().await.unwrap();
     let twin = |stats| {
         find(stats, "twin")
-            .map(|node| (node.epoch, node.workers))
+            .map(|node| (node.incarnation, node.workers))
             .unwrap()
     };
     assert_eq!(

@@ -45,13 +45,13 @@ async fn running(scheduler: &Scheduler, gate: &Gate, kind: &str) -> (TaskId, Vis
 async fn a_key_joins_the_same_task_and_conflicts_with_another_until_its_run_has_ended() {
     let (scheduler, mut client) = start("option-key", 2).await;
     let gate = Gate::open().await;
-    let task = |key: &str| Execute::call("gate", &gate.args()).unwrap().key(key);
+    let task = |key: &str| Execute::named("gate", &gate.args()).unwrap().key(key);
     let first = scheduler.execute(task("k")).await.unwrap();
     let visit = gate.next().await;
     assert_eq!(scheduler.execute(task("k")).await.unwrap(), first);
     let others = [
-        Execute::call("gate", &1u64),
-        Execute::call("echo", &gate.args()),
+        Execute::named("gate", &1u64),
+        Execute::named("echo", &gate.args()),
     ];
     for other in others {
         let error = scheduler
@@ -87,7 +87,7 @@ async fn a_key_is_busy_while_a_run_of_its_settled_task_goes_on() {
     let (scheduler, mut client) = start("option-key-busy", 1).await;
     let gate = Gate::open().await;
     let task = || {
-        Execute::call("gate.blocking", &gate.args())
+        Execute::named("gate.blocking", &gate.args())
             .unwrap()
             .key("k")
     };
@@ -122,7 +122,7 @@ async fn g12_a_deadline_settles_a_pending_and_a_running_task_at_once() {
     // is.
     let (late, soon) = (Duration::from_secs(2), Duration::from_millis(50));
     let task = |deadline| {
-        Execute::call("gate", &gate.args())
+        Execute::named("gate", &gate.args())
             .unwrap()
             .deadline(deadline)
     };
@@ -144,7 +144,7 @@ async fn g12_a_deadline_settles_a_pending_and_a_running_task_at_once() {
     // Its worker is free again.
     assert!(
         scheduler
-            .settle(Execute::call("echo", &1u64).unwrap())
+            .execute_and_wait(Execute::named("echo", &1u64).unwrap())
             .await
             .unwrap()
             .outcome
@@ -157,7 +157,7 @@ async fn g12_a_deadline_settles_a_pending_and_a_running_task_at_once() {
 async fn g4_a_blocking_task_keeps_its_worker_after_its_deadline() {
     let (scheduler, mut client) = start("option-deadline-blocking", 1).await;
     let gate = Gate::open().await;
-    let task = Execute::call("gate.blocking", &gate.args()).unwrap();
+    let task = Execute::named("gate.blocking", &gate.args()).unwrap();
     let id = scheduler
         .execute(task.deadline(Duration::from_millis(100)))
         .await
@@ -166,7 +166,7 @@ async fn g4_a_blocking_task_keeps_its_worker_after_its_deadline() {
     let status = client.next().await;
     assert_eq!((status.id, cause(&status)), (id, Cause::Deadline));
     let waits = scheduler
-        .execute(Execute::call("echo", &1u64).unwrap())
+        .execute(Execute::named("echo", &1u64).unwrap())
         .await
         .unwrap();
     let stats = until(&scheduler, "it is taken", |stats| {
@@ -186,7 +186,7 @@ async fn g12_cancel_is_answered_with_what_happened() {
     let (stopped, visit) = running(&scheduler, &gate, "gate").await;
     let (blocking, other) = running(&scheduler, &gate, "gate.blocking").await;
     let never = execute(&scheduler, calls(1, "gate", &gate.args())).await[0];
-    let later = Execute::call("echo", &1u64)
+    let later = Execute::named("echo", &1u64)
         .unwrap()
         .delay(Duration::from_secs(600));
     let later = scheduler.execute(later).await.unwrap();
@@ -254,7 +254,7 @@ async fn g12_a_cancel_comes_too_late_for_a_task_that_succeeds() {
 async fn g7_a_timeout_costs_an_attempt_and_is_retried() {
     let (scheduler, mut client) = start("option-timeout", 1).await;
     let gate = Gate::open().await;
-    let task = Execute::call("gate", &gate.args())
+    let task = Execute::named("gate", &gate.args())
         .unwrap()
         .timeout(Duration::from_millis(50));
     let task = task.retry(RetryPolicy::fixed(Duration::ZERO).max_attempts(3));
@@ -272,7 +272,11 @@ async fn g7_a_timeout_costs_an_attempt_and_is_retried() {
 #[actix::test]
 async fn g7_errors_panics_and_bad_args_are_told_apart_and_harm_nobody() {
     let (scheduler, mut client) = start("option-causes", 2).await;
-    let call = |kind: &str| Execute::call(kind, &()).unwrap().retry(RetryPolicy::none());
+    let call = |kind: &str| {
+        Execute::named(kind, &())
+            .unwrap()
+            .retry(RetryPolicy::none())
+    };
     let kinds = [
         ("fail", Cause::Error),
         ("fail.permanently", Cause::Permanent),
@@ -298,10 +302,10 @@ async fn g7_errors_panics_and_bad_args_are_told_apart_and_harm_nobody() {
 async fn a_tasks_own_policy_goes_before_the_schedulers() {
     let (scheduler, _client) = start("option-policy", 1).await;
     let mut watcher = Listener::start();
-    let task = Execute::call("fail.until", &12u32).unwrap();
+    let task = Execute::named("fail.until", &12u32).unwrap();
     let task = task.retry(RetryPolicy::fixed(Duration::from_millis(1)).max_attempts(12));
     let status = scheduler
-        .settle(task.watch(watcher.recipient()))
+        .execute_and_wait(task.watch(watcher.recipient()))
         .await
         .unwrap();
     assert_eq!((status.output::<u32>(), status.attempts), (Ok(12), 12));
@@ -322,7 +326,7 @@ async fn a_tasks_own_policy_goes_before_the_schedulers() {
     assert_eq!(retries, 11);
     scheduler.set_retry(RetryPolicy::none()).await.unwrap();
     let status = scheduler
-        .settle(Execute::call("fail", &()).unwrap())
+        .execute_and_wait(Execute::named("fail", &()).unwrap())
         .await
         .unwrap();
     assert_eq!(status.attempts, 1);
@@ -333,10 +337,10 @@ async fn a_tasks_own_policy_goes_before_the_schedulers() {
 async fn progress_reaches_the_watcher_in_order_before_the_ending() {
     let (scheduler, _client) = start("option-progress", 1).await;
     let mut watcher = Listener::start();
-    let task = Execute::call("progress", &20u32)
+    let task = Execute::named("progress", &20u32)
         .unwrap()
         .watch(watcher.recipient());
-    let status = scheduler.settle(task).await.unwrap();
+    let status = scheduler.execute_and_wait(task).await.unwrap();
     let told = watcher.take(21).await;
     assert!(told.iter().all(|told| told.id == status.id));
     assert!(matches!(told[0].event, Event::Running { .. }));
@@ -352,7 +356,7 @@ async fn progress_reaches_the_watcher_in_order_before_the_ending() {
 async fn a_task_may_have_a_client_of_its_own() {
     let (scheduler, mut client) = start("option-client", 1).await;
     let mut own = Listener::start();
-    let task = Execute::call("echo", &1u64)
+    let task = Execute::named("echo", &1u64)
         .unwrap()
         .client(own.recipient());
     let id = scheduler.execute(task).await.unwrap();

@@ -55,7 +55,7 @@ async fn g2_a_flood_through_the_handle_is_refused_and_harms_no_heartbeat() {
     let flow = async || {
         let (mut accepted, mut refused) = (0, 0);
         for _ in 0..EACH {
-            let task = Execute::call("sleep", &1u64).unwrap();
+            let task = Execute::named("sleep", &1u64).unwrap();
             match scheduler.execute(task).await {
                 Ok(_) => accepted += 1,
                 Err(error) => {
@@ -183,13 +183,13 @@ async fn waits_for_its_client(
     let (client, permits, mut heard) = Slow::start_one();
     let scheduler = start(name, client, &node, |config| {
         config.status_window = 8;
-        config.max_ahead = 8;
+        config.max_prefetch = 8;
         set(config);
     })
     .await;
     let ids = execute(&scheduler, vec![task.clone(); TASKS]).await;
     let stats = until(&scheduler, "the client is behind", |stats| {
-        stats.nodes[0].running + stats.nodes[0].ahead == 0
+        stats.nodes[0].running + stats.nodes[0].prefetched == 0
     })
     .await;
     assert!(stats.pending > 0 && within(&stats), "{stats:?}");
@@ -222,7 +222,7 @@ async fn waits_for_its_client(
     finish(scheduler).await;
 }
 
-/// Tasks that may be placed beyond a bound: those that run and those sent ahead.
+/// Tasks that may be placed beyond a bound: those that run and those prefetched.
 const PLACED: usize = WORKERS as usize + 8;
 
 #[actix::test]
@@ -230,7 +230,7 @@ async fn g1_at_the_bound_of_statuses_nothing_new_is_placed_or_accepted() {
     const MOST: usize = 200;
     waits_for_its_client(
         "overload-client",
-        Execute::call("echo", &1u64).unwrap(),
+        Execute::named("echo", &1u64).unwrap(),
         |config| config.max_statuses = MOST,
         Refusal::ClientBehind { limit: MOST },
         |stats| stats.unconfirmed_statuses <= MOST + PLACED,
@@ -244,7 +244,7 @@ async fn g1_at_the_bound_of_their_bytes_nothing_new_is_placed_or_accepted() {
     const OUTPUT: usize = 32 << 10;
     waits_for_its_client(
         "overload-bytes",
-        Execute::call("bulk", &OUTPUT).unwrap(),
+        Execute::named("bulk", &OUTPUT).unwrap(),
         |config| config.max_status_bytes = MOST,
         Refusal::StatusBytesFull { limit: MOST },
         |stats| stats.unconfirmed_bytes <= MOST + (PLACED * (OUTPUT + 16)) as u64,

@@ -30,9 +30,9 @@ async fn g6_one_worker_takes_the_higher_priority_first_and_equals_in_their_order
     let first = gate.next().await;
     let priorities = [0, -64, 5, 64, 0, 5, -64, 64, 127, -128].map(Priority);
     let mut expected = Vec::new();
-    // One by one, so that the low ones may have been sent ahead when the high ones come.
+    // One by one, so that the low ones may have been prefetched when the high ones come.
     for priority in priorities {
-        let task = Execute::call("gate", &gate.args())
+        let task = Execute::named("gate", &gate.args())
             .unwrap()
             .priority(priority);
         let id = scheduler.execute(task).await.unwrap();
@@ -56,11 +56,11 @@ async fn a_delayed_task_holds_no_worker_and_runs_when_it_is_due() {
     gate.next().await.release().await;
     client.next().await;
     let delay = Duration::from_millis(300);
-    let later = Execute::call("echo", &1u64).unwrap().delay(delay);
+    let later = Execute::named("echo", &1u64).unwrap().delay(delay);
     let later = scheduler.execute(later).await.unwrap();
     let at = std::time::SystemTime::now() + delay * 2;
     let last = scheduler
-        .execute(Execute::call("echo", &2u64).unwrap().run_at(at))
+        .execute(Execute::named("echo", &2u64).unwrap().run_at(at))
         .await
         .unwrap();
     let stats = scheduler.stats().await.unwrap();
@@ -71,7 +71,7 @@ async fn a_delayed_task_holds_no_worker_and_runs_when_it_is_due() {
         "{explained:?}"
     );
     let now = scheduler
-        .execute(Execute::call("echo", &3u64).unwrap())
+        .execute(Execute::named("echo", &3u64).unwrap())
         .await
         .unwrap();
 
@@ -108,7 +108,7 @@ async fn g13_a_task_that_no_node_can_run_is_told_with_reasons_and_runs_when_one_
         .start()
         .await
         .unwrap();
-    let task = Execute::call("sleep", &1u64)
+    let task = Execute::named("sleep", &1u64)
         .unwrap()
         .labels(["gpu", "zone=north"]);
     let task = scheduler
@@ -157,7 +157,7 @@ async fn g13_a_kind_that_no_node_offers_is_told_and_asked_for() {
         .await
         .unwrap();
     let mut watcher = Listener::start();
-    let task = Execute::call("no.such.kind", &())
+    let task = Execute::named("no.such.kind", &())
         .unwrap()
         .watch(watcher.recipient());
     let task = scheduler.execute(task).await.unwrap();
@@ -190,15 +190,15 @@ async fn explain_says_what_a_task_waits_for_at_each_stage() {
         panic!()
     };
     assert_eq!((&*node, dispatch.get()), ("here", visit.dispatch));
-    // An exclusive task is never sent ahead, so it waits here.
-    let waits = Execute::call("sleep", &1u64).unwrap().exclusive();
+    // An exclusive task is never prefetched, so it waits here.
+    let waits = Execute::named("sleep", &1u64).unwrap().exclusive();
     let waits = scheduler.execute(waits).await.unwrap();
     assert_eq!(explain(waits).await.reason, Reason::NoFreeWorker);
-    let ahead = scheduler
-        .execute(Execute::call("sleep", &1u64).unwrap())
+    let prefetched = scheduler
+        .execute(Execute::named("sleep", &1u64).unwrap())
         .await
         .unwrap();
-    let reason = explain(ahead).await.reason;
+    let reason = explain(prefetched).await.reason;
     assert!(
         matches!(&reason, Reason::SentAhead { node } if &**node == "here")
             || reason == Reason::NoFreeWorker,
@@ -207,7 +207,7 @@ async fn explain_says_what_a_task_waits_for_at_each_stage() {
     visit.release().await;
     endings(&mut client, 3).await;
 
-    let fails = Execute::call("fail", &()).unwrap();
+    let fails = Execute::named("fail", &()).unwrap();
     let fails = fails.retry(callboard::RetryPolicy::fixed(Duration::from_secs(600)));
     let fails = scheduler.execute(fails).await.unwrap();
     until(&scheduler, "it waits to be tried again", |stats| {

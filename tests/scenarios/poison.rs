@@ -57,7 +57,7 @@ async fn costs_two_nodes(kind: &str) {
     execute(&scheduler, calls(8, "gate", &gate.args())).await;
     let visits = gate.take(8).await;
 
-    let poison = Execute::call(kind, &()).unwrap().max_reroutes(1);
+    let poison = Execute::named(kind, &()).unwrap().max_reroutes(1);
     let poison = scheduler.execute(poison).await.unwrap();
     let status = client.next().await;
     assert_eq!(status.id, poison);
@@ -167,7 +167,7 @@ async fn g7_a_handler_that_never_awaits_costs_its_thread_and_is_named() {
     let mut node = NodeProcess::spawn(&Role::new("spins", 4).logs()).await;
     let other = NodeProcess::spawn(&Role::new("heir", 4)).await;
     let (scheduler, mut client) = start("poison-spin", std::slice::from_ref(&node)).await;
-    let spin = Execute::call("spin", &()).unwrap();
+    let spin = Execute::named("spin", &()).unwrap();
     let spin = scheduler.execute(spin).await.unwrap();
     // Two workers share its thread: its own, which runs, and one that is taken with it.
     let stats = until(&scheduler, "the stall is noticed", |stats| {

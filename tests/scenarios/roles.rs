@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use actix::System;
 use callboard::engine::message::{End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler};
-use callboard::engine::{Epoch, Memory};
+use callboard::engine::{Incarnation, Memory};
 use callboard::error::LinkError;
 use callboard::inbox::Inbox;
-use callboard::net::body::Frames;
-use callboard::net::wire::Frame;
+use callboard::net::codec::framing::Frames;
+use callboard::net::codec::message::Frame;
 use callboard::net::{LinkCommand, LinkConfig, LinkEvent, Role, Trust, Wire, dial, run_link};
 use callboard::stats::{Stats, TaskState};
 use callboard::{Dispatch, Execute, Handlers, Node, Scheduler, Shutdown, TaskId};
@@ -52,7 +52,7 @@ fn hello() -> Says {
         version_min: 1,
         version_max: 1,
         node: "evil".to_owned(),
-        epoch: Epoch(1),
+        incarnation: Incarnation(1),
         memory: Memory(1),
         number: 1,
         kinds: vec![KindOffer {
@@ -122,7 +122,7 @@ async fn beside(name: &str, words: impl FnOnce(TaskId, Dispatch) -> Says) -> (St
         .start()
         .await
         .unwrap();
-    let settles = scheduler.settle(Execute::call("work", &7u64).unwrap());
+    let settles = scheduler.execute_and_wait(Execute::named("work", &7u64).unwrap());
     let evil = async {
         begun.notified().await;
         let unfinished = scheduler.unfinished().await.unwrap();

@@ -15,13 +15,13 @@ use crate::processes::{NodeProcess, PATIENCE};
 
 #[actix::test]
 async fn g5_every_worker_of_every_node_is_used_and_stats_say_so() {
-    let slaves = NodeProcess::spawn_many("slave", 3, 10).await;
+    let nodes = NodeProcess::spawn_many("nodes", 3, 10).await;
     let mut client = Listener::start();
     let mut builder = Scheduler::builder("seed-all-nodes")
         .node(Node::local("master", handlers()).max_workers(10))
         .client(client.recipient());
-    for slave in &slaves {
-        builder = builder.node(slave.node());
+    for nodes in &nodes {
+        builder = builder.node(nodes.node());
     }
     let scheduler = builder.start().await.unwrap();
     let gate = Gate::open().await;
@@ -194,7 +194,7 @@ async fn g8_a_task_that_kills_its_node_is_done_on_another() {
     let mut tasks = calls(99, "sleep", &2u64);
     tasks.insert(
         50,
-        Execute::call("kill.once", &folder.path().join("killed")).unwrap(),
+        Execute::named("kill.once", &folder.path().join("killed")).unwrap(),
     );
     let ids = execute(&scheduler, tasks).await;
     let statuses = endings(&mut client, 100).await;
@@ -205,7 +205,7 @@ async fn g8_a_task_that_kills_its_node_is_done_on_another() {
         "{statuses:?}"
     );
     let killer = &statuses[&ids[50]];
-    // A task that was sent ahead may start, and kill, before its start is heard.
+    // A task that was prefetched may start, and kill, before its start is heard.
     assert!(killer.reroutes <= 1 && killer.attempts == 1, "{killer:?}");
 
     let stats = scheduler.stats().await.unwrap();

@@ -32,7 +32,7 @@ async fn a_shutdown_that_drains_refuses_what_is_new_and_ends_when_all_is_done() 
     let release = async {
         let visit = gate.next().await;
         let refused = addr
-            .send(Execute::call("echo", &1u64).unwrap())
+            .send(Execute::named("echo", &1u64).unwrap())
             .await
             .unwrap()
             .unwrap_err();
@@ -53,7 +53,7 @@ async fn a_shutdown_that_drains_refuses_what_is_new_and_ends_when_all_is_done() 
     );
     assert_eq!(endings(&mut client, 5).await.len(), 5);
     let error = scheduler
-        .execute(Execute::call("echo", &1u64).unwrap())
+        .execute(Execute::named("echo", &1u64).unwrap())
         .await
         .unwrap_err();
     assert_eq!(error.refusal, Refusal::Stopped);
@@ -134,7 +134,7 @@ async fn what_was_left_is_handed_in_again_as_it_was() {
     let scheduler = nowhere.start().await.unwrap();
     let retry = RetryPolicy::fixed(Duration::from_millis(1)).max_attempts(3);
     let later = SystemTime::now() + Duration::from_secs(3600);
-    let execute = Execute::call("echo", &7_u64)
+    let execute = Execute::named("echo", &7_u64)
         .unwrap()
         .retry(retry)
         .priority(Priority::HIGH)
@@ -187,7 +187,7 @@ async fn a_drain_waits_for_retries_that_come_due_in_time_and_not_for_what_is_pla
         .start()
         .await
         .unwrap();
-    let call = || Execute::call("second", &7_u64).unwrap();
+    let call = || Execute::named("second", &7_u64).unwrap();
     let hour = Duration::from_secs(3600);
     let planned = scheduler.execute(call().delay(hour)).await.unwrap();
     let second = RetryPolicy::fixed(Duration::from_millis(50));
@@ -208,9 +208,9 @@ async fn who_waits_for_a_task_that_a_shutdown_hands_back_hears_that_it_had_been_
         .await
         .unwrap();
     let gate = Gate::open().await;
-    let task = Execute::call("gate", &gate.args()).unwrap();
+    let task = Execute::named("gate", &gate.args()).unwrap();
     let (settling, running) = (scheduler.clone(), scheduler.clone());
-    let settling = actix::spawn(async move { settling.settle(task).await });
+    let settling = actix::spawn(async move { settling.execute_and_wait(task).await });
     let waits = Waits(gate.args());
     let running = actix::spawn(async move { running.run(&waits).await });
     let visits = gate.take(2).await;
@@ -254,13 +254,13 @@ async fn a_shutdown_that_finishes_what_runs_starts_nothing_more_and_hands_back_t
         .start()
         .await
         .unwrap();
-    // So that some are sent ahead of a free worker.
+    // So that some are prefetched of a free worker.
     execute(&scheduler, calls(20, "echo", &1u64)).await;
     endings(&mut client, 20).await;
     let gate = Gate::open().await;
     let hour = Duration::from_secs(3600);
     let mut tasks = calls(10, "gate", &gate.args());
-    tasks.push(Execute::call("gate", &gate.args()).unwrap().delay(hour));
+    tasks.push(Execute::named("gate", &gate.args()).unwrap().delay(hour));
     let ids = execute(&scheduler, tasks).await;
     let visits = gate.take(2).await;
     let mut ending = Box::pin(scheduler.shutdown(Shutdown::FinishRunning(hour)));
@@ -269,7 +269,7 @@ async fn a_shutdown_that_finishes_what_runs_starts_nothing_more_and_hands_back_t
         Poll::Ready(())
     })
     .await;
-    let refused = scheduler.execute(Execute::call("echo", &1u64).unwrap());
+    let refused = scheduler.execute(Execute::named("echo", &1u64).unwrap());
     assert_eq!(refused.await.unwrap_err().refusal, Refusal::Draining);
     for visit in visits {
         visit.release().await;
@@ -296,7 +296,7 @@ async fn a_retry_is_not_waited_for_where_only_what_runs_is_finished() {
         .await
         .unwrap();
     let second = RetryPolicy::fixed(Duration::from_millis(1));
-    let failing = Execute::call("fail", &())
+    let failing = Execute::named("fail", &())
         .unwrap()
         .retry(second.max_attempts(u32::MAX));
     let id = scheduler.execute(failing).await.unwrap();

@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use callboard::engine::message::{
     Holding, NodeHello, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN,
 };
-use callboard::engine::{Epoch, Life};
+use callboard::engine::{Incarnation, SchedulerId};
 use callboard::error::{LinkRefusal, NodeStartError, StartError};
 use callboard::inbox::Inbox;
 use callboard::net::{
-    LinkCommand, LinkConfig, LinkEvent, Listener as Socket, Proved, Role as Peer, Trust, Wire,
-    dial, run_link,
+    Authenticated, LinkCommand, LinkConfig, LinkEvent, Listener as Socket, Role as Peer, Trust,
+    Wire, dial, run_link,
 };
 use callboard::stats::NodeState;
 use callboard::{Node, NodeHandle, Scheduler};
@@ -81,7 +81,7 @@ async fn tasks_run_over_tls_whichever_side_dials() {
 }
 
 /// What a double is told, and how its link ended.
-async fn converse<In: Wire, Out: Wire>(proved: Proved, says: Vec<Out>) -> (Vec<In>, String) {
+async fn converse<In: Wire, Out: Wire>(proved: Authenticated, says: Vec<Out>) -> (Vec<In>, String) {
     let commands = Inbox::new();
     commands.extend(says.into_iter().map(LinkCommand::Send));
     let heard = Mutex::new((Vec::new(), String::new()));
@@ -102,7 +102,7 @@ async fn converse<In: Wire, Out: Wire>(proved: Proved, says: Vec<Out>) -> (Vec<I
 }
 
 fn node_says(name: &str) -> Vec<ToScheduler> {
-    let hello = NodeHello::new(name, Epoch(1));
+    let hello = NodeHello::new(name, Incarnation(1));
     let held = Holding {
         last: true,
         ..Holding::default()
@@ -115,7 +115,7 @@ fn scheduler_says(name: &str) -> ToNode {
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
         scheduler: name.to_owned(),
-        life: Life(1),
+        scheduler_id: SchedulerId(1),
         max_frame: None,
     })
 }
@@ -128,22 +128,22 @@ fn trust(authority: &Authority, name: &str) -> Trust {
 async fn g11_a_node_that_joins_is_only_who_its_certificate_says() {
     let authority = Authority::new();
     let scheduler = Scheduler::builder("tls-joined")
-        .tls(authority.issue("tls-joined").peers(["slave1", "slave2"]))
+        .tls(authority.issue("tls-joined").peers(["node-1", "node-2"]))
         .listen("127.0.0.1:0")
         .configure(brisk)
         .start()
         .await
         .unwrap();
     let address = scheduler.listen_addr().unwrap().to_string();
-    let double = trust(&authority, "slave2");
-    let stranger = trust(&authority, "slave3");
+    let double = trust(&authority, "node-2");
+    let stranger = trust(&authority, "node-3");
     for (trust, claims, words) in [
-        (&double, "slave1", "its certificate does not bear that name"),
+        (&double, "node-1", "its certificate does not bear that name"),
         (&double, "SLAVE2", "cannot stand in a certificate"),
         (&double, "tls-joined", "does not bear that name"),
         (
             &stranger,
-            "slave3",
+            "node-3",
             "is not among the peers that the other side takes",
         ),
     ] {
@@ -177,14 +177,14 @@ async fn g11_a_node_that_joins_is_only_who_its_certificate_says() {
     .await;
     assert!(stats.nodes.is_empty());
 
-    let own = callboard::node("slave2")
+    let own = callboard::node("node-2")
         .handlers(handlers())
-        .tls(authority.tls("slave2"))
+        .tls(authority.tls("node-2"))
         .join(address)
         .start()
         .await
         .unwrap();
-    let stats = until_node(&scheduler, "slave2", NodeState::Up).await;
+    let stats = until_node(&scheduler, "node-2", NodeState::Up).await;
     assert_eq!(stats.totals.violations, breaches);
     finish(scheduler).await;
     own.stop().await;
@@ -193,30 +193,30 @@ async fn g11_a_node_that_joins_is_only_who_its_certificate_says() {
 #[actix::test]
 async fn g11_a_node_that_is_dialled_is_only_who_its_certificate_says() {
     let authority = Authority::new();
-    let double = trust(&authority, "slave2");
+    let double = trust(&authority, "node-2");
     let socket = Socket::bind("127.0.0.1:0", double, Peer::Node, LinkConfig::default())
         .await
         .unwrap();
     let address = socket.local_addr().to_string();
     let running = actix::spawn(socket.run(|proved, _| {
-        actix::spawn(converse::<ToNode, _>(proved, node_says("slave1")));
+        actix::spawn(converse::<ToNode, _>(proved, node_says("node-1")));
     }));
     let builder = || {
         Scheduler::builder("tls-dialling")
             .tls(authority.issue("tls-dialling"))
             .configure(brisk)
-            .node(Node::connect("slave1", &*address))
+            .node(Node::connect("node-1", &*address))
     };
     let error = builder().start().await.unwrap_err();
     assert!(matches!(error, StartError::Unreachable(_)));
-    let words = "a process calls itself \"slave1\" and its certificate does not bear that name";
+    let words = "a process calls itself \"node-1\" and its certificate does not bear that name";
     assert!(error.to_string().contains(words), "{error}");
 
     // While it runs, the stats say so.
     let scheduler = builder().listen("127.0.0.1:0").start().await.unwrap();
     until(&scheduler, "the reason is known, and counted", |stats| {
         // Whoever sits at the address is not the node that was named, which has broken nothing.
-        find(stats, "slave1")
+        find(stats, "node-1")
             .is_some_and(|node| node.reason.contains(words) && node.violations == 0)
             && stats.totals.violations > 0
     })
@@ -236,11 +236,11 @@ async fn g11_a_scheduler_is_only_who_its_certificate_says_and_a_node_chooses_its
         .await
         .unwrap();
     let address = node.listen_addr().unwrap().to_string();
-    let double = trust(&authority, "slave2");
+    let double = trust(&authority, "node-2");
     // Another node's certificate makes no scheduler, whatever it calls itself.
     for (claims, words) in [
         ("tls-chooser", "does not bear that name"),
-        ("slave2", "is not among the peers that the other side takes"),
+        ("node-2", "is not among the peers that the other side takes"),
     ] {
         let link = dial(&address, &double, Peer::Scheduler, &LinkConfig::default())
             .await
@@ -307,7 +307,7 @@ async fn a_start_with_tls_says_what_is_wrong_with_names_files_and_secrets() {
     let error = listed.start().await.unwrap_err();
     assert!(matches!(error, StartError::Tls(_)));
     assert!(error.to_string().contains("\"my_node\""), "{error}");
-    let peers = ["slave1", "Slave 2"];
+    let peers = ["node-1", "Slave 2"];
     let error = start("tls-start")
         .tls(tls.clone().peers(peers))
         .start()

@@ -11,10 +11,10 @@ pub fn to_node(message: &ToNode) -> String {
         ToNode::Assign(assignments) => {
             let mut text = "assign".to_owned();
             for it in assignments {
-                let ahead = if it.ahead { " ahead" } else { "" };
+                let prefetched = if it.prefetched { " prefetched" } else { "" };
                 let _ = write!(
                     text,
-                    " {}{}(try {}{ahead})",
+                    " {}{}(try {}{prefetched})",
                     it.task, it.dispatch, it.attempt
                 );
             }
@@ -43,7 +43,7 @@ pub fn to_scheduler(message: &ToScheduler) -> String {
         ToScheduler::Hello(hello) => {
             format!(
                 "hello {} {:?} workers={} draining={} probe={:?}",
-                hello.node, hello.epoch, hello.workers, hello.draining, hello.probe
+                hello.node, hello.incarnation, hello.workers, hello.draining, hello.probe
             )
         }
         other => format!("{other:?}"),

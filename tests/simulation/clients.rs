@@ -16,7 +16,7 @@ use crate::scheduler::SchedulerIn;
 /// A status that is with a client.
 #[derive(Clone, Debug)]
 pub struct Told {
-    life: usize,
+    term: usize,
     task: TaskId,
     delivery: u64,
     place: usize,
@@ -69,7 +69,7 @@ impl Cluster {
             });
             self.told(Some(client.0), status);
         }
-        let life = self.lives;
+        let term = self.term;
         let Some(it) = self.clients.get_mut(&client.0) else {
             self.oracle.fail(
                 "G1",
@@ -82,7 +82,7 @@ impl Cluster {
             return;
         }
         let told = statuses.iter().enumerate().map(|(place, status)| Told {
-            life,
+            term,
             task: status.id,
             delivery,
             place,
@@ -158,13 +158,13 @@ impl Cluster {
 
     fn confirm(&mut self, client: u64, handled: &[Told]) {
         // A client of a dead scheduler confirms to nobody.
-        let life = self.lives;
-        if !self.scheduler.alive || handled.iter().any(|told| told.life != life) {
+        let term = self.term;
+        if !self.scheduler.alive || handled.iter().any(|told| told.term != term) {
             return;
         }
         let mut ranges: Vec<(u64, Range<usize>)> = Vec::new();
         for told in handled {
-            self.oracle.on_confirmed(told.life, told.task);
+            self.oracle.on_confirmed(told.term, told.task);
             match ranges.last_mut() {
                 Some((delivery, range))
                     if *delivery == told.delivery && range.end == told.place =>
@@ -187,7 +187,7 @@ impl Cluster {
     pub fn let_go(&mut self, client: ClientId) {
         let unconfirmed = self.clients.get(&client.0).is_some_and(|it| {
             let open = it.mailbox.iter().chain(&it.handled);
-            it.alive && (it.late > 0 || open.clone().any(|told| told.life == self.lives))
+            it.alive && (it.late > 0 || open.clone().any(|told| told.term == self.term))
         });
         if unconfirmed || self.current_client == Some(client.0) {
             let wrong = format!("{client} is let go, and has statuses or is the current one");
@@ -207,11 +207,11 @@ impl Cluster {
         it.handled.clear();
         self.say(|| format!("# client {client} dies"));
         let pause = self.rng.u64(..10 * MS);
-        let life = self.lives;
+        let term = self.term;
         let event = Box::new(Event::ClientGone {
             client: ClientId(client),
         });
-        self.after(pause, Ev::ToScheduler { life, event });
+        self.after(pause, Ev::ToScheduler { term, event });
         if self.current_client == Some(client) {
             self.current_client = None;
         }
@@ -226,11 +226,11 @@ impl Cluster {
         }
         self.told(None, &status);
         if self.rng.u32(..8) == 0 {
-            self.oracle.on_unclaimed(self.lives, status.id);
+            self.oracle.on_unclaimed(self.term, status.id);
             let pause = self.rng.u64(..10 * MS);
-            let life = self.lives;
+            let term = self.term;
             let event = Box::new(Event::Unclaimed(status));
-            self.after(pause, Ev::ToScheduler { life, event });
+            self.after(pause, Ev::ToScheduler { term, event });
         }
     }
 

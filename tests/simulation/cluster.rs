@@ -19,7 +19,7 @@ use crate::plan::{Family, Fault, KINDS, MS, NodePlan, Plan, SECOND, Time, nanos}
 use crate::scheduler::{Scheduler, SchedulerIn};
 use crate::trace::Trace;
 use crate::visitors::Visit;
-use crate::workers::{Chained, How};
+use crate::workers::{How, Pipelined};
 
 /// Where nodes that join dial to.
 pub const SCHEDULER: &str = "scheduler";
@@ -34,7 +34,7 @@ pub enum Ev {
         generation: u64,
     },
     FlushScheduler {
-        life: usize,
+        term: usize,
     },
     FlushNode {
         proc: usize,
@@ -75,7 +75,7 @@ pub enum Ev {
     },
     Submit(usize),
     Cancel {
-        life: usize,
+        term: usize,
         task: TaskId,
     },
     Fault(usize),
@@ -94,10 +94,10 @@ pub enum Ev {
         proc: usize,
     },
     NewClient {
-        life: usize,
+        term: usize,
     },
     ToScheduler {
-        life: usize,
+        term: usize,
         event: Box<Event>,
     },
     Resumed {
@@ -156,8 +156,8 @@ pub struct Cluster {
     heap: BinaryHeap<Coming>,
     next_event: u64,
     pub steps: u64,
-    pub chained: Chained,
-    pub lives: usize,
+    pub pipelined: Pipelined,
+    pub term: usize,
     pub scheduler: Scheduler,
     pub nodes: Vec<NodePlan>,
     pub procs: Vec<Proc>,
@@ -191,8 +191,8 @@ impl Cluster {
             heap: BinaryHeap::new(),
             next_event: 0,
             steps: 0,
-            chained: Chained::default(),
-            lives: 0,
+            pipelined: Pipelined::default(),
+            term: 0,
             scheduler: Scheduler::start(0, &plan, 0),
             hosts: vec![Host::default(); nodes.len()],
             nodes,
@@ -245,8 +245,8 @@ impl Cluster {
         self.at(self.now + span, event);
     }
 
-    pub fn life(&self) -> usize {
-        self.lives
+    pub fn term(&self) -> usize {
+        self.term
     }
 
     pub fn is_scheduler_alive(&self) -> bool {
@@ -335,8 +335,8 @@ impl Cluster {
                     self.tick_node(proc);
                 }
             }
-            Ev::FlushScheduler { life } => {
-                if life == self.lives && !self.scheduler.frozen && self.scheduler.dirty {
+            Ev::FlushScheduler { term } => {
+                if term == self.term && !self.scheduler.frozen && self.scheduler.dirty {
                     self.flush_scheduler();
                 }
             }
@@ -373,8 +373,8 @@ impl Cluster {
                     self.command(SchedulerIn::Submit(index));
                 }
             }
-            Ev::Cancel { life, task } => {
-                if life == self.lives {
+            Ev::Cancel { term, task } => {
+                if term == self.term {
                     self.command(SchedulerIn::Cancel(task));
                 }
             }
@@ -385,13 +385,13 @@ impl Cluster {
             Ev::RestartScheduler => self.restart_scheduler(),
             Ev::ThawScheduler => self.thaw_scheduler(),
             Ev::ThawNode { proc } => self.thaw_node(proc),
-            Ev::NewClient { life } => {
-                if life == self.lives && self.current_client.is_none() {
+            Ev::NewClient { term } => {
+                if term == self.term && self.current_client.is_none() {
                     self.new_client();
                 }
             }
-            Ev::ToScheduler { life, event } => {
-                if life == self.lives {
+            Ev::ToScheduler { term, event } => {
+                if term == self.term {
                     self.tell_scheduler(*event);
                 }
             }

@@ -114,11 +114,11 @@ impl Cluster {
             "no answer"
         };
         match (dial.probe, &dial.dialler) {
-            (Some(epoch), Dialler::Scheduler(node)) => {
+            (Some(incarnation), Dialler::Scheduler(node)) => {
                 let node = *node;
                 self.tell_scheduler(Event::Probed {
                     node,
-                    epoch,
+                    incarnation,
                     refused,
                 });
             }
@@ -132,7 +132,7 @@ impl Cluster {
     pub fn is_dialler_alive(&self, dial: &Dial) -> bool {
         match dial.dialler {
             Dialler::Node(_) => self.procs[dial.proc].alive,
-            _ => self.is_scheduler_alive() && dial.life == self.life(),
+            _ => self.is_scheduler_alive() && dial.term == self.term(),
         }
     }
 
@@ -160,7 +160,7 @@ impl Cluster {
         self.links.push(Link {
             id: LinkId(link as u64 + 1),
             proc,
-            life: self.life(),
+            term: self.term(),
             local,
             ends: [End::NotYet; 2],
             pipes: Default::default(),
@@ -191,9 +191,9 @@ impl Cluster {
             return;
         }
         it.ends[end] = End::Open;
-        let (id, proc, life, dialler) = (it.id, it.proc, it.life, it.dialler.clone());
+        let (id, proc, term, dialler) = (it.id, it.proc, it.term, it.dialler.clone());
         if end == DOWN {
-            if life != self.life() || !self.is_scheduler_alive() {
+            if term != self.term() || !self.is_scheduler_alive() {
                 return;
             }
             let origin = match dialler {

@@ -29,8 +29,8 @@ impl Cluster {
             Fault::ClientDies { gap } => {
                 if let Some(client) = self.current_client {
                     self.client_dies(client);
-                    let life = self.lives;
-                    self.after(gap, Ev::NewClient { life });
+                    let term = self.term;
+                    self.after(gap, Ev::NewClient { term });
                 }
             }
             Fault::ClientSlow { span } => {

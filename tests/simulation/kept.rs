@@ -61,7 +61,7 @@ struct ConfigText {
     max_statuses: usize,
     max_status_bytes: u64,
     status_window: usize,
-    max_ahead: u32,
+    max_prefetch: u32,
     heartbeat: Duration,
     lease: Duration,
     accept_joins: bool,
@@ -76,7 +76,7 @@ impl From<&SchedulerConfig> for ConfigText {
             max_statuses: config.max_statuses,
             max_status_bytes: config.max_status_bytes,
             status_window: config.status_window,
-            max_ahead: config.max_ahead,
+            max_prefetch: config.max_prefetch,
             heartbeat: config.heartbeat,
             lease: config.lease,
             accept_joins: config.accept_joins,
@@ -93,7 +93,7 @@ impl From<ConfigText> for SchedulerConfig {
         config.max_statuses = text.max_statuses;
         config.max_status_bytes = text.max_status_bytes;
         config.status_window = text.status_window;
-        config.max_ahead = text.max_ahead;
+        config.max_prefetch = text.max_prefetch;
         config.heartbeat = text.heartbeat;
         config.lease = text.lease;
         config.accept_joins = text.accept_joins;

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use cluster::Cluster;
 use plan::{Family, Plan};
-use workers::Chained;
+use workers::Pipelined;
 
 /// How many seeds `cargo test` tries, shared by the families.
 const SEEDS: u64 = 10_000;
@@ -151,7 +151,7 @@ fn count() -> u64 {
 fn try_family(family: Family) {
     let mut steps = 0;
     let mut tried = 0;
-    let mut chained = Chained::default();
+    let mut pipelined = Pipelined::default();
     let first = number("SIM_FIRST", 0);
     for seed in first..first + count() {
         let plan = Arc::new(Plan::draw(seed));
@@ -160,18 +160,18 @@ fn try_family(family: Family) {
         }
         let (broken, cluster) = run(seed, &plan, false);
         steps += cluster.steps;
-        chained.given += cluster.chained.given;
-        chained.taken_back += cluster.chained.taken_back;
-        chained.too_late += cluster.chained.too_late;
+        pipelined.given += cluster.pipelined.given;
+        pipelined.taken_back += cluster.pipelined.taken_back;
+        pipelined.too_late += cluster.pipelined.too_late;
         tried += 1;
         if let Some(broken) = broken {
             report(seed, &plan, &broken);
         }
     }
-    println!("{family:?}: {tried} histories, {steps} events, {chained:?}");
+    println!("{family:?}: {tried} histories, {steps} events, {pipelined:?}");
     assert!(
-        tried < 100 || (chained.given > 0 && chained.taken_back > 0),
-        "chains are hardly tried: {chained:?}"
+        tried < 100 || (pipelined.given > 0 && pipelined.taken_back > 0),
+        "pipelines are hardly tried: {pipelined:?}"
     );
 }
 

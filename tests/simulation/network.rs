@@ -47,7 +47,7 @@ pub struct Pipe {
 pub struct Link {
     pub id: LinkId,
     pub proc: usize,
-    pub life: usize,
+    pub term: usize,
     pub local: bool,
     /// Indexed by [`DOWN`] (the scheduler's) and [`UP`] (the node's).
     pub ends: [End; 2],
@@ -70,11 +70,11 @@ pub struct Dial {
     pub dialler: Dialler,
     /// The process that dials, if it is a node.
     pub proc: usize,
-    pub life: usize,
+    pub term: usize,
     pub address: String,
     pub until: Time,
     /// A probe is a dial that is closed at once.
-    pub probe: Option<callboard::engine::Epoch>,
+    pub probe: Option<callboard::engine::Incarnation>,
 }
 
 /// A machine's share of the network.
@@ -140,7 +140,8 @@ impl Cluster {
         let mut at = (self.now + delay).max(self.links[link].pipes[direction].last + 1);
         let mut chunks = Vec::new();
         if !local && self.now < host.slow_until {
-            // A driver splits what is large, so that a beat is never behind more than a quarter lease.
+            // A driver splits what is large, so that a beat is never behind more than a quarter
+            // lease.
             let quarter = crate::plan::nanos(self.plan.config.lease) / 4;
             let span = (bytes / host.bytes_per_ms * MS).min(quarter);
             let parts = span / (400 * MS);
@@ -239,8 +240,8 @@ impl Cluster {
     pub fn closed(&mut self, link: usize, end: usize, reason: &str) {
         let it = &mut self.links[link];
         let before = std::mem::replace(&mut it.ends[end], End::Closed);
-        let (id, proc, life, dialler) = (it.id, it.proc, it.life, it.dialler.clone());
-        if end == DOWN && life != self.life() {
+        let (id, proc, term, dialler) = (it.id, it.proc, it.term, it.dialler.clone());
+        if end == DOWN && term != self.term() {
             return;
         }
         match (before, end) {

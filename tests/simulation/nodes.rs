@@ -10,7 +10,7 @@ use std::time::Duration;
 use callboard::config::NodeConfig;
 use callboard::engine::message::{Assignment, KindOffer, ToNode};
 use callboard::engine::node::{Machines, NodeAction, NodeEvent, NodeSpec, Serves};
-use callboard::engine::{Epoch, Memory, Timestamp};
+use callboard::engine::{Incarnation, Memory, Timestamp};
 use callboard::retry::RetryPolicy;
 use callboard::task::Dispatch;
 use callboard::testing::{Checks, Driven};
@@ -54,7 +54,7 @@ pub struct Proc {
     pub name: Arc<str>,
     /// The host from which it dials.
     pub came_from: String,
-    pub epoch: Epoch,
+    pub incarnation: Incarnation,
     pub machine: Driven<Machines>,
     pub alive: bool,
     pub frozen: bool,
@@ -63,7 +63,7 @@ pub struct Proc {
     pub labels: Vec<String>,
     pub runs: BTreeMap<u32, Run>,
     /// What each worker begins next, in order.
-    pub chains: BTreeMap<u32, VecDeque<(Assignment, RetryPolicy)>>,
+    pub pipelines: BTreeMap<u32, VecDeque<(Assignment, RetryPolicy)>>,
     /// What workers have said that is not yet under way to the machine.
     pub told: VecDeque<NodeEvent>,
     /// How much of what workers have said the machine has not heard.
@@ -123,8 +123,8 @@ impl Proc {
 
     /// The first moment at which its clock says `at` or later.
     pub fn true_time(&self, at: Timestamp) -> Time {
-        let ahead = i128::from(at.0) - i128::from(self.offset);
-        let guess = ahead * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)) - 2;
+        let prefetched = i128::from(at.0) - i128::from(self.offset);
+        let guess = prefetched * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)) - 2;
         let mut time = u64::try_from(guess.max(0)).unwrap_or(u64::MAX);
         while time < u64::MAX - 10 && self.clock(time) < at {
             time += 1;
@@ -277,7 +277,7 @@ impl Cluster {
                 let dial = Dial {
                     dialler: Dialler::Node(address.clone()),
                     proc,
-                    life: self.lives,
+                    term: self.term,
                     address,
                     until: self.now + self.plan.net.dial_timeout,
                     probe: None,
@@ -337,10 +337,10 @@ impl Cluster {
         config.max_workers = plan.workers;
         config.max_kept_bytes = plan.kept;
         let name: Arc<str> = plan.name.as_str().into();
-        let epoch = Epoch(1000 + proc as u64);
+        let incarnation = Incarnation(1000 + proc as u64);
         let spec = NodeSpec {
             name: name.clone(),
-            epoch,
+            incarnation,
             memory: Memory(2000 + 100 * proc as u64),
             kinds: plan
                 .kinds
@@ -378,7 +378,7 @@ impl Cluster {
             node,
             host,
             name,
-            epoch,
+            incarnation,
             came_from,
             kinds: plan.kinds.clone(),
             labels: plan.labels.clone(),
@@ -387,7 +387,7 @@ impl Cluster {
             frozen: false,
             local,
             runs: BTreeMap::new(),
-            chains: BTreeMap::new(),
+            pipelines: BTreeMap::new(),
             told: VecDeque::new(),
             unheard: 0,
             most_workers: plan.workers,
@@ -409,7 +409,7 @@ impl Cluster {
             drift_ppm: plan.drift_ppm,
         };
         self.procs.push(it);
-        self.say(|| format!("# process {proc} starts: {:?}", epoch));
+        self.say(|| format!("# process {proc} starts: {:?}", incarnation));
         self.flush_node(proc);
         proc
     }
@@ -435,7 +435,7 @@ impl Cluster {
         let it = &mut self.procs[proc];
         it.alive = false;
         it.inbox.clear();
-        it.chains.clear();
+        it.pipelines.clear();
         it.told.clear();
         let runs = std::mem::take(&mut it.runs);
         for run in runs.values() {

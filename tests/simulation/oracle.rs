@@ -16,7 +16,7 @@ mod wakeups;
 use std::collections::{BTreeMap, BTreeSet};
 
 use callboard::engine::worker::Tried;
-use callboard::engine::{Audience, ClientId, Epoch, Event, LinkId, NodeId, Submission};
+use callboard::engine::{Audience, ClientId, Event, Incarnation, LinkId, NodeId, Submission};
 use callboard::status::{Cause, Outcome, TaskStatus};
 use callboard::task::{Dispatch, TaskId, TaskKey};
 
@@ -100,7 +100,7 @@ pub struct Start {
 }
 
 pub struct Ticket {
-    life: usize,
+    term: usize,
     task: TaskId,
     asked: Time,
     settled_before: bool,
@@ -115,14 +115,14 @@ pub enum Expectation {
         asked: Time,
     },
     Deadline {
-        life: usize,
+        term: usize,
         task: TaskId,
         since: Time,
     },
     Lost {
-        life: usize,
+        term: usize,
         name: String,
-        epoch: Epoch,
+        incarnation: Incarnation,
         since: Time,
     },
 }
@@ -133,9 +133,9 @@ pub struct Oracle {
     tasks: Vec<BTreeMap<TaskId, Facts>>,
     /// Tasks for which somebody waits who is to be answered.
     waiting: BTreeSet<TaskId>,
-    /// Reroutes that were noted in this life.
+    /// Reroutes that were noted in this term.
     rerouted: u64,
-    /// How often nodes have refused something, and what was rerouted, in all lives.
+    /// How often nodes have refused something, and what was rerouted, in all terms.
     pub refusals: u64,
     pub reroutes: u64,
     serials: u64,
@@ -148,11 +148,11 @@ pub struct Oracle {
     pub slept_twice_until: Option<Time>,
     /// The scheduler could not act in time until then.
     scheduler_late_until: Time,
-    up: BTreeMap<String, Epoch>,
-    superseded: BTreeSet<Epoch>,
+    up: BTreeMap<String, Incarnation>,
+    superseded: BTreeSet<Incarnation>,
     /// Since when tasks have waited at a busy node beside a free worker, as far as it was looked
     /// at.
-    ahead: BTreeMap<TaskId, Time>,
+    prefetched: BTreeMap<TaskId, Time>,
     /// When a node came up last: what it may run is better placed from then on.
     changed_at: Time,
     /// What each node has been sent.
@@ -163,7 +163,7 @@ pub struct Oracle {
     /// Links that the scheduler has closed.
     pub closed: BTreeSet<LinkId>,
     pub wakeups: wakeups::Wakeups,
-    /// Whether a node was told to drain in this life.
+    /// Whether a node was told to drain in this term.
     has_drained: bool,
 }
 
@@ -185,7 +185,7 @@ impl Oracle {
             scheduler_late_until: 0,
             up: BTreeMap::new(),
             superseded: BTreeSet::new(),
-            ahead: BTreeMap::new(),
+            prefetched: BTreeMap::new(),
             changed_at: 0,
             sent: load::Sent::default(),
             current: None,
@@ -213,8 +213,8 @@ impl Oracle {
         self.serials
     }
 
-    /// All that was promised by an earlier life is void.
-    pub fn new_life(&mut self) {
+    /// All that was promised by an earlier term is void.
+    pub fn new_incarnation(&mut self) {
         self.tasks.push(BTreeMap::new());
         self.waiting.clear();
         self.rerouted = 0;
@@ -299,13 +299,13 @@ impl Oracle {
     pub fn on_run_over(&mut self, _run: &Run) {}
 
     pub fn on_unstarted(&mut self, run: &Run) {
-        if let Some(facts) = self.tasks[run.life].get_mut(&run.task) {
+        if let Some(facts) = self.tasks[run.term].get_mut(&run.task) {
             facts.starts.retain(|start| start.dispatch != run.dispatch);
         }
     }
 
     pub fn on_tried(&mut self, run: &Run, tried: &Tried) {
-        let Some(facts) = self.tasks[run.life].get_mut(&run.task) else {
+        let Some(facts) = self.tasks[run.term].get_mut(&run.task) else {
             return;
         };
         let cause = match tried {
@@ -322,14 +322,14 @@ impl Oracle {
         facts.failed_by.insert(cause);
     }
 
-    pub fn on_confirmed(&mut self, life: usize, task: TaskId) {
-        if let Some(facts) = self.tasks[life].get_mut(&task) {
+    pub fn on_confirmed(&mut self, term: usize, task: TaskId) {
+        if let Some(facts) = self.tasks[term].get_mut(&task) {
             facts.given = Given::Confirmed;
         }
     }
 
-    pub fn on_unclaimed(&mut self, life: usize, task: TaskId) {
-        if let Some(facts) = self.tasks[life].get_mut(&task) {
+    pub fn on_unclaimed(&mut self, term: usize, task: TaskId) {
+        if let Some(facts) = self.tasks[term].get_mut(&task) {
             facts.given = Given::Unclaimed;
         }
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use callboard::engine::message::ToNode;
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{
-    Action, Audience, ClientId, Epoch, Event, Life, NodeId, Reach, Submission, Timestamp,
+    Action, Audience, ClientId, Event, Incarnation, NodeId, Reach, SchedulerId, Submission,
+    Timestamp,
 };
 use callboard::retry::RetryPolicy;
 use callboard::stats::NodeState;
@@ -55,10 +56,10 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    pub fn start(life: usize, plan: &Plan, now: Time) -> Self {
-        let life = Life(500 + life as u64);
+    pub fn start(term: usize, plan: &Plan, now: Time) -> Self {
+        let term = SchedulerId(500 + term as u64);
         let config = plan.config.clone();
-        let machine = SchedulerMachine::new("sim".into(), life, config, clock(now));
+        let machine = SchedulerMachine::new("sim".into(), term, config, clock(now));
         Self {
             machine: DrivenScheduler::new(machine, Checks::Never),
             alive: true,
@@ -120,8 +121,8 @@ impl Cluster {
         self.scheduler_handles(command);
         if self.rng.u32(..8) == 0 {
             let pause = self.rng.u64(..2 * MS);
-            let life = self.lives;
-            self.after(pause, Ev::FlushScheduler { life });
+            let term = self.term;
+            self.after(pause, Ev::FlushScheduler { term });
         } else {
             self.flush_scheduler();
         }
@@ -275,11 +276,11 @@ impl Cluster {
             }
             Action::Probe {
                 node,
-                epoch,
+                incarnation,
                 address,
             } => {
-                self.say(|| format!("S probes {node} {epoch} at {address}"));
-                self.start_dial(Dialler::Scheduler(node), address, Some(epoch));
+                self.say(|| format!("S probes {node} {incarnation} at {address}"));
+                self.start_dial(Dialler::Scheduler(node), address, Some(incarnation));
             }
             Action::Deliver {
                 client,
@@ -297,11 +298,11 @@ impl Cluster {
         }
     }
 
-    pub fn start_dial(&mut self, dialler: Dialler, address: String, probe: Option<Epoch>) {
+    pub fn start_dial(&mut self, dialler: Dialler, address: String, probe: Option<Incarnation>) {
         let dial = Dial {
             dialler,
             proc: 0,
-            life: self.lives,
+            term: self.term,
             address,
             until: self.now + self.plan.net.dial_timeout,
             probe,
@@ -326,11 +327,11 @@ impl Cluster {
                 self.say(|| format!("# submit {index} -> {accepted:?} {task:?}"));
                 self.accepted(accepted, index, sent);
                 if let Some(after) = task.cancel_after {
-                    let life = self.lives;
+                    let term = self.term;
                     self.after(
                         after,
                         Ev::Cancel {
-                            life,
+                            term,
                             task: accepted.id(),
                         },
                     );
@@ -389,9 +390,9 @@ impl Cluster {
         let stats = self.stats();
         let up = stats.nodes.iter().find(|it| *it.name == *name);
         let up = up.filter(|it| it.state == NodeState::Up);
-        let up = up.and_then(|it| it.epoch);
+        let up = up.and_then(|it| it.incarnation);
         for proc in self.procs.iter_mut().filter(|proc| proc.node == node) {
-            if Some(proc.epoch.0) != up {
+            if Some(proc.incarnation.0) != up {
                 proc.runs.values_mut().for_each(|run| run.vouched = true);
             }
         }
@@ -452,11 +453,11 @@ impl Cluster {
         if self.scheduler.alive {
             return;
         }
-        self.lives += 1;
-        let life = self.lives;
-        self.say(|| format!("# the scheduler starts, life {life}"));
-        self.scheduler = Scheduler::start(life, &self.plan, self.now);
-        self.oracle.new_life();
+        self.term += 1;
+        let term = self.term;
+        self.say(|| format!("# the scheduler starts, term {term}"));
+        self.scheduler = Scheduler::start(term, &self.plan, self.now);
+        self.oracle.new_incarnation();
         self.current_client = None;
         self.new_client();
         for node in 0..self.nodes.len() {

@@ -8,7 +8,7 @@ use callboard::engine::message::{
     SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN, Welcome,
 };
 use callboard::engine::node::NodeEvent;
-use callboard::engine::{Life, LinkId};
+use callboard::engine::{LinkId, SchedulerId};
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev};
@@ -47,7 +47,7 @@ impl Cluster {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             scheduler: "visitor".to_owned(),
-            life: Life(number),
+            scheduler_id: SchedulerId(number),
             max_frame: None,
         };
         self.visitor_says(proc, link, ToNode::Hello(hello));

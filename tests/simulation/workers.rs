@@ -23,7 +23,7 @@ const NO_THREAD_PAUSE: Time = 1000 * MS;
 /// A handler at work.
 #[derive(Debug)]
 pub struct Run {
-    pub life: usize,
+    pub term: usize,
     pub task: TaskId,
     pub dispatch: Dispatch,
     pub exclusive: bool,
@@ -55,9 +55,9 @@ impl Run {
     }
 }
 
-/// How often what concerns chains has happened.
+/// How often what concerns pipelines has happened.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Chained {
+pub struct Pipelined {
     pub given: u64,
     pub taken_back: u64,
     /// Asked back when it had begun.
@@ -98,8 +98,8 @@ pub fn serial_of(args: &[u8]) -> u64 {
     u64::from_le_bytes(args[..8].try_into().unwrap())
 }
 
-/// The life of the scheduler in which a serial was given out.
-pub fn life_of(serial: u64) -> usize {
+/// The term of the scheduler in which a serial was given out.
+pub fn term_of(serial: u64) -> usize {
     usize::try_from(serial >> 32).unwrap()
 }
 
@@ -133,24 +133,24 @@ impl Cluster {
             self.start_run(proc, worker, assignment, retry);
             return;
         }
-        self.chained.given += 1;
+        self.pipelined.given += 1;
         let (name, dispatch) = (self.procs[proc].name.clone(), assignment.dispatch);
         self.trace.mix((proc, worker.0, dispatch.get()));
-        self.say(|| format!("{name} chains {dispatch} to {worker}"));
-        let chains = &mut self.procs[proc].chains;
-        let chain = chains.entry(worker.0).or_default();
+        self.say(|| format!("{name} pipelines {dispatch} to {worker}"));
+        let pipelines = &mut self.procs[proc].pipelines;
+        let chain = pipelines.entry(worker.0).or_default();
         chain.push_back((assignment, retry));
     }
 
     pub fn take_back(&mut self, proc: usize, worker: WorkerId, dispatch: Dispatch) {
         let it = &mut self.procs[proc];
-        let chain = it.chains.entry(worker.0).or_default();
+        let chain = it.pipelines.entry(worker.0).or_default();
         let place = chain.iter().position(|(next, _)| next.dispatch == dispatch);
         let Some((assignment, _)) = place.and_then(|place| chain.remove(place)) else {
-            self.chained.too_late += 1;
+            self.pipelined.too_late += 1;
             return;
         };
-        self.chained.taken_back += 1;
+        self.pipelined.taken_back += 1;
         self.worker_says(proc, NodeEvent::Unstarted { worker, assignment });
     }
 
@@ -175,8 +175,9 @@ impl Cluster {
     }
 
     fn begin_next(&mut self, proc: usize, worker: u32) {
-        let chains = &mut self.procs[proc].chains;
-        if let Some((assignment, retry)) = chains.get_mut(&worker).and_then(VecDeque::pop_front) {
+        let pipelines = &mut self.procs[proc].pipelines;
+        if let Some((assignment, retry)) = pipelines.get_mut(&worker).and_then(VecDeque::pop_front)
+        {
             self.start_run(proc, WorkerId(worker), assignment, retry);
         }
     }
@@ -203,7 +204,7 @@ impl Cluster {
         let terms = assignment.terms.clone().unwrap_or_default();
         let behaviour = decode(&assignment.args);
         let run = Run {
-            life: life_of(serial_of(&assignment.args)),
+            term: term_of(serial_of(&assignment.args)),
             task,
             dispatch,
             exclusive: terms.exclusive,
@@ -469,7 +470,7 @@ impl Cluster {
                     assignment: run.assignment,
                 };
                 self.worker_says(proc, event);
-                let chain = self.procs[proc].chains.remove(&worker);
+                let chain = self.procs[proc].pipelines.remove(&worker);
                 for (assignment, _) in chain.into_iter().flatten() {
                     let worker = WorkerId(worker);
                     self.worker_says(proc, NodeEvent::Unstarted { worker, assignment });

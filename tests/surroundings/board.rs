@@ -49,14 +49,14 @@ pub async fn within<T>(what: &str, act: impl Future<Output = T>) -> T {
 
 pub async fn settle(scheduler: &Scheduler, execute: Execute) -> TaskStatus {
     let kind = execute.kind().clone();
-    within(kind.as_str(), scheduler.settle(execute))
+    within(kind.as_str(), scheduler.execute_and_wait(execute))
         .await
         .unwrap()
 }
 
 pub async fn settle_call(scheduler: &Scheduler, kind: &str) -> TaskStatus {
     let policy = callboard::RetryPolicy::default().max_attempts(1);
-    let execute = Execute::call(kind, &1u64).unwrap().retry(policy);
+    let execute = Execute::named(kind, &1u64).unwrap().retry(policy);
     settle(scheduler, execute).await
 }
 
@@ -70,7 +70,7 @@ pub async fn assert_works(scheduler: Scheduler) {
         let status = settle_call(&scheduler, kind).await;
         assert!(matches!(status.outcome, Outcome::Failed(_)), "{status:?}");
     }
-    let pends = Execute::call("pends", &()).unwrap();
+    let pends = Execute::named("pends", &()).unwrap();
     let timed_out = pends.clone().timeout(Duration::from_millis(1));
     let policy = callboard::RetryPolicy::default().max_attempts(1);
     let status = settle(&scheduler, timed_out.retry(policy)).await;
@@ -80,7 +80,7 @@ pub async fn assert_works(scheduler: Scheduler) {
     within("cancel", scheduler.cancel(id)).await.unwrap();
     let left = within("shutdown", scheduler.shutdown(Shutdown::Now)).await;
     assert!(left.unwrap().unfinished.is_empty());
-    let after = scheduler.execute(Execute::call("echo", &1u64).unwrap());
+    let after = scheduler.execute(Execute::named("echo", &1u64).unwrap());
     let refused = within("execute", after).await.unwrap_err();
     assert_eq!(refused.refusal, Refusal::Stopped);
 }

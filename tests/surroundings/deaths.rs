@@ -74,7 +74,7 @@ async fn until(scheduler: &Scheduler, what: &str, holds: impl Fn(&NodeStats) -> 
 /// for it.
 async fn holding(scheduler: &Scheduler, hold: &Hold) -> callboard::TaskId {
     until(scheduler, "it is up", |node| node.state == NodeState::Up).await;
-    let execute = Execute::call("hold", &()).unwrap().exclusive();
+    let execute = Execute::named("hold", &()).unwrap().exclusive();
     let id = scheduler.execute(execute).await.unwrap();
     let mut begun = hold.begun.subscribe();
     within("the start", begun.wait_for(|begun| *begun > 0))

@@ -153,7 +153,7 @@ async fn g7_clients_and_watchers_that_panic_cost_nothing_but_themselves() {
     let scheduler = start("clients-that-panic", handlers()).await;
     let told = Arc::new(Semaphore::new(0));
     let faint = || Faint(Arc::clone(&told)).start();
-    let task = || Execute::call("echo", &1u64).unwrap();
+    let task = || Execute::named("echo", &1u64).unwrap();
     let watched = task().watch(faint().recipient());
     let with_client = task().client(faint().recipient());
     for execute in [watched, with_client] {

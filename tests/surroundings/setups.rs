@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use callboard::error::{NodeError, NodeRunError, NodeStartError, StartError};
-use callboard::{Gone, Node, Scheduler, Shutdown};
+use callboard::{Node, NodeExit, Scheduler, Shutdown};
 
 use crate::board::{handlers, within};
 
@@ -97,7 +97,7 @@ async fn a_handle_tells_when_its_node_is_joined() {
     let wrong = wrong.await.unwrap();
     let gone = async {
         let (joined, gone) = tokio::join!(wrong.joined(), wrong.drain());
-        assert_eq!((joined, gone), (Err(Gone::Drained), Gone::Drained));
+        assert_eq!((joined, gone), (Err(NodeExit::Drained), NodeExit::Drained));
     };
     within("the end", gone).await;
     end(scheduler).await;

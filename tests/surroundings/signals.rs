@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use callboard::{Gone, NodeBuilder};
+use callboard::{NodeBuilder, NodeExit};
 use futures_util::poll;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,7 +26,7 @@ async fn run_until(signal: Signal) {
     assert!(poll!(&mut run).is_pending());
     send(signal);
     let gone = within("the run", run).await.unwrap();
-    assert_eq!(gone, Gone::Drained);
+    assert_eq!(gone, NodeExit::Drained);
 }
 
 #[test]

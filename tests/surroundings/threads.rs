@@ -81,8 +81,8 @@ pub fn where_no_thread_can_be_started() {
         let scheduler = start("no-threads", handlers).await;
         let settle = || {
             let scheduler = scheduler.clone();
-            let task = Execute::call("gated", &()).unwrap().exclusive();
-            actix_rt::spawn(async move { scheduler.settle(task).await.unwrap() })
+            let task = Execute::named("gated", &()).unwrap().exclusive();
+            actix_rt::spawn(async move { scheduler.execute_and_wait(task).await.unwrap() })
         };
         let attempt = |status: TaskStatus| status.output::<u32>().unwrap();
 

@@ -2,11 +2,11 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use callboard::engine::message::*;
-use callboard::engine::{Epoch, Memory};
+use callboard::engine::{Incarnation, Memory};
 use callboard::error::{LinkError, LinkRefusal};
 use callboard::net::Wire;
-use callboard::net::body::{Burst, Frames, MAX_CHUNK, MAX_WIRE_FRAME};
-use callboard::net::wire::{Arrived, Incoming};
+use callboard::net::codec::framing::{Burst, Frames, MAX_CHUNK, MAX_WIRE_FRAME};
+use callboard::net::codec::message::{Arrived, Incoming};
 use callboard::task::{Dispatch, TaskId};
 use proptest::prelude::*;
 
@@ -143,7 +143,7 @@ fn the_largest_hello_and_a_long_welcome_pass() {
         version_min: 1,
         version_max: 1,
         node: "n".repeat(MAX_NAME_BYTES),
-        epoch: Epoch(1),
+        incarnation: Incarnation(1),
         memory: Memory(u64::MAX),
         number: 1,
         kinds: (0..MAX_KINDS)
@@ -292,7 +292,7 @@ fn g11_too_many_or_too_long_names_are_refused() {
             version_min: 1,
             version_max: 1,
             node: "n".repeat(name),
-            epoch: Epoch(1),
+            incarnation: Incarnation(1),
             memory: Memory(u64::MAX),
             number: 1,
             kinds: (0..kinds)

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use callboard::engine::Epoch;
+use callboard::engine::Incarnation;
 use callboard::engine::message::*;
 use callboard::inbox::Inbox;
-use callboard::net::proof::Side;
+use callboard::net::handshake::Side;
 use callboard::net::trust::prove;
-use callboard::net::{LinkCommand, LinkConfig, LinkEvent, Proved, Role, Trust, run_link};
+use callboard::net::{Authenticated, LinkCommand, LinkConfig, LinkEvent, Role, Trust, run_link};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::task::JoinHandle;
 
 use crate::messages::{assign, completed};
 
 /// Two proved ends of a pipe: first the scheduler's.
-async fn proved(capacity: usize) -> (Proved, Proved) {
+async fn proved(capacity: usize) -> (Authenticated, Authenticated) {
     let (a, b) = duplex(capacity);
     let (a_read, a_write) = split(a);
     let (b_read, b_write) = split(b);
@@ -44,7 +44,7 @@ where
     In: callboard::net::Wire + Send + 'static,
     Out: callboard::net::Wire + Send + 'static,
 {
-    fn run(proved: Proved, config: LinkConfig) -> Self {
+    fn run(proved: Authenticated, config: LinkConfig) -> Self {
         let (commands, batches) = (Inbox::new(), Inbox::new());
         let (events, given) = (batches.clone(), commands.clone());
         let running = tokio::spawn(async move {
@@ -119,7 +119,7 @@ fn hello(kinds: usize) -> ToScheduler {
                 blocking: false,
             })
             .collect(),
-        ..NodeHello::new("slave1", Epoch(1))
+        ..NodeHello::new("node-1", Incarnation(1))
     })
 }
 
@@ -136,7 +136,8 @@ async fn g11_before_its_hello_a_peer_can_make_no_link_hold_more_than_a_hello() {
     assert!(reason.contains("larger than the limit"), "{reason}");
     node.finish().await;
 
-    // The largest hello there can be passes, each part of it a proof of life, and then what is larger.
+    // The largest hello there can be passes, each part of it a proof of life, and then what is
+    // larger.
     let (scheduler, node) = pair(1024).await;
     let longest = hello(MAX_KINDS);
     node.send(longest.clone());
@@ -251,7 +252,7 @@ async fn bare(config: LinkConfig) -> (Scheduler, DuplexStream) {
     let (read, write) = split(a);
     let dialler = prove(read, write, Side::Dialler, Role::Scheduler, &Trust::Open);
     let (proved, ()) = tokio::join!(dialler, async {
-        let mut greeting = [0; callboard::net::proof::GREETING];
+        let mut greeting = [0; callboard::net::handshake::GREETING];
         b.read_exact(&mut greeting).await.unwrap();
         greeting[10] = b'A';
         greeting[11] = b'N';

@@ -1,4 +1,5 @@
-//! The wire: what every message is as bytes, what a link does with them, and what hostile peers get.
+//! The wire: what every message is as bytes, what a link does with them, and what hostile peers
+//! get.
 
 #![allow(clippy::unwrap_used)] // The helpers of tests are tests.
 

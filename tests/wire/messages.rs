@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callboard::Payload;
 use callboard::engine::message::*;
-use callboard::engine::{Epoch, Life, Memory};
+use callboard::engine::{Incarnation, Memory, SchedulerId};
 use callboard::error::LinkRefusal;
 use callboard::retry::RetryPolicy;
 use callboard::status::{Cause, Failure};
@@ -101,12 +101,12 @@ fn assignment() -> impl Strategy<Value = Assignment> {
         option::of(terms().prop_map(Box::new)),
     )
         .prop_map(
-            |(task, dispatch, kind, attempt, ahead, args, terms)| Assignment {
+            |(task, dispatch, kind, attempt, prefetched, args, terms)| Assignment {
                 task,
                 dispatch,
                 kind,
                 attempt,
-                ahead,
+                prefetched,
                 args,
                 terms,
             },
@@ -200,7 +200,7 @@ fn report() -> impl Strategy<Value = Report> {
 
 fn held() -> impl Strategy<Value = HeldRun> {
     let state = prop::sample::select(vec![
-        HeldState::Ahead,
+        HeldState::Prefetched,
         HeldState::Running,
         HeldState::Overrun,
     ]);
@@ -228,7 +228,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
             |(
                 [version_min, version_max, workers, out_of_reach],
                 [node, address],
-                [epoch, memory, number],
+                [incarnation, memory, number],
                 kinds,
                 labels,
                 probe,
@@ -239,7 +239,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
                     version_min,
                     version_max,
                     node,
-                    epoch: Epoch(epoch),
+                    incarnation: Incarnation(incarnation),
                     memory: Memory(memory),
                     number,
                     kinds,
@@ -289,19 +289,21 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
             any::<u64>(),
             option::of(any::<u64>())
         )
-            .prop_map(|([version_min, version_max], scheduler, life, max_frame)| {
-                ToNode::Hello(SchedulerHello {
-                    version_min,
-                    version_max,
-                    scheduler,
-                    life: Life(life),
-                    max_frame,
-                })
-            }),
+            .prop_map(
+                |([version_min, version_max], scheduler, scheduler_id, max_frame)| {
+                    ToNode::Hello(SchedulerHello {
+                        version_min,
+                        version_max,
+                        scheduler,
+                        scheduler_id: SchedulerId(scheduler_id),
+                        max_frame,
+                    })
+                }
+            ),
         welcome().prop_map(ToNode::Welcome),
         refusal().prop_map(ToNode::Refuse),
         vec(assignment(), 0..20).prop_map(ToNode::Assign),
-        vec(dispatch(), 0..50).prop_map(ToNode::Recall),
+        vec(dispatch(), 0..50).prop_map(ToNode::Retract),
         vec(dispatch(), 0..50).prop_map(ToNode::Cancel),
         any::<u64>().prop_map(ToNode::Acknowledge),
         any::<u64>().prop_map(ToNode::Answer),
@@ -344,7 +346,7 @@ pub fn join_to_node(messages: Vec<ToNode>) -> ToNode {
         match (&mut joined, message) {
             (ToNode::Assign(all), ToNode::Assign(more)) => all.extend(more),
             (ToNode::Cancel(all), ToNode::Cancel(more))
-            | (ToNode::Recall(all), ToNode::Recall(more)) => all.extend(more),
+            | (ToNode::Retract(all), ToNode::Retract(more)) => all.extend(more),
             (joined, message) => panic!("{joined:?} and {message:?} from one message"),
         }
     }
@@ -377,7 +379,7 @@ pub fn assign(number: u64, args: impl Into<Payload>) -> Assignment {
         dispatch: Dispatch::new(number),
         kind: 0,
         attempt: 1,
-        ahead: true,
+        prefetched: true,
         args: args.into(),
         terms: None,
     }

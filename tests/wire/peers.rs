@@ -10,11 +10,11 @@ use callboard::engine::message::{ToNode, ToScheduler};
 use callboard::error::LinkError;
 use callboard::inbox::Inbox;
 use callboard::links::LinkSender;
-use callboard::net::proof::{GREETING, Side};
+use callboard::net::handshake::{GREETING, Side};
 use callboard::net::trust::prove;
 use callboard::net::{
-    DialError, LinkCommand, LinkConfig, LinkEvent, ListenError, Listener, Proved, Role, Secret,
-    Trust, WayOut, dial, probe, run_link,
+    Authenticated, DialError, LinkCommand, LinkConfig, LinkEvent, LinkWriter, ListenError,
+    Listener, Role, Secret, Trust, dial, probe, run_link,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -31,7 +31,7 @@ fn secret() -> Trust {
 pub struct Listening {
     pub address: SocketAddr,
     trust: Trust,
-    proved: Inbox<Proved>,
+    proved: Inbox<Authenticated>,
     running: JoinHandle<()>,
 }
 
@@ -93,7 +93,7 @@ impl Listening {
         assert_eq!(at_scheduler[0], LinkEvent::Message(ToScheduler::Goodbye));
     }
 
-    pub async fn dial(&self, trust: &Trust) -> Result<Proved, DialError> {
+    pub async fn dial(&self, trust: &Trust) -> Result<Authenticated, DialError> {
         let config = LinkConfig::default();
         dial(&self.address.to_string(), trust, Role::Scheduler, &config).await
     }
@@ -321,7 +321,7 @@ async fn order_holds_on_a_socket_that_two_threads_write_to() {
     let mut accepted = Vec::new();
     listening.proved.take(&mut accepted);
 
-    let way = WayOut::new();
+    let way = LinkWriter::new();
     let given = way.clone();
     let link = tokio::spawn(run_link(
         dialled,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use callboard::error::LinkError;
-use callboard::net::proof::{GREETING, Side};
+use callboard::net::handshake::{GREETING, Side};
 use callboard::net::trust::prove;
-use callboard::net::{Proved, Role, Secret, Trust};
+use callboard::net::{Authenticated, Role, Secret, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::time::timeout;
 
@@ -22,7 +22,7 @@ async fn side(
     side: Side,
     role: Role,
     trust: Trust,
-) -> Result<Proved, String> {
+) -> Result<Authenticated, String> {
     let (read, write) = split(stream);
     prove(read, write, side, role, &trust)
         .await
@@ -30,7 +30,10 @@ async fn side(
 }
 
 /// What both sides say: first the one that dialled.
-async fn meet(dialler: Trust, acceptor: Trust) -> (Result<Proved, String>, Result<Proved, String>) {
+async fn meet(
+    dialler: Trust,
+    acceptor: Trust,
+) -> (Result<Authenticated, String>, Result<Authenticated, String>) {
     let (a, b) = duplex(64);
     tokio::join!(
         side(a, Side::Dialler, Role::Scheduler, dialler),

@@ -47,7 +47,7 @@ async fn refused(dialler: &Trust, acceptor: Trust, dialler_says: &str, acceptor_
 #[tokio::test]
 async fn g11_both_hold_certificates_of_one_authority_whoever_dials() {
     let authority = Authority::new();
-    let node = trust(authority.issue("slave1"), "slave1");
+    let node = trust(authority.issue("node-1"), "node-1");
     let scheduler = trust(authority.issue("master"), "master");
     let listening = Listening::start_with(node.clone(), LinkConfig::default()).await;
     listening.serves_to(&scheduler).await;
@@ -76,7 +76,7 @@ async fn g11_another_authority_is_refused_on_both_sides() {
     // The side that dials sees the other's certificate first.
     refused(
         &trust(theirs.issue("master"), "master"),
-        trust(ours.issue("slave1"), "slave1"),
+        trust(ours.issue("node-1"), "node-1"),
         ours_says,
         theirs_hears,
     )
@@ -85,7 +85,7 @@ async fn g11_another_authority_is_refused_on_both_sides() {
     let (ours, theirs) = (Authority::named("namesake"), Authority::named("namesake"));
     refused(
         &trust(theirs.issue("master"), "master"),
-        trust(ours.issue("slave1"), "slave1"),
+        trust(ours.issue("node-1"), "node-1"),
         "is not signed by the authority that it names, as this side knows it",
         "is not signed by the authority that it names, as the peer knows it",
     )
@@ -99,7 +99,7 @@ async fn g11_a_side_that_dials_hears_that_its_certificate_is_not_trusted() {
     theirs.put("ca.crt", &(theirs.pem() + &ours.pem()));
     refused(
         &trust(theirs.issue("master"), "master"),
-        trust(ours.issue("slave1"), "slave1"),
+        trust(ours.issue("node-1"), "node-1"),
         "the peer refused: this side's certificate is signed by no authority that the peer trusts",
         "signed by no authority that this side trusts",
     )
@@ -109,7 +109,7 @@ async fn g11_a_side_that_dials_hears_that_its_certificate_is_not_trusted() {
 #[tokio::test]
 async fn g11_plain_links_and_tls_links_tell_each_other_so() {
     let authority = Authority::new();
-    let tls = trust(authority.issue("slave1"), "slave1");
+    let tls = trust(authority.issue("node-1"), "node-1");
     let only_tls = "this side speaks TLS only and the peer has no certificates";
     for plain in [Trust::Open, secret()] {
         let hears = "the peer speaks TLS only and this side has no certificates";
@@ -124,7 +124,7 @@ async fn g11_who_asks_for_tls_without_speaking_it_is_not_let_in() {
     log::begin();
     let authority = Authority::new();
     let node = Listening::start_with(
-        trust(authority.issue("slave1"), "slave1"),
+        trust(authority.issue("node-1"), "node-1"),
         LinkConfig::default(),
     )
     .await;
@@ -219,7 +219,7 @@ impl Foreign<'_> {
             config.time_provider = Arc::new(Later);
         }
         let stream = TcpStream::connect(address).await.unwrap();
-        let name = ServerName::try_from("slave1").unwrap();
+        let name = ServerName::try_from("node-1").unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         match connector.connect(name, stream).await {
             Err(error) => error.to_string(),
@@ -259,7 +259,7 @@ impl Foreign<'_> {
 /// A node that is dialled by a peer of another make: what that one hears, and what the node says.
 async fn turned_away(authority: &Authority, peer: Foreign<'_>, hears: &str, says: &str) {
     log::begin();
-    let tls = trust(authority.issue("slave1"), "slave1");
+    let tls = trust(authority.issue("node-1"), "node-1");
     let node = Listening::start_with(tls, LinkConfig::default()).await;
     let heard = peer.dial(node.address).await;
     assert!(heard.contains(hears), "{heard}");
@@ -274,7 +274,7 @@ async fn g11_a_certificate_that_has_expired_is_refused_on_both_sides() {
     authority.issue_with("expired", |params| {
         params.not_after = date_time_ymd(2020, 1, 1);
     });
-    authority.issue("slave1");
+    authority.issue("node-1");
     let dialler = trust(authority.issue("master"), "master");
     let peer = |name, later| Foreign {
         authority: &authority,
@@ -298,7 +298,7 @@ async fn g11_a_certificate_that_has_expired_is_refused_on_both_sides() {
     // Ours has, by the peer's clock, and we are told.
     let hears = "the peer refused: this side's certificate has expired";
     turned_away(&authority, peer("master", true), "expired", hears).await;
-    let (dialled, accepted) = peer("slave1", true).accept(&dialler).await;
+    let (dialled, accepted) = peer("node-1", true).accept(&dialler).await;
     assert!(dialled.contains(hears), "{dialled}");
     assert!(accepted.contains("expired"), "{accepted}");
 }
@@ -319,7 +319,7 @@ async fn g11_a_peer_without_a_certificate_is_refused() {
 #[tokio::test]
 async fn g11_an_older_tls_than_1_3_is_refused_on_both_sides() {
     let authority = Authority::new();
-    authority.issue("slave1");
+    authority.issue("node-1");
     let dialler = trust(authority.issue("master"), "master");
     let peer = |name| Foreign {
         authority: &authority,
@@ -329,7 +329,7 @@ async fn g11_an_older_tls_than_1_3_is_refused_on_both_sides() {
     };
     let says = "the peer does not speak TLS 1.3";
     turned_away(&authority, peer("master"), "ProtocolVersion", says).await;
-    let (dialled, accepted) = peer("slave1").accept(&dialler).await;
+    let (dialled, accepted) = peer("node-1").accept(&dialler).await;
     assert!(dialled.contains("does not speak TLS 1.3"), "{dialled}");
     assert!(!accepted.is_empty());
 }
@@ -340,7 +340,7 @@ async fn g11_a_handshake_that_comes_byte_by_byte_runs_out_of_time() {
     let authority = Authority::new();
     let mut config = LinkConfig::default();
     config.handshake_timeout = Duration::from_millis(500);
-    let tls = trust(authority.issue("slave1"), "slave1");
+    let tls = trust(authority.issue("node-1"), "node-1");
     let node = Listening::start_with(tls, config).await;
     let mut peer = node.connect().await;
     // The beginning of a hello that is announced to be long.
@@ -365,7 +365,7 @@ async fn g11_a_handshake_that_comes_byte_by_byte_runs_out_of_time() {
 #[tokio::test]
 async fn g11_a_flood_of_handshake_is_cut_off() {
     let authority = Authority::new();
-    let tls = trust(authority.issue("slave1"), "slave1");
+    let tls = trust(authority.issue("node-1"), "node-1");
     let node = Listening::start_with(tls, LinkConfig::default()).await;
     let mut peer = node.connect().await;
     // Records of 16 KiB, parts of one message of 16 MiB.
@@ -386,7 +386,7 @@ async fn g11_a_thousand_silent_connections_keep_no_peer_with_a_certificate_out()
     let mut config = LinkConfig::default();
     config.handshake_timeout = Duration::from_secs(60);
     assert_eq!(config.max_unproved, 64);
-    let tls = trust(authority.issue("slave1"), "slave1");
+    let tls = trust(authority.issue("node-1"), "node-1");
     let node = Listening::start_with(tls, config).await;
     let mut silent = Vec::new();
     for _ in 0..400 {

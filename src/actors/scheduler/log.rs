@@ -22,14 +22,14 @@ impl Log {
         match note {
             Note::NodeUp {
                 name,
-                epoch,
+                incarnation,
                 joined,
                 ..
             } => {
                 if let Some(times) = self.repeats.over(name) {
                     say!(info: scheduler, node = %name, times, "what was warned of this node is over");
                 }
-                say!(info: scheduler, node = %name, %epoch, joined, "node up");
+                say!(info: scheduler, node = %name, %incarnation, joined, "node up");
             }
             Note::NodeUnreachable { name, reason, .. } => {
                 say!(warn: scheduler, node = %name, reason, "the link to a node is broken; it keeps its tasks for its lease");
@@ -61,7 +61,7 @@ impl Log {
                     say!(warn: scheduler, node = %name, %task, %kind, "a handler blocks a thread of a node; use on_blocking");
                 }
                 None => {
-                    say!(warn: scheduler, node = %name, "workers of a node are out of use: something blocks their thread, another life of a scheduler keeps them, or no thread can be started for them");
+                    say!(warn: scheduler, node = %name, "workers of a node are out of use: something blocks their thread, another start of a scheduler keeps them, or no thread can be started for them");
                 }
             },
             Note::Failed { .. } => self.failed(scheduler, note, now),
@@ -83,10 +83,10 @@ impl Log {
             } => {
                 let words = match (room, client) {
                     (StatusRoom::None, ClientState::Awaited) => {
-                        "no client is set, and as many statuses are held for one as may be: nothing is placed or accepted but what a `run` or `settle` waits for; set a client, or say `no_client`"
+                        "no client is set, and as many statuses are held for one as may be: nothing is placed or accepted but what a `run` or `execute_and_wait` waits for; set a client, or say `no_client`"
                     }
                     (StatusRoom::None, _) => {
-                        "clients are behind, and as many statuses are held for them as may be: nothing is placed or accepted but what a `run` or `settle` waits for"
+                        "clients are behind, and as many statuses are held for them as may be: nothing is placed or accepted but what a `run` or `execute_and_wait` waits for"
                     }
                     (StatusRoom::Low | StatusRoom::Ample, _) => {
                         "no client is set, and statuses are held for one; at the limit nothing more is accepted: set a client, or say `no_client`"
@@ -137,7 +137,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::{Epoch, NodeId};
+    use crate::engine::{Incarnation, NodeId};
     use crate::status::{Cause, Failure};
     use crate::task::TaskId;
 
@@ -175,7 +175,7 @@ mod tests {
                 task: TaskId::new(7),
                 kind: "resize".into(),
                 attempt: 3,
-                node: Some("slave1".into()),
+                node: Some("node-1".into()),
                 failure: Failure::new(Cause::Panic, "boom").raised_at(Some("src/work.rs:7".into())),
                 again: false,
             };
@@ -187,7 +187,7 @@ mod tests {
             "task=t7",
             "kind=resize",
             "attempt=3",
-            "node=\"slave1\"",
+            "node=\"node-1\"",
             "cause=panic",
             "reason=\"boom\"",
             "place=\"src/work.rs:7\"",
@@ -201,7 +201,7 @@ mod tests {
         let text = written(|log| {
             let refused = Note::NodeRefused {
                 node: None,
-                name: "slave1".into(),
+                name: "node-1".into(),
                 reason: "connection refused".to_owned(),
             };
             for half in 0..2 * 3600 {
@@ -210,8 +210,8 @@ mod tests {
             }
             let up = Note::NodeUp {
                 node: NodeId(0),
-                name: "slave1".into(),
-                epoch: Epoch(1),
+                name: "node-1".into(),
+                incarnation: Incarnation(1),
                 joined: false,
             };
             log.note("test", &up, Timestamp::default());
@@ -227,7 +227,7 @@ mod tests {
         let text = written(|log| {
             let slow = Note::SlowLink {
                 node: NodeId(0),
-                name: "slave1".into(),
+                name: "node-1".into(),
                 round_trip: Duration::from_secs(4),
                 lease: Duration::from_secs(15),
             };
@@ -235,7 +235,7 @@ mod tests {
         });
         for part in [
             "WARN",
-            "node=slave1",
+            "node=node-1",
             "round_trip=4s",
             "lease=15s",
             "raise `lease`",
@@ -250,7 +250,7 @@ mod tests {
         let text = written(|log| {
             let rerouted = Note::Rerouted {
                 node: NodeId(0),
-                name: "slave1".into(),
+                name: "node-1".into(),
                 reason: "lost",
                 count: 7,
             };
@@ -259,7 +259,7 @@ mod tests {
         for part in [
             "DEBUG",
             "tasks rerouted",
-            "node=slave1",
+            "node=node-1",
             "reason=\"lost\"",
             "count=7",
         ] {

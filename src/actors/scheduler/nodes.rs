@@ -38,8 +38,8 @@ impl Nodes {
             None => Ok(()),
             Some(node) => match node.state {
                 NodeState::Connecting => Ok(()),
-                // No life of it is known: its process has ended.
-                NodeState::Lost if node.epoch.is_none() => Ok(()),
+                // No incarnation of it is known: its process has ended.
+                NodeState::Lost if node.incarnation.is_none() => Ok(()),
                 NodeState::Lost => Err(lost(name, &node.reason)),
                 _ => {
                     self.left.entry(name.to_owned()).or_default().push(tx);

@@ -44,7 +44,7 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 fn parts(clock: Clock, left: Handover, guard: Box<dyn Send>) -> SchedulerParts {
     SchedulerParts {
         name: Arc::from("board"),
-        life: Life(1),
+        scheduler_id: SchedulerId(1),
         config: SchedulerConfig {
             accept_joins: true,
             ..SchedulerConfig::default()
@@ -67,7 +67,7 @@ async fn broken_by(strike: impl FnOnce(&Addr<SchedulerActor>)) {
     let (reply, answer) = oneshot::channel();
     let (caller, status) = oneshot::channel();
     addr.do_send(Submit {
-        execute: Execute::call("kind", &()).unwrap(),
+        execute: Execute::named("kind", &()).unwrap(),
         reply,
         caller: Some(caller),
         permit: None,
@@ -110,7 +110,7 @@ fn a_shutdown_keeps_its_time_with_the_last_words_of_its_links() {
             let left = Handover::default();
             let addr = parts(Clock::Tokio, left.clone(), Box::new(())).start(None);
             // No node is there to run it.
-            let waits = Execute::call("kind", &()).unwrap();
+            let waits = Execute::named("kind", &()).unwrap();
             let task = addr.send(waits).await.unwrap().unwrap();
             let began = Instant::now();
             let ended = addr.send(Shutdown::Drain(limit)).await.unwrap().unwrap();

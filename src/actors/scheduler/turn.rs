@@ -137,12 +137,12 @@ impl Core {
             } => self.connector.dial(node, address, found_at),
             Action::Probe {
                 node,
-                epoch,
+                incarnation,
                 address,
             } => {
                 let probed = move |refused| Event::Probed {
                     node,
-                    epoch,
+                    incarnation,
                     refused,
                 };
                 self.connector.probe(address, Box::new(probed));

@@ -15,7 +15,7 @@ use crate::engine::message::{
     Assignment, End, Report, SchedulerHello, Terms, ToNode, ToScheduler, Welcome,
 };
 use crate::engine::node::{NodeEvent, NodeSpec};
-use crate::engine::{Epoch, Life, LinkId, Memory, Origin};
+use crate::engine::{Incarnation, LinkId, Memory, Origin, SchedulerId};
 use crate::handlers::Handlers;
 use crate::inbox::Inbox;
 use crate::links::{Incoming, LinkSender};
@@ -52,7 +52,7 @@ pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Cloc
     NodeParts {
         spec: NodeSpec {
             name: Arc::from("alone"),
-            epoch: Epoch(7),
+            incarnation: Incarnation(7),
             memory: Memory(1),
             kinds: Vec::new(),
             labels: Default::default(),
@@ -140,7 +140,7 @@ impl LoneNode {
             version_min: 1,
             version_max: 1,
             scheduler: "test".to_owned(),
-            life: Life(1),
+            scheduler_id: SchedulerId(1),
             max_frame: None,
         }));
         loop {
@@ -213,7 +213,7 @@ impl LoneNode {
             dispatch: Dispatch::new(number),
             kind: u16::try_from(kind).unwrap(),
             attempt: 1,
-            ahead: true,
+            prefetched: true,
             args: Payload::from(rmp_serde::to_vec_named(&args).unwrap()),
             terms: None,
         }

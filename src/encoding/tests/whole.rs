@@ -71,9 +71,9 @@ fn bytes_that_are_not_one_whole_value_are_refused() {
 struct Nest(Vec<Nest>);
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
-enum Chain {
-    Link(Box<Chain>),
-    Named { next: Box<Chain> },
+enum Pipeline {
+    Link(Box<Pipeline>),
+    Named { next: Box<Pipeline> },
     End,
 }
 
@@ -88,15 +88,15 @@ fn nest(depth: usize) -> Nest {
     (1..depth).fold(Nest(Vec::new()), |inner, _| Nest(vec![inner]))
 }
 
-fn chain(depth: usize) -> Chain {
-    (0..depth).fold(Chain::End, |inner, _| Chain::Link(Box::new(inner)))
+fn chain(depth: usize) -> Pipeline {
+    (0..depth).fold(Pipeline::End, |inner, _| Pipeline::Link(Box::new(inner)))
 }
 
 #[test]
 fn g11_a_value_that_is_nested_too_deep_is_refused_before_the_stack_ends() {
     survives(nest(100));
     survives(chain(100));
-    survives((0..50).fold(Chain::End, |inner, _| Chain::Named {
+    survives((0..50).fold(Pipeline::End, |inner, _| Pipeline::Named {
         next: Box::new(inner),
     }));
     survives((0..100).fold(Loose::End(1), |inner, _| Loose::Link {
@@ -111,7 +111,7 @@ fn g11_a_value_that_is_nested_too_deep_is_refused_before_the_stack_ends() {
         let errors = [
             decode::<Nest>(&lists.clone().into()).unwrap_err(),
             decode::<serde::de::IgnoredAny>(&lists.into()).unwrap_err(),
-            decode::<Chain>(&links.into()).unwrap_err(),
+            decode::<Pipeline>(&links.into()).unwrap_err(),
         ];
         for error in errors {
             assert!(error.contains("depth"), "{error}");

@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use super::{Catalogue, Class, Heads};
 use crate::engine::heads::Head;
 use crate::engine::placement::{GroupId, NodeIndex};
-use crate::engine::queue::{ClassId, Hearer, Manner, Turn};
+use crate::engine::queue::{ClassId, Hearer, PlacementRule, Turn};
 use crate::engine::tasks::{Company, Tasks};
 use crate::engine::work;
 
@@ -46,7 +46,7 @@ pub(crate) trait Candidate {
     /// Whether it takes a suspect that may be among so many.
     fn takes_suspect(&self, node: NodeIndex, company: Company) -> bool;
     /// What must go first at it, if it has no free worker, beside what waits for one.
-    fn recalled(&self, node: NodeIndex) -> Option<Turn>;
+    fn retracted(&self, node: NodeIndex) -> Option<Turn>;
 }
 
 impl Catalogue {
@@ -55,25 +55,25 @@ impl Catalogue {
     pub(super) fn announce(&mut self, tasks: &Tasks, id: ClassId) {
         let class = &mut self.classes[id as usize];
         let head = class.queue.head(tasks);
-        if class.manner == Manner::Suspect {
+        if class.rule == PlacementRule::Isolated {
             class.company = head.and_then(|(_, slot)| tasks.get(slot).company());
         }
         let head = head.map(|(turn, _)| turn);
         if head == class.announced {
             return;
         }
-        let (manner, old) = (class.manner, std::mem::replace(&mut class.announced, head));
-        self.heads[manner as usize].change(id, old, head);
+        let (rule, old) = (class.rule, std::mem::replace(&mut class.announced, head));
+        self.heads[rule as usize].change(id, old, head);
         if old.is_none() != head.is_none() {
             self.set_waiting(id, head.is_some());
         }
         if head.is_some() {
             self.mark(id);
         }
-        // A head that leaves may have kept others from being sent ahead.
-        if manner != Manner::Plain
+        // A head that leaves may have kept others from being prefetched.
+        if rule != PlacementRule::Prefetch
             && old.is_some()
-            && !self.heads[Manner::Plain as usize].is_empty()
+            && !self.heads[PlacementRule::Prefetch as usize].is_empty()
         {
             for group in self.classes[id as usize].groups.iter() {
                 work::step();
@@ -85,7 +85,7 @@ impl Catalogue {
     /// A class has tasks that wait now, or none any more.
     fn set_waiting(&mut self, id: ClassId, waits: bool) {
         let class = &self.classes[id as usize];
-        let all = &mut self.waiting[class.manner as usize];
+        let all = &mut self.waiting[class.rule as usize];
         let callers = &mut self.for_callers;
         let callers = (class.hearer == Hearer::Callers).then_some(callers);
         for bits in callers.into_iter().chain([all]) {
@@ -150,11 +150,11 @@ impl Catalogue {
     }
 
     /// The head of a class has been placed. What goes to free workers alone may have kept others
-    /// from being sent ahead: these are looked at in this round, in their turn.
+    /// from being prefetched: these are looked at in this round, in their turn.
     #[inline]
     pub fn placed(&mut self, round: &mut Round, id: ClassId) {
-        let plain = self.classes[id as usize].manner == Manner::Plain;
-        if plain || round.all || self.heads[Manner::Plain as usize].is_empty() {
+        let plain = self.classes[id as usize].rule == PlacementRule::Prefetch;
+        if plain || round.all || self.heads[PlacementRule::Prefetch as usize].is_empty() {
             return;
         }
         let more = self.begin_round();
@@ -196,7 +196,7 @@ impl Catalogue {
         if !round.all {
             return None;
         }
-        // Most often all that waits is of one manner.
+        // Most often all that waits is of one rule.
         let heads = self.heads.iter().filter(|heads| !heads.is_empty());
         heads.filter_map(|heads| heads.after(round.done)).min()
     }
@@ -242,12 +242,12 @@ impl Catalogue {
     ) -> Option<(NodeIndex, bool)> {
         let Class {
             groups,
-            manner,
+            rule,
             company,
             ..
         } = &self.classes[id as usize];
-        let chosen = match manner {
-            Manner::Suspect => {
+        let chosen = match rule {
+            PlacementRule::Isolated => {
                 let mut free = self.groups.free_nodes(groups);
                 let company = (*company)?;
                 (
@@ -255,16 +255,16 @@ impl Catalogue {
                     false,
                 )
             }
-            Manner::Direct => (self.groups.free(groups)?, false),
-            Manner::Plain => match self.groups.nearest(groups)? {
+            PlacementRule::FreeWorkerOnly => (self.groups.free(groups)?, false),
+            PlacementRule::Prefetch => match self.groups.nearest(groups)? {
                 (nearest, true) => {
                     // What goes first at the least loaded may not at another, which would be given
                     // to what comes after this head (G6).
-                    let mut others = self.groups.ahead_nodes(groups).take(MOST_TRIED);
+                    let mut others = self.groups.prefetched_nodes(groups).take(MOST_TRIED);
                     let may_wait = |node| {
                         work::step();
                         let barrier = self.barrier(node, nodes);
-                        let barrier = barrier.into_iter().chain(nodes.recalled(node)).min();
+                        let barrier = barrier.into_iter().chain(nodes.retracted(node)).min();
                         barrier.is_none_or(|barrier| turn < barrier)
                     };
                     let node = Some(nearest).filter(|&node| may_wait(node));
@@ -278,7 +278,7 @@ impl Catalogue {
     }
 
     /// The best turn among what waits for a free worker of a node, and nothing else will do for:
-    /// nothing that comes after it may be sent ahead to the node, or no worker there would ever be
+    /// nothing that comes after it may be prefetched to the node, or no worker there would ever be
     /// free.
     #[inline]
     fn barrier(&self, node: NodeIndex, nodes: &impl Candidate) -> Option<Turn> {
@@ -287,7 +287,7 @@ impl Catalogue {
             return None;
         }
         let group = self.groups.group_of(node)?;
-        let direct = self.first_at(group, Manner::Direct);
+        let direct = self.first_at(group, PlacementRule::FreeWorkerOnly);
         let mut suspects = suspects.iter();
         let suspect = suspects.find(|(_, id)| {
             work::step();
@@ -304,20 +304,20 @@ impl Catalogue {
     /// The best turn among all that waits for this node.
     pub fn waiting(&self, node: NodeIndex, nodes: &impl Candidate) -> Option<Turn> {
         let group = self.groups.group_of(node)?;
-        let plain = self.first_at(group, Manner::Plain);
+        let plain = self.first_at(group, PlacementRule::Prefetch);
         plain.into_iter().chain(self.barrier(node, nodes)).min()
     }
 
-    /// The best turn of this manner among what waits for a group of nodes.
-    fn first_at(&self, group: GroupId, manner: Manner) -> Option<Turn> {
-        let heads = &self.heads[manner as usize];
+    /// The best turn of this rule among what waits for a group of nodes.
+    fn first_at(&self, group: GroupId, rule: PlacementRule) -> Option<Turn> {
+        let heads = &self.heads[rule as usize];
         let mut first = heads.iter().take(FEW).inspect(|_| work::step());
         let of_few = first.find(|(_, id)| self.classes[*id as usize].groups.contains(group));
         if of_few.is_some() || heads.len() <= FEW {
             return of_few.map(|(turn, _)| turn);
         }
         let classes = &self.profiles[group as usize].as_ref()?.classes;
-        let ids = self.waiting[manner as usize].common(classes);
+        let ids = self.waiting[rule as usize].common(classes);
         let ids = ids.inspect(|_| work::step());
         ids.filter_map(|id| self.classes[id as usize].announced)
             .min()
@@ -346,13 +346,17 @@ impl Catalogue {
 
     /// Checks that classes are in order, each as often as it has a head.
     pub(super) fn check_heads(&self) -> Result<(), String> {
-        for (manner, heads) in [Manner::Plain, Manner::Direct, Manner::Suspect]
-            .into_iter()
-            .zip(&self.heads)
+        for (rule, heads) in [
+            PlacementRule::Prefetch,
+            PlacementRule::FreeWorkerOnly,
+            PlacementRule::Isolated,
+        ]
+        .into_iter()
+        .zip(&self.heads)
         {
             let classes = (0..)
                 .zip(&self.classes)
-                .filter(|(_, class)| class.manner == manner);
+                .filter(|(_, class)| class.rule == rule);
             let mut all: Vec<_> = classes
                 .filter_map(|(id, class)| Some((class.announced?, id)))
                 .collect();

@@ -10,13 +10,13 @@ use crate::engine::tasks::tests::task;
 
 const NODES: u32 = 4;
 /// How a task is placed, and for whom.
-const WAYS: [(Manner, Hearer); 6] = [
-    (Manner::Plain, Hearer::Client),
-    (Manner::Direct, Hearer::Client),
-    (Manner::Suspect, Hearer::Client),
-    (Manner::Plain, Hearer::Callers),
-    (Manner::Direct, Hearer::Callers),
-    (Manner::Suspect, Hearer::Callers),
+const WAYS: [(PlacementRule, Hearer); 6] = [
+    (PlacementRule::Prefetch, Hearer::Client),
+    (PlacementRule::FreeWorkerOnly, Hearer::Client),
+    (PlacementRule::Isolated, Hearer::Client),
+    (PlacementRule::Prefetch, Hearer::Callers),
+    (PlacementRule::FreeWorkerOnly, Hearer::Callers),
+    (PlacementRule::Isolated, Hearer::Callers),
 ];
 
 fn kind(number: usize) -> TaskKind {
@@ -225,7 +225,7 @@ impl Model {
             let class = self.class(at);
             assert_eq!(*self.catalogue.kind(class), kind(task.kind));
             assert_eq!(*self.catalogue.labels(class), labels(task.labels));
-            let way = (self.catalogue.manner(class), self.catalogue.hearer(class));
+            let way = (self.catalogue.rule(class), self.catalogue.hearer(class));
             assert_eq!(way, WAYS[task.way]);
             for (other, other_task) in self.all.iter().enumerate() {
                 let same = alike(task) == alike(other_task);
@@ -329,9 +329,12 @@ fn numbers_of_kinds_and_classes_are_used_again() {
     let mut model = Model::new();
     for number in 0..10 * SPARE_CLASSES {
         let labels = labels((number % 2) as u8);
-        let class = model
-            .catalogue
-            .join(&kind(number), &labels, Manner::Plain, Hearer::Client);
+        let class = model.catalogue.join(
+            &kind(number),
+            &labels,
+            PlacementRule::Prefetch,
+            Hearer::Client,
+        );
         model.catalogue.leave(class);
     }
     let (known, kinds, classes) = model.catalogue.size();

@@ -14,16 +14,16 @@ impl NodeMachine {
     /// The first that does not hold, in words.
     pub fn check(&self) -> Result<(), String> {
         self.workers.check()?;
-        self.ahead.check()?;
-        self.check_chains()?;
+        self.prefetched.check()?;
+        self.check_pipelines()?;
         self.kept.check()?;
         self.lease.check()?;
         self.check_held()?;
         self.check_links()?;
-        if !self.ahead.is_empty() && self.can_start() {
+        if !self.prefetched.is_empty() && self.can_start() {
             return Err("G5: an assignment waits beside a free worker".to_owned());
         }
-        if self.takes_nothing() && !self.ahead.is_empty() {
+        if self.takes_nothing() && !self.prefetched.is_empty() {
             return Err("an assignment waits at a node that takes nothing".to_owned());
         }
         if self.session.is_none() && !(self.held.is_empty() && self.kept.is_empty()) {
@@ -33,12 +33,12 @@ impl NodeMachine {
     }
 
     fn check_held(&self) -> Result<(), String> {
-        let chained = self.chains.iter();
-        let chained = chained.filter(|(_, chained)| chained.run.owner == Owner::Session);
-        let mut held = self.ahead.len() + chained.count();
-        for (spot, waiting) in self.ahead.iter() {
+        let pipelined = self.pipelines.iter();
+        let pipelined = pipelined.filter(|(_, pipelined)| pipelined.run.owner == Owner::Session);
+        let mut held = self.prefetched.len() + pipelined.count();
+        for (spot, waiting) in self.prefetched.iter() {
             let dispatch = waiting.assignment.dispatch;
-            if self.held.get(&dispatch) != Some(&Place::Ahead(spot)) {
+            if self.held.get(&dispatch) != Some(&Place::Prefetched(spot)) {
                 return Err(format!("{dispatch} waits and is not found"));
             }
         }

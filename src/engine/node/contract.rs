@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::NodeConfig;
 use crate::engine::message::{Assignment, End, KindOffer, ToNode, ToScheduler};
-use crate::engine::{Epoch, LinkId, Memory, WorkerId};
+use crate::engine::{Incarnation, LinkId, Memory, WorkerId};
 use crate::error::LinkRefusal;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
@@ -18,8 +18,8 @@ use crate::task::{Dispatch, Labels, TaskId};
 pub struct NodeSpec {
     /// Its name.
     pub name: Arc<str>,
-    /// The life of its process.
-    pub epoch: Epoch,
+    /// The incarnation of its process.
+    pub incarnation: Incarnation,
     /// The memory with which it begins: a random number.
     pub memory: Memory,
     /// What it offers; assignments name a kind by its index here.

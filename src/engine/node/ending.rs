@@ -95,12 +95,12 @@ impl NodeMachine {
             }
         }
         self.workers.give_to(owner);
-        self.discard_chains(owner);
+        self.discard_pipelines(owner);
         self.held.clear();
-        self.ahead.clear();
+        self.prefetched.clear();
         self.kept.clear();
         drop(self.outbox.drain());
-        self.ready_owed = false;
+        self.ready_acks = false;
         // The next scheduler would take it for a task of its own.
         self.blamed = None;
     }

@@ -25,7 +25,7 @@ pub(super) enum Stage {
     #[default]
     Whole,
     /// Four fifths are over: exclusive runs must go.
-    Waning,
+    Expiring,
     /// It is over: every run must go.
     Ended,
 }
@@ -131,7 +131,7 @@ impl Lease {
         self.stage = stage;
         self.due = self.term.and_then(|term| match stage {
             Stage::Whole => Some(self.from + term / 5 * 4),
-            Stage::Waning => Some(self.from + term),
+            Stage::Expiring => Some(self.from + term),
             Stage::Ended => None,
         });
     }
@@ -187,8 +187,8 @@ impl Lease {
             return None;
         }
         self.enter(match self.stage {
-            Stage::Whole => Stage::Waning,
-            Stage::Waning | Stage::Ended => Stage::Ended,
+            Stage::Whole => Stage::Expiring,
+            Stage::Expiring | Stage::Ended => Stage::Ended,
         });
         Some(self.stage)
     }

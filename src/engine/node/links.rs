@@ -1,7 +1,7 @@
 //! The links of a node: who speaks on them, which one counts, and what opens and closes it.
 //!
-//! Owns: the order of messages on a link, taking over from another life, silence and dialling. Does
-//! not know: what becomes of the assignments that arrive.
+//! Owns: the order of messages on a link, taking over from another start of the scheduler, silence
+//! and dialling. Does not know: what becomes of the assignments that arrive.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ impl NodeMachine {
     fn command(&mut self, now: Timestamp, message: ToNode) -> Result<(), String> {
         match message {
             ToNode::Assign(assignments) => return self.assign(now, assignments),
-            ToNode::Recall(dispatches) => self.recall(&dispatches),
+            ToNode::Retract(dispatches) => self.retract(&dispatches),
             ToNode::Cancel(dispatches) => self.cancel(&dispatches),
             ToNode::Acknowledge(through) => return self.kept.acknowledge(through),
             ToNode::Answer(number) => {
@@ -135,14 +135,14 @@ impl NodeMachine {
             .as_ref()
             .is_some_and(|session| session.serves(&hello));
         let max_output = self.max_output_for(&hello);
-        // Another life remembers nothing of what this node was given, and would not know the
-        // reports.
+        // Another start of the scheduler remembers nothing of what this node was given, and would
+        // not know the reports.
         if !same {
             self.discard(Owner::Nobody);
             self.forget_session();
             self.session = Some(Session {
                 scheduler: hello.scheduler,
-                life: hello.life,
+                scheduler_id: hello.scheduler_id,
                 bond: Bond::Greeted,
                 refused: false,
                 max_output,
@@ -221,7 +221,7 @@ impl NodeMachine {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             node: self.spec.name.to_string(),
-            epoch: self.spec.epoch,
+            incarnation: self.spec.incarnation,
             memory: self.memory,
             number: self.hellos,
             kinds: self.spec.kinds.clone(),
@@ -243,7 +243,7 @@ impl NodeMachine {
         for (_, run) in self.workers.iter_mut() {
             run.known = Known::Yes;
         }
-        self.ahead.untell();
+        self.prefetched.untell();
         self.lease.greeted(now);
     }
 
@@ -263,19 +263,19 @@ impl NodeMachine {
                 state,
             })
         });
-        let waiting = self.ahead.iter().map(|(_, waiting)| HeldRun {
+        let waiting = self.prefetched.iter().map(|(_, waiting)| HeldRun {
             task: waiting.assignment.task,
             dispatch: waiting.assignment.dispatch,
-            state: HeldState::Ahead,
+            state: HeldState::Prefetched,
         });
-        let chained = self.chains.iter();
-        let chained = chained.filter(|(_, chained)| chained.run.owner == Owner::Session);
-        let chained = chained.map(|(_, chained)| HeldRun {
-            task: chained.run.task,
-            dispatch: chained.run.dispatch,
-            state: HeldState::Ahead,
+        let pipelined = self.pipelines.iter();
+        let pipelined = pipelined.filter(|(_, pipelined)| pipelined.run.owner == Owner::Session);
+        let pipelined = pipelined.map(|(_, pipelined)| HeldRun {
+            task: pipelined.run.task,
+            dispatch: pipelined.run.dispatch,
+            state: HeldState::Prefetched,
         });
-        running.chain(chained).chain(waiting).collect()
+        running.chain(pipelined).chain(waiting).collect()
     }
 
     fn welcome(&mut self, now: Timestamp, welcome: Welcome) -> Result<(), String> {
@@ -295,7 +295,7 @@ impl NodeMachine {
         session.bond = session.bond.max(Bond::Served);
         // A scheduler that was refused may wait for word, and the word may have been lost with the
         // link.
-        self.ready_owed |= session.refused;
+        self.ready_acks |= session.refused;
         let scheduler = session.scheduler.clone();
         let stage = Stage::Up;
         self.current = Some(Current { link, stage });

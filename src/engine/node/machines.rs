@@ -18,7 +18,7 @@ use super::state::Bond;
 use super::{Gone, NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use crate::config::NodeConfig;
 use crate::engine::message::ToNode;
-use crate::engine::{Life, LinkId, Memory, Timestamp, WorkerId};
+use crate::engine::{LinkId, Memory, SchedulerId, Timestamp, WorkerId};
 
 /// Workers of all seats have numbers of their own.
 const _: () = assert!(NodeConfig::MAX_WORKERS < 1 << 20 && MAX_SCHEDULERS < 1 << 11);
@@ -66,7 +66,7 @@ struct Seated {
     /// Who it is; `None` before the first hello from an address that is dialled.
     scheduler: Option<String>,
     /// Its last start that said hello.
-    life: Option<Life>,
+    scheduler_id: Option<SchedulerId>,
     machine: NodeMachine,
     /// The workers that it has just given up.
     claim: shares::Claim,

@@ -3,10 +3,10 @@
 //! Owns: the values. Does not know: when they change.
 
 use super::Gone;
-use super::ahead::Spot;
+use super::prefetch::Spot;
 use crate::engine::message::SchedulerHello;
 use crate::engine::numbered::Numbered;
-use crate::engine::{Life, LinkId, Timestamp, WorkerId};
+use crate::engine::{LinkId, SchedulerId, Timestamp, WorkerId};
 use crate::task::Dispatch;
 
 /// What has passed between a node and its scheduler.
@@ -36,7 +36,7 @@ pub(super) enum Course {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) scheduler: String,
-    pub(super) life: Life,
+    pub(super) scheduler_id: SchedulerId,
     pub(super) bond: Bond,
     /// Whether an assignment of it was ever refused: then it may wait for
     /// [`crate::engine::message::Report::Ready`].
@@ -49,7 +49,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn serves(&self, hello: &SchedulerHello) -> bool {
-        self.scheduler == hello.scheduler && self.life == hello.life
+        self.scheduler == hello.scheduler && self.scheduler_id == hello.scheduler_id
     }
 }
 
@@ -83,10 +83,10 @@ pub(super) enum Stage {
 /// Where a dispatch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// With this worker: its run, or chained behind it. One entry for both, since nearly every
+    /// With this worker: its run, or pipelined behind it. One entry for both, since nearly every
     /// short task goes from the one to the other.
     Worker(WorkerId),
-    Ahead(Spot),
+    Prefetched(Spot),
 }
 
 /// Where each held dispatch is.

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::ahead::{MAX_AHEAD, Spot, Waiting};
-use super::kept::bounded;
 use super::lease::Stage;
+use super::prefetch::{MAX_PREFETCH, Spot, Waiting};
 use super::state::Place;
+use super::unacked::bounded;
 use super::workers::{Known, Owner, Run, State};
 use super::{NodeAction, NodeMachine};
 use crate::engine::message::{Assignment, End, RefusedBy, Report};
@@ -18,9 +18,9 @@ use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, TaskId};
 
 /// The most kept reports of assignments that never started; whoever assigns on without
-/// acknowledging them breaks the protocol. Four times what can wait, so that a recall of all of it
+/// acknowledging them breaks the protocol. Four times what can wait, so that a retract of all of it
 /// is far from it.
-const MAX_UNSTARTED_REPORTS: usize = 4 * MAX_AHEAD;
+const MAX_UNSTARTED_REPORTS: usize = 4 * MAX_PREFETCH;
 
 /// An attempt's end, as its worker tells it.
 pub(super) struct Ended {
@@ -51,20 +51,20 @@ impl NodeMachine {
                 Some(reason) => self.refuse_assignment(&assignment, reason),
                 None if self.can_start() => {
                     // What was sent to a free worker is running for its scheduler from then on.
-                    let told = !assignment.ahead;
+                    let told = !assignment.prefetched;
                     self.start(now, Waiting { assignment, told }, None);
                 }
                 None => {
                     let dispatch = assignment.dispatch;
-                    let spot = match assignment.ahead {
-                        true => self.ahead.push(assignment),
+                    let spot = match assignment.prefetched {
+                        true => self.prefetched.push(assignment),
                         // Its scheduler believes that it runs.
                         false => {
                             let told = true;
-                            self.ahead.push_front(Waiting { assignment, told })
+                            self.prefetched.push_front(Waiting { assignment, told })
                         }
                     };
-                    self.held.insert(dispatch, Place::Ahead(spot));
+                    self.held.insert(dispatch, Place::Prefetched(spot));
                 }
             }
         }
@@ -82,7 +82,7 @@ impl NodeMachine {
         }
         let given_up = match self.lease.stage() {
             Stage::Whole => false,
-            Stage::Waning => assignment.is_exclusive(),
+            Stage::Expiring => assignment.is_exclusive(),
             Stage::Ended => true,
         };
         if given_up {
@@ -91,9 +91,13 @@ impl NodeMachine {
         // Only what was prefetched may wait. What was sent to a free worker is running for its
         // scheduler: it starts now or is refused, unless another scheduler has the worker beyond
         // its share of the process.
-        let chained = (self.chains.len(), self.chains.bytes());
-        let may_wait = assignment.ahead || self.workers.waits_for_others();
-        if self.can_start() || (may_wait && self.ahead.has_room(assignment, chained, self.sharers))
+        let pipelined = (self.pipelines.len(), self.pipelines.bytes());
+        let may_wait = assignment.prefetched || self.workers.waits_for_others();
+        if self.can_start()
+            || (may_wait
+                && self
+                    .prefetched
+                    .has_room(assignment, pipelined, self.sharers))
         {
             None
         } else if self.keeps_too_much() && self.workers.has_free() {
@@ -107,7 +111,7 @@ impl NodeMachine {
         let (task, dispatch) = (assignment.task, assignment.dispatch);
         // A scheduler that was refused sends nothing until it hears that something would start
         // again.
-        self.ready_owed = true;
+        self.ready_acks = true;
         if let Some(session) = &mut self.session {
             session.refused = true;
         }
@@ -134,8 +138,8 @@ impl NodeMachine {
 
     /// Starts what waits while it can.
     pub(super) fn pump(&mut self, now: Timestamp) {
-        while !self.ahead.is_empty() && self.can_start() {
-            match self.ahead.pop() {
+        while !self.prefetched.is_empty() && self.can_start() {
+            match self.prefetched.pop() {
                 Some((spot, waiting)) => self.start(now, waiting, Some(spot)),
                 None => return,
             }
@@ -221,8 +225,9 @@ impl NodeMachine {
         } else {
             self.succeed(now, worker);
         }
-        self.chains.learn(ran);
-        // Its scheduler has let the node go, or another life has followed it: nothing is reported.
+        self.pipelines.learn(ran);
+        // Its scheduler has let the node go, or another start of the scheduler has followed it:
+        // nothing is reported.
         if owner != Owner::Session {
             return;
         }
@@ -301,9 +306,9 @@ impl NodeMachine {
 
     /// A worker has given an assignment back: its thread is stalled, or it was asked to.
     pub(super) fn unstarted(&mut self, now: Timestamp, worker: WorkerId, assignment: Assignment) {
-        // One that the machine still has in a chain has never been a run. Any other was taken for
-        // begun, and its worker is free only now.
-        let Some(assignment) = self.unchained(worker, assignment) else {
+        // One that the machine still has in a pipeline has never been a run. Any other was taken
+        // for begun, and its worker is free only now.
+        let Some(assignment) = self.unpipelined(worker, assignment) else {
             return;
         };
         let dispatch = assignment.dispatch;
@@ -330,15 +335,15 @@ impl NodeMachine {
                 let waiting = Waiting { assignment, told };
                 let spot = match run.spot {
                     Some(spot) if !told => {
-                        self.ahead.put_back(spot, waiting);
+                        self.prefetched.put_back(spot, waiting);
                         spot
                     }
-                    _ => self.ahead.push_front(waiting),
+                    _ => self.prefetched.push_front(waiting),
                 };
-                self.held.insert(dispatch, Place::Ahead(spot));
+                self.held.insert(dispatch, Place::Prefetched(spot));
             }
             // What has not started is not dropped: the scheduler may place it elsewhere at once.
-            State::Running | State::Recalled | State::Dropping => {
+            State::Running | State::Retracted | State::Dropping => {
                 self.give_back(run.task, dispatch);
             }
             State::Cancelled => self.never_started(run.task, dispatch),
@@ -354,7 +359,7 @@ impl NodeMachine {
         self.workers.set_stalled(&[worker], true);
         let run = self.workers.run_mut(worker, assignment.dispatch);
         if let Some(run) = run.filter(|run| run.state == State::Running) {
-            run.state = State::Recalled;
+            run.state = State::Retracted;
         }
         self.unstarted(now, worker, assignment);
     }
@@ -363,7 +368,7 @@ impl NodeMachine {
         !self.takes_nothing()
             && match self.lease.stage() {
                 Stage::Whole => true,
-                Stage::Waning => !assignment.is_exclusive(),
+                Stage::Expiring => !assignment.is_exclusive(),
                 Stage::Ended => false,
             }
     }
@@ -420,8 +425,8 @@ impl NodeMachine {
             self.told_lent = lent;
             self.outbox.push(Report::Lent { workers: lent });
         }
-        if self.ready_owed && self.can_start() {
-            self.ready_owed = false;
+        if self.ready_acks && self.can_start() {
+            self.ready_acks = false;
             self.outbox.push(Report::Ready);
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! Owns: the bench on which one machine is driven by hand. Every step checks the invariants.
 
-mod chains;
 mod dial;
 mod ending;
 mod lease;
 mod links;
 mod machines;
 mod memory;
+mod pipelines;
 mod probes;
 mod random;
 mod roles;
@@ -24,7 +24,7 @@ use crate::engine::message::{
     Assignment, End, Holding, KindOffer, NodeHello, Report, SchedulerHello, Terms, ToNode,
     VERSION_MAX, VERSION_MIN, Welcome,
 };
-use crate::engine::{Epoch, Life, Memory};
+use crate::engine::{Incarnation, Memory, SchedulerId};
 use crate::error::LinkRefusal;
 use crate::payload::Payload;
 use crate::task::{Dispatch, Labels};
@@ -50,7 +50,7 @@ fn spec(workers: u32) -> NodeSpec {
     };
     NodeSpec {
         name: Arc::from("north"),
-        epoch: Epoch(7),
+        incarnation: Incarnation(7),
         memory: Memory(1),
         kinds: vec![offer("soft", false), offer("hard", true)],
         labels: Labels::new(),
@@ -77,12 +77,12 @@ fn joining(addresses: &[&str]) -> NodeSpec {
     }
 }
 
-fn hello(scheduler: &str, life: u64) -> ToNode {
+fn hello(scheduler: &str, scheduler_id: u64) -> ToNode {
     ToNode::Hello(SchedulerHello {
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
         scheduler: scheduler.to_owned(),
-        life: Life(life),
+        scheduler_id: SchedulerId(scheduler_id),
         max_frame: None,
     })
 }
@@ -100,13 +100,13 @@ fn welcome() -> Welcome {
     }
 }
 
-fn task(number: u64, kind: u16, ahead: bool, terms: Option<Terms>) -> Assignment {
+fn task(number: u64, kind: u16, prefetched: bool, terms: Option<Terms>) -> Assignment {
     Assignment {
         task: TaskId::new(number),
         dispatch: Dispatch::new(number),
         kind,
         attempt: 1,
-        ahead,
+        prefetched,
         args: Payload::new(),
         terms: terms.map(Box::new),
     }
@@ -118,7 +118,7 @@ fn at_once(number: u64) -> Assignment {
 }
 
 /// One that may wait.
-fn ahead(number: u64) -> Assignment {
+fn prefetched(number: u64) -> Assignment {
     task(number, SOFT, true, None)
 }
 
@@ -195,10 +195,10 @@ impl Bench {
         self.say(link, ToNode::Assign(assignments))
     }
 
-    /// Opens a link of this life of the scheduler "a" and brings it up.
-    fn serve(&mut self, life: u64, welcome: Welcome) -> LinkId {
+    /// Opens a link of the scheduler "a" and brings it up.
+    fn serve(&mut self, scheduler_id: u64, welcome: Welcome) -> LinkId {
         let link = self.open(None);
-        self.say(link, hello("a", life));
+        self.say(link, hello("a", scheduler_id));
         let actions = self.say(link, ToNode::Welcome(welcome));
         assert!(closed(&actions).is_empty(), "{actions:?}");
         link

@@ -1,11 +1,11 @@
 //! Taking assignments back from where they wait, and stopping those that run.
 //!
-//! Owns: what a recall, a cancel, and the end of the lease or of the node do with each assignment.
+//! Owns: what a retract, a cancel, and the end of the lease or of the node do with each assignment.
 //! Does not know: why the scheduler or the process wants it, or how a worker stops.
 
-use super::ahead::Spot;
-use super::chain::Why;
 use super::lease::Stage;
+use super::pipeline::Why;
+use super::prefetch::Spot;
 use super::state::Place;
 use super::workers::{Owner, State};
 use super::{NodeAction, NodeMachine, NodeNote};
@@ -15,11 +15,11 @@ use crate::task::Dispatch;
 
 impl NodeMachine {
     /// Gives back what has not started.
-    pub(super) fn recall(&mut self, dispatches: &[Dispatch]) {
+    pub(super) fn retract(&mut self, dispatches: &[Dispatch]) {
         for &dispatch in dispatches {
             match self.held.get(&dispatch) {
-                Some(&Place::Ahead(spot)) => self.give_back_spot(spot),
-                // Its run is found in no chain, and goes on.
+                Some(&Place::Prefetched(spot)) => self.give_back_spot(spot),
+                // Its run is found in no pipeline, and goes on.
                 Some(&Place::Worker(worker)) => self.take_back(worker, dispatch, Why::Return),
                 None => {}
             }
@@ -27,7 +27,7 @@ impl NodeMachine {
     }
 
     fn give_back_spot(&mut self, spot: Spot) {
-        if let Some(waiting) = self.ahead.take(spot) {
+        if let Some(waiting) = self.prefetched.take(spot) {
             let Assignment { task, dispatch, .. } = waiting.assignment;
             self.held.remove(&dispatch);
             self.give_back(task, dispatch);
@@ -38,8 +38,8 @@ impl NodeMachine {
     pub(super) fn cancel(&mut self, dispatches: &[Dispatch]) {
         for &dispatch in dispatches {
             match self.held.get(&dispatch) {
-                Some(&Place::Ahead(spot)) => {
-                    if let Some(waiting) = self.ahead.take(spot) {
+                Some(&Place::Prefetched(spot)) => {
+                    if let Some(waiting) = self.prefetched.take(spot) {
                         self.held.remove(&dispatch);
                         self.never_started(waiting.assignment.task, dispatch);
                     }
@@ -58,13 +58,13 @@ impl NodeMachine {
         }
     }
 
-    /// Gives back all that waits, or only what is exclusive, which is never chained.
+    /// Gives back all that waits, or only what is exclusive, which is never pipelined.
     pub(super) fn return_waiting(&mut self, all: bool) {
         if all {
             self.take_all_back(Why::Return);
         }
         let spots: Vec<Spot> = self
-            .ahead
+            .prefetched
             .iter()
             .filter(|(_, waiting)| all || waiting.assignment.is_exclusive())
             .map(|(spot, _)| spot)

@@ -3,7 +3,7 @@
 //! Owns: the occupancy, the limit, the workers whose thread is blocked. Does not know: what is
 //! reported, links, the lease.
 
-use super::ahead::Spot;
+use super::prefetch::Spot;
 use crate::config::NodeConfig;
 use crate::engine::{Timestamp, WorkerId};
 use crate::task::{Dispatch, TaskId};
@@ -14,7 +14,7 @@ pub(super) enum State {
     /// It runs.
     Running,
     /// It runs, unless it had not begun when its scheduler asked for it back.
-    Recalled,
+    Retracted,
     /// It was told to stop by its scheduler.
     Cancelled,
     /// It was told to stop because the lease or the node ends.
@@ -26,7 +26,7 @@ pub(super) enum State {
 impl State {
     /// Whether it was not told to stop, and has no end.
     pub(super) fn goes_on(self) -> bool {
-        matches!(self, Self::Running | Self::Recalled)
+        matches!(self, Self::Running | Self::Retracted)
     }
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Owner {
     Session,
     /// The scheduler that is served and told the node to leave: it waits for the goodbye alone.
     Left,
-    /// Nobody: its life is over.
+    /// Nobody: its scheduler is gone.
     Nobody,
 }
 
@@ -107,7 +107,7 @@ pub(super) struct Workers {
     busy: u32,
     /// Slots below the limit that are stalled and not occupied.
     stalled_free: u32,
-    /// Runs of a life that is over, which keep their workers until they end.
+    /// Runs for an earlier start of the scheduler, which keep their workers until they end.
     left_over: u32,
     /// What may be busy by the share of this scheduler, and for now.
     share: Share,
@@ -139,7 +139,7 @@ impl Workers {
     }
 
     /// Workers that cannot be used, and of which the scheduler that is served has no run: their
-    /// thread is blocked, or they are kept by what another life has left behind.
+    /// thread is blocked, or they are kept by what another start of the scheduler has left behind.
     pub(super) fn out_of_reach(&self) -> u32 {
         self.stalled_free + self.left_over
     }
@@ -149,7 +149,7 @@ impl Workers {
         self.limit.saturating_sub(self.share.told)
     }
 
-    /// Gives every run to another owner, but for those of a life that was over before.
+    /// Gives every run to another owner, but for those of an earlier start of the scheduler.
     pub(super) fn give_to(&mut self, owner: Owner) {
         let runs = self.slots.iter_mut().filter_map(|slot| slot.run.as_mut());
         for run in runs.filter(|run| run.owner != Owner::Nobody) {
@@ -352,7 +352,7 @@ impl Workers {
             ));
         }
         if self.nobodys() != self.left_over {
-            return Err("what other lives have left behind is miscounted".to_owned());
+            return Err("what earlier schedulers have left behind is miscounted".to_owned());
         }
         let mut free = self.free.clone();
         free.sort_unstable();

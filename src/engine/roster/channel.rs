@@ -1,11 +1,11 @@
 //! The link of a node that is up, and what gathers to go out on it.
 //!
 //! Owns: assignments, cancels and retractions until the next flush, and the acknowledgement that is
-//! owed. Does not know: which reports were taken, or how a batch is cut to fit. It ends with its
-//! link: the next comparison tells anew what must be said.
+//! pending_acks. Does not know: which reports were taken, or how a batch is cut to fit. It ends
+//! with its link: the next comparison tells anew what must be said.
 
 use crate::engine::message::Assignment;
-use crate::engine::owed::Owed;
+use crate::engine::pending_acks::PendingAcks;
 use crate::engine::{LinkId, Timestamp};
 use crate::task::Dispatch;
 
@@ -14,7 +14,7 @@ use crate::task::Dispatch;
 pub(crate) struct Outgoing {
     pub assign: Vec<Assignment>,
     pub cancel: Vec<Dispatch>,
-    pub recall: Vec<Dispatch>,
+    pub retract: Vec<Dispatch>,
 }
 
 /// See the module.
@@ -22,7 +22,7 @@ pub(crate) struct Outgoing {
 pub(crate) struct Channel {
     link: LinkId,
     since: Timestamp,
-    owed: Owed,
+    pending_acks: PendingAcks,
     outgoing: Outgoing,
 }
 
@@ -33,7 +33,7 @@ impl Channel {
         Self {
             link,
             since,
-            owed: Owed::default(),
+            pending_acks: PendingAcks::default(),
             outgoing: Outgoing {
                 cancel,
                 ..Outgoing::default()
@@ -58,8 +58,8 @@ impl Channel {
         self.outgoing.cancel.push(dispatch);
     }
 
-    pub fn recall(&mut self, dispatch: Dispatch) {
-        self.outgoing.recall.push(dispatch);
+    pub fn retract(&mut self, dispatch: Dispatch) {
+        self.outgoing.retract.push(dispatch);
     }
 
     /// The node was told to leave, which stops all that it has: no cancel has to say so.
@@ -72,9 +72,9 @@ impl Channel {
         let Outgoing {
             assign,
             cancel,
-            recall,
+            retract,
         } = &self.outgoing;
-        !(assign.is_empty() && cancel.is_empty() && recall.is_empty())
+        !(assign.is_empty() && cancel.is_empty() && retract.is_empty())
     }
 
     /// Takes what has gathered.
@@ -84,16 +84,16 @@ impl Channel {
 
     /// A report with a body of so many bytes was taken.
     pub fn owe(&mut self, bytes: usize) {
-        self.owed.add(bytes);
+        self.pending_acks.add(bytes);
     }
 
     /// Whether an acknowledgement is owed, and due or in company.
     pub fn owes(&self, company: bool) -> bool {
-        self.owed.is_due(company)
+        self.pending_acks.is_due(company)
     }
 
     /// The acknowledgement goes out.
     pub fn acknowledged(&mut self) {
-        self.owed = Owed::default();
+        self.pending_acks = PendingAcks::default();
     }
 }

@@ -4,9 +4,9 @@
 //! learned from runs for it. Does not know: which runs these are, whether the node takes tasks at
 //! all, and which node is chosen.
 //!
-//! What is sent ahead serves the bench rows `local` (7.5 times as many tasks a second as without),
+//! What is prefetched serves the bench rows `local` (7.5 times as many tasks a second as without),
 //! `remote-1` (11 times) and `pending-1M` (9 times), measured with and without in one run,
-//! 2026-11-28. `max_ahead = 0` in the scheduler's settings turns it off.
+//! 2026-11-28. `max_prefetch = 0` in the scheduler's settings turns it off.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::engine::queue::Turn;
 use crate::engine::tasks::Company;
 use crate::task::TaskId;
 
-/// The args of tasks that wait at a node: nothing more is sent ahead beyond it. It is what a line
+/// The args of tasks that wait at a node: nothing more is prefetched beyond it. It is what a line
 /// of a gigabit a second carries in an eighth of a second. Large tasks that take less long than
 /// their way would pile up at the node without it, in memory that is touched for the first time,
 /// which costs more than a copy.
 const MAX_AHEAD_BYTES: usize = 16 << 20;
 /// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut
-/// or a stall, and whoever sent ahead by it would pile tasks up where they wait.
+/// or a stall, and whoever prefetched by it would pile tasks up where they wait.
 const MAX_ROUND_TRIP: u64 = 500_000_000;
 /// The shortest round trip, in nanoseconds: that of a wake-up between threads.
 const SHORTEST_ROUND_TRIP: u64 = 20_000;
@@ -33,7 +33,7 @@ const LONGEST: u64 = u64::MAX / 16;
 
 /// A task that waits at a node for less is not asked back: the asking takes as long.
 const RIPE_AFTER: Duration = Duration::from_millis(1);
-/// Nothing is sent ahead when a run takes so many round trips, and no longer run is counted on in a
+/// Nothing is prefetched when a run takes so many round trips, and no longer run is counted on in a
 /// line.
 const LONGEST_RUN: u32 = 4;
 
@@ -43,7 +43,7 @@ enum Pace {
     #[default]
     Moving,
     /// Something was asked back since the last start or end there, for it had waited too long:
-    /// nothing more is sent ahead, to wait behind the same runs.
+    /// nothing more is prefetched, to wait behind the same runs.
     HeldUp,
 }
 
@@ -51,12 +51,12 @@ enum Pace {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub running: u32,
-    pub ahead: u32,
+    pub prefetched: u32,
     /// The args of those that wait at it.
-    pub ahead_bytes: usize,
+    pub prefetched_bytes: usize,
     pub suspects: u32,
     /// Tasks that were asked back and have neither come back nor started.
-    pub recalls: u32,
+    pub retractions: u32,
 }
 
 /// See the module.
@@ -76,9 +76,9 @@ pub(crate) struct Load {
     /// Its suspects, by the number among which each may be.
     companies: BTreeMap<Company, u32>,
     pace: Pace,
-    /// The best turn among the tasks that were asked back: nothing after it is sent ahead, since it
+    /// The best turn among the tasks that were asked back: nothing after it is prefetched, since it
     /// would start before what comes back. There is one as long as any is asked back.
-    recalled: Option<Turn>,
+    retracted: Option<Turn>,
     /// Moving averages, in nanoseconds: a run; and what a task costs beside its run.
     run_time: u64,
     round_trip: u64,
@@ -139,11 +139,11 @@ impl Load {
 
     /// A task is at it: ahead of its workers if so many bytes of args wait there, or else running.
     #[inline]
-    pub fn put_on(&mut self, ahead: Option<usize>, suspect: Option<Company>) {
-        match ahead {
+    pub fn put_on(&mut self, prefetched: Option<usize>, suspect: Option<Company>) {
+        match prefetched {
             Some(bytes) => {
-                self.tally.ahead += 1;
-                self.tally.ahead_bytes += bytes;
+                self.tally.prefetched += 1;
+                self.tally.prefetched_bytes += bytes;
             }
             None => {
                 self.tally.running += 1;
@@ -158,11 +158,11 @@ impl Load {
 
     /// The task is not at it any more.
     #[inline]
-    pub fn take_off(&mut self, ahead: Option<usize>, suspect: Option<Company>) {
-        match ahead {
+    pub fn take_off(&mut self, prefetched: Option<usize>, suspect: Option<Company>) {
+        match prefetched {
             Some(bytes) => {
-                self.tally.ahead -= 1;
-                self.tally.ahead_bytes -= bytes;
+                self.tally.prefetched -= 1;
+                self.tally.prefetched_bytes -= bytes;
             }
             None => {
                 self.tally.running -= 1;
@@ -181,22 +181,22 @@ impl Load {
     }
 
     /// A task of this turn was asked back.
-    pub fn recall(&mut self, turn: Turn) {
-        self.tally.recalls += 1;
-        self.recalled = Some(self.recalled.map_or(turn, |first| first.min(turn)));
+    pub fn retract(&mut self, turn: Turn) {
+        self.tally.retractions += 1;
+        self.retracted = Some(self.retracted.map_or(turn, |first| first.min(turn)));
     }
 
     /// A task that was asked back has come back, or will not.
-    pub fn recall_over(&mut self) {
-        self.tally.recalls -= 1;
-        if self.tally.recalls == 0 {
-            self.recalled = None;
+    pub fn retract_over(&mut self) {
+        self.tally.retractions -= 1;
+        if self.tally.retractions == 0 {
+            self.retracted = None;
         }
     }
 
     /// The best turn among the tasks that were asked back.
-    pub fn recalled(&self) -> Option<Turn> {
-        self.recalled
+    pub fn retracted(&self) -> Option<Turn> {
+        self.retracted
     }
 
     /// Its runs hold up what waits for them.
@@ -243,26 +243,26 @@ impl Load {
 
     /// Free workers that nothing waits for yet.
     pub fn free(&self, orphaned: usize) -> u32 {
-        let taken = self.taken(orphaned).saturating_add(self.tally.ahead);
+        let taken = self.taken(orphaned).saturating_add(self.tally.prefetched);
         self.workers.saturating_sub(taken)
     }
 
     /// How much may be placed on a node that takes tasks.
     #[inline]
-    pub fn room(&self, orphaned: usize, max_ahead: u32) -> Room {
-        let ahead = self.tally.ahead;
-        let taken = self.taken(orphaned).saturating_add(ahead);
+    pub fn room(&self, orphaned: usize, max_prefetch: u32) -> Room {
+        let prefetched = self.tally.prefetched;
+        let taken = self.taken(orphaned).saturating_add(prefetched);
         if taken < self.workers {
             return Room::Free {
                 taken,
                 of: self.workers,
             };
         }
-        let places = self.places_ahead(max_ahead);
+        let places = self.prefetches(max_prefetch);
         let moves = self.pace == Pace::Moving;
-        if moves && ahead < places && self.tally.ahead_bytes < MAX_AHEAD_BYTES {
-            Room::Ahead {
-                taken: ahead,
+        if moves && prefetched < places && self.tally.prefetched_bytes < MAX_AHEAD_BYTES {
+            Room::Prefetched {
+                taken: prefetched,
                 of: places,
             }
         } else {
@@ -274,7 +274,7 @@ impl Load {
     /// they do in two of them. None when a run takes more than four: then the wait is small beside
     /// it, and a task that waits at a node cannot run at another.
     #[inline]
-    fn places_ahead(&self, max_ahead: u32) -> u32 {
+    fn prefetches(&self, max_prefetch: u32) -> u32 {
         if self.run_time == 0
             || self.round_trip == 0
             || self.run_time > self.round_trip.saturating_mul(u64::from(LONGEST_RUN))
@@ -284,7 +284,7 @@ impl Load {
         let per_worker = (self.round_trip.saturating_mul(2)).div_ceil(self.run_time.max(1));
         let usable = self.workers.saturating_sub(self.stalled + self.lent);
         let places = per_worker.saturating_mul(u64::from(usable));
-        u32::try_from(places).unwrap_or(u32::MAX).min(max_ahead)
+        u32::try_from(places).unwrap_or(u32::MAX).min(max_prefetch)
     }
 
     /// Learns from a run that was placed on a free worker.

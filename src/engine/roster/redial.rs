@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::engine::{Epoch, Timestamp};
+use crate::engine::{Incarnation, Timestamp};
 
 /// How soon a dial or a probe is tried again.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
@@ -22,7 +22,7 @@ enum Way {
     /// May begin then.
     Waits(Timestamp),
     /// Was begun then, while this incarnation was known, and is not answered.
-    Out(Timestamp, Option<Epoch>),
+    Out(Timestamp, Option<Incarnation>),
     /// Was begun for an earlier node of the name and is not answered. The answer says nothing of
     /// this one, which waits for it: at most one is under way.
     Stale,
@@ -116,11 +116,11 @@ impl Redial {
     }
 
     /// Begins a dial. A refusal will speak of no later incarnation than `known`.
-    pub fn begin_dial(&mut self, now: Timestamp, known: Option<Epoch>) {
+    pub fn begin_dial(&mut self, now: Timestamp, known: Option<Incarnation>) {
         self.dial = Way::Out(now, known);
     }
 
-    pub fn begin_probe(&mut self, now: Timestamp, known: Epoch) {
+    pub fn begin_probe(&mut self, now: Timestamp, known: Incarnation) {
         self.probe = Way::Out(now, Some(known));
     }
 
@@ -134,7 +134,7 @@ impl Redial {
     /// A dial has led to nothing. Returns the incarnation that was known when it began. `usual` is
     /// the longest pause. The pause counts from the beginning: what hangs is followed by another at
     /// once.
-    pub fn dial_failed(&mut self, usual: Duration) -> Option<Epoch> {
+    pub fn dial_failed(&mut self, usual: Duration) -> Option<Incarnation> {
         let Way::Out(since, known) = self.dial else {
             return None;
         };
@@ -190,7 +190,7 @@ impl Redial {
 #[cfg(test)]
 mod tests {
     use super::{FIRST_PAUSE, PAUSE, Redial};
-    use crate::engine::{Epoch, Timestamp};
+    use crate::engine::{Incarnation, Timestamp};
 
     const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
 
@@ -208,14 +208,14 @@ mod tests {
     #[test]
     fn what_is_under_way_is_not_begun_again_before_its_answer() {
         let mut redial = Redial::default();
-        redial.begin_dial(START, Some(Epoch(1)));
-        redial.begin_probe(START, Epoch(1));
+        redial.begin_dial(START, Some(Incarnation(1)));
+        redial.begin_probe(START, Incarnation(1));
         redial.link_broke();
         redial.setup_failed(START, PAUSE);
         redial.process_ended();
         redial.left(START, PAUSE);
         assert_eq!((redial.dial_due(), redial.probe_due()), (None, None));
-        assert_eq!(redial.dial_failed(PAUSE), Some(Epoch(1)));
+        assert_eq!(redial.dial_failed(PAUSE), Some(Incarnation(1)));
         assert!(redial.is_out());
         redial.probed(PAUSE);
         assert!(!redial.is_out());

@@ -2,20 +2,20 @@
 //!
 //! Owns: which process of it, if any, counts. Does not know: what is known of that process.
 
-use super::{Channel, Incarnation, Standing};
-use crate::engine::Epoch;
+use super::{Channel, NodeProcess, Standing};
+use crate::engine::Incarnation;
 
 /// What is believed of a node. Whatever holds for one process of it, its link among that, is in its
-/// [`Incarnation`], and so ends with it.
+/// [`NodeProcess`], and so ends with it.
 #[derive(Debug)]
 pub(crate) enum State {
     /// Never reached so far.
     Connecting,
     /// A process of it may be alive.
-    Member(Incarnation),
-    /// Taken out by hand. Its record is kept until every process of it has said goodbye, is dead, or
-    /// has outlived its lease. Without a process, those that it has replaced are waited for.
-    Leaving(Option<Incarnation>),
+    Member(NodeProcess),
+    /// Taken out by hand. Its record is kept until every process of it has said goodbye, is dead,
+    /// or has outlived its lease. Without a process, those that it has replaced are waited for.
+    Leaving(Option<NodeProcess>),
     /// No process of it is known to be alive.
     Dead,
     /// Taken out by hand, and its processes have ended: only its name is left.
@@ -26,35 +26,35 @@ pub(crate) enum State {
 
 impl State {
     /// Returns the process that may be alive.
-    pub fn incarnation(&self) -> Option<&Incarnation> {
+    pub fn latest_process(&self) -> Option<&NodeProcess> {
         match self {
-            Self::Member(life) | Self::Leaving(Some(life)) => Some(life),
+            Self::Member(process) | Self::Leaving(Some(process)) => Some(process),
             Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant | Self::Free => None,
         }
     }
 
-    pub fn incarnation_mut(&mut self) -> Option<&mut Incarnation> {
+    pub fn latest_process_mut(&mut self) -> Option<&mut NodeProcess> {
         match self {
-            Self::Member(life) | Self::Leaving(Some(life)) => Some(life),
+            Self::Member(process) | Self::Leaving(Some(process)) => Some(process),
             Self::Connecting | Self::Leaving(None) | Self::Dead | Self::Vacant | Self::Free => None,
         }
     }
 
     pub fn channel_mut(&mut self) -> Option<&mut Channel> {
-        match &mut self.incarnation_mut()?.standing {
+        match &mut self.latest_process_mut()?.standing {
             Standing::Up(channel) => Some(channel),
             Standing::Reconnecting | Standing::Lost => None,
         }
     }
 
-    /// Takes the process out, since it has ended or another stands in its place. A node that was not
-    /// taken out by hand is dead then, until a hello begins the next incarnation.
-    pub fn take_incarnation(&mut self) -> Option<Incarnation> {
-        if let Self::Leaving(life) = self {
-            return life.take();
+    /// Takes the process out, since it has ended or another stands in its place. A node that was
+    /// not taken out by hand is dead then, until a hello begins the next incarnation.
+    pub fn take_latest_process(&mut self) -> Option<NodeProcess> {
+        if let Self::Leaving(process) = self {
+            return process.take();
         }
         match std::mem::replace(self, Self::Dead) {
-            Self::Member(life) => Some(life),
+            Self::Member(process) => Some(process),
             Self::Connecting | Self::Leaving(_) | Self::Dead | Self::Vacant | Self::Free => None,
         }
     }
@@ -66,15 +66,15 @@ impl State {
 pub(crate) enum Drain {
     /// None was known: the next one to come is meant.
     Next,
-    Of(Epoch),
+    Of(Incarnation),
 }
 
 impl Drain {
     /// Returns what is left of the wish when another incarnation comes.
-    pub fn follows(self, epoch: Epoch) -> Option<Self> {
+    pub fn follows(self, incarnation: Incarnation) -> Option<Self> {
         match self {
-            Self::Next => Some(Self::Of(epoch)),
-            Self::Of(asked) => (asked == epoch).then_some(self),
+            Self::Next => Some(Self::Of(incarnation)),
+            Self::Of(asked) => (asked == incarnation).then_some(self),
         }
     }
 }

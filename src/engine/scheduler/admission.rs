@@ -210,10 +210,8 @@ impl SchedulerMachine {
         };
         let options = submission.options.as_ref();
         let labels = options.map_or(&NO_LABELS, |options| &options.labels);
-        let (manner, hearer) = (Self::manner_of(&task), Self::hearer_of(&task));
-        task.class = self
-            .catalogue
-            .join(&submission.kind, labels, manner, hearer);
+        let (rule, hearer) = (Self::rule_of(&task), Self::hearer_of(&task));
+        task.class = self.catalogue.join(&submission.kind, labels, rule, hearer);
         if let Some(key) = task.key() {
             self.keys.claim(key.clone(), id);
         }

@@ -1,29 +1,29 @@
 //! What the machine has to do when the catalogue changes: counts kept, people told, rooms entered.
 //!
-//! Owns: who is told that no present node can run a task, and the manner that a task's past
+//! Owns: who is told that no present node can run a task, and the rule that a task's past
 //! demands. Does not know: which tasks are alike or which nodes may run them (see the catalogue),
 //! when a task is due or a node up.
 
 use super::SchedulerMachine;
 use crate::engine::message::KindOffer;
 use crate::engine::placement::NodeIndex;
-use crate::engine::queue::{ClassId, Hearer, Manner};
+use crate::engine::queue::{ClassId, Hearer, PlacementRule};
 use crate::engine::tasks::{Past, Place, Prefetch, Run, Slot, Stage, Task};
 use crate::engine::{Action, Audience, Note};
 use crate::status::Event as TaskEventKind;
 use crate::task::Labels;
 
 impl SchedulerMachine {
-    pub(super) fn manner_of(task: &Task) -> Manner {
+    pub(super) fn rule_of(task: &Task) -> PlacementRule {
         if task.company().is_some() {
-            Manner::Suspect
+            PlacementRule::Isolated
         } else if task.is_exclusive()
             || task.past == Past::LostPrefetched
             || task.prefetch == Prefetch::Spent
         {
-            Manner::Direct
+            PlacementRule::FreeWorkerOnly
         } else {
-            Manner::Plain
+            PlacementRule::Prefetch
         }
     }
 
@@ -34,10 +34,10 @@ impl SchedulerMachine {
         }
     }
 
-    /// Moves a task to the class of its manner, which its losses decide, and of its hearer.
+    /// Moves a task to the class of its rule, which its losses decide, and of its hearer.
     pub(super) fn reclass(&mut self, slot: Slot) {
         let task = self.tasks.get(slot);
-        let (old, manner, hearer) = (task.class, Self::manner_of(task), Self::hearer_of(task));
+        let (old, rule, hearer) = (task.class, Self::rule_of(task), Self::hearer_of(task));
         let queued = matches!(task.stage, Stage::Queued { .. });
         let line = match task.stage {
             Stage::Prefetched {
@@ -46,14 +46,14 @@ impl SchedulerMachine {
             _ => None,
         };
         // The catalogue knows among how many suspects a head may be.
-        let same = self.catalogue.manner(old) == manner && self.catalogue.hearer(old) == hearer;
-        if same && (manner != Manner::Suspect || !queued) {
+        let same = self.catalogue.rule(old) == rule && self.catalogue.hearer(old) == hearer;
+        if same && (rule != PlacementRule::Isolated || !queued) {
             return;
         }
         if queued {
             self.catalogue.dequeue(&mut self.tasks, slot);
         }
-        let new = self.catalogue.change(old, manner, hearer);
+        let new = self.catalogue.change(old, rule, hearer);
         match line {
             // The lanes of a line are by class.
             Some((node, false)) => {

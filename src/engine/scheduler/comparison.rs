@@ -12,7 +12,7 @@ use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
 };
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Channel, Incarnation, Readiness, Standing, State};
+use crate::engine::roster::{Channel, NodeProcess, Readiness, Standing, State};
 use crate::engine::{Action, LinkId, Note, Timestamp};
 use crate::task::Dispatch;
 
@@ -35,18 +35,18 @@ impl SchedulerMachine {
         entry.handshake = Some(link);
         entry.last_heard = now;
         // A process before this one was ended or replaced when the hello was admitted.
-        if entry.incarnation().is_none() {
-            entry.state = State::Member(Incarnation::new(&hello, !dialled, now, lease));
-            entry.drain_follows(hello.epoch);
+        if entry.latest_process().is_none() {
+            entry.state = State::Member(NodeProcess::new(&hello, !dialled, now, lease));
+            entry.drain_follows(hello.incarnation);
         }
-        let life = entry.process_mut();
+        let process = entry.process_mut();
         // Whoever was ever reached at its address listens there.
-        life.joined &= !dialled;
+        process.joined &= !dialled;
         if dialled {
-            life.found_at = found_at;
+            process.found_at = found_at;
         }
-        life.hello = hello.number;
-        life.probe.clone_from(&hello.probe);
+        process.hello = hello.number;
+        process.probe.clone_from(&hello.probe);
         self.set_offer(node, &hello.kinds, hello.labels);
     }
 
@@ -102,7 +102,7 @@ impl SchedulerMachine {
         let stop = self.compare(now, node, &held, forgotten);
         if self.roster.get(node).process().is_lost() {
             // Not before: what the comparison finds is told from a lie by what was lost here.
-            self.life_returned(node);
+            self.process_returned(node);
         }
         // Nothing was sent while the link was down: what is to be cancelled and is still there is
         // told now.
@@ -115,15 +115,16 @@ impl SchedulerMachine {
         let (heartbeat, lease, retry) =
             (self.config.heartbeat, self.config.lease, self.config.retry);
         let entry = self.roster.get_mut(node);
-        let life = entry.process_mut();
-        life.standing = Standing::Up(Channel::new(link, now, cancels));
-        life.lease.link_up(now, lease);
-        life.readiness = if hello.draining {
+        let process = entry.process_mut();
+        process.standing = Standing::Up(Channel::new(link, now, cancels));
+        process.lease.link_up(now, lease);
+        process.readiness = if hello.draining {
             Readiness::Leaving
         } else {
             Readiness::Ready
         };
-        let (epoch, joined, acknowledged) = (life.epoch, life.joined, life.acknowledged);
+        let (incarnation, joined, acknowledged) =
+            (process.incarnation, process.joined, process.acknowledged);
         entry.reason.clear();
         entry.handshake = None;
         entry.redial.link_up(entry.usual_pause());
@@ -142,7 +143,7 @@ impl SchedulerMachine {
         let note = Note::NodeUp {
             node: Self::node_id(node),
             name: entry.name.clone(),
-            epoch,
+            incarnation,
             joined,
         };
         let (removed, present) = (entry.is_removed(), entry.takes_tasks());
@@ -156,7 +157,7 @@ impl SchedulerMachine {
         }
         self.set_present(node, present);
         self.roster.touch(node);
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
     }
 
     /// Brings what is believed of a node's runs in line with what it holds; returns what it is to
@@ -174,23 +175,23 @@ impl SchedulerMachine {
             match run.filter(|run| run.task == task.id) {
                 Some(run) if run.state == HeldState::Running => self.started(now, slot),
                 // What was asked back on the older link may never have been read there.
-                Some(_) => self.forget_recall(slot),
+                Some(_) => self.forget_retraction(slot),
                 // It was lost on the way.
                 None => self.never_started(now, slot, false),
             }
         }
-        let ghosts = self.roster.get(node).process().ghosts.keys().copied();
-        let ended: Vec<_> = ghosts.filter(|it| !held.contains_key(it)).collect();
+        let orphans = self.roster.get(node).process().orphans.keys().copied();
+        let ended: Vec<_> = orphans.filter(|it| !held.contains_key(it)).collect();
         // A node that was told to leave reports no ends, so what it does not name may have run.
         let silent = matches!(self.roster.get(node).state, State::Leaving(_));
         for dispatch in ended {
             if forgotten {
                 // It goes on, for all that is known, until the node says goodbye.
             } else if silent {
-                self.ghost_ended(now, node, dispatch);
+                self.orphan_ended(now, node, dispatch);
             } else {
                 // Had it ended, its end would have been told before.
-                self.ghost_never_ran(now, node, dispatch);
+                self.orphan_never_ran(now, node, dispatch);
             }
         }
         let mut stop = Vec::new();
@@ -205,11 +206,11 @@ impl SchedulerMachine {
                     continue;
                 }
                 // What only waits there is not worth taking back: the task waits here as well.
-                Run::GivenUp(_) | Run::Ghost | Run::Stale => {}
+                Run::GivenUp(_) | Run::Orphan | Run::Stale => {}
             }
             stop.push(run.dispatch);
-            if !self.roster.get(node).process().has_ghost(run.dispatch) {
-                self.add_stranger(node, run.task, run.dispatch);
+            if !self.roster.get(node).process().has_orphan(run.dispatch) {
+                self.add_unknown(node, run.task, run.dispatch);
             }
         }
         stop

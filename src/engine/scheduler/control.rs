@@ -1,4 +1,5 @@
-//! An operator's wishes: nodes added, removed and drained, settings changed, the end of a life.
+//! An operator's wishes: nodes added, removed and drained, settings changed, the end of the
+//! scheduler.
 //!
 //! Owns: the commands that are not about one task. Does not know: how they are asked for.
 
@@ -20,7 +21,7 @@ impl SchedulerMachine {
     ///
     /// [`NodeError::NameTaken`], also while a removed node of this name has not said goodbye and
     /// its lease is not over, [`NodeError::Invalid`] for a name that is empty, too long or has
-    /// control or invisible characters, and [`NodeError::Stopped`] after the end of this life.
+    /// control or invisible characters, and [`NodeError::Stopped`] after the end of this scheduler.
     pub fn add_node(
         &mut self,
         now: Timestamp,
@@ -41,7 +42,7 @@ impl SchedulerMachine {
             return Err(NodeError::NameTaken(name.to_string()));
         }
         let node = self.enter_node(name, reach);
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
         Ok(Self::node_id(node))
     }
 
@@ -75,7 +76,7 @@ impl SchedulerMachine {
         self.set_present(node, false);
         self.enter_load(node);
         self.finish_removal(now, node);
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
         Ok(())
     }
 
@@ -226,7 +227,7 @@ impl SchedulerMachine {
         self.intake = Intake::Finishing;
     }
 
-    /// Ends this life: every node is told so, and what is left is handed over.
+    /// Ends this scheduler: every node is told so, and what is left is handed over.
     pub fn shut_down(&mut self, now: Timestamp) -> Rest {
         self.observe(now);
         self.drain(now);

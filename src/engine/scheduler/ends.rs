@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::SchedulerMachine;
 use crate::engine::message::End;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::Ghost;
+use crate::engine::roster::Orphan;
 use crate::engine::tasks::{Held, Run, Slot, Stage, Then};
 use crate::engine::{Action, Note, Timestamp};
 use crate::status::{CancelAnswer, Cause, Event as TaskEventKind, Failure, Outcome};
@@ -64,8 +64,8 @@ impl SchedulerMachine {
         }
         if overrun {
             // Its attempt is over, and it still has its worker.
-            let ghost = Ghost::of_run(task.id, true, task.key().cloned());
-            self.add_ghost(node, dispatch, ghost);
+            let orphan = Orphan::of_run(task.id, true, task.key().cloned());
+            self.add_orphan(node, dispatch, orphan);
         } else if !gave_up {
             // A run that outlasted its link says nothing of the way there and back, nor does one of
             // which only the comparison tells: its way was the cut.
@@ -146,11 +146,12 @@ impl SchedulerMachine {
         }
     }
 
-    /// Holds an exclusive task until a run of it, which is a ghost now, can no longer be going on.
+    /// Holds an exclusive task until a run of it, which is an orphan now, can no longer be going
+    /// on.
     pub(super) fn hold(&mut self, slot: Slot, run: Run, then: Then) {
         self.enter(slot, Stage::Held(Box::new(Held { run, then })));
-        if let Some(ghost) = self.find_ghost(run.node, run.dispatch) {
-            ghost.holds_task = true;
+        if let Some(orphan) = self.find_orphan(run.node, run.dispatch) {
+            orphan.holds_task = true;
         }
     }
 

@@ -14,17 +14,17 @@ use crate::engine::message::{
     Beat, HeldRun, Holding, NodeHello, Report, ToNode, ToScheduler, VERSION_MAX, Welcome,
 };
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::Incarnation;
+use crate::engine::roster::NodeProcess;
 use crate::engine::timers::Timer;
-use crate::engine::{Epoch, LinkId, Memory, Timestamp};
+use crate::engine::{Incarnation, LinkId, Memory, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::Dispatch;
 
 impl SchedulerMachine {
     /// Whether another process of its name has taken the place of the one that says hello.
-    pub(super) fn is_replaced(&self, node: NodeIndex, epoch: Epoch) -> bool {
+    pub(super) fn is_replaced(&self, node: NodeIndex, incarnation: Incarnation) -> bool {
         let entry = self.roster.get(node);
-        entry.epoch() != Some(epoch) && entry.has_lived(epoch)
+        entry.incarnation() != Some(incarnation) && entry.has_lived(incarnation)
     }
 
     /// A replaced process says hello. It is heard out if something waits for the end of a run that
@@ -37,13 +37,16 @@ impl SchedulerMachine {
         hello: NodeHello,
     ) {
         let entry = self.roster.get(node);
-        let mut own = entry.past.iter().filter(|life| life.epoch == hello.epoch);
-        if own.any(|life| life.hello >= hello.number) {
+        let mut own = entry
+            .past
+            .iter()
+            .filter(|process| process.incarnation == hello.incarnation);
+        if own.any(|process| process.hello >= hello.number) {
             // What it held then is not what it holds now.
             self.fail(now, link, "the node has said a later hello on another link");
             return;
         }
-        if !self.is_awaited(node, hello.epoch) {
+        if !self.is_awaited(node, hello.incarnation) {
             let refusal = LinkRefusal::Replaced {
                 name: hello.node.clone(),
             };
@@ -57,7 +60,7 @@ impl SchedulerMachine {
         }
         self.sessions
             .begin_comparison(link, node, hello, Speaker::Replaced);
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
     }
 
     /// It tells a part of what it holds. When that is whole, what it does not name has ended; all
@@ -67,18 +70,18 @@ impl SchedulerMachine {
         now: Timestamp,
         link: LinkId,
         node: NodeIndex,
-        (epoch, memory): (Epoch, Memory),
+        (incarnation, memory): (Incarnation, Memory),
         holding: Holding,
     ) -> Result<(), String> {
         check_told(&holding)?;
         for report in holding.reports {
-            self.last_report(now, node, epoch, memory, report);
+            self.last_report(now, node, incarnation, memory, report);
         }
         let whole = self.gather(now, link, holding.runs, holding.last)?;
         if let Some(comparison) = whole {
             self.held_at_last(now, link, node, *comparison);
         }
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
         Ok(())
     }
 
@@ -93,20 +96,20 @@ impl SchedulerMachine {
         let until = now + self.config.heartbeat.saturating_mul(2);
         self.timers.start(until, Timer::Handshake(link));
         self.sessions.extend_setup(link, until);
-        self.end_unnamed(now, node, hello.epoch, hello.memory, &held);
+        self.end_unnamed(now, node, hello.incarnation, hello.memory, &held);
         if hello.out_of_reach == 0 {
-            self.end_unremembered(now, node, hello.epoch, hello.memory);
+            self.end_unremembered(now, node, hello.incarnation, hello.memory);
         }
-        if !self.is_awaited(node, hello.epoch) {
+        if !self.is_awaited(node, hello.incarnation) {
             self.dismiss(now, link);
             return;
         }
         let lease = self.config.lease;
         let mut acknowledged = 0;
-        for life in self.lives_of(node, hello.epoch) {
-            life.lease.link_up(now, lease);
-            if life.memory == hello.memory {
-                acknowledged = life.acknowledged;
+        for process in self.lives_of(node, hello.incarnation) {
+            process.lease.link_up(now, lease);
+            if process.memory == hello.memory {
+                acknowledged = process.acknowledged;
             }
         }
         let welcome = Welcome {
@@ -128,7 +131,7 @@ impl SchedulerMachine {
         now: Timestamp,
         link: LinkId,
         node: NodeIndex,
-        (epoch, memory): (Epoch, Memory),
+        (incarnation, memory): (Incarnation, Memory),
         message: ToScheduler,
     ) -> Result<(), String> {
         match message {
@@ -140,28 +143,30 @@ impl SchedulerMachine {
                 }
                 // Its lease goes on, and with it what ends with that.
                 let lease = self.config.lease;
-                for life in self.lives_of(node, epoch) {
-                    life.lease.answered(now, number, lease);
+                for process in self.lives_of(node, incarnation) {
+                    process.lease.answered(now, number, lease);
                 }
                 self.send(link, ToNode::Answer(number));
             }
             ToScheduler::Reports(reports) => {
                 let last = reports.iter().filter_map(Report::seq).max();
                 for report in reports {
-                    self.last_report(now, node, epoch, memory, report);
+                    self.last_report(now, node, incarnation, memory, report);
                 }
                 if let Some(last) = last {
                     self.send(link, ToNode::Acknowledge(last));
                 }
             }
             // Nothing runs there any more.
-            ToScheduler::Goodbye => self.end_retired(now, node, |life| life.epoch == epoch),
+            ToScheduler::Goodbye => {
+                self.end_retired(now, node, |process| process.incarnation == incarnation)
+            }
             _ => return Err("it sent another hello, or again what it holds".to_owned()),
         }
-        if !self.is_awaited(node, epoch) {
+        if !self.is_awaited(node, incarnation) {
             self.dismiss(now, link);
         }
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
         Ok(())
     }
 
@@ -170,20 +175,20 @@ impl SchedulerMachine {
         &mut self,
         now: Timestamp,
         node: NodeIndex,
-        epoch: Epoch,
+        incarnation: Incarnation,
         memory: Memory,
         report: Report,
     ) {
         self.totals.stale_reports += 1;
         if let Some(seq) = report.seq() {
-            let mut own = self.lives_of(node, epoch);
-            if let Some(life) = own.find(|life| life.memory == memory) {
-                life.take_report(seq);
+            let mut own = self.lives_of(node, incarnation);
+            if let Some(process) = own.find(|process| process.memory == memory) {
+                process.take_report(seq);
             }
         }
         let (dispatch, ran) = match report {
             Report::Stalled { workers: 0, .. } => {
-                self.end_unremembered(now, node, epoch, memory);
+                self.end_unremembered(now, node, incarnation, memory);
                 return;
             }
             Report::Ended {
@@ -199,7 +204,7 @@ impl SchedulerMachine {
             }
             _ => return,
         };
-        self.ended_at_last(now, node, epoch, dispatch, ran);
+        self.ended_at_last(now, node, incarnation, dispatch, ran);
     }
 
     /// A run of a replaced process has ended there, or was never started.
@@ -207,24 +212,24 @@ impl SchedulerMachine {
         &mut self,
         now: Timestamp,
         node: NodeIndex,
-        epoch: Epoch,
+        incarnation: Incarnation,
         dispatch: Dispatch,
         ran: bool,
     ) {
-        let mut own = self.lives_of(node, epoch);
-        let Some(task) = own.find_map(|life| Some(life.ghosts.get(&dispatch)?.task)) else {
+        let mut own = self.lives_of(node, incarnation);
+        let Some(task) = own.find_map(|process| Some(process.orphans.get(&dispatch)?.task)) else {
             return;
         };
         drop(own);
-        // The process lives, so the task has not cost it.
+        // The process incarnations, so the task has not cost it.
         if let Some(slot) = self.tasks.find(task) {
-            self.forgive(slot, node, epoch);
+            self.uncount_loss(slot, node, incarnation);
             self.reclass(slot);
         }
         if ran {
-            self.ghost_ended(now, node, dispatch);
+            self.orphan_ended(now, node, dispatch);
         } else {
-            self.ghost_never_ran(now, node, dispatch);
+            self.orphan_never_ran(now, node, dispatch);
         }
     }
 
@@ -233,26 +238,33 @@ impl SchedulerMachine {
         &mut self,
         now: Timestamp,
         node: NodeIndex,
-        epoch: Epoch,
+        incarnation: Incarnation,
         memory: Memory,
         held: &BTreeMap<Dispatch, HeldRun>,
     ) {
         let entry = self.roster.get(node);
         let past = entry.past.iter();
-        let own = past.filter(|life| life.epoch == epoch && life.memory == memory);
-        let ghosts = own.flat_map(|life| life.ghosts.keys().copied());
-        let ended: Vec<_> = ghosts.filter(|it| !held.contains_key(it)).collect();
+        let own =
+            past.filter(|process| process.incarnation == incarnation && process.memory == memory);
+        let orphans = own.flat_map(|process| process.orphans.keys().copied());
+        let ended: Vec<_> = orphans.filter(|it| !held.contains_key(it)).collect();
         // A node that was told to leave reports no ends, so what it does not name may have run.
         let reports_ends = !entry.is_removed();
         for dispatch in ended {
-            self.ended_at_last(now, node, epoch, dispatch, !reports_ends);
+            self.ended_at_last(now, node, incarnation, dispatch, !reports_ends);
         }
     }
 
     /// Nothing goes on in a process but what it names: what it had forgotten has ended.
-    fn end_unremembered(&mut self, now: Timestamp, node: NodeIndex, epoch: Epoch, memory: Memory) {
-        self.end_retired(now, node, |life| {
-            life.epoch == epoch && life.memory != memory
+    fn end_unremembered(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        incarnation: Incarnation,
+        memory: Memory,
+    ) {
+        self.end_retired(now, node, |process| {
+            process.incarnation == incarnation && process.memory != memory
         });
     }
 
@@ -260,16 +272,16 @@ impl SchedulerMachine {
     fn lives_of(
         &mut self,
         node: NodeIndex,
-        epoch: Epoch,
-    ) -> impl Iterator<Item = &mut Incarnation> {
+        incarnation: Incarnation,
+    ) -> impl Iterator<Item = &mut NodeProcess> {
         let past = self.roster.get_mut(node).past.iter_mut();
-        past.filter(move |life| life.epoch == epoch)
+        past.filter(move |process| process.incarnation == incarnation)
     }
 
     /// Whether something waits for the end of a run that a replaced process may have.
-    fn is_awaited(&self, node: NodeIndex, epoch: Epoch) -> bool {
+    fn is_awaited(&self, node: NodeIndex, incarnation: Incarnation) -> bool {
         let mut past = self.roster.get(node).past.iter();
-        past.any(|life| life.epoch == epoch && !life.ghosts.is_empty())
+        past.any(|process| process.incarnation == incarnation && !process.orphans.is_empty())
     }
 
     /// Nothing waits for it any more.

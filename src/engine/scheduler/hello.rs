@@ -1,4 +1,4 @@
-//! A node's hello: who it is, which life of it, and whether it may be that.
+//! A node's hello: who it is, which incarnation of it, and whether it may be that.
 //!
 //! Owns: the check of a hello and the record of a node that was not known. Does not know: what the
 //! node holds.
@@ -9,7 +9,7 @@ use crate::config::FRAME_OVERHEAD;
 use crate::engine::catalogue::names_bytes;
 use crate::engine::message::{MAX_KINDS, MAX_LABELS, NodeHello, VERSION_MAX, VERSION_MIN, is_name};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Incarnation, Load, Node};
+use crate::engine::roster::{Load, Node, NodeProcess};
 use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::TaskKind;
@@ -48,14 +48,14 @@ impl SchedulerMachine {
         match self.identify(now, link, &hello) {
             Err(refusal) => self.refuse(now, link, &name, refusal),
             Ok(node) if self.is_unwanted(node, &hello) => self.turn_away(now, link, node, &hello),
-            Ok(node) if self.is_replaced(node, hello.epoch) => {
+            Ok(node) if self.is_replaced(node, hello.incarnation) => {
                 self.hear_out(now, link, node, hello);
             }
             // First, since a late hello is that of a memory which is over.
             Ok(node) if self.is_outdated(node, &hello) => {
                 self.fail(now, link, "the node has said a later hello on another link");
             }
-            Ok(node) => match self.admit_life(now, link, node, &hello) {
+            Ok(node) => match self.admit_incarnation(now, link, node, &hello) {
                 Err(refusal) => self.refuse(now, link, &name, refusal),
                 Ok(()) if self.offers_too_much(node, &hello) => {
                     self.refuse(now, link, &name, LinkRefusal::TooMany);
@@ -89,13 +89,13 @@ impl SchedulerMachine {
     fn stands_in_place_of(
         &self,
         node: NodeIndex,
-        life: &Incarnation,
+        process: &NodeProcess,
         link: LinkId,
         hello: &NodeHello,
     ) -> bool {
         let found_at = self.found_at(link, hello);
         let entry = self.roster.get(node);
-        self.was_dialled(link) && entry.proves_dead(life, found_at.as_deref())
+        self.was_dialled(link) && entry.proves_dead(process, found_at.as_deref())
     }
 
     /// Args that a node does not take would close its link, be assigned again, and so for ever.
@@ -126,7 +126,7 @@ impl SchedulerMachine {
         }
         // A process that it had replaced is no new node either: what it runs is waited for there.
         if let Some(leaving) = self.leaving(name)
-            && self.roster.get(leaving).has_lived(hello.epoch)
+            && self.roster.get(leaving).has_lived(hello.incarnation)
         {
             return Ok(leaving);
         }
@@ -149,14 +149,14 @@ impl SchedulerMachine {
     /// Whether this is another process of a node that was removed.
     fn is_unwanted(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let entry = self.roster.get(node);
-        entry.is_removed() && !entry.has_lived(hello.epoch)
+        entry.is_removed() && !entry.has_lived(hello.incarnation)
     }
 
     /// Closes the link of another process of a node that was removed. Nobody else can listen at the
     /// address at which the removed one was dialled, which is dead then.
     fn turn_away(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, hello: &NodeHello) {
-        let life = self.roster.get(node).incarnation();
-        if life.is_some_and(|life| self.stands_in_place_of(node, life, link, hello)) {
+        let process = self.roster.get(node).latest_process();
+        if process.is_some_and(|process| self.stands_in_place_of(node, process, link, hello)) {
             self.spare(link, node);
             self.lose(
                 now,
@@ -168,8 +168,8 @@ impl SchedulerMachine {
         self.fail(now, link, "the node is not wanted any more");
     }
 
-    /// Whether this life of the node may be the one that counts.
-    fn admit_life(
+    /// Whether this incarnation of the node may be the one that counts.
+    fn admit_incarnation(
         &mut self,
         now: Timestamp,
         link: LinkId,
@@ -178,11 +178,11 @@ impl SchedulerMachine {
     ) -> Result<(), LinkRefusal> {
         let silence = self.config.heartbeat.saturating_mul(2);
         let entry = self.roster.get(node);
-        let returns = entry.epoch() == Some(hello.epoch);
-        match entry.incarnation() {
+        let returns = entry.incarnation() == Some(hello.incarnation);
+        match entry.latest_process() {
             // What it does not name may have run, and may go on. One that was told to leave has
             // nothing of any task, and says goodbye when it has nothing that goes on.
-            Some(life) if returns && life.memory != hello.memory && !entry.is_removed() => {
+            Some(process) if returns && process.memory != hello.memory && !entry.is_removed() => {
                 self.spare(link, node);
                 self.retire(
                     now,
@@ -191,8 +191,8 @@ impl SchedulerMachine {
                 );
             }
             Some(_) if returns => {}
-            // Nobody else can listen at the address at which the old life was dialled.
-            Some(life) if self.stands_in_place_of(node, life, link, hello) => {
+            // Nobody else can listen at the address at which the old incarnation was dialled.
+            Some(process) if self.stands_in_place_of(node, process, link, hello) => {
                 self.spare(link, node);
                 self.lose(
                     now,
@@ -201,9 +201,11 @@ impl SchedulerMachine {
                     "a new process answers at its address",
                 )
             }
-            // Nor can two listen at one port. While the old life's link is up, the new one's word
-            // is doubted.
-            Some(life) if !entry.is_up() && life.probe.is_some() && life.probe == hello.probe => {
+            // Nor can two listen at one port. While the old incarnation's link is up, the new one's
+            // word is doubted.
+            Some(process)
+                if !entry.is_up() && process.probe.is_some() && process.probe == hello.probe =>
+            {
                 self.spare(link, node);
                 self.lose(
                     now,
@@ -212,12 +214,12 @@ impl SchedulerMachine {
                     "a new process has the port that it had named",
                 )
             }
-            Some(life) if life.is_lost() || entry.last_heard + silence <= now => {
+            Some(process) if process.is_lost() || entry.last_heard + silence <= now => {
                 self.spare(link, node);
                 self.retire(now, node, "another process has taken its place");
             }
             Some(_) => {
-                self.timers.attend(node, now);
+                self.timers.wake_at(node, now);
                 return Err(LinkRefusal::NameInUse {
                     name: hello.node.clone(),
                 });
@@ -226,14 +228,14 @@ impl SchedulerMachine {
         }
         let past = self.roster.get(node).past.iter();
         let ended: Vec<_> = past
-            .filter(|life| {
-                life.epoch != hello.epoch
-                    && (self.stands_in_place_of(node, life, link, hello)
-                        || (life.probe.is_some() && life.probe == hello.probe))
+            .filter(|process| {
+                process.incarnation != hello.incarnation
+                    && (self.stands_in_place_of(node, process, link, hello)
+                        || (process.probe.is_some() && process.probe == hello.probe))
             })
-            .map(|life| life.epoch)
+            .map(|process| process.incarnation)
             .collect();
-        self.end_retired(now, node, |life| ended.contains(&life.epoch));
+        self.end_retired(now, node, |process| ended.contains(&process.incarnation));
         Ok(())
     }
 
@@ -256,11 +258,13 @@ impl SchedulerMachine {
             .take_if(|it| *it == link);
     }
 
-    /// Whether a later hello of this life was heard already: two links may bring them in either
-    /// order, and the node has left the link of the earlier one.
+    /// Whether a later hello of this incarnation was heard already: two links may bring them in
+    /// either order, and the node has left the link of the earlier one.
     fn is_outdated(&self, node: NodeIndex, hello: &NodeHello) -> bool {
-        let life = self.roster.get(node).incarnation();
-        life.is_some_and(|life| life.epoch == hello.epoch && hello.number <= life.hello)
+        let process = self.roster.get(node).latest_process();
+        process.is_some_and(|process| {
+            process.incarnation == hello.incarnation && hello.number <= process.hello
+        })
     }
 
     /// A record for a node that was not known so far.

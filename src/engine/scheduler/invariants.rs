@@ -37,7 +37,7 @@ impl SchedulerMachine {
     pub fn remains(&self) -> Remains {
         let (kinds, classes) = self.catalogue.in_use();
         let nodes = self.roster.nodes.iter();
-        let lives = nodes.clone().flat_map(|node| node.lives());
+        let processes = nodes.clone().flat_map(|node| node.processes());
         let of_tasks =
             |timer: &Timer| !matches!(timer, Timer::Node(_) | Timer::Retract | Timer::Handshake(_));
         let timers = self.timers.iter().filter(|(_, timer)| of_tasks(timer));
@@ -47,7 +47,7 @@ impl SchedulerMachine {
             nodes: nodes
                 .filter(|node| !matches!(node.state, State::Free))
                 .count(),
-            orphaned_runs: lives.map(|life| life.ghosts.len()).sum(),
+            orphaned_runs: processes.map(|process| process.orphans.len()).sum(),
             keys: self.keys.len(),
             timers: timers.count(),
             claims: self.retraction.claims(),
@@ -64,7 +64,7 @@ impl SchedulerMachine {
         self.check_tasks()?;
         self.check_nodes()?;
         self.check_timers()?;
-        self.check_ghosts()?;
+        self.check_orphans()?;
         self.catalogue.check(&self.tasks)?;
         self.check_totals()?;
         self.check_audiences()?;
@@ -110,13 +110,13 @@ impl SchedulerMachine {
                 Stage::Planned { at } if !self.timers.contains(*at, Timer::DueAt(id, slot)) => {
                     return Err(format!("G1: {id} waits for a time and would never be due"));
                 }
-                Stage::Held(held) if !self.is_held_by_a_ghost(held) => {
+                Stage::Held(held) if !self.is_held_by_a_orphan(held) => {
                     return Err(format!(
                         "G10: {id} is held by no run and would never be due"
                     ));
                 }
                 Stage::Prefetched { .. } if task.is_exclusive() => {
-                    return Err(format!("G10: {id} is exclusive and was sent ahead"));
+                    return Err(format!("G10: {id} is exclusive and was prefetched"));
                 }
                 _ => {}
             }
@@ -126,11 +126,11 @@ impl SchedulerMachine {
             {
                 return Err(format!("G12: the deadline of {id} would not be noticed"));
             }
-            if self.catalogue.manner(task.class) != Self::manner_of(task)
+            if self.catalogue.rule(task.class) != Self::rule_of(task)
                 && task.stage.placed().is_none()
             {
                 return Err(format!(
-                    "G7: {id} waits among tasks that are placed in another manner"
+                    "G7: {id} waits among tasks that are placed in another rule"
                 ));
             }
         }
@@ -189,9 +189,9 @@ impl SchedulerMachine {
                     task.id == id && rare.any(|rare| rare.cancels.times().any(|time| time == at))
                 }
                 Timer::OrphanPatience(dispatch, node) => {
-                    let mut lives = self.roster.get(node).lives();
-                    let ghost = lives.find_map(|life| life.ghosts.get(&dispatch));
-                    let waiting = ghost.and_then(|ghost| ghost.waiting.as_ref());
+                    let mut processes = self.roster.get(node).processes();
+                    let orphan = processes.find_map(|process| process.orphans.get(&dispatch));
+                    let waiting = orphan.and_then(|orphan| orphan.waiting.as_ref());
                     waiting.is_some_and(|it| it.cancels.times().any(|time| time == at))
                 }
                 Timer::Handshake(link) => self
@@ -208,11 +208,11 @@ impl SchedulerMachine {
         self.timers.check()
     }
 
-    fn is_held_by_a_ghost(&self, held: &Held) -> bool {
+    fn is_held_by_a_orphan(&self, held: &Held) -> bool {
         let node = self.roster.get(held.run.node);
-        node.lives().any(|life| {
-            let ghost = life.ghosts.get(&held.run.dispatch);
-            ghost.is_some_and(|ghost| ghost.holds_task)
+        node.processes().any(|process| {
+            let orphan = process.orphans.get(&held.run.dispatch);
+            orphan.is_some_and(|orphan| orphan.holds_task)
         })
     }
 
@@ -220,8 +220,8 @@ impl SchedulerMachine {
     fn check_nodes(&self) -> Result<(), String> {
         for (index, node) in self.roster.nodes.iter().enumerate() {
             let name = &node.name;
-            let (mut running, mut ahead, mut suspects, mut recalls) = (0, 0, 0, 0);
-            let (mut lost_two, mut ahead_bytes, mut company) = (0, 0, None);
+            let (mut running, mut prefetched, mut suspects, mut retractions) = (0, 0, 0, 0);
+            let (mut lost_two, mut prefetched_bytes, mut company) = (0, 0, None);
             for slot in self.runs_of(index as u32) {
                 let task = self.tasks.get(slot);
                 let Some(run) = task.stage.placed() else {
@@ -230,32 +230,33 @@ impl SchedulerMachine {
                 if run.started {
                     running += 1;
                 } else {
-                    ahead += 1;
-                    ahead_bytes += task.args.len();
+                    prefetched += 1;
+                    prefetched_bytes += task.args.len();
                 }
                 suspects += u32::from(task.stage.suspect().is_some());
                 company = company.into_iter().chain(task.stage.suspect()).min();
                 lost_two += u32::from(task.company().is_some());
-                recalls += u32::from(task.stage.retracting().is_some());
+                retractions += u32::from(task.stage.retracting().is_some());
                 if run.node as usize != index {
                     return Err(format!("{name} has {}, which another node has", task.id));
                 }
             }
             let load = &node.load;
             let tally = load.tally();
-            if recalls != tally.recalls || load.recalled().is_some() != (recalls > 0) {
+            if retractions != tally.retractions || load.retracted().is_some() != (retractions > 0) {
                 return Err(format!(
-                    "G6: {name} has {recalls} tasks asked back, {} are counted",
-                    tally.recalls
+                    "G6: {name} has {retractions} tasks asked back, {} are counted",
+                    tally.retractions
                 ));
             }
-            if (running, ahead, suspects) != (tally.running, tally.ahead, tally.suspects) {
+            if (running, prefetched, suspects) != (tally.running, tally.prefetched, tally.suspects)
+            {
                 return Err(format!("G4: the runs of {name} are miscounted"));
             }
-            if ahead_bytes != tally.ahead_bytes {
+            if prefetched_bytes != tally.prefetched_bytes {
                 return Err(format!(
-                    "{name} has {ahead_bytes} bytes of args ahead, {} are counted",
-                    tally.ahead_bytes
+                    "{name} has {prefetched_bytes} bytes of args prefetched, {} are counted",
+                    tally.prefetched_bytes
                 ));
             }
             if company.is_some_and(|company| suspects > company.get()) {
@@ -268,7 +269,7 @@ impl SchedulerMachine {
                     "G7: {name} runs a task that has lost two nodes and is not counted"
                 ));
             }
-            if node.leased().is_none() && running + ahead > 0 {
+            if node.leased().is_none() && running + prefetched > 0 {
                 return Err(format!("G8: {name} is lost and has tasks"));
             }
             // What has been touched is yet to be flushed.
@@ -294,7 +295,7 @@ impl SchedulerMachine {
             let leaves = self.roster.leaving.contains(&index);
             let empty = node.is_vacant()
                 && self.catalogue.has_nothing_of(index)
-                && node.lives().next().is_none();
+                && node.processes().next().is_none();
             if u8::from(there) + u8::from(leaves) + u8::from(empty) != 1 {
                 return Err(format!(
                     "{} is neither there, nor leaving, nor gone with all that it had",
@@ -305,27 +306,27 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// What is remembered of ghosts agrees with them.
-    fn check_ghosts(&self) -> Result<(), String> {
+    /// What is remembered of orphans agrees with them.
+    fn check_orphans(&self) -> Result<(), String> {
         let nodes = self.roster.nodes.iter();
-        let lives = nodes.flat_map(|node| node.lives());
-        let ghosts = lives.flat_map(|life| life.ghosts.values());
-        let mut strangers = 0;
+        let processes = nodes.flat_map(|node| node.processes());
+        let orphans = processes.flat_map(|process| process.orphans.values());
+        let mut unknown = 0;
         let mut counted = BTreeMap::new();
-        for ghost in ghosts {
-            strangers += usize::from(ghost.stranger);
-            if ghost.counted {
-                *counted.entry(ghost.task).or_insert(0_u32) += 1;
+        for orphan in orphans {
+            unknown += usize::from(orphan.unknown);
+            if orphan.counted {
+                *counted.entry(orphan.task).or_insert(0_u32) += 1;
             }
         }
-        if strangers != self.strangers.count() {
+        if unknown != self.unknown_runs.count() {
             return Err(format!(
-                "G11: {strangers} runs are known by their nodes' word alone, {} are counted",
-                self.strangers.count()
+                "G11: {unknown} runs are known by their nodes' word alone, {} are counted",
+                self.unknown_runs.count()
             ));
         }
         for (_, task) in self.tasks.iter() {
-            let known = task.rare.as_ref().map_or(0, |rare| rare.ghosts);
+            let known = task.rare.as_ref().map_or(0, |rare| rare.orphans);
             let there = counted.get(&task.id).copied().unwrap_or(0);
             if known != there {
                 return Err(format!(

@@ -38,7 +38,7 @@ impl SchedulerMachine {
             let entry = self.roster.get_mut(node);
             if entry.redial.stale_dial_answered() {
                 self.close(link, "it was dialled for an earlier node of the name");
-                self.timers.attend(node, now);
+                self.timers.wake_at(node, now);
                 return;
             }
             entry.redial.dial_reached();
@@ -60,7 +60,7 @@ impl SchedulerMachine {
                 version_min: VERSION_MIN,
                 version_max: VERSION_MAX,
                 scheduler: self.name.to_string(),
-                life: self.life,
+                scheduler_id: self.id,
                 max_frame: Some(self.config.max_frame as u64),
             }),
         );
@@ -211,7 +211,7 @@ impl SchedulerMachine {
                 }));
             }
         }
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
     }
 
     /// A link was closed before it was up. Whoever waits for the node hears why, as of a dial that
@@ -277,14 +277,14 @@ impl SchedulerMachine {
             }
             (Stage::Greeted, _, ToScheduler::Hello(hello)) => self.node_hello(now, link, hello),
             (Stage::Comparing(comparison), Some(node), ToScheduler::Holding(holding)) => {
-                let process = (comparison.hello.epoch, comparison.hello.memory);
+                let process = (comparison.hello.incarnation, comparison.hello.memory);
                 match comparison.speaker {
                     Speaker::Present => self.holding(now, link, node, holding),
                     Speaker::Replaced => self.holding_at_last(now, link, node, process, holding),
                 }
             }
             (Stage::Farewell(hello), Some(node), message) => {
-                let process = (hello.epoch, hello.memory);
+                let process = (hello.incarnation, hello.memory);
                 self.last_words(now, link, node, process, message)
             }
             (Stage::Up, Some(node), ToScheduler::Beat(beat)) => self.beat(now, link, node, beat),
@@ -333,11 +333,11 @@ impl SchedulerMachine {
         let lease = self.config.lease;
         let entry = self.roster.get_mut(node);
         // What the beat names is an answer to an earlier one, so that is looked at first.
-        let life = entry.process_mut();
-        life.lease.proved(now, beat.answered, lease);
-        life.lease.answered(now, beat.number, lease);
+        let process = entry.process_mut();
+        process.lease.proved(now, beat.answered, lease);
+        process.lease.answered(now, beat.number, lease);
         if let Some(round_trip) = beat.round_trip
-            && life.paced(round_trip, lease)
+            && process.paced(round_trip, lease)
         {
             let name = entry.name.clone();
             self.actions.push(Action::Note(Note::SlowLink {

@@ -1,13 +1,14 @@
 //! When a node is lost, and what that means for its tasks.
 //!
-//! Owns: leases, lives that were replaced, the dials and probes that find out. Does not know: what
-//! nodes say while they are up, or when a run that was given up has ended (see `ghosts`).
+//! Owns: leases, incarnations that were replaced, the dials and probes that find out. Does not
+//! know: what nodes say while they are up, or when a run that was given up has ended (see
+//! `orphans`).
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Expired, Ghost, Incarnation, State};
+use crate::engine::roster::{Expired, NodeProcess, Orphan, State};
 use crate::engine::tasks::{Past, Run, Slot, Stage, Suspects, Task, Then};
-use crate::engine::{Action, Epoch, NodeId, Note, Reach, Timestamp};
+use crate::engine::{Action, Incarnation, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
 use crate::task::TaskId;
 
@@ -27,26 +28,29 @@ pub(super) enum Loss {
 
 impl SchedulerMachine {
     /// Looks at one node whose time has come.
-    pub(super) fn attend(&mut self, now: Timestamp, node: NodeIndex) {
+    pub(super) fn wake_at(&mut self, now: Timestamp, node: NodeIndex) {
         let entry = self.roster.get(node);
         if entry.is_local() {
             return;
         }
-        match entry.leased().and_then(|life| life.lease.expired(now)) {
+        match entry
+            .leased()
+            .and_then(|process| process.lease.expired(now))
+        {
             // Whoever drives the machine may have been asleep: what the node has said is read
             // before it is lost.
             Some(Expired::Look) => {
                 let last_look = now + self.config.heartbeat / LAST_LOOK;
-                let life = self.roster.get_mut(node).process_mut();
-                life.lease.look_until(last_look);
+                let process = self.roster.get_mut(node).process_mut();
+                process.lease.look_until(last_look);
             }
             Some(Expired::Over) => self.lose(now, node, Loss::Unproven, "its lease has ended"),
             None => {}
         }
-        self.end_safe_ghosts(now, node);
+        self.end_safe_orphans(now, node);
         self.finish_removal(now, node);
         self.find_out(now, node);
-        self.plan_attention(now, node);
+        self.plan_wakeup(now, node);
     }
 
     /// Dials or probes a node that has been silent.
@@ -64,7 +68,7 @@ impl SchedulerMachine {
             let address = address.clone();
             let found_at = entry.found_at().map(str::to_owned);
             entry.asked_at.clone_from(&found_at);
-            entry.redial.begin_dial(now, entry.epoch());
+            entry.redial.begin_dial(now, entry.incarnation());
             self.actions.push(Action::Dial {
                 node: Self::node_id(node),
                 address,
@@ -73,13 +77,13 @@ impl SchedulerMachine {
         }
         let entry = self.roster.get_mut(node);
         if entry.redial.probe_due().is_some_and(|at| at <= now)
-            && let Some((epoch, address)) = entry.to_probe()
+            && let Some((incarnation, address)) = entry.to_probe()
         {
             let address = address.to_owned();
-            entry.redial.begin_probe(now, epoch);
+            entry.redial.begin_probe(now, incarnation);
             self.actions.push(Action::Probe {
                 node: Self::node_id(node),
-                epoch,
+                incarnation,
                 address,
             });
         }
@@ -87,7 +91,7 @@ impl SchedulerMachine {
 
     /// Asks for the next look at a node. Only what lies ahead is planned: what was due has just
     /// been looked at, and waits for an event.
-    fn plan_attention(&mut self, now: Timestamp, node: NodeIndex) {
+    fn plan_wakeup(&mut self, now: Timestamp, node: NodeIndex) {
         let silence = self.config.heartbeat.saturating_mul(2);
         let margin = self.config.heartbeat;
         let in_handshake = self.is_in_handshake(node);
@@ -98,8 +102,8 @@ impl SchedulerMachine {
                 next = Some(next.map_or(time, |earlier| earlier.min(time)));
             }
         };
-        if let Some(life) = entry.leased() {
-            at(life.lease.until());
+        if let Some(process) = entry.leased() {
+            at(process.lease.until());
         }
         if matches!(entry.reach, Reach::Dial(_))
             && !in_handshake
@@ -117,17 +121,17 @@ impl SchedulerMachine {
         {
             at(probe_at);
         }
-        for life in entry.lost_lives() {
-            let safe_at = life.lease.safe_at();
-            let ghosts = life.ghosts.values();
-            let ends = ghosts.filter_map(|ghost| ghost.safe_at(safe_at, margin));
+        for process in entry.lost_processes() {
+            let safe_at = process.lease.safe_at();
+            let orphans = process.orphans.values();
+            let ends = orphans.filter_map(|orphan| orphan.safe_at(safe_at, margin));
             ends.for_each(&mut at);
             if entry.is_leaving() {
                 at(safe_at + margin);
             }
         }
         if let Some(next) = next {
-            self.timers.attend(node, next);
+            self.timers.wake_at(node, next);
         }
     }
 
@@ -139,8 +143,8 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         let was_with_us = entry.leased().is_some();
         entry.reason = reason.to_owned();
-        if let Some(life) = entry.incarnation_mut() {
-            life.lost();
+        if let Some(process) = entry.latest_process_mut() {
+            process.lost();
         }
         self.roster.away += 1;
         let entry = self.roster.get_mut(node);
@@ -155,7 +159,7 @@ impl SchedulerMachine {
         }
         let dead = loss != Loss::Unproven;
         if dead {
-            self.end_life(now, node);
+            self.end_process(now, node);
         }
         self.enter_load(node);
         self.roster.touch(node);
@@ -169,7 +173,7 @@ impl SchedulerMachine {
             }));
         }
         self.finish_removal(now, node);
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
     }
 
     /// Forgets a node that was taken out by hand when all its processes have ended. Whoever took it
@@ -180,19 +184,20 @@ impl SchedulerMachine {
         }
         let margin = self.config.heartbeat;
         // What holds no run has nothing to be waited for.
-        let is_over =
-            |life: &Incarnation| life.ghosts.is_empty() || life.lease.safe_at() + margin <= now;
+        let is_over = |process: &NodeProcess| {
+            process.orphans.is_empty() || process.lease.safe_at() + margin <= now
+        };
         self.end_retired(now, node, is_over);
         let entry = self.roster.get(node);
         // What it has forgotten goes on with it.
-        let over = entry.incarnation().is_none_or(|present| {
-            let own = |life: &&Incarnation| life.epoch == present.epoch;
-            present.is_lost() && entry.lives().filter(own).all(is_over)
+        let over = entry.latest_process().is_none_or(|present| {
+            let own = |process: &&NodeProcess| process.incarnation == present.incarnation;
+            present.is_lost() && entry.processes().filter(own).all(is_over)
         });
         if !over {
             return;
         }
-        self.end_life(now, node);
+        self.end_process(now, node);
         if self.roster.get(node).past.is_empty() {
             self.forget_link(node, "it was removed");
             self.clear_offer(node);
@@ -205,30 +210,32 @@ impl SchedulerMachine {
     pub(super) fn declared_dead(&mut self, now: Timestamp, node: NodeIndex) -> bool {
         let silence = self.config.heartbeat.saturating_mul(2);
         let entry = self.roster.get(node);
-        let comparing = entry.incarnation().is_some() && self.is_in_handshake(node);
+        let comparing = entry.latest_process().is_some() && self.is_in_handshake(node);
         let heard = entry.is_up() && (entry.is_local() || !entry.is_silent(now, silence));
         let alive = heard || comparing;
         let mut past = entry.past.iter();
-        let replaced = past.any(|life| Some(life.epoch) != entry.epoch());
-        if !alive && entry.incarnation().is_some() {
+        let replaced = past.any(|process| Some(process.incarnation) != entry.incarnation());
+        if !alive && entry.latest_process().is_some() {
             self.lose(now, node, Loss::Dead, "it was declared dead");
         }
         self.end_retired(now, node, |_| true);
         self.finish_removal(now, node);
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
         replaced || !alive
     }
 
-    /// The process of a node's current life has ended: none of its runs is going on.
-    fn end_life(&mut self, now: Timestamp, node: NodeIndex) {
+    /// The process of a node's current incarnation has ended: none of its runs is going on.
+    fn end_process(&mut self, now: Timestamp, node: NodeIndex) {
         let entry = self.roster.get_mut(node);
         entry.redial.process_ended();
         // Taken before its runs end: what waits for them is answered as by a process that is gone.
-        if let Some(ended) = entry.state.take_incarnation() {
+        if let Some(ended) = entry.state.take_latest_process() {
             self.lost_for_good(node, &ended.lost_tasks);
-            self.ghosts_ended(now, node, ended.ghosts);
+            self.orphans_ended(now, node, ended.orphans);
             // And with it all that it had forgotten.
-            self.end_past(now, node, |life| life.epoch == ended.epoch);
+            self.end_past(now, node, |process| {
+                process.incarnation == ended.incarnation
+            });
         }
     }
 
@@ -241,23 +248,24 @@ impl SchedulerMachine {
         loss: Loss,
         reason: &str,
     ) {
-        let epoch = self.roster.get(node).process().epoch;
+        let incarnation = self.roster.get(node).process().incarnation;
         let run = self.take_off(slot);
         let blocking = self.blocks_at(slot, node);
         let task = self.tasks.get_mut(slot);
-        // What was sent ahead may have started unheard.
+        // What was prefetched may have started unheard.
         task.may_have_run();
         let (id, exclusive, cancelling) = (task.id, task.is_exclusive(), task.is_cancelling());
         let key = task.key().cloned();
         // Only an exclusive task and a key wait for the end of such a run; all else is run again at
         // once.
         if loss == Loss::Unproven && (exclusive || key.is_some()) {
-            let ghost = Ghost::of_run(id, blocking, key);
-            self.add_ghost(node, run.dispatch, ghost);
+            let orphan = Orphan::of_run(id, blocking, key);
+            self.add_orphan(node, run.dispatch, orphan);
         }
         // Any end of a task that is to be cancelled is that cancel.
         if cancelling {
-            let goes_on = loss == Loss::Unproven && self.life_may_run(now, slot, node, epoch);
+            let goes_on =
+                loss == Loss::Unproven && self.process_may_run(now, slot, node, incarnation);
             let answer = if goes_on {
                 CancelAnswer::StillRunning
             } else {
@@ -267,7 +275,7 @@ impl SchedulerMachine {
             return;
         }
         self.rerouted(slot, node, "lost");
-        let lost = (Self::node_id(node), epoch);
+        let lost = (Self::node_id(node), incarnation);
         let task = self.tasks.get_mut(slot);
         let rare = task.rare();
         if run.started {
@@ -283,7 +291,7 @@ impl SchedulerMachine {
         } else {
             // Of what had not started nobody knows. It is sent to free workers only from now on,
             // so the next loss tells.
-            rare.lost_ahead_on = Some(lost);
+            rare.lost_prefetched_on = Some(lost);
             task.past = Past::LostPrefetched;
         }
         self.reclass(slot);
@@ -300,8 +308,8 @@ impl SchedulerMachine {
     pub(super) fn await_return(&mut self, slot: Slot, run: Run) {
         let task = self.tasks.get(slot);
         let (id, exclusive) = (task.id, task.is_exclusive());
-        let life = self.roster.get_mut(run.node).process_mut();
-        life.lost_tasks.push(id);
+        let process = self.roster.get_mut(run.node).process_mut();
+        process.lost_tasks.push(id);
         if exclusive {
             self.hold(slot, run, Then::QueueUnlessItReturns);
         } else {
@@ -332,25 +340,25 @@ impl SchedulerMachine {
         )
     }
 
-    /// A life of a node that was thought lost is back: what it was blamed for is taken back.
-    pub(super) fn life_returned(&mut self, node: NodeIndex) {
-        let life = self.roster.get_mut(node).process_mut();
-        let epoch = life.epoch;
-        for id in std::mem::take(&mut life.lost_tasks) {
+    /// A process of a node that was thought lost is back: what it was blamed for is taken back.
+    pub(super) fn process_returned(&mut self, node: NodeIndex) {
+        let process = self.roster.get_mut(node).process_mut();
+        let incarnation = process.incarnation;
+        for id in std::mem::take(&mut process.lost_tasks) {
             let Some(slot) = self.tasks.find(id) else {
                 continue;
             };
-            self.forgive(slot, node, epoch);
+            self.uncount_loss(slot, node, incarnation);
             self.reclass(slot);
         }
     }
 
-    /// Takes back what one task blames a life of a node for. Its class is left to the caller.
-    pub(super) fn forgive(&mut self, slot: Slot, node: NodeIndex, epoch: Epoch) {
+    /// Takes back what one task blames a process of a node for. Its class is left to the caller.
+    pub(super) fn uncount_loss(&mut self, slot: Slot, node: NodeIndex, incarnation: Incarnation) {
         if let Some(rare) = &mut self.tasks.get_mut(slot).rare {
-            let entry = (Self::node_id(node), epoch);
-            rare.lost_on.forgive(entry);
-            rare.lost_ahead_on.take_if(|lost| *lost == entry);
+            let entry = (Self::node_id(node), incarnation);
+            rare.lost_on.uncount_loss(entry);
+            rare.lost_prefetched_on.take_if(|lost| *lost == entry);
         }
     }
 
@@ -359,17 +367,17 @@ impl SchedulerMachine {
     pub(super) fn retire(&mut self, now: Timestamp, node: NodeIndex, reason: &str) {
         self.lose(now, node, Loss::Unproven, reason);
         let entry = self.roster.get_mut(node);
-        if let Some(mut life) = entry.state.take_incarnation() {
-            let lost = life.replaced();
-            entry.past.push(life);
+        if let Some(mut process) = entry.state.take_latest_process() {
+            let lost = process.replaced();
+            entry.past.push(process);
             self.lost_for_good(node, &lost);
         }
-        self.end_idle_ghosts(now, node);
-        self.timers.attend(node, now);
+        self.end_idle_orphans(now, node);
+        self.timers.wake_at(node, now);
     }
 
-    /// A life has been replaced or has ended: its runs will not be taken back, so nobody may speak
-    /// for them.
+    /// A process has been replaced or has ended: its runs will not be taken back, so nobody may
+    /// speak for them.
     fn lost_for_good(&mut self, node: NodeIndex, lost: &[TaskId]) {
         for &id in lost {
             let Some(slot) = self.tasks.find(id) else {
@@ -395,7 +403,7 @@ impl SchedulerMachine {
             return;
         };
         if entry.redial.stale_dial_answered() {
-            self.timers.attend(node, now);
+            self.timers.wake_at(node, now);
             return;
         }
         let known = entry.redial.dial_failed(entry.usual_pause());
@@ -403,9 +411,9 @@ impl SchedulerMachine {
             return;
         }
         let asked_at = entry.asked_at.take();
-        let life = entry.incarnation();
-        let same_life = life.is_some_and(|life| {
-            Some(life.epoch) == known && entry.proves_dead(life, asked_at.as_deref())
+        let process = entry.latest_process();
+        let same_incarnation = process.is_some_and(|process| {
+            Some(process.incarnation) == known && entry.proves_dead(process, asked_at.as_deref())
         });
         let silent = entry.is_silent(now, silence);
         if !entry.is_up() {
@@ -415,27 +423,33 @@ impl SchedulerMachine {
             self.note_refused(node, &reason);
         }
         if refused {
-            if same_life && silent {
+            if same_incarnation && silent {
                 self.lose(now, node, Loss::Dead, &reason);
             }
             let entry = self.roster.get(node);
             let past = entry.past.iter();
             let ended: Vec<_> = past
-                .filter(|life| entry.proves_dead(life, asked_at.as_deref()))
-                .map(|life| life.epoch)
+                .filter(|process| entry.proves_dead(process, asked_at.as_deref()))
+                .map(|process| process.incarnation)
                 .collect();
-            self.end_retired(now, node, |life| ended.contains(&life.epoch));
+            self.end_retired(now, node, |process| ended.contains(&process.incarnation));
         }
-        self.timers.attend(node, now);
+        self.timers.wake_at(node, now);
     }
 
-    pub(super) fn probed(&mut self, now: Timestamp, id: NodeId, epoch: Epoch, refused: bool) {
+    pub(super) fn probed(
+        &mut self,
+        now: Timestamp,
+        id: NodeId,
+        incarnation: Incarnation,
+        refused: bool,
+    ) {
         let node = id.0;
         let Some(entry) = self.roster.nodes.get_mut(node as usize) else {
             return;
         };
         if entry.redial.stale_probe_answered() {
-            self.timers.attend(node, now);
+            self.timers.wake_at(node, now);
             return;
         }
         entry.redial.probed(entry.usual_pause());
@@ -443,7 +457,7 @@ impl SchedulerMachine {
             return;
         }
         if refused {
-            if entry.epoch() == Some(epoch) && !entry.is_up() {
+            if entry.incarnation() == Some(incarnation) && !entry.is_up() {
                 self.lose(
                     now,
                     node,
@@ -451,42 +465,9 @@ impl SchedulerMachine {
                     "nobody listens at the port that it had named",
                 );
             }
-            self.end_retired(now, node, |life| life.epoch == epoch);
+            self.end_retired(now, node, |process| process.incarnation == incarnation);
         }
-        self.timers.attend(node, now);
-    }
-
-    /// Retired lives whose process is known to have ended. What the present process has forgotten
-    /// goes on with it.
-    pub(super) fn end_retired(
-        &mut self,
-        now: Timestamp,
-        node: NodeIndex,
-        ended: impl Fn(&Incarnation) -> bool,
-    ) {
-        let present = self.roster.get(node).epoch();
-        self.end_past(now, node, |life| Some(life.epoch) != present && ended(life));
-    }
-
-    /// By a node's word nothing goes on there but what it names: what its process had forgotten has
-    /// ended.
-    pub(super) fn forgotten_ended(&mut self, now: Timestamp, node: NodeIndex) {
-        let present = self.roster.get(node).epoch();
-        self.end_past(now, node, |life| Some(life.epoch) == present);
-    }
-
-    fn end_past(&mut self, now: Timestamp, node: NodeIndex, ended: impl Fn(&Incarnation) -> bool) {
-        let entry = self.roster.get_mut(node);
-        let ghosts: Vec<_> = entry
-            .past
-            .iter()
-            .filter(|life| ended(life))
-            .flat_map(|life| life.ghosts.keys().copied())
-            .collect();
-        for dispatch in ghosts {
-            self.ghost_ended(now, node, dispatch);
-        }
-        self.roster.get_mut(node).past.retain(|life| !ended(life));
+        self.timers.wake_at(node, now);
     }
 
     pub(super) fn is_in_handshake(&self, node: NodeIndex) -> bool {

@@ -22,7 +22,7 @@ impl SchedulerMachine {
 
     #[inline]
     pub(super) fn enter_load(&mut self, node: NodeIndex) {
-        let room = self.roster.get(node).room(self.config.max_ahead);
+        let room = self.roster.get(node).room(self.config.max_prefetch);
         self.catalogue.set_room(node, room);
     }
 
@@ -43,13 +43,13 @@ impl SchedulerMachine {
         let mut round = self.catalogue.begin_round();
         while let Some(head) = self.catalogue.next(&mut round) {
             let mut head = head;
-            while let Some((node, ahead)) = self.catalogue.choose(head, &self.roster) {
+            while let Some((node, prefetched)) = self.catalogue.choose(head, &self.roster) {
                 let (_, class) = head;
                 let Some(slot) = self.catalogue.head(&self.tasks, class) else {
                     break;
                 };
                 self.catalogue.dequeue(&mut self.tasks, slot);
-                self.assign(now, node, slot, ahead);
+                self.assign(now, node, slot, prefetched);
                 self.catalogue.placed(&mut round, class);
                 // While the turn is this class's again, the round is left alone: most often there
                 // is one class.
@@ -70,20 +70,21 @@ impl SchedulerMachine {
         let mut heads = self.catalogue.heads_for_callers();
         self.flushes += u64::from(!heads.is_empty());
         while let Some((turn, class)) = heads.pop_first() {
-            let Some((node, ahead)) = self.catalogue.choose((turn, class), &self.roster) else {
+            let Some((node, prefetched)) = self.catalogue.choose((turn, class), &self.roster)
+            else {
                 continue;
             };
             let Some(slot) = self.catalogue.head(&self.tasks, class) else {
                 continue;
             };
             self.catalogue.dequeue(&mut self.tasks, slot);
-            self.assign(now, node, slot, ahead);
+            self.assign(now, node, slot, prefetched);
             heads.extend(self.catalogue.announced(class));
         }
     }
 
     #[inline]
-    fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, ahead: bool) {
+    fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, prefetched: bool) {
         // Numbers rise over all nodes, so that a later run fences off an earlier one.
         let dispatch = Dispatch::new(self.dispatches.take());
         let task = self.tasks.get(slot);
@@ -97,7 +98,7 @@ impl SchedulerMachine {
             dispatch,
             kind,
             attempt: task.attempt(),
-            ahead,
+            prefetched,
             args: task.args.clone(),
             terms: terms_of(now, task),
         };
@@ -107,14 +108,14 @@ impl SchedulerMachine {
             node,
             dispatch,
             since: now,
-            started: !ahead,
+            started: !prefetched,
         };
         self.put_on(slot, run, suspect);
         // Only a node that is up has room for it.
         self.roster.get_mut(node).channel_mut().assign(assignment);
         // At once, since the next head is placed by it.
         self.enter_load(node);
-        if !ahead {
+        if !prefetched {
             self.tell_running(slot);
         }
     }
@@ -124,10 +125,10 @@ impl SchedulerMachine {
     pub(super) fn put_on(&mut self, slot: Slot, run: Run, suspect: Option<Company>) {
         self.enter(slot, Stage::of(run, suspect));
         let node = run.node;
-        let ahead = (!run.started).then(|| self.tasks.get(slot).args.len());
+        let prefetched = (!run.started).then(|| self.tasks.get(slot).args.len());
         let entry = self.roster.get_mut(node);
-        entry.load.put_on(ahead, suspect);
-        if ahead.is_some() {
+        entry.load.put_on(prefetched, suspect);
+        if prefetched.is_some() {
             entry.line.push(&mut self.tasks, slot);
             // None is held up before. A look then sees for how long each may wait.
             self.retraction.enter(node, run.since + HELD_UP_AFTER);
@@ -138,7 +139,7 @@ impl SchedulerMachine {
     }
 
     /// A task was asked back on a link that is gone: it goes on waiting at its node.
-    pub(super) fn forget_recall(&mut self, slot: Slot) {
+    pub(super) fn forget_retraction(&mut self, slot: Slot) {
         if let Stage::Prefetched {
             node,
             dispatch,
@@ -148,7 +149,7 @@ impl SchedulerMachine {
             && let Some(why) = retracting.take()
         {
             let (node, dispatch) = (*node, *dispatch);
-            self.recall_over(node, dispatch, why);
+            self.retract_over(node, dispatch, why);
             let line = &mut self.roster.get_mut(node).line;
             line.keep(&mut self.tasks, slot);
             self.retraction.enter(node, self.now);
@@ -156,11 +157,11 @@ impl SchedulerMachine {
     }
 
     /// A task that was asked back from a node has come back, or will not.
-    fn recall_over(&mut self, node: NodeIndex, dispatch: Dispatch, why: Retract) {
+    fn retract_over(&mut self, node: NodeIndex, dispatch: Dispatch, why: Retract) {
         if why == Retract::FreeElsewhere {
             self.retraction.release(dispatch);
         }
-        self.roster.get_mut(node).load.recall_over();
+        self.roster.get_mut(node).load.retract_over();
     }
 
     /// Takes a task off its node; what becomes of it is the caller's.
@@ -169,10 +170,10 @@ impl SchedulerMachine {
         let task = self.tasks.get(slot);
         let run = task.stage.placed().expect("a node has the task");
         let (suspect, retracting) = (task.stage.suspect(), task.stage.retracting());
-        let ahead = (!run.started).then(|| task.args.len());
+        let prefetched = (!run.started).then(|| task.args.len());
         let node = run.node;
         if let Some(why) = retracting {
-            self.recall_over(node, run.dispatch, why);
+            self.retract_over(node, run.dispatch, why);
         }
         let entry = self.roster.get_mut(node);
         if run.started {
@@ -181,7 +182,7 @@ impl SchedulerMachine {
             let line = &mut entry.line;
             line.remove(&mut self.tasks, slot, retracting.is_some());
         }
-        entry.load.take_off(ahead, suspect);
+        entry.load.take_off(prefetched, suspect);
         self.enter(slot, Stage::left(run));
         self.roster.touch(node);
         run
@@ -216,12 +217,12 @@ impl SchedulerMachine {
             let Outgoing {
                 assign,
                 cancel,
-                recall,
+                retract,
             } = entry.channel_mut().take_outgoing();
             in_batches(cancel, |batch| send(ToNode::Cancel(batch)));
             in_batches(assign, |batch| send(ToNode::Assign(batch)));
             // Behind the assignments, since one of them may be asked back at once.
-            in_batches(recall, |batch| send(ToNode::Recall(batch)));
+            in_batches(retract, |batch| send(ToNode::Retract(batch)));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::SchedulerMachine;
 use crate::engine::message::{MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Incarnation, Readiness};
+use crate::engine::roster::{NodeProcess, Readiness};
 use crate::engine::tasks::{self, Prefetch, Retract, Slot, Stage};
 use crate::engine::{Action, Note, Timestamp};
 use crate::payload::Payload;
@@ -27,7 +27,7 @@ pub(super) enum Run {
     /// The latest run of this task. It was given up for lost, and may be taken back.
     GivenUp(Slot),
     /// One that is no longer followed, and that may still be going on.
-    Ghost,
+    Orphan,
     /// Neither: superseded, or doubled.
     Stale,
 }
@@ -68,7 +68,7 @@ impl SchedulerMachine {
                     self.take_back(slot);
                     self.started(now, slot);
                 }
-                Run::GivenUp(_) | Run::Ghost => {}
+                Run::GivenUp(_) | Run::Orphan => {}
                 Run::Stale => self.totals.stale_reports += 1,
             },
             Report::Ended {
@@ -91,12 +91,12 @@ impl SchedulerMachine {
                     }
                     // The run was given up before: what came of it is late, and only its worker
                     // counts.
-                    Run::Ghost => {
+                    Run::Orphan => {
                         self.totals.stale_reports += 1;
                         if !overrun && end.is_of_no_run(ran) {
-                            self.ghost_never_ran(now, node, dispatch);
+                            self.orphan_never_ran(now, node, dispatch);
                         } else if !overrun {
-                            self.ghost_ended(now, node, dispatch);
+                            self.orphan_ended(now, node, dispatch);
                         }
                     }
                     Run::Stale => {
@@ -107,18 +107,18 @@ impl SchedulerMachine {
                         // Nobody waits for its end, but its handler still has a worker there.
                         if overrun {
                             self.check_own(node, dispatch)?;
-                            self.add_stranger(node, task, dispatch);
+                            self.add_unknown(node, task, dispatch);
                         }
                     }
                 }
             }
             Report::Freed { task, dispatch, .. } => {
                 self.check_holder(node, task, dispatch)?;
-                // Only what overran is told of as freed, and that became a ghost when its end was
+                // Only what overran is told of as freed, and that became an orphan when its end was
                 // told.
                 self.reporter(node).turned_ready();
-                if self.roster.get(node).process().has_ghost(dispatch) {
-                    self.ghost_ended(now, node, dispatch);
+                if self.roster.get(node).process().has_orphan(dispatch) {
+                    self.orphan_ended(now, node, dispatch);
                 } else {
                     self.totals.stale_reports += 1;
                 }
@@ -145,13 +145,13 @@ impl SchedulerMachine {
                 self.roster.touch(node);
             }
             Report::Ready => {
-                let life = self.reporter(node);
+                let process = self.reporter(node);
                 // Draining is for good. Whoever took it back again and again would have every task
                 // that waits looked at each time.
-                if life.readiness == Readiness::Leaving {
+                if process.readiness == Readiness::Leaving {
                     return Err("it would start something again, though it drains".to_owned());
                 }
-                life.turned_ready();
+                process.turned_ready();
                 // An operator may have it drain meanwhile.
                 let present = self.roster.get(node).takes_tasks();
                 self.set_present(node, present);
@@ -186,7 +186,7 @@ impl SchedulerMachine {
                         self.progress(now, slot, value);
                     }
                     // What such a run tells is not its task's progress any more.
-                    Run::GivenUp(_) | Run::Ghost | Run::Stale => {}
+                    Run::GivenUp(_) | Run::Orphan | Run::Stale => {}
                 }
             }
         }
@@ -208,7 +208,7 @@ impl SchedulerMachine {
     }
 
     /// The process that reports.
-    fn reporter(&mut self, node: NodeIndex) -> &mut Incarnation {
+    fn reporter(&mut self, node: NodeIndex) -> &mut NodeProcess {
         self.roster.get_mut(node).process_mut()
     }
 
@@ -222,7 +222,7 @@ impl SchedulerMachine {
             ));
         }
         let mut past = self.roster.get(node).past.iter();
-        if past.any(|life| life.ghosts.contains_key(&dispatch)) {
+        if past.any(|process| process.orphans.contains_key(&dispatch)) {
             return Err(format!(
                 "it told of the run {dispatch}, which an earlier process of its name has"
             ));
@@ -287,8 +287,8 @@ impl SchedulerMachine {
                 return Run::GivenUp(slot);
             }
         }
-        if self.roster.get(node).process().has_ghost(dispatch) {
-            Run::Ghost
+        if self.roster.get(node).process().has_orphan(dispatch) {
+            Run::Orphan
         } else {
             Run::Stale
         }
@@ -304,13 +304,15 @@ impl SchedulerMachine {
     /// nodes and its node has another such, which only a node that lies can bring about.
     fn may_take_back(&self, slot: Slot, node: NodeIndex) -> bool {
         let entry = self.roster.get(node);
-        let here = entry.epoch().map(|epoch| (Self::node_id(node), epoch));
+        let here = entry
+            .incarnation()
+            .map(|incarnation| (Self::node_id(node), incarnation));
         let rare = self.tasks.get(slot).rare.as_ref();
         let company = rare.and_then(|rare| rare.lost_on.company_without(here));
         company.is_none_or(|company| entry.load.takes_suspect(company))
     }
 
-    /// A run that was given up for lost lives, and no later one was begun: it is the task's run
+    /// A run that was given up for lost goes on, and no later one was begun: it is the task's run
     /// again, and its loss is not counted.
     pub(super) fn take_back(&mut self, slot: Slot) {
         let stage = &self.tasks.get(slot).stage;
@@ -321,9 +323,9 @@ impl SchedulerMachine {
             self.catalogue.dequeue(&mut self.tasks, slot);
         }
         let node = run.node;
-        self.remove_ghost(node, run.dispatch);
-        if let Some(epoch) = self.roster.get(node).epoch() {
-            self.forgive(slot, node, epoch);
+        self.remove_orphan(node, run.dispatch);
+        if let Some(incarnation) = self.roster.get(node).incarnation() {
+            self.uncount_loss(slot, node, incarnation);
         }
         let suspect = self.tasks.get(slot).company();
         self.put_on(slot, run, suspect);
@@ -366,7 +368,7 @@ impl SchedulerMachine {
                 self.take_back(slot);
                 self.never_started(now, slot, true);
             }
-            Run::Ghost => self.ghost_never_ran(now, node, dispatch),
+            Run::Orphan => self.orphan_never_ran(now, node, dispatch),
             Run::Stale => {
                 self.totals.stale_reports += 1;
                 self.deny_start(task, dispatch);
@@ -409,7 +411,7 @@ impl SchedulerMachine {
             let task = self.tasks.get(slot);
             task.stage.placed().is_some_and(|run| run.node == node)
         });
-        let mut ghosts = self.roster.get(node).process().ghosts.values();
-        placed || ghosts.any(|ghost| ghost.task == task && !ghost.stranger)
+        let mut orphans = self.roster.get(node).process().orphans.values();
+        placed || orphans.any(|orphan| orphan.task == task && !orphan.unknown)
     }
 }

@@ -43,9 +43,9 @@ const FREE_NODES: usize = 8;
 
 /// For how long a task that is due may see less urgent ones start on workers that may run it (G6),
 /// from when it is due, or is prefetched if that is later: 4 round trips and runs, 250 ms at the
-/// least, and then at most four round trips more. `round_trip` and `run` are averages of the node to
-/// which it was prefetched; of a run at most four round trips count. A task is prefetched at most
-/// once beyond its bound. With more than a few nodes add 250 us for each 32 of them.
+/// least, and then at most four round trips more. `round_trip` and `run` are averages of the node
+/// to which it was prefetched; of a run at most four round trips count. A task is prefetched at
+/// most once beyond its bound. With more than a few nodes add 250 us for each 32 of them.
 #[must_use]
 pub fn order_bound(round_trip: Duration, run: Duration) -> Duration {
     let run = run.min(round_trip * 4);
@@ -85,7 +85,7 @@ struct Found {
 impl SchedulerMachine {
     /// Looks at some nodes with prefetched tasks, if it is time for that, and asks back what is
     /// better placed elsewhere.
-    pub(super) fn recall(&mut self, now: Timestamp) {
+    pub(super) fn ask_back(&mut self, now: Timestamp) {
         let reasons = self.reasons();
         if self.retraction.begin_look(now, reasons.is_some()) {
             let reasons = reasons.unwrap_or(Reasons {
@@ -202,8 +202,8 @@ impl SchedulerMachine {
         found
     }
 
-    /// Returns the nodes other than this with a free worker for a class, each as often as it has one
-    /// that is neither claimed nor `taken`, the least loaded last.
+    /// Returns the nodes other than this with a free worker for a class, each as often as it has
+    /// one that is neither claimed nor `taken`, the least loaded last.
     fn free_elsewhere(
         &self,
         class: ClassId,
@@ -239,8 +239,8 @@ impl SchedulerMachine {
         let dispatch = *dispatch;
         let entry = self.roster.get_mut(node);
         entry.line.retract(&mut self.tasks, slot);
-        entry.channel_mut().recall(dispatch);
-        entry.load.recall(turn);
+        entry.channel_mut().retract(dispatch);
+        entry.load.retract(turn);
         match (why, claims) {
             (Retract::FreeElsewhere, Some(other)) => {
                 let until = now + entry.load.ripe_after();

@@ -157,8 +157,8 @@ impl Retraction {
         self.claimed.get(&node).copied().unwrap_or(0)
     }
 
-    /// Lets go of what is claimed for too long: a node may be out of reach. Asks for a look when the
-    /// next claim ends.
+    /// Lets go of what is claimed for too long: a node may be out of reach. Asks for a look when
+    /// the next claim ends.
     fn end_claims(&mut self, now: Timestamp) {
         let over = |(&dispatch, &(_, until)): (&Dispatch, &(NodeIndex, Timestamp))| {
             work::step();

@@ -266,7 +266,7 @@ impl Sessions {
 mod tests {
     use super::{MAX_COMPARED, MAX_HELD, Sessions, Speaker, TooMany};
     use crate::engine::message::{HeldRun, HeldState, NodeHello};
-    use crate::engine::{Epoch, LinkId, Timestamp};
+    use crate::engine::{Incarnation, LinkId, Timestamp};
     use crate::task::{Dispatch, TaskId};
 
     const NOW: Timestamp = Timestamp(1);
@@ -281,7 +281,7 @@ mod tests {
             Some("there".to_owned()),
             String::new(),
         );
-        let hello = NodeHello::new("node", Epoch(1));
+        let hello = NodeHello::new("node", Incarnation(1));
         sessions.begin_comparison(link, 0, hello, Speaker::Present);
     }
 
@@ -341,7 +341,7 @@ mod tests {
         }
         sessions.extend_setup(LinkId(4), Timestamp(9));
         assert_eq!(sessions.first_to_set_up(), Some(LinkId(2)));
-        let hello = NodeHello::new("node", Epoch(1));
+        let hello = NodeHello::new("node", Incarnation(1));
         sessions.begin_comparison(LinkId(2), 0, hello, Speaker::Present);
         assert_eq!(sessions.first_to_set_up(), Some(LinkId(2)));
         sessions.finish_comparison(LinkId(2));

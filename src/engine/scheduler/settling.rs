@@ -5,7 +5,7 @@
 
 use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Ghost, Waiting};
+use crate::engine::roster::{Orphan, Waiting};
 use crate::engine::tasks::{Past, Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Audience, Note, Timestamp};
@@ -52,7 +52,7 @@ impl SchedulerMachine {
                 self.timers.stop(at, Timer::Patience(id, slot));
             }
             self.answer(rare.cancels.tickets(), answer);
-            // The key stays busy for as long as a ghost has it.
+            // The key stays busy for as long as an orphan has it.
             if let Some(name) = &rare.key {
                 self.keys.settled(name);
             }
@@ -125,24 +125,24 @@ impl SchedulerMachine {
             Stage::Planned { at } => self.timers.stop(*at, Timer::DueAt(task.id, slot)),
             Stage::Held(held) => {
                 let run = held.run;
-                if let Some(ghost) = self.find_ghost(run.node, run.dispatch) {
-                    ghost.holds_task = false;
+                if let Some(orphan) = self.find_orphan(run.node, run.dispatch) {
+                    orphan.holds_task = false;
                 }
             }
             Stage::New | Stage::Prefetched { .. } | Stage::Running { .. } | Stage::Left { .. } => {}
         }
     }
 
-    /// Lets go of a task's run at its node without an end of it: the run becomes a ghost, which
+    /// Lets go of a task's run at its node without an end of it: the run becomes an orphan, which
     /// keeps its worker, and is told to stop.
     pub(super) fn abandon(&mut self, slot: Slot) -> Run {
         let run = self.take_off(slot);
         let blocking = self.blocks_at(slot, run.node);
         let task = self.tasks.get_mut(slot);
-        // What was sent ahead may have started unheard.
+        // What was prefetched may have started unheard.
         task.may_have_run();
-        let ghost = Ghost::of_run(task.id, blocking, task.key().cloned());
-        self.add_ghost(run.node, run.dispatch, ghost);
+        let orphan = Orphan::of_run(task.id, blocking, task.key().cloned());
+        self.add_orphan(run.node, run.dispatch, orphan);
         self.roster.get_mut(run.node).cancel(run.dispatch);
         run
     }
@@ -158,10 +158,10 @@ impl SchedulerMachine {
     pub(super) fn answer_without_run(&self, now: Timestamp, slot: Slot) -> CancelAnswer {
         let task = self.tasks.get(slot);
         let goes_on = task.rare.as_ref().is_some_and(|rare| {
-            rare.ghosts > 0
-                || rare
-                    .lost_lives()
-                    .any(|&(node, epoch)| self.life_may_run(now, slot, node.0, epoch))
+            rare.orphans > 0
+                || rare.lost_processes().any(|&(node, incarnation)| {
+                    self.process_may_run(now, slot, node.0, incarnation)
+                })
         });
         match (goes_on, task.past >= Past::MayHaveRun) {
             (true, _) => CancelAnswer::StillRunning,
@@ -206,10 +206,10 @@ impl SchedulerMachine {
                 self.timers.stop(at, Timer::Patience(id, slot));
                 self.timers.start(at, Timer::OrphanPatience(dispatch, node));
             }
-            if let Some(ghost) = self.find_ghost(node, dispatch)
+            if let Some(orphan) = self.find_orphan(node, dispatch)
                 && !cancels.is_empty()
             {
-                ghost.waiting = Some(Box::new(Waiting { cancels, before }));
+                orphan.waiting = Some(Box::new(Waiting { cancels, before }));
             }
         }
         self.settle(now, slot, Outcome::Cancelled, CancelAnswer::StillRunning);
@@ -277,8 +277,8 @@ impl SchedulerMachine {
     /// The same of cancels that wait for the end of an orphaned run.
     pub(super) fn orphan_outlasts(&mut self, at: Timestamp, node: NodeIndex, dispatch: Dispatch) {
         let waiting = self
-            .find_ghost(node, dispatch)
-            .and_then(|ghost| ghost.waiting.as_mut());
+            .find_orphan(node, dispatch)
+            .and_then(|orphan| orphan.waiting.as_mut());
         let ended = waiting.map(|waiting| waiting.cancels.take_until(at));
         self.answer(ended.unwrap_or_default(), CancelAnswer::StillRunning);
     }

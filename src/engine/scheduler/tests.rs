@@ -12,10 +12,10 @@ mod farewell;
 mod finish;
 mod forgotten;
 mod held;
+mod incarnations;
 mod joins;
 mod late;
 mod left_over;
-mod lives;
 mod memory;
 mod poison;
 mod prefetched;
@@ -35,8 +35,8 @@ use crate::engine::message::{
     Assignment, End, HeldRun, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler, Welcome,
 };
 use crate::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Note, Origin,
-    Submission, Timestamp,
+    Accepted, Action, Audience, ClientId, Event, Incarnation, LinkId, NodeId, Note, Origin,
+    SchedulerId, Submission, Timestamp,
 };
 use crate::payload::Payload;
 use crate::stats::StatusRoom;
@@ -99,7 +99,7 @@ struct Board {
     reports: u64,
     assigned: Vec<(LinkId, Assignment)>,
     /// What nodes were asked to give back.
-    recalled: Vec<(LinkId, Dispatch)>,
+    retracted: Vec<(LinkId, Dispatch)>,
     told: Vec<TaskStatus>,
     /// What callers were answered, and whether nobody else is told.
     answered: Vec<(TaskStatus, bool)>,
@@ -113,7 +113,7 @@ struct Board {
     /// Where each of these was to ask.
     found_at: Vec<Option<String>>,
     /// Probes that were asked for.
-    probes: Vec<(NodeId, Epoch)>,
+    probes: Vec<(NodeId, Incarnation)>,
     /// Nodes that were told to drain, by their link.
     drains: Vec<LinkId>,
     /// What nodes were told, in order, by its kind.
@@ -145,12 +145,12 @@ impl Board {
     fn configured(checks: Checks, set: impl FnOnce(&mut SchedulerConfig)) -> Self {
         let mut config = SchedulerConfig {
             accept_joins: true,
-            max_ahead: 0,
+            max_prefetch: 0,
             ..SchedulerConfig::default()
         };
         set(&mut config);
         let now = Timestamp(1_700_000_000_000_000_000);
-        let machine = SchedulerMachine::new("board".into(), Life(1), config, now);
+        let machine = SchedulerMachine::new("board".into(), SchedulerId(1), config, now);
         let mut machine = DrivenScheduler::new(machine, checks);
         machine.set_client(now, Some(ClientId(1)));
         Self {
@@ -160,7 +160,7 @@ impl Board {
             hellos: 0,
             reports: 0,
             assigned: Vec::new(),
-            recalled: Vec::new(),
+            retracted: Vec::new(),
             told: Vec::new(),
             answered: Vec::new(),
             notified: 0,
@@ -195,9 +195,9 @@ impl Board {
                     .extend(runs.into_iter().map(|run| (link, run))),
                 Action::Send {
                     link,
-                    message: ToNode::Recall(runs),
+                    message: ToNode::Retract(runs),
                 } => self
-                    .recalled
+                    .retracted
                     .extend(runs.into_iter().map(|dispatch| (link, dispatch))),
                 Action::Send {
                     link,
@@ -209,7 +209,9 @@ impl Board {
                     self.dials.push(address);
                     self.found_at.push(found_at);
                 }
-                Action::Probe { node, epoch, .. } => self.probes.push((node, epoch)),
+                Action::Probe {
+                    node, incarnation, ..
+                } => self.probes.push((node, incarnation)),
                 Action::Deliver { statuses, .. } => self.told.extend(statuses),
                 Action::Answer { status, alone } => self.answered.push((status, alone)),
                 Action::Notify { .. } => self.notified += 1,
@@ -259,7 +261,7 @@ impl Board {
         link
     }
 
-    fn hello(&mut self, name: &str, epoch: u64) -> NodeHello {
+    fn hello(&mut self, name: &str, incarnation: u64) -> NodeHello {
         self.hellos += 1;
         let offer = |kind: &str, blocking| KindOffer {
             kind: kind.to_owned(),
@@ -269,13 +271,13 @@ impl Board {
             number: self.hellos,
             kinds: vec![offer(BLOCKS, true), offer(STOPS, false)],
             workers: 2,
-            ..NodeHello::new(name, Epoch(epoch))
+            ..NodeHello::new(name, Incarnation(incarnation))
         }
     }
 
     /// A node dials in with what it holds.
-    fn join(&mut self, name: &str, epoch: u64, runs: Vec<HeldRun>) -> LinkId {
-        let hello = self.hello(name, epoch);
+    fn join(&mut self, name: &str, incarnation: u64, runs: Vec<HeldRun>) -> LinkId {
+        let hello = self.hello(name, incarnation);
         self.join_by(hello, runs)
     }
 

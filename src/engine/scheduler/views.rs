@@ -5,7 +5,7 @@
 use super::{Intake, SchedulerMachine};
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
-use crate::engine::queue::{ClassId, Hearer, Manner};
+use crate::engine::queue::{ClassId, Hearer, PlacementRule};
 use crate::engine::roster::{Pace, Readiness, Standing, State};
 use crate::engine::tasks::{Phase, Slot, Stage, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
@@ -45,7 +45,7 @@ impl SchedulerMachine {
         let node = self.roster.get(index);
         let state = match &node.state {
             State::Connecting => NodeState::Connecting,
-            State::Member(life) | State::Leaving(Some(life)) => match life.standing {
+            State::Member(process) | State::Leaving(Some(process)) => match process.standing {
                 Standing::Up(_) if node.drains() => NodeState::Draining,
                 Standing::Up(_) => NodeState::Up,
                 Standing::Reconnecting => NodeState::Unreachable,
@@ -59,16 +59,18 @@ impl SchedulerMachine {
             node.last_heard
         };
         let tally = node.load.tally();
-        let pace = node.incarnation().map_or(Pace::Unknown, |life| life.pace);
+        let pace = node
+            .latest_process()
+            .map_or(Pace::Unknown, |process| process.pace);
         NodeStats {
             name: node.name.clone(),
             state,
             reason: node.reason.clone(),
             workers: node.load.workers(),
             running: tally.running,
-            ahead: tally.ahead,
+            prefetched: tally.prefetched,
             taken: node.taken() - tally.running,
-            epoch: node.epoch().map(|epoch| epoch.0),
+            incarnation: node.incarnation().map(|incarnation| incarnation.0),
             round_trip: pace.round_trip(),
             slow_link: pace.is_slow(),
             last_heard: (heard != Timestamp(0)).then(|| self.wall_time(heard)),
@@ -182,7 +184,7 @@ impl SchedulerMachine {
     }
 
     fn why_queued(&self, class: ClassId) -> Reason {
-        let suspect = self.catalogue.manner(class) == Manner::Suspect;
+        let suspect = self.catalogue.rule(class) == PlacementRule::Isolated;
         if self.intake == Intake::Finishing {
             Reason::Ending
         } else if self.outbox.is_full() && self.catalogue.hearer(class) == Hearer::Client {

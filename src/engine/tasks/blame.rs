@@ -11,7 +11,7 @@
 
 use std::num::NonZeroU16;
 
-use crate::engine::{Epoch, NodeId};
+use crate::engine::{Incarnation, NodeId};
 
 /// A task under which so many nodes were lost is a suspect.
 const SUSPECT_FROM: usize = 2;
@@ -55,7 +55,7 @@ impl Suspects {
 /// A process of a node that was lost under a started run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Blame {
-    lost: (NodeId, Epoch),
+    lost: (NodeId, Incarnation),
     /// The suspects that were lost with it, this task among them; 0 if it was none.
     suspects: u32,
     /// Whether it counts against the task.
@@ -68,7 +68,7 @@ pub(crate) struct Losses(Vec<Blame>);
 
 impl Losses {
     /// Adds one that was shared with these suspects.
-    pub fn add(&mut self, lost: (NodeId, Epoch), suspects: Suspects) {
+    pub fn add(&mut self, lost: (NodeId, Incarnation), suspects: Suspects) {
         let counted = self.counted();
         let was_suspect = counted >= SUSPECT_FROM;
         self.0.push(Blame {
@@ -84,14 +84,14 @@ impl Losses {
     }
 
     /// Takes one back.
-    pub fn forgive(&mut self, lost: (NodeId, Epoch)) {
+    pub fn uncount_loss(&mut self, lost: (NodeId, Incarnation)) {
         if let Some(at) = self.0.iter().position(|blame| blame.lost == lost) {
             self.0.swap_remove(at);
         }
     }
 
     /// Returns all that were lost.
-    pub fn all(&self) -> impl ExactSizeIterator<Item = &(NodeId, Epoch)> {
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &(NodeId, Incarnation)> {
         self.0.iter().map(|blame| &blame.lost)
     }
 
@@ -106,7 +106,7 @@ impl Losses {
     }
 
     /// The same if one loss is not believed.
-    pub fn company_without(&self, lost: Option<(NodeId, Epoch)>) -> Option<Company> {
+    pub fn company_without(&self, lost: Option<(NodeId, Incarnation)>) -> Option<Company> {
         let blames = self.0.iter().filter(|blame| Some(blame.lost) != lost);
         if blames.clone().filter(|blame| blame.counts).count() < SUSPECT_FROM {
             return None;

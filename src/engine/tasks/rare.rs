@@ -1,10 +1,10 @@
 //! What few tasks need, behind one pointer.
 //!
-//! Owns: the options of a task that has any, its watcher and cancels, and what became of its earlier
-//! runs. Does not know: what is common to all tasks.
+//! Owns: the options of a task that has any, its watcher and cancels, and what became of its
+//! earlier runs. Does not know: what is common to all tasks.
 
 use super::{Cancels, Losses, Start};
-use crate::engine::{ClientId, Epoch, NodeId, Timestamp};
+use crate::engine::{ClientId, Incarnation, NodeId, Timestamp};
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
 use crate::task::TaskKey;
@@ -25,16 +25,16 @@ pub(crate) struct Rare {
     pub cancelling: bool,
     /// Cancels that were not answered.
     pub cancels: Cancels,
-    /// Lives of nodes that were lost under a started run of it.
+    /// incarnations of nodes that were lost under a started run of it.
     pub lost_on: Losses,
-    /// The life that was lost when the task had been sent ahead to it. There is one at most.
-    pub lost_ahead_on: Option<(NodeId, Epoch)>,
+    /// The incarnation that was lost when the task had been prefetched to it. There is one at most.
+    pub lost_prefetched_on: Option<(NodeId, Incarnation)>,
     /// The starts of runs that cannot be the task's again, the last one last: since what was sent
     /// to a free worker counts as started, its node may deny the last ones. None is from before
     /// the last that is certain.
     pub starts: Vec<Start>,
-    /// Earlier runs of it that are ghosts.
-    pub ghosts: u32,
+    /// Earlier runs of it that are orphans.
+    pub orphans: u32,
     pub last_failure: Option<Failure>,
     /// When its progress has come as fast as it may: see `reports`.
     pub progress_until: Timestamp,
@@ -52,8 +52,8 @@ impl Rare {
         self.starts.push(start);
     }
 
-    /// Lives that were lost with a run of it, or with what may have become one.
-    pub fn lost_lives(&self) -> impl Iterator<Item = &(NodeId, Epoch)> {
-        self.lost_on.all().chain(&self.lost_ahead_on)
+    /// incarnations that were lost with a run of it, or with what may have become one.
+    pub fn lost_processes(&self) -> impl Iterator<Item = &(NodeId, Incarnation)> {
+        self.lost_on.all().chain(&self.lost_prefetched_on)
     }
 }

@@ -13,7 +13,7 @@ use crate::task::Dispatch;
 pub(crate) struct Run {
     pub node: NodeIndex,
     pub dispatch: Dispatch,
-    /// When it was assigned; when it started, if it had been sent ahead and has.
+    /// When it was assigned; when it started, if it had been prefetched and has.
     pub since: Timestamp,
     /// Whether it has started, as far as is known: what was sent to a free worker has until its
     /// node says otherwise.
@@ -58,7 +58,7 @@ pub(crate) enum Stage {
     },
     /// Exclusive, until an earlier run can no longer be going on.
     Held(Box<Held>),
-    /// Sent ahead to a node, not started.
+    /// Prefetched to a node, not started.
     Prefetched {
         node: NodeIndex,
         dispatch: Dispatch,
@@ -281,8 +281,8 @@ pub(crate) enum Past {
     Fresh,
     /// One has, or may have on a node that was lost.
     MayHaveRun,
-    /// Besides, a node was lost to which it had been sent ahead: it may have started there unheard,
-    /// and have been what ended the node. It is never sent ahead again, so that the next loss
+    /// Besides, a node was lost to which it had been prefetched: it may have started there unheard,
+    /// and have been what ended the node. It is never prefetched again, so that the next loss
     /// counts.
     LostPrefetched,
 }

@@ -35,8 +35,8 @@ use crate::error::LinkError;
 use crate::inbox::Inbox;
 use crate::links::LinkSender;
 use crate::net::LinkConfig;
-use crate::net::body::{BURST, Burst, Frames};
-use crate::net::wire::Wire;
+use crate::net::codec::framing::{BURST, Burst, Frames};
+use crate::net::codec::message::Wire;
 use crate::sync::lock;
 
 /// How many messages may be written in the place of the link's task, and ...
@@ -49,7 +49,7 @@ const MAX_BYTES_AT_ONCE: usize = 4 << 10;
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
 /// The way out of a link. Clones are the same.
-pub struct WayOut<Out> {
+pub struct LinkWriter<Out> {
     commands: Inbox<LinkCommand<Out>>,
     shared: Arc<Shared<Out>>,
 }
@@ -70,7 +70,7 @@ impl<Out> Shared<Out> {
     }
 }
 
-impl<Out> WayOut<Out> {
+impl<Out> LinkWriter<Out> {
     /// Of a link that is to run.
     pub fn new() -> Self {
         Self::from(Inbox::new())
@@ -96,7 +96,7 @@ impl<Out> WayOut<Out> {
     }
 }
 
-impl<Out: Wire> LinkSender<Out> for WayOut<Out> {
+impl<Out: Wire> LinkSender<Out> for LinkWriter<Out> {
     /// Sends messages in their order, behind all that was given before. `at_once`, if they are few
     /// and small and nothing waits on the link, they are written before this returns: that costs a
     /// system call, but never blocks.
@@ -118,7 +118,7 @@ impl<Out: Wire> LinkSender<Out> for WayOut<Out> {
     }
 }
 
-impl<Out: Wire> WayOut<Out> {
+impl<Out: Wire> LinkWriter<Out> {
     /// Writes messages in the place of the link's task, and takes them, if that can be; gives who
     /// is to be woken.
     fn write(&self, messages: &mut Vec<Out>) -> Option<Waker> {
@@ -155,7 +155,7 @@ impl<Out: Wire> WayOut<Out> {
     }
 }
 
-impl<Out> From<Inbox<LinkCommand<Out>>> for WayOut<Out> {
+impl<Out> From<Inbox<LinkCommand<Out>>> for LinkWriter<Out> {
     /// Of a link that is to run, whose commands come from here.
     fn from(commands: Inbox<LinkCommand<Out>>) -> Self {
         Self {
@@ -165,7 +165,7 @@ impl<Out> From<Inbox<LinkCommand<Out>>> for WayOut<Out> {
     }
 }
 
-impl<Out> Clone for WayOut<Out> {
+impl<Out> Clone for LinkWriter<Out> {
     fn clone(&self) -> Self {
         Self {
             commands: self.commands.clone(),
@@ -174,15 +174,15 @@ impl<Out> Clone for WayOut<Out> {
     }
 }
 
-impl<Out> Default for WayOut<Out> {
+impl<Out> Default for LinkWriter<Out> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<Out> fmt::Debug for WayOut<Out> {
+impl<Out> fmt::Debug for LinkWriter<Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WayOut").finish_non_exhaustive()
+        f.debug_struct("LinkWriter").finish_non_exhaustive()
     }
 }
 
@@ -214,7 +214,7 @@ pub(super) async fn send<Out: Wire>(
     write: Box<dyn AsyncWrite + Send + Unpin>,
     direct: bool,
     config: &LinkConfig,
-    way: &WayOut<Out>,
+    way: &LinkWriter<Out>,
     closing: &AtomicBool,
 ) -> Sent {
     *way.sending() = Some(Sending {
@@ -248,7 +248,7 @@ pub(super) async fn send<Out: Wire>(
 }
 
 /// A way out whose link runs; the transport is dropped with it.
-struct Open<'a, Out>(&'a WayOut<Out>);
+struct Open<'a, Out>(&'a LinkWriter<Out>);
 
 impl<Out> Drop for Open<'_, Out> {
     fn drop(&mut self) {

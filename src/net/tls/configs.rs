@@ -22,7 +22,7 @@ use rustls::{
 };
 
 use super::files::{certificates, fault, key};
-use super::{Tls, words};
+use super::{Tls, messages};
 use crate::error::TlsError;
 use crate::net::names::bears;
 
@@ -137,7 +137,7 @@ fn check_own(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature
             )
         ) {
-            let problem = words::of_certificate(&error);
+            let problem = messages::of_certificate(&error);
             return Err(fault(
                 &tls.certificates,
                 format!("its first certificate {problem}"),

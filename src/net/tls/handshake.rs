@@ -15,11 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{Configs, Credentials, words};
+use super::{Configs, Credentials, messages};
 use crate::error::LinkError;
 use crate::links::Ends;
+use crate::net::handshake::{
+    Asks, Authenticated, Role, Side, TLS_HANDSHAKE, WITHOUT, exchange, linger,
+};
 use crate::net::names::Names;
-use crate::net::proof::{Asks, Proved, Role, Side, TLS_HANDSHAKE, WITHOUT, exchange, linger};
 
 /// What rustls may hold that is encrypted and not with the kernel: a record, so that a heartbeat
 /// waits behind little.
@@ -34,7 +36,7 @@ pub(in crate::net) async fn prove(
     side: Side,
     role: Role,
     credentials: &Credentials,
-) -> Result<Proved, LinkError> {
+) -> Result<Authenticated, LinkError> {
     match side {
         Side::Dialler => {
             let configs = credentials.current().await;
@@ -59,7 +61,7 @@ fn first(
     certificates
         .and_then(<[_]>::first)
         .cloned()
-        .ok_or_else(|| LinkError::Tls(words::NO_CERTIFICATE.to_owned()))
+        .ok_or_else(|| LinkError::Tls(messages::NO_CERTIFICATE.to_owned()))
 }
 
 /// Greets within TLS. A side that dialled learns here whether its certificate was taken.
@@ -69,7 +71,7 @@ async fn greet<S>(
     side: Side,
     role: Role,
     credentials: &Credentials,
-) -> Result<Proved, LinkError>
+) -> Result<Authenticated, LinkError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -77,10 +79,10 @@ where
     exchange(&mut read, &mut write, side, role, Asks::Verified)
         .await
         .map_err(|error| match error {
-            LinkError::Io(error) => words::of_link(error),
+            LinkError::Io(error) => messages::of_link(error),
             error => error,
         })?;
-    Ok(Proved {
+    Ok(Authenticated {
         direct: false,
         read: Box::new(read),
         write: Box::new(write),
@@ -97,7 +99,7 @@ where
 async fn expect_tls(stream: TcpStream, role: Role) -> Result<TcpStream, LinkError> {
     let mut first = [0];
     match stream.peek(&mut first).await? {
-        0 => Err(words::closed().into()),
+        0 => Err(messages::closed().into()),
         _ if first[0] == TLS_HANDSHAKE => Ok(stream),
         _ => {
             let (mut read, mut write) = stream.into_split();
@@ -123,7 +125,7 @@ async fn accept(
         Err((error, mut stream)) => {
             // The reason is under way to the peer as an alert.
             linger(&mut stream).await;
-            Err(words::of_link(error))
+            Err(messages::of_link(error))
         }
     }
 }
@@ -156,7 +158,7 @@ async fn connect(
         Ok(stream) => Ok(stream),
         Err((error, mut stream)) => {
             linger(&mut stream).await;
-            Err(words::of_link(error))
+            Err(messages::of_link(error))
         }
     }
 }

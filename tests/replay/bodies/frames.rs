@@ -5,8 +5,8 @@
 use bytes::{BufMut, BytesMut};
 use callboard::engine::message::{MAX_BATCH, ToNode, ToScheduler};
 use callboard::net::Wire;
-use callboard::net::body::{Frames, MAX_CHUNK};
-use callboard::net::wire::{Arrived, Incoming};
+use callboard::net::codec::framing::{Frames, MAX_CHUNK};
+use callboard::net::codec::message::{Arrived, Incoming};
 
 use super::input::Input;
 use super::written;
@@ -27,7 +27,7 @@ pub fn run(data: &[u8]) {
     if mode & 1 == 0 {
         judge::<ToNode>(bytes, |message| match message {
             ToNode::Assign(assignments) => assignments.len(),
-            ToNode::Recall(runs) | ToNode::Cancel(runs) => runs.len(),
+            ToNode::Retract(runs) | ToNode::Cancel(runs) => runs.len(),
             _ => 0,
         });
     } else {

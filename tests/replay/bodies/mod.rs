@@ -11,8 +11,8 @@ mod workers;
 
 use bytes::BytesMut;
 use callboard::net::Wire;
-use callboard::net::body::{Burst, Frames, MAX_CHUNK};
-use callboard::net::wire::{Arrived, Incoming};
+use callboard::net::codec::framing::{Burst, Frames, MAX_CHUNK};
+use callboard::net::codec::message::{Arrived, Incoming};
 
 use input::Input;
 

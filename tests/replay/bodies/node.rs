@@ -12,7 +12,7 @@ use callboard::engine::message::{
     Assignment, End, KindOffer, Report, SchedulerHello, Terms, ToNode, ToScheduler, Welcome,
 };
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
-use callboard::engine::{Epoch, Life, LinkId, Memory, Timestamp, WorkerId};
+use callboard::engine::{Incarnation, LinkId, Memory, SchedulerId, Timestamp, WorkerId};
 use callboard::error::LinkRefusal;
 use callboard::retry::RetryPolicy;
 use callboard::task::{Dispatch, Labels, TaskId};
@@ -23,8 +23,8 @@ use super::input::Input;
 use super::steps;
 use super::workers::Workers;
 
-/// The life of a node's process: drawn at random in earnest, and known to nobody but its scheduler.
-pub const EPOCH: Epoch = Epoch(0x5eed);
+/// The incarnation of a node: drawn at random in earnest, and known to nobody but its scheduler.
+pub const EPOCH: Incarnation = Incarnation(0x5eed);
 
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
@@ -45,7 +45,7 @@ pub fn spec(name: &str, workers: u32) -> NodeSpec {
     };
     NodeSpec {
         name: name.into(),
-        epoch: EPOCH,
+        incarnation: EPOCH,
         memory: Memory(1),
         kinds: vec![offer("soft", false), offer("hard", true)],
         labels: Labels::new(),
@@ -223,7 +223,7 @@ impl Stage {
                 version_min: input.number_32(),
                 version_max: input.number_32(),
                 scheduler: "s".repeat(input.below(256) * 2),
-                life: Life(input.number()),
+                scheduler_id: SchedulerId(input.number()),
                 max_frame: None,
             }),
             1 => hello("one", u64::from(input.bool())),
@@ -239,7 +239,7 @@ impl Stage {
                 let count = input.below(6) + 1;
                 ToNode::Assign((0..count).map(|_| self.assignment(input)).collect())
             }
-            12 => ToNode::Recall(self.runs(input)),
+            12 => ToNode::Retract(self.runs(input)),
             13 => ToNode::Cancel(self.runs(input)),
             14 => ToNode::Acknowledge(input.number()),
             15 | 16 => ToNode::Acknowledge(self.seq),
@@ -288,7 +288,7 @@ impl Stage {
                 kind => kind as u16 % 3,
             },
             attempt: input.number_32(),
-            ahead: input.bool(),
+            prefetched: input.bool(),
             args: Payload::from(&[0; 10]),
             terms,
         }
@@ -330,7 +330,7 @@ impl Stage {
         assert_eq!(self.machine.running(), self.workers.runs.len());
         let limit = NodeConfig::MAX_WORKERS as usize;
         assert!(self.workers.runs.len() <= limit);
-        // Another life's run that cannot be stopped may bear the number of one of this life.
+        // A run for another start of the scheduler that cannot be stopped may bear the same number.
         let held: Vec<_> = self.machine.holds();
         let distinct: BTreeSet<_> = held.iter().map(|run| run.dispatch).collect();
         assert_eq!(held.len(), distinct.len(), "a run is held twice: {held:?}");
@@ -415,12 +415,12 @@ impl Stage {
     }
 }
 
-fn hello(scheduler: &str, life: u64) -> ToNode {
+fn hello(scheduler: &str, scheduler_id: u64) -> ToNode {
     ToNode::Hello(SchedulerHello {
         version_min: 1,
         version_max: 1,
         scheduler: scheduler.to_owned(),
-        life: Life(life),
+        scheduler_id: SchedulerId(scheduler_id),
         max_frame: None,
     })
 }

@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use callboard::net::proof::Side;
+use callboard::net::handshake::Side;
 use callboard::net::trust::prove;
 use callboard::net::{Role, Secret, Trust};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};

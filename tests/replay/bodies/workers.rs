@@ -1,6 +1,6 @@
 //! The workers of a node's machine: they do what they are told, and end when the input says.
 //!
-//! Owns: what runs and what is chained behind it. Does not know: who assigned it.
+//! Owns: what runs and what is pipelined behind it. Does not know: who assigned it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Run {
 #[derive(Default)]
 pub struct Workers {
     pub runs: BTreeMap<WorkerId, Run>,
-    chains: BTreeMap<WorkerId, VecDeque<Assignment>>,
+    pipelines: BTreeMap<WorkerId, VecDeque<Assignment>>,
     /// For the machine.
     pub said: VecDeque<NodeEvent>,
 }
@@ -32,7 +32,7 @@ impl Workers {
             NodeAction::Start {
                 worker, assignment, ..
             } => {
-                let chain = self.chains.entry(worker).or_default();
+                let chain = self.pipelines.entry(worker).or_default();
                 chain.push_back(assignment);
                 self.begin(worker);
             }
@@ -45,7 +45,7 @@ impl Workers {
                 }
             }
             NodeAction::TakeBack { worker, dispatch } => {
-                let chain = self.chains.entry(worker).or_default();
+                let chain = self.pipelines.entry(worker).or_default();
                 let place = chain.iter().position(|next| next.dispatch == dispatch);
                 if let Some(assignment) = place.and_then(|place| chain.remove(place)) {
                     self.said
@@ -58,7 +58,7 @@ impl Workers {
 
     fn begin(&mut self, worker: WorkerId) {
         if !self.runs.contains_key(&worker)
-            && let Some(assignment) = self.chains.entry(worker).or_default().pop_front()
+            && let Some(assignment) = self.pipelines.entry(worker).or_default().pop_front()
         {
             let overrun = false;
             self.runs.insert(

@@ -14,22 +14,24 @@ impl Cluster {
     pub fn note(&mut self, note: Note) {
         self.say(|| format!("S notes {note:?}"));
         match note {
-            Note::NodeUp { name, epoch, .. } => {
+            Note::NodeUp {
+                name, incarnation, ..
+            } => {
                 self.may_be_rerouted_again();
-                self.oracle.superseded.remove(&epoch);
+                self.oracle.superseded.remove(&incarnation);
                 let mut procs = self.procs.iter();
-                let workers = procs.find(|proc| proc.epoch == epoch);
+                let workers = procs.find(|proc| proc.incarnation == incarnation);
                 let workers = workers.map_or(0, |proc| self.nodes[proc.node].workers);
                 self.oracle.node_up(self.now, name.clone(), workers);
-                if let Some(before) = self.oracle.up.insert(name.to_string(), epoch)
-                    && before != epoch
+                if let Some(before) = self.oracle.up.insert(name.to_string(), incarnation)
+                    && before != incarnation
                 {
                     self.oracle.superseded.insert(before);
                 }
             }
             Note::NodeLost { name, reason, .. } => {
-                if let Some(epoch) = self.oracle.up.get(&*name) {
-                    self.oracle.superseded.insert(*epoch);
+                if let Some(incarnation) = self.oracle.up.get(&*name) {
+                    self.oracle.superseded.insert(*incarnation);
                 }
                 // A sleep that is shorter than this cannot be told from a busy machine.
                 let noticed = 3 * nanos(self.plan.config.heartbeat);
@@ -57,8 +59,8 @@ impl Cluster {
                 self.oracle.reroutes += count as u64;
             }
             Note::NodeLeft { name, .. } => {
-                if let Some(epoch) = self.oracle.up.get(&*name) {
-                    self.oracle.superseded.insert(*epoch);
+                if let Some(incarnation) = self.oracle.up.get(&*name) {
+                    self.oracle.superseded.insert(*incarnation);
                 }
             }
             _ => {}
@@ -75,8 +77,8 @@ impl Cluster {
         })
     }
 
-    /// Whether the scheduler had slept shortly before it fell asleep, so that no node can have proved
-    /// between the two that it hears it. A lease is put off for a sleep once in a silence.
+    /// Whether the scheduler had slept shortly before it fell asleep, so that no node can have
+    /// proved between the two that it hears it. A lease is put off for a sleep once in a silence.
     pub fn slept_twice(&self) -> bool {
         let round = 2 * nanos(self.plan.config.heartbeat) + 4 * self.plan.net.max;
         let woke = self.scheduler.woke_at;
@@ -113,7 +115,9 @@ impl Cluster {
             return None;
         }
         let up = self.stats().nodes.iter().any(|node| {
-            *node.name == *it.name && node.state == NodeState::Up && node.epoch == Some(it.epoch.0)
+            *node.name == *it.name
+                && node.state == NodeState::Up
+                && node.incarnation == Some(it.incarnation.0)
         });
         if !up {
             return None;
@@ -133,9 +137,9 @@ impl Cluster {
             nanos(config.lease) + 1500 * MS
         };
         let expectation = Expectation::Lost {
-            life: self.lives,
+            term: self.term,
             name: it.name.to_string(),
-            epoch: it.epoch,
+            incarnation: it.incarnation,
             since: self.now,
         };
         Some((expectation, span))
@@ -146,7 +150,7 @@ impl Cluster {
             Expectation::Ended => self.ended_in_time(),
             Expectation::Cancelled { ticket, asked } => {
                 let it = &self.oracle.tickets[usize::try_from(ticket).unwrap()];
-                let excused = it.life != self.lives
+                let excused = it.term != self.term
                     || self.oracle.scheduler_late_until >= asked
                     || !self.scheduler.alive;
                 if !it.answered && !excused {
@@ -158,8 +162,8 @@ impl Cluster {
                     );
                 }
             }
-            Expectation::Deadline { life, task, since } => {
-                let excused = life != self.lives
+            Expectation::Deadline { term, task, since } => {
+                let excused = term != self.term
                     || self.oracle.scheduler_late_until >= since
                     || !self.scheduler.alive;
                 if !excused && !self.is_settled(task) {
@@ -171,12 +175,12 @@ impl Cluster {
                 }
             }
             Expectation::Lost {
-                life,
+                term,
                 name,
-                epoch,
+                incarnation,
                 since,
             } => {
-                let excused = life != self.lives
+                let excused = term != self.term
                     || !self.scheduler.alive
                     || self.oracle.is_disturbed(since, self.now);
                 if excused {
@@ -184,7 +188,7 @@ impl Cluster {
                 }
                 let believed = self.stats().nodes.into_iter().find(|node| {
                     *node.name == *name
-                        && node.epoch == Some(epoch.0)
+                        && node.incarnation == Some(incarnation.0)
                         && node.state != NodeState::Lost
                 });
                 if let Some(node) = believed {

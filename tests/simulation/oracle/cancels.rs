@@ -17,7 +17,7 @@ impl Cluster {
         let settled_before = self.is_settled(task);
         self.say(|| format!("# cancel {task}, ticket {ticket}"));
         self.oracle.tickets.push(Ticket {
-            life: self.lives,
+            term: self.term,
             task,
             asked: self.now,
             settled_before,
@@ -46,8 +46,8 @@ impl Cluster {
                 .fail("G12", None, format!("there is no cancel {ticket}"));
             return;
         };
-        let (task, life) = (it.task, it.life);
-        if std::mem::replace(&mut it.answered, true) || life != self.lives {
+        let (task, term) = (it.task, it.term);
+        if std::mem::replace(&mut it.answered, true) || term != self.term {
             self.fail("G12", task, "its cancel is answered twice".into());
             return;
         }
@@ -62,9 +62,9 @@ impl Cluster {
             && self.procs.iter().any(|proc| {
                 let mut runs = proc.runs.values();
                 proc.alive
-                    && !self.oracle.superseded.contains(&proc.epoch)
+                    && !self.oracle.superseded.contains(&proc.incarnation)
                     && runs.any(|run| {
-                        run.life == life
+                        run.term == term
                             && run.task == task
                             && run.started < asked
                             && !run.stop_asked
@@ -79,7 +79,7 @@ impl Cluster {
             );
         }
         let going = match answer {
-            CancelAnswer::Stopped => self.still_going(life, task),
+            CancelAnswer::Stopped => self.still_going(term, task),
             _ => None,
         };
         let has_run = self
@@ -128,16 +128,16 @@ impl Cluster {
     /// Returns the node where a run of the task goes on that is said to have stopped. One whose
     /// process is frozen has stopped if it gets no further when that wakes; one on a node that is
     /// lost may still be about to stop.
-    fn still_going(&mut self, life: usize, task: TaskId) -> Option<Arc<str>> {
+    fn still_going(&mut self, term: usize, task: TaskId) -> Option<Arc<str>> {
         let (now, lease) = (self.now, nanos(self.plan.config.lease));
         let mut going = None;
         for proc in &mut self.procs {
             if proc.passes_for_dead(now, lease) {
                 continue;
             }
-            let lost = self.oracle.superseded.contains(&proc.epoch);
+            let lost = self.oracle.superseded.contains(&proc.incarnation);
             for (worker, run) in &mut proc.runs {
-                if run.life != life || run.task != task || run.vouched || run.last_step {
+                if run.term != term || run.task != task || run.vouched || run.last_step {
                     continue;
                 }
                 if run.blocking {

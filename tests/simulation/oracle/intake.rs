@@ -23,7 +23,7 @@ impl Cluster {
             Some(key) => 1 << 31 | u64::from(key),
             None => self.oracle.next_serial(),
         };
-        (self.lives as u64) << 32 | low
+        (self.term as u64) << 32 | low
     }
 
     pub fn accepted(&mut self, accepted: Accepted, index: usize, sent: Submission) {
@@ -89,7 +89,7 @@ impl Cluster {
                 self.oracle.now_tasks().insert(id, facts);
                 if let Some(deadline) = plan.tasks[index].deadline {
                     let expectation = Expectation::Deadline {
-                        life: self.lives,
+                        term: self.term,
                         task: id,
                         since: now,
                     };
@@ -119,7 +119,7 @@ impl Cluster {
                     format!("{task} has the key {key} and is not settled"),
                 );
             }
-            let life = self.lives;
+            let term = self.term;
             let mut going = false;
             let (now, lease) = (self.now, nanos(self.plan.config.lease));
             for proc in &mut self.procs {
@@ -127,7 +127,7 @@ impl Cluster {
                     continue;
                 }
                 for run in proc.runs.values_mut() {
-                    if run.life != life || run.task != task || run.vouched || run.last_step {
+                    if run.term != term || run.task != task || run.vouched || run.last_step {
                         continue;
                     }
                     if proc.frozen && !run.blocking {

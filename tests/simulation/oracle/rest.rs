@@ -22,7 +22,7 @@ pub fn has_room(proc: &Proc, nodes: &[NodeStats]) -> bool {
     nodes.iter().any(|node| {
         *node.name == *proc.name
             && node.state == NodeState::Up
-            && node.epoch == Some(proc.epoch.0)
+            && node.incarnation == Some(proc.incarnation.0)
             && ((proc.runs.len() + proc.resting.len()) as u32) < node.workers
     })
 }
@@ -54,7 +54,7 @@ impl Cluster {
         self.oracle.fail("G1", task, text);
     }
 
-    /// Tasks of this life whose one status nobody has handled yet.
+    /// Tasks of this term whose one status nobody has handled yet.
     pub fn unconfirmed(&mut self) -> Vec<TaskId> {
         self.oracle
             .now_tasks()
@@ -102,7 +102,7 @@ impl Cluster {
     /// free when the lease is over, and what blocks when its process is known to have ended; where
     /// nothing can tell of that end, an operator declares it dead.
     pub fn judge_held(&mut self) {
-        let life = self.lives;
+        let term = self.term;
         let waiting = self.scheduler.machine.unfinished().into_iter();
         let held =
             waiting.filter_map(|task| self.scheduler.machine.explain(clock(self.now), task.id));
@@ -113,7 +113,7 @@ impl Cluster {
             })
             .filter(|(task, _)| {
                 let mut runs = self.procs.iter().flat_map(|proc| proc.runs.values());
-                !runs.any(|run| run.life == life && run.task == *task)
+                !runs.any(|run| run.term == term && run.task == *task)
             })
             .filter_map(|(task, name)| {
                 let node = self.nodes.iter().position(|node| node.name == *name);
@@ -153,7 +153,7 @@ impl Cluster {
     fn ended_unseen(&self, proc: &Proc) -> bool {
         let replaced = self.procs.iter().any(|it| {
             let joins = it.double || self.nodes[it.node].joins;
-            it.alive && joins && it.node == proc.node && it.epoch != proc.epoch
+            it.alive && joins && it.node == proc.node && it.incarnation != proc.incarnation
         });
         let addresses = [proc.name.to_string(), proc.probe_address()];
         let answers = |address| self.listeners.contains_key(address);
@@ -183,9 +183,9 @@ impl Cluster {
         false
     }
 
-    fn is_alive(&self, epoch: Option<u64>) -> bool {
+    fn is_alive(&self, incarnation: Option<u64>) -> bool {
         let mut procs = self.procs.iter();
-        procs.any(|proc| proc.alive && Some(proc.epoch.0) == epoch)
+        procs.any(|proc| proc.alive && Some(proc.incarnation.0) == incarnation)
     }
 
     pub fn no_run(&self) -> bool {
@@ -223,17 +223,17 @@ impl Cluster {
             })
             .collect();
         if free.is_empty() {
-            self.oracle.ahead.clear();
+            self.oracle.prefetched.clear();
             return;
         }
-        // What was sent ahead is asked back when it has waited for two round trips.
+        // What was prefetched is asked back when it has waited for two round trips.
         let patience = if self.plan.family.has_no_faults() {
             4 * self.plan.net.max + 200 * MS
         } else {
             1500 * MS
         };
         let mut broken = None;
-        let mut ahead = BTreeMap::new();
+        let mut prefetched = BTreeMap::new();
         for task in self.scheduler.machine.unfinished() {
             if task.state != TaskState::Pending {
                 continue;
@@ -256,7 +256,7 @@ impl Cluster {
                 | Reason::Exclusive { .. } => true,
                 // What an unreachable node holds has to wait for its lease.
                 Reason::SentAhead { node } => !stats.nodes.iter().any(|it| {
-                    it.name == *node && it.state == NodeState::Up && self.is_alive(it.epoch)
+                    it.name == *node && it.state == NodeState::Up && self.is_alive(it.incarnation)
                 }),
                 Reason::ClientBehind => {
                     facts.audience != Audience::Caller
@@ -278,8 +278,8 @@ impl Cluster {
             let now = self.now;
             let since = match why.reason {
                 Reason::SentAhead { .. } => {
-                    let since = self.oracle.ahead.get(&task.id).copied().unwrap_or(now);
-                    ahead.insert(task.id, since);
+                    let since = self.oracle.prefetched.get(&task.id).copied().unwrap_or(now);
+                    prefetched.insert(task.id, since);
                     since
                 }
                 _ => 0,
@@ -295,7 +295,7 @@ impl Cluster {
                 break;
             }
         }
-        self.oracle.ahead = ahead;
+        self.oracle.prefetched = prefetched;
         if let Some((task, text)) = broken {
             self.fail("G5", task, text);
         }
@@ -353,7 +353,7 @@ impl Cluster {
         let loses = !self.plan.family.loses_no_node();
         let unseen = loses && self.now < leased || procs.any(|proc| self.ended_unseen(proc));
         let orphans = it.orphaned_runs + it.keys;
-        let open = |link: &&Link| link.life == self.lives && link.ends[DOWN] == End::Open;
+        let open = |link: &&Link| link.term == self.term && link.ends[DOWN] == End::Open;
         let open = self.links.iter().filter(open).count();
         let left = it.classes + it.timers + it.claims;
         let too_many = it.kinds > KINDS.len()

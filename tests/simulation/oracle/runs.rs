@@ -20,7 +20,7 @@ use crate::scheduler::clock;
 pub struct Placing {
     dispatch: Dispatch,
     node: Arc<str>,
-    ahead: bool,
+    prefetched: bool,
     at: SystemTime,
     /// When its node told of a start while it was the latest.
     heard: Option<SystemTime>,
@@ -61,7 +61,7 @@ impl Facts {
         let true_start =
             starts.any(|start| start.dispatch == placing.dispatch && time(start.at) <= settled_at);
         let heard = before(placing.heard);
-        match (placing.ahead, true_start) {
+        match (placing.prefetched, true_start) {
             // A deadline that passes meanwhile may have come first, or not.
             _ if placing.unstarted == Some(settled_at) => Made::Perhaps,
             _ if before(placing.unstarted) => Made::No,
@@ -159,7 +159,7 @@ impl Oracle {
             facts.placings.push(Placing {
                 dispatch: run.dispatch,
                 node: node.clone(),
-                ahead: run.ahead,
+                prefetched: run.prefetched,
                 at: time(now),
                 heard: None,
                 unstarted: None,

@@ -48,7 +48,7 @@ impl Cluster {
             self.judge_priority(proc, run.task);
         }
         self.judge_overlap(proc, run);
-        if let Some(facts) = self.oracle.tasks[run.life].get_mut(&run.task) {
+        if let Some(facts) = self.oracle.tasks[run.term].get_mut(&run.task) {
             facts.starts.push(Start {
                 dispatch: run.dispatch,
                 attempt: run.attempt(),
@@ -65,7 +65,7 @@ impl Cluster {
         run: &Run,
     ) -> Result<(), (&'static str, String)> {
         let it = &self.procs[proc];
-        let Some(facts) = self.oracle.tasks[run.life].get(&run.task) else {
+        let Some(facts) = self.oracle.tasks[run.term].get(&run.task) else {
             return Err(("G1", "it is started, but was never accepted".into()));
         };
         if serial_of(&facts.sent.args) != run.serial() {
@@ -82,12 +82,12 @@ impl Cluster {
             .iter()
             .any(|start| start.proc == proc && start.dispatch > run.dispatch);
         let last = facts.starts.iter().map(|start| start.dispatch).max();
-        // An earlier life's tasks are promised nothing any more.
-        let promised = run.life == self.lives;
+        // An earlier term's tasks are promised nothing any more.
+        let promised = run.term == self.term;
         if last.filter(|_| promised).is_some_and(|last| {
             run.dispatch == last
                 || (run.dispatch < last
-                    && (later_here || !self.oracle.superseded.contains(&it.epoch)))
+                    && (later_here || !self.oracle.superseded.contains(&it.incarnation)))
         }) {
             return Err(("G3", format!("{} starts after {last:?}", run.dispatch)));
         }
@@ -130,7 +130,7 @@ impl Cluster {
     /// With one worker, nothing better may have waited for longer than news travels.
     pub fn judge_order(&mut self, started: TaskId) {
         let plan = self.plan.clone();
-        // What was sent ahead is asked back when it has waited for two round trips.
+        // What was prefetched is asked back when it has waited for two round trips.
         let slack = 8 * plan.net.max + 2 * plan.late + 50 * MS;
         let now = self.now;
         let rank = |facts: &Facts| {
@@ -162,7 +162,7 @@ impl Cluster {
 
     /// Two runs of an exclusive task never make progress at once; nor do two tasks with one key.
     pub fn judge_overlap(&mut self, proc: usize, run: &Run) {
-        let key = self.oracle.tasks[run.life]
+        let key = self.oracle.tasks[run.term]
             .get(&run.task)
             .and_then(|facts| facts.key().cloned());
         let mut broken = None;
@@ -171,12 +171,12 @@ impl Cluster {
             let (frozen, name) = (it.frozen, it.name.clone());
             let for_dead = it.passes_for_dead(now, lease);
             for (worker, rival) in &mut it.runs {
-                if rival.life != run.life || rival.vouched || for_dead || rival.last_step {
+                if rival.term != run.term || rival.vouched || for_dead || rival.last_step {
                     continue;
                 }
                 let same_task = rival.task == run.task;
                 let same_key = key.is_some()
-                    && self.oracle.tasks[rival.life]
+                    && self.oracle.tasks[rival.term]
                         .get(&rival.task)
                         .and_then(Facts::key)
                         == key.as_ref();

@@ -18,7 +18,7 @@ pub fn draw_config(rng: &mut fastrand::Rng, family: Family) -> SchedulerConfig {
         config.heartbeat = Duration::from_millis(500);
         config.lease = Duration::from_secs(5);
     }
-    config.max_ahead = match rng.u32(..4) {
+    config.max_prefetch = match rng.u32(..4) {
         0 => 0,
         1 => rng.u32(1..8),
         _ => 4096,
@@ -168,7 +168,7 @@ pub struct Draw {
     plain: bool,
     /// One task in so many has a key.
     keyed_share: u32,
-    /// Nearly all are so short that they are chained.
+    /// Nearly all are so short that they are pipelined.
     quick: bool,
     longest: u32,
     labels: bool,

@@ -27,7 +27,7 @@ pub fn draw(mut rng: fastrand::Rng, big: bool) -> Plan {
     let rng = &mut rng;
     let mut config = SchedulerConfig::default();
     config.accept_joins = true;
-    config.max_ahead = match rng.u32(..8) {
+    config.max_prefetch = match rng.u32(..8) {
         0 => 0,
         1 | 2 => rng.u32(1..8),
         _ => 4096,

@@ -13,7 +13,7 @@ use crate::actors::scheduler::{SchedulerActor, SchedulerParts};
 use crate::clock::Clock;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{Holding, KindOffer, NodeHello, ToNode, ToScheduler};
-use crate::engine::{Epoch, Life, LinkId, NodeId, Origin};
+use crate::engine::{Incarnation, LinkId, NodeId, Origin, SchedulerId};
 use crate::execute::Execute;
 use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, LinkSender};
@@ -60,7 +60,7 @@ async fn board_at(clock: Clock) -> (Addr<SchedulerActor>, mpsc::UnboundedReceive
     let inbox = Inbox::new();
     let parts = SchedulerParts {
         name: Arc::from("board"),
-        life: Life(1),
+        scheduler_id: SchedulerId(1),
         config: SchedulerConfig {
             accept_joins: true,
             ..SchedulerConfig::default()
@@ -86,7 +86,7 @@ async fn board_at(clock: Clock) -> (Addr<SchedulerActor>, mpsc::UnboundedReceive
             blocking: false,
         }],
         workers: 100,
-        ..NodeHello::new("node", Epoch(1))
+        ..NodeHello::new("node", Incarnation(1))
     };
     let say = |message| {
         let link = LINK;
@@ -112,7 +112,7 @@ async fn board() -> (Addr<SchedulerActor>, mpsc::UnboundedReceiver<Said>) {
 }
 
 fn execute() -> Execute {
-    Execute::call(KIND, &()).unwrap()
+    Execute::named(KIND, &()).unwrap()
 }
 
 fn said(assigned: usize, at_once: bool) -> Option<Said> {

@@ -36,7 +36,7 @@ impl Machines {
         if let Place::Seat(seat) = place
             && let Some(seated) = &mut self.seats[seat]
         {
-            seated.life = Some(hello.life);
+            seated.scheduler_id = Some(hello.scheduler_id);
         }
         let message = ToNode::Hello(hello);
         self.tell(now, place, NodeEvent::Message { link, message });
@@ -90,7 +90,10 @@ impl Machines {
         let Some(seated) = &mut self.seats[seat] else {
             return;
         };
-        if serving && seated.gone == Some(Gone::Dismissed) && seated.life != Some(hello.life) {
+        if serving
+            && seated.gone == Some(Gone::Dismissed)
+            && seated.scheduler_id != Some(hello.scheduler_id)
+        {
             let scheduler = seated.scheduler.take();
             let addresses = seated.machine.dialler.take();
             self.leave_seat(seat);
@@ -98,7 +101,7 @@ impl Machines {
             addresses.into_iter().for_each(|it| machine.dialler.add(it));
             self.seats[seat] = Some(Seated {
                 scheduler,
-                life: None,
+                scheduler_id: None,
                 machine,
                 claim: Claim::default(),
                 gone: None,
@@ -202,7 +205,7 @@ impl Machines {
         };
         self.seats[seat] = Some(Seated {
             scheduler,
-            life: None,
+            scheduler_id: None,
             machine: self.machine_for(address),
             claim: Claim::default(),
             gone: None,

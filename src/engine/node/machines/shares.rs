@@ -61,8 +61,9 @@ impl Machines {
     /// When the next claim ends, if somebody waits for its worker.
     pub(super) fn next_claim_end(&self) -> Option<Timestamp> {
         self.serves.max_workers?;
-        let waits =
-            |machine: &NodeMachine| !machine.ahead.is_empty() && machine.workers.waits_for_others();
+        let waits = |machine: &NodeMachine| {
+            !machine.prefetched.is_empty() && machine.workers.waits_for_others()
+        };
         if !self.seated().any(|it| waits(&it.machine)) {
             return None;
         }
@@ -122,7 +123,7 @@ impl Machines {
 
 /// How many workers a machine could use.
 fn wanted(machine: &NodeMachine) -> u32 {
-    let waiting = machine.ahead.len() + machine.chains.len();
+    let waiting = machine.prefetched.len() + machine.pipelines.len();
     let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
     let wanted = machine.workers.busy().saturating_add(waiting);
     wanted.min(machine.workers.limit())

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_drain_finishes_what_runs_and_then_says_goodbye() {
     let (mut bench, link) = Bench::up(spec(1));
-    bench.assign(link, vec![at_once(1), ahead(2)]);
+    bench.assign(link, vec![at_once(1), prefetched(2)]);
     assert_eq!(
         told(&bench.event(NodeEvent::Drain)),
         ["draining", "returned #2"]
@@ -113,7 +113,7 @@ fn a_stop_drops_what_runs() {
     let (mut bench, link) = Bench::up(spec(2));
     bench.assign(
         link,
-        vec![at_once(1), task(2, BLOCKING, false, None), ahead(3)],
+        vec![at_once(1), task(2, BLOCKING, false, None), prefetched(3)],
     );
     let actions = bench.event(NodeEvent::Stop);
     assert_eq!(stopped(&actions), [(0, 1), (1, 2)]);
@@ -132,7 +132,7 @@ fn a_leave_discards_all_work_and_says_goodbye_when_nothing_runs() {
     let (mut bench, link) = Bench::up(spec(2));
     bench.assign(
         link,
-        vec![at_once(1), task(2, BLOCKING, false, None), ahead(3)],
+        vec![at_once(1), task(2, BLOCKING, false, None), prefetched(3)],
     );
     bench.say(link, ToNode::Workers(1));
     let actions = bench.say(link, ToNode::Leave);

@@ -51,8 +51,8 @@ fn g10_exclusive_runs_are_dropped_at_four_fifths_of_the_lease() {
         vec![exclusive(1, SOFT), at_once(2), exclusive(3, BLOCKING)],
     );
     bench.cut(link);
-    let waning = LEASE / 5 * 4;
-    assert!(stopped(&bench.after(waning - Duration::from_nanos(1))).is_empty());
+    let expiring = LEASE / 5 * 4;
+    assert!(stopped(&bench.after(expiring - Duration::from_nanos(1))).is_empty());
     let due = bench.node.next_wakeup();
     assert_eq!(due, Some(bench.now + Duration::from_nanos(1)));
     let actions = bench.after(Duration::from_nanos(1));
@@ -78,7 +78,7 @@ fn g8_every_run_is_dropped_at_the_end_of_the_lease() {
     let (mut bench, link) = Bench::up(spec(2));
     bench.assign(
         link,
-        vec![at_once(1), task(2, BLOCKING, false, None), ahead(3)],
+        vec![at_once(1), task(2, BLOCKING, false, None), prefetched(3)],
     );
     bench.cut(link);
     assert!(stopped(&bench.after(LEASE - Duration::from_nanos(1))).is_empty());
@@ -102,8 +102,8 @@ fn g8_every_run_is_dropped_at_the_end_of_the_lease() {
 fn g10_exclusive_assignments_that_wait_are_given_back_at_four_fifths() {
     let (mut bench, link) = Bench::up(spec(1));
     let mut waiting = exclusive(2, SOFT);
-    waiting.ahead = true;
-    bench.assign(link, vec![at_once(1), waiting, ahead(3)]);
+    waiting.prefetched = true;
+    bench.assign(link, vec![at_once(1), waiting, prefetched(3)]);
     assert_eq!(told(&bench.after(LEASE / 5 * 4)), ["returned #2"]);
     // Nor are new ones taken until a beat is answered.
     assert_eq!(
@@ -147,7 +147,7 @@ fn a_link_whose_lease_has_ended_starts_again_once_a_beat_is_answered() {
     let (mut bench, link) = Bench::up(spec(1));
     bench.after(LEASE);
     assert_eq!(
-        told(&bench.assign(link, vec![ahead(1)])),
+        told(&bench.assign(link, vec![prefetched(1)])),
         ["refused #1 NoWorker"]
     );
     let actions = bench.say(link, ToNode::Answer(1));

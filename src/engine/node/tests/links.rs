@@ -41,7 +41,7 @@ fn a_link_without_a_common_version_is_refused_in_words() {
             version_min: VERSION_MAX + 1,
             version_max: VERSION_MAX + 3,
             scheduler: "a".to_owned(),
-            life: Life(1),
+            scheduler_id: SchedulerId(1),
             max_frame: None,
         }),
     );
@@ -92,7 +92,7 @@ fn another_life_is_refused_while_the_old_ones_link_is_heard() {
 #[test]
 fn another_life_finds_the_old_ones_work_stopped_and_discarded() {
     let (mut bench, link) = Bench::up(spec(2));
-    bench.assign(link, vec![at_once(1), at_once(2), ahead(3)]);
+    bench.assign(link, vec![at_once(1), at_once(2), prefetched(3)]);
     bench.ended(0, 1, done());
     bench.cut(link);
     let newer = bench.open(None);
@@ -144,7 +144,13 @@ fn g9_the_same_life_finds_all_that_is_held() {
     let (mut bench, link) = Bench::up(spec(3));
     bench.assign(
         link,
-        vec![at_once(1), at_once(2), at_once(3), ahead(4), ahead(5)],
+        vec![
+            at_once(1),
+            at_once(2),
+            at_once(3),
+            prefetched(4),
+            prefetched(5),
+        ],
     );
     bench.overrun(1, 2, done());
     bench.cut(link);
@@ -164,7 +170,7 @@ fn g9_the_same_life_finds_all_that_is_held() {
             (1, HeldState::Running),
             (2, HeldState::Overrun),
             (4, HeldState::Running),
-            (5, HeldState::Ahead)
+            (5, HeldState::Prefetched)
         ]
     );
     let seqs: Vec<_> = parts[0].reports.iter().filter_map(Report::seq).collect();
@@ -175,7 +181,7 @@ fn g9_the_same_life_finds_all_that_is_held() {
 #[test]
 fn g9_what_happens_before_the_welcome_is_told_after_it() {
     let (mut bench, link) = Bench::up(spec(2));
-    bench.assign(link, vec![at_once(1), at_once(2), ahead(3)]);
+    bench.assign(link, vec![at_once(1), at_once(2), prefetched(3)]);
     bench.cut(link);
     let newer = bench.open(None);
     bench.say(newer, hello("a", 1));
@@ -192,7 +198,7 @@ fn g9_what_happens_before_the_welcome_is_told_after_it() {
 #[test]
 fn g9_what_the_holdings_tell_is_not_told_again() {
     let (mut bench, link) = Bench::up(spec(1));
-    bench.assign(link, vec![at_once(1), ahead(2)]);
+    bench.assign(link, vec![at_once(1), prefetched(2)]);
     bench.cut(link);
     assert_eq!(started(&bench.ended(0, 1, done())), [(0, 2)]);
     let newer = bench.open(None);
@@ -216,7 +222,7 @@ fn g9_what_the_holdings_call_waiting_is_told_when_it_starts() {
     bench.cut(link);
     let newer = bench.open(None);
     let actions = bench.say(newer, hello("a", 1));
-    assert_eq!(holdings(&actions)[0].runs[0].state, HeldState::Ahead);
+    assert_eq!(holdings(&actions)[0].runs[0].state, HeldState::Prefetched);
     bench.say(newer, ToNode::Welcome(welcome()));
     let actions = bench.event(NodeEvent::Resumed { workers });
     assert_eq!(told(&actions)[0], "started #1");
@@ -334,7 +340,7 @@ fn g11_absurd_numbers_close_their_link() {
 #[test]
 fn the_welcome_sets_workers_and_forgets_and_stops() {
     let (mut bench, link) = Bench::up(spec(2));
-    bench.assign(link, vec![at_once(1), at_once(2), ahead(3)]);
+    bench.assign(link, vec![at_once(1), at_once(2), prefetched(3)]);
     bench.ended(0, 1, done());
     bench.cut(link);
     let newer = bench.open(None);

@@ -70,17 +70,22 @@ impl Fleet {
     fn greet(
         &mut self,
         scheduler: &str,
-        life: u64,
+        scheduler_id: u64,
         dialled: Option<&str>,
     ) -> (LinkId, Vec<NodeAction>) {
         let link = self.open(dialled);
-        let actions = self.say(link, hello(scheduler, life));
+        let actions = self.say(link, hello(scheduler, scheduler_id));
         (link, actions)
     }
 
     /// Brings a link of this scheduler up.
-    pub(super) fn serve(&mut self, scheduler: &str, life: u64, dialled: Option<&str>) -> LinkId {
-        let (link, actions) = self.greet(scheduler, life, dialled);
+    pub(super) fn serve(
+        &mut self,
+        scheduler: &str,
+        scheduler_id: u64,
+        dialled: Option<&str>,
+    ) -> LinkId {
+        let (link, actions) = self.greet(scheduler, scheduler_id, dialled);
         assert!(closed(&actions).is_empty(), "{actions:?}");
         let actions = self.say(link, ToNode::Welcome(welcome()));
         assert!(closed(&actions).is_empty(), "{actions:?}");

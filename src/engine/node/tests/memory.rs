@@ -3,9 +3,9 @@
 use super::*;
 
 /// The memory that the node tells a scheduler of, on a fresh link.
-fn told_to(bench: &mut Bench, scheduler: &str, life: u64) -> (LinkId, Memory) {
+fn told_to(bench: &mut Bench, scheduler: &str, scheduler_id: u64) -> (LinkId, Memory) {
     let link = bench.open(None);
-    let actions = bench.say(link, hello(scheduler, life));
+    let actions = bench.say(link, hello(scheduler, scheduler_id));
     let memory = sent(&actions)
         .into_iter()
         .find_map(|message| match message {

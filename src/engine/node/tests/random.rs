@@ -34,7 +34,7 @@ enum Word {
     Welcome(u64, Option<u32>, Vec<u64>),
     Refuse(bool),
     Assign(Vec<(u64, u16, bool, i8, bool)>),
-    Recall(u64),
+    Retract(u64),
     Cancel(u64),
     Acknowledge(u64),
     AcknowledgeAll,
@@ -54,10 +54,10 @@ fn ends() -> impl Strategy<Value = End> {
 }
 
 fn hellos() -> impl Strategy<Value = Word> {
-    (prop::bool::weighted(0.8), lives()).prop_map(|(a, life)| Word::Hello(a, life))
+    (prop::bool::weighted(0.8), ids()).prop_map(|(a, id)| Word::Hello(a, id))
 }
 
-fn lives() -> impl Strategy<Value = u64> {
+fn ids() -> impl Strategy<Value = u64> {
     prop_oneof![9 => Just(0u64), 1 => Just(1)]
 }
 
@@ -82,7 +82,7 @@ fn words() -> impl Strategy<Value = Word> {
     ];
     prop_oneof![
         12 => assign,
-        3 => (1..40u64).prop_map(Word::Recall),
+        3 => (1..40u64).prop_map(Word::Retract),
         3 => (1..40u64).prop_map(Word::Cancel),
         4 => Just(Word::AcknowledgeAll),
         4 => Just(Word::AnswerLast),
@@ -94,7 +94,7 @@ fn words() -> impl Strategy<Value = Word> {
 fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => any::<bool>().prop_map(Step::Open),
-        8 => (lives(), welcomes()).prop_map(|(life, welcome)| Step::Serve(life, welcome)),
+        8 => (ids(), welcomes()).prop_map(|(id, welcome)| Step::Serve(id, welcome)),
         3 => any::<Index>().prop_map(Step::Cut),
         40 => (any::<Index>(), words()).prop_map(|(link, word)| Step::Say(link, word)),
         20 => (any::<Index>(), ends(), prop::bool::weighted(0.2))
@@ -116,11 +116,11 @@ struct Driver {
     open: Vec<LinkId>,
     runs: BTreeMap<u32, (Assignment, bool)>,
     /// What each worker begins next.
-    chains: BTreeMap<u32, VecDeque<Assignment>>,
+    queued: BTreeMap<u32, VecDeque<Assignment>>,
     /// What workers have said and was not heard yet.
     inbox: VecDeque<NodeEvent>,
     lag: bool,
-    /// Whether runs are short enough to be chained.
+    /// Whether runs are short enough to be pipelined.
     quick: bool,
     /// Per link: whether a hello, then a welcome has passed, and the last report's number.
     greeted: BTreeSet<LinkId>,
@@ -144,7 +144,7 @@ impl Driver {
             bench: Bench::new(spec),
             open: Vec::new(),
             runs: BTreeMap::new(),
-            chains: BTreeMap::new(),
+            queued: BTreeMap::new(),
             inbox: VecDeque::new(),
             lag: false,
             quick,
@@ -181,7 +181,7 @@ impl Driver {
     fn tell(&mut self, worker: WorkerId, event: NodeEvent) {
         self.inbox.push_back(event);
         if !self.runs.contains_key(&worker.0)
-            && let Some(next) = self.chains.get_mut(&worker.0).and_then(VecDeque::pop_front)
+            && let Some(next) = self.queued.get_mut(&worker.0).and_then(VecDeque::pop_front)
         {
             self.runs.insert(worker.0, (next, false));
         }
@@ -209,8 +209,8 @@ impl Driver {
                     free.insert((assignment, false));
                 }
                 Entry::Occupied(_) => {
-                    let chain = self.chains.entry(worker.0).or_default();
-                    chain.push_back(assignment);
+                    let pipeline = self.queued.entry(worker.0).or_default();
+                    pipeline.push_back(assignment);
                 }
             },
             NodeAction::Stop { worker, dispatch } => {
@@ -219,13 +219,13 @@ impl Driver {
                 assert!(late || run == Some(dispatch), "only what runs is stopped");
             }
             NodeAction::TakeBack { worker, dispatch } => {
-                let chain = self.chains.entry(worker.0).or_default();
-                let place = chain.iter().position(|next| next.dispatch == dispatch);
-                if let Some(assignment) = place.and_then(|place| chain.remove(place)) {
+                let pipeline = self.queued.entry(worker.0).or_default();
+                let place = pipeline.iter().position(|next| next.dispatch == dispatch);
+                if let Some(assignment) = place.and_then(|place| pipeline.remove(place)) {
                     let event = NodeEvent::Unstarted { worker, assignment };
                     self.inbox.push_back(event);
                 } else {
-                    assert!(!self.inbox.is_empty(), "only what is chained is taken back");
+                    assert!(!self.inbox.is_empty(), "only a queued start is taken back");
                 }
             }
             NodeAction::Gone(_) => assert!(self.runs.is_empty()),
@@ -268,9 +268,9 @@ impl Driver {
             Step::Open(dialled) => {
                 self.open(dialled);
             }
-            Step::Serve(life, welcome) => {
+            Step::Serve(id, welcome) => {
                 let link = self.open(true);
-                self.say(link, Word::Hello(true, life));
+                self.say(link, Word::Hello(true, id));
                 if self.greeted.contains(&link) && self.open.contains(&link) {
                     self.say(link, welcome);
                 }
@@ -418,7 +418,7 @@ impl Driver {
 
     fn word(&self, word: Word) -> ToNode {
         match word {
-            Word::Hello(a, life) => hello(if a { "a" } else { "b" }, life),
+            Word::Hello(a, id) => hello(if a { "a" } else { "b" }, id),
             Word::Welcome(acknowledged, workers, stop) => ToNode::Welcome(Welcome {
                 acknowledged: acknowledged.min(self.seq),
                 workers,
@@ -433,7 +433,7 @@ impl Driver {
                 })
             }
             Word::Assign(all) => ToNode::Assign(all.into_iter().map(random_task).collect()),
-            Word::Recall(number) => ToNode::Recall(vec![d(number), d(number + 1)]),
+            Word::Retract(number) => ToNode::Retract(vec![d(number), d(number + 1)]),
             Word::Cancel(number) => ToNode::Cancel(vec![d(number), d(number + 1)]),
             Word::Acknowledge(through) => ToNode::Acknowledge(through),
             Word::AcknowledgeAll => ToNode::Acknowledge(self.seq),
@@ -473,7 +473,7 @@ impl Driver {
 }
 
 fn random_task(
-    (number, kind, ahead, priority, exclusive): (u64, u16, bool, i8, bool),
+    (number, kind, prefetched, priority, exclusive): (u64, u16, bool, i8, bool),
 ) -> Assignment {
     let terms = Terms {
         priority,
@@ -481,7 +481,7 @@ fn random_task(
         watched: true,
         ..Terms::default()
     };
-    task(number, kind, ahead, Some(terms))
+    task(number, kind, prefetched, Some(terms))
 }
 
 proptest! {

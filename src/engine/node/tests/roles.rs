@@ -68,7 +68,7 @@ fn g11_nothing_starts_before_the_welcome_or_on_a_link_that_does_not_count() {
 fn g11_what_is_assigned_after_a_drain_or_a_leave_is_refused_and_never_runs() {
     for end in [ToNode::Drain, ToNode::Leave] {
         let (mut bench, link, _) = busy(end.clone());
-        let actions = bench.assign(link, vec![at_once(2), ahead(3)]);
+        let actions = bench.assign(link, vec![at_once(2), prefetched(3)]);
         assert!(started(&actions).is_empty(), "{actions:?}");
         let refused = ["refused #2 Draining", "refused #3 Draining"];
         assert_eq!(told(&actions), refused, "after {end:?}");

@@ -42,7 +42,7 @@ impl Shared {
 
     fn send(&mut self, who: usize, count: usize) {
         for _ in 0..count {
-            let task = ahead(self.next);
+            let task = prefetched(self.next);
             self.next += 1;
             let message = ToNode::Assign(vec![task]);
             let actions = self.fleet.say(self.links[who], message);
@@ -99,7 +99,7 @@ fn of_the_workers_of_a_process_two_schedulers_with_the_same_load_have_half_each(
 fn a_scheduler_is_told_of_what_others_have_and_counts_on_its_share() {
     let mut shared = Shared::new();
     shared.send(0, 8);
-    let message = ToNode::Assign(vec![ahead(100)]);
+    let message = ToNode::Assign(vec![prefetched(100)]);
     let actions = shared.fleet.say(shared.links[1], message);
     // One of four is wanted by the other.
     assert!(told(&actions).contains(&"lent 1".to_owned()), "{actions:?}");
@@ -134,8 +134,8 @@ fn one_task_at_a_time() -> (Fleet, [LinkId; 2], WorkerId) {
     let [of_b] = fleet.start(links[1], 1)[..] else {
         panic!("it starts")
     };
-    let ahead = (11..=14).map(ahead).collect();
-    let actions = fleet.say(links[0], ToNode::Assign(ahead));
+    let prefetched = (11..=14).map(prefetched).collect();
+    let actions = fleet.say(links[0], ToNode::Assign(prefetched));
     assert_eq!(starts(&actions), 1, "{actions:?}");
     (fleet, links, of_b)
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::message::MAX_BATCH;
-use crate::engine::node::ahead::MAX_AHEAD;
+use crate::engine::node::prefetch::MAX_PREFETCH;
 use crate::status::{Cause, Failure};
 
 fn ids(numbers: &[u32]) -> Vec<WorkerId> {
@@ -28,7 +28,7 @@ fn g4_never_more_run_than_there_are_workers() {
 #[test]
 fn g4_an_overrun_keeps_its_worker_until_it_really_ends() {
     let (mut bench, link) = Bench::up(spec(1));
-    bench.assign(link, vec![at_once(1), ahead(2)]);
+    bench.assign(link, vec![at_once(1), prefetched(2)]);
     let timeout = Failure::new(Cause::Timeout, "late");
     let actions = bench.overrun(0, 1, End::Failed(timeout));
     assert_eq!(told(&actions), ["failed #1 and goes on"]);
@@ -41,7 +41,7 @@ fn g4_an_overrun_keeps_its_worker_until_it_really_ends() {
 #[test]
 fn g5_the_next_starts_when_a_worker_frees() {
     let (mut bench, link) = Bench::up(spec(1));
-    let actions = bench.assign(link, vec![at_once(1), ahead(2), ahead(3)]);
+    let actions = bench.assign(link, vec![at_once(1), prefetched(2), prefetched(3)]);
     assert!(told(&actions).is_empty());
     let actions = bench.ended(0, 1, done());
     assert_eq!(started(&actions), [(0, 2)]);
@@ -51,13 +51,16 @@ fn g5_the_next_starts_when_a_worker_frees() {
 #[test]
 fn one_sent_ahead_that_starts_at_once_is_told_started() {
     let (mut bench, link) = Bench::up(spec(1));
-    assert_eq!(told(&bench.assign(link, vec![ahead(1)])), ["started #1"]);
+    assert_eq!(
+        told(&bench.assign(link, vec![prefetched(1)])),
+        ["started #1"]
+    );
 }
 
 #[test]
 fn a_start_is_not_told_of_what_has_ended_by_then() {
     let (mut bench, link) = Bench::up(spec(1));
-    bench.assign(link, vec![at_once(1), ahead(2)]);
+    bench.assign(link, vec![at_once(1), prefetched(2)]);
     let now = bench.now;
     for number in [1, 2] {
         let event = NodeEvent::Ended {
@@ -76,10 +79,10 @@ fn a_start_is_not_told_of_what_has_ended_by_then() {
 fn g6_the_waiting_start_by_priority_then_first_come() {
     let (mut bench, link) = Bench::up(spec(1));
     let waiting = vec![
-        ahead(2),
+        prefetched(2),
         urgent(3, -5),
         urgent(4, 7),
-        ahead(5),
+        prefetched(5),
         urgent(6, 7),
     ];
     bench.assign(link, vec![at_once(1)]);
@@ -99,8 +102,8 @@ fn a_dispatch_that_is_held_is_not_taken_twice() {
     let actions = bench.assign(link, vec![at_once(1), at_once(1)]);
     assert_eq!(started(&actions), [(0, 1)]);
     assert!(told(&actions).is_empty());
-    bench.assign(link, vec![at_once(2), ahead(3)]);
-    assert!(bench.assign(link, vec![ahead(3)]).is_empty());
+    bench.assign(link, vec![at_once(2), prefetched(3)]);
+    assert!(bench.assign(link, vec![prefetched(3)]).is_empty());
     assert_eq!(bench.node.holds().len(), 3);
 }
 
@@ -143,10 +146,10 @@ fn g9_kept_results_fill_their_budget_and_then_nothing_starts() {
     let mut tight = spec(2);
     tight.config.max_kept_bytes = 1000;
     let (mut bench, link) = Bench::up(tight);
-    bench.assign(link, vec![at_once(1), at_once(2), ahead(3)]);
+    bench.assign(link, vec![at_once(1), at_once(2), prefetched(3)]);
     let large = End::Completed(Payload::from(vec![0; 1000]));
     assert!(started(&bench.ended(0, 1, large)).is_empty());
-    let actions = bench.assign(link, vec![at_once(4), ahead(5)]);
+    let actions = bench.assign(link, vec![at_once(4), prefetched(5)]);
     assert_eq!(told(&actions), ["refused #4 KeptResults"]);
     assert!(started(&bench.ended(1, 2, done())).is_empty());
     let actions = bench.say(link, ToNode::Acknowledge(1));
@@ -159,10 +162,10 @@ fn g9_kept_results_fill_their_budget_and_then_nothing_starts() {
 fn g11_what_waits_is_bounded() {
     let (mut bench, link) = Bench::up(spec(0));
     let mut number = 0;
-    for _ in 0..MAX_AHEAD / MAX_BATCH {
+    for _ in 0..MAX_PREFETCH / MAX_BATCH {
         let batch = (0..MAX_BATCH).map(|_| {
             number += 1;
-            ahead(number)
+            prefetched(number)
         });
         let batch = batch.collect();
         bench.node.handle(
@@ -175,14 +178,14 @@ fn g11_what_waits_is_bounded() {
     }
     assert!(told(&bench.effects()).is_empty());
     assert_eq!(
-        told(&bench.assign(link, vec![ahead(1 << 40)])),
+        told(&bench.assign(link, vec![prefetched(1 << 40)])),
         [format!("refused {} NoWorker", d(1 << 40))]
     );
     let args = Payload::from(vec![0; 128 << 20]);
     let (mut bench, link) = Bench::up(spec(0));
     let large = (1..=3).map(|number| Assignment {
         args: args.clone(),
-        ..ahead(number)
+        ..prefetched(number)
     });
     let large = large.collect();
     assert_eq!(told(&bench.assign(link, large)), ["refused #3 NoWorker"]);
@@ -205,7 +208,7 @@ fn g11_assigning_on_without_acknowledging_refusals_closes_the_link() {
 #[test]
 fn g12_a_cancel_of_what_waits_is_answered_at_once() {
     let (mut bench, link) = Bench::up(spec(1));
-    bench.assign(link, vec![at_once(1), ahead(2)]);
+    bench.assign(link, vec![at_once(1), prefetched(2)]);
     let actions = bench.say(link, ToNode::Cancel(vec![d(2), d(77)]));
     let Report::Ended {
         ran,
@@ -235,8 +238,8 @@ fn g12_a_cancel_of_what_runs_is_answered_by_its_worker() {
 #[test]
 fn a_recall_gives_back_what_has_not_started() {
     let (mut bench, link) = Bench::up(spec(1));
-    bench.assign(link, vec![at_once(1), ahead(2), ahead(3)]);
-    let actions = bench.say(link, ToNode::Recall(vec![d(1), d(3), d(9)]));
+    bench.assign(link, vec![at_once(1), prefetched(2), prefetched(3)]);
+    let actions = bench.say(link, ToNode::Retract(vec![d(1), d(3), d(9)]));
     assert_eq!(told(&actions), ["returned #3"]);
     assert_eq!(started(&bench.ended(0, 1, done())), [(0, 2)]);
 }
@@ -244,12 +247,15 @@ fn a_recall_gives_back_what_has_not_started() {
 #[test]
 fn fewer_workers_let_what_runs_end_by_itself() {
     let (mut bench, link) = Bench::up(spec(3));
-    bench.assign(link, vec![at_once(1), at_once(2), at_once(3), ahead(4)]);
+    bench.assign(
+        link,
+        vec![at_once(1), at_once(2), at_once(3), prefetched(4)],
+    );
     assert!(bench.say(link, ToNode::Workers(1)).is_empty());
     assert!(started(&bench.ended(0, 1, done())).is_empty());
     assert!(started(&bench.ended(1, 2, done())).is_empty());
     assert_eq!(started(&bench.ended(2, 3, done())), [(0, 4)]);
-    bench.assign(link, vec![ahead(5), ahead(6)]);
+    bench.assign(link, vec![prefetched(5), prefetched(6)]);
     let actions = bench.event(NodeEvent::Workers(3));
     assert_eq!(started(&actions), [(1, 5), (2, 6)]);
 }
@@ -281,7 +287,7 @@ fn g7_workers_of_a_blocked_thread_are_not_used() {
     let workers = ids(&[0, 2]);
     let actions = bench.event(NodeEvent::Stalled { workers });
     assert_eq!(told(&actions), ["stalled 1 Some(t1)"]);
-    let actions = bench.assign(link, vec![at_once(2), at_once(3), ahead(4)]);
+    let actions = bench.assign(link, vec![at_once(2), at_once(3), prefetched(4)]);
     assert_eq!(started(&actions), [(1, 2)]);
     assert_eq!(told(&actions), ["refused #3 NoWorker"]);
     let workers = ids(&[0, 2]);
@@ -304,7 +310,7 @@ fn g7_a_new_link_is_told_of_a_blocked_thread() {
 }
 
 #[test]
-fn g7_another_life_is_told_of_a_blocked_thread_and_of_no_task_that_is_not_its_own() {
+fn g7_another_incarnation_is_told_of_a_blocked_thread_and_of_no_task_that_is_not_its_own() {
     let (mut bench, link) = Bench::up(spec(2));
     bench.assign(link, vec![at_once(1)]);
     let workers = ids(&[0, 1]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::runs::sent_ahead;
+use super::runs::prefetched;
 use super::{Board, STOPS};
 use crate::engine::message::{Beat, End, Report, ToScheduler};
 use crate::payload::Payload;
@@ -73,9 +73,9 @@ fn g9_little_waits_to_be_acknowledged() {
 
 #[test]
 fn g5_a_node_that_could_start_what_was_sent_ahead_is_acknowledged_at_once() {
-    let (mut board, ahead) = sent_ahead();
+    let (mut board, prefetched) = prefetched();
     let task = board.assigned[board.assigned.len() - 3].1.task;
-    assert!(task < ahead);
+    assert!(task < prefetched);
     board.said.clear();
     board.end(task, completed(8), false);
     assert_eq!(board.said, ["acknowledge"]);

@@ -39,9 +39,9 @@ fn g11_a_retry_after_all_time_waits_and_can_be_cancelled() {
 fn g11_a_run_longer_than_all_time_began_no_earlier_than_it_was_assigned() {
     for ran in [Duration::MAX, Duration::from_nanos(u64::MAX)] {
         let mut board = Board::new();
-        board.machine.config.max_ahead = 16;
+        board.machine.config.max_prefetch = 16;
         let link = board.join("first", 1, Vec::new());
-        // So that the next ones are sent ahead.
+        // So that the next ones are prefetched.
         let end = |board: &mut Board, task, ran| {
             let run = board
                 .assigned
@@ -54,7 +54,7 @@ fn g11_a_run_longer_than_all_time_began_no_earlier_than_it_was_assigned() {
             board.reports += 1;
             let end = End::Completed(Payload::new());
             report(board, link, ended(board.reports, &run, end, ran));
-            run.ahead
+            run.prefetched
         };
         for _ in 0..20 {
             let task = board.submit(STOPS);
@@ -62,11 +62,11 @@ fn g11_a_run_longer_than_all_time_began_no_earlier_than_it_was_assigned() {
         }
         let tasks: Vec<_> = (0..4).map(|_| board.submit(STOPS)).collect();
         board.told.clear();
-        let mut ahead = 0;
+        let mut prefetched = 0;
         for task in tasks {
-            ahead += usize::from(end(&mut board, task, ran));
+            prefetched += usize::from(end(&mut board, task, ran));
         }
-        assert!(ahead > 0, "none was sent ahead");
+        assert!(prefetched > 0, "none was prefetched");
         for status in &board.told {
             assert!(status.started_at >= Some(status.accepted_at), "{status:?}");
             assert_eq!(status.node.as_deref(), Some("first"));
@@ -223,7 +223,7 @@ fn g11_runs_that_nobody_knows_of_take_workers_and_go_with_their_node() {
         state: HeldState::Overrun,
     };
     let link = board.join("first", 1, (1..100).map(run).collect());
-    assert_eq!(board.machine.strangers.count(), 99);
+    assert_eq!(board.machine.unknown_runs.count(), 99);
     for (seq, number) in (1..).zip(1..50) {
         let freed = Report::Freed {
             seq,
@@ -232,9 +232,9 @@ fn g11_runs_that_nobody_knows_of_take_workers_and_go_with_their_node() {
         };
         report(&mut board, link, freed);
     }
-    assert_eq!(board.machine.strangers.count(), 50);
+    assert_eq!(board.machine.unknown_runs.count(), 50);
     board.say(link, ToScheduler::Goodbye);
-    assert_eq!(board.machine.strangers.count(), 0);
+    assert_eq!(board.machine.unknown_runs.count(), 0);
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn replaced() -> (Board, TaskId, Dispatch, LinkId) {
 }
 
 #[test]
-fn g10_a_new_life_of_a_node_does_not_speak_for_the_old_one() {
+fn g10_a_new_incarnation_of_a_node_does_not_speak_for_the_old_one() {
     let is_held = |board: &Board, task| {
         let why = board.machine.explain(board.now, task).map(|why| why.reason);
         matches!(why, Some(Reason::Exclusive { .. }))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::runs::sent_ahead;
+use super::runs::prefetched;
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::Submission;
 use crate::engine::message::{Assignment, End, RefusedBy, Report, ToScheduler};
@@ -107,15 +107,15 @@ fn due_in_two_seconds(submission: &mut Submission) {
     submission.options = Some(Box::new(options));
 }
 
-/// A task that was sent to a free worker, and one that was sent ahead. Each has a deadline.
+/// A task that was sent to a free worker, and one that was prefetched. Each has a deadline.
 fn placed() -> [(Board, TaskId, Duration); 2] {
     let mut board = Board::new();
     board.join("first", 1, Vec::new());
     let task = board.submit_with(STOPS, due_in_two_seconds);
-    let (ahead, prefetched) = sent_ahead();
+    let (other, prefetched) = prefetched();
     [
         (board, task, Duration::from_secs(2)),
-        (ahead, prefetched, Duration::from_secs(3)),
+        (other, prefetched, Duration::from_secs(3)),
     ]
 }
 

@@ -97,11 +97,11 @@ fn g6_a_task_for_one_node_costs_the_same_beside_many_that_wait_for_others() {
     assert!(many <= 2 * few, "{many} steps beside 200, {few} beside one");
 }
 
-/// The most that one of 100 turns in which nothing happens goes through, with so many nodes that all
-/// have tasks ahead: the first of this priority and the others of none.
+/// The most that one of 100 turns in which nothing happens goes through, with so many nodes that
+/// all have tasks prefetched: the first of this priority and the others of none.
 fn idle_steps(number: u64, first: i8) -> u64 {
     let mut board = Board::unchecked();
-    board.machine.config.max_ahead = 4096;
+    board.machine.config.max_prefetch = 4096;
     nodes(&mut board, number, 0);
     let submit = |board: &mut Board, priority| {
         board.submit_with(STOPS, |submission| {
@@ -111,7 +111,8 @@ fn idle_steps(number: u64, first: i8) -> u64 {
             }));
         })
     };
-    // Each node is known for runs that take no longer than a round trip, so it is sent tasks ahead.
+    // Each node is known for runs that take no longer than a round trip, so it is sent tasks
+    // prefetched.
     let tasks: Vec<_> = (0..2 * number).map(|_| submit(&mut board, 0)).collect();
     board.now = board.now + Duration::from_millis(10);
     for task in tasks {
@@ -121,8 +122,16 @@ fn idle_steps(number: u64, first: i8) -> u64 {
     for at in 0..4 * number {
         submit(&mut board, if at == 2 * number { first } else { 0 });
     }
-    let ahead = board.assigned.iter().filter(|(_, run)| run.ahead).count();
-    assert_eq!(ahead as u64, 2 * number, "all nodes have tasks ahead");
+    let prefetched = board
+        .assigned
+        .iter()
+        .filter(|(_, run)| run.prefetched)
+        .count();
+    assert_eq!(
+        prefetched as u64,
+        2 * number,
+        "all nodes have tasks prefetched"
+    );
     assert_eq!(board.machine.check(), Ok(()));
     let turns = (0..100).map(|_| {
         board.now = board.now + Duration::from_micros(250);

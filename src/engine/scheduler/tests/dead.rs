@@ -50,10 +50,10 @@ fn opens(board: &mut Board, link: u64, origin: Origin, peer: &str, hello: NodeHe
     link
 }
 
-fn at(board: &mut Board, epoch: u64, address: &str) -> NodeHello {
+fn at(board: &mut Board, incarnation: u64, address: &str) -> NodeHello {
     NodeHello {
         address: address.to_owned(),
-        ..board.hello("first", epoch)
+        ..board.hello("first", incarnation)
     }
 }
 
@@ -134,8 +134,8 @@ fn probed(peer: &str, hello: impl FnOnce(&mut NodeHello)) -> Option<String> {
     let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
     let came = Origin::Came(host.to_owned());
     opens(&mut board, 101, came, peer, said);
-    let life = board.machine.roster.nodes[0].incarnation();
-    life.and_then(|life| life.probe.clone())
+    let process = board.machine.roster.nodes[0].latest_process();
+    process.and_then(|process| process.probe.clone())
 }
 
 #[test]

@@ -10,11 +10,11 @@ use crate::stats::Reason;
 use crate::status::{Cause, Failure};
 use crate::task::{Dispatch, TaskId};
 
-/// A node of two workers that is sent tasks ahead, and what it was sent: two run and the rest waits
-/// there.
+/// A node of two workers that is sent tasks prefetched, and what it was sent: two run and the rest
+/// waits there.
 fn busy() -> (Board, Vec<TaskId>) {
     let mut board = Board::new();
-    board.machine.config.max_ahead = 16;
+    board.machine.config.max_prefetch = 16;
     board.join("first", 1, Vec::new());
     for _ in 0..20 {
         let task = board.submit(STOPS);
@@ -30,9 +30,12 @@ fn busy() -> (Board, Vec<TaskId>) {
             .iter()
             .all(|&task| board.assigned.iter().any(|(_, run)| run.task == task))
     );
-    assert!(board.assignment(tasks[4]).1.ahead, "it waits at its node");
+    assert!(
+        board.assignment(tasks[4]).1.prefetched,
+        "it waits at its node"
+    );
     board.assigned.clear();
-    board.recalled.clear();
+    board.retracted.clear();
     (board, tasks)
 }
 
@@ -52,9 +55,9 @@ fn what_was_sent_ahead_is_asked_back_and_nothing_is_placed_while_what_runs_is_fi
     let later = board.submit("unknown");
     board.machine.finish_running(board.now);
     board.wait(Duration::from_millis(10));
-    assert_eq!(board.recalled.len(), 3, "all that has not started");
+    assert_eq!(board.retracted.len(), 3, "all that has not started");
     assert!(!board.machine.is_drained(board.now));
-    let mut asked: Vec<_> = board.recalled.clone();
+    let mut asked: Vec<_> = board.retracted.clone();
     asked.sort_by_key(|(_, dispatch)| *dispatch);
     // One has started meanwhile, and is finished too.
     let (link, started) = asked[0];

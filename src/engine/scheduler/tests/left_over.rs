@@ -1,4 +1,5 @@
-//! What a scheduler sends to a node of which another life's runs keep workers.
+//! What a scheduler sends to a node of which runs for an earlier start of the scheduler keep
+//! workers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,12 +10,13 @@ use crate::config::{NodeConfig, SchedulerConfig};
 use crate::engine::message::{Assignment, End, KindOffer, Report, ToScheduler};
 use crate::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use crate::engine::{
-    Action, Audience, ClientId, Epoch, Event, Life, LinkId, Memory, Origin, Submission, Timestamp,
-    WorkerId,
+    Action, Audience, ClientId, Event, Incarnation, LinkId, Memory, Origin, SchedulerId,
+    Submission, Timestamp, WorkerId,
 };
 use crate::payload::Payload;
 
-/// A node of 16 workers whose handlers block, and the schedulers that it serves one after the other.
+/// A node of 16 workers whose handlers block, and the schedulers that it serves one after the
+/// other.
 struct Pair {
     now: Timestamp,
     node: NodeMachine,
@@ -26,12 +28,12 @@ struct Pair {
     told: usize,
 }
 
-fn scheduler(life: u64, now: Timestamp) -> SchedulerMachine {
+fn scheduler(id: u64, now: Timestamp) -> SchedulerMachine {
     let config = SchedulerConfig {
         accept_joins: true,
         ..SchedulerConfig::default()
     };
-    let mut machine = SchedulerMachine::new("board".into(), Life(life), config, now);
+    let mut machine = SchedulerMachine::new("board".into(), SchedulerId(id), config, now);
     machine.set_client(now, Some(ClientId(1)));
     machine
 }
@@ -40,7 +42,7 @@ impl Pair {
     fn new() -> Self {
         let spec = NodeSpec {
             name: Arc::from("node"),
-            epoch: Epoch(1),
+            incarnation: Incarnation(1),
             memory: Memory(1),
             kinds: vec![KindOffer {
                 kind: BLOCKS.to_owned(),
@@ -105,7 +107,7 @@ impl Pair {
         self.exchange();
     }
 
-    /// Another life of the scheduler comes in place of the first.
+    /// Another start of the scheduler comes in place of the first.
     fn restart(&mut self) {
         self.scheduler = scheduler(2, self.now);
         self.connect();
@@ -196,7 +198,7 @@ impl Pair {
 }
 
 #[test]
-fn g5_workers_that_another_life_has_left_taken_cost_at_most_a_refusal_each() {
+fn g5_workers_that_another_incarnation_has_left_taken_cost_at_most_a_refusal_each() {
     for cuts in [0, 3] {
         let mut pair = Pair::new();
         pair.submit(15);
@@ -215,7 +217,7 @@ fn g5_workers_that_another_life_has_left_taken_cost_at_most_a_refusal_each() {
 }
 
 #[test]
-fn g5_workers_that_another_life_has_left_taken_are_used_as_they_are_freed() {
+fn g5_workers_that_another_incarnation_has_left_taken_are_used_as_they_are_freed() {
     let mut pair = Pair::new();
     pair.submit(15);
     pair.restart();

@@ -23,7 +23,7 @@ const KILL: Duration = Duration::from_secs(1);
 const BACK: Duration = Duration::from_millis(100);
 
 struct Member {
-    epoch: u64,
+    incarnation: u64,
     link: LinkId,
     /// What runs there, and since when.
     runs: Vec<(Assignment, Timestamp)>,
@@ -56,7 +56,7 @@ impl Fleet {
         for index in 0..nodes {
             let link = fleet.join(index, 1);
             fleet.members.push(Member {
-                epoch: 1,
+                incarnation: 1,
                 link,
                 runs: Vec::new(),
             });
@@ -64,10 +64,10 @@ impl Fleet {
         fleet
     }
 
-    fn join(&mut self, index: usize, epoch: u64) -> LinkId {
+    fn join(&mut self, index: usize, incarnation: u64) -> LinkId {
         let hello = NodeHello {
             workers: self.workers,
-            ..self.board.hello(&format!("node{index}"), epoch)
+            ..self.board.hello(&format!("node{index}"), incarnation)
         };
         self.board.join_by(hello, Vec::new())
     }
@@ -95,9 +95,9 @@ impl Fleet {
         self.members[index].runs.clear();
         self.board.cut(self.members[index].link);
         self.board.wait(BACK);
-        let epoch = self.members[index].epoch + 1;
-        let link = self.join(index, epoch);
-        self.members[index].epoch = epoch;
+        let incarnation = self.members[index].incarnation + 1;
+        let link = self.join(index, incarnation);
+        self.members[index].incarnation = incarnation;
         self.members[index].link = link;
         self.take_in();
     }

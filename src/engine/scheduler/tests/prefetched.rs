@@ -20,7 +20,7 @@ const SHORT: Duration = Duration::from_millis(20);
 /// What is on its way over a link.
 enum Wire {
     Assign(Assignment),
-    Recall(Dispatch),
+    Retract(Dispatch),
     Report(Report),
 }
 
@@ -46,9 +46,9 @@ struct World {
 }
 
 impl World {
-    fn new(max_ahead: u32) -> Self {
+    fn new(max_prefetch: u32) -> Self {
         let mut board = Board::new();
-        board.machine.config.max_ahead = max_ahead;
+        board.machine.config.max_prefetch = max_prefetch;
         Self {
             board,
             nodes: Vec::new(),
@@ -111,9 +111,9 @@ impl World {
                 self.send(node, Wire::Assign(run));
             }
         }
-        for (link, dispatch) in std::mem::take(&mut self.board.recalled) {
+        for (link, dispatch) in std::mem::take(&mut self.board.retracted) {
             if let Some(node) = self.nodes.iter().position(|node| node.link == link) {
-                self.send(node, Wire::Recall(dispatch));
+                self.send(node, Wire::Retract(dispatch));
             }
         }
     }
@@ -168,7 +168,7 @@ impl World {
                     self.nodes[number].line.push(run);
                     self.pump(number);
                 }
-                Wire::Recall(dispatch) => {
+                Wire::Retract(dispatch) => {
                     let node = &mut self.nodes[number];
                     let place = node.line.iter().position(|run| run.dispatch == dispatch);
                     if let Some(place) = place {
@@ -219,7 +219,7 @@ impl World {
         start.map(|&(_, at, _)| at)
     }
 
-    fn ahead(&self, node: usize) -> usize {
+    fn prefetched(&self, node: usize) -> usize {
         self.nodes[node].line.len()
     }
 }
@@ -237,7 +237,7 @@ fn behind_a_long_run(priority: i8) -> (World, Vec<TaskId>) {
         .map(|_| world.submit(STOPS, priority, Duration::from_millis(100)))
         .collect();
     world.pass(WAY);
-    assert!(world.ahead(first).min(world.ahead(second)) >= 2);
+    assert!(world.prefetched(first).min(world.prefetched(second)) >= 2);
     (world, tasks)
 }
 
@@ -289,12 +289,12 @@ fn g6_nothing_more_is_sent_behind_a_run_that_has_held_tasks_up() {
     } else {
         0
     };
-    assert_eq!(world.ahead(stuck), 0);
+    assert_eq!(world.prefetched(stuck), 0);
     for _ in 0..50 {
         world.submit(STOPS, 0, SHORT);
         world.submit(STOPS, 0, SHORT);
         world.pass(Duration::from_millis(15));
-        assert_eq!(world.ahead(stuck), 0);
+        assert_eq!(world.prefetched(stuck), 0);
     }
 }
 
@@ -310,11 +310,11 @@ fn g5_what_is_ahead_of_a_hundred_long_runs_is_asked_back_for_workers_that_come()
         world.submit(STOPS, 0, HOUR);
     }
     world.pass(ROUND_TRIP * 3);
-    assert_eq!(world.ahead(busy), 100);
+    assert_eq!(world.prefetched(busy), 100);
     let fresh = world.join(10, &[STOPS]);
     world.pass(ROUND_TRIP * 2 + Duration::from_millis(5));
     assert_eq!(world.nodes[fresh].running.len(), 10);
-    assert_eq!(world.ahead(busy), 90, "no more than there are workers");
+    assert_eq!(world.prefetched(busy), 90, "no more than there are workers");
 }
 
 #[test]
@@ -323,12 +323,12 @@ fn g5_what_was_asked_back_on_a_link_that_broke_is_asked_back_again() {
     let until = world.board.now + Duration::from_secs(5);
     let asked = |world: &World| {
         let mut sent = world.wire.values();
-        let recall = sent.find(|(_, what)| matches!(what, Wire::Recall(_)));
-        recall.map(|&(number, _)| number)
+        let retract = sent.find(|(_, what)| matches!(what, Wire::Retract(_)));
+        retract.map(|&(number, _)| number)
     };
     while asked(&world).is_none() && world.step(until) {}
     let stuck = asked(&world).expect("something is asked back");
-    assert!(world.ahead(stuck) > 0);
+    assert!(world.prefetched(stuck) > 0);
     // Nothing that is on its way arrives; the node is looked at while all that waits is asked back.
     world.wire.retain(|_, (number, _)| *number != stuck);
     world.pass(ROUND_TRIP);
@@ -341,7 +341,7 @@ fn g5_what_was_asked_back_on_a_link_that_broke_is_asked_back_again() {
     };
     let running = node.running.iter();
     let running = running.map(|(_, run)| held(run, HeldState::Running));
-    let waiting = node.line.iter().map(|run| held(run, HeldState::Ahead));
+    let waiting = node.line.iter().map(|run| held(run, HeldState::Prefetched));
     let runs = running.chain(waiting).collect();
     world.board.cut(old);
     let mut hello = world.board.hello(&format!("node{stuck}"), stuck as u64 + 1);
@@ -349,7 +349,7 @@ fn g5_what_was_asked_back_on_a_link_that_broke_is_asked_back_again() {
     world.nodes[stuck].link = world.board.join_by(hello, runs);
     world.collect();
     world.pass(Duration::from_secs(1));
-    assert_eq!(world.ahead(stuck), 0);
+    assert_eq!(world.prefetched(stuck), 0);
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn g5_what_no_other_node_may_run_hides_nothing_that_one_may() {
     world.learn(STOPS);
     world.submit(STOPS, 0, HOUR);
     world.pass(ROUND_TRIP);
-    world.board.machine.config.max_ahead = 200;
+    world.board.machine.config.max_prefetch = 200;
     let entry = world.board.machine.roster.get_mut(busy as u32);
     // As of shorter runs: room for many.
     (0..50).for_each(|_| entry.load.learn(Duration::from_micros(50), ROUND_TRIP));
@@ -369,7 +369,7 @@ fn g5_what_no_other_node_may_run_hides_nothing_that_one_may() {
         world.submit(STOPS, 0, SHORT);
     }
     world.pass(Duration::from_secs(1));
-    assert_eq!(world.ahead(busy), 101);
+    assert_eq!(world.prefetched(busy), 101);
     world.join(1, &[BLOCKS]);
     world.pass(Duration::from_secs(1));
     assert!(world.start_of(wanted).is_some());

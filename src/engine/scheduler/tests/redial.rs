@@ -14,10 +14,10 @@ fn dials(actions: &[Action]) -> usize {
 /// A scheduler with one listed node that is up.
 fn with_node() -> (DrivenScheduler, NodeId) {
     let config = SchedulerConfig::default();
-    let machine = SchedulerMachine::new("test".into(), Life(1), config, START);
+    let machine = SchedulerMachine::new("test".into(), SchedulerId(1), config, START);
     let mut machine = DrivenScheduler::new(machine, Checks::EachStep);
     let node = machine
-        .add_node(START, "slave1".into(), Reach::Dial("10.0.0.2:7000".into()))
+        .add_node(START, "node-1".into(), Reach::Dial("10.0.0.2:7000".into()))
         .expect("the name is free");
     assert_eq!(dials(&machine.effects(START)), 1);
     let (link, origin) = (LINK, Origin::Dialled(node));
@@ -29,7 +29,7 @@ fn with_node() -> (DrivenScheduler, NodeId) {
             peer: String::new(),
         },
     );
-    let hello = NodeHello::new("slave1", Epoch(1));
+    let hello = NodeHello::new("node-1", Incarnation(1));
     let held = Holding {
         last: true,
         ..Holding::default()

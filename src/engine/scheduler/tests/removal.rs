@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{Beat, End, HeldRun, HeldState, Holding, Report, ToScheduler};
-use crate::engine::{Epoch, Event, LinkId, NodeId, Reach};
+use crate::engine::{Event, Incarnation, LinkId, NodeId, Reach};
 use crate::error::NodeError;
 use crate::payload::Payload;
 use crate::stats::NodeState;
@@ -135,7 +135,7 @@ fn g10_an_end_that_a_removed_node_brings_with_its_next_hello_settles_its_task() 
 
 #[test]
 fn g10_a_removed_node_that_is_dialled_is_found_to_leave_or_to_be_dead() {
-    let dialled = |epoch: u64| {
+    let dialled = |incarnation: u64| {
         let mut board = Board::new();
         assert_eq!(add_first(&mut board), Ok(NodeId(0)));
         let hello = board.hello("first", 1);
@@ -146,14 +146,14 @@ fn g10_a_removed_node_that_is_dialled_is_found_to_leave_or_to_be_dead() {
         board.cut(link);
         remove(&mut board);
         assert_eq!(held(&board), 1);
-        if epoch == 0 {
+        if incarnation == 0 {
             board.event(Event::DialFailed {
                 node: NodeId(0),
                 refused: true,
                 reason: "nobody listens there".to_owned(),
             });
         } else {
-            let hello = board.hello("first", epoch);
+            let hello = board.hello("first", incarnation);
             board.said.clear();
             board.dialled(NodeId(0), LinkId(102), hello);
         }
@@ -165,9 +165,13 @@ fn g10_a_removed_node_that_is_dialled_is_found_to_leave_or_to_be_dead() {
     assert!(board.said.contains(&"leave"));
     assert_eq!(held(&board), 0);
     // A refusal, and another process at its address, prove that it is dead.
-    for epoch in [0, 2] {
-        let (mut board, task) = dialled(epoch);
-        assert_eq!((held(&board), board.assigned.len()), (0, 2), "{epoch}");
+    for incarnation in [0, 2] {
+        let (mut board, task) = dialled(incarnation);
+        assert_eq!(
+            (held(&board), board.assigned.len()),
+            (0, 2),
+            "{incarnation}"
+        );
         assert_eq!(board.assignment(task).1.dispatch.get(), 2);
         assert!(add_first(&mut board).is_ok());
     }
@@ -340,13 +344,13 @@ fn g10_a_listed_process_that_a_joined_one_has_replaced_is_probed_where_it_was_di
     board.wait(Duration::from_secs(60));
     board.join("first", 2, Vec::new());
     // Its handler blocks, so that no lease ends it; and it is not dialled any more.
-    let epoch = Epoch(1);
+    let incarnation = Incarnation(1);
     assert_eq!(board.assignment(task).0, listed);
-    assert_eq!(board.probes, [(node, epoch)]);
+    assert_eq!(board.probes, [(node, incarnation)]);
     let refused = true;
     board.event(Event::Probed {
         node,
-        epoch,
+        incarnation,
         refused,
     });
     assert_ne!(board.assignment(task).0, listed, "it is held for ever");

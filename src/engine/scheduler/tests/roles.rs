@@ -142,7 +142,7 @@ fn g11_a_run_of_its_own_under_another_task_is_a_breach() {
         overrun: true,
     };
     stage.board.say(stage.evil, reports(lie));
-    assert_eq!(stage.board.machine.strangers.count(), 0);
+    assert_eq!(stage.board.machine.unknown_runs.count(), 0);
     assert_eq!(stage.board.machine.check(), Ok(()));
     let (link, reason) = &stage.board.closed[0];
     assert_eq!(*link, stage.evil);

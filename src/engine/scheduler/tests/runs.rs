@@ -55,10 +55,10 @@ fn settled(board: &Board) -> u64 {
     nodes.iter().map(|node| node.settled).sum()
 }
 
-/// A busy node, and a task with a deadline that was sent ahead to it.
-pub(super) fn sent_ahead() -> (Board, TaskId) {
+/// A busy node, and a task with a deadline that was prefetched to it.
+pub(super) fn prefetched() -> (Board, TaskId) {
     let mut board = Board::new();
-    board.machine.config.max_ahead = 16;
+    board.machine.config.max_prefetch = 16;
     board.join("first", 1, Vec::new());
     for _ in 0..20 {
         let task = board.submit(STOPS);
@@ -73,22 +73,25 @@ pub(super) fn sent_ahead() -> (Board, TaskId) {
     board.submit(STOPS);
     let deadline = Duration::from_secs(3);
     let task = board.submit_with(STOPS, options(|it| it.deadline = Some(deadline)));
-    assert!(board.assignment(task).1.ahead);
+    assert!(board.assignment(task).1.prefetched);
     (board, task)
 }
 
 #[test]
 fn large_args_are_sent_ahead_as_long_as_those_at_the_node_are_within_a_bound_of_bytes() {
-    let (mut board, _) = sent_ahead();
+    let (mut board, _) = prefetched();
     let args = Payload::from(vec![0; 6 << 20]);
     let tasks: Vec<_> = (0..5)
         .map(|_| board.submit_with(STOPS, |it| it.args = args.clone()))
         .collect();
-    let ahead = |board: &Board, task| {
+    let prefetched = |board: &Board, task| {
         let mut assigned = board.assigned.iter();
-        assigned.any(|(_, run)| run.task == task && run.ahead)
+        assigned.any(|(_, run)| run.task == task && run.prefetched)
     };
-    let sent = tasks.iter().filter(|&&task| ahead(&board, task)).count();
+    let sent = tasks
+        .iter()
+        .filter(|&&task| prefetched(&board, task))
+        .count();
     assert_eq!(sent, 3, "16 MiB and what goes beyond by one");
     assert_eq!(board.machine.check(), Ok(()));
     board.cancel(tasks[0]);
@@ -97,12 +100,12 @@ fn large_args_are_sent_ahead_as_long_as_those_at_the_node_are_within_a_bound_of_
 
 #[test]
 fn g1_a_task_that_was_sent_ahead_and_did_not_start_has_not_run() {
-    let (mut board, task) = sent_ahead();
+    let (mut board, task) = prefetched();
     let before = settled(&board);
     board.wait(Duration::from_secs(4));
     never_ran(&board, task);
 
-    let (mut other, task) = sent_ahead();
+    let (mut other, task) = prefetched();
     let (link, run) = other.assignment(task);
     other.reports += 1;
     let returned = Report::Returned {
@@ -110,7 +113,7 @@ fn g1_a_task_that_was_sent_ahead_and_did_not_start_has_not_run() {
         task,
         dispatch: run.dispatch,
     };
-    other.machine.config.max_ahead = 0;
+    other.machine.config.max_prefetch = 0;
     report(&mut other, link, returned);
     other.cancel(task);
     never_ran(&other, task);
@@ -216,10 +219,10 @@ fn denied(ran_before: bool) -> (Board, TaskId) {
     let (at, run) = board.assignment(task);
     assert_eq!(at, link);
     board.cut(link);
-    let (node, epoch) = *board.probes.last().expect("it is probed");
+    let (node, incarnation) = *board.probes.last().expect("it is probed");
     board.event(Event::Probed {
         node,
-        epoch,
+        incarnation,
         refused: true,
     });
     board.join("second", 3, Vec::new());
@@ -345,7 +348,7 @@ fn g11_a_node_does_not_touch_the_cancel_of_a_task_that_it_never_had() {
             board.join_by(hello, Vec::new())
         };
         board.say(evil, message);
-        assert_eq!(board.machine.strangers.count(), 1);
+        assert_eq!(board.machine.unknown_runs.count(), 1);
         assert_eq!(board.machine.check(), Ok(()));
         board.end(task, again(Duration::from_secs(60)), false);
         board.cancel(task);

@@ -10,8 +10,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A time that the wall clock is to show.
-fn at(board: &Board, ahead: Duration) -> SystemTime {
-    (board.now + ahead).to_system_time()
+fn at(board: &Board, prefetched: Duration) -> SystemTime {
+    (board.now + prefetched).to_system_time()
 }
 
 fn plan(board: &mut Board, at: SystemTime) -> TaskId {

@@ -3,10 +3,10 @@ use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 use crate::engine::message::{ToNode, ToScheduler};
+use crate::net::codec::message::{Arrived, Incoming};
+use crate::net::handshake::Authenticated;
 use crate::net::link::{LinkEvent, run_link};
 use crate::net::names::Names;
-use crate::net::proof::Proved;
-use crate::net::wire::{Arrived, Incoming};
 use crate::task::Dispatch;
 
 /// A transport that takes what it is given room for.
@@ -91,21 +91,21 @@ impl AsyncWrite for Pipe {
 
 /// A running link that writes to a pipe and reads nothing, and the task that carries it.
 struct Running {
-    way: WayOut<ToNode>,
+    way: LinkWriter<ToNode>,
     task: JoinHandle<Vec<LinkEvent<ToScheduler>>>,
 }
 
 impl Running {
     async fn start(pipe: &Pipe, direct: bool) -> Self {
         let (read, peer) = tokio::io::duplex(1);
-        let proved = Proved {
+        let proved = Authenticated {
             read: Box::new(read),
             write: Box::new(pipe.clone()),
             direct,
             names: Names::Any,
             ends: Default::default(),
         };
-        let way = WayOut::new();
+        let way = LinkWriter::new();
         let given = way.clone();
         let config = LinkConfig {
             max_frame: 128 << 10,
@@ -129,12 +129,12 @@ impl Running {
 }
 
 /// One that keeps its order, with so many entries.
-fn recall(number: u64, entries: usize) -> ToNode {
-    ToNode::Recall(vec![Dispatch::new(number); entries])
+fn retract(number: u64, entries: usize) -> ToNode {
+    ToNode::Retract(vec![Dispatch::new(number); entries])
 }
 
 fn small(number: u64) -> ToNode {
-    recall(number, 1)
+    retract(number, 1)
 }
 
 /// The numbers of those that keep their order, and of those that may overtake.
@@ -142,7 +142,7 @@ fn numbers(messages: Vec<ToNode>) -> (Vec<u64>, Vec<u64>) {
     let (mut ordered, mut first) = (Vec::new(), Vec::new());
     for message in messages {
         match message {
-            ToNode::Recall(runs) => ordered.push(runs[0].get()),
+            ToNode::Retract(runs) => ordered.push(runs[0].get()),
             ToNode::Answer(number) => first.push(number),
             other => panic!("{other:?} was not sent"),
         }
@@ -168,7 +168,7 @@ async fn a_small_message_on_an_idle_link_is_written_before_the_call_returns() {
     yield_now().await;
     let before = pipe.taken();
     link.way
-        .send(vec![recall(101, MAX_BYTES_AT_ONCE / 96)], true);
+        .send(vec![retract(101, MAX_BYTES_AT_ONCE / 96)], true);
     assert_eq!(pipe.taken(), before);
     yield_now().await;
     let (ordered, _) = numbers(pipe.messages());
@@ -222,7 +222,7 @@ async fn order_holds_whoever_writes_and_however_little_is_taken() {
                 return ToNode::Answer(answer);
             }
             next += 1;
-            recall(next, random.usize(1..20))
+            retract(next, random.usize(1..20))
         };
         for _ in 0..200 {
             match random.u8(..6) {
@@ -327,17 +327,17 @@ async fn g8_a_broken_transport_is_told_once_by_the_link_whoever_finds_it() {
 }
 
 /// A transport by pipes, of which the peer has reset the connection after its last words.
-async fn reset_after(last: ToScheduler) -> Proved {
+async fn reset_after(last: ToScheduler) -> Authenticated {
     let (read, peer) = tokio::io::duplex(1000);
     let (unread, _open) = tokio::io::duplex(1000);
-    let proved = Proved {
+    let proved = Authenticated {
         read: Box::new(unread),
         write: Box::new(peer),
         direct: false,
         names: Names::Any,
         ends: Default::default(),
     };
-    let way = WayOut::new();
+    let way = LinkWriter::new();
     way.give(LinkCommand::Send(last));
     way.give(LinkCommand::Close("the end of the test".to_owned()));
     run_link(
@@ -349,7 +349,7 @@ async fn reset_after(last: ToScheduler) -> Proved {
     .await;
     let write = Pipe::with_room(1000);
     write.state().broken = true;
-    Proved {
+    Authenticated {
         read: Box::new(read),
         write: Box::new(write),
         direct: false,
@@ -363,7 +363,7 @@ async fn g8_a_goodbye_before_a_reset_is_heard_whoever_finds_the_reset() {
     // Which half of a link has its turn first is chance.
     for _ in 0..64 {
         let proved = reset_after(ToScheduler::Goodbye).await;
-        let way = WayOut::new();
+        let way = LinkWriter::new();
         way.give(LinkCommand::Send(small(1)));
         let mut events = Vec::new();
         run_link(proved, LinkConfig::default(), way, |batch| {

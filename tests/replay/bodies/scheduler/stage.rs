@@ -11,8 +11,8 @@ use callboard::engine::message::{End, Report, ToNode, ToScheduler};
 use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine};
 use callboard::engine::scheduler::SchedulerMachine;
 use callboard::engine::{
-    Accepted, Action, Audience, ClientId, Epoch, Event, Life, LinkId, NodeId, Origin, Reach,
-    Submission, Timestamp,
+    Accepted, Action, Audience, ClientId, Event, Incarnation, LinkId, NodeId, Origin, Reach,
+    SchedulerId, Submission, Timestamp,
 };
 use callboard::error::LinkRefusal;
 use callboard::status::Outcome;
@@ -46,7 +46,7 @@ pub struct Stage {
     all: Vec<(TaskId, Dispatch)>,
     hellos: u64,
     dials: Vec<NodeId>,
-    probes: Vec<(NodeId, Epoch)>,
+    probes: Vec<(NodeId, Incarnation)>,
     last: BTreeMap<TaskId, Dispatch>,
     tasks: BTreeMap<TaskId, Option<Outcome>>,
     tickets: Vec<bool>,
@@ -60,10 +60,10 @@ impl Stage {
         config.accept_joins = true;
         config.heartbeat = HEARTBEAT;
         config.lease = LEASE;
-        config.max_ahead = input.below(2) as u32 * 16;
+        config.max_prefetch = input.below(2) as u32 * 16;
         config.max_statuses = 1000;
         let now = Timestamp(1_700_000_000_000_000_000);
-        let machine = SchedulerMachine::new("stage".into(), Life(7), config, now);
+        let machine = SchedulerMachine::new("stage".into(), SchedulerId(7), config, now);
         let mut machine = DrivenScheduler::new(machine, Checks::EachStep);
         machine.set_client(now, Some(CLIENT));
         for name in ["honest", "dialled"] {
@@ -256,10 +256,10 @@ impl Stage {
                 refused,
                 reason,
             });
-        } else if let Some((node, epoch)) = self.probes.pop() {
+        } else if let Some((node, incarnation)) = self.probes.pop() {
             self.events.push_back(Event::Probed {
                 node,
-                epoch,
+                incarnation,
                 refused,
             });
         }
@@ -384,7 +384,9 @@ impl Stage {
                 assert!(!self.dials.contains(&node), "one dial for a node");
                 self.dials.push(node);
             }
-            Action::Probe { node, epoch, .. } => self.probes.push((node, epoch)),
+            Action::Probe {
+                node, incarnation, ..
+            } => self.probes.push((node, incarnation)),
             Action::Deliver {
                 client,
                 delivery,

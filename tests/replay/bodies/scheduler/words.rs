@@ -8,7 +8,7 @@ use callboard::Payload;
 use callboard::engine::message::{
     Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report, ToScheduler,
 };
-use callboard::engine::{ClientId, Epoch, Event, Memory};
+use callboard::engine::{ClientId, Event, Incarnation, Memory};
 use callboard::error::LinkRefusal;
 use callboard::status::{Cause, Failure};
 use callboard::task::{Dispatch, Labels, TaskId};
@@ -73,7 +73,7 @@ impl Knows {
             version_min: 1,
             version_max: 1,
             node: NAMES[input.below(3)].to_owned(),
-            epoch: Epoch(10 + input.below(3) as u64),
+            incarnation: Incarnation(10 + input.below(3) as u64),
             memory: Memory((self.hellos / 4) % 2),
             number: self.hellos,
             kinds: match input.below(4) {
@@ -99,7 +99,7 @@ impl Knows {
         let mut hello = self.hello(input);
         match input.below(8) {
             0 => hello.node = "n".repeat(input.below(256) * 2),
-            1 => hello.epoch = Epoch(input.number()),
+            1 => hello.incarnation = Incarnation(input.number()),
             2 => hello.number = input.number(),
             3 => {
                 let count = input.below(8) << input.below(11);
@@ -117,10 +117,12 @@ impl Knows {
             5 => hello.probe = Some("p".repeat(input.below(256) * 2)),
             6 => (hello.version_min, hello.version_max) = (input.number_32(), input.number_32()),
             // As another process of the honest node.
-            _ => (hello.node, hello.epoch) = (NAMES[3].to_owned(), Epoch(input.number())),
+            _ => {
+                (hello.node, hello.incarnation) = (NAMES[3].to_owned(), Incarnation(input.number()))
+            }
         }
-        if hello.epoch == EPOCH {
-            hello.epoch = Epoch(0);
+        if hello.incarnation == EPOCH {
+            hello.incarnation = Incarnation(0);
         }
         ToScheduler::Hello(hello)
     }
@@ -205,7 +207,7 @@ impl Knows {
                 task,
                 dispatch,
                 state: match input.below(3) {
-                    0 => HeldState::Ahead,
+                    0 => HeldState::Prefetched,
                     1 => HeldState::Running,
                     _ => HeldState::Overrun,
                 },

@@ -44,8 +44,8 @@ impl Kept {
         self.last
     }
 
-    /// The number of a new report. Numbers rise as long as the node's process lives, over all lives
-    /// of its schedulers, so that no number is ever mistaken for an earlier one.
+    /// The number of a new report. Numbers rise as long as the node's process lives, over all
+    /// starts of its schedulers, so that no number is ever mistaken for an earlier one.
     pub(super) fn number(&mut self) -> u64 {
         self.last += 1;
         self.last

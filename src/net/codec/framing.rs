@@ -5,9 +5,9 @@
 //! know: messages, sockets.
 //!
 //! On the wire a frame is a length of 4 bytes, big-endian, and so many bytes: one that says its
-//! kind (see [`super::wire`]) and its content. A frame whose kind has the bit [`LONG`] has its body
-//! in the [`CHUNK`]s that came before it. There is one such body at a time, and between its chunks
-//! only messages come that may overtake.
+//! kind (see [`super::message`]) and its content. A frame whose kind has the bit [`LONG`] has its
+//! body in the [`CHUNK`]s that came before it. There is one such body at a time, and between its
+//! chunks only messages come that may overtake.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;

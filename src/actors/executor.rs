@@ -18,14 +18,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::blocking::Pool;
-use super::line::{Line, Order, Start};
 use super::run::{self, First, Run, Step};
+use super::thread_queue::{Line, Order, Start};
 use super::worker::StartedWorker;
 use crate::contain::contained;
 use crate::engine::WorkerId;
 use crate::engine::message::Assignment;
 use crate::engine::node::NodeEvent;
-use crate::handlers::Home;
+use crate::handlers::NodeEnv;
 use crate::say::say;
 use crate::task::Dispatch;
 
@@ -40,8 +40,8 @@ const LONG_TURN: Duration = Duration::from_micros(100);
 const NO_THREAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module. Lives on its thread.
-pub(super) struct Crew {
-    home: Arc<Home>,
+pub(super) struct Executor {
+    home: Arc<NodeEnv>,
     line: Arc<Line>,
     pool: Pool,
     max_output: usize,
@@ -49,7 +49,7 @@ pub(super) struct Crew {
     stride: usize,
     /// By the seat of the scheduler, and by worker.
     seats: RefCell<Vec<Vec<Seat>>>,
-    /// Whether the crew's own turn is on, at whose end reports are sent.
+    /// Whether the executor's own turn is on, at whose end reports are sent.
     turning: Cell<bool>,
 }
 
@@ -60,9 +60,9 @@ struct Seat {
     run: Option<Rc<Run>>,
 }
 
-impl Crew {
+impl Executor {
     pub(super) fn new(
-        home: Arc<Home>,
+        home: Arc<NodeEnv>,
         line: Arc<Line>,
         pool: Pool,
         max_output: usize,
@@ -143,11 +143,11 @@ impl Crew {
     /// Gives back what no thread could be started for, and has its worker used again after a while.
     fn pause(self: &Rc<Self>, worker: WorkerId, assignment: Assignment) {
         self.report(NodeEvent::NoThread { worker, assignment });
-        let crew = Rc::clone(self);
+        let executor = Rc::clone(self);
         actix_rt::spawn(async move {
             tokio::time::sleep(NO_THREAD_PAUSE).await;
             let workers = vec![worker];
-            crew.report(NodeEvent::Resumed { workers });
+            executor.report(NodeEvent::Resumed { workers });
         });
     }
 
@@ -184,8 +184,8 @@ impl Crew {
             seat.run = Some(Rc::clone(&run));
             seat.actor.clone()
         });
-        let crew = Rc::clone(self);
-        let attempt = Box::pin(Attempt { crew, run });
+        let executor = Rc::clone(self);
+        let attempt = Box::pin(Attempt { executor, run });
         let refused = match actor {
             Some(actor) => actor.poll(attempt).err(),
             None => Some(attempt as _),
@@ -250,7 +250,7 @@ impl Crew {
 
 /// A run in the hands of its worker's actor.
 struct Attempt {
-    crew: Rc<Crew>,
+    executor: Rc<Executor>,
     run: Rc<Run>,
 }
 
@@ -258,9 +258,9 @@ impl Future for Attempt {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { crew, run } = &*self;
-        let step = crew.line.held_by(run.worker, || run.poll(cx));
-        match crew.follow(run, step) {
+        let Self { executor, run } = &*self;
+        let step = executor.line.held_by(run.worker, || run.poll(cx));
+        match executor.follow(run, step) {
             true => Poll::Pending,
             false => Poll::Ready(()),
         }
@@ -271,16 +271,16 @@ impl Drop for Attempt {
     /// If the run has not ended, its actor has died with it. A blocking handler, which cannot be
     /// dropped, is then waited for by the actor's successor.
     fn drop(&mut self) {
-        let Self { crew, run } = self;
-        if crew.line.is_closed() {
+        let Self { executor, run } = self;
+        if executor.line.is_closed() {
             return;
         }
         // The thread itself may be ending, where no actor can be started.
         let replaced = contained(|| {
-            let step = crew.line.held_by(run.worker, || run.lose_actor());
-            if crew.follow(run, step) {
-                crew.with_seat(run.worker, |seat| seat.actor = None);
-                crew.seat(Rc::clone(run));
+            let step = executor.line.held_by(run.worker, || run.lose_actor());
+            if executor.follow(run, step) {
+                executor.with_seat(run.worker, |seat| seat.actor = None);
+                executor.seat(Rc::clone(run));
             }
         });
         if let Err(reason) = replaced {

@@ -27,7 +27,7 @@ pub(super) fn source(ip: IpAddr) -> IpAddr {
 
 /// Which refusals are told. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Told(Arc<Mutex<Sources>>);
+pub struct LogLimiter(Arc<Mutex<Sources>>);
 
 #[derive(Debug, Default)]
 struct Sources {
@@ -35,7 +35,7 @@ struct Sources {
     last: HashMap<Option<IpAddr>, Series>,
 }
 
-impl Told {
+impl LogLimiter {
     /// Whether to tell of a refusal now, and then how many before it were not told.
     pub(super) fn tell(&self, peer: IpAddr) -> Option<u64> {
         let mut sources = lock(&self.0);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_end_of_refusals_is_told_once_with_their_number() {
-        let told = Told::default();
+        let told = LogLimiter::default();
         for _ in 0..3 {
             told.tell(ip(1));
         }

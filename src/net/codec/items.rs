@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use serde::de::{Error as _, SeqAccess};
 
-use super::hot::{Bodies, Element, Fields, head, large_head};
+use super::bulk::{Bodies, Element, Fields, head, large_head};
 use crate::engine::message::{Assignment, End, HeldRun, HeldState, RefusedBy, Report, Terms};
 use crate::payload::Payload;
 use crate::status::{Cause, Failure};
@@ -25,16 +25,16 @@ impl Element for Assignment {
             self.dispatch,
             self.kind,
             self.attempt,
-            self.ahead,
+            self.prefetched,
             length(&self.args),
         );
         match &self.terms {
             None => head(tail, &fields),
             Some(terms) => {
-                let (task, dispatch, kind, attempt, ahead, args) = fields;
+                let (task, dispatch, kind, attempt, prefetched, args) = fields;
                 large_head(
                     tail,
-                    &(task, dispatch, kind, attempt, ahead, args, &**terms),
+                    &(task, dispatch, kind, attempt, prefetched, args, &**terms),
                 )
             }
         }
@@ -53,7 +53,7 @@ impl Element for Assignment {
             dispatch: fields.next()?,
             kind: fields.next()?,
             attempt: fields.next()?,
-            ahead: fields.next()?,
+            prefetched: fields.next()?,
             args: fields.body(bodies)?,
             terms: fields.optional::<Terms>()?.map(Box::new),
         })
@@ -63,7 +63,7 @@ impl Element for Assignment {
 impl Element for HeldRun {
     fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error> {
         let state = match self.state {
-            HeldState::Ahead => 0u8,
+            HeldState::Prefetched => 0u8,
             HeldState::Running => 1,
             HeldState::Overrun => 2,
         };
@@ -82,7 +82,7 @@ impl Element for HeldRun {
             task: fields.next()?,
             dispatch: fields.next()?,
             state: match fields.next::<u8>()? {
-                0 => HeldState::Ahead,
+                0 => HeldState::Prefetched,
                 1 => HeldState::Running,
                 2 => HeldState::Overrun,
                 other => return Err(no_such("state of a run", other)),
@@ -191,7 +191,7 @@ impl Element for Report {
                 dispatch: fields.next()?,
             },
             READY => {
-                // Filled up, so that no head is shorter than hot::MIN_HEAD.
+                // Filled up, so that no head is shorter than bulk::MIN_HEAD.
                 let _: (u8, u8) = (fields.next()?, fields.next()?);
                 Self::Ready
             }

@@ -3,21 +3,21 @@
 //! Owns: the kinds of frames and the way from a buffer to messages. Does not know: sockets, or what
 //! the messages mean.
 //!
-//! A frame (see [`body`](super::body)) begins with a number for its kind (`frame`). What follows is
-//! a MessagePack map with named fields ([`control`]), in which unknown fields are skipped, so that
-//! versions may grow; or, for the frequent messages, heads as MessagePack arrays and after them the
-//! raw bodies ([`hot`]).
+//! A frame (see [`framing`](super::framing)) begins with a number for its kind (`frame`). What
+//! follows is a MessagePack map with named fields ([`control`]), in which unknown fields are
+//! skipped, so that versions may grow; or, for the frequent messages, heads as MessagePack arrays
+//! and after them the raw bodies ([`bulk`]).
 
 use bytes::buf::Limit;
 use bytes::{Buf, BytesMut};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
-use super::body::{Assembly, CHUNK, Frames, LONG, MAX_WIRE_FRAME};
 use super::frame::{
     ACKNOWLEDGE, ANSWER, ASSIGN, BEAT, CANCEL, DRAIN, END, GOODBYE, HELLO, HOLDING, LEAVE, RECALL,
     REFUSE, REPORTS, RETRY, WELCOME, WORKERS,
 };
-use super::{control, hot};
+use super::framing::{Assembly, CHUNK, Frames, LONG, MAX_WIRE_FRAME};
+use super::{bulk, control};
 
 pub use super::frame::Frame;
 use crate::engine::message::{ToNode, ToScheduler};
@@ -202,7 +202,7 @@ impl Wire for ToNode {
     fn weight(&self) -> usize {
         let elements = match self {
             Self::Assign(assignments) => assignments.len(),
-            Self::Recall(dispatches) | Self::Cancel(dispatches) => dispatches.len(),
+            Self::Retract(dispatches) | Self::Cancel(dispatches) => dispatches.len(),
             Self::Welcome(welcome) => welcome.stop.len(),
             _ => 0,
         };
@@ -215,7 +215,7 @@ impl Wire for ToNode {
                 let bodies = assignments.iter().map(|assignment| assignment.args.len());
                 Some(self.weight() + bodies.sum::<usize>())
             }
-            Self::Recall(_) | Self::Cancel(_) | Self::Acknowledge(_) | Self::Answer(_) => {
+            Self::Retract(_) | Self::Cancel(_) | Self::Acknowledge(_) | Self::Answer(_) => {
                 Some(self.weight())
             }
             // Rare ones.
@@ -225,11 +225,11 @@ impl Wire for ToNode {
 
     fn encode(&self, frames: &mut Frames) -> Result<(), LinkError> {
         match self {
-            Self::Assign(assignments) => hot::encode(frames, ASSIGN, assignments),
+            Self::Assign(assignments) => bulk::encode(frames, ASSIGN, assignments),
             Self::Hello(hello) => control::encode(frames, HELLO, hello),
             Self::Welcome(welcome) => control::encode(frames, WELCOME, welcome),
             Self::Refuse(refusal) => control::encode_refusal(frames, refusal),
-            Self::Recall(runs) => control::encode_runs(frames, RECALL, runs),
+            Self::Retract(runs) => control::encode_runs(frames, RECALL, runs),
             Self::Cancel(runs) => control::encode_runs(frames, CANCEL, runs),
             Self::Acknowledge(number) => control::encode_number(frames, ACKNOWLEDGE, *number),
             Self::Answer(number) => control::encode_number(frames, ANSWER, *number),
@@ -243,11 +243,11 @@ impl Wire for ToNode {
 
     fn decode(frame: Frame) -> Result<Self, LinkError> {
         Ok(match frame.kind {
-            ASSIGN => Self::Assign(hot::decode(frame)?),
+            ASSIGN => Self::Assign(bulk::decode(frame)?),
             HELLO => Self::Hello(control::decode_scheduler_hello(&frame)?),
             WELCOME => Self::Welcome(control::decode_welcome(&frame)?),
             REFUSE => Self::Refuse(control::decode_refusal(&frame)?),
-            RECALL => Self::Recall(control::decode_runs(&frame)?),
+            RECALL => Self::Retract(control::decode_runs(&frame)?),
             CANCEL => Self::Cancel(control::decode_runs(&frame)?),
             ACKNOWLEDGE => Self::Acknowledge(control::decode_number(&frame)?),
             ANSWER => Self::Answer(control::decode_number(&frame)?),
@@ -279,7 +279,7 @@ impl Wire for ToScheduler {
             _ => 0,
         };
         let fleeting = match self {
-            Self::Reports(reports) => reports.iter().map(hot::fleeting_bytes).sum(),
+            Self::Reports(reports) => reports.iter().map(bulk::fleeting_bytes).sum(),
             _ => 0,
         };
         ELEMENT_WEIGHT.saturating_mul(elements.saturating_add(1)) + fleeting
@@ -287,8 +287,8 @@ impl Wire for ToScheduler {
 
     fn encode(&self, frames: &mut Frames) -> Result<(), LinkError> {
         match self {
-            Self::Reports(reports) => hot::encode(frames, REPORTS, reports),
-            Self::Holding(holding) => hot::encode_holding(frames, holding),
+            Self::Reports(reports) => bulk::encode(frames, REPORTS, reports),
+            Self::Holding(holding) => bulk::encode_holding(frames, holding),
             Self::Beat(beat) => control::encode(frames, BEAT, beat),
             Self::Hello(hello) => control::encode(frames, HELLO, hello),
             Self::Refuse(refusal) => control::encode_refusal(frames, refusal),
@@ -298,8 +298,8 @@ impl Wire for ToScheduler {
 
     fn decode(frame: Frame) -> Result<Self, LinkError> {
         Ok(match frame.kind {
-            REPORTS => Self::Reports(hot::decode(frame)?),
-            HOLDING => Self::Holding(hot::decode_holding(frame)?),
+            REPORTS => Self::Reports(bulk::decode(frame)?),
+            HOLDING => Self::Holding(bulk::decode_holding(frame)?),
             BEAT => Self::Beat(control::decode_beat(&frame)?),
             HELLO => Self::Hello(control::decode_node_hello(&frame)?),
             REFUSE => Self::Refuse(control::decode_refusal(&frame)?),

@@ -1,11 +1,11 @@
-//! What is left of a life of a node that has ended, and for how long.
+//! What is left of a process of a node that has ended, and for how long.
 
 use std::time::Duration;
 
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState, Holding, NodeHello, ToScheduler};
-use crate::engine::scheduler::ghosts::MAX_RETIRED;
-use crate::engine::{Epoch, Event, LinkId, NodeId, Origin, Reach};
+use crate::engine::scheduler::orphans::MAX_RETIRED;
+use crate::engine::{Event, Incarnation, LinkId, NodeId, Origin, Reach};
 use crate::payload::Payload;
 use crate::stats::NodeState;
 use crate::task::{Dispatch, Options, TaskId};
@@ -13,14 +13,14 @@ use crate::task::{Dispatch, Options, TaskId};
 const FIRST: NodeId = NodeId(0);
 
 /// A node that names a port to probe.
-fn probed(board: &mut Board, epoch: u64) -> NodeHello {
-    let mut hello = board.hello("first", epoch);
-    hello.probe = Some(epoch.to_string());
+fn probed(board: &mut Board, incarnation: u64) -> NodeHello {
+    let mut hello = board.hello("first", incarnation);
+    hello.probe = Some(incarnation.to_string());
     hello
 }
 
-fn join_probed(board: &mut Board, epoch: u64) -> LinkId {
-    let hello = probed(board, epoch);
+fn join_probed(board: &mut Board, incarnation: u64) -> LinkId {
+    let hello = probed(board, incarnation);
     board.join_by(hello, Vec::new())
 }
 
@@ -39,8 +39,8 @@ fn g8_a_port_to_probe_is_that_of_the_host_which_dialled_and_of_no_other() {
         hello.probe = Some(port.to_owned());
         board.say(link, ToScheduler::Hello(hello));
         assert!(board.closed.is_empty(), "{:?}", board.closed);
-        let life = board.machine.roster.nodes[0].incarnation();
-        life.and_then(|life| life.probe.clone())
+        let process = board.machine.roster.nodes[0].latest_process();
+        process.and_then(|process| process.probe.clone())
     };
     let came = |host: &str| Origin::Came(host.to_owned());
     assert_eq!(
@@ -57,20 +57,20 @@ fn g8_a_port_to_probe_is_that_of_the_host_which_dialled_and_of_no_other() {
     assert_eq!(address(Origin::Dialled(FIRST), "7"), None);
 }
 
-fn somebody_listens(board: &mut Board, epoch: u64) {
-    let (node, epoch, refused) = (FIRST, Epoch(epoch), false);
+fn somebody_listens(board: &mut Board, incarnation: u64) {
+    let (node, incarnation, refused) = (FIRST, Incarnation(incarnation), false);
     board.event(Event::Probed {
         node,
-        epoch,
+        incarnation,
         refused,
     });
 }
 
-fn nobody_listens(board: &mut Board, epoch: u64) {
-    let (node, epoch, refused) = (FIRST, Epoch(epoch), true);
+fn nobody_listens(board: &mut Board, incarnation: u64) {
+    let (node, incarnation, refused) = (FIRST, Incarnation(incarnation), true);
     board.event(Event::Probed {
         node,
-        epoch,
+        incarnation,
         refused,
     });
 }
@@ -99,7 +99,7 @@ fn g8_a_probe_that_is_answered_when_its_node_is_back_wakes_nobody() {
     let mut board = Board::new();
     join_probed(&mut board, 1);
     board.wait(Duration::from_secs(60));
-    assert_eq!(board.probes, [(FIRST, Epoch(1))]);
+    assert_eq!(board.probes, [(FIRST, Incarnation(1))]);
     join_probed(&mut board, 1);
     somebody_listens(&mut board, 1);
     sleeps(&mut board, Duration::from_secs(4));
@@ -119,7 +119,7 @@ fn g8_a_probe_that_is_answered_after_a_goodbye_wakes_nobody() {
 }
 
 #[test]
-fn g8_a_replaced_life_is_probed_until_its_last_run_has_ended() {
+fn g8_a_replaced_incarnation_is_probed_until_its_last_run_has_ended() {
     let mut board = Board::new();
     join_probed(&mut board, 1);
     submit_keyed(&mut board, STOPS, false);
@@ -128,9 +128,9 @@ fn g8_a_replaced_life_is_probed_until_its_last_run_has_ended() {
     assert_eq!(board.closed.pop().map(|it| it.0), Some(LinkId(1)));
     let mut answered = 0;
     for number in 1..60 {
-        if let Some(&(_, Epoch(epoch))) = board.probes.get(answered) {
+        if let Some(&(_, Incarnation(incarnation))) = board.probes.get(answered) {
             answered += 1;
-            somebody_listens(&mut board, epoch);
+            somebody_listens(&mut board, incarnation);
         }
         let beat = crate::engine::message::Beat {
             number: number as u64,
@@ -140,7 +140,10 @@ fn g8_a_replaced_life_is_probed_until_its_last_run_has_ended() {
         board.say(link, ToScheduler::Beat(beat));
         sleeps(&mut board, Duration::from_secs(1));
     }
-    let probes = board.probes.iter().filter(|probe| probe.1 == Epoch(1));
+    let probes = board
+        .probes
+        .iter()
+        .filter(|probe| probe.1 == Incarnation(1));
     assert!((3..40).contains(&probes.count()), "{:?}", board.probes);
 }
 
@@ -193,15 +196,15 @@ fn g3_a_new_process_does_not_take_over_a_run_of_a_dead_one() {
 }
 
 /// Another process of the name comes when nothing was heard of the last one for long enough.
-fn replace(board: &mut Board, link: LinkId, epoch: u64, runs: Vec<HeldRun>) -> LinkId {
+fn replace(board: &mut Board, link: LinkId, incarnation: u64, runs: Vec<HeldRun>) -> LinkId {
     board.cut(link);
     board.wait(Duration::from_secs(60));
-    let hello = probed(board, epoch);
+    let hello = probed(board, incarnation);
     board.join_by(hello, runs)
 }
 
 #[test]
-fn g8_runs_that_nobody_waits_for_end_with_the_life_that_is_replaced() {
+fn g8_runs_that_nobody_waits_for_end_with_the_incarnation_that_is_replaced() {
     let mut board = Board::new();
     board.machine.dispatches.skip_to(1000);
     let stranger = |number| HeldRun {
@@ -214,16 +217,16 @@ fn g8_runs_that_nobody_waits_for_end_with_the_life_that_is_replaced() {
     let task = board.submit(BLOCKS);
     board.end(task, End::Completed(Payload::new()), true);
     replace(&mut board, link, 2, Vec::new());
-    let life = &board.machine.roster.nodes[0].past[0];
-    assert!(life.ghosts.is_empty(), "{:?}", life.ghosts);
+    let process = &board.machine.roster.nodes[0].past[0];
+    assert!(process.orphans.is_empty(), "{:?}", process.orphans);
     assert_eq!(
-        (board.machine.strangers.count(), life.probe.as_ref()),
+        (board.machine.unknown_runs.count(), process.probe.as_ref()),
         (0, None)
     );
 }
 
 #[test]
-fn g12_a_run_of_a_replaced_life_is_forgotten_when_its_task_has_settled() {
+fn g12_a_run_of_a_replaced_incarnation_is_forgotten_when_its_task_has_settled() {
     let mut board = Board::new();
     let link = join_probed(&mut board, 1);
     let task = board.submit(BLOCKS);
@@ -231,22 +234,22 @@ fn g12_a_run_of_a_replaced_life_is_forgotten_when_its_task_has_settled() {
     board.end(task, End::Stopped, true);
     let (_, second) = board.assignment(task);
     let link_2 = replace(&mut board, link, 2, Vec::new());
-    let ghosts = |board: &Board| board.machine.roster.nodes[0].past[0].ghosts.len();
-    assert_eq!(ghosts(&board), 1);
+    let orphans = |board: &Board| board.machine.roster.nodes[0].past[0].orphans.len();
+    assert_eq!(orphans(&board), 1);
     let (to, third) = board.assignment(task);
     assert!(to == link_2 && third.dispatch > second.dispatch);
     board.end(task, End::Completed(Payload::new()), false);
     board.wait(Duration::from_secs(60));
-    assert_eq!(ghosts(&board), 0);
+    assert_eq!(orphans(&board), 0);
 }
 
 #[test]
-fn g10_of_replaced_lives_those_are_remembered_whose_runs_are_waited_for() {
+fn g10_of_replaced_incarnations_those_are_remembered_whose_runs_are_waited_for() {
     let mut board = Board::new();
     let mut link = join_probed(&mut board, 1);
     let mut tasks = Vec::new();
-    for epoch in 2..102 {
-        if epoch < 22 {
+    for incarnation in 2..102 {
+        if incarnation < 22 {
             tasks.push(board.submit_with(BLOCKS, |it| {
                 let options = Options {
                     exclusive: true,
@@ -255,13 +258,17 @@ fn g10_of_replaced_lives_those_are_remembered_whose_runs_are_waited_for() {
                 it.options = Some(Box::new(options));
             }));
         }
-        link = replace(&mut board, link, epoch, Vec::new());
+        link = replace(&mut board, link, incarnation, Vec::new());
     }
     assert_eq!(board.machine.stats(board.now).held, tasks.len());
     let retired = &board.machine.roster.nodes[0].past;
     assert_eq!(retired.len(), tasks.len() + MAX_RETIRED);
     // The last of those that nobody waits for.
-    assert!(retired.iter().any(|life| life.epoch == Epoch(100)));
+    assert!(
+        retired
+            .iter()
+            .any(|process| process.incarnation == Incarnation(100))
+    );
     assert_eq!(board.machine.check(), Ok(()));
 }
 
@@ -322,14 +329,14 @@ fn a_node_that_is_drained_while_its_process_is_gone_drains_when_it_is_back() {
 
 #[test]
 fn a_lost_node_that_is_drained_drains_if_it_returns_and_its_successor_does_not() {
-    for epoch in [1, 2] {
+    for incarnation in [1, 2] {
         let mut board = Board::new();
         let link = board.join("first", 1, Vec::new());
         board.cut(link);
         board.wait(Duration::from_secs(60));
         drain(&mut board);
-        let link = board.join("first", epoch, Vec::new());
-        assert_eq!(drains(&mut board, link), epoch == 1);
+        let link = board.join("first", incarnation, Vec::new());
+        assert_eq!(drains(&mut board, link), incarnation == 1);
     }
 }
 
@@ -450,15 +457,15 @@ fn g3_a_node_that_is_added_again_does_not_take_over_a_run_of_the_removed_one() {
     assert!(again.dispatch > run.dispatch, "it was taken over");
 }
 
-/// The scheduler's dial of the first node has led to a process of this life.
-fn dials_first(board: &mut Board, link: LinkId, epoch: u64) {
+/// The scheduler's dial of the first node has led to a process of this incarnation.
+fn dials_first(board: &mut Board, link: LinkId, incarnation: u64) {
     let origin = Origin::Dialled(FIRST);
     board.event(Event::LinkOpened {
         link,
         origin,
         peer: String::new(),
     });
-    let hello = board.hello("first", epoch);
+    let hello = board.hello("first", incarnation);
     board.say(link, ToScheduler::Hello(hello));
     let nothing = Holding {
         last: true,
@@ -478,5 +485,5 @@ fn g8_a_new_process_at_the_address_of_a_dead_one_is_up_by_the_dial_that_found_it
     assert!(board.closed.is_empty(), "{:?}", board.closed);
     let stats = board.machine.stats(board.now);
     let node = &stats.nodes[0];
-    assert_eq!((node.state, node.epoch), (NodeState::Up, Some(2)));
+    assert_eq!((node.state, node.incarnation), (NodeState::Up, Some(2)));
 }

@@ -1,17 +1,17 @@
-//! One life of a node's process, as long as that forgets nothing.
+//! One incarnation of a node's process, as long as that forgets nothing.
 //!
 //! Owns: what is known of that process and of no other: its hello, its lease, the reports of it
 //! that were taken, the runs that may still be going on there. Does not know: what goes out on its
 //! link, or what follows from its end. Nothing of one incarnation is reset for the next, which
 //! begins as a value of its own. A process that has forgotten its scheduler is another incarnation
-//! of the same epoch.
+//! of the same incarnation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Channel, Ghost, Lease};
+use super::{Channel, Lease, Orphan};
 use crate::engine::message::NodeHello;
-use crate::engine::{Epoch, Memory, Timestamp};
+use crate::engine::{Incarnation, Memory, Timestamp};
 use crate::task::{Dispatch, TaskId};
 
 /// What a process says of itself: whether it would start something.
@@ -77,8 +77,8 @@ pub(crate) enum Standing {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Incarnation {
-    pub epoch: Epoch,
+pub(crate) struct NodeProcess {
+    pub incarnation: Incarnation,
     pub memory: Memory,
     /// The number of its latest hello.
     pub hello: u64,
@@ -95,16 +95,16 @@ pub(crate) struct Incarnation {
     pub lease: Lease,
     /// The last report of it that was taken.
     pub acknowledged: u64,
-    pub ghosts: BTreeMap<Dispatch, Ghost>,
+    pub orphans: BTreeMap<Dispatch, Orphan>,
     /// Tasks that count it as lost; taken back if it returns.
     pub lost_tasks: Vec<TaskId>,
 }
 
-impl Incarnation {
+impl NodeProcess {
     /// A process that says its first hello, or the first since it has forgotten its scheduler.
     pub fn new(hello: &NodeHello, joined: bool, now: Timestamp, lease: Duration) -> Self {
         Self {
-            epoch: hello.epoch,
+            incarnation: hello.incarnation,
             memory: hello.memory,
             hello: 0,
             probe: None,
@@ -115,13 +115,13 @@ impl Incarnation {
             pace: Pace::Unknown,
             lease: Lease::new(now, lease),
             acknowledged: 0,
-            ghosts: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             lost_tasks: Vec::new(),
         }
     }
 
-    pub fn has_ghost(&self, dispatch: Dispatch) -> bool {
-        self.ghosts.contains_key(&dispatch)
+    pub fn has_orphan(&self, dispatch: Dispatch) -> bool {
+        self.orphans.contains_key(&dispatch)
     }
 
     pub fn is_lost(&self) -> bool {

@@ -18,12 +18,12 @@ const MAX_BYTES: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Owed {
+pub(crate) struct PendingAcks {
     reports: usize,
     bytes: usize,
 }
 
-impl Owed {
+impl PendingAcks {
     /// Counts a report with a body of so many bytes.
     pub fn add(&mut self, bytes: usize) {
         self.reports += 1;

@@ -5,16 +5,16 @@
 //! Most were prefetched: sent beyond the free workers, so that none of these waits for a round
 //! trip. This serves the bench rows `local` (7.5 times as many tasks a second as without),
 //! `remote-1` (11 times) and `pending-1M` (9 times), measured with and without in one run. The
-//! scheduler's setting `max_ahead` = 0 turns it off.
+//! scheduler's setting `max_prefetch` = 0 turns it off.
 
 use std::collections::VecDeque;
 
 use crate::config::SchedulerConfig;
 use crate::engine::message::Assignment;
 
-/// The most assignments that wait: sixteen times what a scheduler sends ahead by default. Beyond it
+/// The most assignments that wait: sixteen times what a scheduler prefetches by default. Beyond it
 /// the node refuses, so that no scheduler can fill its memory.
-pub(super) const MAX_AHEAD: usize = SchedulerConfig::MAX_AHEAD as usize;
+pub(super) const MAX_PREFETCH: usize = SchedulerConfig::MAX_PREFETCH as usize;
 /// The most bytes of args that wait, for the same reason: sixteen of the largest frames.
 pub(super) const MAX_AHEAD_BYTES: u64 = 256 << 20;
 
@@ -60,7 +60,7 @@ impl Lane {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
+pub(super) struct Prefetched {
     /// In order of their numbers, of which there are 257. Only the lane of the normal priority
     /// stays when it is empty: it is refilled all the time.
     lanes: Vec<(i16, Lane)>,
@@ -69,7 +69,7 @@ pub(super) struct Ahead {
     bytes: u64,
 }
 
-impl Ahead {
+impl Prefetched {
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -84,11 +84,11 @@ impl Ahead {
         sharers: usize,
     ) -> bool {
         let (len, bytes) = elsewhere;
-        self.len + len < MAX_AHEAD / sharers
+        self.len + len < MAX_PREFETCH / sharers
             && self.bytes + bytes + assignment.args.len() as u64 <= MAX_AHEAD_BYTES / sharers as u64
     }
 
-    /// The one that [`Ahead::pop`] would take.
+    /// The one that [`Prefetched::pop`] would take.
     #[inline]
     pub(super) fn first(&self) -> Option<&Waiting> {
         let mut lanes = self.lanes.iter().rev();

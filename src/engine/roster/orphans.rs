@@ -12,23 +12,23 @@ use crate::task::{TaskId, TaskKey};
 
 /// A run that the scheduler no longer follows and that may still be going on.
 #[derive(Clone, Debug)]
-pub(crate) struct Ghost {
+pub(crate) struct Orphan {
     pub task: TaskId,
     /// Whether it can only end by itself.
     pub blocking: bool,
-    /// The key that lives until it has ended.
+    /// The key that stays until it has ended.
     pub key: Option<TaskKey>,
     /// Whether its (exclusive) task is held until it has ended.
     pub holds_task: bool,
     /// Whether only its node has told of it.
-    pub stranger: bool,
+    pub unknown: bool,
     /// Whether its task counts it. The word of a node is not enough for that.
     pub counted: bool,
     /// The cancels that wait to hear what became of it; its task has settled.
     pub waiting: Option<Box<Waiting>>,
 }
 
-/// See [`Ghost::waiting`].
+/// See [`Orphan::waiting`].
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub cancels: Cancels,
@@ -36,7 +36,7 @@ pub(crate) struct Waiting {
     pub before: CancelAnswer,
 }
 
-impl Ghost {
+impl Orphan {
     /// A run that was followed so far.
     pub fn of_run(task: TaskId, blocking: bool, key: Option<TaskKey>) -> Self {
         Self {
@@ -44,15 +44,15 @@ impl Ghost {
             blocking,
             key,
             holds_task: false,
-            stranger: false,
+            unknown: false,
             counted: true,
             waiting: None,
         }
     }
 
-    /// When it has ended at the latest, if it can be stopped, in a life whose own half of the lease
-    /// ended at `safe_at`: an exclusive run stops at four fifths of it, any other at its end, and
-    /// gets `margin` more.
+    /// When it has ended at the latest, if it can be stopped, in a process whose own half of the
+    /// lease ended at `safe_at`: an exclusive run stops at four fifths of it, any other at its end,
+    /// and gets `margin` more.
     pub fn safe_at(&self, safe_at: Timestamp, margin: Duration) -> Option<Timestamp> {
         let margin = if self.holds_task {
             Duration::ZERO

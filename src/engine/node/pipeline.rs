@@ -1,21 +1,21 @@
-//! Chained starts: assignments that a worker was given beside the run it has, so that short runs
+//! Pipelined starts: assignments that a worker was given beside the run it has, so that short runs
 //! follow one another without a word to the node between them.
 //!
 //! Owns: how many a worker is given, in which order they succeed, and how they are taken back. Does
 //! not know: how a worker keeps them, links, or what is reported of a run.
 //!
-//! A chained assignment has not started, for any purpose but one: only its worker can say that it
+//! A pipelined assignment has not started, for any purpose but one: only its worker can say that it
 //! will not start there after all.
 //!
 //! This serves the bench rows `local` (5.5 times as many tasks a second as without), `local-many`
 //! (7 times), `remote-1` (3.6 times) and `pending-1M` (9 times), measured with and without in one
-//! run. [`MAX_CHAIN`] = 0 turns it off.
+//! run. [`MAX_PIPELINE`] = 0 turns it off.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::ahead::Waiting;
 use super::lease::Stage;
+use super::prefetch::Waiting;
 use super::state::Place;
 use super::workers::{Known, Owner, Run, State};
 use super::{NodeAction, NodeMachine};
@@ -23,22 +23,22 @@ use crate::engine::message::{Assignment, Report};
 use crate::engine::{Timestamp, WorkerId};
 use crate::task::Dispatch;
 
-/// Runs that take longer on average are not chained: to ask for the next then costs little beside
+/// Runs that take longer on average are not pipelined: to ask for the next then costs little beside
 /// the run.
 const SHORT_RUN: Duration = Duration::from_micros(50);
-/// What a chain may take in all on average. It bounds how much later than a free worker's a chained
-/// start may be, and is several times what two wake-ups between threads cost.
+/// What a pipeline may take in all on average. It bounds how much later than a free worker's a
+/// pipelined start may be, and is several times what two wake-ups between threads cost.
 const CHAIN_SPAN: Duration = Duration::from_micros(300);
-/// The most that one chain holds, however short the runs: far more gain nothing, and each may have
-/// to be taken back. With 0 nothing is chained.
-const MAX_CHAIN: usize = 64;
-/// A run that has lasted so long is none of the short ones that a chain counts on: what is behind
-/// it goes elsewhere. Well above [`CHAIN_SPAN`], since a worker tells its ends in batches.
+/// The most that one pipeline holds, however short the runs: far more gain nothing, and each may
+/// have to be taken back. With 0 nothing is pipelined.
+const MAX_PIPELINE: usize = 64;
+/// A run that has lasted so long is none of the short ones that a pipeline counts on: what is
+/// behind it goes elsewhere. Well above [`CHAIN_SPAN`], since a worker tells its ends in batches.
 const LONG_RUN: Duration = Duration::from_millis(1);
 /// The least that a run is counted at, below what clocks can tell.
 const SHORTEST_RUN: u64 = 100;
 
-/// Why a chained assignment is taken back; of two reasons the greater counts.
+/// Why a pipelined assignment is taken back; of two reasons the greater counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Why {
     /// To wait at its place among the others.
@@ -51,9 +51,9 @@ pub(super) enum Why {
     Cancel,
 }
 
-/// An assignment in a chain.
+/// An assignment in a pipeline.
 #[derive(Debug)]
-pub(super) struct Chained {
+pub(super) struct Pipelined {
     /// What it will be on its worker.
     pub(super) run: Run,
     bytes: u64,
@@ -63,20 +63,20 @@ pub(super) struct Chained {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Chains {
+pub(super) struct Pipelines {
     /// By worker; grows as workers are first given one.
-    lists: Vec<VecDeque<Chained>>,
+    lists: Vec<VecDeque<Pipelined>>,
     len: usize,
     bytes: u64,
     /// Moving average of a run, in nanoseconds; 0 before the first.
     average: u64,
-    /// When a chain is to be looked at, if nothing happens until then.
+    /// When a pipeline is to be looked at, if nothing happens until then.
     due: Option<Timestamp>,
     /// Kept for its allocation.
     fit: Vec<WorkerId>,
 }
 
-impl Chains {
+impl Pipelines {
     /// Learns from a run.
     pub(super) fn learn(&mut self, ran: Duration) {
         let most = u64::MAX / 16;
@@ -95,7 +95,7 @@ impl Chains {
             return 0;
         }
         let depth = CHAIN_SPAN.as_nanos() / average.as_nanos();
-        usize::try_from(depth).map_or(MAX_CHAIN, |depth| depth.min(MAX_CHAIN))
+        usize::try_from(depth).map_or(MAX_PIPELINE, |depth| depth.min(MAX_PIPELINE))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -124,68 +124,71 @@ impl Chains {
         self.len += 1;
         self.bytes += bytes;
         let why = None;
-        self.lists[index].push_back(Chained { run, bytes, why });
+        self.lists[index].push_back(Pipelined { run, bytes, why });
     }
 
     #[inline]
-    fn pop(&mut self, worker: WorkerId) -> Option<Chained> {
-        let chained = self.lists.get_mut(worker.0 as usize)?.pop_front()?;
+    fn pop(&mut self, worker: WorkerId) -> Option<Pipelined> {
+        let pipelined = self.lists.get_mut(worker.0 as usize)?.pop_front()?;
         self.len -= 1;
-        self.bytes -= chained.bytes;
-        Some(chained)
+        self.bytes -= pipelined.bytes;
+        Some(pipelined)
     }
 
-    fn find(&mut self, worker: WorkerId, dispatch: Dispatch) -> Option<&mut Chained> {
+    fn find(&mut self, worker: WorkerId, dispatch: Dispatch) -> Option<&mut Pipelined> {
         let list = self.lists.get_mut(worker.0 as usize)?;
         list.iter_mut()
-            .find(|chained| chained.run.dispatch == dispatch)
+            .find(|pipelined| pipelined.run.dispatch == dispatch)
     }
 
-    fn remove(&mut self, worker: WorkerId, dispatch: Dispatch) -> Option<Chained> {
+    fn remove(&mut self, worker: WorkerId, dispatch: Dispatch) -> Option<Pipelined> {
         let list = self.lists.get_mut(worker.0 as usize)?;
         let place = list
             .iter()
-            .position(|chained| chained.run.dispatch == dispatch)?;
-        let chained = list.remove(place)?;
+            .position(|pipelined| pipelined.run.dispatch == dispatch)?;
+        let pipelined = list.remove(place)?;
         self.len -= 1;
-        self.bytes -= chained.bytes;
-        Some(chained)
+        self.bytes -= pipelined.bytes;
+        Some(pipelined)
     }
 
     /// All, worker by worker, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Chained)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Pipelined)> {
         let lists = match self.len {
             0 => &[],
             _ => self.lists.as_slice(),
         };
-        lists
-            .iter()
-            .zip(0..)
-            .flat_map(|(list, worker)| list.iter().map(move |chained| (WorkerId(worker), chained)))
+        lists.iter().zip(0..).flat_map(|(list, worker)| {
+            list.iter()
+                .map(move |pipelined| (WorkerId(worker), pipelined))
+        })
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut Chained)> {
+    fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut Pipelined)> {
         let lists = match self.len {
             0 => &mut [],
             _ => self.lists.as_mut_slice(),
         };
         lists.iter_mut().zip(0..).flat_map(|(list, worker)| {
             list.iter_mut()
-                .map(move |chained| (WorkerId(worker), chained))
+                .map(move |pipelined| (WorkerId(worker), pipelined))
         })
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
         let len = self.lists.iter().map(VecDeque::len).sum::<usize>();
-        let bytes = self.iter().map(|(_, chained)| chained.bytes).sum::<u64>();
+        let bytes = self
+            .iter()
+            .map(|(_, pipelined)| pipelined.bytes)
+            .sum::<u64>();
         if (len, bytes) != (self.len, self.bytes) {
             return Err(format!(
-                "{} chained assignments with {} bytes are counted, {len} with {bytes} are",
+                "{} pipelined assignments with {} bytes are counted, {len} with {bytes} are",
                 self.len, self.bytes
             ));
         }
         match self.lists.iter().map(VecDeque::len).max() {
-            Some(longest) if longest > MAX_CHAIN => Err(format!("a chain holds {longest}")),
+            Some(longest) if longest > MAX_PIPELINE => Err(format!("a pipeline holds {longest}")),
             _ => Ok(()),
         }
     }
@@ -194,20 +197,20 @@ impl Chains {
 impl NodeMachine {
     /// Takes back what is behind a run that is no short one, and gives workers more of what waits.
     pub(super) fn chain(&mut self, now: Timestamp) {
-        self.shorten_chains(now);
-        self.lengthen_chains(now);
-        let lists = self.chains.lists.iter().zip(0..);
+        self.shorten_pipelines(now);
+        self.lengthen_pipelines(now);
+        let lists = self.pipelines.lists.iter().zip(0..);
         let unasked = lists.filter(|(list, _)| list.iter().rev().any(|next| next.why.is_none()));
         let started =
             unasked.filter_map(|(_, worker)| Some(self.workers.run(WorkerId(worker))?.started));
-        self.chains.due = match self.chains.len {
+        self.pipelines.due = match self.pipelines.len {
             0 => None,
             _ => started.min().map(|started| started + LONG_RUN),
         };
     }
 
-    /// Whether a worker may have a chain.
-    fn may_chain(&self, now: Timestamp, worker: WorkerId) -> bool {
+    /// Whether a worker may have a pipeline.
+    fn may_pipeline(&self, now: Timestamp, worker: WorkerId) -> bool {
         // What is behind a run must be short of its turn. One that was told to stop, that overruns,
         // that blocks, or that an earlier scheduler left behind may hold its worker for long.
         self.workers.is_usable(worker)
@@ -219,30 +222,30 @@ impl NodeMachine {
             })
     }
 
-    fn shorten_chains(&mut self, now: Timestamp) {
-        if self.chains.len == 0 {
+    fn shorten_pipelines(&mut self, now: Timestamp) {
+        if self.pipelines.len == 0 {
             return;
         }
-        // A node that keeps too much starts nothing new, and a chained start would be new.
+        // A node that keeps too much starts nothing new, and a pipelined start would be new.
         // Nor does one have what another scheduler should.
         let full = self.keeps_too_much() || self.workers.is_over_share();
-        for index in 0..self.chains.lists.len() {
+        for index in 0..self.pipelines.lists.len() {
             // No larger than the largest worker's number.
             let worker = WorkerId(index as u32);
-            if self.chains.len_of(worker) > 0 && (full || !self.may_chain(now, worker)) {
-                for chained in &mut self.chains.lists[index] {
-                    ask_back(&mut self.actions, worker, chained, Why::Requeue);
+            if self.pipelines.len_of(worker) > 0 && (full || !self.may_pipeline(now, worker)) {
+                for pipelined in &mut self.pipelines.lists[index] {
+                    ask_back(&mut self.actions, worker, pipelined, Why::Requeue);
                 }
             }
         }
     }
 
-    fn lengthen_chains(&mut self, now: Timestamp) {
+    fn lengthen_pipelines(&mut self, now: Timestamp) {
         // While a worker is free, `pump` gives it what waits. Once the lease wanes nothing is
-        // chained: all of it would soon be asked back.
-        let depth = self.chains.depth();
+        // pipelined: all of it would soon be asked back.
+        let depth = self.pipelines.depth();
         if depth == 0
-            || self.ahead.is_empty()
+            || self.prefetched.is_empty()
             || self.workers.has_free()
             || self.workers.is_over_share()
             || self.takes_nothing()
@@ -251,54 +254,52 @@ impl NodeMachine {
         {
             return;
         }
-        let mut fit = std::mem::take(&mut self.chains.fit);
-        fit.extend(
-            self.workers.usable().filter(|&worker| {
-                self.chains.len_of(worker) < depth && self.may_chain(now, worker)
-            }),
-        );
+        let mut fit = std::mem::take(&mut self.pipelines.fit);
+        fit.extend(self.workers.usable().filter(|&worker| {
+            self.pipelines.len_of(worker) < depth && self.may_pipeline(now, worker)
+        }));
         self.spread(depth, &fit);
         fit.clear();
-        self.chains.fit = fit;
+        self.pipelines.fit = fit;
     }
 
-    /// Gives each of these workers one after the other the next that waits, the shortest chains
+    /// Gives each of these workers one after the other the next that waits, the shortest pipelines
     /// first.
     fn spread(&mut self, depth: usize, fit: &[WorkerId]) {
-        let lengths = fit.iter().map(|&worker| self.chains.len_of(worker));
+        let lengths = fit.iter().map(|&worker| self.pipelines.len_of(worker));
         let shortest = lengths.min().unwrap_or(depth);
         for length in shortest..depth {
             for &worker in fit {
-                if self.chains.len_of(worker) <= length && !self.chain_next(worker) {
+                if self.pipelines.len_of(worker) <= length && !self.pipeline_next(worker) {
                     return;
                 }
             }
         }
     }
 
-    /// Chains the first that waits, if it may be.
+    /// Pipelines the first that waits, if it may be.
     #[inline]
-    fn chain_next(&mut self, worker: WorkerId) -> bool {
-        // One that its scheduler believes to run must not wait in a chain, which counts as waiting.
-        // An exclusive one must stop for certain at four fifths of the lease, and of a chained one
-        // the node does not know whether it has begun. A blocking one could hold up what is chained
-        // behind it, for nothing can stop it. None of these is passed over: that would break the
-        // order (G6).
-        let may = self.ahead.first().is_some_and(|waiting| {
+    fn pipeline_next(&mut self, worker: WorkerId) -> bool {
+        // One that its scheduler believes to run must not wait in a pipeline, which counts as
+        // waiting. An exclusive one must stop for certain at four fifths of the lease, and of a
+        // pipelined one the node does not know whether it has begun. A blocking one could hold up
+        // what is pipelined behind it, for nothing can stop it. None of these is passed over: that
+        // would break the order (G6).
+        let may = self.prefetched.first().is_some_and(|waiting| {
             let assignment = &waiting.assignment;
             !waiting.told && !assignment.is_exclusive() && !self.blocks(assignment)
         });
         if !may {
             return false;
         }
-        let Some((spot, Waiting { assignment, .. })) = self.ahead.pop() else {
+        let Some((spot, Waiting { assignment, .. })) = self.prefetched.pop() else {
             return false;
         };
         let mut run = self.run_of(&assignment);
         run.spot = Some(spot);
         let bytes = assignment.args.len() as u64;
         self.held.insert(run.dispatch, Place::Worker(worker));
-        self.chains.push(worker, run, bytes);
+        self.pipelines.push(worker, run, bytes);
         let retry = self.retry_of(&assignment);
         self.actions.push(NodeAction::Start {
             worker,
@@ -308,11 +309,11 @@ impl NodeMachine {
         true
     }
 
-    /// A run has left its worker: the next of its chain has it, or nobody. Whether it was asked
+    /// A run has left its worker: the next of its pipeline has it, or nobody. Whether it was asked
     /// back makes no difference until the worker says that it did not start.
     #[inline]
     pub(super) fn succeed(&mut self, now: Timestamp, worker: WorkerId) {
-        let Some(Chained { mut run, why, .. }) = self.chains.pop(worker) else {
+        let Some(Pipelined { mut run, why, .. }) = self.pipelines.pop(worker) else {
             self.workers.free(worker);
             return;
         };
@@ -329,7 +330,7 @@ impl NodeMachine {
                 Some(Why::Cancel) => run.state = State::Cancelled,
                 Some(Why::Drop) => run.state = State::Dropping,
                 // If it has begun, it goes on here.
-                Some(Why::Return) => run.state = State::Recalled,
+                Some(Why::Return) => run.state = State::Retracted,
                 Some(Why::Requeue) | None => {}
             }
         } else {
@@ -342,80 +343,82 @@ impl NodeMachine {
         self.workers.replace(worker, run);
     }
 
-    /// Asks one chained assignment back.
+    /// Asks one pipelined assignment back.
     pub(super) fn take_back(&mut self, worker: WorkerId, dispatch: Dispatch, why: Why) {
-        if let Some(chained) = self.chains.find(worker, dispatch) {
-            ask_back(&mut self.actions, worker, chained, why);
+        if let Some(pipelined) = self.pipelines.find(worker, dispatch) {
+            ask_back(&mut self.actions, worker, pipelined, why);
         }
     }
 
-    /// Asks all back that are chained for the scheduler which is served.
+    /// Asks all back that are pipelined for the scheduler which is served.
     pub(super) fn take_all_back(&mut self, why: Why) {
-        for (worker, chained) in self.chains.iter_mut() {
-            ask_back(&mut self.actions, worker, chained, why);
+        for (worker, pipelined) in self.pipelines.iter_mut() {
+            ask_back(&mut self.actions, worker, pipelined, why);
         }
     }
 
     /// Asks all back; nothing is said of them any more.
-    pub(super) fn discard_chains(&mut self, owner: Owner) {
-        for (worker, chained) in self.chains.iter_mut() {
-            ask_back(&mut self.actions, worker, chained, Why::Cancel);
-            if chained.run.owner != Owner::Nobody {
-                chained.run.owner = owner;
+    pub(super) fn discard_pipelines(&mut self, owner: Owner) {
+        for (worker, pipelined) in self.pipelines.iter_mut() {
+            ask_back(&mut self.actions, worker, pipelined, Why::Cancel);
+            if pipelined.run.owner != Owner::Nobody {
+                pipelined.run.owner = owner;
             }
         }
     }
 
-    /// A chained assignment has been given back. If it is none, it is handed back to the caller.
-    pub(super) fn unchained(
+    /// A pipelined assignment has been given back. If it is none, it is handed back to the caller.
+    pub(super) fn unpipelined(
         &mut self,
         worker: WorkerId,
         assignment: Assignment,
     ) -> Option<Assignment> {
         let dispatch = assignment.dispatch;
-        let Some(chained) = self.chains.remove(worker, dispatch) else {
+        let Some(pipelined) = self.pipelines.remove(worker, dispatch) else {
             return Some(assignment);
         };
-        if chained.run.owner != Owner::Session {
+        if pipelined.run.owner != Owner::Session {
             return None;
         }
         self.held.remove(&dispatch);
         // Without a reason of its own it comes from a stalled thread, and waits again like one
         // asked back to do so. What may not wait any more, for whatever has happened since, goes to
         // the scheduler.
-        match (chained.why, chained.run.spot) {
+        match (pipelined.why, pipelined.run.spot) {
             (Some(Why::Cancel), _) => self.never_started(assignment.task, dispatch),
             (Some(Why::Requeue) | None, Some(spot)) if self.may_wait(&assignment) => {
                 let told = false;
-                self.ahead.put_back(spot, Waiting { assignment, told });
-                self.held.insert(dispatch, Place::Ahead(spot));
+                self.prefetched.put_back(spot, Waiting { assignment, told });
+                self.held.insert(dispatch, Place::Prefetched(spot));
             }
             _ => self.give_back(assignment.task, dispatch),
         }
         None
     }
 
-    pub(super) fn check_chains(&self) -> Result<(), String> {
-        self.chains.check()?;
-        for (worker, Chained { run, why, .. }) in self.chains.iter() {
+    pub(super) fn check_pipelines(&self) -> Result<(), String> {
+        self.pipelines.check()?;
+        for (worker, Pipelined { run, why, .. }) in self.pipelines.iter() {
             let dispatch = run.dispatch;
             if self.workers.run(worker).is_none() {
                 return Err(format!(
-                    "G5: {dispatch} is chained to {worker}, which is free"
+                    "G5: {dispatch} is pipelined to {worker}, which is free"
                 ));
             }
             if run.exclusive || run.blocking {
-                return Err(format!("{dispatch} is exclusive or blocks, and is chained"));
+                return Err(format!(
+                    "{dispatch} is exclusive or blocks, and is pipelined"
+                ));
             }
             let given_up = self.takes_nothing() || self.lease.stage() == Stage::Ended;
             if why.is_none() && (given_up || run.owner != Owner::Session) {
-                return Err(format!("{dispatch} is chained and was not asked back"));
+                return Err(format!("{dispatch} is pipelined and was not asked back"));
             }
             if run.owner == Owner::Session
                 && self.held.get(&dispatch) != Some(&Place::Worker(worker))
             {
                 return Err(format!(
-                    "{dispatch} is chained to {worker} and is not found"
+                    "{dispatch} is pipelined to {worker} and is not found"
                 ));
             }
         }
@@ -423,10 +426,10 @@ impl NodeMachine {
     }
 }
 
-fn ask_back(actions: &mut Vec<NodeAction>, worker: WorkerId, chained: &mut Chained, why: Why) {
-    if chained.why.is_none() {
-        let dispatch = chained.run.dispatch;
+fn ask_back(actions: &mut Vec<NodeAction>, worker: WorkerId, pipelined: &mut Pipelined, why: Why) {
+    if pipelined.why.is_none() {
+        let dispatch = pipelined.run.dispatch;
         actions.push(NodeAction::TakeBack { worker, dispatch });
     }
-    chained.why = chained.why.max(Some(why));
+    pipelined.why = pipelined.why.max(Some(why));
 }

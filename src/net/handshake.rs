@@ -174,7 +174,7 @@ impl Side {
 }
 
 /// A connection whose other side is trusted. What carries it does not matter any more.
-pub struct Proved {
+pub struct Authenticated {
     pub(crate) read: Box<dyn AsyncRead + Send + Unpin>,
     pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
     /// Whether a write takes no longer than a system call, so that any thread may do it.
@@ -185,9 +185,9 @@ pub struct Proved {
     pub(crate) ends: Ends,
 }
 
-impl fmt::Debug for Proved {
+impl fmt::Debug for Authenticated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Proved(..)")
+        f.write_str("Authenticated(..)")
     }
 }
 

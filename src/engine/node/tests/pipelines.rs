@@ -1,4 +1,4 @@
-//! Chained starts: who gets them, in which order they run, and how they come back.
+//! Pipelined starts: who gets them, in which order they run, and how they come back.
 
 use super::*;
 use crate::engine::message::HeldState;
@@ -21,9 +21,9 @@ impl Bench {
     fn quick(spec: NodeSpec) -> (Self, LinkId) {
         let workers = u64::from(spec.config.max_workers);
         let (mut bench, link) = Self::up(spec);
-        bench.assign(link, vec![ahead(1000)]);
+        bench.assign(link, vec![prefetched(1000)]);
         bench.took(0, 1000, SHORT);
-        bench.assign(link, (1..=workers).map(ahead).collect());
+        bench.assign(link, (1..=workers).map(prefetched).collect());
         (bench, link)
     }
 
@@ -50,7 +50,7 @@ fn pass() -> Duration {
 #[test]
 fn short_runs_are_chained_evenly_and_no_deeper_than_they_last() {
     let (mut bench, link) = Bench::quick(spec(2));
-    let actions = bench.assign(link, (3..=30).map(ahead).collect());
+    let actions = bench.assign(link, (3..=30).map(prefetched).collect());
     let mut given = started(&actions);
     assert_eq!(given[..4], [(0, 3), (1, 4), (0, 5), (1, 6)]);
     // Ten runs of 30 us are 300 us.
@@ -60,46 +60,53 @@ fn short_runs_are_chained_evenly_and_no_deeper_than_they_last() {
         given.extend(started(&bench.took(0, number, Duration::ZERO)));
     }
     for _ in 0..30 {
-        bench.node.chains.learn(Duration::ZERO);
+        bench.node.pipelines.learn(Duration::ZERO);
     }
-    let actions = bench.assign(link, (31..=400).map(ahead).collect());
+    let actions = bench.assign(link, (31..=400).map(prefetched).collect());
     assert!(!started(&actions).is_empty());
-    let chained = bench.node.chains.iter().count();
-    assert_eq!(chained, 128);
+    let pipelined = bench.node.pipelines.iter().count();
+    assert_eq!(pipelined, 128);
 }
 
 #[test]
 fn long_runs_exclusive_and_blocking_tasks_are_not_chained() {
     let (mut bench, link) = Bench::up(spec(1));
-    bench.assign(link, vec![ahead(1), ahead(2)]);
+    bench.assign(link, vec![prefetched(1), prefetched(2)]);
     let actions = bench.took(0, 1, Duration::from_micros(51));
     assert_eq!(started(&actions), [(0, 2)]);
-    assert_eq!(started(&bench.assign(link, vec![ahead(3)])), []);
+    assert_eq!(started(&bench.assign(link, vec![prefetched(3)])), []);
 
     let (mut bench, link) = Bench::quick(spec(1));
     let exclusive = Assignment {
-        ahead: true,
+        prefetched: true,
         ..exclusive(2, SOFT)
     };
-    assert_eq!(started(&bench.assign(link, vec![exclusive, ahead(3)])), []);
+    assert_eq!(
+        started(&bench.assign(link, vec![exclusive, prefetched(3)])),
+        []
+    );
 
     let (mut bench, link) = Bench::quick(spec(1));
     let blocking = task(2, BLOCKING, true, None);
     assert_eq!(started(&bench.assign(link, vec![blocking])), []);
-    // Nor is anything chained behind one.
+    // Nor is anything pipelined behind one.
     assert_eq!(started(&bench.took(0, 1, SHORT)), [(0, 2)]);
-    assert_eq!(started(&bench.assign(link, vec![ahead(3)])), []);
+    assert_eq!(started(&bench.assign(link, vec![prefetched(3)])), []);
 }
 
 #[test]
 fn g4_the_next_of_a_chain_runs_when_the_one_before_has_ended() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2), ahead(3)]);
+    bench.assign(link, vec![prefetched(2), prefetched(3)]);
     assert_eq!(bench.node.running(), 1);
     let states: Vec<HeldState> = bench.node.holds().iter().map(|run| run.state).collect();
     assert_eq!(
         states,
-        [HeldState::Running, HeldState::Ahead, HeldState::Ahead]
+        [
+            HeldState::Running,
+            HeldState::Prefetched,
+            HeldState::Prefetched
+        ]
     );
     let actions = bench.took(0, 1, SHORT);
     assert_eq!(told(&actions), ["started #2", "completed #1"]);
@@ -113,7 +120,7 @@ fn g4_the_next_of_a_chain_runs_when_the_one_before_has_ended() {
 #[test]
 fn a_chained_run_that_ended_before_the_news_left_is_not_told_as_started() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2)]);
+    bench.assign(link, vec![prefetched(2)]);
     for number in [1, 2] {
         let ended = NodeEvent::Ended {
             worker: WorkerId(0),
@@ -130,11 +137,11 @@ fn a_chained_run_that_ended_before_the_news_left_is_not_told_as_started() {
 #[test]
 fn a_recall_takes_back_what_has_not_begun_and_leaves_what_has() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2), ahead(3)]);
-    let actions = bench.say(link, ToNode::Recall(vec![d(2), d(3)]));
+    bench.assign(link, vec![prefetched(2), prefetched(3)]);
+    let actions = bench.say(link, ToNode::Retract(vec![d(2), d(3)]));
     assert_eq!(taken_back(&actions), [(0, 2), (0, 3)]);
     assert_eq!(told(&actions), [""; 0]);
-    assert_eq!(told(&bench.given_back(0, ahead(3))), ["returned #3"]);
+    assert_eq!(told(&bench.given_back(0, prefetched(3))), ["returned #3"]);
     // The other has begun before it was asked back.
     let actions = bench.took(0, 1, SHORT);
     assert_eq!(told(&actions), ["started #2", "completed #1"]);
@@ -145,20 +152,20 @@ fn a_recall_takes_back_what_has_not_begun_and_leaves_what_has() {
 #[test]
 fn a_recalled_one_is_returned_though_it_was_thought_to_have_begun() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2)]);
-    bench.say(link, ToNode::Recall(vec![d(2)]));
+    bench.assign(link, vec![prefetched(2)]);
+    bench.say(link, ToNode::Retract(vec![d(2)]));
     bench.took(0, 1, SHORT);
-    assert_eq!(told(&bench.given_back(0, ahead(2))), ["returned #2"]);
+    assert_eq!(told(&bench.given_back(0, prefetched(2))), ["returned #2"]);
     assert_eq!(bench.node.running(), 0);
 }
 
 #[test]
 fn g12_a_chained_task_that_is_cancelled_never_starts_or_is_stopped() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2), ahead(3)]);
+    bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let actions = bench.say(link, ToNode::Cancel(vec![d(2), d(3)]));
     assert_eq!(taken_back(&actions), [(0, 2), (0, 3)]);
-    let actions = bench.given_back(0, ahead(3));
+    let actions = bench.given_back(0, prefetched(3));
     assert_eq!(told(&actions), ["stopped #3"]);
     assert_eq!(stopped(&bench.took(0, 1, SHORT)), [(0, 2)]);
     assert_eq!(told(&bench.ended(0, 2, End::Stopped)), ["stopped #2"]);
@@ -167,11 +174,11 @@ fn g12_a_chained_task_that_is_cancelled_never_starts_or_is_stopped() {
 #[test]
 fn a_drain_returns_what_is_chained() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2), ahead(3)]);
+    bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let actions = bench.say(link, ToNode::Drain);
     assert_eq!(taken_back(&actions), [(0, 2), (0, 3)]);
-    assert_eq!(told(&bench.given_back(0, ahead(2))), ["returned #2"]);
-    assert_eq!(told(&bench.given_back(0, ahead(3))), ["returned #3"]);
+    assert_eq!(told(&bench.given_back(0, prefetched(2))), ["returned #2"]);
+    assert_eq!(told(&bench.given_back(0, prefetched(3))), ["returned #3"]);
     bench.took(0, 1, SHORT);
     assert_eq!(bench.node.running(), 0);
 }
@@ -179,11 +186,11 @@ fn a_drain_returns_what_is_chained() {
 #[test]
 fn a_stop_drops_a_chained_run_that_had_begun() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2), ahead(3)]);
+    bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let actions = bench.event(NodeEvent::Stop);
     assert_eq!(stopped(&actions), [(0, 1)]);
     assert_eq!(taken_back(&actions), [(0, 2), (0, 3)]);
-    assert_eq!(told(&bench.given_back(0, ahead(3))), ["returned #3"]);
+    assert_eq!(told(&bench.given_back(0, prefetched(3))), ["returned #3"]);
     assert_eq!(stopped(&bench.took(0, 1, SHORT)), [(0, 2)]);
     assert_eq!(told(&bench.ended(0, 2, End::Stopped)), ["dropped #2"]);
 }
@@ -191,12 +198,12 @@ fn a_stop_drops_a_chained_run_that_had_begun() {
 #[test]
 fn g10_the_end_of_the_lease_takes_chains_back_and_drops_what_had_begun() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2), ahead(3)]);
+    bench.assign(link, vec![prefetched(2), prefetched(3)]);
     // The process was frozen.
     let actions = bench.after(LEASE);
     assert_eq!(stopped(&actions), [(0, 1)]);
     assert_eq!(taken_back(&actions), [(0, 2), (0, 3)]);
-    assert_eq!(told(&bench.given_back(0, ahead(3))), ["returned #3"]);
+    assert_eq!(told(&bench.given_back(0, prefetched(3))), ["returned #3"]);
     let actions = bench.ended(0, 1, End::Stopped);
     assert_eq!(stopped(&actions), [(0, 2)]);
     assert_eq!(told(&bench.ended(0, 2, End::Stopped)), ["dropped #2"]);
@@ -207,17 +214,17 @@ fn nothing_is_chained_when_the_lease_wanes() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.after(LEASE / 5 * 4);
     assert_eq!(started(&bench.took(0, 1, SHORT)), []);
-    assert_eq!(started(&bench.assign(link, vec![ahead(2)])), [(0, 2)]);
-    assert_eq!(started(&bench.assign(link, vec![ahead(3)])), []);
+    assert_eq!(started(&bench.assign(link, vec![prefetched(2)])), [(0, 2)]);
+    assert_eq!(started(&bench.assign(link, vec![prefetched(3)])), []);
 }
 
 #[test]
 fn leaving_discards_a_chain_and_waits_for_what_had_begun() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2), ahead(3)]);
+    bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let actions = bench.say(link, ToNode::Leave);
     assert_eq!(taken_back(&actions), [(0, 2), (0, 3)]);
-    assert_eq!(told(&bench.given_back(0, ahead(3))), [""; 0]);
+    assert_eq!(told(&bench.given_back(0, prefetched(3))), [""; 0]);
     let actions = bench.ended(0, 1, End::Stopped);
     assert_eq!(stopped(&actions), [(0, 2)]);
     assert!(!says_goodbye(&actions));
@@ -227,18 +234,18 @@ fn leaving_discards_a_chain_and_waits_for_what_had_begun() {
 #[test]
 fn chains_beyond_a_lowered_limit_wait_again_in_their_order() {
     let (mut bench, link) = Bench::quick(spec(2));
-    let all: Vec<Assignment> = (3..=24).map(ahead).collect();
+    let all: Vec<Assignment> = (3..=24).map(prefetched).collect();
     bench.assign(link, all);
     let actions = bench.say(link, ToNode::Workers(1));
     let back = taken_back(&actions);
     assert_eq!(back.len(), 10);
     assert!(back.iter().all(|(worker, _)| *worker == 1));
     for (_, number) in back.iter().rev() {
-        assert_eq!(told(&bench.given_back(1, ahead(*number))), [""; 0]);
+        assert_eq!(told(&bench.given_back(1, prefetched(*number))), [""; 0]);
     }
     let waiting: Vec<u64> = bench
         .node
-        .ahead
+        .prefetched
         .iter()
         .map(|(_, waiting)| waiting.assignment.dispatch.get())
         .collect();
@@ -249,14 +256,14 @@ fn chains_beyond_a_lowered_limit_wait_again_in_their_order() {
 #[test]
 fn g7_a_chain_on_a_stalled_thread_goes_elsewhere() {
     let (mut bench, link) = Bench::quick(spec(2));
-    bench.assign(link, vec![ahead(3), ahead(4)]);
+    bench.assign(link, vec![prefetched(3), prefetched(4)]);
     let workers = vec![WorkerId(0)];
     let actions = bench.event(NodeEvent::Stalled { workers });
     assert_eq!(taken_back(&actions), [(0, 3)]);
-    let actions = bench.given_back(0, ahead(3));
+    let actions = bench.given_back(0, prefetched(3));
     assert_eq!(started(&actions), [(1, 3)], "behind the run of the other");
     bench.took(1, 2, SHORT);
-    assert_eq!(started(&bench.assign(link, vec![ahead(5)])), [(1, 5)]);
+    assert_eq!(started(&bench.assign(link, vec![prefetched(5)])), [(1, 5)]);
 }
 
 #[test]
@@ -264,7 +271,7 @@ fn g9_nothing_is_chained_when_too_much_is_kept() {
     let mut spec = spec(1);
     spec.config.max_kept_bytes = 500;
     let (mut bench, link) = Bench::quick(spec);
-    bench.assign(link, vec![ahead(2), ahead(3)]);
+    bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let end = End::Completed(Payload::from(&[0; 600]));
     let actions = bench.event(NodeEvent::Ended {
         worker: WorkerId(0),
@@ -274,10 +281,10 @@ fn g9_nothing_is_chained_when_too_much_is_kept() {
         overrun: false,
     });
     assert_eq!(taken_back(&actions), [(0, 3)]);
-    bench.given_back(0, ahead(3));
+    bench.given_back(0, prefetched(3));
     let actions = bench.took(0, 2, SHORT);
     assert_eq!(started(&actions), []);
-    assert_eq!(started(&bench.assign(link, vec![ahead(4)])), []);
+    assert_eq!(started(&bench.assign(link, vec![prefetched(4)])), []);
     assert_eq!(
         started(&bench.say(link, ToNode::Acknowledge(3))),
         [(0, 3), (0, 4)]
@@ -287,25 +294,25 @@ fn g9_nothing_is_chained_when_too_much_is_kept() {
 #[test]
 fn g5_a_short_task_is_not_stuck_behind_a_long_one() {
     let (mut bench, link) = Bench::quick(spec(2));
-    bench.assign(link, vec![ahead(3), ahead(4)]);
+    bench.assign(link, vec![prefetched(3), prefetched(4)]);
     assert_eq!(bench.node.next_wakeup(), Some(bench.now + pass()));
     bench.took(1, 2, SHORT);
     bench.took(1, 4, SHORT);
-    // The other worker is free, and nothing waits but in the chain.
+    // The other worker is free, and nothing waits but in the pipeline.
     let actions = bench.after(pass());
     assert_eq!(taken_back(&actions), [(0, 3)]);
     assert!(bench.node.next_wakeup() > Some(bench.now + pass()));
-    assert_eq!(started(&bench.given_back(0, ahead(3))), [(1, 3)]);
+    assert_eq!(started(&bench.given_back(0, prefetched(3))), [(1, 3)]);
 }
 
 #[test]
 fn g5_a_chain_behind_a_long_run_waits_for_whoever_is_free_first() {
     let (mut bench, link) = Bench::quick(spec(2));
-    bench.assign(link, vec![ahead(3), ahead(4)]);
+    bench.assign(link, vec![prefetched(3), prefetched(4)]);
     let actions = bench.after(pass());
     assert_eq!(taken_back(&actions), [(0, 3), (1, 4)]);
-    assert_eq!(started(&bench.given_back(1, ahead(4))), []);
-    assert_eq!(started(&bench.given_back(0, ahead(3))), []);
+    assert_eq!(started(&bench.given_back(1, prefetched(4))), []);
+    assert_eq!(started(&bench.given_back(0, prefetched(3))), []);
     assert_eq!(started(&bench.took(1, 2, SHORT)), [(1, 3), (1, 4)]);
 }
 
@@ -324,7 +331,7 @@ fn g6_a_chain_is_filled_by_priority_and_goes_back_behind_what_is_higher() {
 #[test]
 fn g9_a_chain_survives_a_broken_link() {
     let (mut bench, link) = Bench::quick(spec(1));
-    bench.assign(link, vec![ahead(2)]);
+    bench.assign(link, vec![prefetched(2)]);
     bench.cut(link);
     bench.took(0, 1, SHORT);
     let back = bench.open(None);

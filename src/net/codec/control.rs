@@ -11,15 +11,15 @@ use bytes::BufMut;
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::body::Frames;
 use super::frame::{Frame, HELLO, REFUSE, RETRY, WELCOME, at_end, malformed, unencodable};
-use super::text::printable;
+use super::framing::Frames;
 use crate::engine::message::{
     Beat, KindOffer, MAX_BATCH, MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello, SchedulerHello,
     Welcome,
 };
-use crate::engine::{Epoch, Life, Memory};
+use crate::engine::{Incarnation, Memory, SchedulerId};
 use crate::error::{LinkError, LinkRefusal};
+use crate::net::text::printable;
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, Labels, TaskKind};
 
@@ -201,7 +201,7 @@ pub(crate) fn decode_scheduler_hello(frame: &Frame) -> Result<SchedulerHello, Li
         version_max: u32,
         #[serde(deserialize_with = "name")]
         scheduler: String,
-        life: Life,
+        scheduler_id: SchedulerId,
         #[serde(default)]
         max_frame: Option<u64>,
     }
@@ -218,7 +218,7 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
         version_max: u32,
         #[serde(deserialize_with = "name")]
         node: String,
-        epoch: Epoch,
+        incarnation: Incarnation,
         memory: Memory,
         number: u64,
         #[serde(deserialize_with = "offers")]

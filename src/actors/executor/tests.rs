@@ -33,7 +33,7 @@ impl Handler<Die> for WorkerActor {
 const WORKER: WorkerId = WorkerId(0);
 
 struct Bench {
-    crew: Rc<Crew>,
+    executor: Rc<Executor>,
     line: Arc<Line>,
     inbox: Inbox<Incoming<NodeEvent>>,
     events: Vec<Incoming<NodeEvent>>,
@@ -43,17 +43,17 @@ impl Bench {
     fn new(handlers: Handlers) -> Self {
         let inbox = Inbox::new();
         let line = Arc::new(Line::default());
-        let home = Arc::new(Home {
+        let home = Arc::new(NodeEnv {
             node: "test".into(),
             handlers,
             inbox: inbox.clone(),
             schedulers: Default::default(),
         });
         let pool = Pool::new(Arc::new(()));
-        let crew = Crew::new(home, Arc::clone(&line), pool, 1000, 1);
-        actix_rt::spawn(Rc::clone(&crew).run());
+        let executor = Executor::new(home, Arc::clone(&line), pool, 1000, 1);
+        actix_rt::spawn(Rc::clone(&executor).run());
         Self {
-            crew,
+            executor,
             line,
             inbox,
             events: Vec::new(),
@@ -66,7 +66,7 @@ impl Bench {
             dispatch: Dispatch::new(dispatch),
             kind,
             attempt: 1,
-            ahead: false,
+            prefetched: false,
             args: Payload::from(&[0xc0]),
             terms: None,
         };
@@ -85,7 +85,7 @@ impl Bench {
     }
 
     fn kill(&self) {
-        let actor = self.crew.with_seat(WORKER, |seat| seat.actor.clone());
+        let actor = self.executor.with_seat(WORKER, |seat| seat.actor.clone());
         actor.unwrap().addr.do_send(Die);
     }
 
@@ -96,7 +96,7 @@ impl Bench {
         }
         match self.events.remove(0) {
             Incoming::Event(event) => event,
-            Incoming::Attach { .. } => panic!("a crew has no links"),
+            Incoming::Attach { .. } => panic!("a executor has no links"),
         }
     }
 }
@@ -152,7 +152,7 @@ fn g7_an_attempt_that_its_actor_has_not_taken_yet_dies_with_it() {
         started.acquire().await.unwrap().forget();
         gate.add_permits(1);
         assert_eq!(ended(bench.event().await), 1);
-        // The crew hands the second over while the actor has only this message to handle.
+        // The executor hands the second over while the actor has only this message to handle.
         bench.start(0, 2);
         bench.kill();
         assert_died(bench.event().await, false);
@@ -223,7 +223,7 @@ fn g4_a_chained_start_begins_when_the_run_before_it_has_ended_and_in_order() {
         started.acquire().await.unwrap().forget();
         bench.start(0, 2);
         bench.start(1, 3);
-        // Many turns of the crew change nothing.
+        // Many turns of the executor change nothing.
         for _ in 0..10 {
             bench.line.wake();
             tokio::task::yield_now().await;

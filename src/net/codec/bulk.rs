@@ -14,8 +14,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::body::{Begun, COPY_BELOW, Frames, LONG, MAX_CHUNK};
 use super::frame::{Frame, HOLDING, at_end, malformed, unencodable};
+use super::framing::{Begun, COPY_BELOW, Frames, LONG, MAX_CHUNK};
 use crate::engine::message::{End, Holding, MAX_BATCH, Report};
 use crate::error::LinkError;
 use crate::payload::Payload;

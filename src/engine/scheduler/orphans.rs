@@ -1,0 +1,312 @@
+//! Orphans: runs that the scheduler no longer follows and that may still be going on.
+//!
+//! Owns: their beginning and end, and what waits for that. Does not know: why a run was given up.
+
+use std::collections::BTreeMap;
+
+use super::SchedulerMachine;
+use crate::engine::placement::NodeIndex;
+use crate::engine::roster::{NodeProcess, Orphan, Waiting};
+use crate::engine::tasks::{Slot, Stage, Then};
+use crate::engine::timers::Timer;
+use crate::engine::{Incarnation, Timestamp};
+use crate::status::CancelAnswer;
+use crate::task::{Dispatch, TaskId};
+
+/// Runs that nodes say they hold and that the scheduler knows nothing of: as many as a cluster of a
+/// million workers can have. They are remembered on a node's word alone, so they are bounded over
+/// all nodes.
+const MAX_UNKNOWN_RUNS: usize = 1 << 20;
+
+/// Retired incarnations of one node that are remembered though no run of theirs is waited for, so
+/// that they are refused if they return; beyond it the oldest is forgotten. A process with a run
+/// that is waited for is remembered for as long as that is, and so there are no more of them than
+/// such runs.
+pub(super) const MAX_RETIRED: usize = 16;
+
+/// How many runs are known by their nodes' word alone.
+#[derive(Debug, Default)]
+pub(super) struct UnknownRuns(usize);
+
+impl UnknownRuns {
+    /// Counts one more, unless there are as many as may be.
+    fn admit(&mut self) -> bool {
+        let admitted = self.0 < MAX_UNKNOWN_RUNS;
+        self.0 += usize::from(admitted);
+        admitted
+    }
+
+    fn forget(&mut self) {
+        self.0 -= 1;
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0
+    }
+}
+
+impl SchedulerMachine {
+    /// Whether a run of this task may be going on in a process of a node that was lost with it.
+    /// What can be stopped was stopped when the incarnation's own half of the lease ended.
+    pub(super) fn process_may_run(
+        &self,
+        now: Timestamp,
+        slot: Slot,
+        node: NodeIndex,
+        incarnation: Incarnation,
+    ) -> bool {
+        let mut processes = self.roster.get(node).lost_processes();
+        processes.any(|process| {
+            process.incarnation == incarnation
+                && (now < process.lease.safe_at() + self.config.heartbeat
+                    || self.blocks_at(slot, node))
+        })
+    }
+
+    pub(super) fn add_orphan(&mut self, node: NodeIndex, dispatch: Dispatch, orphan: Orphan) {
+        // Its node may have told lies of it before.
+        self.remove_orphan(node, dispatch);
+        if let Some(key) = &orphan.key {
+            self.keys.orphan_began(key);
+        }
+        if orphan.counted
+            && let Some(slot) = self.tasks.find(orphan.task)
+        {
+            self.tasks.get_mut(slot).rare().orphans += 1;
+        }
+        // Whoever had the run or told of it is there.
+        let process = self.roster.get_mut(node).process_mut();
+        process.orphans.insert(dispatch, orphan);
+        self.timers.wake_at(node, process.lease.safe_at());
+        self.roster.touch(node);
+    }
+
+    /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_UNKNOWN_RUNS`] it is
+    /// not remembered: then its node may be given more than it can start, and will refuse it.
+    pub(super) fn add_unknown(&mut self, node: NodeIndex, task: TaskId, dispatch: Dispatch) {
+        if !self.unknown_runs.admit() {
+            return;
+        }
+        let orphan = Orphan {
+            unknown: true,
+            counted: self.was_lost_here(node, task),
+            ..Orphan::of_run(task, true, None)
+        };
+        self.add_orphan(node, dispatch, orphan);
+    }
+
+    /// Whether a task's run was lost with the present incarnation of a node, which has not been
+    /// taken back so far: then it may have that run, and no node can say so of a task that it never
+    /// had.
+    fn was_lost_here(&self, node: NodeIndex, task: TaskId) -> bool {
+        let incarnation = self.roster.get(node).incarnation();
+        let here = incarnation.map(|incarnation| (Self::node_id(node), incarnation));
+        let slot = self.tasks.find(task);
+        let rare = slot.and_then(|slot| self.tasks.get(slot).rare.as_ref());
+        here.is_some()
+            && rare.is_some_and(|rare| rare.lost_processes().any(|&lost| Some(lost) == here))
+    }
+
+    pub(super) fn find_orphan(
+        &mut self,
+        node: NodeIndex,
+        dispatch: Dispatch,
+    ) -> Option<&mut Orphan> {
+        let entry = self.roster.nodes.get_mut(node as usize)?;
+        entry
+            .processes_mut()
+            .find_map(|process| process.orphans.get_mut(&dispatch))
+    }
+
+    pub(super) fn remove_orphan(&mut self, node: NodeIndex, dispatch: Dispatch) -> Option<Orphan> {
+        let mut processes = self.roster.get_mut(node).processes_mut();
+        let orphan = processes.find_map(|process| process.orphans.remove(&dispatch))?;
+        drop(processes);
+        self.uncount_orphan(node, dispatch, &orphan);
+        Some(orphan)
+    }
+
+    /// An orphan has left its incarnation: takes back what was counted of it, and tells its cancels
+    /// that nothing goes on any more.
+    fn uncount_orphan(&mut self, node: NodeIndex, dispatch: Dispatch, orphan: &Orphan) {
+        if let Some(waiting) = &orphan.waiting {
+            self.stop_orphan_patience(node, dispatch, waiting);
+            self.answer(waiting.cancels.tickets(), CancelAnswer::Stopped);
+        }
+        if let Some(key) = &orphan.key {
+            self.keys.orphan_ended(key);
+        }
+        if orphan.unknown {
+            self.unknown_runs.forget();
+        }
+        if orphan.counted
+            && let Some(slot) = self.tasks.find(orphan.task)
+        {
+            self.tasks.get_mut(slot).rare().orphans -= 1;
+        }
+        self.roster.touch(node);
+    }
+
+    /// A run that may have been going on has never started: what waited for its end goes on, and
+    /// its cancels are told what is true of the earlier runs.
+    pub(super) fn orphan_never_ran(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch) {
+        let Some(orphan) = self.find_orphan(node, dispatch) else {
+            return;
+        };
+        let (task, waiting) = (orphan.task, orphan.waiting.take());
+        self.deny_start(task, dispatch);
+        if let Some(waiting) = waiting {
+            self.stop_orphan_patience(node, dispatch, &waiting);
+            self.answer(waiting.cancels.tickets(), waiting.before);
+        }
+        self.orphan_ended(now, node, dispatch);
+    }
+
+    fn stop_orphan_patience(&mut self, node: NodeIndex, dispatch: Dispatch, waiting: &Waiting) {
+        for at in waiting.cancels.times() {
+            self.timers.stop(at, Timer::OrphanPatience(dispatch, node));
+        }
+    }
+
+    /// A run that may have been going on is not any more: what waited for that goes on.
+    pub(super) fn orphan_ended(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch) {
+        if let Some(orphan) = self.remove_orphan(node, dispatch) {
+            self.let_go(now, node, dispatch, &orphan);
+        }
+    }
+
+    /// The process of a node has ended, and with it all that it ran.
+    pub(super) fn orphans_ended(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        orphans: BTreeMap<Dispatch, Orphan>,
+    ) {
+        for (dispatch, orphan) in orphans {
+            self.uncount_orphan(node, dispatch, &orphan);
+            self.let_go(now, node, dispatch, &orphan);
+        }
+    }
+
+    /// Lets go on what waited for the end of an orphan.
+    fn let_go(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch, orphan: &Orphan) {
+        if !orphan.holds_task {
+            return;
+        }
+        let Some(slot) = self.tasks.find(orphan.task) else {
+            return;
+        };
+        let task = self.tasks.get(slot);
+        let Stage::Held(held) = &task.stage else {
+            return;
+        };
+        // It may be held by a later run.
+        if (held.run.node, held.run.dispatch) != (node, dispatch) {
+            return;
+        }
+        if task.is_cancelling() {
+            self.settle_cancelled(now, slot);
+            return;
+        }
+        match held.then {
+            Then::QueueUnlessItReturns | Then::Queue => self.enqueue(slot, None),
+            Then::BackOff(due) if due <= now => self.became_due(slot),
+            Then::BackOff(due) => self.wait_until(slot, due, Stage::Backoff { due }),
+        }
+    }
+
+    /// Ends the orphans of incarnations whose own half of the lease has ended: what could be
+    /// stopped was. Exclusive runs stop at four fifths of it, all others at its end, so they get a
+    /// heartbeat more.
+    pub(super) fn end_safe_orphans(&mut self, now: Timestamp, node: NodeIndex) {
+        let margin = self.config.heartbeat;
+        let processes = self.roster.get(node).lost_processes();
+        let ended: Vec<_> = processes
+            .flat_map(|process| {
+                let safe_at = process.lease.safe_at();
+                process.orphans.iter().map(move |it| (safe_at, it))
+            })
+            .filter(|(safe_at, (_, orphan))| {
+                let safe_at = orphan.safe_at(*safe_at, margin);
+                safe_at.is_some_and(|safe_at| safe_at <= now)
+            })
+            .map(|(_, (&dispatch, _))| dispatch)
+            .collect();
+        for dispatch in ended {
+            self.orphan_ended(now, node, dispatch);
+        }
+        self.end_idle_orphans(now, node);
+    }
+
+    /// Ends the orphans of replaced incarnations that nobody waits for: those of tasks that have
+    /// settled and whose key is none. They occupy no worker of the node as it is now.
+    pub(super) fn end_idle_orphans(&mut self, now: Timestamp, node: NodeIndex) {
+        let processes = self.roster.get(node).past.iter();
+        let idle: Vec<_> = processes
+            .flat_map(|process| &process.orphans)
+            .filter(|(_, orphan)| {
+                orphan.key.is_none() && !orphan.holds_task && self.tasks.find(orphan.task).is_none()
+            })
+            .map(|(&dispatch, _)| dispatch)
+            .collect();
+        for dispatch in idle {
+            self.orphan_ended(now, node, dispatch);
+        }
+        // A process without runs needs no more probes. It stays on record, so that it is refused if
+        // it returns.
+        let past = &mut self.roster.get_mut(node).past;
+        let mut idle = 0;
+        for process in past.iter_mut().filter(|process| process.orphans.is_empty()) {
+            process.probe = None;
+            idle += 1;
+        }
+        past.retain(|process| {
+            let forget = process.orphans.is_empty() && idle > MAX_RETIRED;
+            idle -= usize::from(forget);
+            !forget
+        });
+    }
+
+    /// Retired incarnations whose process is known to have ended. What the present process has
+    /// forgotten goes on with it.
+    pub(super) fn end_retired(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        ended: impl Fn(&NodeProcess) -> bool,
+    ) {
+        let present = self.roster.get(node).incarnation();
+        self.end_past(now, node, |process| {
+            Some(process.incarnation) != present && ended(process)
+        });
+    }
+
+    /// By a node's word nothing goes on there but what it names: what its process had forgotten has
+    /// ended.
+    pub(super) fn forgotten_ended(&mut self, now: Timestamp, node: NodeIndex) {
+        let present = self.roster.get(node).incarnation();
+        self.end_past(now, node, |process| Some(process.incarnation) == present);
+    }
+
+    pub(super) fn end_past(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        ended: impl Fn(&NodeProcess) -> bool,
+    ) {
+        let entry = self.roster.get_mut(node);
+        let orphans: Vec<_> = entry
+            .past
+            .iter()
+            .filter(|process| ended(process))
+            .flat_map(|process| process.orphans.keys().copied())
+            .collect();
+        for dispatch in orphans {
+            self.orphan_ended(now, node, dispatch);
+        }
+        self.roster
+            .get_mut(node)
+            .past
+            .retain(|process| !ended(process));
+    }
+}
