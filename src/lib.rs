@@ -121,6 +121,9 @@ mod say;
 mod scheduler;
 pub mod stats;
 pub mod status;
+#[cfg(feature = "store")]
+#[doc(hidden)]
+pub mod store;
 pub(crate) mod sync;
 pub mod task;
 #[doc(hidden)]

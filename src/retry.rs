@@ -95,6 +95,11 @@ impl RetryPolicy {
         self
     }
 
+    /// The wait between two attempts.
+    pub(crate) const fn backoff(&self) -> Backoff {
+        self.backoff
+    }
+
     /// The limit of attempts; `None` is without end.
     pub const fn limit(&self) -> Option<u32> {
         match self.max_attempts {

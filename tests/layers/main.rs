@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "repeats", "panics",
         ],
     ),
-    ("edges", &["net"]),
+    ("edges", &["net", "store"]),
     ("handles", &["scheduler", "node", "host"]),
 ];
 

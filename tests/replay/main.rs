@@ -30,6 +30,11 @@ fn g11_no_bytes_on_a_link_panic_or_come_back_changed() {
 }
 
 #[test]
+fn no_log_panics_whatever_it_holds_and_what_is_read_goes_on_alike() {
+    replay("log", bodies::log::run);
+}
+
+#[test]
 fn g11_nobody_is_let_in_by_bytes_out_of_nowhere_or_changed_on_the_way() {
     replay("proof", bodies::proof::run);
 }

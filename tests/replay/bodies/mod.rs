@@ -4,6 +4,7 @@
 
 pub mod frames;
 mod input;
+pub mod log;
 pub mod node;
 pub mod proof;
 pub mod scheduler;

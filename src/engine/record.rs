@@ -1,0 +1,309 @@
+//! What a scheduler writes down so that it outlasts its process: one record a fact.
+//!
+//! Owns: the facts as values. Does not know: when one is written ([`ledger`](super::ledger) says
+//! which may follow which), how it is encoded, or where it is kept.
+//!
+//! All times are of the wall clock. What a record leaves out begins anew with the next term:
+//! clients, watchers, leases, sessions, totals, and what nodes tell by themselves.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Incarnation, Memory, Reach, SchedulerId, Timestamp};
+use crate::payload::Payload;
+use crate::retry::RetryPolicy;
+use crate::status::{Failure, Outcome};
+use crate::task::{Dispatch, Options, TaskId, TaskKind};
+
+/// A start on a store, counted from 1: of two schedulers with one id, the one with the higher term
+/// goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Term(pub u64);
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "term {}", self.0)
+    }
+}
+
+/// A durable fact.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// Begins a log, a term, or a checkpoint. It says anew all that is not said task by task.
+    Head(Box<Head>),
+    /// Ids and dispatches below these may be given out.
+    Reserved(Reserved),
+    /// The term has ended, and no run of its own process goes on.
+    Closed,
+    /// A task was accepted. A task that goes on is written again when the batch that has it is to
+    /// be dropped; what has happened to it since is then written again too.
+    Accepted(Box<AcceptedTask>),
+    /// All that may change of a task before it settles. The last one counts.
+    Changed(Box<Changed>),
+    /// Tasks were placed on a process.
+    Placed {
+        /// Where.
+        at: ProcessRef,
+        /// Which.
+        runs: Vec<PlacedRun>,
+    },
+    /// A task has its one ending.
+    Settled(Box<SettledTask>),
+    /// Whoever was to be told of the endings of these has been.
+    Confirmed(Vec<TaskId>),
+    /// No run of this settled task can be going on any more: its key is free.
+    Freed(TaskId),
+    /// What is believed of a node.
+    Node(Box<NodeFact>),
+    /// An operator's setting that holds for the scheduler.
+    Setting(Setting),
+}
+
+/// What holds for the whole scheduler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// Its name.
+    pub scheduler: Arc<str>,
+    /// Whose state this is. It stays the same over all terms.
+    pub scheduler_id: SchedulerId,
+    /// Whose state it was before, if this is the first term on a copy: what nodes have of that is
+    /// not followed.
+    pub copied_from: Option<SchedulerId>,
+    /// The term that writes this.
+    pub term: Term,
+    /// When it was written.
+    pub at: Timestamp,
+    /// How far the clock has been set back since the term before: so much was added to all times
+    /// that a task waits for, and to those it was accepted at.
+    pub set_back: Duration,
+    /// The timing in force.
+    pub timing: Timing,
+    /// What may be given out.
+    pub reserved: Reserved,
+    /// All nodes.
+    pub nodes: Vec<NodeFact>,
+    /// All settings that were set.
+    pub settings: Vec<Setting>,
+}
+
+/// What nodes were told of how long they may go on unheard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often they prove that they live.
+    pub heartbeat: Duration,
+    /// How long a proof of life holds.
+    pub lease: Duration,
+    /// How long they go on after it with what is not exclusive.
+    pub outlive: Duration,
+}
+
+/// The first id and the first dispatch that must not be given out yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Reserved {
+    /// Of ids.
+    pub tasks: u64,
+    /// Of dispatches.
+    pub dispatches: u64,
+}
+
+/// A task as it was handed in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AcceptedTask {
+    /// Its id.
+    pub id: TaskId,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Its kind.
+    pub kind: TaskKind,
+    /// Its args.
+    pub args: Payload,
+    /// Its options; `None` if it has none.
+    pub options: Option<Box<Options>>,
+}
+
+/// See [`Record::Changed`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// The task.
+    pub id: TaskId,
+    /// Attempts that have failed.
+    pub failed_attempts: u32,
+    /// When its next attempt is due, if it waits for that.
+    pub due: Option<Timestamp>,
+    /// The highest dispatch whose end is known; 0 before there is one.
+    pub over: Dispatch,
+    /// Processes that were lost under a started run of it.
+    pub lost: Vec<ProcessRef>,
+    /// The process that was lost when the task had been prefetched to it.
+    pub lost_prefetched: Option<ProcessRef>,
+    /// Why its last attempt failed.
+    pub last_failure: Option<Failure>,
+    /// Whether a cancel was asked for.
+    pub cancelling: bool,
+    /// The orphaned run that an exclusive task waits for.
+    pub held: Option<RunRef>,
+}
+
+/// How a task ended. Its kind, args and options are those that were accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SettledTask {
+    /// The task.
+    pub id: TaskId,
+    /// How it ended.
+    pub outcome: FinalOutcome,
+    /// The node of its last run that started.
+    pub node: Option<Arc<str>>,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// Nodes that were lost under it.
+    pub reroutes: u32,
+    /// When its last run that started was started.
+    pub started_at: Option<Timestamp>,
+    /// When this was decided.
+    pub at: Timestamp,
+    /// Runs of it that may be going on, if it has a key: that is busy until they have ended.
+    pub busy: Vec<RunRef>,
+}
+
+/// How a task that was accepted can end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FinalOutcome {
+    /// The handler succeeded, with this output.
+    Completed(Payload),
+    /// It was given up.
+    Failed(Failure),
+    /// It was cancelled before it could complete.
+    Cancelled,
+}
+
+impl From<FinalOutcome> for Outcome {
+    fn from(outcome: FinalOutcome) -> Self {
+        match outcome {
+            FinalOutcome::Completed(output) => Self::Completed(output),
+            FinalOutcome::Failed(failure) => Self::Failed(failure),
+            FinalOutcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// A node's process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessRef {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// Which process of that name.
+    pub incarnation: Incarnation,
+}
+
+/// One placing of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedRun {
+    /// The task.
+    pub task: TaskId,
+    /// Its dispatch.
+    pub dispatch: Dispatch,
+    /// Whether it was sent beyond the free workers.
+    pub prefetched: bool,
+    /// Whether its handler can only end by itself.
+    pub blocking: bool,
+}
+
+/// A run that is no longer followed and may be going on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRef {
+    /// Where.
+    pub at: ProcessRef,
+    /// Its dispatch.
+    pub dispatch: Dispatch,
+    /// Whether it can only end by itself.
+    pub blocking: bool,
+    /// When it has ended at the latest, if it can be stopped.
+    pub not_before: Timestamp,
+}
+
+/// What is believed of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFact {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How it is reached.
+    pub reach: Reach,
+    /// Its latest process.
+    pub process: ProcessFact,
+    /// Processes of its name that others have replaced, oldest first: they are refused if they
+    /// return, and runs of theirs may be going on.
+    pub replaced: Vec<Incarnation>,
+}
+
+/// What is believed of the latest process of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessFact {
+    /// None was ever reached, or the last one is known to be dead.
+    None,
+    /// It may be alive.
+    Known(KnownProcess),
+    /// The node was taken out by hand. The process may be alive until its lease has ended.
+    Removed(Option<KnownProcess>),
+}
+
+/// A process that may be alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownProcess {
+    /// Which.
+    pub incarnation: Incarnation,
+    /// Its memory of this scheduler: with another it has forgotten what it had.
+    pub memory: Memory,
+    /// The port at which it would answer a probe.
+    pub probe: Option<String>,
+    /// Whether it had dialled in, and was never dialled.
+    pub joined: bool,
+    /// Whether its lease has ended, or its end is known.
+    pub lost: bool,
+}
+
+/// An operator's setting. The last one of its kind counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Setting {
+    /// Workers of all nodes.
+    MaxWorkers(u32),
+    /// How failed attempts are retried, unless a task says otherwise.
+    Retry(RetryPolicy),
+}
+
+/// The settings that were set.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Settings {
+    /// Workers of all nodes.
+    pub max_workers: Option<u32>,
+    /// How failed attempts are retried.
+    pub retry: Option<RetryPolicy>,
+}
+
+impl Settings {
+    /// Takes a setting over.
+    pub fn set(&mut self, setting: Setting) {
+        match setting {
+            Setting::MaxWorkers(workers) => self.max_workers = Some(workers),
+            Setting::Retry(retry) => self.retry = Some(retry),
+        }
+    }
+
+    /// Returns them one by one, in a fixed order.
+    pub fn list(&self) -> Vec<Setting> {
+        let workers = self.max_workers.map(Setting::MaxWorkers);
+        let retry = self.retry.map(Setting::Retry);
+        workers.into_iter().chain(retry).collect()
+    }
+}
+
+impl NodeFact {
+    /// Whether nothing of the node is left but its name.
+    pub fn is_vacant(&self) -> bool {
+        matches!(self.process, ProcessFact::Removed(None)) && self.replaced.is_empty()
+    }
+}
+
+/// Nodes by name.
+pub type NodeFacts = BTreeMap<Arc<str>, NodeFact>;
