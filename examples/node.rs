@@ -4,13 +4,14 @@
 //! **How to run it.** In one terminal, or on one machine:
 //!
 //! ```text
-//! CALLBOARD_SECRET="the curtain rises at eight" cargo run --example node -- node-1 0.0.0.0:7000
+//! CALLBOARD_SECRET="the curtain rises at eight" \
+//!     cargo run --example node -- node-1 0.0.0.0:7000
 //! ```
 //!
-//! and then `examples/master.rs` in another. Any number of nodes may run, each with a name and an
-//! address of its own. The secret must be the same everywhere: 16 bytes at least. With
+//! and then `examples/scheduler.rs` in another. Any number of nodes may run, each with a name and
+//! an address of its own. The secret must be the same everywhere: 16 bytes at least. With
 //! `CALLBOARD_CERTS` in its place, a directory that has `node-1.crt`, `node-1.key` and `ca.crt`,
-//! the link is encrypted; the README says how to make them.
+//! the link is encrypted; docs/operations.md says how to make them.
 //!
 //! **What you will see.** Its name and address, then a line for each task that it runs. Stop it
 //! with SIGTERM (`kill`) or Ctrl-C, and it finishes what it runs first, gives the rest back, and
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use callboard::{Handlers, NodeExit, Task, TaskContext, TaskError, Tls};
 use serde::{Deserialize, Serialize};
 
-/// The args, which are the task. The other side, in `master.rs`, knows its kind and its output
+/// The args, which are the task. The other side, in `scheduler.rs`, knows its kind and its output
 /// only.
 #[derive(Serialize, Deserialize)]
 struct Rehearse {
@@ -83,7 +84,7 @@ async fn run() -> Result<NodeExit, Box<dyn Error>> {
             let own = |kind| format!("{certs}/{name}.{kind}");
             let tls = Tls::files(own("crt"), own("key"), format!("{certs}/ca.crt"));
             // Other nodes have certificates too; none of them is a scheduler to this one.
-            node.tls(tls.peers(["master"]))
+            node.tls(tls.peers(["scheduler"]))
         }
         Err(_) => {
             let secret = std::env::var("CALLBOARD_SECRET")

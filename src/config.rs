@@ -40,7 +40,7 @@ pub struct SchedulerConfig {
     /// The largest number of tasks prefetched to one node beside its free workers. Default 4096,
     /// from 0 to 65,536, which is what a node takes; 0 turns prefetching off, and every task then
     /// waits for a round trip. What is prefetched may start out of turn, within a bound of round
-    /// trips and runs (see "Order" in the README).
+    /// trips and runs; see G6 in [the guarantees](crate::guide::guarantees).
     pub max_prefetch: u32,
     /// How often a node proves that it lives. Default 2 s, from 10 ms, at most a fifth of `lease`.
     pub heartbeat: Duration,

@@ -77,8 +77,8 @@ pub struct Execute {
 /// What a scheduler had not finished when it was shut down.
 ///
 /// ```no_run
-/// # use callboard::{Scheduler, Shutdown};
-/// # async fn hand_in_again(old: Scheduler, new: Scheduler) -> Result<(), callboard::error::Stopped> {
+/// # use callboard::{Scheduler, Shutdown, error::Stopped};
+/// # async fn hand_in_again(old: Scheduler, new: Scheduler) -> Result<(), Stopped> {
 /// let left = old.shutdown(Shutdown::Now).await?;
 /// for answer in new.execute_many(left.into_executes()).await {
 ///     if let Err(refused) = answer {

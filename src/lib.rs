@@ -66,35 +66,12 @@
 //! Every accepted task has exactly one ending, whatever is lost, late or doubled. A task may run
 //! more than once, and each run has a greater fencing number than every earlier one ([`Dispatch`]);
 //! a task marked [`exclusive`](Execute::exclusive) never runs twice at once. A link that breaks and
-//! returns within the lease reruns nothing. The README says in plain words what that means, and
-//! what it cannot mean.
+//! returns within the lease reruns nothing. [`guide::guarantees`] has each promise with its limits.
 //!
-//! # Departures from the design
+//! # Read on
 //!
-//! - The kinds that a node offers are numbered by their order in its hello, so an assignment
-//!   carries a number and no name travels twice.
-//! - What nodes report reaches the [`SchedulerActor`] beside its mailbox, through an
-//!   [`inbox`] that every turn reads first: a mailbox that is flooded delays no proof of life.
-//! - A fresh attempt is polled once where its order is taken, and only one that is pending goes to
-//!   its [`WorkerActor`]: a short handler costs no message.
-//! - A thread of workers has an actix System of its own, though handlers find that of the
-//!   application: one that stops its arbiter stops nothing.
-//! - A scheduler on whose thread something panics ends: what was not done is what
-//!   [`Scheduler::shutdown`] returns. Code of others that runs there is caught before, the log's
-//!   too.
-//! - Only exclusive runs stop at four fifths of a node's lease; others go on to its end, so that a
-//!   cut shorter than the lease less a heartbeat and a second reruns nothing else, whatever the
-//!   lease.
-//! - A run that was given up for lost and of which no later one was begun is taken back when its
-//!   node returns, instead of being run again.
-//! - The few messages of a turn that has little to do are written to a link's socket by the
-//!   scheduler's thread, not by that of the links, which then need not be woken.
-//! - A report is acknowledged with the next message to its node, or with the answer to the next
-//!   beat, unless the node waits for it.
-//! - Args and outputs are [`Payload`]s: `Bytes` but for the smallest, which are kept where they are
-//!   and cost no allocation.
-//! - There are no records yet for a store; `take_effects` is where they will go, before the
-//!   actions.
+//! The [`guide`] has the documents: recipes, operations, a checklist for production, what to do
+//! about which message, and how the library is built.
 
 #![forbid(unsafe_code)]
 
@@ -107,6 +84,7 @@ mod encoding;
 pub mod engine;
 pub mod error;
 pub mod execute;
+pub mod guide;
 pub mod handlers;
 mod host;
 pub mod inbox;

@@ -185,7 +185,8 @@ impl Node {
 /// Begins the node of this process, under the name by which schedulers know it.
 ///
 /// ```no_run
-/// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeRunError> {
+/// # use callboard::{Handlers, error::NodeRunError};
+/// # async fn example(handlers: Handlers) -> Result<(), NodeRunError> {
 /// callboard::node("node-1")
 ///     .handlers(handlers)
 ///     .max_workers(10)

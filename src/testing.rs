@@ -11,7 +11,8 @@
 //! use callboard::testing::{Checks, DrivenScheduler};
 //!
 //! let now = Timestamp(1);
-//! let machine = SchedulerMachine::new("test".into(), SchedulerId(1), SchedulerConfig::default(), now);
+//! let config = SchedulerConfig::default();
+//! let machine = SchedulerMachine::new("test".into(), SchedulerId(1), config, now);
 //! let mut scheduler = DrivenScheduler::new(machine, Checks::EachStep);
 //! let reach = Reach::Dial("10.0.0.2:7000".to_owned());
 //! scheduler.add_node(now, "north".into(), reach).expect("the name is free");

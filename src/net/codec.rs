@@ -5,11 +5,11 @@
 //! - [`message`]: the codec as a whole, and what it reads from a peer;
 //! - [`framing`]: frames, and large args and outputs in chunks; `frame`: the numbers of their
 //!   kinds;
-//! - [`control`]: rare messages, as maps;
-//! - [`bulk`]: assignments and reports, as arrays of `items`.
+//! - `control`: rare messages, as maps;
+//! - `bulk`: assignments and reports, as arrays of `items`.
 
-pub mod bulk;
-pub mod control;
+pub(crate) mod bulk;
+pub(crate) mod control;
 pub(crate) mod frame;
 pub mod framing;
 pub(crate) mod items;

@@ -45,7 +45,8 @@ pub(super) use handshake::prove;
 /// stay up.
 ///
 /// ```no_run
-/// # async fn example(handlers: callboard::Handlers) -> Result<(), callboard::error::NodeRunError> {
+/// # use callboard::{Handlers, error::NodeRunError};
+/// # async fn example(handlers: Handlers) -> Result<(), NodeRunError> {
 /// use callboard::Tls;
 ///
 /// callboard::node("node-1")

@@ -79,7 +79,8 @@ impl Scheduler {
     /// If this is not true, an exclusive task may run twice at once.
     ///
     /// ```no_run
-    /// # async fn example(scheduler: callboard::Scheduler) -> Result<(), callboard::error::NodeError> {
+    /// # use callboard::{Scheduler, error::NodeError};
+    /// # async fn example(scheduler: Scheduler) -> Result<(), NodeError> {
     /// // Its machine has burnt down.
     /// scheduler.declare_dead("node-1").await?;
     /// # Ok(())

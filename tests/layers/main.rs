@@ -30,7 +30,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("edges", &["net", "store"]),
-    ("handles", &["scheduler", "node", "host"]),
+    ("handles", &["scheduler", "node", "host", "guide"]),
 ];
 
 /// All that the values and the engine may name outside the crate. Whatever can tell the time, draw

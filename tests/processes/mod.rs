@@ -36,7 +36,7 @@ use tokio::time::timeout;
 pub mod gate;
 pub mod handlers;
 pub mod poison;
-#[path = "../../examples/soak/proxy.rs"]
+#[path = "../../benches/soak/proxy.rs"]
 pub mod proxy;
 
 /// Longer than anything here takes; only a failing test waits for it.

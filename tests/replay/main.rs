@@ -1,5 +1,5 @@
 //! Replays the corpus of the fuzzer, and what it has found. `tests/fuzz` has the fuzzer's targets,
-//! which run the same code; the README says how.
+//! which run the same code; CONTRIBUTING.md says how.
 
 #![allow(clippy::unwrap_used, clippy::field_reassign_with_default)]
 

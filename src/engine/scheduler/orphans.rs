@@ -81,8 +81,8 @@ impl SchedulerMachine {
         self.roster.touch(node);
     }
 
-    /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_UNKNOWN_RUNS`] it is
-    /// not remembered: then its node may be given more than it can start, and will refuse it.
+    /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_UNKNOWN_RUNS`] it
+    /// is not remembered: then its node may be given more than it can start, and will refuse it.
     pub(super) fn add_unknown(&mut self, node: NodeIndex, task: TaskId, dispatch: Dispatch) {
         if !self.unknown_runs.admit() {
             return;

@@ -4,9 +4,9 @@
 //! the messages mean.
 //!
 //! A frame (see [`framing`](super::framing)) begins with a number for its kind (`frame`). What
-//! follows is a MessagePack map with named fields ([`control`]), in which unknown fields are
+//! follows is a MessagePack map with named fields (`control`), in which unknown fields are
 //! skipped, so that versions may grow; or, for the frequent messages, heads as MessagePack arrays
-//! and after them the raw bodies ([`bulk`]).
+//! and after them the raw bodies (`bulk`).
 
 use bytes::buf::Limit;
 use bytes::{Buf, BytesMut};

@@ -17,7 +17,7 @@ use crate::nodes::Proc;
 use crate::plan::{Family, MS, TaskPlan, Time};
 
 /// How long a task may have waited at a node, whatever else starts meanwhile, and the pauses
-/// between looks at it: the figures of the README.
+/// between looks at it: the figures of G6 in docs/guarantees.md.
 const HELD_UP: Time = 250 * MS;
 const PAUSES: Time = MS;
 

@@ -1,3 +1,7 @@
+//! What is written at once, and what is left to the task of the link.
+//!
+//! Owns: a transport that takes what it is given room for. Does not know: sockets.
+
 use bytes::BytesMut;
 use tokio::task::{JoinHandle, yield_now};
 

@@ -1,7 +1,7 @@
 //! A soak: a cluster of processes at work for a while, of which one or another is always killed,
 //! frozen or cut off.
 //!
-//! **What it shows.** What the library promises, held for long and under faults: every accepted
+//! **What it measures.** What the library promises, held for long and under faults: every accepted
 //! task settles once, as it should; nothing settles that was not accepted; exclusive tasks never
 //! overlap; a fault shorter than the lease reruns nothing; no node runs more than its workers; and
 //! the scheduler's memory does not grow.
@@ -9,11 +9,11 @@
 //! **How to run it.**
 //!
 //! ```text
-//! cargo run --release --example soak -- [--minutes M] [--seed S] [--nodes N] [--tls]
+//! cargo bench --bench soak -- [--minutes M] [--seed S] [--nodes N] [--tls]
 //! ```
 //!
 //! `--nodes` (20) processes on loopback, each reached through a proxy that can fail, are given
-//! 100,000 tasks for each of `--minutes` (10). `--seed` draws the same faults and tasks again. With
+//! 100,000 tasks for each of `--minutes` (1). `--seed` draws the same faults and tasks again. With
 //! `--tls` the links are TLS.
 //!
 //! **What you will see.** The seed, a line every so often, a table, and, if anything was wrong,
@@ -37,31 +37,31 @@ use report::Report;
 use settings::Settings;
 
 #[cfg(feature = "tls")]
-#[path = "../tests/certificates/mod.rs"]
+#[path = "../../tests/certificates/mod.rs"]
 mod certificates;
-#[path = "soak/cluster.rs"]
+#[path = "cluster.rs"]
 mod cluster;
-#[path = "soak/credentials.rs"]
+#[path = "credentials.rs"]
 mod credentials;
-#[path = "soak/journal.rs"]
+#[path = "journal.rs"]
 mod journal;
-#[path = "soak/judge.rs"]
+#[path = "judge.rs"]
 mod judge;
-#[path = "soak/ledger.rs"]
+#[path = "ledger.rs"]
 mod ledger;
-#[path = "soak/load.rs"]
+#[path = "load.rs"]
 mod load;
-#[path = "soak/node.rs"]
+#[path = "node.rs"]
 mod node;
-#[path = "soak/plan.rs"]
+#[path = "plan.rs"]
 mod plan;
-#[path = "digest/processes.rs"]
+#[path = "../../examples/digest/processes.rs"]
 mod processes;
-#[path = "soak/proxy.rs"]
+#[path = "proxy.rs"]
 mod proxy;
-#[path = "soak/report.rs"]
+#[path = "report.rs"]
 mod report;
-#[path = "soak/settings.rs"]
+#[path = "settings.rs"]
 mod settings;
 
 type AnyError = Box<dyn Error>;

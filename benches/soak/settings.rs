@@ -21,7 +21,7 @@ const TASKS_PER_MINUTE: u64 = 100_000;
 impl Settings {
     /// `None` if only help was asked for.
     pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Self>, AnyError> {
-        let (mut minutes, mut nodes, mut seed) = (10, 20, fastrand::u64(..));
+        let (mut minutes, mut nodes, mut seed) = (1, 20, fastrand::u64(..));
         let mut tls = false;
         while let Some(arg) = args.next() {
             let mut number = |range: RangeInclusive<u64>| -> Result<u64, AnyError> {
@@ -39,6 +39,8 @@ impl Settings {
                 Some("--seed") => seed = number(0..=u64::MAX)?,
                 Some("--tls") if cfg!(feature = "tls") => tls = true,
                 Some("--tls") => return Err("this was built without TLS".into()),
+                // Cargo says it to each bench.
+                Some("--bench") => {}
                 Some("--help" | "-h") => {
                     println!("{USAGE}");
                     return Ok(None);

@@ -5,11 +5,12 @@
 //! terminal:
 //!
 //! ```text
-//! CALLBOARD_SECRET="the curtain rises at eight" cargo run --example master -- node-1=127.0.0.1:7000
+//! CALLBOARD_SECRET="the curtain rises at eight" \
+//!     cargo run --example scheduler -- node-1=127.0.0.1:7000
 //! ```
 //!
 //! with one `NAME=ADDRESS` for each node. `CALLBOARD_CERTS` in place of the secret is a directory
-//! with `master.crt`, `master.key` and `ca.crt`.
+//! with `scheduler.crt`, `scheduler.key` and `ca.crt`.
 //!
 //! **What you will see.** What is known of each node, then twenty scenes, as each is done and by
 //! which node, and how many primes there are below a million. Kill a node in the middle (`kill
@@ -57,20 +58,20 @@ async fn main() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("master: {error}");
+            eprintln!("scheduler: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let mut builder = Scheduler::builder("master").client(Client.start().recipient());
+    let mut builder = Scheduler::builder("scheduler").client(Client.start().recipient());
     builder = match std::env::var("CALLBOARD_CERTS") {
         Ok(certs) => {
             let file = |name| format!("{certs}/{name}");
             builder.tls(Tls::files(
-                file("master.crt"),
-                file("master.key"),
+                file("scheduler.crt"),
+                file("scheduler.key"),
                 file("ca.crt"),
             ))
         }
@@ -83,7 +84,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     for arg in std::env::args().skip(1) {
         let (name, address) = arg
             .split_once('=')
-            .ok_or("usage: master NAME=ADDRESS ...")?;
+            .ok_or("usage: scheduler NAME=ADDRESS ...")?;
         builder = builder.node(Node::connect(name, address));
     }
     // It starts with the nodes that answer; the others are dialled on.
