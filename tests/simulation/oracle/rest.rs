@@ -203,7 +203,10 @@ impl Cluster {
                 .is_none_or(|at| at > now)
             && self.procs.iter().all(|proc| {
                 let heard = proc.unheard == 0 && !proc.dirty;
-                !proc.alive || (!proc.frozen && heard && proc.stalled.is_empty())
+                let mut wakeup = proc.machine.next_wakeup().into_iter();
+                // A turn of the node that is late may be what makes a worker take its next.
+                let waits = wakeup.all(|at| at > proc.clock(self.now));
+                !proc.alive || (!proc.frozen && heard && waits && proc.stalled.is_empty())
             })
     }
 
