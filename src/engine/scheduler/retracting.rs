@@ -153,7 +153,7 @@ impl SchedulerMachine {
             .then(|| self.catalogue.waiting(node, &self.roster))
             .flatten();
         let mut found = Found::default();
-        let mut overtaken = false;
+        let overtaken = waiting.and_then(|first| self.first_overtaken(now, node, first));
         // Of each node as many as it has free workers, whichever lanes they are taken from.
         let mut taken: Vec<NodeIndex> = Vec::new();
         for (key, list) in entry.line.lanes() {
@@ -183,9 +183,7 @@ impl SchedulerMachine {
                 let why = if let Some(other) = claims {
                     taken.push(other);
                     Retract::FreeElsewhere
-                } else if overtakes && (overtaken || ripe_at <= now) {
-                    // What comes after it goes back with it, or would start before it.
-                    overtaken = true;
+                } else if overtaken.is_some_and(|first| first <= key.lateness) {
                     Retract::Overtaken
                 } else if others && held_up_at <= now {
                     Retract::HeldUp
@@ -200,6 +198,23 @@ impl SchedulerMachine {
             }
         }
         found
+    }
+
+    /// Returns the least lateness of a task that goes back for something more urgent, which waits
+    /// for its node under the turn `first`. What comes after that task, and its equals, go back
+    /// with it: those that were prefetched later would start before it.
+    fn first_overtaken(&self, now: Timestamp, node: NodeIndex, first: Turn) -> Option<u8> {
+        let entry = self.roster.get(node);
+        let ripe_after = entry.load.ripe_after();
+        let is_ripe = |list| {
+            work::step();
+            let oldest = self.tasks.walk(list).next();
+            let run = oldest.and_then(|slot| self.tasks.get(slot).stage.placed());
+            run.is_some_and(|run| run.since + ripe_after <= now)
+        };
+        let mut lanes = entry.line.lanes().iter();
+        let (key, _) = lanes.find(|(key, list)| first.lateness < key.lateness && is_ripe(list))?;
+        Some(key.lateness)
     }
 
     /// Returns the nodes other than this with a free worker for a class, each as often as it has

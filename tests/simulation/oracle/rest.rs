@@ -91,6 +91,7 @@ impl Cluster {
             && self.unconfirmed().is_empty()
             && self.no_run()
             && self.in_flight == 0
+            && self.have_nodes_told()
             && self.have_the_drained_left()
         {
             self.judge_end();
@@ -192,21 +193,27 @@ impl Cluster {
         self.procs.iter().all(|proc| proc.runs.is_empty())
     }
 
+    /// Whether no node has yet to say what has happened there: its turn may follow later.
+    fn have_nodes_told(&self) -> bool {
+        let mut alive = self.procs.iter().filter(|proc| proc.alive);
+        alive.all(|proc| proc.unheard == 0 && !proc.dirty)
+    }
+
     /// Whether nothing is under way that could excuse an idle worker.
     pub fn is_at_rest(&self) -> bool {
         let now = clock(self.now);
         self.is_network_whole()
+            && self.have_nodes_told()
             && self
                 .scheduler
                 .machine
                 .next_wakeup()
                 .is_none_or(|at| at > now)
             && self.procs.iter().all(|proc| {
-                let heard = proc.unheard == 0 && !proc.dirty;
                 let mut wakeup = proc.machine.next_wakeup().into_iter();
                 // A turn of the node that is late may be what makes a worker take its next.
                 let waits = wakeup.all(|at| at > proc.clock(self.now));
-                !proc.alive || (!proc.frozen && heard && waits && proc.stalled.is_empty())
+                !proc.alive || (!proc.frozen && waits && proc.stalled.is_empty())
             })
     }
 

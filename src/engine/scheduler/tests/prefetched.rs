@@ -409,3 +409,23 @@ fn g6_what_waited_for_a_task_that_goes_to_free_workers_alone_is_prefetched_in_it
         "{last} is no more urgent: {line:?}"
     );
 }
+
+#[test]
+fn g6_what_goes_back_for_something_more_urgent_takes_its_equals_with_it() {
+    let mut world = World::new(3);
+    let node = world.join(1, &[BLOCKS, STOPS]);
+    world.learn(STOPS);
+    world.submit(STOPS, 0, Duration::from_secs(2));
+    world.pass(ROUND_TRIP);
+    let old = world.submit(BLOCKS, 1, SHORT);
+    world.pass(ROUND_TRIP * 4);
+    // It has not waited for so long, and is in another lane that comes first.
+    let new = world.submit(STOPS, 1, SHORT);
+    world.submit(STOPS, 0, SHORT);
+    world.pass(WAY);
+    assert_eq!(world.prefetched(node), 3);
+    let urgent = world.submit(STOPS, 2, SHORT);
+    world.pass(Duration::from_secs(3));
+    let order: Vec<_> = world.starts.iter().map(|&(task, ..)| task).collect();
+    assert_eq!(order[1..4], [urgent, old, new]);
+}
