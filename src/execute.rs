@@ -54,14 +54,24 @@ use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
 /// The answer is the task's id, or the refusal together with this `Execute`.
 ///
 /// ```
-/// use callboard::execute::Execute;
-/// use callboard::task::Priority;
+/// use callboard::{Client, Execute, Priority, RetryPolicy, TaskEvent};
 /// use std::time::Duration;
 ///
-/// # fn main() -> Result<(), callboard::error::EncodeError> {
-/// let execute = Execute::named("hello.world", &1u64)?
+/// # fn example(client: Client, watcher: actix::Recipient<TaskEvent>)
+/// # -> Result<(), callboard::error::EncodeError> {
+/// let execute = Execute::named("image.resize", &"cat.png")?
 ///     .priority(Priority::HIGH)
-///     .timeout(Duration::from_secs(5));
+///     .delay(Duration::from_secs(60)) // or `.run_at(time)`
+///     .timeout(Duration::from_secs(5)) // of each attempt
+///     .deadline(Duration::from_secs(300)) // of the whole
+///     .retry(RetryPolicy::fixed(Duration::from_secs(1)).max_attempts(3))
+///     .label("gpu")
+///     .labels(["zone=north"])
+///     .exclusive()
+///     .max_reroutes(2)
+///     .key("cat.png")
+///     .client(client)
+///     .watch(watcher);
 /// # Ok(())
 /// # }
 /// ```

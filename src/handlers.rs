@@ -175,17 +175,22 @@ pub(crate) struct Entry {
 }
 
 impl Handlers {
-    /// No handlers.
+    /// Begins without handlers.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// let handlers = Handlers::new().on("double", async |n: u64| Ok(2 * n));
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the handler of a typed task.
+    /// Adds the handler of a typed task. [`Task`] has an example.
     pub fn task<T: Task>(self) -> Self {
         self.add(<T as Task>::KIND.into(), false, Arc::new(Typed::<T>::new()))
     }
 
-    /// Adds the handler of a typed task that blocks.
+    /// Adds the handler of a typed task that blocks. [`BlockingTask`] has an example.
     pub fn blocking_task<T: BlockingTask>(self) -> Self {
         self.add(T::KIND.into(), true, Arc::new(TypedBlocking::<T>::new()))
     }
@@ -194,6 +199,13 @@ impl Handlers {
     ///
     /// It shares its thread with others, so it should not block: what takes long without an `await`
     /// belongs to [`Handlers::on_blocking`].
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// let handlers = Handlers::new()
+    ///     .on("double", async |n: u64| Ok(2 * n))
+    ///     .on("whoami", async |_: (), cx: TaskContext| Ok(cx.node().to_owned()));
+    /// ```
     pub fn on<S: 'static>(self, kind: impl Into<TaskKind>, handler: impl AsyncHandler<S>) -> Self {
         self.add(kind.into(), false, Arc::new(Async::new(handler)))
     }
@@ -203,6 +215,20 @@ impl Handlers {
     /// It runs on a thread of its own, as many at once as the node has workers. It cannot be
     /// stopped from outside: after a cancel or a timeout it keeps its worker until it returns, so
     /// one that takes long should ask [`TaskContext::is_cancelled`] from time to time.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// let handlers = Handlers::new().on_blocking("sum", |n: u64, cx: TaskContext| {
+    ///     let mut sum = 0;
+    ///     for k in 0..n {
+    ///         if k % 1_000_000 == 0 && cx.is_cancelled() {
+    ///             return Err(TaskError::permanent("cancelled"));
+    ///         }
+    ///         sum += k;
+    ///     }
+    ///     Ok(sum)
+    /// });
+    /// ```
     pub fn on_blocking<S: 'static>(
         self,
         kind: impl Into<TaskKind>,
@@ -213,6 +239,18 @@ impl Handlers {
 
     /// Shares a value with all handlers, which get it by its type from [`TaskContext::data`]. A
     /// second value of the same type takes the place of the first.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// struct Greeting(&'static str);
+    ///
+    /// let handlers = Handlers::new()
+    ///     .on("greet", async |name: String, cx: TaskContext| {
+    ///         let greeting = cx.data::<Greeting>()?;
+    ///         Ok(format!("{}, {name}", greeting.0))
+    ///     })
+    ///     .data(Greeting("hello"));
+    /// ```
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         Arc::make_mut(&mut self.0)
             .data
@@ -220,12 +258,24 @@ impl Handlers {
         self
     }
 
-    /// The kinds, in the order in which they were added.
+    /// Returns the kinds, in the order in which they were added.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// let handlers = Handlers::new().on("a", async |_: ()| Ok(())).on("b", async |_: ()| Ok(()));
+    /// assert!(handlers.kinds().eq(&["a", "b"]));
+    /// ```
     pub fn kinds(&self) -> impl Iterator<Item = &TaskKind> {
         self.0.entries.iter().map(|entry| &entry.kind)
     }
 
     /// Checks that every kind has one handler and a usable name. Starting a node does so.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// let handlers = Handlers::new().on("a", async |_: ()| Ok(())).on("a", async |_: ()| Ok(()));
+    /// assert!(handlers.validate().is_err());
+    /// ```
     ///
     /// # Errors
     ///

@@ -38,8 +38,12 @@ pub use builder::NodeBuilder;
 /// use callboard::{Handlers, Node};
 ///
 /// let handlers = Handlers::new().on("hello.world", async |n: u64| Ok(n));
-/// let here = Node::local("master", handlers).max_workers(10);
-/// let there = Node::connect("node-1", "10.0.0.2:7000");
+/// let here = Node::local("here", handlers)
+///     .max_workers(10)
+///     .threads(4)
+///     .labels(["gpu"])
+///     .configure(|config| config.max_kept_bytes = 16 << 20);
+/// let there = Node::connect("node-1", "10.0.0.2:7000").max_workers(4).refusal_means_dead(true);
 /// ```
 #[derive(Debug)]
 #[must_use = "a node does nothing before a scheduler is given it"]
@@ -185,14 +189,27 @@ impl Node {
 /// Begins the node of this process, under the name by which schedulers know it.
 ///
 /// ```no_run
+/// # use std::time::Duration;
 /// # use callboard::{Handlers, error::NodeRunError};
 /// # async fn example(handlers: Handlers) -> Result<(), NodeRunError> {
-/// callboard::node("node-1")
+/// let exit = callboard::node("node-1")
 ///     .handlers(handlers)
-///     .max_workers(10)
-///     .secret("a secret of at least 16 bytes")
-///     .listen("0.0.0.0:7000")
-///     .run()
+///     .labels(["gpu", "zone=north"])
+///     .max_workers(10) // for each scheduler
+///     .max_workers_total(16) // for all of them
+///     .threads(4)
+///     .configure(|config| config.max_output = 1 << 20)
+///     .configure_link(|link| link.handshake_timeout = Duration::from_secs(10))
+///     .secret("a secret of at least 16 bytes") // or `.tls(..)`; see `Tls`
+///     .schedulers(["orders", "mail"])
+///     .listen("0.0.0.0:7000") // to be dialled, or
+///     .join("10.0.0.1:7100") // to dial, or both
+///     .join_within(Duration::from_secs(60))
+///     .probe_at("10.0.0.2:7001") // or `.without_probe()`
+///     .refusal_means_dead(true)
+///     .stop_timeout(Duration::from_secs(5))
+///     .end_with_scheduler()
+///     .run() // or `.start()`, for a handle
 ///     .await?;
 /// # Ok(())
 /// # }
@@ -301,7 +318,7 @@ impl NodeHandle {
     /// # Cancel safety
     ///
     /// Once polled, the node drains, whether or not this is awaited to its end.
-    /// [`NodeHandle::gone`] waits too.
+    /// [`NodeHandle::wait`] waits too.
     pub async fn drain(&self) -> NodeExit {
         self.inbox.push(NodeEvent::Drain.into());
         self.wait().await
@@ -313,7 +330,7 @@ impl NodeHandle {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the node stops, whether or not this is awaited to its end. [`NodeHandle::gone`]
+    /// Once polled, the node stops, whether or not this is awaited to its end. [`NodeHandle::wait`]
     /// waits too.
     pub async fn stop(&self) -> NodeExit {
         self.inbox.push(NodeEvent::Stop.into());

@@ -13,11 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::node::RunningNode;
 use crate::actors::scheduler::{Handover, SchedulerActor};
-use crate::actors::{
-    Cancel, End, Explain, GetStats, GetUnfinished, Halt, NoClient, SetClient, SetRetry, Shutdown,
-    Submit,
-};
-use crate::client::Client;
+use crate::actors::{End, Halt, Shutdown, Submit};
 use crate::clock::Clock;
 use crate::engine::{Event, LinkId};
 use crate::error::{Refusal, Stopped};
@@ -27,12 +23,11 @@ use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
 use crate::net::Trust;
-use crate::retry::RetryPolicy;
-use crate::stats::{Explanation, Stats, Unfinished};
-use crate::status::{CancelAnswer, Outcome, TaskStatus};
+use crate::status::{Outcome, TaskStatus};
 use crate::sync::lock;
 use crate::task::TaskId;
 
+mod asking;
 mod builder;
 mod local;
 mod nodes;
@@ -124,20 +119,64 @@ impl Claim {
 }
 
 impl Scheduler {
-    /// Begins a scheduler of this name, which must be its own in the process.
+    /// Begins a scheduler of this name, which no other scheduler of the process may have.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use actix::{Addr, prelude::*};
+    /// # use callboard::*;
+    /// # async fn example<A>(handlers: Handlers, client: Addr<A>) -> Result<(), error::StartError>
+    /// # where
+    /// #     A: Actor<Context = Context<A>> + Handler<TaskStatus, Result = ()>,
+    /// # {
+    /// let mut config = SchedulerConfig::default();
+    /// config.max_tasks = 1_000_000;
+    /// let scheduler = Scheduler::builder("orders")
+    ///     .config(config) // first: it replaces what was set before
+    ///     .configure(|config| config.lease = Duration::from_secs(30))
+    ///     .configure_link(|link| link.max_unproved = 256)
+    ///     .retry(RetryPolicy::fixed(Duration::from_secs(5)).max_attempts(20))
+    ///     .refuse_unknown_kinds()
+    ///     .secret("at least sixteen bytes") // or `.tls(..)`; see `Tls`
+    ///     .node(Node::local("here", handlers))
+    ///     .node(Node::connect("node-1", "10.0.0.2:7000"))
+    ///     .listen("0.0.0.0:7100")
+    ///     .require_all_nodes()
+    ///     .start_timeout(Duration::from_secs(20))
+    ///     .client(Client::in_groups(&client)) // or `.no_client()`
+    ///     .on_client_gone(ClientGone::Hold)
+    ///     .start() // for tests, `.on_current_arbiter()` before
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder(name: impl AsRef<str>) -> SchedulerBuilder {
         SchedulerBuilder::new(name.as_ref().into())
     }
 
     /// Begins a scheduler without a name: it is called `callboard`, or `callboard-2` and so on if
     /// others are.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(handlers: Handlers) -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = Node::local("here", handlers);
+    /// let scheduler = Scheduler::unnamed().node(node).no_client().start().await?;
+    /// assert!(scheduler.name().starts_with("callboard"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn unnamed() -> SchedulerBuilder {
         let mut builder = SchedulerBuilder::new(UNNAMED.into());
         builder.unnamed = true;
         builder
     }
 
-    /// The scheduler of this name in this process, if it runs.
+    /// Returns the scheduler of this name in this process, if it runs.
+    ///
+    /// ```
+    /// assert!(callboard::Scheduler::find("nobody").is_none());
+    /// ```
     pub fn find(name: &str) -> Option<Self> {
         match lock(&NAMES).get(name)? {
             Claim::Starts(_) => None,
@@ -147,22 +186,58 @@ impl Scheduler {
         }
     }
 
-    /// Its name.
+    /// Returns the scheduler's name.
+    ///
+    /// ```no_run
+    /// # fn example(scheduler: callboard::Scheduler) {
+    /// println!("{} runs", scheduler.name());
+    /// # }
+    /// ```
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// Its actor.
+    /// Returns the address of the scheduler's actor, for those who would rather send messages:
+    /// [`Execute`], [`ExecuteMany`], and those of [`crate::actors`].
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = scheduler.addr().send(Execute::named("double", &21u64)?).await??;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn addr(&self) -> &Addr<SchedulerActor> {
         &self.inner.addr
     }
 
-    /// Where nodes may join it, first; `None` if it does not listen.
+    /// Returns the first address at which nodes may join it; `None` if it does not listen.
+    ///
+    /// ```no_run
+    /// # fn example(scheduler: callboard::Scheduler) {
+    /// if let Some(address) = scheduler.listen_addr() {
+    ///     println!("nodes may join at {address}");
+    /// }
+    /// # }
+    /// ```
     pub fn listen_addr(&self) -> Option<SocketAddr> {
         self.inner.listening
     }
 
     /// Hands a task in. Its ending goes to its client.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// let execute = Execute::named("double", &21u64)?;
+    /// match scheduler.execute(execute).await {
+    ///     Ok(id) => println!("{id} was accepted"),
+    ///     Err(refused) if refused.refusal.is_temporary() => println!("later: {refused}"),
+    ///     Err(refused) => return Err(refused.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -179,6 +254,19 @@ impl Scheduler {
 
     /// Hands many tasks in, in one message. Each is accepted or refused by itself; the answers are
     /// in order.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// let tasks: Result<Vec<_>, _> = (1..=100u64).map(|n| Execute::named("double", &n)).collect();
+    /// for answer in scheduler.execute_many(tasks?).await {
+    ///     if let Err(refused) = answer {
+    ///         println!("{refused}");
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -198,6 +286,19 @@ impl Scheduler {
 
     /// Hands a typed task in and waits for its output. No client has to be told of it, so it is
     /// taken in and placed also while clients are behind.
+    ///
+    /// ```no_run
+    /// # use serde::Serialize;
+    /// # #[derive(Serialize)]
+    /// # struct Double(u64);
+    /// # impl callboard::Call for Double {
+    /// #     const KIND: &'static str = "double";
+    /// #     type Output = u64;
+    /// # }
+    /// # async fn example(scheduler: callboard::Scheduler) {
+    /// let doubled = scheduler.run(&Double(21)).await; // Ok(42)
+    /// # }
+    /// ```
     ///
     /// Dropping the future leaves the task running. Inside a handler this can starve a node: a
     /// worker that waits for a task is not free to run it, so with all workers waiting none is
@@ -227,6 +328,16 @@ impl Scheduler {
     /// Hands a task in, with options or by the name of its kind, and waits for its status, which
     /// then goes nowhere else (but see [`TaskKey`](crate::TaskKey) for those that share a key).
     /// What is said of [`Scheduler::run`] holds here too.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// let execute = Execute::named("double", &21u64)?.priority(Priority::HIGH);
+    /// let status = scheduler.execute_and_wait(execute).await?;
+    /// println!("{} on {:?}: {}", status.id, status.node, status.output::<u64>()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -279,115 +390,17 @@ impl Scheduler {
         answer.unwrap_or_else(|_| Err(Stopped.into()))
     }
 
-    /// Asks for the end of a task. Answered within a second with what happened.
+    /// Ends the scheduler, and returns what was not done. Its name is free then.
     ///
-    /// # Cancel safety
-    ///
-    /// Once polled, the task may be cancelled or not; asking again answers what is the case.
-    ///
-    /// # Errors
-    ///
-    /// The scheduler has stopped.
-    pub async fn cancel(&self, task: TaskId) -> Result<CancelAnswer, Stopped> {
-        self.ask(Cancel(task)).await
-    }
-
-    /// The snapshot.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future changes nothing but that the answer is lost.
-    ///
-    /// # Errors
-    ///
-    /// The scheduler has stopped.
-    pub async fn stats(&self) -> Result<Stats, Stopped> {
-        self.ask(GetStats).await
-    }
-
-    /// Every unsettled task, in order of id.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future changes nothing but that the answer is lost.
-    ///
-    /// # Errors
-    ///
-    /// The scheduler has stopped.
-    pub async fn unfinished(&self) -> Result<Vec<Unfinished>, Stopped> {
-        self.ask(GetUnfinished).await
-    }
-
-    /// What an unsettled task waits for, or does; `None` if no unsettled task has this id.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future changes nothing but that the answer is lost.
-    ///
-    /// # Errors
-    ///
-    /// The scheduler has stopped.
-    pub async fn explain(&self, task: TaskId) -> Result<Option<Explanation>, Stopped> {
-        self.ask(Explain(task)).await
-    }
-
-    /// Sets the policy of tasks that bring none, for attempts that start from now on.
-    ///
-    /// # Cancel safety
-    ///
-    /// Once polled, it may be done or not; doing it again changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// The scheduler has stopped.
-    pub async fn set_retry(&self, retry: RetryPolicy) -> Result<(), Stopped> {
-        self.ask(SetRetry(retry)).await
-    }
-
-    /// Sets the client. Statuses that wait for one go to it.
-    ///
-    /// # Cancel safety
-    ///
-    /// Once polled, it may be done or not; doing it again changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// The scheduler has stopped.
-    pub async fn set_client(&self, client: impl Into<Client>) -> Result<(), Stopped> {
-        let message = SetClient(Some(client.into()));
-        self.ask(message).await
-    }
-
-    /// Lets statuses wait for the next client; see [`Scheduler::set_client`]. Only so many are
-    /// held: where nobody is to come, [`Scheduler::no_client`] is right.
-    ///
-    /// # Cancel safety
-    ///
-    /// Once polled, it may be done or not; doing it again changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// The scheduler has stopped.
-    pub async fn clear_client(&self) -> Result<(), Stopped> {
-        self.ask(SetClient(None)).await
-    }
-
-    /// Has nobody told how tasks end that have no client of their own, before another is set. What
-    /// waits for the next client is dropped; [`Totals::untold`](crate::stats::Totals::untold)
-    /// counts it.
-    ///
-    /// # Cancel safety
-    ///
-    /// Once polled, it may be done or not; doing it again changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// The scheduler has stopped.
-    pub async fn no_client(&self) -> Result<(), Stopped> {
-        self.ask(NoClient).await
-    }
-
-    /// Ends it, and returns what was not done. Its name is free then.
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// let limit = std::time::Duration::from_secs(10);
+    /// let left = scheduler.shutdown(Shutdown::FinishRunning(limit)).await?;
+    /// println!("{} tasks are to be handed in again", left.unfinished.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// If it has stopped by itself, since its client is gone or by a panic on its thread, this
     /// returns what was left then. What was not done is kept until a call returns it, also after

@@ -54,7 +54,7 @@ pub struct Stats {
     pub nodes: Vec<NodeStats>,
     /// Counts since the start.
     pub totals: Totals,
-    /// How often the scheduler has placed a batch of work (the seed library's ticks).
+    /// How often the scheduler has placed a batch of work.
     pub flushes: u64,
 }
 

@@ -342,3 +342,68 @@ fn no_public_module_is_empty() {
     }
     assert!(empty.is_empty(), "nothing public is in: {empty:#?}");
 }
+
+/// The public functions of a file, each with its documentation.
+fn public_functions(file: &str) -> Vec<(String, String)> {
+    let mut docs = String::new();
+    let mut found = Vec::new();
+    for line in read(file).lines().map(str::trim_start) {
+        if let Some(doc) = line.strip_prefix("///") {
+            docs.push_str(doc);
+            docs.push('\n');
+            continue;
+        }
+        let function = line.strip_prefix("pub async fn ");
+        if let Some(function) = function.or_else(|| line.strip_prefix("pub fn ")) {
+            let name = function.split(['(', '<']).next().unwrap();
+            found.push((name.to_owned(), docs.clone()));
+        }
+        // An attribute stands between a function and its documentation.
+        if !line.starts_with("#[") {
+            docs.clear();
+        }
+    }
+    found
+}
+
+#[test]
+fn every_method_that_a_user_calls_has_an_example() {
+    let mut bare = Vec::new();
+    for file in [
+        "src/scheduler.rs",
+        "src/scheduler/asking.rs",
+        "src/scheduler/nodes.rs",
+        "src/handlers.rs",
+        "src/handlers/context.rs",
+    ] {
+        let functions = public_functions(file);
+        assert!(!functions.is_empty(), "{file}");
+        for (name, docs) in functions {
+            if !docs.contains("```") && !docs.contains("has an example") {
+                bare.push(format!("{file}: {name}"));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "give these an example: {bare:#?}");
+}
+
+#[test]
+fn the_example_of_each_builder_uses_every_setter() {
+    let mut unused = Vec::new();
+    for (builder, example) in [
+        ("src/scheduler/builder.rs", "src/scheduler.rs"),
+        ("src/node/builder.rs", "src/node.rs"),
+    ] {
+        let shown = read(example);
+        let shown: Vec<_> = shown.lines().filter(|line| line.contains("///")).collect();
+        let setters = public_functions(builder);
+        assert!(setters.len() > 10, "{builder}");
+        for (setter, _) in setters {
+            let call = format!(".{setter}(");
+            if !shown.iter().any(|line| line.contains(&call)) {
+                unused.push(format!("{builder}: {setter}"));
+            }
+        }
+    }
+    assert!(unused.is_empty(), "{unused:#?}");
+}

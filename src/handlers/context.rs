@@ -99,7 +99,13 @@ impl TaskContext {
         Self::for_test_with(&Handlers::new())
     }
 
-    /// The same with the shared data of `handlers`.
+    /// Like [`TaskContext::for_test`], with the shared data of `handlers`.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// let cx = TaskContext::for_test_with(&Handlers::new().data(7u8));
+    /// assert_eq!(cx.data::<u8>().ok().as_deref(), Some(&7));
+    /// ```
     pub fn for_test_with(handlers: &Handlers) -> Self {
         Self(Arc::new(Attempt {
             home: Arc::new(NodeEnv {
@@ -123,51 +129,113 @@ impl TaskContext {
         }))
     }
 
-    /// The task.
+    /// Returns the task's id.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// println!("{} begins", cx.id());
+    /// ```
     pub fn id(&self) -> TaskId {
         self.0.task
     }
 
-    /// The fencing number of this run: greater than that of every earlier run of the task. See
-    /// [`Dispatch`].
+    /// Returns the fencing number of this run: greater than that of every earlier run of the task.
+    /// See [`Dispatch`].
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// // WHERE id = $3 AND fence <= $2
+    /// let fence = cx.dispatch().get();
+    /// ```
     pub fn dispatch(&self) -> Dispatch {
         self.0.dispatch
     }
 
-    /// The attempt, from 1.
+    /// Returns the number of the attempt, from 1.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// let last_chance = cx.attempt() == RetryPolicy::DEFAULT_MAX_ATTEMPTS;
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.0.attempt
     }
 
-    /// The name under which the handler is registered.
+    /// Returns the name under which the handler is registered.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// assert_eq!(cx.kind(), &"test");
+    /// ```
     pub fn kind(&self) -> &TaskKind {
         &self.0.kind
     }
 
-    /// The name of the scheduler whose run this is. A node may serve several: exclusive tasks, keys
-    /// and fencing numbers hold within one.
+    /// Returns the name of the scheduler whose run this is. A node may serve several: exclusive
+    /// tasks, keys and fencing numbers hold within one.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// let row = format!("{}/{}", cx.scheduler(), cx.id());
+    /// ```
     pub fn scheduler(&self) -> &str {
         &self.0.scheduler
     }
 
-    /// The name of the node that this runs on.
+    /// Returns the name of the node that this runs on.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// assert_eq!(cx.node(), "test");
+    /// ```
     pub fn node(&self) -> &str {
         &self.0.home.node
     }
 
-    /// When the whole task must have ended, if it has a deadline; fit for
+    /// Returns when the whole task must have ended, if it has a deadline; fit for
     /// [`tokio::time::timeout_at`].
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # async fn ask() -> Result<u64, std::io::Error> { Ok(1) }
+    /// async fn handler(_: (), cx: TaskContext) -> Result<u64, TaskError> {
+    ///     match cx.deadline() {
+    ///         Some(deadline) => Ok(tokio::time::timeout_at(deadline, ask()).await??),
+    ///         None => Ok(ask().await?),
+    ///     }
+    /// }
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         self.0.deadline
     }
 
-    /// How long it is until [`TaskContext::deadline`]; zero when that has passed.
+    /// Returns how long it is until [`TaskContext::deadline`]; zero when that has passed.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// let too_late = cx.time_left().is_some_and(|left| left.as_secs() < 1);
+    /// ```
     pub fn time_left(&self) -> Option<Duration> {
         let deadline = self.0.deadline?;
         Some(deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// What was given to [`Handlers::data`] as a `T`.
+    /// Returns what was given to [`Handlers::data`] as a `T`.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// async fn greet(name: String, cx: TaskContext) -> Result<String, TaskError> {
+    ///     Ok(format!("{}, {name}", cx.data::<String>()?))
+    /// }
+    /// # let handlers = Handlers::new().on("greet", greet).data("hello".to_owned());
+    /// ```
     ///
     /// # Errors
     ///
@@ -182,7 +250,19 @@ impl TaskContext {
         })
     }
 
-    /// Whether this attempt is to end: it was cancelled, has timed out, or the node is stopping.
+    /// Returns whether this attempt is to end: it was cancelled, has timed out, or the node is
+    /// stopping.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// for page in 1..=1000 {
+    ///     if cx.is_cancelled() {
+    ///         break;
+    ///     }
+    ///     // ... write the page ...
+    /// }
+    /// ```
     ///
     /// An async handler need not ask, since its future is dropped. A blocking one cannot be stopped
     /// from outside, and should ask from time to time and return.
@@ -191,6 +271,22 @@ impl TaskContext {
     }
 
     /// Waits until [`TaskContext::is_cancelled`]: for what a handler has started on the side.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # async fn copy() {}
+    /// async fn handler(_: (), cx: TaskContext) -> Result<(), TaskError> {
+    ///     let side = cx.clone();
+    ///     let copying = tokio::spawn(async move {
+    ///         tokio::select! {
+    ///             () = copy() => {}
+    ///             () = side.cancelled() => {} // the attempt is over: leave
+    ///         }
+    ///     });
+    ///     Ok(copying.await?)
+    /// }
+    /// # let handlers = Handlers::new().on("copy", handler);
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -207,12 +303,31 @@ impl TaskContext {
 
     /// Sets what [`TaskContext::is_cancelled`] says, and wakes those who wait; for tests of
     /// handlers. It does not cancel the task.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// cx.cancel();
+    /// assert!(cx.is_cancelled());
+    /// ```
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Release);
         self.0.notify.notify_waiters();
     }
 
     /// Tells the task's watcher how far the handler is. Without a watcher it costs next to nothing.
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// fn paint(_: (), cx: TaskContext) -> Result<(), TaskError> {
+    ///     for percent in 0..=100u8 {
+    ///         // ... a hundredth of the work ...
+    ///         cx.progress(&percent)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # assert!(paint((), TaskContext::for_test()).is_ok());
+    /// ```
     ///
     /// It is told without confirmation. An attempt may tell 32 values at once and then one each 10
     /// ms; what goes beyond is dropped silently.

@@ -51,7 +51,7 @@ pub(super) use handshake::prove;
 ///
 /// callboard::node("node-1")
 ///     .handlers(handlers)
-///     .tls(Tls::files("node-1.crt", "node-1.key", "ca.crt").peers(["master"]))
+///     .tls(Tls::files("node-1.crt", "node-1.key", "ca.crt").peers(["scheduler"]))
 ///     .listen("0.0.0.0:7000")
 ///     .run()
 ///     .await?;

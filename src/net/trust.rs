@@ -1,7 +1,7 @@
 //! What makes a peer trusted, and the handshake that goes with it.
 //!
-//! Owns: the choice between the handshakes. Does not know: how either goes ([`proof`](super::proof)
-//! and `tls`), or what comes after.
+//! Owns: the choice between the handshakes. Does not know: how either goes
+//! ([`handshake`](super::handshake) and `tls`), or what comes after.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;

@@ -35,7 +35,7 @@ use crate::task::Labels;
 /// The longest [`NodeBuilder::stop_timeout`].
 const MAX_STOP_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// See [`node`](super::node()).
+/// How a node is set up. [`node`](super::node()) begins one, and has an example of it all.
 #[derive(Debug)]
 #[must_use = "a node does nothing before it is started"]
 pub struct NodeBuilder {

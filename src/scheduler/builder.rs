@@ -28,7 +28,7 @@ use crate::net::{LinkConfig, Role, Secret, Trust};
 use crate::node::{Node, Place, bind, check_names, random, trust};
 use crate::retry::RetryPolicy;
 
-/// See [`Scheduler::builder`].
+/// How a scheduler is set up. [`Scheduler::builder`] begins one, and has an example of it all.
 #[derive(Debug)]
 #[must_use = "a scheduler does nothing before it is started"]
 pub struct SchedulerBuilder {

@@ -13,6 +13,14 @@ use crate::node::{Node, Place};
 impl Scheduler {
     /// Adds a node, and waits until it is up.
     ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// scheduler.add_node(Node::connect("node-2", "10.0.0.3:7000").max_workers(8)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves open whether the node is added; [`Scheduler::stats`] tells. A
@@ -56,6 +64,14 @@ impl Scheduler {
     /// node that cannot be reached is waited for until its lease is over. After that its removal is
     /// the caller's word that it is dead: even a run whose handler blocks is waited for no longer.
     /// Whoever knows sooner says so by [`Scheduler::declare_dead`]. Until then the name is taken.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// scheduler.remove_node("node-2").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -105,6 +121,15 @@ impl Scheduler {
     /// ended, is done at once, and drains when it comes. A new process in the place of one that was
     /// drained takes tasks again.
     ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// scheduler.drain_node("node-2").await?;
+    /// // Nothing runs there any more: its machine may be restarted.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Cancel safety
     ///
     /// Once polled, the node drains, whether or not this is awaited to its end. Calling it again
@@ -120,7 +145,15 @@ impl Scheduler {
         self.ask(message).await
     }
 
-    /// Sets the workers of one node.
+    /// Sets how many workers a node may use. What runs goes on if there are fewer.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// scheduler.set_workers("node-2", 16).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -136,7 +169,15 @@ impl Scheduler {
         self.ask(message).await
     }
 
-    /// Sets the workers of all present and future nodes.
+    /// Sets how many workers each present and future node may use.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// scheduler.set_all_workers(4).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! The nine scenarios of the seed library.
+//! The nine scenarios that every application begins with: nodes come, die and return, clients too.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn g5_every_worker_of_every_node_is_used_and_stats_say_so() {
     let nodes = NodeProcess::spawn_many("nodes", 3, 10).await;
     let mut client = Listener::start();
     let mut builder = Scheduler::builder("seed-all-nodes")
-        .node(Node::local("master", handlers()).max_workers(10))
+        .node(Node::local("here", handlers()).max_workers(10))
         .client(client.recipient());
     for nodes in &nodes {
         builder = builder.node(nodes.node());

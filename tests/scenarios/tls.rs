@@ -44,10 +44,10 @@ async fn tasks_run_over_tls_whichever_side_dials() {
     authority.issue("tls-process");
     let process = NodeProcess::spawn(&role).await;
     let mut client = Listener::start();
-    let scheduler = Scheduler::builder("tls-master")
+    let scheduler = Scheduler::builder("tls-scheduler")
         .tls(
             authority
-                .issue("tls-master")
+                .issue("tls-scheduler")
                 .peers(["tls-dialled", "tls-process", "tls-joined"]),
         )
         .node(connect(&dialled))

@@ -48,7 +48,7 @@ async fn refused(dialler: &Trust, acceptor: Trust, dialler_says: &str, acceptor_
 async fn g11_both_hold_certificates_of_one_authority_whoever_dials() {
     let authority = Authority::new();
     let node = trust(authority.issue("node-1"), "node-1");
-    let scheduler = trust(authority.issue("master"), "master");
+    let scheduler = trust(authority.issue("scheduler"), "scheduler");
     let listening = Listening::start_with(node.clone(), LinkConfig::default()).await;
     listening.serves_to(&scheduler).await;
     listening.stop().await;
@@ -75,7 +75,7 @@ async fn g11_another_authority_is_refused_on_both_sides() {
         "the peer refused: this side's certificate is signed by no authority that the peer trusts";
     // The side that dials sees the other's certificate first.
     refused(
-        &trust(theirs.issue("master"), "master"),
+        &trust(theirs.issue("scheduler"), "scheduler"),
         trust(ours.issue("node-1"), "node-1"),
         ours_says,
         theirs_hears,
@@ -84,7 +84,7 @@ async fn g11_another_authority_is_refused_on_both_sides() {
     // Two of one name are as different.
     let (ours, theirs) = (Authority::named("namesake"), Authority::named("namesake"));
     refused(
-        &trust(theirs.issue("master"), "master"),
+        &trust(theirs.issue("scheduler"), "scheduler"),
         trust(ours.issue("node-1"), "node-1"),
         "is not signed by the authority that it names, as this side knows it",
         "is not signed by the authority that it names, as the peer knows it",
@@ -98,7 +98,7 @@ async fn g11_a_side_that_dials_hears_that_its_certificate_is_not_trusted() {
     // It trusts both and is refused by the one that does not.
     theirs.put("ca.crt", &(theirs.pem() + &ours.pem()));
     refused(
-        &trust(theirs.issue("master"), "master"),
+        &trust(theirs.issue("scheduler"), "scheduler"),
         trust(ours.issue("node-1"), "node-1"),
         "the peer refused: this side's certificate is signed by no authority that the peer trusts",
         "signed by no authority that this side trusts",
@@ -275,7 +275,7 @@ async fn g11_a_certificate_that_has_expired_is_refused_on_both_sides() {
         params.not_after = date_time_ymd(2020, 1, 1);
     });
     authority.issue("node-1");
-    let dialler = trust(authority.issue("master"), "master");
+    let dialler = trust(authority.issue("scheduler"), "scheduler");
     let peer = |name, later| Foreign {
         authority: &authority,
         version: &TLS13,
@@ -297,7 +297,7 @@ async fn g11_a_certificate_that_has_expired_is_refused_on_both_sides() {
     assert!(accepted.contains("CertificateExpired"), "{accepted}");
     // Ours has, by the peer's clock, and we are told.
     let hears = "the peer refused: this side's certificate has expired";
-    turned_away(&authority, peer("master", true), "expired", hears).await;
+    turned_away(&authority, peer("scheduler", true), "expired", hears).await;
     let (dialled, accepted) = peer("node-1", true).accept(&dialler).await;
     assert!(dialled.contains(hears), "{dialled}");
     assert!(accepted.contains("expired"), "{accepted}");
@@ -320,7 +320,7 @@ async fn g11_a_peer_without_a_certificate_is_refused() {
 async fn g11_an_older_tls_than_1_3_is_refused_on_both_sides() {
     let authority = Authority::new();
     authority.issue("node-1");
-    let dialler = trust(authority.issue("master"), "master");
+    let dialler = trust(authority.issue("scheduler"), "scheduler");
     let peer = |name| Foreign {
         authority: &authority,
         version: &TLS12,
@@ -328,7 +328,7 @@ async fn g11_an_older_tls_than_1_3_is_refused_on_both_sides() {
         later: false,
     };
     let says = "the peer does not speak TLS 1.3";
-    turned_away(&authority, peer("master"), "ProtocolVersion", says).await;
+    turned_away(&authority, peer("scheduler"), "ProtocolVersion", says).await;
     let (dialled, accepted) = peer("node-1").accept(&dialler).await;
     assert!(dialled.contains("does not speak TLS 1.3"), "{dialled}");
     assert!(!accepted.is_empty());

@@ -1,3 +1,5 @@
+//! Folds that hold, and records that the fold refuses.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Records of all kinds, drawn at random, come back from their bytes.
+
 use std::time::{Duration, SystemTime};
 
 use proptest::collection::{btree_set, vec};

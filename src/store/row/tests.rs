@@ -1,3 +1,5 @@
+//! Batches come back from their rows, and damaged rows are found out.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

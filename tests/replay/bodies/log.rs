@@ -1,6 +1,7 @@
 //! Rows of a log, whatever they hold, and records in any order.
 //!
-//! Owns: what must hold of the reader of rows and of the fold for any of them. Does not know: files.
+//! Owns: what must hold of the reader of rows and of the fold for any of them. Does not know:
+//! files.
 
 use std::time::Duration;
 

@@ -171,21 +171,21 @@ async fn renewed_files_serve_new_connections_without_a_restart() {
     log::begin();
     let mut authority = Authority::new();
     let node = trust(authority.issue("node-1"), "node-1");
-    let scheduler = trust(authority.issue("master"), "master");
+    let scheduler = trust(authority.issue("scheduler"), "scheduler");
     let listening = Listening::start_with(node.clone(), LinkConfig::default()).await;
     listening.serves_to(&scheduler).await;
 
     // Another authority: whoever uses the old files is a stranger to whoever uses the new ones.
     authority.replace();
     authority.issue("node-1");
-    authority.issue("master");
+    authority.issue("scheduler");
     listening.serves_to(&scheduler).await;
-    let fresh = trust(authority.tls("master"), "master");
+    let fresh = trust(authority.tls("scheduler"), "scheduler");
     listening.serves_to(&fresh).await;
 
     // A key that is not the certificate's: the files from before serve on, and it is told once.
     let good = std::fs::read_to_string(authority.file("node-1.key")).unwrap();
-    let other = std::fs::read_to_string(authority.file("master.key")).unwrap();
+    let other = std::fs::read_to_string(authority.file("scheduler.key")).unwrap();
     authority.put("node-1.key", &other);
     let file = authority.file("node-1.key").display().to_string();
     for _ in 0..3 {
@@ -202,9 +202,9 @@ async fn renewed_files_serve_new_connections_without_a_restart() {
     authority.put("node-1.key", &good);
     authority.replace();
     authority.issue("node-1");
-    authority.issue("master");
+    authority.issue("scheduler");
     listening
-        .serves_to(&trust(authority.tls("master"), "master"))
+        .serves_to(&trust(authority.tls("scheduler"), "scheduler"))
         .await;
     assert_eq!(log::lines(&file).len(), 2);
     listening.stop().await;
@@ -215,16 +215,16 @@ async fn authorities_that_were_taken_away_count_no_more() {
     let mut authority = Authority::new();
     let node = trust(authority.issue("node-1"), "node-1");
     let listening = Listening::start_with(node, LinkConfig::default()).await;
-    authority.issue("master");
+    authority.issue("scheduler");
     // Copies that are not renewed.
     let old = Authority::new();
-    for file in ["master.crt", "master.key", "ca.crt"] {
+    for file in ["scheduler.crt", "scheduler.key", "ca.crt"] {
         old.put(
             file,
             &std::fs::read_to_string(authority.file(file)).unwrap(),
         );
     }
-    let stale = trust(old.tls("master"), "master");
+    let stale = trust(old.tls("scheduler"), "scheduler");
     listening.serves_to(&stale).await;
     authority.replace();
     authority.issue("node-1");
