@@ -146,7 +146,8 @@ impl fmt::Debug for AddNode {
 }
 
 impl AddNode {
-    /// A node that listens at `address` (`host:port`). It is not added if it cannot be reached.
+    /// Asks to add a node that listens at `address` (`host:port`). It is not added if it cannot be
+    /// reached.
     pub fn connect(name: impl AsRef<str>, address: impl Into<String>) -> Self {
         Self {
             name: name.as_ref().into(),
@@ -158,7 +159,7 @@ impl AddNode {
         }
     }
 
-    /// How many workers it may use; by its own setting without this.
+    /// Sets how many workers it may use, instead of its own setting.
     pub fn max_workers(mut self, workers: u32) -> Self {
         self.workers = Some(workers);
         self

@@ -16,8 +16,7 @@ use crate::status::TaskStatus;
 /// the next one, marked with [`TaskStatus::is_given_again`]. A handler that panics counts as one
 /// that has ended, if its actor lives on, as in a `SyncArbiter`.
 ///
-/// Made of a `Recipient`, which methods that take a client do by themselves, or by
-/// [`Client::in_groups`].
+/// It is made of a `Recipient`, by `into()`, or by [`Client::in_groups`].
 ///
 /// ```
 /// use actix::prelude::*;
@@ -59,8 +58,8 @@ enum Confirms {
 }
 
 impl Client {
-    /// A client whose answer to the last of a group of statuses confirms them all, which takes half
-    /// as much time again off the scheduler's thread for each task.
+    /// Makes a client whose answer to the last of a group of statuses confirms them all. That costs
+    /// the scheduler's thread less time for each task than an answer to each status.
     ///
     /// Only an actor that handles one status after the other can be one, and its type shows it: it
     /// is on one thread, and its handler returns nothing. What such a handler begins, with

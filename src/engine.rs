@@ -157,7 +157,7 @@ pub enum Event {
     LinkClosed {
         /// The connection.
         link: LinkId,
-        /// What was seen, in words.
+        /// What was seen, as text.
         reason: String,
     },
     /// A dial did not lead to a link.
@@ -167,7 +167,7 @@ pub enum Event {
         /// Whether there was the answer that nobody listens, at the address which the dial had
         /// named, or else at all that the listed one stands for.
         refused: bool,
-        /// What was seen, in words.
+        /// What was seen, as text.
         reason: String,
     },
     /// A probe of the port that a joined node had named was answered.
@@ -190,7 +190,7 @@ pub enum Event {
     Malformed {
         /// On this connection.
         link: LinkId,
-        /// What is wrong with it, in words.
+        /// What is wrong with it, as text.
         reason: String,
     },
     /// A part of a message has arrived: a proof of life.
@@ -235,7 +235,7 @@ pub enum Action {
     Close {
         /// The connection.
         link: LinkId,
-        /// Why, in words, for the log.
+        /// The reason, for the log.
         reason: String,
     },
     /// Dial a node; answer with [`Event::LinkOpened`] or [`Event::DialFailed`], once. At most one
@@ -307,9 +307,9 @@ pub enum Note {
     NodeUp {
         /// The node.
         node: NodeId,
-        /// Its name.
+        /// The name.
         name: Arc<str>,
-        /// Its incarnation.
+        /// The incarnation.
         incarnation: Incarnation,
         /// Whether it dialled in.
         joined: bool,
@@ -318,7 +318,7 @@ pub enum Note {
     NodeUnreachable {
         /// The node.
         node: NodeId,
-        /// Its name.
+        /// The name.
         name: Arc<str>,
         /// What was seen.
         reason: String,
@@ -327,7 +327,7 @@ pub enum Note {
     NodeLost {
         /// The node.
         node: NodeId,
-        /// Its name.
+        /// The name.
         name: Arc<str>,
         /// Tasks that are pending again.
         rerouted: usize,
@@ -340,7 +340,7 @@ pub enum Note {
     Rerouted {
         /// The node that they were placed on.
         node: NodeId,
-        /// Its name.
+        /// The name.
         name: Arc<str>,
         /// In a word: the node was `lost` or `removed`, has `refused` them, has given them back
         /// since it `drained`, or has `stopped` their runs since its lease was ending.
@@ -361,14 +361,14 @@ pub enum Note {
     NodeLeft {
         /// The node.
         node: NodeId,
-        /// Its name.
+        /// The name.
         name: Arc<str>,
     },
     /// A handler blocks one of a node's threads, or keeps a worker though its scheduler is gone.
     NodeStalled {
         /// The node.
         node: NodeId,
-        /// Its name.
+        /// The name.
         name: Arc<str>,
         /// The task whose handler blocks a thread, and its kind, if it is one of this scheduler.
         task: Option<(TaskId, TaskKind)>,
@@ -377,7 +377,7 @@ pub enum Note {
     Failed {
         /// The task.
         task: TaskId,
-        /// Its kind.
+        /// The kind.
         kind: TaskKind,
         /// The attempt, from 1; zero if none had begun.
         attempt: u32,
@@ -392,7 +392,7 @@ pub enum Note {
     SlowLink {
         /// The node.
         node: NodeId,
-        /// Its name.
+        /// The name.
         name: Arc<str>,
         /// How long it takes, by the node's word.
         round_trip: Duration,
@@ -418,7 +418,7 @@ pub enum Note {
     Unschedulable {
         /// One such task.
         task: TaskId,
-        /// Its kind.
+        /// The kind.
         kind: TaskKind,
         /// Why.
         reason: String,

@@ -149,7 +149,8 @@ impl Refusal {
         "unknown kind",
     ];
 
-    /// Whether the same `Execute` may be accepted later without a change on the caller's side.
+    /// Returns whether the same `Execute` may be accepted later without a change on the caller's
+    /// side.
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
@@ -161,7 +162,8 @@ impl Refusal {
         )
     }
 
-    /// Its cause in a word or two, as [`Totals::refused`](crate::stats::Totals::refused) counts it.
+    /// Returns the cause in a word or two, as [`Totals::refused`](crate::stats::Totals::refused)
+    /// counts it.
     pub fn cause(&self) -> &'static str {
         match self {
             Self::QueueFull { .. } => "queue full",
@@ -215,10 +217,10 @@ pub enum StartError {
     /// Two nodes have the same name, or a node's name or options cannot be used.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// It cannot listen at its address.
+    /// The address cannot be listened at.
     #[error(transparent)]
     Listen(ListenFault),
-    /// Its certificates cannot be used.
+    /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The system could not start a thread, or had no descriptors for one, or no runtime runs on
@@ -240,10 +242,10 @@ pub enum NodeStartError {
     /// The caller's fault: it neither listens nor joins.
     #[error("the node would never be reached; let it listen, or join a scheduler")]
     NoWay,
-    /// It cannot listen at its address.
+    /// The address cannot be listened at.
     #[error(transparent)]
     Listen(ListenFault),
-    /// Its certificates cannot be used.
+    /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The system could not start a thread.
@@ -283,9 +285,9 @@ pub enum TlsError {
     /// A file cannot be read, or does not hold what it should.
     #[error("the TLS file {file}: {problem}")]
     File {
-        /// Its path, as given.
+        /// The path, as given.
         file: String,
-        /// What is wrong and what would be right. Nothing of what is in the file.
+        /// What is wrong and what would be right, without the contents of the file.
         problem: String,
     },
     /// A scheduler, a node in another process, or one of the peers that are to be taken, has a name
@@ -377,7 +379,7 @@ pub enum NodeError {
     /// returns. If it is known to be dead, declare it dead.
     #[error("the node {name:?} cannot be reached: {reason}")]
     Unreachable {
-        /// Its name.
+        /// The name.
         name: String,
         /// What was seen.
         reason: String,
@@ -434,7 +436,7 @@ pub enum LinkError {
     /// A frame is larger than the limit.
     #[error("a frame of {bytes} bytes is larger than the limit of {limit}")]
     FrameTooLarge {
-        /// Its claimed size.
+        /// The claimed size.
         bytes: usize,
         /// The limit.
         limit: usize,

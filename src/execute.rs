@@ -157,7 +157,7 @@ struct Recipients {
 }
 
 impl Execute {
-    /// A typed task.
+    /// Makes an `Execute` of a typed task.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Execute {
         Self::named(T::KIND, args)
     }
 
-    /// A task by the name of its handler. `Bytes` pass as they are.
+    /// Makes an `Execute` by the name of its handler. `Bytes` pass as they are.
     ///
     /// ```
     /// use callboard::Execute;
@@ -190,7 +190,7 @@ impl Execute {
         ))
     }
 
-    /// A task by the name of its handler, with args that are encoded already.
+    /// Makes an `Execute` by the name of its handler, with args that are encoded already.
     pub fn raw(kind: impl Into<TaskKind>, args: impl Into<Payload>) -> Self {
         Self {
             kind: kind.into(),
@@ -200,32 +200,32 @@ impl Execute {
         }
     }
 
-    /// See [`Options::priority`].
+    /// Sets the order among pending tasks; see [`Options::priority`].
     pub fn priority(self, priority: Priority) -> Self {
         self.with(|options| options.priority = priority)
     }
 
-    /// Makes it due so long after it is accepted; see [`Options::due`].
+    /// Makes the task due this long after it is accepted; see [`Options::due`].
     pub fn delay(self, delay: Duration) -> Self {
         self.with(|options| options.due = Due::After(delay))
     }
 
-    /// Makes it due at this moment of the scheduler's wall clock; see [`Options::due`].
+    /// Makes the task due at this moment of the scheduler's wall clock; see [`Options::due`].
     pub fn run_at(self, at: SystemTime) -> Self {
         self.with(|options| options.due = Due::At(at))
     }
 
-    /// See [`Options::timeout`].
+    /// Limits each attempt; see [`Options::timeout`].
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = Some(timeout))
     }
 
-    /// See [`Options::deadline`].
+    /// Limits the whole task; see [`Options::deadline`].
     pub fn deadline(self, deadline: Duration) -> Self {
         self.with(|options| options.deadline = Some(deadline))
     }
 
-    /// See [`Options::retry`].
+    /// Sets how failed attempts are retried; see [`Options::retry`].
     pub fn retry(self, retry: RetryPolicy) -> Self {
         self.with(|options| options.retry = Some(retry))
     }
@@ -240,18 +240,18 @@ impl Execute {
         self.with(|options| options.labels.extend(labels.into_iter().map(Into::into)))
     }
 
-    /// Makes sure that two runs of it never overlap; see [`Options::exclusive`].
+    /// Makes sure that two runs of this task never overlap; see [`Options::exclusive`].
     pub fn exclusive(self) -> Self {
         self.with(|options| options.exclusive = true)
     }
 
-    /// See [`Options::max_reroutes`].
+    /// Limits how many nodes may be lost under the task; see [`Options::max_reroutes`].
     pub fn max_reroutes(self, reroutes: u32) -> Self {
         self.with(|options| options.max_reroutes = Some(reroutes))
     }
 
-    /// Names it, so that handing it in twice runs it once; see [`TaskKey`], which says what the
-    /// second one gets.
+    /// Names the task, so that handing it in twice runs it once. [`TaskKey`] says what the second
+    /// caller gets.
     pub fn key(self, key: impl Into<TaskKey>) -> Self {
         self.with(|options| options.key = Some(key.into()))
     }
@@ -261,21 +261,21 @@ impl Execute {
         self.with(|current| *current = options)
     }
 
-    /// Has its status sent here instead of to the scheduler's client. The scheduler lets go of the
-    /// client when no unsettled task names it and it has handled all that it was told.
+    /// Sends the status to this client instead of the scheduler's. The scheduler lets go of the
+    /// client when no unsettled task names it and it has handled every status that it was sent.
     pub fn client(mut self, client: impl Into<Client>) -> Self {
         self.recipients.get_or_insert_default().client = Some(client.into());
         self
     }
 
-    /// Has what happens to it before its ending told here.
+    /// Sends what happens to the task before its ending to this watcher.
     pub fn watch(mut self, watcher: Recipient<TaskEvent>) -> Self {
         self.recipients.get_or_insert_default().watcher = Some(watcher);
         self
     }
 
-    /// The task of a status, to be handed in again as it was, with its options. Its client is the
-    /// scheduler's, unless one is set.
+    /// Makes an `Execute` of a task that has ended, with its options, to be handed in again. Its
+    /// client is the scheduler's, unless one is set.
     pub fn again(status: &TaskStatus) -> Self {
         Self {
             kind: status.kind.clone(),
@@ -285,12 +285,12 @@ impl Execute {
         }
     }
 
-    /// Its kind.
+    /// Returns the kind of the task.
     pub fn kind(&self) -> &TaskKind {
         &self.kind
     }
 
-    /// Its args, as they travel.
+    /// Returns the args, as they travel.
     pub fn args(&self) -> &Payload {
         &self.args
     }
@@ -375,7 +375,7 @@ impl Message for TaskEvent {
 pub struct ExecuteError {
     /// Why, whose fault it is, and whether to try again.
     pub refusal: Refusal,
-    /// What was handed in, unchanged.
+    /// The task as it was handed in.
     pub execute: Box<Execute>,
 }
 
@@ -396,10 +396,10 @@ pub enum RunError {
     /// The caller's fault: the args cannot be encoded. Nothing was sent.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// It was not accepted; see the refusal. Nothing changed.
+    /// The task was not accepted; see the refusal. Nothing changed.
     #[error(transparent)]
     Refused(#[from] ExecuteError),
-    /// It was accepted and did not complete. Its policy's retries have been used up.
+    /// The task was accepted and did not complete. Its retries have been used up.
     #[error("the task {id} {outcome}")]
     NotCompleted {
         /// The task.
@@ -407,7 +407,7 @@ pub enum RunError {
         /// How it ended.
         outcome: Box<Outcome>,
     },
-    /// It completed, and its output is of another type.
+    /// The task completed, and its output is of another type.
     #[error(transparent)]
     Output(OutputError),
     /// The scheduler stopped while it was unsettled. It is among what the shutdown returned.

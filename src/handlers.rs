@@ -48,7 +48,7 @@ pub(crate) use shape::{Begun, LocalFuture};
 pub trait Call: Serialize + 'static {
     /// The name of the handler that runs it.
     const KIND: &'static str;
-    /// What it returns.
+    /// The type of the output.
     type Output: DeserializeOwned + 'static;
 }
 
@@ -78,7 +78,7 @@ pub trait Call: Serialize + 'static {
 pub trait Task: Serialize + DeserializeOwned + 'static {
     /// The name of the handler.
     const KIND: &'static str;
-    /// What it returns.
+    /// The type of the output.
     type Output: Serialize + DeserializeOwned + 'static;
 
     /// Runs one attempt. The future need not be `Send`; it should not block its thread.

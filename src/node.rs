@@ -75,7 +75,7 @@ pub(crate) struct LocalNode {
 }
 
 impl Node {
-    /// A node in this process, with these handlers.
+    /// Describes a node in this process, with these handlers.
     pub fn local(name: impl AsRef<str>, handlers: Handlers) -> Self {
         Self {
             name: name.as_ref().into(),
@@ -88,8 +88,8 @@ impl Node {
         }
     }
 
-    /// A node in another process, which listens at `address` (`host:port`). Its handlers, labels,
-    /// threads and settings are set there: to set them here is an error when it is added.
+    /// Describes a node in another process, which listens at `address` (`host:port`). Its handlers,
+    /// labels, threads and settings are set there: to set them here is an error when it is added.
     pub fn connect(name: impl AsRef<str>, address: impl Into<String>) -> Self {
         Self {
             name: name.as_ref().into(),
@@ -102,8 +102,8 @@ impl Node {
         }
     }
 
-    /// How many tasks may run there at once, at most 1,000,000; for a node in another process in
-    /// place of its own setting. See [`NodeConfig::max_workers`].
+    /// Sets how many tasks may run there at once, at most 1,000,000; for a node in another process,
+    /// instead of its own setting. See [`NodeConfig::max_workers`].
     pub fn max_workers(mut self, max_workers: u32) -> Self {
         match &mut self.place {
             Place::Local(local) => local.config.max_workers = max_workers,
@@ -112,7 +112,7 @@ impl Node {
         self
     }
 
-    /// See [`NodeConfig::threads`]; for a local node.
+    /// Sets how many threads run async handlers, for a local node; see [`NodeConfig::threads`].
     pub fn threads(self, threads: usize) -> Self {
         self.locally("threads", |local| local.config.threads = threads)
     }
@@ -123,11 +123,11 @@ impl Node {
         self.locally("labels", |local| local.labels.extend(labels))
     }
 
-    /// Whether a refused dial means that its process is dead, for a node in another process: then
-    /// what ran there is run again at once, exclusive tasks too. Without it that is so if the node
-    /// sees its own end of the link at the address that was dialled, and of an address translation,
-    /// a forwarder or a balancer before it nothing is believed: its lease decides. Set to `true`
-    /// where what is dialled refuses only when the process is dead; set to `false` where the
+    /// Says whether a refused dial means that the process is dead, for a node in another process:
+    /// then what ran there is run again at once, exclusive tasks too. Without this, a refusal is
+    /// believed if the node sees its own end of the link at the address that was dialled. Behind an
+    /// address translation, a forwarder or a balancer it does not, and the lease decides. Set it to
+    /// `true` where what is dialled refuses only when the process is dead; to `false` where the
     /// process may live on though nobody listens, behind something that keeps its address.
     pub fn refusal_means_dead(mut self, means: bool) -> Self {
         match &mut self.place {
@@ -235,17 +235,17 @@ pub struct NodeHandle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeExit {
-    /// It was drained or stopped, by its own process.
+    /// The node was drained or stopped, by its own process.
     Drained,
-    /// Its scheduler told it to drain or to leave.
+    /// The scheduler told the node to drain or to leave.
     Dismissed,
     /// Another process has taken its name for good.
     Replaced,
-    /// It was told to stop, and had not come to its end within [`NodeBuilder::stop_timeout`]: a
+    /// The node was told to stop, and had not ended within [`NodeBuilder::stop_timeout`]: a
     /// handler that blocks may still be running.
     Unfinished,
-    /// Its thread has ended before it: by a panic, or with the actix System that it was started in.
-    /// A handler that blocks may still be running.
+    /// The thread ended before the node: by a panic, or with the actix System that it was started
+    /// in. A handler that blocks may still be running.
     Failed,
 }
 
@@ -260,22 +260,22 @@ impl From<engine::Gone> for NodeExit {
 }
 
 impl NodeHandle {
-    /// Its name.
+    /// Returns the node's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it listens first; `None` if it only joins.
+    /// Returns the first address at which it listens; `None` if it only joins.
     pub fn listen_addr(&self) -> Option<SocketAddr> {
         self.listening
     }
 
-    /// Its actor.
+    /// Returns the address of the node's actor.
     pub fn addr(&self) -> &actix::Addr<NodeActor> {
         &self.addr
     }
 
-    /// The schedulers that it serves now, by name; none once it has ended.
+    /// Returns the names of the schedulers that it serves now; none once it has ended.
     ///
     /// # Cancel safety
     ///
@@ -284,8 +284,8 @@ impl NodeHandle {
         self.addr.send(GetServed).await.unwrap_or_default()
     }
 
-    /// Waits until a scheduler has welcomed it, once: one that it joins, or one that has dialled
-    /// it. Whom it serves now, [`schedulers`](Self::schedulers) tells.
+    /// Waits until a scheduler has welcomed the node for the first time: one that it joins, or one
+    /// that has dialled it. [`schedulers`](Self::schedulers) tells whom it serves now.
     ///
     /// # Cancel safety
     ///
@@ -304,8 +304,8 @@ impl NodeHandle {
         Err(self.wait().await)
     }
 
-    /// Why no scheduler has welcomed it so far: what was seen last. `None` if one has, or nothing
-    /// was seen.
+    /// Returns why no scheduler has welcomed it so far: what was seen last. `None` if one has, or
+    /// if nothing was seen.
     pub fn why_not_joined(&self) -> Option<String> {
         match &*self.welcomed.borrow() {
             Welcomed::NotYet(why) => why.clone(),

@@ -63,7 +63,7 @@ impl Drop for Shared {
 }
 
 impl Payload {
-    /// No bytes.
+    /// Makes an empty payload.
     pub const fn new() -> Self {
         Self(Kept::Inline {
             len: 0,
@@ -71,7 +71,7 @@ impl Payload {
         })
     }
 
-    /// The bytes as [`Bytes`]; small ones are copied.
+    /// Returns the bytes as [`Bytes`]; small ones are copied.
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
             Kept::Inline { len, bytes } => Bytes::copy_from_slice(&bytes[..usize::from(len)]),

@@ -24,8 +24,8 @@ pub enum Backoff {
 }
 
 impl Backoff {
-    /// The wait after failed attempt number `attempt` (from 1). `jitter` is an even draw from all
-    /// of `u64`; a fixed backoff ignores it.
+    /// Returns the wait after failed attempt number `attempt` (from 1). `jitter` is an even draw
+    /// from all of `u64`; a fixed backoff ignores it.
     pub fn delay(&self, attempt: u32, jitter: u64) -> Duration {
         match *self {
             Self::Fixed(delay) => delay,
@@ -61,7 +61,7 @@ impl RetryPolicy {
     /// The attempts of the default policy, the first one counted.
     pub const DEFAULT_MAX_ATTEMPTS: u32 = 10;
 
-    /// The same wait before every retry.
+    /// Waits the same time before every retry.
     pub const fn fixed(delay: Duration) -> Self {
         Self {
             backoff: Backoff::Fixed(delay),
@@ -77,7 +77,7 @@ impl RetryPolicy {
         }
     }
 
-    /// One attempt and no retry.
+    /// Allows one attempt and no retry.
     pub const fn none() -> Self {
         Self::fixed(Duration::ZERO).max_attempts(1)
     }
@@ -100,7 +100,7 @@ impl RetryPolicy {
         self.backoff
     }
 
-    /// The limit of attempts; `None` is without end.
+    /// Returns the limit of attempts; `None` is without end.
     pub const fn limit(&self) -> Option<u32> {
         match self.max_attempts {
             0 => None,
@@ -108,8 +108,8 @@ impl RetryPolicy {
         }
     }
 
-    /// The wait before the attempt after failed attempt number `attempt` (from 1), or `None` if
-    /// that was the last one. `jitter` is an even draw from all of `u64`.
+    /// Returns the wait before the attempt after failed attempt number `attempt` (from 1), or
+    /// `None` if that was the last one. `jitter` is an even draw from all of `u64`.
     pub fn next_delay(&self, attempt: u32, jitter: u64) -> Option<Duration> {
         match self.limit() {
             Some(limit) if attempt >= limit => None,

@@ -92,9 +92,9 @@ pub enum ClientState {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NodeStats {
-    /// Its name.
+    /// The name.
     pub name: Arc<str>,
-    /// What is believed of it.
+    /// What the scheduler believes of it.
     pub state: NodeState,
     /// Why it is not up, in a sentence; empty if it is.
     pub reason: String,
@@ -132,7 +132,7 @@ pub struct NodeStats {
     pub kinds: Vec<TaskKind>,
 }
 
-/// What is believed of a node.
+/// What a scheduler believes of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum NodeState {
@@ -142,9 +142,9 @@ pub enum NodeState {
     Up,
     /// Finishing what runs; given nothing new.
     Draining,
-    /// Its link is broken; it keeps its tasks until its lease ends.
+    /// The link is broken; the node keeps its tasks until its lease ends.
     Unreachable,
-    /// Its lease has ended, or its process is known to be dead: its tasks went elsewhere.
+    /// The lease has ended, or the process is known to be dead: its tasks went elsewhere.
     Lost,
 }
 
@@ -199,12 +199,12 @@ fn causes<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<&'static str, u
 }
 
 impl Totals {
-    /// Tasks settled in any way.
+    /// Returns how many tasks have settled in any way.
     pub fn settled(&self) -> u64 {
         self.completed + self.cancelled + self.failed.values().sum::<u64>()
     }
 
-    /// Tasks refused for any cause.
+    /// Returns how many tasks were refused for any cause.
     pub fn refusals(&self) -> u64 {
         self.refused.values().sum()
     }
@@ -218,11 +218,11 @@ pub struct Unfinished {
     pub id: TaskId,
     /// The caller's own name for it, if there is one.
     pub key: Option<TaskKey>,
-    /// Its kind.
+    /// The kind.
     pub kind: TaskKind,
-    /// Its args.
+    /// The args.
     pub args: Payload,
-    /// Its options, as they were handed in. Of a delay, what is left of it is given.
+    /// The options, as they were handed in. A delay is what is left of it.
     pub options: Options,
     /// Where it is.
     pub state: TaskState,
@@ -249,7 +249,7 @@ pub enum TaskState {
 pub struct Explanation {
     /// The task.
     pub id: TaskId,
-    /// What it waits for, or what it does.
+    /// What the task waits for, or what it does.
     pub reason: Reason,
     /// Attempts made so far.
     pub attempts: u32,
@@ -269,12 +269,12 @@ impl Explanation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It waits for the time it was given.
+    /// The task waits for the time it was given.
     NotDue {
         /// How long still.
         remaining: Duration,
     },
-    /// It waits for its next attempt.
+    /// The task waits for its next attempt.
     Backoff {
         /// How long still.
         remaining: Duration,
@@ -286,9 +286,9 @@ pub enum Reason {
     NoWorkers,
     /// No present node may run it.
     NoSuchNode,
-    /// It has lost two nodes and waits for a node that has few enough of such tasks, or none.
+    /// The task has lost two nodes, and waits for a node with few enough such tasks, or none.
     Suspect,
-    /// It is exclusive, and an earlier run of it may still be going on.
+    /// The task is exclusive, and an earlier run of it may still be going on.
     Exclusive {
         /// Where.
         node: Arc<str>,
@@ -297,12 +297,12 @@ pub enum Reason {
     ClientBehind,
     /// Nothing is started any more: the scheduler ends when what runs has ended.
     Ending,
-    /// It was prefetched to this node and has not started.
+    /// The task was prefetched to this node and has not started.
     SentAhead {
         /// The node.
         node: Arc<str>,
     },
-    /// It runs on this node.
+    /// The task runs on this node.
     Running {
         /// The node.
         node: Arc<str>,

@@ -46,7 +46,8 @@ impl TaskStatus {
         }
     }
 
-    /// Whether this status may have been handled before, by a client that died before it confirmed.
+    /// Returns whether this status may have been handled before, by a client that died before it
+    /// confirmed.
     pub fn is_given_again(&self) -> bool {
         self.again
     }
@@ -56,7 +57,7 @@ impl TaskStatus {
         self.ending.options.as_deref().cloned().unwrap_or_default()
     }
 
-    /// The same in the room of an ending that nobody has any more.
+    /// Like [`TaskStatus::new`], but reuses an allocation that nobody else holds.
     pub(crate) fn within(mut spare: Arc<Ending>, ending: Ending) -> Self {
         match Arc::get_mut(&mut spare) {
             Some(room) => *room = ending,
@@ -68,7 +69,7 @@ impl TaskStatus {
         }
     }
 
-    /// Its room, if nobody else has it and it holds no memory beside itself.
+    /// Returns the allocation, if nobody else holds it and it owns no other memory.
     pub(crate) fn into_spare(mut self) -> Option<Arc<Ending>> {
         let ending = Arc::get_mut(&mut self.ending)?;
         let holds_nothing = ending.args.shared().is_none()
@@ -114,12 +115,12 @@ pub struct Ending {
     pub id: TaskId,
     /// The caller's own name for it, if there was one.
     pub key: Option<TaskKey>,
-    /// Its kind.
+    /// The kind.
     pub kind: TaskKind,
-    /// Its args, as they were handed in.
+    /// The args, as they were handed in.
     pub args: Payload,
-    /// Its options, as they were handed in; `None` if it had none. [`TaskStatus::options`] gives
-    /// them either way.
+    /// The options, as they were handed in; `None` if there were none. [`TaskStatus::options`]
+    /// gives them either way.
     pub options: Option<Box<Options>>,
     /// How it ended.
     pub outcome: Outcome,
@@ -142,8 +143,8 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// An ending for the test of a client: task 1 of the scheduler `test`, at its first attempt on
-    /// the node `test`, at the Unix epoch.
+    /// Makes an ending for the test of a client: task 1 of the scheduler `test`, at its first
+    /// attempt on the node `test`, at the Unix epoch.
     pub fn for_test(kind: impl Into<TaskKind>, outcome: Outcome) -> Self {
         let now = SystemTime::UNIX_EPOCH;
         Self {
@@ -170,16 +171,17 @@ impl Ending {
 pub enum Outcome {
     /// The handler succeeded; its encoded output. Decode it with [`TaskStatus::output`].
     Completed(Payload),
-    /// It was given up.
+    /// The task was given up.
     Failed(Failure),
-    /// It was cancelled before it could complete.
+    /// The task was cancelled before it could complete.
     Cancelled,
-    /// It was never accepted. Told only for an `Execute` that was sent without waiting for a reply.
+    /// The task was never accepted. Told only for an `Execute` that was sent without waiting for a
+    /// reply.
     Refused(Refusal),
 }
 
 impl Outcome {
-    /// Whether the handler succeeded.
+    /// Returns whether the handler succeeded.
     pub fn is_completed(&self) -> bool {
         matches!(self, Self::Completed(_))
     }
@@ -210,7 +212,7 @@ impl fmt::Display for Outcome {
 #[error("{cause}: {message}")]
 #[non_exhaustive]
 pub struct Failure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub cause: Cause,
     /// What the handler, or the scheduler, said of it. At most [`Failure::MAX_MESSAGE`] bytes.
     pub message: String,
@@ -227,7 +229,7 @@ impl Failure {
     /// The longest message that is kept, in bytes; longer ones are cut.
     pub const MAX_MESSAGE: usize = 4096;
 
-    /// A failure with this message, cut at [`Failure::MAX_MESSAGE`] bytes.
+    /// Makes a failure with this message, cut at [`Failure::MAX_MESSAGE`] bytes.
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if message.len() > Self::MAX_MESSAGE {
@@ -320,7 +322,7 @@ pub enum CancelAnswer {
 pub struct TaskEvent {
     /// The task.
     pub id: TaskId,
-    /// Its kind.
+    /// The kind.
     pub kind: TaskKind,
     /// The caller's own name for it, if there is one.
     pub key: Option<TaskKey>,
@@ -336,9 +338,9 @@ pub enum Event {
     Running {
         /// Where.
         node: Arc<str>,
-        /// Its fencing number.
+        /// The fencing number.
         dispatch: Dispatch,
-        /// Its attempt, from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
     },
     /// An attempt failed and another will be made.
@@ -348,7 +350,7 @@ pub enum Event {
         /// Why the last one failed.
         failure: Failure,
     },
-    /// It is pending again because its node was lost, refused it or was drained.
+    /// The task is pending again because its node was lost, refused it or was drained.
     Rerouted {
         /// Which node.
         node: Arc<str>,

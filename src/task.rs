@@ -24,12 +24,12 @@ use crate::retry::RetryPolicy;
 pub struct TaskId(u64);
 
 impl TaskId {
-    /// The id with this number; for an application that stored [`TaskId::get`].
+    /// Returns the id with this number; for an application that stored [`TaskId::get`].
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number alone, for storage or a log field.
+    /// Returns the number alone, for storage or a log field.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -60,12 +60,12 @@ impl fmt::Debug for TaskId {
 pub struct Dispatch(u64);
 
 impl Dispatch {
-    /// The dispatch with this number.
+    /// Returns the dispatch with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number alone: what a fenced resource compares.
+    /// Returns the number alone: what a fenced resource compares.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -122,18 +122,18 @@ impl TaskKind {
     /// The longest name that is accepted, in bytes.
     pub const MAX_BYTES: usize = 256;
 
-    /// A kind of this name. Whether the name is usable is checked where it is registered or
+    /// Makes a kind of this name. Whether the name is usable is checked where it is registered or
     /// executed.
     pub fn new(name: impl AsRef<str>) -> Self {
         Self(SmolStr::new(name))
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the name is 1 to [`TaskKind::MAX_BYTES`] bytes long and has no control or
+    /// Returns whether the name is 1 to [`TaskKind::MAX_BYTES`] bytes long and has no control or
     /// invisible characters, since it is written to logs.
     pub fn is_usable(&self) -> bool {
         (1..=Self::MAX_BYTES).contains(&self.0.len()) && !has_hidden(&self.0)
@@ -189,12 +189,12 @@ impl TaskKey {
     /// The longest key that is accepted, in bytes.
     pub const MAX_BYTES: usize = 1024;
 
-    /// A key of this text.
+    /// Makes a key of this text.
     pub fn new(text: impl AsRef<str>) -> Self {
         Self(text.as_ref().into())
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -58,7 +58,7 @@ pub trait Machine {
     ///
     /// # Errors
     ///
-    /// The first that does not hold, in words.
+    /// The first that does not hold, as text.
     fn check(&self) -> Result<(), String>;
 }
 

@@ -407,3 +407,23 @@ fn the_example_of_each_builder_uses_every_setter() {
     }
     assert!(unused.is_empty(), "{unused:#?}");
 }
+
+/// A file may be named by the end of its path, as in `scheduler/hello.rs`.
+#[test]
+fn the_files_that_the_architecture_names_are_there() {
+    let text = read("docs/architecture.md");
+    let all: Vec<_> = rust().into_iter().map(|(name, _)| name).collect();
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for code in text.split('`').skip(1).step_by(2) {
+        if code.ends_with(".rs") {
+            count += 1;
+            let end = format!("/{code}");
+            if !all.iter().any(|name| name == code || name.ends_with(&end)) {
+                missing.push(code);
+            }
+        }
+    }
+    assert!(count > 40, "only {count} files were found");
+    assert!(missing.is_empty(), "{missing:#?}");
+}

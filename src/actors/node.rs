@@ -38,7 +38,7 @@ pub struct NodeParts {
     pub handlers: Handlers,
     /// Where it runs them.
     pub place: WorkerThreads,
-    /// Its clock.
+    /// The clock.
     pub clock: Clock,
     /// Where it hears of what happens.
     pub inbox: Inbox<Incoming<NodeEvent>>,
@@ -90,7 +90,7 @@ impl NodeParts {
 /// A node that runs. It ends when all addresses are dropped, or by [`Halt`].
 #[derive(Clone, Debug)]
 pub struct RunningNode {
-    /// Its actor.
+    /// The actor.
     pub addr: Addr<NodeActor>,
     /// Where it hears of what happens.
     pub inbox: Inbox<Incoming<NodeEvent>>,
@@ -103,7 +103,7 @@ pub struct RunningNode {
 /// Whether any scheduler has ever welcomed a node.
 #[derive(Clone, Debug)]
 pub(crate) enum Welcomed {
-    /// And what was seen last of one, in words.
+    /// And what was seen last of one, as text.
     NotYet(Option<String>),
     Once,
 }
@@ -370,7 +370,7 @@ impl Drop for End {
     }
 }
 
-/// Gives the machine its turns, until the inbox is closed.
+/// Takes one turn of the machine after another, until the inbox is closed.
 async fn pump(core: End, inbox: Inbox<Incoming<NodeEvent>>) {
     let sleep = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(sleep);

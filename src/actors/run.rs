@@ -352,7 +352,7 @@ impl Live {
 }
 
 impl Limit {
-    /// A limit too long for the clock is none.
+    /// Returns `None` for a limit that is too long for the clock: nothing ends by it.
     fn new(started: Instant, timeout: Duration) -> Option<Self> {
         let until = started.checked_add(timeout)?;
         let sleep = Box::pin(tokio::time::sleep_until(until));

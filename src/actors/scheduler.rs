@@ -61,13 +61,13 @@ const EVENTS_PER_TURN: usize = 1024;
 
 /// What a scheduler is made of.
 pub struct SchedulerParts {
-    /// Its name.
+    /// The name.
     pub name: Arc<str>,
     /// This start of it.
     pub scheduler_id: SchedulerId,
     /// Its settings, which must have been validated.
     pub config: SchedulerConfig,
-    /// Its clock.
+    /// The clock.
     pub clock: Clock,
     /// What it does when its client is gone.
     pub on_client_gone: ClientGone,

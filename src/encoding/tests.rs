@@ -1,4 +1,4 @@
-//! What comes out as it went in, and what is refused in words.
+//! What comes out as it went in, and what is refused with a reason.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;

@@ -60,7 +60,7 @@ pub enum TaskState {
     },
     /// It has, and its ending is not confirmed, or its key is busy.
     Settled {
-        /// Its ending.
+        /// The ending.
         ending: Box<SettledTask>,
         /// Whether whoever was to be told has been.
         confirmed: bool,

@@ -14,7 +14,7 @@
 //!    does not hold was lost on the way and is pending again; what the node holds and is superseded
 //!    is stopped. That holds only as long as the node's memory is the same ([`NodeHello::memory`]):
 //!    of what a node has forgotten nothing is known, and it counts as lost. The scheduler answers
-//!    with [`Welcome`], and the link is up. Either side may refuse in words instead.
+//!    with [`Welcome`], and the link is up. Either side may refuse with a reason instead.
 //! 3. The node sends [`Beat`]s and [`Report`]s; the scheduler answers beats, assigns, retracts,
 //!    cancels and acknowledges.
 //!
@@ -43,7 +43,7 @@ pub const MAX_KINDS: usize = 4096;
 pub const MAX_LABELS: usize = 256;
 /// The longest name of a node or a scheduler, or label, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
-/// The rule of such a name, in words.
+/// The rule of such a name, as text.
 pub const NAME_RULE: &str = "1 to 256 bytes, none of them control or invisible characters";
 /// Whether a node, a scheduler or a label may have this name: 1 to [`MAX_NAME_BYTES`] bytes, none
 /// of them control or invisible characters, by which a peer could forge lines of a log, or pass for
@@ -122,9 +122,9 @@ pub struct SchedulerHello {
     pub version_min: u32,
     /// The highest version it speaks.
     pub version_max: u32,
-    /// Its name.
+    /// The name.
     pub scheduler: String,
-    /// Its id.
+    /// The id.
     pub scheduler_id: SchedulerId,
     /// The largest body that it takes, in bytes, with
     /// [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no output that is sent to it may be
@@ -140,7 +140,7 @@ pub struct NodeHello {
     pub version_min: u32,
     /// The highest version it speaks.
     pub version_max: u32,
-    /// Its name.
+    /// The name.
     pub node: String,
     /// The incarnation of its process.
     pub incarnation: Incarnation,
@@ -206,7 +206,7 @@ impl NodeHello {
 /// A kind that a node has a handler for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KindOffer {
-    /// Its name.
+    /// The name.
     pub kind: String,
     /// Whether a run of it cannot be stopped from outside, since it occupies a thread.
     pub blocking: bool,
@@ -316,7 +316,7 @@ pub struct Terms {
     pub timeout: Option<Duration>,
     /// How much time is left for the whole task.
     pub deadline: Option<Duration>,
-    /// Its own policy.
+    /// The task's own policy.
     pub retry: Option<RetryPolicy>,
     /// Whether two runs of it must never overlap: at four fifths of its lease the node stops it.
     pub exclusive: bool,
@@ -337,7 +337,7 @@ pub enum Report {
     },
     /// An attempt has ended.
     Ended {
-        /// Its number.
+        /// The number.
         seq: u64,
         /// The task.
         task: TaskId,
@@ -352,7 +352,7 @@ pub enum Report {
     },
     /// An overrun handler has really ended, and its worker is free.
     Freed {
-        /// Its number.
+        /// The number.
         seq: u64,
         /// The task.
         task: TaskId,
@@ -361,7 +361,7 @@ pub enum Report {
     },
     /// An assignment was not started and is not held.
     Refused {
-        /// Its number.
+        /// The number.
         seq: u64,
         /// The task.
         task: TaskId,
@@ -372,7 +372,7 @@ pub enum Report {
     },
     /// An assignment was given back, not started.
     Returned {
-        /// Its number.
+        /// The number.
         seq: u64,
         /// The task.
         task: TaskId,

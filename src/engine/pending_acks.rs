@@ -2,10 +2,9 @@
 //!
 //! Owns: how many may wait. Does not know: nodes, or why one might wait for them.
 //!
-//! An acknowledgement that is a message of its own wakes two threads for each task, in the way of
-//! the next one. So it waits for company, at the longest for the answer to the next beat, while
-//! that costs its node nothing: a node whose budget is so small that it waits for it sends that
-//! beat at once.
+//! An acknowledgement in a message of its own would wake two threads for each task. So it travels
+//! with the next message to its node, at the latest with the answer to the next beat. A node that
+//! waits for acknowledgements, because its budget is small, sends that beat at once.
 //!
 //! This serves the bench row `tls-latency`: without, one task at a time takes 1.36 times as long,
 //! measured with and without in one run, 2026-11-28. Where a few words are written at once, without

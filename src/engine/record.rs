@@ -64,7 +64,7 @@ pub enum Record {
 /// What holds for the whole scheduler.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
-    /// Its name.
+    /// The name.
     pub scheduler: Arc<str>,
     /// Whose state this is. It stays the same over all terms.
     pub scheduler_id: SchedulerId,
@@ -111,13 +111,13 @@ pub struct Reserved {
 /// A task as it was handed in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AcceptedTask {
-    /// Its id.
+    /// The id.
     pub id: TaskId,
     /// When it was accepted.
     pub at: Timestamp,
-    /// Its kind.
+    /// The kind.
     pub kind: TaskKind,
-    /// Its args.
+    /// The args.
     pub args: Payload,
     /// Its options; `None` if it has none.
     pub options: Option<Box<Options>>,
@@ -202,7 +202,7 @@ pub struct ProcessRef {
 pub struct PlacedRun {
     /// The task.
     pub task: TaskId,
-    /// Its dispatch.
+    /// The dispatch.
     pub dispatch: Dispatch,
     /// Whether it was sent beyond the free workers.
     pub prefetched: bool,
@@ -215,7 +215,7 @@ pub struct PlacedRun {
 pub struct RunRef {
     /// Where.
     pub at: ProcessRef,
-    /// Its dispatch.
+    /// The dispatch.
     pub dispatch: Dispatch,
     /// Whether it can only end by itself.
     pub blocking: bool,
@@ -226,11 +226,11 @@ pub struct RunRef {
 /// What is believed of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFact {
-    /// Its name.
+    /// The name.
     pub name: Arc<str>,
     /// How it is reached.
     pub reach: Reach,
-    /// Its latest process.
+    /// The latest process.
     pub process: ProcessFact,
     /// Processes of its name that others have replaced, oldest first: they are refused if they
     /// return, and runs of theirs may be going on.

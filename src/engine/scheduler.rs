@@ -188,7 +188,7 @@ impl SchedulerMachine {
         self
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }

@@ -1,6 +1,6 @@
 //! Why one side of a link does not want it.
 //!
-//! Owns: the reasons, in words for whoever can mend them. Does not know: who refuses whom.
+//! Owns: the reasons, each with what to do about it. Does not know: who refuses whom.
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ pub enum LinkRefusal {
     /// With TLS, the peer's certificate does not bear the name that the peer claims.
     #[error("{words}")]
     NotCertified {
-        /// The name and what is wrong with it, in words.
+        /// The name, and what is wrong with it.
         words: String,
     },
     /// The peer broke the protocol.

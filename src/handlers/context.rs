@@ -82,8 +82,8 @@ struct Attempt {
 }
 
 impl TaskContext {
-    /// A context for the test of a handler: task 0, attempt 1, kind, node and scheduler `test`, no
-    /// deadline, no shared data.
+    /// Makes a context for the test of a handler: task 0, attempt 1, kind, node and scheduler
+    /// `test`, no deadline, no shared data.
     ///
     /// ```
     /// # use callboard::handlers::{TaskContext, TaskError};

@@ -37,32 +37,32 @@ enum Advice {
 }
 
 impl TaskError {
-    /// Another attempt may do better; the task's policy says when and whether.
+    /// Asks for another attempt; the task's policy says when and whether.
     pub fn retry(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(&*error.into(), Advice::Retry)
     }
 
-    /// Another attempt may do better after this wait; the task's policy says only whether.
+    /// Asks for another attempt after this wait; the task's policy says only whether.
     pub fn retry_after(wait: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(&*error.into(), Advice::RetryAfter(wait))
     }
 
-    /// No other attempt will do better: the task fails at once.
+    /// Gives the task up: no other attempt would do better.
     pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(&*error.into(), Advice::Permanent)
     }
 
-    /// The message, with those of the sources.
+    /// Returns the message, with those of the sources.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Whether it asks for no other attempt.
+    /// Returns whether it asks for no other attempt.
     pub fn is_permanent(&self) -> bool {
         self.advice == Advice::Permanent
     }
 
-    /// The wait that it asks for.
+    /// Returns the wait that it asks for.
     pub fn wait(&self) -> Option<Duration> {
         match self.advice {
             Advice::RetryAfter(wait) => Some(wait),

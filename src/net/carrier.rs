@@ -288,7 +288,7 @@ impl<Out> Guard<Out> {
         if let Some(Denied { refusal, breach }) = self.gate.admit(events) {
             let reason = refusal.to_string();
             self.tell(&reason);
-            // Before the machine hears of it: it would refuse in words of its own.
+            // Before the machine hears of it: it would refuse with a reason of its own.
             self.answers.give(LinkCommand::Send(refuse(refusal)));
             self.answers.give(LinkCommand::Close(reason.clone()));
             if breach {

@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(events, []);
     }
 
-    /// What a peer may do that is none of its business, and what is.
+    /// What a peer sends, both what it may send and what it may not.
     fn event() -> impl Strategy<Value = LinkEvent<ToScheduler>> {
         (0..12u8).prop_map(|what| match what {
             0..3 => hello("node-1"),

@@ -10,7 +10,7 @@
 //! then sends HMAC-SHA-256(secret, label, its side, its greeting, the other's greeting), and only
 //! when that has been found right the side that accepted does the same. The side within the code,
 //! as well as in the greetings, makes a proof useless when it is sent back to its maker. Instead of
-//! a proof, a side may send a refusal in words.
+//! a proof, a side may send a refusal with a reason.
 //!
 //! Nothing is read beyond these bytes and all of it is less than 4 KiB, so a stranger costs no
 //! more. The secret is never sent, but whoever listens to a proof may guess at the secret as fast

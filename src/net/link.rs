@@ -45,7 +45,7 @@ const READ_STRAIGHT: usize = 16 << 10;
 pub enum LinkCommand<Out> {
     /// Send a message.
     Send(Out),
-    /// Send what was given before, then close; why, in words. What is given after it is dropped,
+    /// Send what was given before, then close, for this reason. What is given after it is dropped,
     /// and so is what arrives.
     Close(String),
 }
@@ -57,10 +57,10 @@ pub enum LinkEvent<In> {
     Message(In),
     /// A part of a message has arrived: a proof of life. At most one for each delivery.
     Heard,
-    /// What has arrived is none of the protocol; what is wrong with it, in words. Nothing after it
-    /// is read, and the link is closed.
+    /// What has arrived does not belong to the protocol, and what is wrong with it. Nothing after
+    /// it is read, and the link is closed.
     Malformed(String),
-    /// The link is closed, by whichever side; why, in words. The last event.
+    /// The link is closed, by either side, for this reason. The last event.
     Closed(String),
 }
 

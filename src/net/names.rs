@@ -91,7 +91,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
     })
 }
 
-/// Whether this certificate bears this name; if not, in words for both sides. A name with a star
+/// Checks that this certificate bears this name. The error is for both sides. A name with a star
 /// bears what it always does. The codec has bounded the name.
 #[cfg(feature = "tls")]
 pub(super) fn bears(certificate: &CertificateDer<'_>, name: &str) -> Result<(), String> {
@@ -113,8 +113,8 @@ pub(super) fn bears(certificate: &CertificateDer<'_>, name: &str) -> Result<(), 
     ))
 }
 
-/// Whether a peer of this name, which its certificate bears, is one that is taken; if not, in words
-/// for both sides.
+/// Checks that a peer of this name, which its certificate bears, may be taken. The error is for
+/// both sides.
 #[cfg(feature = "tls")]
 fn takes(peers: Option<&[String]>, name: &str) -> Result<(), String> {
     match peers {

@@ -67,8 +67,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// These files: `certificates` holds the own certificate first, which bears the own name as a
-    /// DNS name and may be used by servers and clients, then those that lead from it to an
+    /// Names the files. `certificates` holds the own certificate first, which bears the own name as
+    /// a DNS name and may be used by servers and clients, then those that lead from it to an
     /// authority; `key` its private key (PKCS#8, PKCS#1 or SEC1, not encrypted; ECDSA P-256 or
     /// P-384, Ed25519, or RSA); `roots` the authorities that vouch for peers. None may be larger
     /// than 1 MiB.

@@ -81,7 +81,7 @@ impl NodeBuilder {
         }
     }
 
-    /// What it runs.
+    /// Sets the handlers that it runs.
     pub fn handlers(mut self, handlers: Handlers) -> Self {
         self.handlers = handlers;
         self
@@ -93,21 +93,21 @@ impl NodeBuilder {
         self
     }
 
-    /// See [`NodeConfig::max_workers`].
+    /// Sets how many tasks may run at once for a scheduler; see [`NodeConfig::max_workers`].
     pub fn max_workers(self, workers: u32) -> Self {
         self.configure(|config| config.max_workers = workers)
     }
 
-    /// How many tasks may run at once for all schedulers together, from 1 to 1,000,000; without
-    /// this as many for each as it may have. Each has an equal share, of which others have what it
-    /// does not use. Nothing is stopped for it: who has more than its share gives it back as its
-    /// tasks end.
+    /// Limits how many tasks may run at once for all schedulers together, from 1 to 1,000,000.
+    /// Without this each may use all its workers. Each scheduler has an equal share, and what it
+    /// does not use is lent to the others. Nothing is stopped for it: a share comes back as tasks
+    /// end.
     pub fn max_workers_total(mut self, workers: u32) -> Self {
         self.max_workers_total = Some(workers);
         self
     }
 
-    /// See [`NodeConfig::threads`].
+    /// Sets how many threads run async handlers; see [`NodeConfig::threads`].
     pub fn threads(self, threads: usize) -> Self {
         self.configure(|config| config.threads = threads)
     }
@@ -124,15 +124,15 @@ impl NodeBuilder {
         self
     }
 
-    /// The secret that it shares with its schedulers, at least 16 bytes. This or certificates are
-    /// required on any address but loopback.
+    /// Sets the secret that it shares with its schedulers, at least 16 bytes. A secret or
+    /// certificates are required on any address but loopback.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Secret::new(secret));
         self
     }
 
-    /// The certificates by which it and its schedulers trust each other, in place of a secret; see
-    /// [`Tls`]. Its name must be a DNS name in lower case, which its certificate bears.
+    /// Sets the certificates by which it and its schedulers trust each other, instead of a secret;
+    /// see [`Tls`]. Its name must be a DNS name in lower case, which its certificate bears.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -178,11 +178,11 @@ impl NodeBuilder {
         self
     }
 
-    /// Whether a refusal at that port means that its process is dead: then what ran there is run
-    /// again at once, exclusive tasks too. Without it that is so if its scheduler sees its end of
-    /// the link at the address at which it sees it itself; behind an address translation nothing is
-    /// believed, and its lease decides. Set to `true` where a translation leads to this port alone;
-    /// with `false` no port is named.
+    /// Says whether a refusal at that port means that the process is dead: then what ran there is
+    /// run again at once, exclusive tasks too. Without this, a refusal is believed if the scheduler
+    /// and the node see the same address at the node's end of the link. Behind an address
+    /// translation they do not, and the lease decides. Set it to `true` where a translation leads
+    /// to this port alone; with `false` no port is named.
     pub fn refusal_means_dead(mut self, means: bool) -> Self {
         self.refusal_means_dead = Some(means);
         self
@@ -195,8 +195,8 @@ impl NodeBuilder {
         self
     }
 
-    /// How long [`run`](Self::run) goes on at most after a second signal has asked the node to
-    /// stop. Default 2 s, up to a day. Too low: handlers that block have no time to notice that
+    /// Limits how long [`run`](Self::run) goes on after a second signal has asked the node to stop.
+    /// Default 2 s, up to a day. Too low: handlers that block have no time to notice that
     /// they are to end, and the scheduler hears less of what was stopped; too high: a handler that
     /// does not return holds the process up.
     pub fn stop_timeout(mut self, limit: Duration) -> Self {
@@ -204,9 +204,9 @@ impl NodeBuilder {
         self
     }
 
-    /// How long [`run`](Self::run) waits at most for the first scheduler that welcomes the node:
-    /// whoever set it up wrongly hears of it by an error, and not by a process that tries for ever.
-    /// Without this it does. A scheduler that goes later is waited for in any case.
+    /// Limits how long [`run`](Self::run) waits for the first scheduler that welcomes the node, so
+    /// that a wrong setup ends with an error. Without this it tries for ever. A scheduler that goes
+    /// away later is waited for in any case.
     pub fn join_within(mut self, limit: Duration) -> Self {
         self.join_within = Some(limit);
         self

@@ -90,14 +90,14 @@ impl SchedulerBuilder {
         self
     }
 
-    /// The secret that it shares with its nodes, at least 16 bytes. This or certificates are
-    /// required on any address but loopback.
+    /// Sets the secret that it shares with its nodes, at least 16 bytes. A secret or certificates
+    /// are required on any address but loopback.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = Some(Secret::new(secret));
         self
     }
 
-    /// The certificates by which it and its nodes trust each other, in place of a secret; see
+    /// Sets the certificates by which it and its nodes trust each other, instead of a secret; see
     /// [`Tls`]. Its name must be a DNS name in lower case, which its certificate bears.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
@@ -105,12 +105,12 @@ impl SchedulerBuilder {
         self
     }
 
-    /// How failed attempts are retried; see [`SchedulerConfig::retry`].
+    /// Sets how failed attempts are retried; see [`SchedulerConfig::retry`].
     pub fn retry(self, retry: RetryPolicy) -> Self {
         self.configure(|config| config.retry = retry)
     }
 
-    /// Who is told how tasks ended, unless a task has a client of its own.
+    /// Sets who is told how tasks ended, unless a task has a client of its own.
     ///
     /// Without a client, statuses are held for the one that
     /// [`set_client`](crate::Scheduler::set_client) brings, up to
@@ -120,7 +120,7 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Has nobody told how tasks ended that have no client of their own. For those who hand tasks
+    /// Tells nobody how tasks ended that have no client of their own. For those who hand tasks
     /// in by [`run`](crate::Scheduler::run) and
     /// [`execute_and_wait`](crate::Scheduler::execute_and_wait), or do not ask how they end: stats
     /// count it, and the log tells of failures.
@@ -142,7 +142,7 @@ impl SchedulerBuilder {
         self
     }
 
-    /// What it does when its client is gone.
+    /// Sets what it does when its client is gone.
     pub fn on_client_gone(mut self, choice: ClientGone) -> Self {
         self.on_client_gone = choice;
         self
@@ -182,7 +182,7 @@ impl SchedulerBuilder {
         self
     }
 
-    /// How long the start waits for its nodes. Default 5 s; `Duration::MAX` is for ever.
+    /// Sets how long the start waits for its nodes. Default 5 s; `Duration::MAX` is for ever.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self
@@ -368,7 +368,7 @@ impl SchedulerBuilder {
             )
             .await;
         if let Err(error) = reached {
-            // Its leftovers are none: nothing was executed.
+            // There are no leftovers, since nothing was executed.
             let _ = scheduler.shutdown(Shutdown::Now).await;
             return Err(error);
         }

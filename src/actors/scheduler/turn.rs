@@ -217,7 +217,7 @@ impl Wake for Bell {
     }
 }
 
-/// Gives the machine its turns, until it has ended.
+/// Takes one turn of the machine after another, until it has ended.
 pub(super) async fn pump(core: Rc<RefCell<Core>>) {
     let (inbox, bell) = {
         let core = core.borrow();

@@ -13,7 +13,7 @@ pub enum Illegal {
     Gap {
         /// The number of the one before.
         last: u64,
-        /// Its number.
+        /// The number.
         found: u64,
     },
     /// A term does not begin with its head, or is not higher than the one before.

@@ -16,7 +16,7 @@ use crate::task::{Dispatch, Labels, TaskId};
 /// What a node is, from its start to its end.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
-    /// Its name.
+    /// The name.
     pub name: Arc<str>,
     /// The incarnation of its process.
     pub incarnation: Incarnation,
@@ -26,7 +26,7 @@ pub struct NodeSpec {
     pub kinds: Vec<KindOffer>,
     /// The labels it bears.
     pub labels: Labels,
-    /// Its bounds.
+    /// The bounds.
     pub config: NodeConfig,
     /// Where its process can be probed, if it dials by itself: addresses at which it listens.
     pub probes: Vec<String>,
@@ -248,7 +248,7 @@ pub enum Gone {
 pub enum NodeNote {
     /// The link to this scheduler is up.
     Serving {
-        /// Its name.
+        /// The name.
         scheduler: String,
     },
     /// The link is broken; the node works on.

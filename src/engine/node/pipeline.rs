@@ -32,8 +32,8 @@ const CHAIN_SPAN: Duration = Duration::from_micros(300);
 /// The most that one pipeline holds, however short the runs: far more gain nothing, and each may
 /// have to be taken back. With 0 nothing is pipelined.
 const MAX_PIPELINE: usize = 64;
-/// A run that has lasted so long is none of the short ones that a pipeline counts on: what is
-/// behind it goes elsewhere. Well above [`CHAIN_SPAN`], since a worker tells its ends in batches.
+/// A pipeline counts on short runs. What is behind a run that has lasted this long goes elsewhere.
+/// Well above [`CHAIN_SPAN`], since a worker tells its ends in batches.
 const LONG_RUN: Duration = Duration::from_millis(1);
 /// The least that a run is counted at, below what clocks can tell.
 const SHORTEST_RUN: u64 = 100;
@@ -367,7 +367,8 @@ impl NodeMachine {
         }
     }
 
-    /// A pipelined assignment has been given back. If it is none, it is handed back to the caller.
+    /// Takes a pipelined assignment back that its thread has not begun. Returns the assignment if
+    /// it was not pipelined.
     pub(super) fn unpipelined(
         &mut self,
         worker: WorkerId,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::engine::Timestamp;
 
-/// Answers to beats that are remembered: more than fit a lease at the shortest heartbeat would be
-/// needed only by a node that beats faster than it was told.
+/// How many answers to beats are remembered. Only a node that beats faster than it was told to
+/// would need more.
 const MAX_ANSWERS: usize = 64;
 
 /// When the lease ends, unless a proof comes.

@@ -14,8 +14,8 @@ use crate::engine::{LinkId, Reach, Timestamp};
 use crate::error::LinkRefusal;
 use crate::task::TaskKind;
 
-/// Nodes under as many names, those that joined among them; beyond it nobody joins whose name is
-/// not known. Those that are gone do not count, and are forgotten in time (see `forgetting`).
+/// The most names of nodes. Beyond it a node may join only under a name that is known. Nodes that
+/// are gone do not count, and are forgotten in time (see `forgetting`).
 pub(super) const MAX_NODES: usize = 10_000;
 /// About how many bytes the kinds and labels of all nodes may take: each of ten thousand may bring
 /// hundreds of its own.
@@ -165,7 +165,7 @@ impl SchedulerMachine {
                 "a new process answers at its address",
             );
         }
-        self.fail(now, link, "the node is not wanted any more");
+        self.fail(now, link, "the node was removed");
     }
 
     /// Whether this incarnation of the node may be the one that counts.
@@ -249,8 +249,7 @@ impl SchedulerMachine {
             > MAX_OFFERED_BYTES
     }
 
-    /// Sets the link on which a new process speaks apart from those of the old one, which end with
-    /// it.
+    /// Keeps the link on which a new process speaks when the links of the old process are closed.
     pub(super) fn spare(&mut self, link: LinkId, node: NodeIndex) {
         self.roster
             .get_mut(node)

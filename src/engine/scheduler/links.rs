@@ -43,7 +43,7 @@ impl SchedulerMachine {
             }
             entry.redial.dial_reached();
             if !entry.is_dialled() {
-                self.close(link, "the node is not wanted any more");
+                self.close(link, "the node was removed");
                 return;
             }
             // Nothing more is read on the older link, so that what is said here is the latest.

@@ -462,7 +462,7 @@ impl SchedulerMachine {
                     now,
                     node,
                     Loss::Dead,
-                    "nobody listens at the port that it had named",
+                    "nobody listens at the port that it named to be probed",
                 );
             }
             self.end_retired(now, node, |process| process.incarnation == incarnation);

@@ -13,7 +13,7 @@ use crate::status::Event as TaskEventKind;
 use crate::task::Dispatch;
 
 impl SchedulerMachine {
-    /// Enters the load of every node that something has happened to.
+    /// Updates the recorded load of every node that changed since the last turn.
     pub(super) fn enter_loads(&mut self) {
         for at in 0..self.roster.touched.len() {
             self.enter_load(self.roster.touched[at]);
