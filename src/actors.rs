@@ -226,7 +226,7 @@ pub enum Shutdown {
     FinishRunning(Duration),
 }
 
-/// The same from the handle, which takes what was left where it is kept.
+/// A [`Shutdown`] from the handle, which takes the leftovers from where they are kept.
 pub(crate) struct End(pub(crate) Shutdown);
 
 /// Says what each message is answered with.

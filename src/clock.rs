@@ -15,7 +15,8 @@ pub enum Clock {
     /// suspend and that nobody sets.
     #[default]
     Process,
-    /// The same start, and from then on tokio's clock; for tests in which that is paused.
+    /// The wall clock as it was when the process first asked, and from then on tokio's clock; for
+    /// tests in which that is paused.
     Tokio,
     /// That of the process beside a wall clock that shows so many nanoseconds more than it; for
     /// tests that set it.

@@ -277,7 +277,7 @@ pub enum NodeRunError {
     },
 }
 
-/// Why the links of a scheduler or a node cannot be secured by TLS. The fault of whoever set it up;
+/// Why the links of a scheduler or a node cannot be secured by TLS. The fault of its setup;
 /// nothing was started. Trying again helps when the files have been mended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -59,7 +59,7 @@ pub(crate) enum Place {
         address: String,
         workers: Option<u32>,
         refusal_means_dead: Option<bool>,
-        /// A setting that was asked for and is not to be had from here.
+        /// A setting that was asked for and can only be set in the node's own process.
         misplaced: Option<&'static str>,
     },
 }
@@ -70,7 +70,7 @@ pub(crate) struct LocalNode {
     pub(crate) handlers: Handlers,
     pub(crate) labels: Labels,
     pub(crate) config: NodeConfig,
-    /// The same.
+    /// A setting that was asked for and can only be set for a node in another process.
     pub(crate) misplaced: Option<&'static str>,
 }
 
@@ -409,7 +409,7 @@ pub(crate) async fn bind(
         .map_err(|error| NodeStartError::Listen(ListenFault(error.to_string())))
 }
 
-/// Whether this can be dialled: a host, and a port that is none of a listener's choice.
+/// Returns whether this can be dialled: a host, and a port other than 0.
 fn is_address(address: &str) -> bool {
     let parts = address.rsplit_once(':');
     parts.is_some_and(|(host, port)| {

@@ -127,17 +127,17 @@ impl WorkerId {
     /// More than the largest number of workers needs.
     const BITS: u32 = 20;
 
-    /// The same worker as one of the process, whose schedulers have seats.
+    /// Returns the number of this worker within the process, whose schedulers have seats.
     pub fn at_seat(self, seat: usize) -> Self {
         Self(self.0 | (seat as u32) << Self::BITS)
     }
 
-    /// The seat of its scheduler.
+    /// Returns the seat of its scheduler.
     pub fn seat(self) -> usize {
         (self.0 >> Self::BITS) as usize
     }
 
-    /// The same worker as its scheduler's machine knows it.
+    /// Returns the number by which its scheduler's machine knows this worker.
     pub fn within_seat(self) -> Self {
         Self(self.0 & ((1 << Self::BITS) - 1))
     }

@@ -90,10 +90,11 @@ pub enum ToNode {
     /// Finish what runs, return what has not started ([`Report::Returned`]), start nothing, then
     /// say [`ToScheduler::Goodbye`].
     Drain,
-    /// Stop all work of this scheduler, discard it, and forget the scheduler, which does not want
-    /// this process any more.
+    /// Stop and discard all work of this scheduler, and forget the scheduler, which has removed
+    /// this process.
     Leave,
-    /// The same, since the scheduler ends: the process may serve its next start.
+    /// Stop and discard all work of this scheduler, which ends. The process may serve its next
+    /// start.
     End,
 }
 

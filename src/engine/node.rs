@@ -243,7 +243,7 @@ impl NodeMachine {
         self.actions.push(NodeAction::Note(note));
     }
 
-    /// The same by what is none of this machine's.
+    /// Takes note that these workers share a thread that the run of another scheduler blocks.
     fn stalled_by_others(&mut self, workers: &[WorkerId]) {
         self.workers.set_stalled(workers, true);
         self.told_stalled = None;

@@ -180,8 +180,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// The same with ids and dispatches that are counted from this number on, which is 1
-    /// otherwise: for one that has just been made.
+    /// Counts ids and dispatches from this number on, instead of from 1. Call it before anything
+    /// else.
     pub fn numbered_from(mut self, first: u64) -> Self {
         self.task_ids = Sequence::from(first);
         self.dispatches = Sequence::from(first);

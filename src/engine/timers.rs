@@ -23,7 +23,7 @@ pub(crate) enum Timer {
     Deadline(TaskId, Slot),
     /// A task becomes due, older tasks first.
     Due(TaskId, Slot),
-    /// The same at a time of the wall clock. It is started and stopped by that.
+    /// A task becomes due at a time of the wall clock, which starts and stops this timer.
     DueAt(TaskId, Slot),
     /// Cancels of a task are answered at the latest.
     Patience(TaskId, Slot),

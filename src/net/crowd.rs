@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// The same by looking at all.
+    /// Returns what the crowd would drop, found by looking at every member.
     fn of_most(members: &[Ticket], comes: IpAddr) -> Option<Ticket> {
         let count = |source| {
             let own = members.iter().filter(|(other, _)| *other == source);

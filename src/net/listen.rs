@@ -41,7 +41,7 @@ pub enum ListenError {
         /// The address.
         address: SocketAddr,
     },
-    /// The address is taken, or is none of this machine's.
+    /// The address is taken, or does not belong to this machine.
     #[error("cannot listen on {address}: {error}")]
     Io {
         /// The address as given.

@@ -91,8 +91,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
     })
 }
 
-/// Checks that this certificate bears this name. The error is for both sides. A name with a star
-/// bears what it always does. The codec has bounded the name.
+/// Checks that this certificate bears this name. The error is for both sides. A wildcard
+/// matches as it does on the web. The codec has bounded the name.
 #[cfg(feature = "tls")]
 pub(super) fn bears(certificate: &CertificateDer<'_>, name: &str) -> Result<(), String> {
     check_name(name).map_err(|error| error.to_string())?;

@@ -69,9 +69,9 @@ pub(super) async fn prove_socket(
 ///
 /// # Errors
 ///
-/// If the peer is none of ours, or either side does not trust the other. Where certificates are
-/// what is trusted this always fails, since nothing here secures the streams: it tells a peer that
-/// speaks no TLS so.
+/// If the peer speaks another protocol, or either side does not trust the other. With certificates
+/// this always fails, since nothing here secures the streams: it tells a peer that speaks no TLS
+/// so.
 pub async fn prove<R, W>(
     mut read: R,
     mut write: W,

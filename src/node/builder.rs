@@ -172,7 +172,7 @@ impl NodeBuilder {
     /// at this address (`host:port`; port 0 lets the system choose). Without it that is the port
     /// where it listens, if it does on every address, or one that the system chooses: on every
     /// address, or on loopback alone if there is neither a secret nor a certificate. The log says
-    /// at the start which it is. Whoever connects there is closed at once.
+    /// at the start which it is. A connection there is closed at once.
     pub fn probe_at(mut self, address: impl Into<String>) -> Self {
         self.probe = ProbeAt::Address(address.into());
         self

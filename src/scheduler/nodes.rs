@@ -63,7 +63,7 @@ impl Scheduler {
     /// which comes when its last handler has returned, or for a proof that its process is dead. A
     /// node that cannot be reached is waited for until its lease is over. After that its removal is
     /// the caller's word that it is dead: even a run whose handler blocks is waited for no longer.
-    /// Whoever knows sooner says so by [`Scheduler::declare_dead`]. Until then the name is taken.
+    /// If you know sooner, call [`Scheduler::declare_dead`]. Until then the name is taken.
     ///
     /// ```no_run
     /// # use callboard::*;

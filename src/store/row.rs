@@ -34,7 +34,7 @@ const MAGIC: [u8; 2] = *b"cb";
 const HEAD: usize = 52;
 const LAST: u32 = 1 << 31;
 
-/// Why a row is none that can be read.
+/// Why a row cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowFlaw {
     /// It was written by a later version.

@@ -69,7 +69,7 @@ impl NodeMachine {
         self.take_leave(Bond::Leaving);
     }
 
-    /// The same, since the scheduler ends.
+    /// Leaves a scheduler that ends: the node may serve its next start.
     pub(super) fn scheduler_ends(&mut self) {
         self.take_leave(match self.spec.end_with_scheduler {
             true => Bond::Leaving,

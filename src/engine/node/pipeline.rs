@@ -45,7 +45,7 @@ pub(super) enum Why {
     Requeue,
     /// To go back to the scheduler; if it has begun, it goes on.
     Return,
-    /// The same, but if it has begun it is dropped: the lease or the node ends.
+    /// To go back to the scheduler; if it has begun, it is dropped: the lease or the node ends.
     Drop,
     /// Its scheduler has cancelled it.
     Cancel,

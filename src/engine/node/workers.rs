@@ -300,7 +300,8 @@ impl Workers {
         self.find_free();
     }
 
-    /// A task that probably blocks the thread of these workers: one that runs on it, not beside it.
+    /// Returns a task that probably blocks the thread of these workers: one that runs on it, not
+    /// beside it.
     pub(super) fn blamed(&self, workers: &[WorkerId]) -> Option<TaskId> {
         let slots = workers
             .iter()
@@ -308,7 +309,7 @@ impl Workers {
         blamed_of(slots)
     }
 
-    /// The same for whichever thread is blocked.
+    /// Returns a task that probably blocks its thread, of all threads that are blocked.
     pub(super) fn blamed_anywhere(&self) -> Option<TaskId> {
         blamed_of(self.slots.iter().filter(|slot| slot.stalled))
     }

@@ -9,9 +9,8 @@ use crate::engine::{Incarnation, Timestamp};
 
 /// How soon a dial or a probe is tried again.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
-/// The same after a link has just broken, from which it doubles: the system of a process that was
-/// killed closes its sockets one by one, and may close the link before the port, which then still
-/// answers.
+/// The first pause after a link has broken; later ones double. The system closes the sockets of a
+/// killed process one by one, and may close the link before the port, which then still answers.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// How far one way of asking is.
@@ -110,7 +109,8 @@ impl Redial {
         self.dial.stale_answered()
     }
 
-    /// The same of a probe.
+    /// Takes note of the answer to a probe, if it was asked of an earlier node of the name. Returns
+    /// whether it was.
     pub fn stale_probe_answered(&mut self) -> bool {
         self.probe.stale_answered()
     }

@@ -20,7 +20,7 @@ const LAST_LOOK: u32 = 4;
 pub(super) enum Loss {
     /// It has ended: no run of it can be going on.
     Dead,
-    /// The same, by its own goodbye.
+    /// It has said goodbye: no run of it can be going on.
     Left,
     /// Its runs may go on, and it may return.
     Unproven,

@@ -239,7 +239,7 @@ impl SchedulerMachine {
     }
 
     /// Ends the orphans of replaced incarnations that nobody waits for: those of tasks that have
-    /// settled and whose key is none. They occupy no worker of the node as it is now.
+    /// settled and have no key. They occupy no worker of the node as it is now.
     pub(super) fn end_idle_orphans(&mut self, now: Timestamp, node: NodeIndex) {
         let processes = self.roster.get(node).past.iter();
         let idle: Vec<_> = processes

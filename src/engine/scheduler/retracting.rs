@@ -33,8 +33,8 @@ const WAITS: u32 = 4;
 /// The least wait after which a task was held up, if something less urgent may start before it:
 /// well above what threads are late by.
 const PASSED_AFTER: Duration = Duration::from_millis(10);
-/// The same for whatever else is about. At a node of a busy process a whole line may wait for some
-/// tens of milliseconds, and gets on.
+/// The least wait after which a task was held up, whatever else waits. At a node of a busy process
+/// a whole line may wait for some tens of milliseconds, and gets on.
 pub(super) const HELD_UP_AFTER: Duration = Duration::from_millis(250);
 /// How many lanes a turn looks at, so that its cost does not grow with the nodes.
 const LANES_IN_A_TURN: usize = 32;

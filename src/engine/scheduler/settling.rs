@@ -274,7 +274,8 @@ impl SchedulerMachine {
         self.answer(ended, CancelAnswer::StillRunning);
     }
 
-    /// The same of cancels that wait for the end of an orphaned run.
+    /// Cancels have waited long enough for the end of an orphaned run: they are told that it goes
+    /// on.
     pub(super) fn orphan_outlasts(&mut self, at: Timestamp, node: NodeIndex, dispatch: Dispatch) {
         let waiting = self
             .find_orphan(node, dispatch)

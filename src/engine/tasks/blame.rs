@@ -105,7 +105,7 @@ impl Losses {
         self.company_without(None)
     }
 
-    /// The same if one loss is not believed.
+    /// Returns among how many suspects it would be without one loss, if it were a suspect.
     pub fn company_without(&self, lost: Option<(NodeId, Incarnation)>) -> Option<Company> {
         let blames = self.0.iter().filter(|blame| Some(blame.lost) != lost);
         if blames.clone().filter(|blame| blame.counts).count() < SUSPECT_FROM {

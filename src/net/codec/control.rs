@@ -125,7 +125,7 @@ pub(crate) fn decode_policy(frame: &Frame) -> Result<RetryPolicy, LinkError> {
 #[derive(Serialize)]
 struct RefusalOut<'a> {
     reason: &'a LinkRefusal,
-    /// The same as a sentence, for a peer that does not know the reason.
+    /// The reason as a sentence, for a peer that does not know its name.
     words: String,
 }
 

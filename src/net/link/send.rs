@@ -86,7 +86,7 @@ impl<Out> LinkWriter<Out> {
         lock(&self.shared.sending)
     }
 
-    /// The same, if nobody has it.
+    /// Returns what sends, if no other thread holds it.
     fn try_sending(&self) -> Option<MutexGuard<'_, Option<Sending<Out>>>> {
         match self.shared.sending.try_lock() {
             Ok(sending) => Some(sending),
