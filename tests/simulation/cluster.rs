@@ -12,10 +12,11 @@ use callboard::engine::Event;
 use callboard::task::{Dispatch, TaskId};
 
 use crate::clients::{Client, Told};
+use crate::neighbour::{Neighbour, NeighbourEv};
 use crate::network::{Dial, Host, Link};
 use crate::nodes::{NodeIn, Proc};
 use crate::oracle::{Expectation, Oracle};
-use crate::plan::{Family, Fault, KINDS, MS, NodePlan, Plan, SECOND, Time, nanos};
+use crate::plan::{Family, Fault, MS, NodePlan, Plan, SECOND, Time, nanos, rescue};
 use crate::scheduler::{Scheduler, SchedulerIn};
 use crate::trace::Trace;
 use crate::visitors::Visit;
@@ -115,6 +116,7 @@ pub enum Ev {
     },
     VisitorWelcomes(Visit),
     VisitorGoes(Visit),
+    Neighbour(NeighbourEv),
     Look,
     Expect(Box<Expectation>),
     Quiet,
@@ -159,6 +161,7 @@ pub struct Cluster {
     pub pipelined: Pipelined,
     pub term: usize,
     pub scheduler: Scheduler,
+    pub neighbour: Neighbour,
     pub nodes: Vec<NodePlan>,
     pub procs: Vec<Proc>,
     pub hosts: Vec<Host>,
@@ -194,6 +197,7 @@ impl Cluster {
             pipelined: Pipelined::default(),
             term: 0,
             scheduler: Scheduler::start(0, &plan, 0),
+            neighbour: Neighbour::default(),
             hosts: vec![Host::default(); nodes.len()],
             nodes,
             procs: Vec::new(),
@@ -231,6 +235,7 @@ impl Cluster {
         for (index, (at, _)) in plan.faults.iter().enumerate() {
             self.at(*at, Ev::Fault(index));
         }
+        self.neighbour_begins();
         self.at(plan.quiet_from, Ev::Quiet);
         self.at(SECOND, Ev::Look);
     }
@@ -400,6 +405,7 @@ impl Cluster {
             Ev::Hear { proc } => self.hear(proc),
             Ev::VisitorWelcomes(visit) => self.visitor_welcomes(visit),
             Ev::VisitorGoes(visit) => self.visitor_goes(visit),
+            Ev::Neighbour(event) => self.neighbour_happens(event),
             Ev::Look => self.look(),
             Ev::Expect(expectation) => self.expect(*expectation),
             Ev::Quiet => self.begin_quiet(),
@@ -431,6 +437,7 @@ impl Cluster {
                 pipe.cut_until = 0;
             }
         }
+        self.neighbour_heals();
         self.heal(true);
         self.thaw_scheduler();
         self.restart_scheduler();
@@ -469,23 +476,5 @@ impl Cluster {
         if changed {
             self.command(SchedulerIn::SetWorkers(None, 3));
         }
-    }
-}
-
-/// A node that can run anything, for the quiet end.
-pub fn rescue() -> NodePlan {
-    NodePlan {
-        name: "rescue".to_owned(),
-        listens: true,
-        joins: false,
-        probe: false,
-        local: false,
-        workers: 4,
-        kinds: (0..KINDS.len()).collect(),
-        labels: vec!["gpu".to_owned(), "north".to_owned()],
-        kept: 64 << 20,
-        from: 0,
-        drift_ppm: 0,
-        offset: SECOND,
     }
 }

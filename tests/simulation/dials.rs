@@ -7,7 +7,7 @@ use callboard::engine::node::NodeEvent;
 use callboard::engine::{Event, LinkId, NodeId, Origin};
 
 use crate::cluster::{Cluster, Ev};
-use crate::network::{DOWN, Dial, Dialler, End, Link, UP};
+use crate::network::{DOWN, Dial, Dialler, End, Link, UP, Whose};
 use crate::nodes::NodeIn;
 use crate::plan::MS;
 
@@ -23,6 +23,11 @@ impl Cluster {
     ) {
         match dialler {
             Dialler::Scheduler(node) if end == DOWN => self.tell_scheduler(Event::DialFailed {
+                node,
+                refused,
+                reason: reason.to_owned(),
+            }),
+            Dialler::Neighbour(node) if end == DOWN => self.tell_neighbour(Event::DialFailed {
                 node,
                 refused,
                 reason: reason.to_owned(),
@@ -49,8 +54,13 @@ impl Cluster {
             return;
         }
         let by_node = matches!(dial.dialler, Dialler::Node(_));
+        let whose = dial.dialler.whose();
+        let (is_alive, is_frozen) = match whose {
+            Whose::Own => (self.is_scheduler_alive(), self.is_scheduler_frozen()),
+            Whose::Neighbours => (self.neighbour.is_alive(), self.neighbour.is_frozen()),
+        };
         let listener = if by_node {
-            self.is_scheduler_alive().then_some(dial.proc)
+            is_alive.then_some(dial.proc)
         } else {
             self.listeners.get(&dial.address).copied()
         };
@@ -61,11 +71,14 @@ impl Cluster {
             None => self.host_of(&dial.address),
         };
         let frozen = if by_node {
-            self.is_scheduler_frozen()
+            is_frozen
         } else {
             listener.is_some_and(|proc| self.is_frozen(proc))
         };
-        let unanswered = self.hosts[host].is_cut(self.now) || (frozen && dial.probe.is_none());
+        let cut = [DOWN, UP].map(|way| self.neighbour.is_cut(way, self.now));
+        let cut = whose == Whose::Neighbours && cut.contains(&true);
+        let unanswered =
+            cut || self.hosts[host].is_cut(self.now) || (frozen && dial.probe.is_none());
         if unanswered {
             self.dial_again(dial);
             return;
@@ -114,13 +127,14 @@ impl Cluster {
             "no answer"
         };
         match (dial.probe, &dial.dialler) {
-            (Some(incarnation), Dialler::Scheduler(node)) => {
-                let node = *node;
-                self.tell_scheduler(Event::Probed {
+            (Some(incarnation), Dialler::Scheduler(node) | Dialler::Neighbour(node)) => {
+                let (node, whose) = (*node, dial.dialler.whose());
+                let probed = Event::Probed {
                     node,
                     incarnation,
                     refused,
-                });
+                };
+                self.tell(whose, probed);
             }
             _ => {
                 let end = usize::from(matches!(dial.dialler, Dialler::Node(_)));
@@ -132,6 +146,9 @@ impl Cluster {
     pub fn is_dialler_alive(&self, dial: &Dial) -> bool {
         match dial.dialler {
             Dialler::Node(_) => self.procs[dial.proc].alive,
+            Dialler::Neighbour(_) => {
+                self.neighbour.is_alive() && dial.term == self.neighbour.term()
+            }
             _ => self.is_scheduler_alive() && dial.term == self.term(),
         }
     }
@@ -157,10 +174,12 @@ impl Cluster {
 
     pub fn new_link(&mut self, proc: usize, dialler: Dialler, local: bool) -> usize {
         let link = self.links.len();
+        let whose = dialler.whose();
         self.links.push(Link {
             id: LinkId(link as u64 + 1),
             proc,
-            term: self.term(),
+            whose,
+            term: self.term_of(whose),
             local,
             ends: [End::NotYet; 2],
             pipes: Default::default(),
@@ -175,7 +194,7 @@ impl Cluster {
         let it = &self.links[link];
         let proc = &self.procs[it.proc];
         match it.dialler {
-            Dialler::Scheduler(_) => proc.name.to_string(),
+            Dialler::Scheduler(_) | Dialler::Neighbour(_) => proc.name.to_string(),
             Dialler::Local(_) => String::new(),
             Dialler::Node(_) => format!("{}:{}", proc.came_from, it.id.0),
         }
@@ -191,21 +210,29 @@ impl Cluster {
             return;
         }
         it.ends[end] = End::Open;
-        let (id, proc, term, dialler) = (it.id, it.proc, it.term, it.dialler.clone());
+        let (id, proc, dialler) = (it.id, it.proc, it.dialler.clone());
+        let (whose, term) = (it.whose, it.term);
         if end == DOWN {
-            if term != self.term() || !self.is_scheduler_alive() {
+            let is_alive = match whose {
+                Whose::Own => self.is_scheduler_alive(),
+                Whose::Neighbours => self.neighbour.is_alive(),
+            };
+            if term != self.term_of(whose) || !is_alive {
                 return;
             }
             let origin = match dialler {
-                Dialler::Scheduler(node) | Dialler::Local(node) => Origin::Dialled(node),
+                Dialler::Scheduler(node) | Dialler::Neighbour(node) | Dialler::Local(node) => {
+                    Origin::Dialled(node)
+                }
                 Dialler::Node(_) => Origin::Came(self.procs[proc].came_from.clone()),
             };
             let peer = self.end_of_node(link);
-            self.tell_scheduler(Event::LinkOpened {
+            let opened = Event::LinkOpened {
                 link: id,
                 origin,
                 peer,
-            });
+            };
+            self.tell(whose, opened);
         } else {
             if !self.procs[proc].alive {
                 return;

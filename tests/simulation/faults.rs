@@ -51,6 +51,7 @@ impl Cluster {
                 let retry = RetryPolicy::default().max_attempts(attempts);
                 self.command(SchedulerIn::SetRetry(retry));
             }
+            Fault::Neighbour(fault) => self.neighbour_fault(fault),
             Fault::Drain => self.command(SchedulerIn::Drain),
             Fault::RemoveNode { node, back } => {
                 self.command(SchedulerIn::RemoveNode(node));
@@ -205,6 +206,7 @@ pub fn span_of(fault: &Fault) -> Time {
         | Fault::Stall { span, .. } => span,
         Fault::KillHost { back, .. } => back + SECOND,
         Fault::RestartScheduler { down } => down,
+        Fault::Neighbour(fault) => fault.span(),
         Fault::Visit { stays, .. } => stays,
         Fault::Double { .. } => NEVER / 2,
         _ => 0,

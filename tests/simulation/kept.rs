@@ -21,6 +21,7 @@
 //! net {...}
 //! node {...}                                  (one line for each)
 //! task {...}
+//! fleet {...}                                 (only with two schedulers)
 //! fault 12.345000000 {...}                    (when, in seconds)
 //! ```
 
@@ -34,7 +35,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::plan::{AudiencePlan, Family, Mode, NetPlan, Plan, SECOND, TaskPlan, Time};
+use crate::plan::{AudiencePlan, Family, FleetPlan, Mode, NetPlan, Plan, SECOND, TaskPlan, Time};
 use crate::{Broken, run, shrink};
 
 /// What the first line says; another layout takes another number.
@@ -157,6 +158,7 @@ impl Kept {
         lines.push(format!("net {}", json(&plan.net)));
         lines.extend(plan.nodes.iter().map(|node| format!("node {}", json(node))));
         lines.extend(plan.tasks.iter().map(|task| format!("task {}", lean(task))));
+        lines.extend(plan.fleet.iter().map(|it| format!("fleet {}", json(it))));
         lines.extend(plan.faults.iter().map(|(at, fault)| {
             let (seconds, rest) = (at / SECOND, at % SECOND);
             format!("fault {seconds}.{rest:09} {}", json(fault))
@@ -170,7 +172,7 @@ impl Kept {
             return Err(format!("must begin with \"plan {VERSION}\""));
         }
         let (mut shows, mut chance, mut family, mut net) = (None, None, None, None);
-        let (mut config, mut times) = (None, None);
+        let (mut config, mut times, mut fleet) = (None, None, None);
         let (mut nodes, mut tasks, mut faults) = (Vec::new(), Vec::new(), Vec::new());
         for line in lines {
             let (word, value) = line.split_once(' ').ok_or(format!("a bare word: {line}"))?;
@@ -180,6 +182,7 @@ impl Kept {
                 "family" => family = Some(parse::<Family>(value)?),
                 "config" => config = Some(parse::<ConfigText>(value)?),
                 "times" => times = Some(parse::<Times>(value)?),
+                "fleet" => fleet = Some(parse::<FleetPlan>(value)?),
                 "net" => net = Some(parse::<NetPlan>(value)?),
                 "node" => nodes.push(parse(value)?),
                 "task" => tasks.push(parse(value)?),
@@ -206,6 +209,7 @@ impl Kept {
                 client_pace: times.client_pace,
                 late_answers: times.late_answers,
                 shut_down: times.shut_down,
+                fleet,
             },
         })
     }

@@ -18,9 +18,11 @@
 mod brief;
 mod clients;
 mod cluster;
+mod deaths;
 mod dials;
 mod faults;
 mod kept;
+mod neighbour;
 mod network;
 mod nodes;
 mod oracle;
@@ -208,6 +210,11 @@ fn g6_one_worker_starts_by_priority_then_first_come() {
 #[test]
 fn g5_g6_no_worker_idles_and_nothing_urgent_waits_under_load() {
     try_family(Family::Load);
+}
+
+#[test]
+fn what_becomes_of_one_scheduler_is_nothing_to_another() {
+    try_family(Family::Fleet);
 }
 
 #[test]

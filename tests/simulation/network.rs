@@ -9,6 +9,7 @@ use callboard::engine::node::NodeEvent;
 use callboard::engine::{Event, LinkId, NodeId};
 
 use crate::cluster::{Cluster, Ev};
+use crate::neighbour::{ADDRESS, FIRST_NEIGHBOUR};
 use crate::nodes::{Death, NodeIn};
 use crate::plan::{MS, NEVER, SECOND, Time};
 
@@ -43,10 +44,29 @@ pub struct Pipe {
     pub cut_until: Time,
 }
 
+/// Which scheduler is at one end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The one that is judged.
+    Own,
+    Neighbours,
+}
+
+impl Whose {
+    pub fn of_life(term: usize) -> Self {
+        match term < FIRST_NEIGHBOUR {
+            true => Self::Own,
+            false => Self::Neighbours,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Link {
     pub id: LinkId,
     pub proc: usize,
+    pub whose: Whose,
+    /// The term of that scheduler.
     pub term: usize,
     pub local: bool,
     /// Indexed by [`DOWN`] (the scheduler's) and [`UP`] (the node's).
@@ -60,9 +80,21 @@ pub struct Link {
 #[derive(Clone, Debug)]
 pub enum Dialler {
     Scheduler(NodeId),
+    Neighbour(NodeId),
     Node(String),
     /// Inside one process.
     Local(NodeId),
+}
+
+impl Dialler {
+    /// The scheduler that dials or is dialled.
+    pub fn whose(&self) -> Whose {
+        match self {
+            Self::Neighbour(_) => Whose::Neighbours,
+            Self::Node(address) if address == ADDRESS => Whose::Neighbours,
+            _ => Whose::Own,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -109,6 +141,7 @@ impl Cluster {
         let host = self.procs[it.proc].host;
         it.ends[1 - direction] == End::NotYet
             || self.now < it.pipes[direction].cut_until
+            || (it.whose == Whose::Neighbours && self.neighbour.is_cut(direction, self.now))
             || (!it.local && self.now < self.hosts[host].cut_until[direction])
     }
 
@@ -199,9 +232,9 @@ impl Cluster {
     }
 
     pub fn arrive(&mut self, link: usize, direction: usize, item: Item) {
-        let (id, proc, end) = {
+        let (id, proc, whose, end) = {
             let it = &self.links[link];
-            (it.id, it.proc, it.ends[1 - direction])
+            (it.id, it.proc, it.whose, it.ends[1 - direction])
         };
         if end == End::Closed {
             if !self.is_blocked(link, 1 - direction) {
@@ -226,12 +259,12 @@ impl Cluster {
                 );
             }
             Item::ToScheduler(message) => {
-                self.tell_scheduler(Event::Message { link: id, message });
+                self.tell(whose, Event::Message { link: id, message });
             }
             Item::Chunk if direction == DOWN => {
                 self.tell_node(proc, NodeIn::Event(NodeEvent::Heard { link: id }));
             }
-            Item::Chunk => self.tell_scheduler(Event::Heard { link: id }),
+            Item::Chunk => self.tell(whose, Event::Heard { link: id }),
             Item::Fin(reason) => self.closed(link, 1 - direction, &reason),
         }
     }
@@ -240,16 +273,17 @@ impl Cluster {
     pub fn closed(&mut self, link: usize, end: usize, reason: &str) {
         let it = &mut self.links[link];
         let before = std::mem::replace(&mut it.ends[end], End::Closed);
-        let (id, proc, term, dialler) = (it.id, it.proc, it.term, it.dialler.clone());
-        if end == DOWN && term != self.term() {
+        let (id, proc, dialler) = (it.id, it.proc, it.dialler.clone());
+        let (whose, term) = (it.whose, it.term);
+        if end == DOWN && term != self.term_of(whose) {
             return;
         }
         match (before, end) {
             (End::Closed, _) => {}
-            (End::Open, DOWN) => self.tell_scheduler(Event::LinkClosed {
-                link: id,
-                reason: reason.to_owned(),
-            }),
+            (End::Open, DOWN) => {
+                let reason = reason.to_owned();
+                self.tell(whose, Event::LinkClosed { link: id, reason });
+            }
             (End::Open, _) => self.tell_node(
                 proc,
                 NodeIn::Event(NodeEvent::LinkClosed {
@@ -353,8 +387,27 @@ impl Cluster {
     pub fn newest_link(&self, proc: usize) -> Option<usize> {
         (0..self.links.len()).rev().find(|&link| {
             let it = &self.links[link];
-            it.proc == proc && !it.local && !it.broken && it.ends == [End::Open; 2]
+            it.proc == proc
+                && it.whose == Whose::Own
+                && !it.local
+                && !it.broken
+                && it.ends == [End::Open; 2]
         })
+    }
+
+    /// Tells the scheduler at the end of a link.
+    pub fn tell(&mut self, whose: Whose, event: Event) {
+        match whose {
+            Whose::Own => self.tell_scheduler(event),
+            Whose::Neighbours => self.tell_neighbour(event),
+        }
+    }
+
+    pub fn term_of(&self, whose: Whose) -> usize {
+        match whose {
+            Whose::Own => self.term(),
+            Whose::Neighbours => self.neighbour.term(),
+        }
     }
 
     pub fn link_index(&self, id: LinkId) -> usize {

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use callboard::config::NodeConfig;
 use callboard::engine::message::{Assignment, KindOffer, ToNode};
@@ -17,7 +16,8 @@ use callboard::testing::{Checks, Driven};
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev, SCHEDULER};
-use crate::network::{Dial, Dialler, Item, UP};
+use crate::neighbour::ADDRESS;
+use crate::network::{Dial, Dialler, Item, UP, Whose};
 use crate::plan::{KINDS, MS, Time};
 use crate::visitors::is_visitors;
 use crate::workers::{How, Run};
@@ -176,10 +176,20 @@ impl Cluster {
 
     pub fn handle_node_event(&mut self, proc: usize, event: NodeEvent) {
         let now = self.now;
+        let whose = match &event {
+            NodeEvent::Message { link, .. } if !is_visitors(*link) => {
+                self.links[self.link_index(*link)].whose
+            }
+            _ => Whose::Own,
+        };
         let it = &mut self.procs[proc];
         self.trace.line(now, || match &event {
             NodeEvent::Message { link, message } => {
-                format!("{} <- S {link} {}", it.name, brief::to_node(message))
+                format!(
+                    "{} <- {whose:?} {link} {}",
+                    it.name,
+                    brief::to_node(message)
+                )
             }
             other => format!("{} ! {other:?}", it.name),
         });
@@ -193,18 +203,19 @@ impl Cluster {
             message: ToNode::Welcome(welcome),
             ..
         } = &event
+            && whose == Whose::Own
         {
             it.draining = it.ending || welcome.drain;
         }
-        it.draining |= matches!(
-            event,
-            NodeEvent::Drain
-                | NodeEvent::Stop
-                | NodeEvent::Message {
+        it.draining |= matches!(event, NodeEvent::Drain | NodeEvent::Stop);
+        it.draining |= whose == Whose::Own
+            && matches!(
+                event,
+                NodeEvent::Message {
                     message: ToNode::Drain | ToNode::Leave | ToNode::End,
                     ..
                 }
-        );
+            );
         it.dirty = true;
         let at = it.clock(now);
         it.machine.handle(at, event);
@@ -265,8 +276,15 @@ impl Cluster {
             }
             NodeAction::Close { link, .. } if is_visitors(link) => {}
             NodeAction::Send { link, message } => {
-                self.say(|| format!("{name} -> S {link} {}", brief::to_scheduler(&message)));
-                self.send(self.link_index(link), UP, Item::ToScheduler(message));
+                let index = self.link_index(link);
+                let whose = self.links[index].whose;
+                self.say(|| {
+                    format!(
+                        "{name} -> {whose:?} {link} {}",
+                        brief::to_scheduler(&message)
+                    )
+                });
+                self.send(index, UP, Item::ToScheduler(message));
             }
             NodeAction::Close { link, reason } => {
                 self.say(|| format!("{name} closes {link}: {reason}"));
@@ -274,10 +292,11 @@ impl Cluster {
             }
             NodeAction::Dial { address } => {
                 self.say(|| format!("{name} dials {address}"));
+                let dialler = Dialler::Node(address.clone());
                 let dial = Dial {
-                    dialler: Dialler::Node(address.clone()),
+                    term: self.term_of(dialler.whose()),
+                    dialler,
                     proc,
-                    term: self.term,
                     address,
                     until: self.now + self.plan.net.dial_timeout,
                     probe: None,
@@ -357,14 +376,19 @@ impl Cluster {
                 .into_iter()
                 .collect(),
             refusal_means_dead: None,
-            joins: if joins {
-                vec![SCHEDULER.to_owned()]
-            } else {
-                Vec::new()
+            joins: match (joins, &self.plan.fleet) {
+                (false, _) => Vec::new(),
+                (true, None) => vec![SCHEDULER.to_owned()],
+                (true, Some(_)) => vec![SCHEDULER.to_owned(), ADDRESS.to_owned()],
             },
             local,
             end_with_scheduler: false,
             max_frame: None,
+        };
+        let max_workers = self.plan.fleet.as_ref().and_then(|it| it.max_workers_total);
+        let serves = Serves {
+            only: Vec::new(),
+            max_workers,
         };
         if plan.listens && !double {
             self.listeners.insert(plan.name.clone(), proc);
@@ -382,7 +406,7 @@ impl Cluster {
             came_from,
             kinds: plan.kinds.clone(),
             labels: plan.labels.clone(),
-            machine: Driven::new(Machines::new(spec, Serves::default()), Checks::Never),
+            machine: Driven::new(Machines::new(spec, serves), Checks::Never),
             alive: true,
             frozen: false,
             local,
@@ -427,68 +451,5 @@ impl Cluster {
         known
             .or_else(|| self.nodes.iter().position(|node| node.name == *address))
             .unwrap()
-    }
-
-    /// A process ends.
-    pub fn kill(&mut self, proc: usize, death: Death) {
-        self.say(|| format!("# process {proc} ends: {death:?}"));
-        let it = &mut self.procs[proc];
-        it.alive = false;
-        it.inbox.clear();
-        it.pipelines.clear();
-        it.told.clear();
-        let runs = std::mem::take(&mut it.runs);
-        for run in runs.values() {
-            self.oracle.on_run_over(run);
-        }
-        self.listeners.retain(|_, listener| *listener != proc);
-        for link in 0..self.links.len() {
-            if self.links[link].proc == proc {
-                self.abandon(link, UP, death);
-            }
-        }
-    }
-
-    pub fn freeze_node(&mut self, proc: usize, span: Time) {
-        if !self.procs[proc].alive || self.procs[proc].frozen {
-            return;
-        }
-        self.say(|| {
-            format!(
-                "# process {proc} freezes for {:?}",
-                Duration::from_nanos(span)
-            )
-        });
-        self.procs[proc].frozen = true;
-        self.oracle.disturbed(self.now + span);
-        self.after(span, Ev::ThawNode { proc });
-    }
-
-    pub fn thaw_node(&mut self, proc: usize) {
-        if !self.procs[proc].alive || !self.procs[proc].frozen {
-            return;
-        }
-        self.say(|| format!("# process {proc} wakes"));
-        self.procs[proc].frozen = false;
-        let inbox = std::mem::take(&mut self.procs[proc].inbox);
-        let tick_at = self.rng.usize(..=inbox.len());
-        for (index, event) in inbox.into_iter().enumerate() {
-            if index == tick_at {
-                self.tick_node(proc);
-            }
-            if !self.procs[proc].alive {
-                return;
-            }
-            self.node_handles(proc, event);
-            if self.rng.u32(..4) == 0 {
-                self.flush_node(proc);
-            }
-            if !self.procs[proc].alive {
-                return;
-            }
-        }
-        self.procs[proc].tick_at = None;
-        self.tick_node(proc);
-        self.woke(proc);
     }
 }

@@ -6,6 +6,7 @@
 mod belief;
 mod cancels;
 mod dials;
+mod fleet;
 mod intake;
 mod load;
 mod rest;
@@ -157,6 +158,7 @@ pub struct Oracle {
     changed_at: Time,
     /// What each node has been sent.
     sent: load::Sent,
+    shares: fleet::Shares,
     current: Option<u64>,
     gone: BTreeSet<u64>,
     dials: dials::Dials,
@@ -188,6 +190,7 @@ impl Oracle {
             prefetched: BTreeMap::new(),
             changed_at: 0,
             sent: load::Sent::default(),
+            shares: fleet::Shares::default(),
             current: None,
             gone: BTreeSet::new(),
             dials: dials::Dials::default(),
@@ -296,16 +299,16 @@ impl Oracle {
         }
     }
 
-    pub fn on_run_over(&mut self, _run: &Run) {}
-
     pub fn on_unstarted(&mut self, run: &Run) {
-        if let Some(facts) = self.tasks[run.term].get_mut(&run.task) {
+        let tasks = self.tasks.get_mut(run.term);
+        if let Some(facts) = tasks.and_then(|tasks| tasks.get_mut(&run.task)) {
             facts.starts.retain(|start| start.dispatch != run.dispatch);
         }
     }
 
     pub fn on_tried(&mut self, run: &Run, tried: &Tried) {
-        let Some(facts) = self.tasks[run.term].get_mut(&run.task) else {
+        let tasks = self.tasks.get_mut(run.term);
+        let Some(facts) = tasks.and_then(|tasks| tasks.get_mut(&run.task)) else {
             return;
         };
         let cause = match tried {

@@ -5,6 +5,7 @@
 
 mod draw;
 mod faults;
+mod fleet;
 mod load;
 
 use std::time::Duration;
@@ -12,6 +13,8 @@ use std::time::Duration;
 use callboard::config::SchedulerConfig;
 use callboard::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
+
+pub use fleet::{FleetPlan, NeighbourFault};
 
 use draw::{draw_config, draw_net, draw_nodes, draw_removals, draw_tasks, draw_visits};
 
@@ -39,6 +42,8 @@ pub enum Family {
     Order,
     /// No faults, and more to do than workers: kinds of very different length, several priorities.
     Load,
+    /// Another scheduler has the same nodes, and all that goes wrong is its own.
+    Fleet,
     /// Only cuts too short to cost anything.
     Cuts,
     /// Processes and machines that die and return.
@@ -48,9 +53,9 @@ pub enum Family {
 }
 
 impl Family {
-    /// Whether nothing ever goes wrong.
+    /// Whether nothing ever goes wrong, but for what is none of the scheduler's business.
     pub fn has_no_faults(self) -> bool {
-        matches!(self, Self::Calm | Self::Order | Self::Load)
+        matches!(self, Self::Calm | Self::Order | Self::Load | Self::Fleet)
     }
 
     /// Whether no node is ever lost.
@@ -77,6 +82,8 @@ pub struct Plan {
     pub late_answers: bool,
     /// Whether the history ends with `shut_down` in the middle of things.
     pub shut_down: bool,
+    /// The other scheduler, if there is one.
+    pub fleet: Option<FleetPlan>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -259,6 +266,8 @@ pub enum Fault {
         span: Time,
     },
     Drain,
+    /// What happens to the other scheduler.
+    Neighbour(NeighbourFault),
 }
 
 impl Plan {
@@ -273,6 +282,10 @@ impl Plan {
         // One history in ten is of load, and of those one in five is big.
         if seed % 10 == 4 {
             return load::draw(rng, seed % 50 == 4);
+        }
+        // One in twenty has two schedulers.
+        if seed % 20 == 7 {
+            return fleet::draw(&mut rng);
         }
         let family = match rng.u32(..20) {
             0..2 => Family::Calm,
@@ -307,9 +320,10 @@ impl Plan {
             quiet_from: active,
             late,
             shut_down: family == Family::Everything && rng.u32(..10) == 0,
+            fleet: None,
         };
         plan.faults = match family {
-            Family::Calm | Family::Order | Family::Load => Vec::new(),
+            Family::Calm | Family::Order | Family::Load | Family::Fleet => Vec::new(),
             Family::Cuts => plan.draw_cuts(&mut rng),
             Family::Kills => plan.draw_kills(&mut rng),
             Family::Everything => plan.draw_everything(&mut rng),
@@ -325,6 +339,24 @@ impl Plan {
             plan.quiet_from = plan.quiet_from.max(*last + SECOND);
         }
         plan
+    }
+}
+
+/// A node that can run anything, for the quiet end.
+pub fn rescue() -> NodePlan {
+    NodePlan {
+        name: "rescue".to_owned(),
+        listens: true,
+        joins: false,
+        probe: false,
+        local: false,
+        workers: 4,
+        kinds: (0..KINDS.len()).collect(),
+        labels: vec!["gpu".to_owned(), "north".to_owned()],
+        kept: 64 << 20,
+        from: 0,
+        drift_ppm: 0,
+        offset: SECOND,
     }
 }
 

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Ev};
+use crate::network::Whose;
 use crate::nodes::NodeIn;
 use crate::plan::{KINDS, MS, Mode, TaskPlan, Time, nanos};
 
@@ -44,6 +45,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// Which scheduler it is for.
+    pub fn whose(&self) -> Whose {
+        Whose::of_life(self.term)
+    }
+
     /// Which try it is, from 1.
     pub fn attempt(&self) -> u32 {
         self.assignment.attempt
@@ -376,7 +382,7 @@ impl Cluster {
 
     fn run_over(&mut self, proc: usize, worker: u32) {
         if let Some(run) = self.procs[proc].runs.remove(&worker) {
-            self.oracle.on_run_over(&run);
+            self.note_run_over(proc, &run);
         }
     }
 

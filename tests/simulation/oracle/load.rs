@@ -50,6 +50,11 @@ impl Sent {
         self.change(now, node, |tasks| tasks.saturating_sub(1));
     }
 
+    /// How many tasks a node has, as far as is known.
+    pub fn tasks(&self, node: &str) -> usize {
+        self.nodes.get(node).map_or(0, |room| room.tasks)
+    }
+
     pub fn node_up(&mut self, now: Time, node: Arc<str>, workers: u32) {
         let room = Room {
             workers: workers as usize,
@@ -73,7 +78,7 @@ impl Oracle {
 
 impl Facts {
     /// Whether it waits for a worker, as far as is known here: it has not started.
-    fn waits(&self) -> bool {
+    pub fn waits(&self) -> bool {
         self.starts.is_empty() && self.outcome.is_none() && !self.cancel_asked
     }
 }
@@ -90,7 +95,7 @@ impl Cluster {
     fn order_bound(&self) -> Time {
         let longest = self.longest_round_trip();
         let late = 6 * self.plan.late + 20 * MS;
-        HELD_UP.max(4 * (longest + 4 * longest)) + 4 * longest + PAUSES + late
+        HELD_UP.max(4 * (longest + 4 * longest)) + 4 * longest + PAUSES + late + self.shared_bound()
     }
 
     /// Nothing that goes first, and that this node may run, has waited for longer than may be since

@@ -11,7 +11,7 @@ use callboard::task::TaskId;
 
 use super::Given;
 use crate::cluster::{Cluster, Ev};
-use crate::network::{DOWN, End, Link};
+use crate::network::{DOWN, End, Link, Whose};
 use crate::nodes::Proc;
 use crate::plan::{BLOCK, Family, KINDS, MS, SECOND, nanos};
 use crate::scheduler::SchedulerIn;
@@ -67,7 +67,7 @@ impl Cluster {
     /// Looks at the cluster now and then.
     pub fn look(&mut self) {
         let pause = match self.plan.family {
-            Family::Load => 40 * MS,
+            Family::Load | Family::Fleet => 40 * MS,
             _ => 400 * MS,
         };
         let pause = pause + self.rng.u64(..pause / 4);
@@ -78,7 +78,10 @@ impl Cluster {
         if self.plan.family.has_no_faults() {
             self.judge_idle_under_load();
         }
-        if self.in_flight == 0 && self.is_at_rest() {
+        self.judge_shares();
+        // How many workers are another scheduler's is judged there.
+        let alone = self.plan.fleet.is_none();
+        if alone && self.in_flight == 0 && self.is_at_rest() {
             self.judge_idle_workers();
         }
         let deadly = matches!(self.plan.family, Family::Kills | Family::Everything);
@@ -92,6 +95,7 @@ impl Cluster {
             && self.no_run()
             && self.in_flight == 0
             && self.have_nodes_told()
+            && self.has_the_neighbour_ended()
             && self.have_the_drained_left()
         {
             self.judge_end();
@@ -363,7 +367,9 @@ impl Cluster {
         let loses = !self.plan.family.loses_no_node();
         let unseen = loses && self.now < leased || procs.any(|proc| self.ended_unseen(proc));
         let orphans = it.orphaned_runs + it.keys;
-        let open = |link: &&Link| link.term == self.term && link.ends[DOWN] == End::Open;
+        let open = |link: &&Link| {
+            link.whose == Whose::Own && link.term == self.term && link.ends[DOWN] == End::Open
+        };
         let open = self.links.iter().filter(open).count();
         let left = it.classes + it.timers + it.claims;
         let too_many = it.kinds > KINDS.len()

@@ -50,6 +50,11 @@ impl Facts {
         last.and_then(|placing| since(placing.at)).map_or(0, nanos)
     }
 
+    /// Where it was sent last.
+    pub fn last_node(&self) -> Option<&Arc<str>> {
+        self.placings.last().map(|placing| &placing.node)
+    }
+
     /// Whether a node has it, as far as nodes have told.
     pub fn is_sent(&self) -> bool {
         self.placings.last().is_some_and(|placing| !placing.over)

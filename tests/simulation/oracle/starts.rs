@@ -7,6 +7,7 @@ use callboard::task::TaskId;
 
 use super::{Facts, Start};
 use crate::cluster::Cluster;
+use crate::network::Whose;
 use crate::plan::{Family, KINDS, MS, nanos};
 use crate::workers::{Run, serial_of};
 
@@ -22,7 +23,9 @@ impl Cluster {
             return;
         }
         let most = it.most_workers as usize;
-        if it.runs.len() + 1 > most {
+        let whose = run.whose();
+        let same = it.runs.values().filter(|it| it.whose() == whose);
+        if same.count() + 1 > most {
             self.fail(
                 "G4",
                 run.task,
@@ -36,6 +39,10 @@ impl Cluster {
                 run.task,
                 format!("it is started on a blocked thread of {}", it.name),
             );
+            return;
+        }
+        self.judge_share_of_start(proc, run);
+        if whose == Whose::Neighbours {
             return;
         }
         if let Err((promise, text)) = self.judge_run(proc, kind, run) {

@@ -66,6 +66,7 @@ pub fn draw(mut rng: fastrand::Rng, big: bool) -> Plan {
         client_pace: 0,
         late_answers: false,
         shut_down: false,
+        fleet: None,
     }
 }
 
