@@ -2,10 +2,12 @@
 //!
 //! Owns: what a task does there. What a test asks of a run is in the args.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +32,16 @@ pub struct Log {
     pub file: PathBuf,
     pub millis: u64,
 }
+
+/// How many runs of `tally` have begun in this process.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// For the scheduler whose run this is, itself among them.
+    pub own: u64,
+    pub others: u64,
+}
+
+static TALLIES: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
 
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
@@ -64,6 +76,7 @@ pub fn handlers() -> Handlers {
         .on("bulk", async |bytes: usize| Ok(Bytes::from(vec![7; bytes])))
         .on("count", count)
         .on("log", log)
+        .on("tally", tally)
         .on("gate", gate::wait)
         .on_blocking("gate.blocking", gate::block)
         .on("fail", async |(): (), cx: TaskContext| {
@@ -116,6 +129,22 @@ async fn log(log: Log, cx: TaskContext) -> Result<(), TaskError> {
     file.write_all(line.as_bytes())?;
     sleep(log.millis).await;
     Ok(())
+}
+
+/// As `log`, and tells how many have begun for whom.
+async fn tally(args: Log, cx: TaskContext) -> Result<Tally, TaskError> {
+    let own = cx.scheduler().to_owned();
+    let tally = {
+        let mut tallies = TALLIES.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = tallies.entry(own).or_default();
+        *own += 1;
+        let own = *own;
+        let all: u64 = tallies.values().sum();
+        let others = all - own;
+        Tally { own, others }
+    };
+    log(args, cx).await?;
+    Ok(tally)
 }
 
 /// Kills its process the first time that it runs: the file says that it has.

@@ -47,6 +47,7 @@ const ENTRY: &str = "node_process";
 
 const NAME: &str = "CALLBOARD_TEST_NODE";
 const WORKERS: &str = "CALLBOARD_TEST_WORKERS";
+const TOTAL: &str = "CALLBOARD_TEST_TOTAL";
 const LISTEN: &str = "CALLBOARD_TEST_LISTEN";
 const JOIN: &str = "CALLBOARD_TEST_JOIN";
 const PROBE: &str = "CALLBOARD_TEST_PROBE";
@@ -65,8 +66,9 @@ const GONE: &str = "the node is gone: ";
 pub struct Role {
     name: String,
     workers: u32,
+    total: Option<u64>,
     listen: Option<String>,
-    join: Option<String>,
+    join: Vec<String>,
     probe: bool,
     secret: Option<String>,
     tls: Option<String>,
@@ -84,8 +86,9 @@ impl Role {
         Self {
             name: name.to_owned(),
             workers,
+            total: None,
             listen: Some("127.0.0.1:0".to_owned()),
-            join: None,
+            join: Vec::new(),
             probe: true,
             secret: None,
             tls: None,
@@ -103,10 +106,10 @@ impl Role {
         self
     }
 
-    /// Has it dial this scheduler, and run until it is told to stop (`NodeBuilder::run`).
+    /// Has it dial this scheduler, and others that it was told of before, and run until it is told to stop (`NodeBuilder::run`).
     pub fn join(mut self, address: SocketAddr) -> Self {
         self.listen = None;
-        self.join = Some(address.to_string());
+        self.join.push(address.to_string());
         self
     }
 
@@ -130,6 +133,12 @@ impl Role {
     /// How many bytes its process may write to; what asks for more ends it.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);
+        self
+    }
+
+    /// How many tasks it runs at once for all schedulers (`NodeBuilder::max_workers_total`).
+    pub fn total(mut self, workers: u64) -> Self {
+        self.total = Some(workers);
         self
     }
 
@@ -274,16 +283,19 @@ impl NodeProcess {
             .env(PROBE, role.probe.to_string())
             .env(LOGS, role.logs.to_string())
             .envs(role.environment.iter().cloned());
-        let [memory, kept, stop_timeout] = [role.memory, role.kept, role.stop_timeout]
-            .map(|number| number.map(|number| number.to_string()));
+        let join = (!role.join.is_empty()).then(|| role.join.join(","));
+        let numbers = [role.memory, role.kept, role.stop_timeout, role.total];
+        let [memory, kept, stop_timeout, total] =
+            numbers.map(|number| number.map(|number| number.to_string()));
         for (key, value) in [
             (LISTEN, &role.listen),
-            (JOIN, &role.join),
+            (JOIN, &join),
             (SECRET, &role.secret),
             (TLS, &role.tls),
             (MEMORY, &memory),
             (KEPT, &kept),
             (STOP_TIMEOUT, &stop_timeout),
+            (TOTAL, &total),
         ] {
             if let Some(value) = value {
                 command.env(key, value);
@@ -303,7 +315,7 @@ impl NodeProcess {
             lines,
             address: None,
         };
-        if role.join.is_none() {
+        if role.join.is_empty() {
             let address = process.line(READY).await.expect("the node did not start");
             process.address = Some(address.parse().unwrap());
         }
@@ -439,12 +451,15 @@ pub fn act_if_told_with(handlers: impl FnOnce() -> Handlers) {
     if let Ok(millis) = env::var(STOP_TIMEOUT) {
         node = node.stop_timeout(Duration::from_millis(millis.parse().unwrap()));
     }
+    if let Ok(total) = env::var(TOTAL) {
+        node = node.max_workers_total(total.parse().unwrap());
+    }
     if env::var(PROBE).unwrap() == "false" {
         node = node.without_probe();
     }
     let join = env::var(JOIN);
-    if let Ok(address) = &join {
-        node = node.join(address.as_str());
+    for address in join.iter().flat_map(|addresses| addresses.split(',')) {
+        node = node.join(address);
     }
     actix::System::new().block_on(async move {
         let gone = if join.is_ok() {
