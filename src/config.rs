@@ -18,8 +18,8 @@ pub struct SchedulerConfig {
     /// more nodes. Not counted is what a task shares with others under which two nodes were lost,
     /// too: such a loss halves their number at one node, until the one that kills is alone.
     pub max_reroutes: u32,
-    /// How many tasks may be unsettled. Default 4,000,000, from 1 to 4,294,967,294. Each costs
-    /// about 100 bytes and its args.
+    /// How many tasks may be unsettled. Default 4,000,000, from 1 to 4,294,967,294. With args
+    /// of 9 bytes a pending one was measured at 117 bytes of heap.
     pub max_tasks: usize,
     /// How many bytes the args of unsettled tasks may take. Default 1 GiB, from 1.
     pub max_args_bytes: u64,
