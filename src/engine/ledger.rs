@@ -76,6 +76,12 @@ pub struct Placing {
     pub run: PlacedRun,
 }
 
+/// The parts of [`TaskState::Open`].
+struct Open<'a> {
+    changed: &'a mut Option<Box<Changed>>,
+    placed: &'a mut Option<Box<Placing>>,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -128,7 +134,11 @@ impl Ledger {
             Record::Closed => self.closed = true,
             Record::Accepted(task) => self.accepted(task)?,
             Record::Changed(changed) => {
-                if let Some((old, placed)) = self.open(changed.id)? {
+                if let Some(Open {
+                    changed: old,
+                    placed,
+                }) = self.open(changed.id)?
+                {
                     if placed
                         .as_ref()
                         .is_some_and(|it| it.run.dispatch <= changed.over)
@@ -356,7 +366,7 @@ impl Ledger {
         if reserved.is_some_and(|reserved| run.dispatch.get() >= reserved) {
             return Err(Illegal::NotReserved(run.dispatch.get()));
         }
-        if let Some((changed, placed)) = self.open(run.task)? {
+        if let Some(Open { changed, placed }) = self.open(run.task)? {
             let over = changed.as_ref().map_or(Dispatch::new(0), |it| it.over);
             let before = placed.as_ref().map_or(over, |it| it.run.dispatch);
             if run.dispatch > over && run.dispatch >= before {
@@ -393,13 +403,10 @@ impl Ledger {
         }
     }
 
-    fn open(
-        &mut self,
-        id: TaskId,
-    ) -> Result<Option<(&mut Option<Box<Changed>>, &mut Option<Box<Placing>>)>, Illegal> {
+    fn open(&mut self, id: TaskId) -> Result<Option<Open<'_>>, Illegal> {
         match self.find(id)? {
             None => Ok(None),
-            Some(TaskState::Open { changed, placed }) => Ok(Some((changed, placed))),
+            Some(TaskState::Open { changed, placed }) => Ok(Some(Open { changed, placed })),
             Some(TaskState::Settled { .. }) => Err(Illegal::SettledBefore(id)),
         }
     }
@@ -458,4 +465,4 @@ impl TaskFacts {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,0 +1,69 @@
+//! What a log in a database needs of the place where that is kept.
+//!
+//! Owns: the seam below a [`TableLog`](super::table::TableLog), and what each error of redb and of a
+//! file means. Does not know: files, or what is in a database.
+
+use std::io;
+
+use redb::Database;
+
+use super::LogError;
+
+/// Writes what a new database begins with.
+pub type Fill<'a> = &'a dyn Fn(&Database) -> Result<(), LogError>;
+
+/// How a database is had, again after each error.
+pub trait Opener: Send {
+    /// Opens it; makes one if there is none, which is filled so before anybody sees it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be had.
+    fn open(&mut self, fill: Fill<'_>) -> Result<Database, LogError>;
+
+    /// See [`TaskLog::check`](super::TaskLog::check).
+    ///
+    /// # Errors
+    ///
+    /// It is not where the next opener looks.
+    fn check(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+pub(super) fn damaged(what: String) -> LogError {
+    LogError::Damaged { batch: 0, what }
+}
+
+pub(super) fn of_panic(panic: &str) -> LogError {
+    damaged(format!("the database could not go on: {panic}"))
+}
+
+/// What an error of redb means.
+pub(super) fn of(error: impl Into<redb::Error>) -> LogError {
+    match error.into() {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => LogError::Locked,
+        redb::Error::Corrupted(what) => damaged(what),
+        redb::Error::UpgradeRequired(version) => {
+            LogError::NotAStore(format!("it is a database of version {version} of redb"))
+        }
+        redb::Error::Io(error) => of_io(&error),
+        other => LogError::Unavailable(other.to_string()),
+    }
+}
+
+/// What an error of a file means.
+pub(super) fn of_io(error: &io::Error) -> LogError {
+    let why = error.to_string();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            LogError::Full(why)
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            LogError::ReadOnly(why)
+        }
+        io::ErrorKind::UnexpectedEof => damaged(format!("it is cut short: {why}")),
+        io::ErrorKind::InvalidData => LogError::NotAStore(why),
+        _ => LogError::Unavailable(why),
+    }
+}

@@ -1,0 +1,50 @@
+//! What a log held when a scheduler starts on it.
+//!
+//! Owns: the way from rows to a ledger, and the words for what cannot be read. Does not know: what a
+//! scheduler makes of it.
+
+use super::row::{BatchReader, RowFlaw};
+use super::{Claim, Claimant, LogError, TaskLog};
+use crate::engine::ledger::{Illegal, Ledger};
+
+/// Takes a log over, and folds all that is there.
+///
+/// # Errors
+///
+/// It cannot be taken over or read, or what is there cannot have been written so. Nothing was
+/// changed but the term.
+pub fn recover(log: &mut dyn TaskLog, who: &Claimant<'_>) -> Result<(Claim, Ledger), LogError> {
+    let claim = log.claim(who)?;
+    let mut reader = BatchReader::default();
+    let mut ledger = Ledger::default();
+    log.replay(&mut |batch, row| {
+        let read = reader.row(row).map_err(|flaw| match flaw {
+            RowFlaw::Newer(what) => LogError::Newer(what),
+            RowFlaw::Damaged(what) => LogError::Damaged { batch, what },
+        });
+        let Some((stamp, records)) = read? else {
+            return Ok(());
+        };
+        let illegal = |illegal: Illegal| LogError::Damaged {
+            batch,
+            what: illegal.to_string(),
+        };
+        if stamp.batch != batch {
+            let what = format!("it says that it is batch {}", stamp.batch);
+            return Err(LogError::Damaged { batch, what });
+        }
+        ledger.begin(stamp).map_err(illegal)?;
+        for record in records {
+            ledger.apply(record).map_err(illegal)?;
+        }
+        Ok(())
+    })?;
+    if let Some(last) = ledger.last() {
+        let what = |illegal: Illegal| LogError::Damaged {
+            batch: last.batch,
+            what: illegal.to_string(),
+        };
+        ledger.finish().map_err(what)?;
+    }
+    Ok((claim, ledger))
+}

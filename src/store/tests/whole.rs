@@ -1,0 +1,161 @@
+//! From records to a file and back: the writer and the recovery.
+
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use super::WHO;
+use super::disk::{Disk, DiskOpener, Fault};
+use crate::engine::Timestamp;
+use crate::engine::ledger::tests::{Author, fold};
+use crate::engine::ledger::{Ledger, Stamp};
+use crate::engine::record::{Record, Term};
+use crate::store::recovery::recover;
+use crate::store::row::BatchWriter;
+use crate::store::table::TableLog;
+use crate::store::writer::{CHECK_EVERY, LogWriter, Sealed, WriterThread, Written};
+use crate::store::{Batch, LogError, TaskLog};
+
+fn sealed(stamp: Stamp, records: Vec<Record>) -> Sealed {
+    Sealed {
+        stamp,
+        records,
+        truncate: None,
+    }
+}
+
+fn stamp(batch: u64) -> Stamp {
+    Stamp {
+        term: Term(1),
+        batch,
+        next_task: 1,
+        next_dispatch: 1,
+        at: Timestamp(0),
+    }
+}
+
+fn head() -> Vec<Record> {
+    vec![crate::engine::ledger::tests::head(1)]
+}
+
+fn on(disk: &Disk) -> TableLog<DiskOpener> {
+    TableLog::new(DiskOpener(disk.clone()))
+}
+
+#[test]
+fn what_a_scheduler_wrote_is_what_the_next_one_knows() {
+    let mut author = Author::new();
+    for step in 0..200u8 {
+        author.step(step.wrapping_mul(37), step);
+    }
+    author.seal();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let mut log = TableLog::at(&path);
+    log.claim(&WHO).unwrap();
+    let (told, hears) = channel();
+    let writer = LogWriter::new(Box::new(log), CHECK_EVERY);
+    let writer = WriterThread::start(writer, move |written| told.send(written).unwrap()).unwrap();
+    for (stamp, records) in author.batches.clone() {
+        writer.append(sealed(stamp, records));
+        let written = hears.recv().unwrap();
+        assert!(matches!(written, Written::Stored { batch, .. } if batch == stamp.batch));
+    }
+    writer.snapshot().recv().unwrap().unwrap()(&folder.path().join("copy")).unwrap();
+    writer.close().unwrap();
+    let (claim, ledger) = recover(&mut TableLog::at(&path), &WHO).unwrap();
+    assert_eq!(claim.last, author.batches.len() as u64);
+    assert_eq!(ledger, fold(&author.batches).unwrap());
+    let (_, copied) = recover(&mut TableLog::at(folder.path().join("copy")), &WHO).unwrap();
+    assert_eq!(copied, ledger);
+}
+
+#[test]
+fn an_empty_log_recovers_to_nothing() {
+    let (claim, ledger) = recover(&mut on(&Disk::default()), &WHO).unwrap();
+    assert_eq!((claim.term, claim.last), (Term(1), 0));
+    assert_eq!(ledger, Ledger::default());
+}
+
+#[test]
+fn what_cannot_have_been_written_is_refused_with_its_batch() {
+    let refused = |stamp, number, records: &[Record]| {
+        let mut writer = BatchWriter::new(stamp);
+        records.iter().for_each(|record| writer.record(record));
+        let mut log = on(&Disk::default());
+        log.claim(&WHO).unwrap();
+        let batch = Batch {
+            number,
+            rows: &writer.into_rows(log.max_row()),
+            truncate: None,
+        };
+        log.append(&batch).unwrap();
+        match recover(&mut log, &WHO) {
+            Err(LogError::Damaged { batch, what }) => (batch, what),
+            other => panic!("{other:?}"),
+        }
+    };
+    let unknown = [head(), vec![Record::Freed(crate::task::TaskId::new(5))]].concat();
+    let (batch, what) = refused(stamp(3), 3, &unknown);
+    assert_eq!((batch, &*what), (3, "t5 is spoken of, and is not there"));
+    assert_eq!(
+        refused(stamp(3), 3, &[]),
+        (3, "there is no head".to_owned())
+    );
+    let (_, what) = refused(stamp(4), 3, &head());
+    assert_eq!(what, "it says that it is batch 4");
+}
+
+#[test]
+fn a_writer_tells_what_became_of_a_batch_whose_commit_failed() {
+    let begin = |disk: &Disk| {
+        let mut log = on(disk);
+        log.claim(&WHO).unwrap();
+        LogWriter::new(Box::new(log), CHECK_EVERY)
+    };
+    let disk = Disk::default();
+    let mut writer = begin(&disk);
+    disk.set(Fault::Sync { kept: true });
+    let (failing, unknown) = writer.append(sealed(stamp(1), head()));
+    // While the disk fails it cannot be read either; nothing is told of the batch before.
+    assert!(matches!(failing, Written::Failing { .. }), "{failing:?}");
+    let unknown = unknown.expect("it is handed back");
+    disk.set(Fault::None);
+    let cause = LogError::Unknown("test".to_owned());
+    let settled = writer.settle(unknown, &cause).expect("it is known now");
+    assert_eq!(settled, Written::Stored { batch: 1, bytes: 0 });
+
+    disk.set(Fault::Full(disk.len()));
+    let mut batch = 2;
+    let (reason, records) = loop {
+        match writer.append(sealed(stamp(batch), head())).0 {
+            Written::Stored { .. } => batch += 1,
+            Written::NotStored {
+                reason, records, ..
+            } => break (reason, records),
+            Written::Failing { reason } => panic!("{reason}"),
+        }
+    };
+    assert_eq!(records, head());
+    assert!(reason.to_string().contains("no room"), "{reason}");
+    disk.set(Fault::None);
+    let (stored, _) = writer.append(sealed(stamp(batch), records));
+    assert!(matches!(stored, Written::Stored { .. }), "{stored:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_writer_refuses_what_nobody_would_find_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let mut log = TableLog::at(&path);
+    log.claim(&WHO).unwrap();
+    let mut writer = LogWriter::new(Box::new(log), Duration::ZERO);
+    assert_eq!(writer.check(), None);
+    std::fs::rename(&path, folder.path().join("away")).unwrap();
+    assert!(matches!(writer.check(), Some(Written::Failing { .. })));
+    let (refused, _) = writer.append(sealed(stamp(1), head()));
+    assert!(matches!(refused, Written::NotStored { .. }), "{refused:?}");
+    std::fs::rename(folder.path().join("away"), &path).unwrap();
+    let (stored, _) = writer.append(sealed(stamp(1), head()));
+    assert!(matches!(stored, Written::Stored { .. }), "{stored:?}");
+}
