@@ -106,7 +106,8 @@ impl Role {
         self
     }
 
-    /// Has it dial this scheduler, and others that it was told of before, and run until it is told to stop (`NodeBuilder::run`).
+    /// Has it dial this scheduler, and others that it was told of before, and run until it is told
+    /// to stop (`NodeBuilder::run`).
     pub fn join(mut self, address: SocketAddr) -> Self {
         self.listen = None;
         self.join.push(address.to_string());
