@@ -4,8 +4,8 @@
 //! wrong there. Does not know: when a record is written, or what follows from it: see
 //! [`engine::record`](crate::engine::record) and [`engine::ledger`](crate::engine::ledger).
 //!
-//! [`codec`] writes records as bytes and [`row`] cuts a batch of them into rows. A [`TaskLog`] keeps
-//! those: [`memory`] for tests, [`table`] in a redb database, which [`file`] makes and opens.
+//! [`codec`] writes records as bytes and [`row`] cuts a batch of them into rows. A [`TaskLog`]
+//! keeps those: [`memory`] for tests, [`table`] in a redb database, which [`file`] makes and opens.
 //! [`recovery`] reads one when a scheduler starts, and [`writer`] drives it from then on.
 
 use std::path::Path;

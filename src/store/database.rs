@@ -1,7 +1,7 @@
 //! What a log in a database needs of the place where that is kept.
 //!
-//! Owns: the seam below a [`TableLog`](super::table::TableLog), and what each error of redb and of a
-//! file means. Does not know: files, or what is in a database.
+//! Owns: the seam below a [`TableLog`](super::table::TableLog), and what each error of redb and of
+//! a file means. Does not know: files, or what is in a database.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! What a log held when a scheduler starts on it.
 //!
-//! Owns: the way from rows to a ledger, and the words for what cannot be read. Does not know: what a
-//! scheduler makes of it.
+//! Owns: the way from rows to a ledger, and the words for what cannot be read. Does not know: what
+//! a scheduler makes of it.
 
 use super::row::{BatchReader, RowFlaw};
 use super::{Claim, Claimant, LogError, TaskLog};

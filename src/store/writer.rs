@@ -39,8 +39,8 @@ pub enum Written {
         /// Why.
         reason: LogError,
     },
-    /// Nothing can be stored now, or what is stored cannot be found again; of a batch that was under
-    /// way it is not known yet whether it is there.
+    /// Nothing can be stored now, or what is stored cannot be found again; of a batch that was
+    /// under way it is not known yet whether it is there.
     Failing {
         /// Why.
         reason: LogError,
