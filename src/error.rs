@@ -212,7 +212,10 @@ pub enum StartError {
     ClientGone,
     /// No node answered and none can join; or, as was required, not all did. Try again when they
     /// are up.
-    #[error("nodes cannot be reached: {}", .0.iter().map(|(name, reason)| format!("{name} ({reason})")).collect::<Vec<_>>().join("; "))]
+    #[error(
+        "these nodes are not up: {}; see that their processes run and take this scheduler, and start it again",
+        .0.iter().map(|(name, reason)| format!("{name} ({reason})")).collect::<Vec<_>>().join("; ")
+    )]
     Unreachable(Vec<(String, String)>),
     /// Two nodes have the same name, or a node's name or options cannot be used.
     #[error(transparent)]
@@ -374,10 +377,12 @@ pub enum NodeError {
     /// again when it is silent.
     #[error("the node {0:?} was heard just now, so that it cannot be declared dead")]
     Alive(String),
-    /// The node cannot be reached. One that was to be added was not; try again when it is up. One
-    /// that was to drain is lost, and runs may be going on there: it is given nothing new if it
-    /// returns. If it is known to be dead, declare it dead.
-    #[error("the node {name:?} cannot be reached: {reason}")]
+    /// The node does not answer, refuses this scheduler, or is lost. One that was to be added was
+    /// not; try again when it is up. One that was to drain is lost, and runs may be going on there:
+    /// it is given nothing new if it returns. If it is known to be dead, declare it dead.
+    #[error(
+        "the node {name:?} is not up ({reason}); see that its process runs and takes this scheduler, and try again"
+    )]
     Unreachable {
         /// The name.
         name: String,

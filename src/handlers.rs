@@ -127,6 +127,12 @@ impl<T: Task> Call for T {
 
 /// The handlers of a node, by kind, and the data they share. Cheap to clone.
 ///
+/// A handler may panic: that costs its attempt alone, and the log tells the file and the line. Only
+/// the process's panic hook is told those. So the start of a node's threads puts a hook before the
+/// one that is set then, once in a process: it notes the place and calls that one. A hook that is
+/// set afterwards takes its place, as everywhere; then the log tells panics without a place, unless
+/// that hook calls the one that it found ([`std::panic::take_hook`]).
+///
 /// ```
 /// use callboard::handlers::{Handlers, TaskContext, TaskError};
 ///

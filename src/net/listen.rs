@@ -41,6 +41,11 @@ pub enum ListenError {
         /// The address.
         address: SocketAddr,
     },
+    /// The caller's fault: it is no address.
+    #[error(
+        "{0:?} is no address to listen at; it must be `host:port`, where port 0 lets the system choose"
+    )]
+    NoAddress(String),
     /// The address is taken, or does not belong to this machine.
     #[error("cannot listen on {address}: {error}")]
     Io {
@@ -49,6 +54,12 @@ pub enum ListenError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// Returns whether this is a host and a port.
+fn has_port(address: &str) -> bool {
+    let parts = address.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// A listening socket.
@@ -79,6 +90,9 @@ impl Listener {
             address: address.to_owned(),
             error,
         };
+        if !has_port(address) {
+            return Err(ListenError::NoAddress(address.to_owned()));
+        }
         let addresses: Vec<SocketAddr> = lookup_host(address).await.map_err(io)?.collect();
         if matches!(trust, Trust::Open)
             && let Some(&address) = addresses.iter().find(|address| !is_loopback(address))

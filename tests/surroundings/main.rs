@@ -23,6 +23,7 @@ mod threads;
 fn role() {
     child::act_if_told(&[
         ("subscriber", panics::under_a_subscriber_that_panics),
+        ("panic-hooks", panics::under_hooks_of_its_own),
         ("closed-pipe", panics::with_a_log_that_nobody_reads),
         ("signals-at-first", signals::from_the_first_poll),
         ("terminated-afterwards", signals::terminated_afterwards),

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::{Actor, Arbiter, Context, Handler};
 use bytes::Bytes;
-use callboard::{Execute, Handlers, Scheduler, Shutdown, TaskEvent, TaskStatus};
+use callboard::{
+    Cause, Execute, Handlers, Outcome, Scheduler, Shutdown, TaskError, TaskEvent, TaskStatus,
+};
 use tokio::sync::Semaphore;
 
 use crate::board::{assert_works, handlers, settle, settle_call, start, within};
@@ -49,6 +51,40 @@ pub fn with_a_log_that_nobody_reads() {
     actix_rt::System::new().block_on(async {
         let scheduler = start("with-a-closed-pipe", handlers()).await;
         assert_works(scheduler).await;
+    });
+}
+
+#[test]
+fn the_panic_hook_of_an_application_is_called_and_stays_its_own() {
+    assert!(child::play("panic-hooks").success());
+}
+
+/// Sets hooks before the first scheduler and after it, and has a handler panic under each.
+pub fn under_hooks_of_its_own() {
+    let calls = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let count = |calls: &Arc<AtomicUsize>| {
+        let calls = Arc::clone(calls);
+        std::panic::set_hook(Box::new(move |_| {
+            calls.fetch_add(1, Ordering::Relaxed);
+        }));
+    };
+    let told = || calls.each_ref().map(|calls| calls.load(Ordering::Relaxed));
+    count(&calls[0]);
+    actix_rt::System::new().block_on(async {
+        let handlers = Handlers::new().on("raises", async |_: u64| -> Result<(), TaskError> {
+            panic!("as it was told to")
+        });
+        let scheduler = start("under-hooks", handlers).await;
+        for after in [[1, 0], [1, 1]] {
+            let status = settle_call(&scheduler, "raises").await;
+            let Outcome::Failed(failure) = &status.outcome else {
+                panic!("{status:?}");
+            };
+            assert_eq!(failure.cause, Cause::Panic);
+            assert_eq!(told(), after);
+            count(&calls[1]);
+        }
+        scheduler.shutdown(Shutdown::Now).await.unwrap();
     });
 }
 

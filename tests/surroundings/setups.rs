@@ -61,6 +61,18 @@ async fn an_address_without_a_port_is_an_error_at_the_start() {
 }
 
 #[actix::test]
+async fn an_address_to_listen_at_without_a_port_is_told_in_words() {
+    // Port 0 is one that the system chooses.
+    for address in NO_ADDRESSES.iter().filter(|it| **it != "localhost:0") {
+        let listens = callboard::node("there").secret(SECRET).listen(*address);
+        let Err(NodeStartError::Listen(error)) = listens.start().await else {
+            panic!("{address} is listened at");
+        };
+        assert!(error.to_string().contains("host:port"), "{error}");
+    }
+}
+
+#[actix::test]
 async fn a_node_that_is_not_welcomed_in_time_ends_and_says_whose_secret_is_wrong() {
     let scheduler = listening("with-another-secret").await;
     let run = node(&scheduler).secret("another secret of 16 bytes");
