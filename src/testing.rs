@@ -179,68 +179,35 @@ impl<M: Machine> DerefMut for Driven<M> {
     }
 }
 
-impl Machine for NodeMachine {
-    type Event = NodeEvent;
-    type Action = NodeAction;
+/// Lets a machine be driven: its own methods are those of the trait.
+macro_rules! driven {
+    ($machine:ty, $event:ty, $action:ty) => {
+        impl Machine for $machine {
+            type Event = $event;
+            type Action = $action;
 
-    fn handle(&mut self, now: Timestamp, event: NodeEvent) {
-        self.handle(now, event);
-    }
+            fn handle(&mut self, now: Timestamp, event: $event) {
+                self.handle(now, event);
+            }
 
-    fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
-        self.take_effects(now, actions);
-    }
+            fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<$action>) {
+                self.take_effects(now, actions);
+            }
 
-    fn next_wakeup(&self) -> Option<Timestamp> {
-        self.next_wakeup()
-    }
+            fn next_wakeup(&self) -> Option<Timestamp> {
+                self.next_wakeup()
+            }
 
-    fn check(&self) -> Result<(), String> {
-        self.check()
-    }
+            fn check(&self) -> Result<(), String> {
+                self.check()
+            }
+        }
+    };
 }
 
-impl Machine for Machines {
-    type Event = NodeEvent;
-    type Action = NodeAction;
-
-    fn handle(&mut self, now: Timestamp, event: NodeEvent) {
-        self.handle(now, event);
-    }
-
-    fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
-        self.take_effects(now, actions);
-    }
-
-    fn next_wakeup(&self) -> Option<Timestamp> {
-        self.next_wakeup()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.check()
-    }
-}
-
-impl Machine for SchedulerMachine {
-    type Event = Event;
-    type Action = Action;
-
-    fn handle(&mut self, now: Timestamp, event: Event) {
-        self.handle(now, event);
-    }
-
-    fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        self.take_effects(now, actions);
-    }
-
-    fn next_wakeup(&self) -> Option<Timestamp> {
-        self.next_wakeup()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.check()
-    }
-}
+driven!(NodeMachine, NodeEvent, NodeAction);
+driven!(Machines, NodeEvent, NodeAction);
+driven!(SchedulerMachine, Event, Action);
 
 #[cfg(test)]
 mod tests;

@@ -311,7 +311,8 @@ impl Core {
     fn end(&mut self) {
         self.ended = true;
         self.links.end(&self.inbox, "the scheduler has ended");
-        self.replies.clear();
+        // What was taken in is among the leftovers.
+        self.reply();
         self.callers = Callers::default();
         self.nodes = Nodes::default();
         self.bell.ring();

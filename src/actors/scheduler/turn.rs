@@ -60,6 +60,13 @@ impl Core {
         }
         self.links.flush(rested && small && self.inbox.is_empty());
         self.deliver(now);
+        self.reply();
+        self.go_on_ending(now);
+        self.next_turn(now)
+    }
+
+    /// Tells callers what became of what they handed in.
+    pub(super) fn reply(&mut self) {
         for reply in self.replies.drain(..) {
             // Whoever has dropped the request does not want to know. Its waker is code of others.
             shielded(|| match reply {
@@ -67,8 +74,6 @@ impl Core {
                 Reply::Many(tx, answers) => drop(tx.send(answers)),
             });
         }
-        self.go_on_ending(now);
-        self.next_turn(now)
     }
 
     fn next_turn(&self, now: Timestamp) -> Option<Instant> {
