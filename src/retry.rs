@@ -96,6 +96,7 @@ impl RetryPolicy {
     }
 
     /// The wait between two attempts.
+    #[cfg(feature = "store")]
     pub(crate) const fn backoff(&self) -> Backoff {
         self.backoff
     }
