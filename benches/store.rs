@@ -1,5 +1,5 @@
-//! The file of a store alone: what a commit costs, how long a million tasks take to be read, and how
-//! large the file is.
+//! The file of a store alone: what a commit costs, how long a million tasks take to be read, and
+//! how large the file is.
 //!
 //! `cargo bench --bench store -- [FOLDER]`: the file is made in a temporary folder there, or where
 //! those usually are. Beside each latency stands that of an append and an fdatasync on the same
@@ -14,15 +14,15 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use callboard::engine::ledger::Stamp;
-use callboard::engine::record::{
+use callboard::__internals::engine::ledger::Stamp;
+use callboard::__internals::engine::record::{
     AcceptedTask, FinalOutcome, Head, Record, Reserved, SettledTask, Term, Timing,
 };
-use callboard::engine::{SchedulerId, Timestamp};
-use callboard::store::recovery::recover;
-use callboard::store::table::TableLog;
-use callboard::store::writer::{CHECK_EVERY, LogWriter, Sealed, Written};
-use callboard::store::{Claimant, TaskLog};
+use callboard::__internals::engine::{SchedulerId, Timestamp};
+use callboard::__internals::store::recovery::recover;
+use callboard::__internals::store::table::TableLog;
+use callboard::__internals::store::writer::{CHECK_EVERY, LogWriter, Sealed, Written};
+use callboard::__internals::store::{Claimant, TaskLog};
 use callboard::task::TaskId;
 
 const SINGLES: u64 = 2_000;

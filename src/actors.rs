@@ -68,24 +68,79 @@ pub(crate) struct Submit {
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): end this task. Answered within a second with
 /// what happened.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::TaskId;
+/// # use callboard::messages::Cancel;
+/// # use std::error::Error;
+/// # async fn example(scheduler: &Scheduler, task: TaskId) -> Result<(), Box<dyn Error>> {
+/// let answer = scheduler.addr().send(Cancel(task)).await??;
+/// println!("{task}: {answer:?}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Cancel(pub TaskId);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): the snapshot.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::messages::GetStats;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// let stats = scheduler.addr().send(GetStats).await??;
+/// println!("{} tasks run", stats.running);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GetStats;
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): every unsettled task, in order of id.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::messages::GetUnfinished;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// let unfinished = scheduler.addr().send(GetUnfinished).await??;
+/// println!("{} tasks have not settled", unfinished.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GetUnfinished;
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): what does this task wait for? `None` if it
 /// is not unsettled.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::TaskId;
+/// # use callboard::messages::Explain;
+/// # use std::error::Error;
+/// # async fn example(scheduler: &Scheduler, task: TaskId) -> Result<(), Box<dyn Error>> {
+/// if let Some(why) = scheduler.addr().send(Explain(task)).await?? {
+///     println!("{task} waits: {why:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Explain(pub TaskId);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): add a node. Answered when it is up, or the
 /// first try to reach it has failed.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::messages::AddNode;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// let node = AddNode::connect("node-1", "10.0.0.7:7400").max_workers(8);
+/// scheduler.addr().send(node).await??;
+/// # Ok(())
+/// # }
+/// ```
 pub struct AddNode {
     pub(crate) name: Arc<str>,
     pub(crate) reach: Reach,
@@ -168,21 +223,60 @@ impl AddNode {
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): take this node out; its tasks go elsewhere,
 /// the exclusive ones when it has said goodbye or its lease is over.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::messages::RemoveNode;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// scheduler.addr().send(RemoveNode("node-1".to_owned())).await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RemoveNode(pub String);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): by the sender's word no process of this node
 /// is alive, save one that is heard. What waits for the end of a run there goes on at once.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::messages::DeclareDead;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// // Its machine has burnt down.
+/// scheduler.addr().send(DeclareDead("node-1".to_owned())).await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DeclareDead(pub String);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): give this node nothing new. Answered when
 /// nothing runs there any more.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::messages::DrainNode;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// scheduler.addr().send(DrainNode("node-1".to_owned())).await??;
+/// println!("node-1 may be stopped");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DrainNode(pub String);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): how many workers a node may use, or all
 /// present and future ones.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::messages::SetWorkers;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// let half = SetWorkers { node: Some("node-1".to_owned()), workers: 4 };
+/// scheduler.addr().send(half).await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SetWorkers {
     /// The node; `None` is all.
@@ -193,20 +287,63 @@ pub struct SetWorkers {
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): the policy of tasks that bring none, for
 /// attempts that start from now on.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::RetryPolicy;
+/// # use callboard::messages::SetRetry;
+/// # use std::time::Duration;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// let policy = RetryPolicy::fixed(Duration::from_secs(1)).max_attempts(5);
+/// scheduler.addr().send(SetRetry(policy)).await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SetRetry(pub RetryPolicy);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): the client from now on. Statuses that wait
 /// for one go to it.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::Client;
+/// # use callboard::messages::SetClient;
+/// # use std::error::Error;
+/// # async fn example(scheduler: &Scheduler, client: Client) -> Result<(), Box<dyn Error>> {
+/// scheduler.addr().send(SetClient(Some(client))).await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SetClient(pub Option<Client>);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): nobody wants to be told how tasks end that
 /// have no client of their own. What waits for the next client is dropped, and counted.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::messages::NoClient;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// scheduler.addr().send(NoClient).await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct NoClient;
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): end. Answered with what was not done.
+///
+/// ```
+/// # use callboard::Scheduler;
+/// # use callboard::Shutdown;
+/// # use std::time::Duration;
+/// # async fn example(scheduler: &Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+/// let left = scheduler.addr().send(Shutdown::Drain(Duration::from_secs(30))).await??;
+/// println!("{} tasks were not done", left.unfinished.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Shutdown {

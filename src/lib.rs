@@ -53,11 +53,11 @@
 //! Inside there are four layers, and each knows only those before it:
 //!
 //! - values: [`task`], [`payload`], [`retry`], [`status`], [`stats`], [`config`], [`error`];
-//! - the [`engine`]: it decides. Pure machines, without clock, chance or I/O, that a simulation
-//!   drives through thousands of histories a second;
-//! - the [`actors`]: they act. Mailboxes, timers and spawned futures, and the [`handlers`] with
-//!   their [`TaskContext`];
-//! - the edges: they carry. [`net`] has the links between processes.
+//! - the engine: it decides. Pure machines, without clock, chance or I/O, that a simulation drives
+//!   through thousands of histories a second;
+//! - the actors: they act. Mailboxes, timers and spawned futures, and the [`handlers`] with their
+//!   [`TaskContext`]. What an application may send to a scheduler's address is in [`messages`];
+//! - the edges: they carry the links between processes.
 //!
 //! Over them all stand the two handles, [`Scheduler`] and [`NodeHandle`].
 //!
@@ -75,21 +75,22 @@
 
 #![forbid(unsafe_code)]
 
-pub mod actors;
+mod actors;
 mod client;
-pub mod clock;
+mod clock;
 pub mod config;
 mod contain;
 mod encoding;
-pub mod engine;
+mod engine;
 pub mod error;
 pub mod execute;
 pub mod guide;
 pub mod handlers;
 mod host;
-pub mod inbox;
-pub mod links;
-pub mod net;
+mod inbox;
+mod links;
+pub mod messages;
+mod net;
 mod node;
 mod panics;
 pub mod payload;
@@ -100,12 +101,10 @@ mod scheduler;
 pub mod stats;
 pub mod status;
 #[cfg(feature = "store")]
-#[doc(hidden)]
-pub mod store;
+mod store;
 pub(crate) mod sync;
 pub mod task;
-#[doc(hidden)]
-pub mod testing;
+mod testing;
 
 pub use actors::Shutdown;
 pub use actors::node::NodeActor;
@@ -115,6 +114,7 @@ pub use client::Client;
 pub use config::{NodeConfig, SchedulerConfig};
 pub use execute::{Execute, ExecuteMany, Leftovers};
 pub use handlers::{Call, Handlers, Task, TaskContext, TaskError};
+pub use net::LinkConfig;
 #[cfg(feature = "tls")]
 pub use net::Tls;
 pub use node::{Node, NodeBuilder, NodeExit, NodeHandle, node};
@@ -123,6 +123,45 @@ pub use retry::RetryPolicy;
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use status::{CancelAnswer, Cause, Failure, Outcome, TaskEvent, TaskStatus};
 pub use task::{Dispatch, Priority, TaskId, TaskKey};
+
+/// What the tests, benches and fuzz targets of this crate need of its inside. It is no part of the
+/// public interface, and changes with any release.
+#[doc(hidden)]
+pub mod __internals {
+    /// The actors that do what the machines decide.
+    pub mod actors {
+        pub use crate::actors::*;
+    }
+    /// The clock that the machines are driven by.
+    pub mod clock {
+        pub use crate::clock::*;
+    }
+    /// The machines.
+    pub mod engine {
+        pub use crate::engine::*;
+    }
+    /// The queue beside a mailbox.
+    pub mod inbox {
+        pub use crate::inbox::*;
+    }
+    /// Both ends of a link.
+    pub mod links {
+        pub use crate::links::*;
+    }
+    /// Connections to other processes.
+    pub mod net {
+        pub use crate::net::*;
+    }
+    /// The log of a scheduler on disk.
+    #[cfg(feature = "store")]
+    pub mod store {
+        pub use crate::store::*;
+    }
+    /// A driver of each machine.
+    pub mod testing {
+        pub use crate::testing::*;
+    }
+}
 
 /// The examples of the README are compiled and run with the tests.
 #[cfg(doctest)]

@@ -249,8 +249,8 @@ pub enum NodeExit {
     Failed,
 }
 
-impl From<engine::Gone> for NodeExit {
-    fn from(gone: engine::Gone) -> Self {
+impl NodeExit {
+    fn new(gone: engine::Gone) -> Self {
         match gone {
             engine::Gone::Drained => Self::Drained,
             engine::Gone::Dismissed => Self::Dismissed,

@@ -48,7 +48,7 @@ const UNNAMED: &str = "callboard";
 /// that does not `exec` every call waits for ever, and its name stays taken. Such a child starts
 /// one of its own, under another name.
 ///
-/// The handle's methods and the messages of [`crate::actors`] to [`Scheduler::addr`] do the same.
+/// The handle's methods and the messages of [`crate::messages`] to [`Scheduler::addr`] do the same.
 /// The handle waits when too much is under way; a flood of bare `do_send` fills the actor's
 /// mailbox, which actix does not bound.
 #[derive(Clone)]
@@ -198,7 +198,7 @@ impl Scheduler {
     }
 
     /// Returns the address of the scheduler's actor, for those who would rather send messages:
-    /// [`Execute`], [`ExecuteMany`], and those of [`crate::actors`].
+    /// [`Execute`], [`ExecuteMany`], and those of [`crate::messages`].
     ///
     /// ```no_run
     /// # use callboard::*;

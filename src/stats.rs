@@ -298,7 +298,7 @@ pub enum Reason {
     /// Nothing is started any more: the scheduler ends when what runs has ended.
     Ending,
     /// The task was prefetched to this node and has not started.
-    SentAhead {
+    Prefetched {
         /// The node.
         node: Arc<str>,
     },

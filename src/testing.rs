@@ -6,9 +6,9 @@
 //!
 //! ```
 //! use callboard::SchedulerConfig;
-//! use callboard::engine::scheduler::SchedulerMachine;
-//! use callboard::engine::{Action, SchedulerId, Reach, Timestamp};
-//! use callboard::testing::{Checks, DrivenScheduler};
+//! use callboard::__internals::engine::scheduler::SchedulerMachine;
+//! use callboard::__internals::engine::{Action, SchedulerId, Reach, Timestamp};
+//! use callboard::__internals::testing::{Checks, DrivenScheduler};
 //!
 //! let now = Timestamp(1);
 //! let config = SchedulerConfig::default();
@@ -38,7 +38,7 @@ pub type DrivenScheduler = Driven<SchedulerMachine>;
 /// More turns than anything needs to come to rest at one moment.
 const MAX_TURNS: u32 = 1000;
 
-/// What a driver wants of a machine; see the contract of [`engine`](crate::engine).
+/// What a driver wants of a machine; see the contract of the engine.
 pub trait Machine {
     /// A fact.
     type Event;

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::Payload;
-use callboard::engine::message::{
+use callboard::__internals::engine::message::{
     Assignment, End, KindOffer, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN,
     Welcome,
 };
-use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
-use callboard::engine::{Incarnation, LinkId, Memory, SchedulerId, Timestamp, WorkerId};
-use callboard::testing::{Checks, DrivenNode};
+use callboard::__internals::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
+use callboard::__internals::engine::{
+    Incarnation, LinkId, Memory, SchedulerId, Timestamp, WorkerId,
+};
+use callboard::__internals::testing::{Checks, DrivenNode};
+use callboard::Payload;
 use callboard::{Dispatch, NodeConfig, RetryPolicy, TaskId};
 
 use super::OFFERED;

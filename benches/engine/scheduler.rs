@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use callboard::Payload;
-use callboard::SchedulerConfig;
-use callboard::engine::message::{
+use callboard::__internals::engine::message::{
     Assignment, End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
 };
-use callboard::engine::scheduler::SchedulerMachine;
-use callboard::engine::{
+use callboard::__internals::engine::scheduler::SchedulerMachine;
+use callboard::__internals::engine::{
     Action, Audience, ClientId, Event, Incarnation, LinkId, Origin, Reach, SchedulerId, Submission,
     Timestamp,
 };
+use callboard::__internals::testing::{Checks, DrivenScheduler};
+use callboard::Payload;
+use callboard::SchedulerConfig;
 use callboard::task::{Options, TaskKind};
-use callboard::testing::{Checks, DrivenScheduler};
 
 use super::OFFERED;
 

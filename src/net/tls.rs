@@ -100,6 +100,7 @@ impl Tls {
     ///
     /// [`TlsError`]: which file, or that the name, or one of the peers', cannot stand in a
     /// certificate.
+    #[doc(hidden)]
     pub fn load(self, name: &str) -> Result<Credentials, TlsError> {
         check_name(name)?;
         for peer in self.peers.iter().flat_map(|peers| peers.iter()) {

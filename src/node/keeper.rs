@@ -118,7 +118,7 @@ impl Keeper {
             // Nothing runs, so only what a handler has left on its thread can hold that up.
             let _ = timeout(carrier.config.close_timeout, closed).await;
         }
-        over.send_replace(Some(gone.map_or(NodeExit::Failed, NodeExit::from)));
+        over.send_replace(Some(gone.map_or(NodeExit::Failed, NodeExit::new)));
         host.stop();
     }
 }

@@ -4,7 +4,7 @@
 //! the process as it was afterwards. Does not know: what follows from a signal.
 //!
 //! A handler of a signal that was set cannot be taken back without unsafe code, and by then others
-//! may be pipelined to it. So it stays, and while nobody hears the signal it does what the system
+//! may be chained to it. So it stays, and while nobody hears the signal it does what the system
 //! would have done without it.
 
 use std::io;

@@ -10,9 +10,9 @@ mod world;
 
 use std::sync::Arc;
 
+use callboard::__internals::engine::scheduler::SchedulerMachine;
+use callboard::__internals::engine::{ClientId, SchedulerId, Timestamp};
 use callboard::config::SchedulerConfig;
-use callboard::engine::scheduler::SchedulerMachine;
-use callboard::engine::{ClientId, SchedulerId, Timestamp};
 use proptest::prelude::*;
 
 use world::World;

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use callboard::Payload;
-use callboard::config::SchedulerConfig;
-use callboard::engine::message::{
+use callboard::__internals::engine::message::{
     Assignment, Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report,
     ToNode, ToScheduler,
 };
-use callboard::engine::{Event, Incarnation, LinkId, Origin, Timestamp};
+use callboard::__internals::engine::{Event, Incarnation, LinkId, Origin, Timestamp};
+use callboard::Payload;
+use callboard::config::SchedulerConfig;
 use callboard::status::{Cause, Failure};
 use callboard::task::{Dispatch, TaskId};
 

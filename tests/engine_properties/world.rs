@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::Payload;
-use callboard::config::SchedulerConfig;
-use callboard::engine::scheduler::SchedulerMachine;
-use callboard::engine::{
+use callboard::__internals::engine::scheduler::SchedulerMachine;
+use callboard::__internals::engine::{
     Accepted, Action, Audience, Event, Note, SchedulerId, Submission, Timestamp,
 };
+use callboard::__internals::testing::{Checks, DrivenScheduler};
+use callboard::Payload;
+use callboard::config::SchedulerConfig;
 use callboard::retry::RetryPolicy;
 use callboard::stats::{NodeState, Reason};
 use callboard::status::{CancelAnswer, Outcome, TaskStatus};
 use callboard::task::{Dispatch, Due, Options, Priority, TaskId};
-use callboard::testing::{Checks, DrivenScheduler};
 
 use crate::nodes::Fake;
 use crate::{CLIENT, NODES, Step};
@@ -315,7 +315,7 @@ impl World {
             let why = self.machine.explain(self.now, id).map(|why| why.reason);
             matches!(
                 why,
-                Some(Reason::Running { node, .. } | Reason::SentAhead { node })
+                Some(Reason::Running { node, .. } | Reason::Prefetched { node })
                     if unreachable.contains(&node)
             )
         };

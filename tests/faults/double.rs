@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use callboard::engine::Incarnation;
-use callboard::engine::message::{
+use callboard::__internals::engine::Incarnation;
+use callboard::__internals::engine::message::{
     Assignment, Beat, End, Holding, KindOffer, NodeHello, RefusedBy, Report, ToNode, ToScheduler,
 };
-use callboard::inbox::Inbox;
-use callboard::net::{LinkCommand, LinkConfig, LinkEvent, Role, Secret, Trust, dial, run_link};
+use callboard::__internals::inbox::Inbox;
+use callboard::__internals::net::{
+    LinkCommand, LinkConfig, LinkEvent, Role, Secret, Trust, dial, run_link,
+};
 use callboard::status::Failure;
 use callboard::{Cause, Dispatch, TaskId};
 use tokio::sync::oneshot;

@@ -30,7 +30,10 @@ const LAYERS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("edges", &["net", "store"]),
-    ("handles", &["scheduler", "node", "host", "guide"]),
+    (
+        "handles",
+        &["scheduler", "node", "host", "guide", "messages"],
+    ),
 ];
 
 /// All that the values and the engine may name outside the crate. Whatever can tell the time, draw
@@ -137,11 +140,13 @@ fn no_modules_import_each_other_in_a_circle() {
     assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
 }
 
-/// Of what comes by a glob, this test would not see whence.
+/// Of what comes by a glob, this test would not see whence. The root hands the inside out to the
+/// tests so, and imports nothing itself.
 #[test]
 fn no_import_within_the_crate_is_a_glob() {
     let sources = sources();
-    let globs = sources.iter().filter(|source| source.code.contains("::*"));
+    let inner = sources.iter().filter(|source| source.module != ["lib"]);
+    let globs = inner.filter(|source| source.code.contains("::*"));
     let names: Vec<_> = globs.map(|source| &source.name).collect();
     assert!(names.is_empty(), "name what is imported: {names:?}");
 }

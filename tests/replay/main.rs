@@ -29,6 +29,7 @@ fn g11_no_bytes_on_a_link_panic_or_come_back_changed() {
     replay("frames", bodies::frames::run);
 }
 
+#[cfg(feature = "store")]
 #[test]
 fn no_log_panics_whatever_it_holds_and_what_is_read_goes_on_alike() {
     replay("log", bodies::log::run);

@@ -68,7 +68,10 @@ async fn g10_a_node_whose_handle_is_dropped_is_not_dead_while_a_handler_runs() {
 async fn g10_a_node_whose_actor_has_ended_is_not_dead_while_a_handler_runs() {
     let first = node("ends-halted-first").await;
     let end = async |node: NodeHandle| {
-        node.addr().send(callboard::actors::Halt).await.unwrap();
+        node.addr()
+            .send(callboard::__internals::actors::Halt)
+            .await
+            .unwrap();
         assert_eq!(node.wait().await, NodeExit::Failed);
     };
     never_twice_at_once("ends-halted", first, end, NodeState::Lost).await;

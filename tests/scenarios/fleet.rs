@@ -88,7 +88,8 @@ async fn only_the_schedulers_that_a_node_names_are_served() {
 
 #[actix::test]
 async fn a_scheduler_that_is_shut_down_leaves_its_nodes_to_its_next_start() {
-    let first = listening("fleet-again", "127.0.0.1:0").await;
+    // At an address from which nobody dials: the port would be free for that meanwhile.
+    let first = listening("fleet-again", "127.0.0.9:0").await;
     let address = first.listen_addr().unwrap();
     let mut node = NodeProcess::spawn(&Role::new("stays", 2).join(address)).await;
     let gate = Gate::open().await;

@@ -200,7 +200,7 @@ async fn explain_says_what_a_task_waits_for_at_each_stage() {
         .unwrap();
     let reason = explain(prefetched).await.reason;
     assert!(
-        matches!(&reason, Reason::SentAhead { node } if &**node == "here")
+        matches!(&reason, Reason::Prefetched { node } if &**node == "here")
             || reason == Reason::NoFreeWorker,
         "{reason:?}"
     );

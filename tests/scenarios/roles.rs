@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use actix::System;
-use callboard::engine::message::{End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler};
-use callboard::engine::{Incarnation, Memory};
+use callboard::__internals::engine::message::{
+    End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
+};
+use callboard::__internals::engine::{Incarnation, Memory};
+use callboard::__internals::inbox::Inbox;
+use callboard::__internals::net::codec::framing::Frames;
+use callboard::__internals::net::codec::message::Frame;
+use callboard::__internals::net::{
+    LinkCommand, LinkConfig, LinkEvent, Role, Trust, Wire, dial, run_link,
+};
 use callboard::error::LinkError;
-use callboard::inbox::Inbox;
-use callboard::net::codec::framing::Frames;
-use callboard::net::codec::message::Frame;
-use callboard::net::{LinkCommand, LinkConfig, LinkEvent, Role, Trust, Wire, dial, run_link};
 use callboard::stats::{Stats, TaskState};
 use callboard::{Dispatch, Execute, Handlers, Node, Scheduler, Shutdown, TaskId};
 use tokio::sync::Notify;

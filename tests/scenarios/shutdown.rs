@@ -271,6 +271,11 @@ async fn a_shutdown_that_finishes_what_runs_starts_nothing_more_and_hands_back_t
     .await;
     let refused = scheduler.execute(Execute::named("echo", &1u64).unwrap());
     assert_eq!(refused.await.unwrap_err().refusal, Refusal::Draining);
+    // Until the node has given it back, it may still start what was prefetched to it.
+    until(&scheduler, "what was prefetched is back", |stats| {
+        stats.nodes[0].prefetched == 0
+    })
+    .await;
     for visit in visits {
         visit.release().await;
     }

@@ -3,16 +3,16 @@
 
 use std::sync::Mutex;
 
-use callboard::engine::message::{
+use callboard::__internals::engine::message::{
     Holding, NodeHello, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN,
 };
-use callboard::engine::{Incarnation, SchedulerId};
-use callboard::error::{LinkRefusal, NodeStartError, StartError};
-use callboard::inbox::Inbox;
-use callboard::net::{
+use callboard::__internals::engine::{Incarnation, SchedulerId};
+use callboard::__internals::inbox::Inbox;
+use callboard::__internals::net::{
     Authenticated, LinkCommand, LinkConfig, LinkEvent, Listener as Socket, Role as Peer, Trust,
     Wire, dial, run_link,
 };
+use callboard::error::{LinkRefusal, NodeStartError, StartError};
 use callboard::stats::NodeState;
 use callboard::{Node, NodeHandle, Scheduler};
 use tokio::time::timeout;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use callboard::engine::message::{End, HeldRun, Report, ToNode, ToScheduler};
+use callboard::__internals::engine::message::{End, HeldRun, Report, ToNode, ToScheduler};
 
 pub fn to_node(message: &ToNode) -> String {
     match message {

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use callboard::engine::{ClientId, Event};
+use callboard::__internals::engine::{ClientId, Event};
 use callboard::status::TaskStatus;
 use callboard::task::TaskId;
 

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use callboard::engine::Event;
+use callboard::__internals::engine::Event;
 use callboard::task::{Dispatch, TaskId};
 
 use crate::clients::{Client, Told};

@@ -3,8 +3,8 @@
 //! Owns: who is reached, when, and when each side learns of it. Does not know: what travels on a
 //! link.
 
-use callboard::engine::node::NodeEvent;
-use callboard::engine::{Event, LinkId, NodeId, Origin};
+use callboard::__internals::engine::node::NodeEvent;
+use callboard::__internals::engine::{Event, LinkId, NodeId, Origin};
 
 use crate::cluster::{Cluster, Ev};
 use crate::network::{DOWN, Dial, Dialler, End, Link, UP, Whose};

@@ -2,7 +2,7 @@
 //!
 //! Owns: the translation. Does not know: when, or what must still hold.
 
-use callboard::engine::node::{Gone, NodeEvent};
+use callboard::__internals::engine::node::{Gone, NodeEvent};
 use callboard::retry::RetryPolicy;
 
 use crate::cluster::{Cluster, Ev};

@@ -7,12 +7,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use callboard::engine::scheduler::SchedulerMachine;
-use callboard::engine::{
+use callboard::__internals::engine::scheduler::SchedulerMachine;
+use callboard::__internals::engine::{
     Action, Audience, ClientId, Event, Incarnation, Reach, SchedulerId, Timestamp,
 };
+use callboard::__internals::testing::{Checks, DrivenScheduler};
 use callboard::task::TaskId;
-use callboard::testing::{Checks, DrivenScheduler};
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev};

@@ -4,9 +4,9 @@
 
 use std::collections::VecDeque;
 
-use callboard::engine::message::{Report, ToNode, ToScheduler};
-use callboard::engine::node::NodeEvent;
-use callboard::engine::{Event, LinkId, NodeId};
+use callboard::__internals::engine::message::{Report, ToNode, ToScheduler};
+use callboard::__internals::engine::node::NodeEvent;
+use callboard::__internals::engine::{Event, LinkId, NodeId};
 
 use crate::cluster::{Cluster, Ev};
 use crate::neighbour::{ADDRESS, FIRST_NEIGHBOUR};
@@ -106,7 +106,7 @@ pub struct Dial {
     pub address: String,
     pub until: Time,
     /// A probe is a dial that is closed at once.
-    pub probe: Option<callboard::engine::Incarnation>,
+    pub probe: Option<callboard::__internals::engine::Incarnation>,
 }
 
 /// A machine's share of the network.

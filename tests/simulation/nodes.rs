@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use callboard::__internals::engine::message::{Assignment, KindOffer, ToNode};
+use callboard::__internals::engine::node::{Machines, NodeAction, NodeEvent, NodeSpec, Serves};
+use callboard::__internals::engine::{Incarnation, Memory, Timestamp};
+use callboard::__internals::testing::{Checks, Driven};
 use callboard::config::NodeConfig;
-use callboard::engine::message::{Assignment, KindOffer, ToNode};
-use callboard::engine::node::{Machines, NodeAction, NodeEvent, NodeSpec, Serves};
-use callboard::engine::{Incarnation, Memory, Timestamp};
 use callboard::retry::RetryPolicy;
 use callboard::task::Dispatch;
-use callboard::testing::{Checks, Driven};
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev, SCHEDULER};

@@ -16,8 +16,10 @@ mod wakeups;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use callboard::engine::worker::Tried;
-use callboard::engine::{Audience, ClientId, Event, Incarnation, LinkId, NodeId, Submission};
+use callboard::__internals::engine::worker::Tried;
+use callboard::__internals::engine::{
+    Audience, ClientId, Event, Incarnation, LinkId, NodeId, Submission,
+};
 use callboard::status::{Cause, Outcome, TaskStatus};
 use callboard::task::{Dispatch, TaskId, TaskKey};
 

@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::engine::message::ToNode;
-use callboard::engine::scheduler::SchedulerMachine;
-use callboard::engine::{
+use callboard::__internals::engine::message::ToNode;
+use callboard::__internals::engine::scheduler::SchedulerMachine;
+use callboard::__internals::engine::{
     Action, Audience, ClientId, Event, Incarnation, NodeId, Reach, SchedulerId, Submission,
     Timestamp,
 };
+use callboard::__internals::testing::{Checks, DrivenScheduler};
 use callboard::retry::RetryPolicy;
 use callboard::stats::NodeState;
 use callboard::task::TaskId;
-use callboard::testing::{Checks, DrivenScheduler};
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev};

@@ -3,12 +3,12 @@
 //! Owns: what a visitor says, and when it goes. Does not know: what the node's own scheduler finds
 //! then.
 
-use callboard::config::SchedulerConfig;
-use callboard::engine::message::{
+use callboard::__internals::engine::message::{
     SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN, Welcome,
 };
-use callboard::engine::node::NodeEvent;
-use callboard::engine::{LinkId, SchedulerId};
+use callboard::__internals::engine::node::NodeEvent;
+use callboard::__internals::engine::{LinkId, SchedulerId};
+use callboard::config::SchedulerConfig;
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev};

@@ -3,11 +3,11 @@
 //! Owns: the runs that truly go on. Does not know: what the machines believe.
 
 use bytes::{BufMut, BytesMut};
+use callboard::__internals::engine::WorkerId;
+use callboard::__internals::engine::message::{Assignment, End};
+use callboard::__internals::engine::node::NodeEvent;
+use callboard::__internals::engine::worker::{Attempts, Tried};
 use callboard::Payload;
-use callboard::engine::WorkerId;
-use callboard::engine::message::{Assignment, End};
-use callboard::engine::node::NodeEvent;
-use callboard::engine::worker::{Attempts, Tried};
 use callboard::retry::RetryPolicy;
 use callboard::task::{Dispatch, TaskId};
 use std::collections::VecDeque;

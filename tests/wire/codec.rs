@@ -1,12 +1,12 @@
 //! Messages to bytes and back, without a link.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use callboard::engine::message::*;
-use callboard::engine::{Incarnation, Memory};
+use callboard::__internals::engine::message::*;
+use callboard::__internals::engine::{Incarnation, Memory};
+use callboard::__internals::net::Wire;
+use callboard::__internals::net::codec::framing::{Burst, Frames, MAX_CHUNK, MAX_WIRE_FRAME};
+use callboard::__internals::net::codec::message::{Arrived, Incoming};
 use callboard::error::{LinkError, LinkRefusal};
-use callboard::net::Wire;
-use callboard::net::codec::framing::{Burst, Frames, MAX_CHUNK, MAX_WIRE_FRAME};
-use callboard::net::codec::message::{Arrived, Incoming};
 use callboard::task::{Dispatch, TaskId};
 use proptest::prelude::*;
 

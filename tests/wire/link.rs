@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use callboard::engine::Incarnation;
-use callboard::engine::message::*;
-use callboard::inbox::Inbox;
-use callboard::net::handshake::Side;
-use callboard::net::trust::prove;
-use callboard::net::{Authenticated, LinkCommand, LinkConfig, LinkEvent, Role, Trust, run_link};
+use callboard::__internals::engine::Incarnation;
+use callboard::__internals::engine::message::*;
+use callboard::__internals::inbox::Inbox;
+use callboard::__internals::net::handshake::Side;
+use callboard::__internals::net::trust::prove;
+use callboard::__internals::net::{
+    Authenticated, LinkCommand, LinkConfig, LinkEvent, Role, Trust, run_link,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::task::JoinHandle;
 
@@ -41,8 +43,8 @@ struct End<In, Out> {
 
 impl<In, Out> End<In, Out>
 where
-    In: callboard::net::Wire + Send + 'static,
-    Out: callboard::net::Wire + Send + 'static,
+    In: callboard::__internals::net::Wire + Send + 'static,
+    Out: callboard::__internals::net::Wire + Send + 'static,
 {
     fn run(proved: Authenticated, config: LinkConfig) -> Self {
         let (commands, batches) = (Inbox::new(), Inbox::new());
@@ -252,7 +254,7 @@ async fn bare(config: LinkConfig) -> (Scheduler, DuplexStream) {
     let (read, write) = split(a);
     let dialler = prove(read, write, Side::Dialler, Role::Scheduler, &Trust::Open);
     let (proved, ()) = tokio::join!(dialler, async {
-        let mut greeting = [0; callboard::net::handshake::GREETING];
+        let mut greeting = [0; callboard::__internals::net::handshake::GREETING];
         b.read_exact(&mut greeting).await.unwrap();
         greeting[10] = b'A';
         greeting[11] = b'N';

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use callboard::__internals::engine::message::*;
+use callboard::__internals::engine::{Incarnation, Memory, SchedulerId};
 use callboard::Payload;
-use callboard::engine::message::*;
-use callboard::engine::{Incarnation, Memory, SchedulerId};
 use callboard::error::LinkRefusal;
 use callboard::retry::RetryPolicy;
 use callboard::status::{Cause, Failure};

@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use callboard::engine::message::{ToNode, ToScheduler};
-use callboard::error::LinkError;
-use callboard::inbox::Inbox;
-use callboard::links::LinkSender;
-use callboard::net::handshake::{GREETING, Side};
-use callboard::net::trust::prove;
-use callboard::net::{
+use callboard::__internals::engine::message::{ToNode, ToScheduler};
+use callboard::__internals::inbox::Inbox;
+use callboard::__internals::links::LinkSender;
+use callboard::__internals::net::handshake::{GREETING, Side};
+use callboard::__internals::net::trust::prove;
+use callboard::__internals::net::{
     Authenticated, DialError, LinkCommand, LinkConfig, LinkEvent, LinkWriter, ListenError,
     Listener, Role, Secret, Trust, dial, probe, run_link,
 };
+use callboard::error::LinkError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use callboard::__internals::net::handshake::{GREETING, Side};
+use callboard::__internals::net::trust::prove;
+use callboard::__internals::net::{Authenticated, Role, Secret, Trust};
 use callboard::error::LinkError;
-use callboard::net::handshake::{GREETING, Side};
-use callboard::net::trust::prove;
-use callboard::net::{Authenticated, Role, Secret, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::time::timeout;
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::net::{LinkConfig, Listener, Role, Secret, Tls, Trust, dial};
+use callboard::__internals::net::{LinkConfig, Listener, Role, Secret, Tls, Trust, dial};
 use rcgen::date_time_ymd;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{ServerName, UnixTime};

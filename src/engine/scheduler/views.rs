@@ -161,7 +161,7 @@ impl SchedulerMachine {
             Stage::Held(held) => Reason::Exclusive {
                 node: name_of(held.run.node),
             },
-            Stage::Prefetched { node, .. } => Reason::SentAhead {
+            Stage::Prefetched { node, .. } => Reason::Prefetched {
                 node: name_of(*node),
             },
             Stage::Running { node, dispatch, .. } => Reason::Running {

@@ -3,10 +3,10 @@
 //! Owns: what must hold of the decoder for any bytes. Does not know: what messages mean.
 
 use bytes::{BufMut, BytesMut};
-use callboard::engine::message::{MAX_BATCH, ToNode, ToScheduler};
-use callboard::net::Wire;
-use callboard::net::codec::framing::{Frames, MAX_CHUNK};
-use callboard::net::codec::message::{Arrived, Incoming};
+use callboard::__internals::engine::message::{MAX_BATCH, ToNode, ToScheduler};
+use callboard::__internals::net::Wire;
+use callboard::__internals::net::codec::framing::{Frames, MAX_CHUNK};
+use callboard::__internals::net::codec::message::{Arrived, Incoming};
 
 use super::input::Input;
 use super::written;

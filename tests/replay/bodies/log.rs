@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use callboard::engine::ledger::{Ledger, Stamp, TaskFacts};
-use callboard::engine::record::{
+use callboard::__internals::engine::ledger::{Ledger, Stamp, TaskFacts};
+use callboard::__internals::engine::record::{
     AcceptedTask, Changed, FinalOutcome, Head, NodeFact, PlacedRun, ProcessFact, ProcessRef,
     Record, Reserved, RunRef, Setting, SettledTask, Term, Timing,
 };
-use callboard::engine::{Incarnation, Reach, SchedulerId, Timestamp};
-use callboard::store::row::{BatchReader, BatchWriter, sealed};
+use callboard::__internals::engine::{Incarnation, Reach, SchedulerId, Timestamp};
+use callboard::__internals::store::row::{BatchReader, BatchWriter, sealed};
 use callboard::task::{Dispatch, TaskId};
 
 use super::input::Input;

@@ -4,6 +4,7 @@
 
 pub mod frames;
 mod input;
+#[cfg(feature = "store")]
 pub mod log;
 pub mod node;
 pub mod proof;
@@ -11,9 +12,9 @@ pub mod scheduler;
 mod workers;
 
 use bytes::BytesMut;
-use callboard::net::Wire;
-use callboard::net::codec::framing::{Burst, Frames, MAX_CHUNK};
-use callboard::net::codec::message::{Arrived, Incoming};
+use callboard::__internals::net::Wire;
+use callboard::__internals::net::codec::framing::{Burst, Frames, MAX_CHUNK};
+use callboard::__internals::net::codec::message::{Arrived, Incoming};
 
 use input::Input;
 

@@ -6,17 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use callboard::Payload;
-use callboard::config::NodeConfig;
-use callboard::engine::message::{
+use callboard::__internals::engine::message::{
     Assignment, End, KindOffer, Report, SchedulerHello, Terms, ToNode, ToScheduler, Welcome,
 };
-use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
-use callboard::engine::{Incarnation, LinkId, Memory, SchedulerId, Timestamp, WorkerId};
+use callboard::__internals::engine::node::{NodeAction, NodeEvent, NodeMachine, NodeSpec};
+use callboard::__internals::engine::{
+    Incarnation, LinkId, Memory, SchedulerId, Timestamp, WorkerId,
+};
+use callboard::__internals::testing::{Checks, DrivenNode};
+use callboard::Payload;
+use callboard::config::NodeConfig;
 use callboard::error::LinkRefusal;
 use callboard::retry::RetryPolicy;
 use callboard::task::{Dispatch, Labels, TaskId};
-use callboard::testing::{Checks, DrivenNode};
 
 use super::carried;
 use super::input::Input;

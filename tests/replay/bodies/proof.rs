@@ -9,9 +9,9 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use callboard::net::handshake::Side;
-use callboard::net::trust::prove;
-use callboard::net::{Role, Secret, Trust};
+use callboard::__internals::net::handshake::Side;
+use callboard::__internals::net::trust::prove;
+use callboard::__internals::net::{Role, Secret, Trust};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use callboard::engine::WorkerId;
-use callboard::engine::message::{Assignment, End};
-use callboard::engine::node::{NodeAction, NodeEvent};
+use callboard::__internals::engine::WorkerId;
+use callboard::__internals::engine::message::{Assignment, End};
+use callboard::__internals::engine::node::{NodeAction, NodeEvent};
 use callboard::task::Dispatch;
 
 /// Kinds by their index; runs of the second cannot be stopped.

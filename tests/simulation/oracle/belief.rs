@@ -1,7 +1,7 @@
 //! G8, G9: what is believed of nodes, and by when.
 //!
 //! Owns: the judgement of notes and of what had to be by now. Does not know: how nodes die.
-use callboard::engine::{Event, Note};
+use callboard::__internals::engine::{Event, Note};
 use callboard::stats::{NodeState, Stats};
 
 use super::Expectation;

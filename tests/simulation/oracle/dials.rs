@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use callboard::engine::{Event, LinkId, NodeId};
+use callboard::__internals::engine::{Event, LinkId, NodeId};
 
 use crate::cluster::Cluster;
 use crate::plan::{MS, Time, nanos};

@@ -3,9 +3,9 @@
 //! Owns: the judgement of acceptance, refusal and statuses. Does not know: runs.
 use std::collections::BTreeSet;
 
+use callboard::__internals::engine::message::ToNode;
+use callboard::__internals::engine::{Accepted, Action, Audience, Refused, Submission};
 use callboard::SchedulerConfig;
-use callboard::engine::message::ToNode;
-use callboard::engine::{Accepted, Action, Audience, Refused, Submission};
 use callboard::error::Refusal;
 use callboard::stats::Stats;
 use callboard::status::TaskStatus;

@@ -4,8 +4,8 @@
 //! know: faults.
 use std::collections::BTreeMap;
 
-use callboard::engine::Audience;
-use callboard::engine::scheduler::Rest;
+use callboard::__internals::engine::Audience;
+use callboard::__internals::engine::scheduler::Rest;
 use callboard::stats::{NodeState, NodeStats, Reason, TaskState};
 use callboard::task::TaskId;
 
@@ -269,7 +269,7 @@ impl Cluster {
                 | Reason::Suspect
                 | Reason::Exclusive { .. } => true,
                 // What an unreachable node holds has to wait for its lease.
-                Reason::SentAhead { node } => !stats.nodes.iter().any(|it| {
+                Reason::Prefetched { node } => !stats.nodes.iter().any(|it| {
                     it.name == *node && it.state == NodeState::Up && self.is_alive(it.incarnation)
                 }),
                 Reason::ClientBehind => {
@@ -291,7 +291,7 @@ impl Cluster {
             };
             let now = self.now;
             let since = match why.reason {
-                Reason::SentAhead { .. } => {
+                Reason::Prefetched { .. } => {
                     let since = self.oracle.prefetched.get(&task.id).copied().unwrap_or(now);
                     prefetched.insert(task.id, since);
                     since

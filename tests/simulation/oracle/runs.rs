@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use callboard::engine::Event;
-use callboard::engine::message::{Assignment, End, Report, ToScheduler};
+use callboard::__internals::engine::Event;
+use callboard::__internals::engine::message::{Assignment, End, Report, ToScheduler};
 use callboard::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
 use callboard::task::{Dispatch, TaskId};
 

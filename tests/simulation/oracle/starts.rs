@@ -1,8 +1,8 @@
 //! G3, G4, G6, G9, G10: whether a run may start.
 //!
 //! Owns: the judgement of a start. Does not know: what is told of it.
-use callboard::engine::Event;
-use callboard::engine::message::{Report, ToScheduler};
+use callboard::__internals::engine::Event;
+use callboard::__internals::engine::message::{Report, ToScheduler};
 use callboard::task::TaskId;
 
 use super::{Facts, Start};

@@ -1,7 +1,7 @@
 //! Certificates as files: what is wrong with them, in words, and their renewal.
 
+use callboard::__internals::net::{Credentials, LinkConfig, Tls, Trust};
 use callboard::error::LinkError;
-use callboard::net::{Credentials, LinkConfig, Tls, Trust};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 

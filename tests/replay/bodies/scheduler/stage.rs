@@ -5,19 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use callboard::Payload;
-use callboard::config::SchedulerConfig;
-use callboard::engine::message::{End, Report, ToNode, ToScheduler};
-use callboard::engine::node::{NodeAction, NodeEvent, NodeMachine};
-use callboard::engine::scheduler::SchedulerMachine;
-use callboard::engine::{
+use callboard::__internals::engine::message::{End, Report, ToNode, ToScheduler};
+use callboard::__internals::engine::node::{NodeAction, NodeEvent, NodeMachine};
+use callboard::__internals::engine::scheduler::SchedulerMachine;
+use callboard::__internals::engine::{
     Accepted, Action, Audience, ClientId, Event, Incarnation, LinkId, NodeId, Origin, Reach,
     SchedulerId, Submission, Timestamp,
 };
+use callboard::__internals::testing::{Checks, DrivenNode, DrivenScheduler};
+use callboard::Payload;
+use callboard::config::SchedulerConfig;
 use callboard::error::LinkRefusal;
 use callboard::status::Outcome;
 use callboard::task::{Dispatch, Due, Options, Priority, TaskId};
-use callboard::testing::{Checks, DrivenNode, DrivenScheduler};
 
 use super::super::carried;
 use super::super::input::Input;

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use callboard::Payload;
-use callboard::engine::message::{
+use callboard::__internals::engine::message::{
     Beat, End, HeldRun, HeldState, Holding, KindOffer, NodeHello, RefusedBy, Report, ToScheduler,
 };
-use callboard::engine::{ClientId, Event, Incarnation, Memory};
+use callboard::__internals::engine::{ClientId, Event, Incarnation, Memory};
+use callboard::Payload;
 use callboard::error::LinkRefusal;
 use callboard::status::{Cause, Failure};
 use callboard::task::{Dispatch, Labels, TaskId};
