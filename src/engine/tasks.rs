@@ -161,12 +161,13 @@ impl Task {
         }
     }
 
-    /// The start of a run that its node has told of is certain: what was before it does not matter
-    /// any more.
+    /// A node has told of the start of a run: of all starts before it only the last may matter, if
+    /// no thread can be found for that run after all.
     pub fn has_started(&mut self) {
         self.may_have_run();
         if let Some(rare) = &mut self.rare {
-            rare.starts.clear();
+            let before_last = rare.starts.len().saturating_sub(1);
+            rare.starts.drain(..before_last);
         }
     }
 

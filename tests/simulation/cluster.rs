@@ -179,6 +179,8 @@ pub struct Cluster {
     pub finished: bool,
     /// Since when all has ended, if somebody has still to leave.
     pub idle_since: Option<Time>,
+    /// The same, if runs are on record for the end of which nothing waits.
+    pub orphans_since: Option<Time>,
     /// When an operator looks at the cluster again, in the quiet at the end.
     pub operator_looks_at: Time,
 }
@@ -213,6 +215,7 @@ impl Cluster {
             check_every: if seed.is_multiple_of(16) { 1 } else { 64 },
             finished: false,
             idle_since: None,
+            orphans_since: None,
             operator_looks_at: 0,
             plan,
         };

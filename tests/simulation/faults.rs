@@ -89,6 +89,7 @@ impl Cluster {
             | Fault::KillHost { node, .. }
             | Fault::FreezeNode { node, .. }
             | Fault::Double { node }
+            | Fault::KillOlder { node }
             | Fault::NodeDrains { node, .. }
             | Fault::NodeStops { node, .. }
             | Fault::NodeWorkers { node, .. }
@@ -108,6 +109,13 @@ impl Cluster {
         let Some(proc) = self.live_proc(node) else {
             return;
         };
+        if let Fault::KillOlder { .. } = fault {
+            let older = (0..proc).find(|&it| self.procs[it].node == node && self.procs[it].alive);
+            older
+                .into_iter()
+                .for_each(|it| self.kill(it, Death::Process));
+            return;
+        }
         let host = self.procs[proc].host;
         match *fault {
             Fault::CutHost { up, down, span, .. } => self.cut_host(host, up, down, span),

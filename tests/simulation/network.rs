@@ -53,7 +53,7 @@ pub enum Whose {
 }
 
 impl Whose {
-    pub fn of_life(term: usize) -> Self {
+    pub fn of_term(term: usize) -> Self {
         match term < FIRST_NEIGHBOUR {
             true => Self::Own,
             false => Self::Neighbours,

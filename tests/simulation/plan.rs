@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 
 pub use fleet::{FleetPlan, NeighbourFault};
 
-use draw::{draw_config, draw_net, draw_nodes, draw_removals, draw_tasks, draw_visits};
+use draw::{
+    draw_config, draw_net, draw_no_threads, draw_nodes, draw_removals, draw_replacements,
+    draw_tasks, draw_visits,
+};
 
 /// Nanoseconds of true time since the start of a history.
 pub type Time = u64;
@@ -217,6 +220,10 @@ pub enum Fault {
     Double {
         node: usize,
     },
+    /// Of two processes of one name the older dies, and none comes in its place.
+    KillOlder {
+        node: usize,
+    },
     ClientDies {
         gap: Time,
     },
@@ -333,6 +340,18 @@ impl Plan {
         if plan.family == Family::Everything {
             draw_removals(&mut rng, &mut plan.faults, plan.nodes.len());
             draw_visits(&mut rng, &mut plan);
+            draw_no_threads(&mut rng, &mut plan);
+            draw_replacements(&mut rng, &mut plan);
+        }
+        if plan.family == Family::Kills && rng.u32(..8) == 0 {
+            plan.late = 3 * nanos(plan.config.heartbeat);
+            // Where other nodes are heard, their messages are turns that are not late.
+            if rng.bool() {
+                plan.nodes.truncate(1);
+                let at = rng.u64(SECOND..plan.quiet_from);
+                let back = 3 * nanos(plan.config.lease);
+                plan.faults = vec![(at, Fault::KillHost { node: 0, back })];
+            }
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         if let Some((last, _)) = plan.faults.last() {

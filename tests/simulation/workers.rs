@@ -2,16 +2,15 @@
 //!
 //! Owns: the runs that truly go on. Does not know: what the machines believe.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use bytes::{BufMut, BytesMut};
 use callboard::__internals::engine::WorkerId;
 use callboard::__internals::engine::message::{Assignment, End};
 use callboard::__internals::engine::node::NodeEvent;
 use callboard::__internals::engine::worker::{Attempts, Tried};
-use callboard::Payload;
-use callboard::retry::RetryPolicy;
-use callboard::task::{Dispatch, TaskId};
-use std::collections::VecDeque;
-use std::time::Duration;
+use callboard::{Dispatch, Payload, RetryPolicy, TaskId};
 
 use crate::cluster::{Cluster, Ev};
 use crate::network::Whose;
@@ -47,7 +46,7 @@ pub struct Run {
 impl Run {
     /// Which scheduler it is for.
     pub fn whose(&self) -> Whose {
-        Whose::of_life(self.term)
+        Whose::of_term(self.term)
     }
 
     /// Which try it is, from 1.
@@ -270,6 +269,10 @@ impl Cluster {
     pub fn rested(&mut self, proc: usize, worker: u32) {
         if self.procs[proc].alive {
             self.procs[proc].resting.retain(|&it| it != worker);
+            // The pause ends on the worker's own thread: one that is blocked says so later.
+            if self.procs[proc].stalled.contains(&worker) {
+                return;
+            }
             let workers = vec![WorkerId(worker)];
             self.worker_says(proc, NodeEvent::Resumed { workers });
         }

@@ -22,6 +22,8 @@ pub struct Remains {
     pub nodes: usize,
     /// Runs that were given up and may still be going on.
     pub orphaned_runs: usize,
+    /// Those among them of processes that were replaced, for the end of which nothing waits.
+    pub idle_orphans: usize,
     /// Keys that are taken.
     pub keys: usize,
     /// Times at which something is due for a task.
@@ -38,6 +40,8 @@ impl SchedulerMachine {
         let (kinds, classes) = self.catalogue.in_use();
         let nodes = self.roster.nodes.iter();
         let processes = nodes.clone().flat_map(|node| node.processes());
+        let replaced = nodes.clone().flat_map(|node| &node.past);
+        let replaced = replaced.flat_map(|process| process.orphans.values());
         let of_tasks =
             |timer: &Timer| !matches!(timer, Timer::Node(_) | Timer::Retract | Timer::Handshake(_));
         let timers = self.timers.iter().filter(|(_, timer)| of_tasks(timer));
@@ -48,6 +52,7 @@ impl SchedulerMachine {
                 .filter(|node| !matches!(node.state, State::Free))
                 .count(),
             orphaned_runs: processes.map(|process| process.orphans.len()).sum(),
+            idle_orphans: replaced.filter(|it| self.is_idle_orphan(it)).count(),
             keys: self.keys.len(),
             timers: timers.count(),
             claims: self.retraction.claims(),

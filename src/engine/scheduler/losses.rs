@@ -121,6 +121,10 @@ impl SchedulerMachine {
         {
             at(probe_at);
         }
+        // Tasks settle without a look at the runs of theirs that are not followed any more.
+        if entry.past.iter().any(|process| !process.orphans.is_empty()) {
+            at(now + self.config.lease);
+        }
         for process in entry.lost_processes() {
             let safe_at = process.lease.safe_at();
             let orphans = process.orphans.values();

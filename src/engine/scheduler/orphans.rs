@@ -238,15 +238,19 @@ impl SchedulerMachine {
         self.end_idle_orphans(now, node);
     }
 
+    /// Whether nothing waits for the end of an orphaned run: its task has settled, and it has no
+    /// key.
+    pub(super) fn is_idle_orphan(&self, orphan: &Orphan) -> bool {
+        orphan.key.is_none() && !orphan.holds_task && self.tasks.find(orphan.task).is_none()
+    }
+
     /// Ends the orphans of replaced incarnations that nobody waits for: those of tasks that have
     /// settled and have no key. They occupy no worker of the node as it is now.
     pub(super) fn end_idle_orphans(&mut self, now: Timestamp, node: NodeIndex) {
         let processes = self.roster.get(node).past.iter();
         let idle: Vec<_> = processes
             .flat_map(|process| &process.orphans)
-            .filter(|(_, orphan)| {
-                orphan.key.is_none() && !orphan.holds_task && self.tasks.find(orphan.task).is_none()
-            })
+            .filter(|(_, orphan)| self.is_idle_orphan(orphan))
             .map(|(&dispatch, _)| dispatch)
             .collect();
         for dispatch in idle {

@@ -97,6 +97,7 @@ impl Cluster {
             && self.have_nodes_told()
             && self.has_the_neighbour_ended()
             && self.have_the_drained_left()
+            && self.are_idle_orphans_forgotten()
         {
             self.judge_end();
             self.finished = true;
@@ -163,7 +164,9 @@ impl Cluster {
         let addresses = [proc.name.to_string(), proc.probe_address()];
         let answers = |address| self.listeners.contains_key(address);
         let unseen = !proc.alive && proc.dies_unseen;
-        unseen || replaced && addresses.iter().any(answers)
+        // One that dials is heard out, though another has its name.
+        let speaks = proc.alive && (proc.double || self.nodes[proc.node].joins);
+        unseen || replaced && !speaks && addresses.iter().any(answers)
     }
 
     /// Whether no process that was told to take nothing new is still there; it may take its time.
@@ -186,6 +189,16 @@ impl Cluster {
             );
         }
         false
+    }
+
+    /// Whether each orphaned run of a replaced process is forgotten for the end of which nothing
+    /// waits, or it has had the time for it: that takes a lease.
+    fn are_idle_orphans_forgotten(&mut self) -> bool {
+        if self.scheduler.machine.remains().idle_orphans == 0 {
+            return true;
+        }
+        let since = *self.orphans_since.get_or_insert(self.now);
+        self.now > since + 2 * nanos(self.plan.config.lease) + 2 * self.plan.late
     }
 
     fn is_alive(&self, incarnation: Option<u64>) -> bool {
@@ -376,7 +389,7 @@ impl Cluster {
             || it.nodes > 2 * self.nodes.len()
             || it.links > open
             || (orphans > 0 && !unseen);
-        if left > 0 || too_many {
+        if left + it.idle_orphans > 0 || too_many {
             let text = format!("all has ended on {open} links, and yet it remembers {it:?}");
             self.oracle.fail("memory", None, text);
         }

@@ -323,3 +323,40 @@ pub fn draw_visits(rng: &mut fastrand::Rng, plan: &mut Plan) {
         }
     }
 }
+
+/// Nodes at which no thread can be started for a while.
+pub fn draw_no_threads(rng: &mut fastrand::Rng, plan: &mut Plan) {
+    if rng.u32(..3) == 0 {
+        for _ in 0..rng.usize(1..4) {
+            let at = rng.u64(..plan.quiet_from);
+            let node = rng.usize(..plan.nodes.len());
+            let span = rng.u64(SECOND..10 * SECOND);
+            plan.faults.push((at, Fault::NoThread { node, span }));
+        }
+    }
+}
+
+/// Processes that are cut off until another of their name has joined in their place; some of them
+/// die then, and the others return.
+pub fn draw_replacements(rng: &mut fastrand::Rng, plan: &mut Plan) {
+    if rng.u32(..4) != 0 {
+        return;
+    }
+    let silence = 2 * nanos(plan.config.heartbeat);
+    let node = rng.usize(..plan.nodes.len());
+    let at = rng.u64(SECOND..plan.quiet_from);
+    let span = silence + rng.u64(..2 * nanos(plan.config.lease));
+    let cut = Fault::CutHost {
+        node,
+        up: true,
+        down: true,
+        span,
+    };
+    plan.faults.push((at, cut));
+    let double = at + silence + rng.u64(..SECOND);
+    plan.faults.push((double, Fault::Double { node }));
+    if rng.bool() {
+        let dies = double + SECOND + rng.u64(..20 * SECOND);
+        plan.faults.push((dies, Fault::KillOlder { node }));
+    }
+}

@@ -47,8 +47,12 @@ pub fn draw(mut rng: fastrand::Rng, big: bool) -> Plan {
         label_share: [5, u32::MAX][rng.usize(..2)],
     };
     let nodes = draw_nodes(rng, big);
-    let tasks = draw_tasks(rng, &mix, &nodes, big);
+    let mut tasks = draw_tasks(rng, &mix, &nodes, big);
     let last = tasks.iter().map(|task| task.at).max().unwrap_or(0);
+    // Drawn last, so that a history of before is the same but for this.
+    if rng.u32(..3) == 0 {
+        tasks.extend(nobodys(rng, last));
+    }
     Plan {
         family: Family::Load,
         config,
@@ -149,4 +153,15 @@ fn draw_tasks(rng: &mut fastrand::Rng, mix: &Mix, nodes: &[NodePlan], big: bool)
             };
     }
     tasks
+}
+
+/// Tasks that no node may run, all of different labels. As long as they wait, a round of placement
+/// goes through what has changed alone.
+fn nobodys(rng: &mut fastrand::Rng, last: Time) -> impl Iterator<Item = TaskPlan> {
+    (0..rng.usize(10..40)).map(move |number| TaskPlan {
+        at: SECOND,
+        labels: vec![format!("nobody's {number}")],
+        cancel_after: Some(last),
+        ..TaskPlan::default()
+    })
 }

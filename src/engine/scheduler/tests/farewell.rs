@@ -249,3 +249,26 @@ fn g12_a_cancel_hears_from_a_replaced_process_that_a_run_has_stopped() {
     board.say(link, ToScheduler::Reports(vec![end]));
     assert_eq!(board.answers, [CancelAnswer::Stopped]);
 }
+
+#[test]
+fn g12_a_run_of_a_replaced_process_is_forgotten_when_its_task_has_settled_elsewhere() {
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    let task = board.submit(BLOCKS);
+    // It goes on though its attempt is over.
+    board.end(task, End::Stopped, true);
+    board.cut(link);
+    board.wait(4 * LEASE);
+    let link = board.join("first", 2, Vec::new());
+    // Nothing of the node has a lease that ends, or is heard.
+    board.say(link, ToScheduler::Goodbye);
+    let other = board.join("other", 3, Vec::new());
+    assert_eq!(board.assignment(task).0, other);
+    board.wait(Duration::from_secs(5));
+    let orphans = |board: &Board| board.machine.roster.nodes[0].past[0].orphans.len();
+    assert_eq!(orphans(&board), 1);
+    board.end(task, End::Completed(Payload::new()), false);
+    board.wait(4 * LEASE);
+    assert_eq!(orphans(&board), 0);
+    assert_eq!(board.machine.check(), Ok(()));
+}
