@@ -6,10 +6,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use callboard::__internals::engine::WorkerId;
 use callboard::__internals::engine::message::{Assignment, End};
-use callboard::__internals::engine::node::NodeEvent;
 use callboard::__internals::engine::worker::{Attempts, Tried};
+use callboard::__internals::engine::{WorkerId, node::NodeEvent};
 use callboard::{Dispatch, Payload, RetryPolicy, TaskId};
 
 use crate::cluster::{Cluster, Ev};
