@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use actix::prelude::*;
-use callboard::status::Event;
+use callboard::status::TaskEventKind;
 use callboard::{
     Execute, Handlers, Node, Scheduler, Shutdown, TaskContext, TaskError, TaskEvent, TaskStatus,
 };
@@ -38,7 +38,7 @@ impl Handler<TaskEvent> for Watcher {
 
     fn handle(&mut self, told: TaskEvent, ctx: &mut Self::Context) {
         let percent = match &told.event {
-            Event::Progress(_) => told.event.progress::<u8>().unwrap_or(0),
+            TaskEventKind::Progress(_) => told.event.progress::<u8>().unwrap_or(0),
             other => return println!("{other:?}"),
         };
         println!("{percent} %");

@@ -327,13 +327,13 @@ pub struct TaskEvent {
     /// The caller's own name for it, if there is one.
     pub key: Option<TaskKey>,
     /// What happened.
-    pub event: Event,
+    pub event: TaskEventKind,
 }
 
 /// What happened to a watched task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub enum Event {
+pub enum TaskEventKind {
     /// A run has started.
     Running {
         /// Where.
@@ -360,11 +360,11 @@ pub enum Event {
         /// Why, in a sentence.
         reason: String,
     },
-    /// The handler reported progress; decode it with [`Event::progress`].
+    /// The handler reported progress; decode it with [`TaskEventKind::progress`].
     Progress(Payload),
 }
 
-impl Event {
+impl TaskEventKind {
     /// Decodes what the handler passed to `TaskContext::progress`.
     ///
     /// # Errors

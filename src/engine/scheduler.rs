@@ -31,7 +31,7 @@ use super::watchers::Watchers;
 use super::{Action, Audience, ClientId, Event, NodeId, SchedulerId, Timestamp};
 use crate::config::SchedulerConfig;
 use crate::stats::{Totals, Unfinished};
-use crate::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
+use crate::status::{TaskEvent, TaskEventKind, TaskStatus};
 
 mod admission;
 mod classes;

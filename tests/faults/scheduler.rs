@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use bytes::Bytes;
-use callboard::status::Event;
+use callboard::status::TaskEventKind;
 use callboard::{Execute, Node, Outcome, Scheduler, Shutdown, TaskEvent, TaskStatus};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -99,7 +99,7 @@ impl Handler<TaskEvent> for Teller {
     type Result = ();
 
     fn handle(&mut self, told: TaskEvent, _: &mut Self::Context) {
-        if let Event::Rerouted { node } = told.event {
+        if let TaskEventKind::Rerouted { node } = told.event {
             println!("rerouted {} {} {node}", now(), told.id.get());
         }
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use callboard::stats::{NodeState, Reason, Stats};
-use callboard::status::Event;
+use callboard::status::TaskEventKind;
 use callboard::{Cause, Execute, Outcome, Scheduler, TaskEvent};
 
 use crate::cluster::{
@@ -55,8 +55,7 @@ async fn g3_a_killed_nodes_tasks_run_again_with_greater_numbers() {
             .all(|status| status.outcome.is_completed() && status.reroutes == 1)
     );
     let told = watcher.take(9).await;
-    let rerouted =
-        |told: &TaskEvent| matches!(&told.event, Event::Rerouted { node } if &**node == "dies");
+    let rerouted = |told: &TaskEvent| matches!(&told.event, TaskEventKind::Rerouted { node } if &**node == "dies");
     assert_eq!(
         told.iter().filter(|told| rerouted(told)).count(),
         3,

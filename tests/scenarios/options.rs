@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callboard::error::Refusal;
-use callboard::status::Event;
+use callboard::status::TaskEventKind;
 use callboard::{
     CancelAnswer, Cause, Execute, Node, Outcome, RetryPolicy, Scheduler, TaskId, TaskStatus,
 };
@@ -312,8 +312,8 @@ async fn a_tasks_own_policy_goes_before_the_schedulers() {
     let mut retries = 0;
     for told in watcher.take(23).await {
         match told.event {
-            Event::Running { attempt, .. } => assert_eq!(attempt, retries + 1),
-            Event::Retrying { failure, .. } => {
+            TaskEventKind::Running { attempt, .. } => assert_eq!(attempt, retries + 1),
+            TaskEventKind::Retrying { failure, .. } => {
                 retries += 1;
                 assert_eq!(
                     (failure.cause, failure.message.as_str()),
@@ -343,7 +343,7 @@ async fn progress_reaches_the_watcher_in_order_before_the_ending() {
     let status = scheduler.execute_and_wait(task).await.unwrap();
     let told = watcher.take(21).await;
     assert!(told.iter().all(|told| told.id == status.id));
-    assert!(matches!(told[0].event, Event::Running { .. }));
+    assert!(matches!(told[0].event, TaskEventKind::Running { .. }));
     let steps: Vec<u32> = told[1..]
         .iter()
         .map(|told| told.event.progress().unwrap())

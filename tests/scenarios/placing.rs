@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callboard::stats::Reason;
-use callboard::status::Event;
+use callboard::status::TaskEventKind;
 use callboard::{Execute, Node, Priority, Scheduler, TaskEvent, TaskStatus};
 
 use crate::cluster::{Listener, calls, endings, execute, finish, until};
@@ -117,7 +117,7 @@ async fn g13_a_task_that_no_node_can_run_is_told_with_reasons_and_runs_when_one_
         .unwrap();
     let TaskEvent {
         id,
-        event: Event::Unschedulable { reason },
+        event: TaskEventKind::Unschedulable { reason },
         ..
     } = watcher.next().await
     else {
@@ -144,7 +144,7 @@ async fn g13_a_task_that_no_node_can_run_is_told_with_reasons_and_runs_when_one_
     let status = client.next().await;
     assert_eq!((status.id, status.node.as_deref()), (task, Some("able")));
     assert!(
-        matches!(watcher.next().await.event, Event::Running { node, attempt: 1, .. } if &*node == "able")
+        matches!(watcher.next().await.event, TaskEventKind::Running { node, attempt: 1, .. } if &*node == "able")
     );
     finish(scheduler).await;
 }
@@ -163,7 +163,7 @@ async fn g13_a_kind_that_no_node_offers_is_told_and_asked_for() {
     let task = scheduler.execute(task).await.unwrap();
     let told = watcher.next().await;
     assert!(
-        matches!(&told.event, Event::Unschedulable { reason } if reason.contains("no.such.kind")),
+        matches!(&told.event, TaskEventKind::Unschedulable { reason } if reason.contains("no.such.kind")),
         "{told:?}"
     );
     assert_eq!(

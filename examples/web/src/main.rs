@@ -20,7 +20,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_web::web::{Data, Path};
 use actix_web::{App, HttpResponse, HttpServer, Responder, delete, get, post};
-use callboard::status::Event;
+use callboard::status::TaskEventKind;
 use callboard::{
     Execute, Handlers, Node, Scheduler, Shutdown, TaskContext, TaskError, TaskEvent, TaskId,
     TaskStatus,
@@ -51,7 +51,7 @@ impl Handler<TaskEvent> for Jobs {
     type Result = ();
 
     fn handle(&mut self, told: TaskEvent, _: &mut Self::Context) {
-        if let Event::Progress(_) = &told.event {
+        if let TaskEventKind::Progress(_) = &told.event {
             let percent = told.event.progress::<u8>().unwrap_or(0);
             self.set(told.id, format!("{percent} %"));
         }

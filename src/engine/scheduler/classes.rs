@@ -10,7 +10,7 @@ use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Hearer, PlacementRule};
 use crate::engine::tasks::{Past, Place, Prefetch, Run, Slot, Stage, Task};
 use crate::engine::{Action, Audience, Note};
-use crate::status::Event as TaskEventKind;
+use crate::status::TaskEventKind;
 use crate::task::Labels;
 
 impl SchedulerMachine {

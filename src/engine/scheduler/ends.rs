@@ -12,7 +12,7 @@ use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Orphan;
 use crate::engine::tasks::{Held, Run, Slot, Stage, Then};
 use crate::engine::{Action, Note, Timestamp};
-use crate::status::{CancelAnswer, Cause, Event as TaskEventKind, Failure, Outcome};
+use crate::status::{CancelAnswer, Cause, Failure, Outcome, TaskEventKind};
 
 /// Tasks that were rerouted since the last flush, by the node that had them and why: they may be
 /// thousands, and are noted together.

@@ -9,7 +9,7 @@ use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Outgoing;
 use crate::engine::tasks::{Company, Retract, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
-use crate::status::Event as TaskEventKind;
+use crate::status::TaskEventKind;
 use crate::task::Dispatch;
 
 impl SchedulerMachine {

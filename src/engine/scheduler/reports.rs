@@ -12,7 +12,7 @@ use crate::engine::roster::{NodeProcess, Readiness};
 use crate::engine::tasks::{self, Prefetch, Retract, Slot, Stage};
 use crate::engine::{Action, Note, Timestamp};
 use crate::payload::Payload;
-use crate::status::Event as TaskEventKind;
+use crate::status::TaskEventKind;
 use crate::task::{Dispatch, TaskId};
 
 /// How far a task's progress may be ahead of one value each [`PROGRESS_INTERVAL`]; beyond it

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use callboard::__internals::engine::Event;
 use callboard::__internals::engine::message::{Assignment, End, Report, ToScheduler};
-use callboard::status::{Event as TaskEventKind, TaskEvent, TaskStatus};
+use callboard::status::{TaskEvent, TaskEventKind, TaskStatus};
 use callboard::task::{Dispatch, TaskId};
 
 use super::{Facts, Oracle};
