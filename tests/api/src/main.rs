@@ -46,7 +46,8 @@ fn lines(list: &str) -> BTreeSet<&str> {
     list.lines().collect()
 }
 
-/// Returns the public items of the crate in this folder, one a line, with all features.
+/// Returns the public items of the crate in this folder, one a line, with all features. rustdoc
+/// gives them in no order that lasts, so they are sorted.
 fn list(library: &Path) -> Result<String, Box<dyn Error>> {
     let target = library.join("target/api");
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -64,5 +65,6 @@ fn list(library: &Path) -> Result<String, Box<dyn Error>> {
         .omit_auto_trait_impls(true)
         .omit_auto_derived_impls(true)
         .build()?;
-    Ok(api.items().map(|item| format!("{item}\n")).collect())
+    let items: BTreeSet<String> = api.items().map(|item| format!("{item}\n")).collect();
+    Ok(items.into_iter().collect())
 }
