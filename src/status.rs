@@ -278,6 +278,31 @@ pub enum Cause {
     OutputTooLarge,
 }
 
+impl Cause {
+    /// The causes in the order of their numbers. Peers and files of other versions have these: a
+    /// new cause goes to the end, and none changes its place.
+    const NUMBERED: [Self; 8] = [
+        Self::Error,
+        Self::Permanent,
+        Self::Panic,
+        Self::Timeout,
+        Self::Deadline,
+        Self::NodeLost,
+        Self::Codec,
+        Self::OutputTooLarge,
+    ];
+
+    /// Returns the number that stands for it on a link and in a store: its place in the enum.
+    pub(crate) const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Returns the cause with this number; `None` if this version has none.
+    pub(crate) fn numbered(number: u8) -> Option<Self> {
+        Self::NUMBERED.get(usize::from(number)).copied()
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

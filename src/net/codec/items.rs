@@ -296,37 +296,19 @@ fn read_ended<'de, A: SeqAccess<'de>>(
 
 /// A failure's message is a public field, so its bound is kept here once more.
 fn failure_fields(failure: &Failure) -> (u8, &str, Option<&str>) {
-    let cause = match failure.cause {
-        Cause::Error => 0,
-        Cause::Permanent => 1,
-        Cause::Panic => 2,
-        Cause::Timeout => 3,
-        Cause::Deadline => 4,
-        Cause::NodeLost => 5,
-        Cause::Codec => 6,
-        Cause::OutputTooLarge => 7,
-    };
     let mut end = failure.message.len().min(Failure::MAX_MESSAGE);
     while !failure.message.is_char_boundary(end) {
         end -= 1;
     }
     let place = failure.place.as_deref();
     let place = place.filter(|place| place.len() <= Failure::MAX_PLACE);
-    (cause, &failure.message[..end], place)
+    (failure.cause.number(), &failure.message[..end], place)
 }
 
 fn read_failure<'de, A: SeqAccess<'de>>(fields: &mut Fields<A>) -> Result<Failure, A::Error> {
-    let cause = match fields.next::<u8>()? {
-        0 => Cause::Error,
-        1 => Cause::Permanent,
-        2 => Cause::Panic,
-        3 => Cause::Timeout,
-        4 => Cause::Deadline,
-        5 => Cause::NodeLost,
-        6 => Cause::Codec,
-        7 => Cause::OutputTooLarge,
-        other => return Err(no_such("cause of a failure", other)),
-    };
+    let number = fields.next()?;
+    let cause = Cause::numbered(number);
+    let cause = cause.ok_or_else(|| no_such("cause of a failure", number))?;
     let message: String = fields.next()?;
     if message.len() > Failure::MAX_MESSAGE {
         return Err(A::Error::custom("the message of a failure is too long"));

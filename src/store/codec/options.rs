@@ -1,6 +1,6 @@
 //! How the options of a task and a failure are written.
 //!
-//! Owns: their form, and the number of each cause. Does not know: records.
+//! Owns: their form. Does not know: records.
 
 use std::time::{Duration, SystemTime};
 
@@ -127,42 +127,17 @@ pub(super) struct FailureFields<'a> {
     place: Option<&'a str>,
 }
 
-/// The causes, each at its number.
-const CAUSES: [Cause; 8] = [
-    Cause::Error,
-    Cause::Permanent,
-    Cause::Panic,
-    Cause::Timeout,
-    Cause::Deadline,
-    Cause::NodeLost,
-    Cause::Codec,
-    Cause::OutputTooLarge,
-];
-
-fn number_of(cause: Cause) -> u8 {
-    match cause {
-        Cause::Error => 0,
-        Cause::Permanent => 1,
-        Cause::Panic => 2,
-        Cause::Timeout => 3,
-        Cause::Deadline => 4,
-        Cause::NodeLost => 5,
-        Cause::Codec => 6,
-        Cause::OutputTooLarge => 7,
-    }
-}
-
 impl<'a> FailureFields<'a> {
     pub fn of(failure: &'a Failure) -> Self {
         Self {
-            cause: number_of(failure.cause),
+            cause: failure.cause.number(),
             message: &failure.message,
             place: failure.place.as_deref(),
         }
     }
 
     pub fn read(self) -> Result<Failure, Flaw> {
-        let cause = CAUSES.get(usize::from(self.cause)).copied();
+        let cause = Cause::numbered(self.cause);
         let cause = cause.ok_or_else(|| newer("the cause of a failure", self.cause))?;
         Ok(Failure::new(cause, self.message).raised_at(self.place.map(Into::into)))
     }
