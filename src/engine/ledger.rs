@@ -153,18 +153,18 @@ impl Ledger {
                     self.placed(&at, run)?;
                 }
             }
-            Record::Settled(ending) => {
-                let id = ending.id;
-                if self.open(id)?.is_some() {
-                    self.set_state(
-                        id,
-                        TaskState::Settled {
-                            ending,
-                            confirmed: false,
-                        },
-                    );
+            Record::Settled(ending) => match self.find(ending.id)? {
+                None => {}
+                Some(state @ TaskState::Open { .. }) => {
+                    *state = TaskState::Settled {
+                        ending,
+                        confirmed: false,
+                    };
                 }
-            }
+                Some(TaskState::Settled { .. }) => {
+                    return Err(Illegal::SettledBefore(ending.id));
+                }
+            },
             Record::Confirmed(ids) => {
                 for id in ids {
                     if let Some((_, confirmed)) = self.settled(id)? {
@@ -384,12 +384,6 @@ impl Ledger {
             self.nodes.remove(&node.name);
         } else {
             self.nodes.insert(node.name.clone(), node);
-        }
-    }
-
-    fn set_state(&mut self, id: TaskId, state: TaskState) {
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.state = state;
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::{Incarnation, Memory, Reach, SchedulerId, Timestamp};
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
-use crate::status::{Failure, Outcome};
+use crate::status::Failure;
 use crate::task::{Dispatch, Options, TaskId, TaskKind};
 
 /// A start on a store, counted from 1: of two schedulers with one id, the one with the higher term
@@ -176,16 +176,6 @@ pub enum FinalOutcome {
     Failed(Failure),
     /// It was cancelled before it could complete.
     Cancelled,
-}
-
-impl From<FinalOutcome> for Outcome {
-    fn from(outcome: FinalOutcome) -> Self {
-        match outcome {
-            FinalOutcome::Completed(output) => Self::Completed(output),
-            FinalOutcome::Failed(failure) => Self::Failed(failure),
-            FinalOutcome::Cancelled => Self::Cancelled,
-        }
-    }
 }
 
 /// A node's process.

@@ -8,6 +8,7 @@ use std::io;
 use redb::Database;
 
 use super::LogError;
+use crate::contain::contained;
 
 /// Writes what a new database begins with.
 pub type Fill<'a> = &'a dyn Fn(&Database) -> Result<(), LogError>;
@@ -35,8 +36,10 @@ pub(super) fn damaged(what: String) -> LogError {
     LogError::Damaged { batch: 0, what }
 }
 
-pub(super) fn of_panic(panic: &str) -> LogError {
-    damaged(format!("the database could not go on: {panic}"))
+/// Calls redb, which may panic at what a damaged file holds: that is damage.
+pub(super) fn guarded<R>(act: impl FnOnce() -> Result<R, LogError>) -> Result<R, LogError> {
+    contained(act)
+        .unwrap_or_else(|panic| Err(damaged(format!("the database could not go on: {panic}"))))
 }
 
 /// What an error of redb means.

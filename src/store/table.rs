@@ -14,11 +14,11 @@ use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 
-use super::database::{Opener, damaged, of, of_panic};
+use super::database::{Opener, damaged, guarded, of};
 use super::file::{self, FileOpener};
 use super::row::{FORMAT, MAX_ROW};
 use super::{Batch, Claim, Claimant, EachRow, LogError, Snapshot, TaskLog, check_sizes, follows};
-use crate::contain::contained;
+use crate::contain::shielded;
 use crate::engine::SchedulerId;
 use crate::engine::record::Term;
 
@@ -77,21 +77,19 @@ impl<O: Opener> TableLog<O> {
             Some(db) => Arc::clone(db),
             None => self.reopen()?,
         };
-        let done = contained(|| act(&db)).unwrap_or_else(|panic| Err(of_panic(&panic)));
+        let done = guarded(|| act(&db));
         if done.is_err() {
             self.open = None;
-            // It writes as it goes.
-            let _ = contained(|| drop(db));
+            // Its drop writes, and may panic.
+            shielded(|| drop(db));
         }
         done
     }
 
     fn reopen(&mut self) -> Result<Arc<Database>, LogError> {
-        let db =
-            contained(|| self.opener.open(&found)).unwrap_or_else(|panic| Err(of_panic(&panic)))?;
-        let db = Arc::new(db);
+        let db = Arc::new(guarded(|| self.opener.open(&found))?);
         if let Some(claimed) = &mut self.claimed {
-            let found = contained(|| look(&db)).unwrap_or_else(|panic| Err(of_panic(&panic)))?;
+            let found = guarded(|| look(&db))?;
             if (found.scheduler_id, found.term) != (Some(claimed.scheduler_id), claimed.term) {
                 return Err(LogError::Fenced);
             }
@@ -165,10 +163,8 @@ impl<O: Opener> TaskLog for TableLog<O> {
                 other => LogError::Unknown(other.to_string()),
             })
         });
-        match (&appended, &mut self.claimed) {
-            (Ok(()), Some(claimed)) => claimed.last = batch.number,
-            // A handle that has refused nothing but this is as good as before.
-            (Err(_), _) | (_, None) => {}
+        if let (Ok(()), Some(claimed)) = (&appended, &mut self.claimed) {
+            claimed.last = batch.number;
         }
         appended
     }
@@ -197,10 +193,7 @@ impl<O: Opener> TaskLog for TableLog<O> {
     fn snapshot(&mut self) -> Result<Snapshot, LogError> {
         self.with(|db| {
             let read = db.begin_read().map_err(of)?;
-            let copy = move |path: &Path| {
-                let copied = contained(|| copy(&read, path));
-                copied.unwrap_or_else(|panic| Err(of_panic(&panic)))
-            };
+            let copy = move |path: &Path| guarded(|| copy(&read, path));
             Ok(Box::new(copy) as Snapshot)
         })
     }
@@ -209,11 +202,10 @@ impl<O: Opener> TaskLog for TableLog<O> {
         let Some(mut db) = self.open.take().and_then(Arc::into_inner) else {
             return Ok(());
         };
-        let closed = contained(move || {
+        guarded(move || {
             db.compact().map_err(of)?;
             db.close().map_err(of)
-        });
-        closed.unwrap_or_else(|panic| Err(of_panic(&panic)))
+        })
     }
 }
 
@@ -241,12 +233,11 @@ struct Found {
 }
 
 fn look(db: &Database) -> Result<Found, LogError> {
+    let others = || LogError::NotAStore("it is a database of another program".to_owned());
     let read = db.begin_read().map_err(of)?;
     let meta = match read.open_table(META) {
         Err(redb::TableError::TableDoesNotExist(_)) => {
-            return Err(LogError::NotAStore(
-                "it is a database of another program".to_owned(),
-            ));
+            return Err(others());
         }
         meta => meta.map_err(of)?,
     };
@@ -260,9 +251,7 @@ fn look(db: &Database) -> Result<Found, LogError> {
         Ok::<_, LogError>(bytes.map(u64::from_be_bytes))
     };
     if get(MAGIC.0)?.as_deref() != Some(MAGIC.1) {
-        return Err(LogError::NotAStore(
-            "it is a database of another program".to_owned(),
-        ));
+        return Err(others());
     }
     let format = get(FORMAT_KEY)?.unwrap_or_default();
     if format != FORMAT.to_be_bytes() {
