@@ -18,8 +18,8 @@ use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, TaskId};
 
 /// The most kept reports of assignments that never started; whoever assigns on without
-/// acknowledging them breaks the protocol. Four times what can wait, so that a retract of all of it
-/// is far from it.
+/// acknowledging them breaks the protocol. Four times what can wait, so that a retraction of all of
+/// it is far from it.
 const MAX_UNSTARTED_REPORTS: usize = 4 * MAX_PREFETCH;
 
 /// An attempt's end, as its worker tells it.

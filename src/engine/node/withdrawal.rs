@@ -1,7 +1,7 @@
 //! Taking assignments back from where they wait, and stopping those that run.
 //!
-//! Owns: what a retract, a cancel, and the end of the lease or of the node do with each assignment.
-//! Does not know: why the scheduler or the process wants it, or how a worker stops.
+//! Owns: what a retraction, a cancel, and the end of the lease or of the node do with each
+//! assignment. Does not know: why the scheduler or the process wants it, or how a worker stops.
 
 use super::lease::Stage;
 use super::pipeline::Why;

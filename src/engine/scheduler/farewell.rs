@@ -36,12 +36,10 @@ impl SchedulerMachine {
         node: NodeIndex,
         hello: NodeHello,
     ) {
-        let entry = self.roster.get(node);
-        let mut own = entry
-            .past
-            .iter()
-            .filter(|process| process.incarnation == hello.incarnation);
-        if own.any(|process| process.hello >= hello.number) {
+        let mut own = self.replaced(node, hello.incarnation);
+        let spoke_later = own.any(|process| process.hello >= hello.number);
+        drop(own);
+        if spoke_later {
             // What it held then is not what it holds now.
             self.fail(now, link, "the node has said a later hello on another link");
             return;
@@ -106,7 +104,7 @@ impl SchedulerMachine {
         }
         let lease = self.config.lease;
         let mut acknowledged = 0;
-        for process in self.lives_of(node, hello.incarnation) {
+        for process in self.replaced_mut(node, hello.incarnation) {
             process.lease.link_up(now, lease);
             if process.memory == hello.memory {
                 acknowledged = process.acknowledged;
@@ -143,7 +141,7 @@ impl SchedulerMachine {
                 }
                 // Its lease goes on, and with it what ends with that.
                 let lease = self.config.lease;
-                for process in self.lives_of(node, incarnation) {
+                for process in self.replaced_mut(node, incarnation) {
                     process.lease.answered(now, number, lease);
                 }
                 self.send(link, ToNode::Answer(number));
@@ -181,7 +179,7 @@ impl SchedulerMachine {
     ) {
         self.totals.stale_reports += 1;
         if let Some(seq) = report.seq() {
-            let mut own = self.lives_of(node, incarnation);
+            let mut own = self.replaced_mut(node, incarnation);
             if let Some(process) = own.find(|process| process.memory == memory) {
                 process.take_report(seq);
             }
@@ -216,12 +214,12 @@ impl SchedulerMachine {
         dispatch: Dispatch,
         ran: bool,
     ) {
-        let mut own = self.lives_of(node, incarnation);
+        let mut own = self.replaced(node, incarnation);
         let Some(task) = own.find_map(|process| Some(process.orphans.get(&dispatch)?.task)) else {
             return;
         };
         drop(own);
-        // The process incarnations, so the task has not cost it.
+        // The process lives, so the task has not cost it.
         if let Some(slot) = self.tasks.find(task) {
             self.uncount_loss(slot, node, incarnation);
             self.reclass(slot);
@@ -242,14 +240,12 @@ impl SchedulerMachine {
         memory: Memory,
         held: &BTreeMap<Dispatch, HeldRun>,
     ) {
-        let entry = self.roster.get(node);
-        let past = entry.past.iter();
-        let own =
-            past.filter(|process| process.incarnation == incarnation && process.memory == memory);
+        let own = self.replaced(node, incarnation);
+        let own = own.filter(|process| process.memory == memory);
         let orphans = own.flat_map(|process| process.orphans.keys().copied());
         let ended: Vec<_> = orphans.filter(|it| !held.contains_key(it)).collect();
         // A node that was told to leave reports no ends, so what it does not name may have run.
-        let reports_ends = !entry.is_removed();
+        let reports_ends = !self.roster.get(node).is_removed();
         for dispatch in ended {
             self.ended_at_last(now, node, incarnation, dispatch, !reports_ends);
         }
@@ -269,7 +265,16 @@ impl SchedulerMachine {
     }
 
     /// A replaced process, and what it was before it forgot this scheduler.
-    fn lives_of(
+    fn replaced(
+        &self,
+        node: NodeIndex,
+        incarnation: Incarnation,
+    ) -> impl Iterator<Item = &NodeProcess> {
+        let past = self.roster.get(node).past.iter();
+        past.filter(move |process| process.incarnation == incarnation)
+    }
+
+    fn replaced_mut(
         &mut self,
         node: NodeIndex,
         incarnation: Incarnation,
@@ -280,8 +285,8 @@ impl SchedulerMachine {
 
     /// Whether something waits for the end of a run that a replaced process may have.
     fn is_awaited(&self, node: NodeIndex, incarnation: Incarnation) -> bool {
-        let mut past = self.roster.get(node).past.iter();
-        past.any(|process| process.incarnation == incarnation && !process.orphans.is_empty())
+        let mut own = self.replaced(node, incarnation);
+        own.any(|process| !process.orphans.is_empty())
     }
 
     /// Nothing waits for it any more.
