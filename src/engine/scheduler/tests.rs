@@ -41,7 +41,7 @@ use crate::engine::{
 use crate::payload::Payload;
 use crate::stats::StatusRoom;
 use crate::status::{CancelAnswer, TaskStatus};
-use crate::task::{Dispatch, TaskId};
+use crate::task::{Dispatch, Options, TaskId};
 use crate::testing::{Checks, DrivenScheduler};
 
 /// The kind whose handler blocks.
@@ -353,6 +353,16 @@ impl Board {
             Ok(Accepted::New(id)) => id,
             other => panic!("it was not accepted: {other:?}"),
         }
+    }
+
+    fn submit_exclusive(&mut self, kind: &str) -> TaskId {
+        self.submit_with(kind, |it| {
+            let options = Options {
+                exclusive: true,
+                ..Options::default()
+            };
+            it.options = Some(Box::new(options));
+        })
     }
 
     /// The latest assignment of a task, and where it went.

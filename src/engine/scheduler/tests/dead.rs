@@ -7,20 +7,9 @@ use super::{BLOCKS, Board};
 use crate::engine::message::{Holding, NodeHello, ToScheduler};
 use crate::engine::{Event, LinkId, NodeId, Origin, Reach};
 use crate::stats::NodeState;
-use crate::task::{Options, TaskId};
 
 const FIRST: NodeId = NodeId(0);
 const LISTED: &str = "10.0.0.1:7000";
-
-fn exclusive(board: &mut Board) -> TaskId {
-    board.submit_with(BLOCKS, |it| {
-        let options = Options {
-            exclusive: true,
-            ..Options::default()
-        };
-        it.options = Some(Box::new(options));
-    })
-}
 
 /// A scheduler that dials the node "first", and believes this of refusals there.
 fn dialling(refusal_means_dead: Option<bool>) -> Board {
@@ -70,7 +59,7 @@ fn is_dead_when_refused(refusal_means_dead: Option<bool>, peer: &str, address: &
     let mut board = dialling(refusal_means_dead);
     let hello = at(&mut board, 1, address);
     let link = opens(&mut board, 101, Origin::Dialled(FIRST), peer, hello);
-    exclusive(&mut board);
+    board.submit_exclusive(BLOCKS);
     board.cut(link);
     refused(&mut board);
     let held = board.machine.stats(board.now).held;
@@ -115,7 +104,7 @@ fn g8_another_process_behind_a_forwarder_does_not_prove_the_first_one_dead() {
         let mut board = dialling(None);
         let hello = at(&mut board, 1, address);
         let link = opens(&mut board, 101, Origin::Dialled(FIRST), LISTED, hello);
-        let task = exclusive(&mut board);
+        let task = board.submit_exclusive(BLOCKS);
         board.cut(link);
         board.wait(Duration::from_secs(5));
         let hello = at(&mut board, 2, address);

@@ -8,26 +8,16 @@ use crate::engine::message::{RefusedBy, ToScheduler};
 use crate::engine::{LinkId, Memory};
 use crate::payload::Payload;
 use crate::status::CancelAnswer;
-use crate::task::{Options, TaskId};
+use crate::task::TaskId;
 
 const LEASE: Duration = Duration::from_secs(15);
-
-fn exclusive(board: &mut Board, kind: &str) -> TaskId {
-    board.submit_with(kind, |it| {
-        let options = Options {
-            exclusive: true,
-            ..Options::default()
-        };
-        it.options = Some(Box::new(options));
-    })
-}
 
 /// An exclusive task that blocks runs in a process of the node "first" that another one has
 /// replaced, after so long without a link.
 fn replaced(after: Duration) -> (Board, TaskId, Assignment) {
     let mut board = Board::new();
     let link = board.join("first", 1, Vec::new());
-    let task = exclusive(&mut board, BLOCKS);
+    let task = board.submit_exclusive(BLOCKS);
     let (_, run) = board.assignment(task);
     board.cut(link);
     board.wait(after);
@@ -40,12 +30,31 @@ fn held(board: &Board) -> usize {
     board.machine.stats(board.now).held
 }
 
-fn holds(run: &Assignment) -> Vec<HeldRun> {
-    vec![HeldRun {
+/// What the process says that it holds: this run.
+fn holds(run: &Assignment) -> Holding {
+    let runs = vec![HeldRun {
         task: run.task,
         dispatch: run.dispatch,
         state: HeldState::Running,
-    }]
+    }];
+    Holding {
+        runs,
+        ..Holding::default()
+    }
+}
+
+/// The process proves once a second that it lives, so many times.
+fn beats(board: &mut Board, link: LinkId, times: u64) {
+    for number in 1..=times {
+        board.wait(Duration::from_secs(1));
+        let beat = Beat {
+            number,
+            answered: number - 1,
+            round_trip: None,
+        };
+        board.say(link, ToScheduler::Beat(beat));
+        assert_eq!(board.machine.check(), Ok(()));
+    }
 }
 
 /// The replaced process says hello and tells all that it holds.
@@ -130,24 +139,8 @@ fn g10_what_a_replaced_process_does_not_hold_and_would_remember_has_ended() {
 #[test]
 fn g10_a_replaced_process_is_heard_until_its_last_run_has_ended() {
     let (mut board, task, run) = replaced(4 * LEASE);
-    let runs = holds(&run);
-    let link = returns(
-        &mut board,
-        Holding {
-            runs,
-            ..Holding::default()
-        },
-    );
-    for number in 1..=60 {
-        board.wait(Duration::from_secs(1));
-        let beat = Beat {
-            number,
-            answered: number - 1,
-            round_trip: None,
-        };
-        board.say(link, ToScheduler::Beat(beat));
-        assert_eq!(board.machine.check(), Ok(()));
-    }
+    let link = returns(&mut board, holds(&run));
+    beats(&mut board, link, 60);
     assert!(!is_closed(&board, link));
     assert_eq!((held(&board), board.assigned.len()), (1, 1));
     assert_eq!(board.said.iter().filter(|it| **it == "answer").count(), 60);
@@ -163,25 +156,10 @@ fn g10_a_replaced_process_is_heard_until_its_last_run_has_ended() {
 #[test]
 fn g10_whoever_removes_a_node_waits_for_a_replaced_process_that_is_heard() {
     let (mut board, task, run) = replaced(4 * LEASE);
-    let runs = holds(&run);
-    let link = returns(
-        &mut board,
-        Holding {
-            runs,
-            ..Holding::default()
-        },
-    );
+    let link = returns(&mut board, holds(&run));
     assert_eq!(board.machine.remove_node(board.now, "first"), Ok(()));
     board.settle_down();
-    for number in 1..=40 {
-        board.wait(Duration::from_secs(1));
-        let beat = Beat {
-            number,
-            answered: number - 1,
-            round_trip: None,
-        };
-        board.say(link, ToScheduler::Beat(beat));
-    }
+    beats(&mut board, link, 40);
     assert_eq!((held(&board), board.assigned.len()), (1, 1));
     // Nothing more is heard of it.
     board.cut(link);
@@ -212,15 +190,10 @@ fn g8_a_replaced_process_of_which_nothing_is_awaited_is_refused_at_once() {
 #[test]
 fn g10_a_replaced_process_that_falls_silent_or_speaks_out_of_turn_loses_its_link() {
     let (mut board, _, run) = replaced(4 * LEASE);
-    let holding = |runs: &[HeldRun]| Holding {
-        runs: runs.to_vec(),
-        ..Holding::default()
-    };
-    let runs = holds(&run);
-    let link = returns(&mut board, holding(&runs));
+    let link = returns(&mut board, holds(&run));
     board.wait(Duration::from_secs(5));
     assert!(is_closed(&board, link));
-    let link = returns(&mut board, holding(&runs));
+    let link = returns(&mut board, holds(&run));
     board.say(link, ToScheduler::Holding(Holding::default()));
     assert!(is_closed(&board, link));
     // An older hello comes late.
@@ -236,14 +209,7 @@ fn g10_a_replaced_process_that_falls_silent_or_speaks_out_of_turn_loses_its_link
 fn g12_a_cancel_hears_from_a_replaced_process_that_a_run_has_stopped() {
     let (mut board, task, run) = replaced(4 * LEASE);
     board.cancel(task);
-    let runs = holds(&run);
-    let link = returns(
-        &mut board,
-        Holding {
-            runs,
-            ..Holding::default()
-        },
-    );
+    let link = returns(&mut board, holds(&run));
     assert!(board.answers.is_empty());
     let end = ended(1, &run, End::Stopped, Duration::from_secs(60));
     board.say(link, ToScheduler::Reports(vec![end]));

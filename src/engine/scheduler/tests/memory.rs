@@ -8,19 +8,9 @@ use crate::engine::message::{Beat, End, NodeHello, Report, ToScheduler};
 use crate::engine::{Event, LinkId, Memory, NodeId, Reach};
 use crate::error::NodeError;
 use crate::status::CancelAnswer;
-use crate::task::{Options, TaskId};
+use crate::task::TaskId;
 
 const FIRST: NodeId = NodeId(0);
-
-fn exclusive(board: &mut Board, kind: &str) -> TaskId {
-    board.submit_with(kind, |it| {
-        let options = Options {
-            exclusive: true,
-            ..Options::default()
-        };
-        it.options = Some(Box::new(options));
-    })
-}
 
 /// The hello of the node's only process, which has this memory.
 fn remembers(board: &mut Board, memory: u64, out_of_reach: u32) -> NodeHello {
@@ -43,7 +33,7 @@ fn returns(board: &mut Board, memory: u64, out_of_reach: u32) -> LinkId {
 fn forgot(kind: &str) -> (Board, TaskId, LinkId) {
     let mut board = Board::new();
     let link = returns(&mut board, 1, 0);
-    let task = exclusive(&mut board, kind);
+    let task = board.submit_exclusive(kind);
     assert_eq!(board.assigned.len(), 1);
     board.cut(link);
     let link = returns(&mut board, 2, 1);
@@ -84,7 +74,7 @@ fn g9_what_a_node_does_not_name_that_has_forgotten_nothing_was_never_started() {
     for kind in [STOPS, BLOCKS] {
         let mut board = Board::new();
         let link = returns(&mut board, 1, 0);
-        let task = exclusive(&mut board, kind);
+        let task = board.submit_exclusive(kind);
         board.cut(link);
         let link = returns(&mut board, 1, 1);
         assert_eq!((board.assigned.len(), board.assignment(task).0), (2, link));
@@ -172,7 +162,7 @@ fn g10_what_a_dialled_node_has_forgotten_ends_with_its_process_and_no_sooner() {
         board.dialled(FIRST, LinkId(link), hello);
     };
     dialled(&mut board, 101, 1);
-    let task = exclusive(&mut board, BLOCKS);
+    let task = board.submit_exclusive(BLOCKS);
     board.cut(LinkId(101));
     // That somebody answers at its address is no news: it is the same process.
     dialled(&mut board, 102, 2);

@@ -8,19 +8,9 @@ use crate::engine::{Event, Incarnation, LinkId, NodeId, Reach};
 use crate::error::NodeError;
 use crate::payload::Payload;
 use crate::stats::NodeState;
-use crate::task::{Options, TaskId};
+use crate::task::TaskId;
 
 const LEASE: Duration = Duration::from_secs(15);
-
-fn exclusive(board: &mut Board, kind: &str) -> TaskId {
-    board.submit_with(kind, |it| {
-        let options = Options {
-            exclusive: true,
-            ..Options::default()
-        };
-        it.options = Some(Box::new(options));
-    })
-}
 
 fn remove(board: &mut Board) {
     assert_eq!(board.machine.remove_node(board.now, "first"), Ok(()));
@@ -58,7 +48,7 @@ fn running(board: &Board, task: TaskId) -> HeldRun {
 fn reconnecting(kind: &str) -> (Board, TaskId) {
     let mut board = Board::new();
     let link = board.join("first", 1, Vec::new());
-    let task = exclusive(&mut board, kind);
+    let task = board.submit_exclusive(kind);
     board.cut(link);
     (board, task)
 }
@@ -141,7 +131,7 @@ fn g10_a_removed_node_that_is_dialled_is_found_to_leave_or_to_be_dead() {
         let hello = board.hello("first", 1);
         let link = LinkId(101);
         board.dialled(NodeId(0), link, hello);
-        let task = exclusive(&mut board, BLOCKS);
+        let task = board.submit_exclusive(BLOCKS);
         board.join("second", 2, Vec::new());
         board.cut(link);
         remove(&mut board);
@@ -339,7 +329,7 @@ fn g10_a_listed_process_that_a_joined_one_has_replaced_is_probed_where_it_was_di
     board.settle_down();
     let (listed, hello) = (LinkId(100), board.hello("first", 1));
     board.dialled(node, listed, hello);
-    let task = exclusive(&mut board, BLOCKS);
+    let task = board.submit_exclusive(BLOCKS);
     board.cut(listed);
     board.wait(Duration::from_secs(60));
     board.join("first", 2, Vec::new());
