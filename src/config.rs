@@ -57,6 +57,19 @@ pub struct SchedulerConfig {
     pub refuse_unknown_kinds: bool,
     /// Whether nodes that are not listed may join. Set by listening.
     pub accept_joins: bool,
+    /// How long a node goes on, after its lease has ended, with what is not exclusive: so long may
+    /// a scheduler be away, beyond the lease, before what its nodes run is given up. At most a day.
+    /// By default a minute with a store, and 0 without one, since a scheduler that is started again
+    /// without a store follows nothing. Long: after a cut of a scheduler that lives, a run that was
+    /// replaced goes on for so much longer, and a key and the answer of a cancel may wait for it.
+    pub outlive: Option<Duration>,
+    /// How many bytes of tasks may wait to be stored. Default 64 MiB, from 1. At the limit
+    /// `Execute` is refused until the store has caught up. Without a store it means nothing.
+    pub max_unstored_bytes: u64,
+    /// Whether a status is told before its ending is stored. Default `false`. `true` spares it a
+    /// commit; then a task whose ending was told may run again, and end otherwise, if the
+    /// scheduler's process dies within that commit. Without a store it means nothing.
+    pub tell_at_once: bool,
 }
 
 impl Default for SchedulerConfig {
@@ -76,6 +89,9 @@ impl Default for SchedulerConfig {
             max_frame: DEFAULT_MAX_FRAME,
             refuse_unknown_kinds: false,
             accept_joins: false,
+            outlive: None,
+            max_unstored_bytes: 64 << 20,
+            tell_at_once: false,
         }
     }
 }
@@ -130,6 +146,12 @@ impl SchedulerConfig {
         check(
             "lease",
             self.lease <= Self::MAX_LEASE,
+            "must be at most a day",
+        )?;
+        at_least_one("max_unstored_bytes", self.max_unstored_bytes)?;
+        check(
+            "outlive",
+            self.outlive.unwrap_or_default() <= Self::MAX_LEASE,
             "must be at most a day",
         )?;
         check(

@@ -129,11 +129,29 @@ pub enum Refusal {
         /// The name.
         kind: TaskKind,
     },
+    /// The store's fault, and not the caller's: tasks cannot be stored now. Try again later; it is
+    /// looked each second whether they can.
+    #[error(
+        "the store cannot take the task: {reason}; it was not accepted, so try again when the store goes on"
+    )]
+    StoreFailed {
+        /// What is wrong, and what to do about it.
+        reason: String,
+    },
+    /// Load, not the caller's fault: the tasks that wait to be stored fill their budget. Try again
+    /// later.
+    #[error(
+        "the tasks that wait to be stored fill their budget of {limit} bytes; try again when the store has caught up"
+    )]
+    StoreBehind {
+        /// The limit, in bytes.
+        limit: u64,
+    },
 }
 
 impl Refusal {
     /// All that [`Refusal::cause`] may say.
-    pub(crate) const CAUSES: [&'static str; 13] = [
+    pub(crate) const CAUSES: [&'static str; 15] = [
         "queue full",
         "bytes full",
         "client behind",
@@ -147,6 +165,8 @@ impl Refusal {
         "invalid option",
         "invalid kind",
         "unknown kind",
+        "store failed",
+        "store behind",
     ];
 
     /// Returns whether the same `Execute` may be accepted later without a change on the caller's
@@ -159,6 +179,8 @@ impl Refusal {
                 | Self::ClientBehind { .. }
                 | Self::StatusBytesFull { .. }
                 | Self::KeyBusy { .. }
+                | Self::StoreFailed { .. }
+                | Self::StoreBehind { .. }
         )
     }
 
@@ -179,6 +201,8 @@ impl Refusal {
             Self::InvalidOption { .. } => "invalid option",
             Self::InvalidKind { .. } => "invalid kind",
             Self::UnknownKind { .. } => "unknown kind",
+            Self::StoreFailed { .. } => "store failed",
+            Self::StoreBehind { .. } => "store behind",
         }
     }
 }
