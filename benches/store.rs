@@ -14,14 +14,14 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use callboard::__internals::engine::ledger::Stamp;
+use callboard::__internals::engine::ledger::{Sealed, Stamp};
 use callboard::__internals::engine::record::{
     AcceptedTask, FinalOutcome, Head, Record, Reserved, SettledTask, Term, Timing,
 };
 use callboard::__internals::engine::{SchedulerId, Timestamp};
 use callboard::__internals::store::recovery::recover;
 use callboard::__internals::store::table::TableLog;
-use callboard::__internals::store::writer::{CHECK_EVERY, LogWriter, Sealed, Written};
+use callboard::__internals::store::writer::{CHECK_EVERY, LogWriter, Written};
 use callboard::__internals::store::{Claimant, TaskLog};
 use callboard::task::TaskId;
 
@@ -51,7 +51,7 @@ fn main() {
     println!("the file with {CROWD} unfinished: {}", size(&path));
     book.close();
     let took = timed(|| {
-        let (_, ledger) = recover(&mut TableLog::at(&path), &WHO).unwrap();
+        let (_, ledger) = recover(&mut TableLog::at(&path), &WHO, &mut drop).unwrap();
         assert_eq!(ledger.tasks().len() as u64, CROWD + SINGLES);
     });
     println!("{CROWD} unfinished read and folded: {took:?}");

@@ -5,6 +5,7 @@
 //! `Execute` back, which are in [`execute`](crate::execute).
 
 mod refusal;
+mod store;
 
 use std::borrow::Cow;
 use std::io;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::task::{TaskId, TaskKey, TaskKind};
 
 pub use refusal::LinkRefusal;
+pub use store::StoreError;
 
 /// Why an `Execute` was refused, which changes nothing, or, of one that is waited for, why it has
 /// not settled ([`Refusal::LeftOver`]).
@@ -250,6 +252,9 @@ pub enum StartError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The system could not start a thread, or had no descriptors for one, or no runtime runs on
     /// this one.
     #[error("a thread could not be started: {0}")]

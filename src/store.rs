@@ -13,7 +13,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::engine::SchedulerId;
-use crate::engine::record::Term;
+use crate::engine::record::Claim;
 
 pub mod codec;
 pub mod database;
@@ -31,19 +31,6 @@ pub struct Claimant<'a> {
     pub scheduler: &'a str,
     /// The scheduler id of a log that is new, or that was a copy.
     pub new_id: SchedulerId,
-}
-
-/// What a writer may write as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// Whose state the log has.
-    pub scheduler_id: SchedulerId,
-    /// Its term, greater than all before.
-    pub term: Term,
-    /// Whose state it had before, if it was a copy.
-    pub copied_from: Option<SchedulerId>,
-    /// The last batch that is there; 0 if none is.
-    pub last: u64,
 }
 
 /// The rows of one batch.
@@ -185,6 +172,9 @@ pub enum LogError {
         "{0}; what was stored since lives only as long as this process, so shut the scheduler down and start it anew"
     )]
     Missing(String),
+    /// There is no directory to make the file in.
+    #[error("there is no directory {0} for the store; make it, or name another file")]
+    NoDirectory(String),
     /// A row is larger than may be.
     #[error("a row of {bytes} bytes is larger than the {limit} that the store takes")]
     TooLarge {

@@ -39,6 +39,17 @@ pub struct Stamp {
     pub at: Timestamp,
 }
 
+/// A batch that is to be stored.
+#[derive(Debug)]
+pub struct Sealed {
+    /// What is said with it.
+    pub stamp: Stamp,
+    /// What is in it.
+    pub records: Vec<Record>,
+    /// Batches before this one are not needed any more, once this one is stored.
+    pub truncate: Option<u64>,
+}
+
 /// What is known of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskFacts {

@@ -28,6 +28,19 @@ impl fmt::Display for Term {
     }
 }
 
+/// A start on a store: whose state it has, and what it may write as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose state the log has.
+    pub scheduler_id: SchedulerId,
+    /// Its term, greater than all before.
+    pub term: Term,
+    /// Whose state it had before, if it was a copy.
+    pub copied_from: Option<SchedulerId>,
+    /// The last batch that is there; 0 if none is.
+    pub last: u64,
+}
+
 /// A durable fact.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {

@@ -138,7 +138,10 @@ pub(super) fn make(path: &Path, fill: Fill<'_>) -> Result<(Database, Identity), 
     options.create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE);
-    let file = options.open(&new).map_err(fault)?;
+    let file = options.open(&new).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => LogError::NoDirectory(directory(path).display().to_string()),
+        _ => fault(error),
+    })?;
     // Whoever makes one has it locked until it has its name.
     match file.try_lock() {
         Ok(()) => {}
@@ -175,12 +178,16 @@ fn keep_private(file: &File) -> io::Result<()> {
 
 /// Makes the name of a file durable.
 fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(directory(path))?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The directory of a file.
+fn directory(path: &Path) -> &Path {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    if cfg!(unix) {
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(())
+    parent.unwrap_or(Path::new("."))
 }

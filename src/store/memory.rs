@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::row::MAX_ROW;
-use super::{Batch, Claim, Claimant, EachRow, LogError, Snapshot, TaskLog, check_sizes, follows};
+use super::{Batch, Claimant, EachRow, LogError, Snapshot, TaskLog, check_sizes, follows};
 use crate::engine::SchedulerId;
-use crate::engine::record::Term;
+use crate::engine::record::{Claim, Term};
 use crate::sync::lock;
 
 /// One opener of a log. Clones open the same one.

@@ -4,16 +4,30 @@
 //! a scheduler makes of it.
 
 use super::row::{BatchReader, RowFlaw};
-use super::{Claim, Claimant, LogError, TaskLog};
+use super::{Claimant, LogError, TaskLog};
 use crate::engine::ledger::{Illegal, Ledger};
+use crate::engine::record::Claim;
 
-/// Takes a log over, and folds all that is there.
+/// How far the reading is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// The batch that was read last.
+    pub batch: u64,
+    /// The tasks that are known so far.
+    pub tasks: usize,
+}
+
+/// Takes a log over, and folds all that is there; `watch` hears how far it is, after each batch.
 ///
 /// # Errors
 ///
 /// It cannot be taken over or read, or what is there cannot have been written so. Nothing was
 /// changed but the term.
-pub fn recover(log: &mut dyn TaskLog, who: &Claimant<'_>) -> Result<(Claim, Ledger), LogError> {
+pub fn recover(
+    log: &mut dyn TaskLog,
+    who: &Claimant<'_>,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<(Claim, Ledger), LogError> {
     let claim = log.claim(who)?;
     let mut reader = BatchReader::default();
     let mut ledger = Ledger::default();
@@ -37,6 +51,10 @@ pub fn recover(log: &mut dyn TaskLog, who: &Claimant<'_>) -> Result<(Claim, Ledg
         for record in records {
             ledger.apply(record).map_err(illegal)?;
         }
+        watch(Progress {
+            batch,
+            tasks: ledger.tasks().len(),
+        });
         Ok(())
     })?;
     if let Some(last) = ledger.last() {

@@ -17,10 +17,10 @@ use redb::{
 use super::database::{Opener, damaged, guarded, of};
 use super::file::{self, FileOpener};
 use super::row::{FORMAT, MAX_ROW};
-use super::{Batch, Claim, Claimant, EachRow, LogError, Snapshot, TaskLog, check_sizes, follows};
+use super::{Batch, Claimant, EachRow, LogError, Snapshot, TaskLog, check_sizes, follows};
 use crate::contain::shielded;
 use crate::engine::SchedulerId;
-use crate::engine::record::Term;
+use crate::engine::record::{Claim, Term};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// By batch, and place in it.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::row::BatchWriter;
 use super::{Batch, LogError, Snapshot, TaskLog};
 use crate::contain::contained;
-use crate::engine::ledger::Stamp;
+use crate::engine::ledger::Sealed;
 use crate::engine::record::Record;
 
 /// How often the writer looks whether the store is still there.
@@ -45,17 +45,6 @@ pub enum Written {
         /// Why.
         reason: LogError,
     },
-}
-
-/// Records to be stored.
-#[derive(Debug)]
-pub struct Sealed {
-    /// What is said with them.
-    pub stamp: Stamp,
-    /// Which they are.
-    pub records: Vec<Record>,
-    /// Batches before this one are not needed any more, once these are stored.
-    pub truncate: Option<u64>,
 }
 
 /// Writes to a log, on the thread of its caller.

@@ -97,7 +97,7 @@ fn a_place_where_nothing_can_be_made_is_refused_with_its_path() {
     let missing = folder.path().join("missing").join("store");
     let error = TableLog::at(&missing).claim(&WHO).unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
-    assert!(matches!(error, LogError::Unavailable(_)), "{error}");
+    assert!(matches!(error, LogError::NoDirectory(_)), "{error}");
     // A folder in its place.
     let error = TableLog::at(folder.path()).claim(&WHO).unwrap_err();
     assert!(matches!(error, LogError::Unavailable(_)), "{error}");

@@ -4,8 +4,8 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use super::WHO;
-use crate::engine::ledger::Stamp;
 use crate::engine::ledger::tests::fold;
+use crate::engine::ledger::{Sealed, Stamp};
 use crate::engine::record::{
     AcceptedTask, Changed, FinalOutcome, Head, KnownProcess, NodeFact, PlacedRun, ProcessFact,
     ProcessRef, Record, Reserved, RunRef, Setting, SettledTask, Term, Timing,
@@ -16,7 +16,7 @@ use crate::status::{Cause, Failure};
 use crate::store::TaskLog;
 use crate::store::recovery::recover;
 use crate::store::table::TableLog;
-use crate::store::writer::{CHECK_EVERY, LogWriter, Sealed, Written};
+use crate::store::writer::{CHECK_EVERY, LogWriter, Written};
 use crate::task::{Dispatch, Due, Options, Priority, TaskId};
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kept/store-1.redb");
@@ -28,7 +28,7 @@ fn a_file_that_was_written_by_the_first_version_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     fs::copy(KEPT, &path).unwrap();
-    let (claim, ledger) = recover(&mut TableLog::at(&path), &WHO).unwrap();
+    let (claim, ledger) = recover(&mut TableLog::at(&path), &WHO, &mut drop).unwrap();
     assert_eq!(
         (claim.scheduler_id, claim.term, claim.last),
         (SchedulerId(7), Term(2), 3)

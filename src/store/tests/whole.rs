@@ -7,12 +7,12 @@ use super::WHO;
 use super::disk::{Disk, DiskOpener, Fault};
 use crate::engine::Timestamp;
 use crate::engine::ledger::tests::{Author, fold};
-use crate::engine::ledger::{Ledger, Stamp};
+use crate::engine::ledger::{Ledger, Sealed, Stamp};
 use crate::engine::record::{Record, Term};
 use crate::store::recovery::recover;
 use crate::store::row::BatchWriter;
 use crate::store::table::TableLog;
-use crate::store::writer::{CHECK_EVERY, LogWriter, Sealed, WriterThread, Written};
+use crate::store::writer::{CHECK_EVERY, LogWriter, WriterThread, Written};
 use crate::store::{Batch, LogError, TaskLog};
 
 fn sealed(stamp: Stamp, records: Vec<Record>) -> Sealed {
@@ -62,16 +62,21 @@ fn what_a_scheduler_wrote_is_what_the_next_one_knows() {
     }
     writer.snapshot().recv().unwrap().unwrap()(&folder.path().join("copy")).unwrap();
     writer.close().unwrap();
-    let (claim, ledger) = recover(&mut TableLog::at(&path), &WHO).unwrap();
+    let (claim, ledger) = recover(&mut TableLog::at(&path), &WHO, &mut drop).unwrap();
     assert_eq!(claim.last, author.batches.len() as u64);
     assert_eq!(ledger, fold(&author.batches).unwrap());
-    let (_, copied) = recover(&mut TableLog::at(folder.path().join("copy")), &WHO).unwrap();
+    let (_, copied) = recover(
+        &mut TableLog::at(folder.path().join("copy")),
+        &WHO,
+        &mut drop,
+    )
+    .unwrap();
     assert_eq!(copied, ledger);
 }
 
 #[test]
 fn an_empty_log_recovers_to_nothing() {
-    let (claim, ledger) = recover(&mut on(&Disk::default()), &WHO).unwrap();
+    let (claim, ledger) = recover(&mut on(&Disk::default()), &WHO, &mut drop).unwrap();
     assert_eq!((claim.term, claim.last), (Term(1), 0));
     assert_eq!(ledger, Ledger::default());
 }
@@ -89,7 +94,7 @@ fn what_cannot_have_been_written_is_refused_with_its_batch() {
             truncate: None,
         };
         log.append(&batch).unwrap();
-        match recover(&mut log, &WHO) {
+        match recover(&mut log, &WHO, &mut drop) {
             Err(LogError::Damaged { batch, what }) => (batch, what),
             other => panic!("{other:?}"),
         }
