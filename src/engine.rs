@@ -35,6 +35,7 @@ mod bits;
 mod catalogue;
 mod heads;
 mod ids;
+mod journal;
 mod keys;
 pub mod ledger;
 pub mod message;
@@ -60,6 +61,7 @@ pub use ids::{
     ClientId, Incarnation, LinkId, Memory, NodeId, SchedulerId, Timestamp, WorkerId, first_number,
 };
 use message::{ToNode, ToScheduler};
+use record::Record;
 
 /// Who is told how a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -219,6 +221,28 @@ pub enum Event {
     },
     /// Nobody waits for this answer any more, and nobody else was told.
     Unclaimed(TaskStatus),
+    /// All up to this batch is durable.
+    Stored {
+        /// Its number.
+        batch: u64,
+        /// The bytes that it takes; 0 if they are not known.
+        bytes: u64,
+    },
+    /// The batch that was under way is not there: the next one has its number.
+    NotStored {
+        /// Its number.
+        batch: u64,
+        /// What was in it.
+        records: Vec<Record>,
+        /// Why, in words for whoever can mend it.
+        reason: String,
+    },
+    /// Nothing can be stored now. Of a batch that is under way it is not known yet whether it is
+    /// there.
+    StoreFailing {
+        /// Why, in words for whoever can mend it.
+        reason: String,
+    },
 }
 
 /// What is to be done, from a [`scheduler::SchedulerMachine`].
@@ -295,6 +319,14 @@ pub enum Action {
         watcher: ClientId,
         /// What happened.
         event: TaskEvent,
+    },
+    /// Tasks that had been accepted are refused after all, since they could not be stored. Whoever
+    /// waits to hear that one was accepted, or has joined it, hears this instead; if nobody waits,
+    /// its audience is told, see
+    /// [`tell_refusal`](scheduler::SchedulerMachine::tell_refusal).
+    TakenBack {
+        /// Which, and why.
+        refused: Vec<(TaskId, Refused)>,
     },
     /// Something an operator wants to read.
     Note(Note),
@@ -413,6 +445,16 @@ pub enum Note {
         room: StatusRoom,
         /// Who is to be told what is for no client of its own.
         client: ClientState,
+    },
+    /// Nothing can be stored: no task is accepted, and no ending is told, until it can.
+    StoreFailing {
+        /// Why.
+        reason: String,
+    },
+    /// What was to be stored is.
+    StoreBack {
+        /// For how long nothing could be.
+        failed_for: Duration,
     },
     /// No present node can run this task; said once per kind and labels, until a node can.
     Unschedulable {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::catalogue::Catalogue;
+use super::journal::Journal;
 use super::keys::Keys;
 use super::outbox::Outbox;
 use super::placement::NodeIndex;
@@ -46,16 +47,20 @@ mod links;
 mod losses;
 mod orphans;
 mod placing;
+mod recovery;
 mod reports;
 mod retracting;
 mod retraction;
 mod sessions;
 mod settling;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod views;
 
+pub use super::journal::{StoreFailure, StoreState};
 pub use invariants::Remains;
+pub use recovery::Unrecoverable;
 pub use retracting::order_bound;
 
 use ends::Reroutes;
@@ -130,6 +135,8 @@ pub struct SchedulerMachine {
     totals: Totals,
     flushes: u64,
     reroutes: Reroutes,
+    /// What is to be stored; `None` without a store.
+    journal: Option<Box<Journal>>,
     /// What is to be done, in order, up to the next flush.
     actions: Vec<Action>,
 }
@@ -176,6 +183,7 @@ impl SchedulerMachine {
             totals: Totals::default(),
             flushes: 0,
             reroutes: Reroutes::default(),
+            journal: None,
             actions: Vec::new(),
         }
     }
@@ -226,6 +234,13 @@ impl SchedulerMachine {
             Event::WallClock { shows } => {
                 self.timers.set_wall(WallClock::showing(shows, now));
             }
+            Event::Stored { batch, bytes } => self.batch_stored(now, batch, bytes),
+            Event::NotStored {
+                batch,
+                records,
+                reason,
+            } => self.batch_not_stored(now, batch, records, reason),
+            Event::StoreFailing { reason } => self.store_failing(now, reason),
         }
     }
 
@@ -248,7 +263,9 @@ impl SchedulerMachine {
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let look = self.now + WALL_ROUND;
         let look = self.timers.follows_wall().then_some(look);
-        self.timers.next().into_iter().chain(look).min()
+        let seal = self.seal_due();
+        let next = self.timers.next().into_iter().chain(look);
+        next.chain(seal).min()
     }
 
     /// Returns a moment as the wall clock shows it now, also one before it was set.

@@ -26,8 +26,12 @@ impl Sequence {
         (self.first..self.next).contains(&number)
     }
 
+    /// Returns the number that is given out next.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Goes on from a later number, as if all before it had been given out.
-    #[cfg(test)]
     pub fn skip_to(&mut self, next: u64) {
         self.next = self.next.max(next);
     }

@@ -256,6 +256,7 @@ impl Cluster {
             Action::Answer { .. }
             | Action::LetGo { .. }
             | Action::CancelAnswer { .. }
+            | Action::TakenBack { .. }
             | Action::Notify { .. } => {}
         }
     }

@@ -294,6 +294,7 @@ impl Cluster {
                 self.say(|| format!("watcher: {event:?}"));
                 self.judge_event(&event);
             }
+            Action::TakenBack { refused } => panic!("taken back without a store: {refused:?}"),
             Action::Note(note) => self.note(note),
         }
     }

@@ -96,6 +96,12 @@ impl Log {
                     say!(warn: scheduler, held, limit, bytes, bytes_limit, repeated = untold, "{words}");
                 }
             }
+            Note::StoreFailing { reason } => {
+                say!(error: scheduler, reason, "nothing can be stored: no task is accepted, and no ending is told, until it can");
+            }
+            Note::StoreBack { failed_for } => {
+                say!(info: scheduler, failed_for = ?failed_for, "the store goes on");
+            }
             Note::Unschedulable { task, kind, reason } => {
                 say!(warn: scheduler, %task, %kind, reason, "no node can run a task for now");
             }

@@ -174,6 +174,8 @@ impl Core {
             }
             Action::CancelAnswer { ticket, answer } => self.callers.cancelled(ticket, answer),
             Action::Notify { watcher, event } => self.clients.notify(watcher, event),
+            // Only a machine with a store takes anything back.
+            Action::TakenBack { .. } => {}
             Action::Note(note) => {
                 let now = self.clock.now();
                 self.log.note(self.machine.name(), &note, now);

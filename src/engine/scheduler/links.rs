@@ -27,7 +27,7 @@ impl SchedulerMachine {
         peer: String,
     ) {
         if self.stopped {
-            self.close(link, "the scheduler has stopped");
+            self.close_link(link, "the scheduler has stopped");
             return;
         }
         let (node, host) = match origin {
@@ -37,13 +37,13 @@ impl SchedulerMachine {
         if let Some(node) = node.filter(|&node| (node as usize) < self.roster.nodes.len()) {
             let entry = self.roster.get_mut(node);
             if entry.redial.stale_dial_answered() {
-                self.close(link, "it was dialled for an earlier node of the name");
+                self.close_link(link, "it was dialled for an earlier node of the name");
                 self.timers.wake_at(node, now);
                 return;
             }
             entry.redial.dial_reached();
             if !entry.is_dialled() {
-                self.close(link, "the node was removed");
+                self.close_link(link, "the node was removed");
                 return;
             }
             // Nothing more is read on the older link, so that what is said here is the latest.
@@ -86,7 +86,7 @@ impl SchedulerMachine {
         self.actions.push(Action::Send { link, message });
     }
 
-    fn close(&mut self, link: LinkId, reason: &str) {
+    fn close_link(&mut self, link: LinkId, reason: &str) {
         self.actions.push(Action::Close {
             link,
             reason: reason.to_owned(),
@@ -95,7 +95,7 @@ impl SchedulerMachine {
 
     /// Closes a session and forgets it; what still comes on it is ignored.
     pub(super) fn fail(&mut self, now: Timestamp, link: LinkId, reason: &str) {
-        self.close(link, reason);
+        self.close_link(link, reason);
         self.link_closed(now, link, reason);
     }
 
@@ -248,7 +248,7 @@ impl SchedulerMachine {
         }
         for link in links.into_iter().flatten() {
             if self.end_session(link).is_some() {
-                self.close(link, reason);
+                self.close_link(link, reason);
             }
         }
         self.set_present(node, false);
@@ -362,7 +362,7 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         let name = entry.name.clone();
         entry.process_mut().standing = Standing::Reconnecting;
-        self.close(link, "the node has said goodbye");
+        self.close_link(link, "the node has said goodbye");
         // Nothing can be left with it: what is believed to be was on its way, or was stopped
         // because it leaves.
         for slot in self.runs_of(node) {

@@ -406,7 +406,10 @@ impl Stage {
                 assert!(!std::mem::replace(answered, true), "g12: answered twice");
             }
             Action::Answer { status, .. } => panic!("nobody waits for {}", status.id),
-            Action::LetGo { .. } | Action::Notify { .. } | Action::Note(_) => {}
+            Action::LetGo { .. }
+            | Action::Notify { .. }
+            | Action::TakenBack { .. }
+            | Action::Note(_) => {}
         }
     }
 
