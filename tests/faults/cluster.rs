@@ -46,10 +46,12 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Proofs of life often enough that a loss is noticed within a test.
+    /// Proofs of life often enough that a loss is noticed within a test. Four fifths of the lease,
+    /// less a heartbeat and a second, are more than a short cut: it may cost no exclusive run
+    /// either.
     pub const BRISK: Self = Self {
         heartbeat: Duration::from_millis(200),
-        lease: Duration::from_secs(2),
+        lease: Duration::from_millis(2500),
         proxy: false,
         tls: false,
     };
@@ -354,6 +356,20 @@ impl Cluster {
         let names: Vec<_> = numbers.into_iter().map(name).collect();
         self.until("the nodes are up", |told| {
             names.iter().all(|name| told.is(name, "Up"))
+        })
+        .await;
+    }
+
+    /// Waits until the nodes are up and were heard a heartbeat after this: what comes then is a
+    /// cut of its own, since every lease was renewed. That a node is up is not enough. The
+    /// welcome that renews its lease may be lost in the next cut.
+    pub async fn until_renewed(&self, numbers: impl IntoIterator<Item = u8>, since: u64) {
+        let names: Vec<_> = numbers.into_iter().map(name).collect();
+        let heartbeat = self.shape.heartbeat.as_nanos() as u64;
+        self.until("the leases are renewed", |told| {
+            names
+                .iter()
+                .all(|name| told.stays_up(name, since, heartbeat))
         })
         .await;
     }

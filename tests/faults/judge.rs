@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::cluster::{Cluster, Fate, WORKERS};
+use crate::cluster::{Cluster, Fate, Shape, WORKERS};
 use crate::record::{Effect, Run, Told, effects, runs};
 use crate::work::{Expected, Planned};
 
@@ -93,7 +93,8 @@ pub fn judge(cluster: &Cluster, course: &Course, mean: u64) -> Figures {
     let told = cluster.told();
     let mut figures = Figures::default();
     endings(&told, &runs, course, mean, &mut figures);
-    repeats(&runs, cluster, course, &mut figures);
+    again(&runs, &told, cluster.shape(), mean, course, &mut figures);
+    overlaps(&runs, cluster, &mut figures);
     let honest = cluster
         .fates
         .keys()
@@ -186,22 +187,58 @@ fn endings(told: &Told, runs: &[Run], course: &Course, mean: u64, figures: &mut 
     }
 }
 
-/// Runs of an attempt that had been begun before, and runs of one task at the same time.
-fn repeats(runs: &[Run], cluster: &Cluster, course: &Course, figures: &mut Figures) {
-    let shape = cluster.shape();
-    let short = shape.lease - shape.heartbeat - Duration::from_secs(1);
-    let mut begun = BTreeSet::new();
+/// G9: runs of an attempt that had been begun before. A time that was missed explains them: a cut
+/// or freeze that lasted longer than it was to, or a link that was not back within a second of the
+/// heal, which a machine that is too loaded does too. Nothing else does.
+pub fn again(
+    runs: &[Run],
+    told: &Told,
+    shape: Shape,
+    mean: u64,
+    course: &Course,
+    figures: &mut Figures,
+) {
+    let mut begun: BTreeMap<(u64, u32), &Run> = BTreeMap::new();
+    for run in runs {
+        let Some(earlier) = begun.insert((run.task, run.attempt), run) else {
+            continue;
+        };
+        figures.second_runs += 1;
+        if !course.no_second_runs || figures.broken.len() + figures.missed.len() > 5 {
+            continue;
+        }
+        let number = told.accepted.get(&run.task);
+        let covers = match number {
+            // A node drops them then.
+            Some(&n) if Planned::new(n, mean).work.exclusive => shape.lease / 5 * 4,
+            _ => shape.lease,
+        };
+        let renewed = covers - shape.heartbeat;
+        let promised = renewed - Duration::from_secs(1);
+        let away = told.longest_silence(earlier.node(), earlier.start, run.start);
+        let what = format!(
+            "t{}#{} is a second run of attempt {} (on {}, after one on {}); the longest cut or \
+             freeze lasted {:?}, and {} was not heard for {away:?}",
+            run.task,
+            run.dispatch,
+            run.attempt,
+            run.process,
+            earlier.process,
+            course.longest,
+            earlier.node(),
+        );
+        if course.longest > promised || away > renewed {
+            figures.missed.push(what);
+        } else {
+            figures.broken.push(what);
+        }
+    }
+}
+
+/// Runs of one task at the same time.
+fn overlaps(runs: &[Run], cluster: &Cluster, figures: &mut Figures) {
     let mut last: BTreeMap<u64, &Run> = BTreeMap::new();
     for run in runs {
-        if !begun.insert((run.task, run.attempt)) {
-            figures.second_runs += 1;
-            if course.no_second_runs && course.longest <= short && figures.second_runs <= 5 {
-                figures.broke(format!(
-                    "t{}#{} is a second run of attempt {} (on {})",
-                    run.task, run.dispatch, run.attempt, run.process
-                ));
-            }
-        }
         if let Some(earlier) = last.insert(run.task, run) {
             let fate = &cluster.fates[&earlier.process];
             let over = earlier.end.as_ref().is_some_and(|(at, _)| *at <= run.start);
@@ -209,13 +246,6 @@ fn repeats(runs: &[Run], cluster: &Cluster, course: &Course, figures: &mut Figur
                 figures.overlaps += 1;
             }
         }
-    }
-    if course.no_second_runs && course.longest > short && figures.second_runs > 0 {
-        // It was to be shorter, and the machine came to its end too late.
-        figures.missed.push(format!(
-            "a cut or freeze lasted {:?}, and attempts were run again",
-            course.longest
-        ));
     }
 }
 

@@ -6,15 +6,16 @@
 
 use std::time::Duration;
 
-use crate::cluster::Fate;
-use crate::judge::{Course, Figures, exclusive, rerouted};
-use crate::record::{Effect, Reroute, Told};
+use crate::cluster::{Fate, Shape};
+use crate::judge::{Course, Figures, again, exclusive, rerouted};
+use crate::record::{Effect, Reroute, Run, Told};
 
 const LEASE: Duration = Duration::from_secs(2);
 const SECOND: u64 = 1_000_000_000;
 
 /// Panics in words if the judge lets one of them pass, or finds one where there is none.
 pub fn try_the_judge() {
+    try_repeats();
     let healthy = Fate::default();
     let slept = |seconds: u64| Fate {
         frozen: vec![(SECOND, (1 + seconds) * SECOND)],
@@ -83,6 +84,47 @@ pub fn try_the_judge() {
             "{what}: {:?}",
             figures.broken
         );
+    }
+}
+
+/// The same for runs of an attempt that had been begun before.
+fn try_repeats() {
+    let shape = Shape::BRISK;
+    let millis = |span: u64| SECOND + span * 1_000_000;
+    // The first task of a scenario is none that is exclusive; the number of the other one is.
+    for (what, number, silent, longest, late) in [
+        ("nothing lasted long", 0, 700, 600, false),
+        ("a cut that was too long", 0, 2_000, 1_400, true),
+        ("a link that was late", 0, 2_400, 600, true),
+        ("a link that was late, yet in time", 0, 2_200, 600, false),
+        ("the same, and exclusive", 17, 2_200, 600, true),
+        ("a cut in time for an exclusive one", 17, 1_700, 700, false),
+        ("and too long for it", 17, 1_700, 900, true),
+    ] {
+        let run = |dispatch, start| Run {
+            process: "node1-2".to_owned(),
+            task: 1,
+            dispatch,
+            attempt: 1,
+            start,
+            end: None,
+        };
+        let runs = [run(1, millis(0)), run(2, millis(silent))];
+        let told = Told {
+            accepted: [(1, number)].into(),
+            heard: [("node1".to_owned(), vec![millis(0), millis(silent)])].into(),
+            ..Told::default()
+        };
+        let course = Course {
+            no_second_runs: true,
+            longest: Duration::from_millis(longest),
+            ..Course::default()
+        };
+        let mut figures = Figures::default();
+        again(&runs, &told, shape, 150, &course, &mut figures);
+        let found = (figures.broken.len(), figures.missed.len());
+        let expected = if late { (0, 1) } else { (1, 0) };
+        assert_eq!(found, expected, "{what}: {figures:?}");
     }
 }
 

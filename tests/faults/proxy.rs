@@ -136,6 +136,8 @@ async fn accept(listener: TcpListener, to: SocketAddr, control: Control) {
             let Ok(far) = TcpStream::connect(to).await else {
                 return;
             };
+            // Before what is allowed is read: a release in between is seen then.
+            let releases = control.0.releases.subscribe();
             let allowed = control.0.allowed.load(Ordering::SeqCst);
             let passed = Arc::new(AtomicU64::new(0));
             near.set_nodelay(true).unwrap();
@@ -147,7 +149,7 @@ async fn accept(listener: TcpListener, to: SocketAddr, control: Control) {
                     allowed,
                     passed: Arc::clone(&passed),
                     state: Arc::clone(&control.0),
-                    releases: control.0.releases.subscribe(),
+                    releases: releases.clone(),
                 };
                 carry(read, write, &control, gate)
             };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::str::SplitWhitespace;
+use std::time::Duration;
 
 /// What the scheduler's process has told so far. Times are nanoseconds of
 /// [`now`](crate::work::now).
@@ -21,6 +22,9 @@ pub struct Told {
     pub reroutes: Vec<Reroute>,
     /// What was last believed of each node.
     pub nodes: BTreeMap<String, Belief>,
+    /// When each node was heard on a link that was known to be up, which it is for the node too:
+    /// after its hello it says nothing before it is welcome.
+    pub heard: BTreeMap<String, Vec<u64>>,
     /// Every change of what was believed, for those who ask why.
     pub beliefs: Vec<String>,
     /// Tasks that were not settled when it shut down.
@@ -100,6 +104,12 @@ impl Told {
                 });
             }
             Some("node") => self.node(line, words),
+            Some("heard") => {
+                let (at, node): (u64, _) = (number(words), name(words));
+                if self.is(&node, "Up") {
+                    self.heard.entry(node).or_default().push(at);
+                }
+            }
             Some("totals") => {
                 self.stale_reports = number(words);
                 self.violations = number(words);
@@ -137,6 +147,26 @@ impl Told {
         belief.is_some_and(|belief| belief.state == "Up" && belief.at >= since)
     }
 
+    /// Whether a node is up and was heard so long after it came up, and after `since`.
+    pub fn stays_up(&self, node: &str, since: u64, span: u64) -> bool {
+        let heard = self.heard.get(node).and_then(|times| times.last());
+        self.is(node, "Up") && heard.is_some_and(|&at| at >= since.max(self.nodes[node].at) + span)
+    }
+
+    /// The longest time without a word of a node, as far as it is about this span.
+    pub fn longest_silence(&self, node: &str, from: u64, to: u64) -> Duration {
+        let times = self.heard.get(node).map_or(&[][..], Vec::as_slice);
+        let last = times.iter().rev().find(|&&at| at <= from);
+        let within = times.iter().filter(|&&at| at > from && at < to);
+        let next = times.iter().find(|&&at| at >= to);
+        let moments: Vec<u64> = std::iter::once(last.copied().unwrap_or(from))
+            .chain(within.copied())
+            .chain([next.copied().unwrap_or(to)])
+            .collect();
+        let silences = moments.windows(2).map(|pair| pair[1] - pair[0]);
+        Duration::from_nanos(silences.max().unwrap_or_default())
+    }
+
     pub fn is(&self, node: &str, state: &str) -> bool {
         self.nodes
             .get(node)
@@ -155,6 +185,13 @@ pub struct Run {
     pub start: u64,
     /// `None` if its process was killed before.
     pub end: Option<(u64, String)>,
+}
+
+impl Run {
+    /// The name of the node, with which that of its ledger begins.
+    pub fn node(&self) -> &str {
+        self.process.split('-').next().unwrap_or_default()
+    }
 }
 
 /// All runs of a scenario, in order of their starts.

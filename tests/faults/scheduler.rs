@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use bytes::Bytes;
+use callboard::stats::NodeState;
 use callboard::status::TaskEventKind;
 use callboard::{Execute, Node, Outcome, Scheduler, Shutdown, TaskEvent, TaskStatus};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,10 @@ impl Setup {
         rmp_serde::from_slice(&bytes).unwrap()
     }
 }
+
+/// A node is told to have been heard again when so much has passed, in nanoseconds: less than the
+/// shortest heartbeat by far.
+const HEARD_AGAIN: u64 = 20_000_000;
 
 struct Teller;
 
@@ -177,11 +182,21 @@ async fn accept(scheduler: &Scheduler, teller: &actix::Addr<Teller>, planned: Ve
     println!("batch");
 }
 
-/// Tells whenever it is known something else of a node.
+/// Tells whenever something else is known of a node, and now and then when it was heard.
 async fn tell_of_nodes(scheduler: Scheduler) {
     let mut told: BTreeMap<Arc<str>, (String, Option<u64>)> = BTreeMap::new();
+    let mut told_heard: BTreeMap<Arc<str>, u64> = BTreeMap::new();
     while let Ok(stats) = scheduler.stats().await {
         for node in stats.nodes {
+            let heard = node.last_heard.filter(|_| node.state == NodeState::Up);
+            if let Some(ago) = heard.and_then(|heard| heard.elapsed().ok()) {
+                let heard = now().saturating_sub(ago.as_nanos() as u64);
+                let last = told_heard.entry(node.name.clone()).or_default();
+                if heard >= *last + HEARD_AGAIN {
+                    println!("heard {heard} {}", node.name);
+                    *last = heard;
+                }
+            }
             let state = (
                 format!("{:?} {}", node.state, node.reason),
                 node.incarnation,

@@ -72,8 +72,9 @@ pub(super) async fn hello(cluster: &mut Cluster, course: &mut Course) {
             cut_off(cluster, course).await;
         }
         control.release();
-        ends(course, at, crate::work::now());
-        cluster.until_up(0..NODES).await;
+        let healed = crate::work::now();
+        ends(course, at, healed);
+        cluster.until_renewed(0..NODES, healed).await;
     }
 }
 
