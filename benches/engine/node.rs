@@ -76,6 +76,7 @@ impl NodeBench {
             version_max: VERSION_MAX,
             scheduler: "bench".to_owned(),
             scheduler_id: SchedulerId(1),
+            term: 0,
             max_frame: None,
         }));
         self.perform();
@@ -83,6 +84,7 @@ impl NodeBench {
             version: VERSION_MAX,
             heartbeat: Duration::from_secs(2),
             lease: Duration::from_secs(15),
+            outlive: Duration::ZERO,
             workers: None,
             retry: RetryPolicy::default(),
             acknowledged: 0,

@@ -6,10 +6,11 @@
 //! A link begins when both sides have proved themselves, whoever dialled. Then:
 //!
 //! 1. The scheduler sends [`SchedulerHello`]. A node answers with [`NodeHello`] and, in as many
-//!    [`Holding`] messages as it takes, what it holds of this start of the scheduler: runs, and
-//!    results that were not acknowledged. Before it writes the hello it has stopped reading every
-//!    older link, so that nothing which is still on its way there will ever start. If it held work
-//!    of another start of the scheduler, it has stopped and discarded it.
+//!    [`Holding`] messages as it takes, what it holds of this scheduler id: runs, and results that
+//!    were not acknowledged. Before it writes the hello it has stopped reading every older link, so
+//!    that nothing which is still on its way there will ever start. If it held work of another id,
+//!    it has stopped and discarded it. A scheduler with a store keeps its id over all its starts,
+//!    and each has a higher term: the node goes over to it at once, and refuses a lower one.
 //! 2. When the last [`Holding`] has come, the scheduler compares: what it had sent and the node
 //!    does not hold was lost on the way and is pending again; what the node holds and is superseded
 //!    is stopped. That holds only as long as the node's memory is the same ([`NodeHello::memory`]):
@@ -127,6 +128,10 @@ pub struct SchedulerHello {
     pub scheduler: String,
     /// The id.
     pub scheduler_id: SchedulerId,
+    /// Which start of the scheduler this is, if it has a store: of two with one id the higher one
+    /// goes on with what the node has, and the lower one is refused. Zero without a store.
+    #[serde(default)]
+    pub term: u64,
     /// The largest body that it takes, in bytes, with
     /// [`FRAME_OVERHEAD`](crate::config::FRAME_OVERHEAD): no output that is sent to it may be
     /// larger. `None` is not known.
@@ -152,6 +157,10 @@ pub struct NodeHello {
     /// From 1, rising with each hello of this incarnation, over all links: the later one's holdings
     /// are the truth, in whatever order two links bring them.
     pub number: u64,
+    /// The highest dispatch that this scheduler id has ever sent it, as far as it remembers: it was
+    /// given out, whatever the scheduler's store says.
+    #[serde(default = "no_dispatch")]
+    pub seen: Dispatch,
     /// What it offers. Assignments name a kind by its index here.
     pub kinds: Vec<KindOffer>,
     /// The labels it bears.
@@ -191,6 +200,7 @@ impl NodeHello {
             incarnation,
             memory: Memory(0),
             number: 1,
+            seen: no_dispatch(),
             kinds: Vec::new(),
             labels: Labels::new(),
             workers: 1,
@@ -202,6 +212,11 @@ impl NodeHello {
             max_frame: None,
         }
     }
+}
+
+/// What a node has seen that was sent nothing.
+pub(crate) fn no_dispatch() -> Dispatch {
+    Dispatch::new(0)
 }
 
 /// A kind that a node has a handler for.
@@ -256,6 +271,9 @@ pub struct Welcome {
     pub heartbeat: Duration,
     /// How long a proof of life holds.
     pub lease: Duration,
+    /// How long after the end of its lease the node goes on with all that is not exclusive.
+    #[serde(default)]
+    pub outlive: Duration,
     /// How many tasks the node may run at once, if the scheduler has set it.
     pub workers: Option<u32>,
     /// The policy of assignments that bring none.

@@ -16,6 +16,7 @@ mod check;
 mod contract;
 mod dial;
 mod ending;
+mod greeting;
 mod lease;
 mod links;
 mod machines;

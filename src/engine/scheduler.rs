@@ -23,6 +23,7 @@ use super::keys::Keys;
 use super::outbox::Outbox;
 use super::placement::NodeIndex;
 use super::priorities::Priorities;
+use super::record::Term;
 use super::roster::Roster;
 use super::sequence::Sequence;
 use super::tasks::{Phase, Slot, Stage, Task, Tasks};
@@ -104,7 +105,11 @@ const WALL_ROUND: Duration = Duration::from_millis(500);
 pub struct SchedulerMachine {
     name: Arc<str>,
     id: SchedulerId,
+    /// Which start on its store this is; zero without one.
+    term: Term,
     config: SchedulerConfig,
+    /// How long after the end of its lease a node goes on with what is not exclusive.
+    outlive: Duration,
     /// When it was last driven.
     now: Timestamp,
     intake: Intake,
@@ -160,6 +165,8 @@ impl SchedulerMachine {
             outbox: Outbox::new(&config),
             name,
             id,
+            term: Term::default(),
+            outlive: config.outlive.unwrap_or_default(),
             config,
             now,
             intake: Intake::Open,

@@ -70,6 +70,16 @@ pub enum LinkRefusal {
         /// The scheduler that it serves.
         name: String,
     },
+    /// The node serves a later start of this scheduler. The peer must not go on.
+    #[error(
+        "the node serves a later start of this scheduler (term {term}): the store of this one is a copy, or was put \
+         back to an earlier state. If the later one runs, stop this one; if this one is to go on in its place, end the \
+         later one and run `callboard store relive` on the store of this one, which takes up none of what runs now"
+    )]
+    Superseded {
+        /// The term that the node serves.
+        term: u64,
+    },
     /// The node serves other schedulers only.
     #[error("the node does not serve the scheduler {name:?}; add it to the node's `schedulers`")]
     NotServed {

@@ -59,6 +59,7 @@ fn hello() -> Says {
         incarnation: Incarnation(1),
         memory: Memory(1),
         number: 1,
+        seen: Dispatch::new(0),
         kinds: vec![KindOffer {
             kind: "other".to_owned(),
             blocking: false,

@@ -116,6 +116,7 @@ fn scheduler_says(name: &str) -> ToNode {
         version_max: VERSION_MAX,
         scheduler: name.to_owned(),
         scheduler_id: SchedulerId(1),
+        term: 0,
         max_frame: None,
     })
 }

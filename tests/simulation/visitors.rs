@@ -3,6 +3,8 @@
 //! Owns: what a visitor says, and when it goes. Does not know: what the node's own scheduler finds
 //! then.
 
+use std::time::Duration;
+
 use callboard::__internals::engine::message::{
     SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN, Welcome,
 };
@@ -48,6 +50,7 @@ impl Cluster {
             version_max: VERSION_MAX,
             scheduler: "visitor".to_owned(),
             scheduler_id: SchedulerId(number),
+            term: 0,
             max_frame: None,
         };
         self.visitor_says(proc, link, ToNode::Hello(hello));
@@ -77,6 +80,7 @@ impl Cluster {
             version: VERSION_MAX,
             heartbeat: config.heartbeat,
             lease: config.lease,
+            outlive: Duration::ZERO,
             workers: None,
             retry: config.retry,
             acknowledged: 0,

@@ -146,6 +146,7 @@ fn the_largest_hello_and_a_long_welcome_pass() {
         incarnation: Incarnation(1),
         memory: Memory(u64::MAX),
         number: 1,
+        seen: Dispatch::new(u64::MAX),
         kinds: (0..MAX_KINDS)
             .map(|n| KindOffer {
                 kind: format!("{n:0>256}"),
@@ -295,6 +296,7 @@ fn g11_too_many_or_too_long_names_are_refused() {
             incarnation: Incarnation(1),
             memory: Memory(u64::MAX),
             number: 1,
+            seen: Dispatch::new(1),
             kinds: (0..kinds)
                 .map(|_| KindOffer {
                     kind: "k".repeat(kind),

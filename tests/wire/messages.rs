@@ -64,6 +64,7 @@ fn refusal() -> impl Strategy<Value = LinkRefusal> {
         "[a-z ]{0,200}".prop_map(|words| LinkRefusal::NotCertified { words }),
         name().prop_map(|name| LinkRefusal::Busy { name }),
         "[a-z ]{0,200}".prop_map(LinkRefusal::Violation),
+        any::<u64>().prop_map(|term| LinkRefusal::Superseded { term }),
         Just(LinkRefusal::TooMany),
         Just(LinkRefusal::Stopping),
     ]
@@ -217,7 +218,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
     (
         any::<[u32; 4]>(),
         prop::array::uniform2(".{0,20}"),
-        any::<[u64; 3]>(),
+        any::<[u64; 4]>(),
         vec(offer, 0..20),
         btree_set(".{0,9}", 0..9),
         option::of(".{0,20}"),
@@ -228,7 +229,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
             |(
                 [version_min, version_max, workers, out_of_reach],
                 [node, address],
-                [incarnation, memory, number],
+                [incarnation, memory, number, seen],
                 kinds,
                 labels,
                 probe,
@@ -242,6 +243,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
                     incarnation: Incarnation(incarnation),
                     memory: Memory(memory),
                     number,
+                    seen: Dispatch::new(seen),
                     kinds,
                     labels,
                     workers,
@@ -259,8 +261,7 @@ fn node_hello() -> impl Strategy<Value = NodeHello> {
 fn welcome() -> impl Strategy<Value = Welcome> {
     (
         any::<u32>(),
-        span(),
-        span(),
+        [span(), span(), span()],
         option::of(any::<u32>()),
         policy(),
         any::<u64>(),
@@ -268,15 +269,18 @@ fn welcome() -> impl Strategy<Value = Welcome> {
         any::<bool>(),
     )
         .prop_map(
-            |(version, heartbeat, lease, workers, retry, acknowledged, stop, drain)| Welcome {
-                version,
-                heartbeat,
-                lease,
-                workers,
-                retry,
-                acknowledged,
-                stop,
-                drain,
+            |(version, [heartbeat, lease, outlive], workers, retry, acknowledged, stop, drain)| {
+                Welcome {
+                    version,
+                    heartbeat,
+                    lease,
+                    outlive,
+                    workers,
+                    retry,
+                    acknowledged,
+                    stop,
+                    drain,
+                }
             },
         )
 }
@@ -286,16 +290,17 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
         (
             any::<[u32; 2]>(),
             ".{0,20}",
-            any::<u64>(),
+            any::<[u64; 2]>(),
             option::of(any::<u64>())
         )
             .prop_map(
-                |([version_min, version_max], scheduler, scheduler_id, max_frame)| {
+                |([version_min, version_max], scheduler, [scheduler_id, term], max_frame)| {
                     ToNode::Hello(SchedulerHello {
                         version_min,
                         version_max,
                         scheduler,
                         scheduler_id: SchedulerId(scheduler_id),
+                        term,
                         max_frame,
                     })
                 }

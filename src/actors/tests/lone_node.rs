@@ -141,6 +141,7 @@ impl LoneNode {
             version_max: 1,
             scheduler: "test".to_owned(),
             scheduler_id: SchedulerId(1),
+            term: 0,
             max_frame: None,
         }));
         loop {
@@ -154,6 +155,7 @@ impl LoneNode {
             version: 1,
             heartbeat: Duration::from_secs(2),
             lease: Duration::from_secs(15),
+            outlive: Duration::ZERO,
             workers: None,
             retry: self.retry,
             acknowledged: 0,

@@ -25,10 +25,13 @@
 //! | is up, has not              | waits for it, see below       | parts with a goodbye    |
 //! | is not reached              | waits for it, see below       | waits for it, see below |
 //!
-//! It waits for a scheduler that is not reached as long as a lease, and for one that is up until
-//! two leases after the last beat that was answered; then it parts without a goodbye. A node that
+//! It waits for a scheduler that is not reached as long as a lease, with results that are kept for
+//! as much longer as runs outlive the lease, and for one that is up until two leases and that after
+//! the last beat that was answered; then it parts without a goodbye. A node that
 //! has parted because it was told to leave is gone too, unless another scheduler may dial it; one
 //! whose scheduler ends waits for the next.
+
+use std::time::Duration;
 
 use super::lease::Lease;
 use super::state::{Bond, Course, Stage};
@@ -185,7 +188,7 @@ impl NodeMachine {
         let Some(session) = &self.session else {
             return away.then(Timestamp::default);
         };
-        let over = session.down_since + self.lease.term().unwrap_or_default();
+        let over = session.down_since + self.lease.outlived();
         (away && over <= now).then_some(session.down_since)
     }
 
@@ -201,6 +204,15 @@ impl NodeMachine {
         self.workers.set_limit(self.own_workers);
     }
 
+    /// For how long a scheduler that is not reached is waited for: with nothing kept for it nothing
+    /// is lost after its lease.
+    fn patience(&self) -> Duration {
+        match self.kept.is_empty() {
+            true => self.lease.term().unwrap_or_default(),
+            false => self.lease.outlived(),
+        }
+    }
+
     /// When waiting for the scheduler alone becomes useless.
     pub(super) fn hopeless(&self) -> Option<Timestamp> {
         let session = self.session.as_ref()?;
@@ -210,7 +222,7 @@ impl NodeMachine {
             // Its beats are not answered, and its link is not closed.
             self.lease.hopeless()
         } else {
-            Some(session.down_since + self.lease.term().unwrap_or_default())
+            Some(session.down_since + self.patience())
         }
     }
 }

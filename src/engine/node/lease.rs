@@ -26,7 +26,7 @@ pub(super) enum Stage {
     Whole,
     /// Four fifths are over: exclusive runs must go.
     Expiring,
-    /// It is over: every run must go.
+    /// It is over, and so is the time for which the rest outlives it: every run must go.
     Ended,
 }
 
@@ -36,6 +36,8 @@ pub(super) struct Lease {
     heartbeat: Duration,
     /// `None` until the first welcome, and in a local node.
     term: Option<Duration>,
+    /// How long after its end what is not exclusive goes on.
+    outlive: Duration,
     /// When the last answered beat was sent.
     from: Timestamp,
     stage: Stage,
@@ -55,6 +57,7 @@ impl Default for Lease {
         Self {
             heartbeat: DEFAULT_HEARTBEAT,
             term: None,
+            outlive: Duration::ZERO,
             from: Timestamp::default(),
             stage: Stage::Whole,
             due: None,
@@ -77,6 +80,11 @@ impl Lease {
         self.term
     }
 
+    /// For how long a scheduler that is away may come back for what is kept for it.
+    pub(super) fn outlived(&self) -> Duration {
+        self.term.unwrap_or_default() + self.outlive
+    }
+
     pub(super) fn stage(&self) -> Stage {
         self.stage
     }
@@ -95,6 +103,7 @@ impl Lease {
     pub(super) fn welcomed(&mut self, welcome: &Welcome) {
         self.heartbeat = welcome.heartbeat;
         self.term = Some(welcome.lease);
+        self.outlive = welcome.outlive;
         let sent = self.unanswered.pop_front().map_or(self.from, |(_, at)| at);
         self.renew(sent);
         self.next_beat = Some(sent + self.heartbeat);
@@ -131,7 +140,7 @@ impl Lease {
         self.stage = stage;
         self.due = self.term.and_then(|term| match stage {
             Stage::Whole => Some(self.from + term / 5 * 4),
-            Stage::Expiring => Some(self.from + term),
+            Stage::Expiring => Some(self.from + term + self.outlive),
             Stage::Ended => None,
         });
     }
@@ -196,7 +205,7 @@ impl Lease {
     /// When a link that is up but never answers has been useless for a whole lease.
     pub(super) fn hopeless(&self) -> Option<Timestamp> {
         let term = self.term?;
-        Some(self.from + term.saturating_mul(2))
+        Some(self.from + term.saturating_mul(2) + self.outlive)
     }
 
     pub(super) fn check(&self) -> Result<(), String> {

@@ -65,8 +65,8 @@ enum Course {
 struct Seated {
     /// Who it is; `None` before the first hello from an address that is dialled.
     scheduler: Option<String>,
-    /// Its last start that said hello.
-    scheduler_id: Option<SchedulerId>,
+    /// The id and the term of its last start that said hello.
+    start: Option<(SchedulerId, u64)>,
     machine: NodeMachine,
     /// The workers that it has just given up.
     claim: shares::Claim,

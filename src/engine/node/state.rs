@@ -37,6 +37,10 @@ pub(super) enum Course {
 pub(super) struct Session {
     pub(super) scheduler: String,
     pub(super) scheduler_id: SchedulerId,
+    /// The highest term of it that has said hello.
+    pub(super) term: u64,
+    /// The highest dispatch that it has sent.
+    pub(super) seen: Dispatch,
     pub(super) bond: Bond,
     /// Whether an assignment of it was ever refused: then it may wait for
     /// [`crate::engine::message::Report::Ready`].
@@ -48,8 +52,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn serves(&self, hello: &SchedulerHello) -> bool {
+    /// Whether a hello is that of the scheduler which is served, in whatever term: what it has
+    /// given the node is its own over all of them.
+    pub(super) fn is_of(&self, hello: &SchedulerHello) -> bool {
         self.scheduler == hello.scheduler && self.scheduler_id == hello.scheduler_id
+    }
+
+    /// Whether a later term of the scheduler that says hello is served.
+    pub(super) fn supersedes(&self, hello: &SchedulerHello) -> bool {
+        self.is_of(hello) && self.term > hello.term
     }
 }
 

@@ -37,6 +37,10 @@ impl NodeMachine {
         now: Timestamp,
         assignments: Vec<Assignment>,
     ) -> Result<(), String> {
+        if let Some(session) = &mut self.session {
+            let sent = assignments.iter().map(|assignment| assignment.dispatch);
+            session.seen = sent.fold(session.seen, Dispatch::max);
+        }
         for assignment in assignments {
             if self.kept.unstarted() >= MAX_UNSTARTED_REPORTS {
                 return Err(format!(

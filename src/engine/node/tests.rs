@@ -14,6 +14,7 @@ mod random;
 mod roles;
 mod shares;
 mod tasks;
+mod terms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,11 +79,16 @@ fn joining(addresses: &[&str]) -> NodeSpec {
 }
 
 fn hello(scheduler: &str, scheduler_id: u64) -> ToNode {
+    hello_in(scheduler, scheduler_id, 0)
+}
+
+fn hello_in(scheduler: &str, scheduler_id: u64, term: u64) -> ToNode {
     ToNode::Hello(SchedulerHello {
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
         scheduler: scheduler.to_owned(),
         scheduler_id: SchedulerId(scheduler_id),
+        term,
         max_frame: None,
     })
 }
@@ -92,6 +98,7 @@ fn welcome() -> Welcome {
         version: VERSION_MAX,
         heartbeat: HEARTBEAT,
         lease: LEASE,
+        outlive: Duration::ZERO,
         workers: None,
         retry: RetryPolicy::default(),
         acknowledged: 0,

@@ -51,8 +51,8 @@ impl Orphan {
     }
 
     /// When it has ended at the latest, if it can be stopped, in a process whose own half of the
-    /// lease ended at `safe_at`: an exclusive run stops at four fifths of it, any other at its end,
-    /// and gets `margin` more.
+    /// lease ended at `safe_at`: an exclusive run stops at four fifths of it, any other by `margin`
+    /// after its end.
     pub fn safe_at(&self, safe_at: Timestamp, margin: Duration) -> Option<Timestamp> {
         let margin = if self.holds_task {
             Duration::ZERO

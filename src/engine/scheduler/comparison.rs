@@ -134,6 +134,7 @@ impl SchedulerMachine {
             version: hello.version_max.min(VERSION_MAX),
             heartbeat,
             lease,
+            outlive: self.outlive,
             workers: entry.load.wanted_workers(),
             retry,
             acknowledged,

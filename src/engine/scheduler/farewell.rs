@@ -114,6 +114,7 @@ impl SchedulerMachine {
             version: hello.version_max.min(VERSION_MAX),
             heartbeat: self.config.heartbeat,
             lease,
+            outlive: self.outlive,
             workers: None,
             retry: self.config.retry,
             acknowledged,

@@ -47,7 +47,7 @@ impl SchedulerMachine {
 
     /// Returns the nodes that are gone, those first that have been for longest.
     fn gone(&self, now: Timestamp) -> Vec<(Timestamp, NodeIndex)> {
-        let margin = self.config.heartbeat;
+        let margin = self.margin();
         let entries = (0..).zip(&self.roster.nodes).inspect(|_| work::step());
         // One that is about to be set up has said hello on a link.
         let gone = entries
@@ -69,7 +69,7 @@ impl SchedulerMachine {
         if names.len() < MAX_NODES {
             return false;
         }
-        let margin = self.config.heartbeat;
+        let margin = self.margin();
         let there = |node: &&NodeIndex| !self.roster.get(**node).is_gone(now, margin);
         names.values().filter(there).count() >= MAX_NODES
     }

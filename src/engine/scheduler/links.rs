@@ -61,6 +61,7 @@ impl SchedulerMachine {
                 version_max: VERSION_MAX,
                 scheduler: self.name.to_string(),
                 scheduler_id: self.id,
+                term: self.term.0,
                 max_frame: Some(self.config.max_frame as u64),
             }),
         );

@@ -93,7 +93,7 @@ impl SchedulerMachine {
     /// been looked at, and waits for an event.
     fn plan_wakeup(&mut self, now: Timestamp, node: NodeIndex) {
         let silence = self.config.heartbeat.saturating_mul(2);
-        let margin = self.config.heartbeat;
+        let margin = self.margin();
         let in_handshake = self.is_in_handshake(node);
         let entry = self.roster.get(node);
         let mut next: Option<Timestamp> = None;
@@ -186,7 +186,7 @@ impl SchedulerMachine {
         if !self.roster.get(node).is_leaving() {
             return;
         }
-        let margin = self.config.heartbeat;
+        let margin = self.margin();
         // What holds no run has nothing to be waited for.
         let is_over = |process: &NodeProcess| {
             process.orphans.is_empty() || process.lease.safe_at() + margin <= now

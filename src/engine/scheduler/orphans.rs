@@ -3,6 +3,7 @@
 //! Owns: their beginning and end, and what waits for that. Does not know: why a run was given up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
@@ -58,8 +59,7 @@ impl SchedulerMachine {
         let mut processes = self.roster.get(node).lost_processes();
         processes.any(|process| {
             process.incarnation == incarnation
-                && (now < process.lease.safe_at() + self.config.heartbeat
-                    || self.blocks_at(slot, node))
+                && (now < process.lease.safe_at() + self.margin() || self.blocks_at(slot, node))
         })
     }
 
@@ -215,11 +215,17 @@ impl SchedulerMachine {
         }
     }
 
+    /// How long after the end of a node's own half of its lease a run that is not exclusive may be
+    /// going on: it outlives that, and gets a heartbeat to stop.
+    pub(super) fn margin(&self) -> Duration {
+        self.outlive + self.config.heartbeat
+    }
+
     /// Ends the orphans of incarnations whose own half of the lease has ended: what could be
-    /// stopped was. Exclusive runs stop at four fifths of it, all others at its end, so they get a
-    /// heartbeat more.
+    /// stopped was. Exclusive runs stop at four fifths of it, all others by the margin after its
+    /// end.
     pub(super) fn end_safe_orphans(&mut self, now: Timestamp, node: NodeIndex) {
-        let margin = self.config.heartbeat;
+        let margin = self.margin();
         let processes = self.roster.get(node).lost_processes();
         let ended: Vec<_> = processes
             .flat_map(|process| {

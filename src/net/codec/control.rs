@@ -15,7 +15,7 @@ use super::frame::{Frame, HELLO, REFUSE, RETRY, WELCOME, at_end, malformed, unen
 use super::framing::Frames;
 use crate::engine::message::{
     Beat, KindOffer, MAX_BATCH, MAX_KINDS, MAX_LABELS, MAX_NAME_BYTES, NodeHello, SchedulerHello,
-    Welcome,
+    Welcome, no_dispatch,
 };
 use crate::engine::{Incarnation, Memory, SchedulerId};
 use crate::error::{LinkError, LinkRefusal};
@@ -177,6 +177,7 @@ fn legible(reason: LinkRefusal) -> Result<LinkRefusal, LinkError> {
         LinkRefusal::Version { .. }
         | LinkRefusal::TooMany
         | LinkRefusal::TooManySchedulers { .. }
+        | LinkRefusal::Superseded { .. }
         | LinkRefusal::SmallFrames { .. }
         | LinkRefusal::Stopping => ["", ""],
     };
@@ -203,6 +204,8 @@ pub(crate) fn decode_scheduler_hello(frame: &Frame) -> Result<SchedulerHello, Li
         scheduler: String,
         scheduler_id: SchedulerId,
         #[serde(default)]
+        term: u64,
+        #[serde(default)]
         max_frame: Option<u64>,
     }
     #[derive(Deserialize)]
@@ -221,6 +224,8 @@ pub(crate) fn decode_node_hello(frame: &Frame) -> Result<NodeHello, LinkError> {
         incarnation: Incarnation,
         memory: Memory,
         number: u64,
+        #[serde(default = "no_dispatch")]
+        seen: Dispatch,
         #[serde(deserialize_with = "offers")]
         kinds: Vec<KindOffer>,
         #[serde(deserialize_with = "labels")]
@@ -250,6 +255,8 @@ pub(crate) fn decode_welcome(frame: &Frame) -> Result<Welcome, LinkError> {
         version: u32,
         heartbeat: Duration,
         lease: Duration,
+        #[serde(default)]
+        outlive: Duration,
         #[serde(default)]
         workers: Option<u32>,
         retry: RetryPolicy,

@@ -176,7 +176,10 @@ impl Stage {
     /// A link as an honest scheduler sets it up, so that what follows is read.
     fn serve(&mut self, input: &mut Input) {
         let link = self.open(true);
-        self.say(link, hello("one", u64::from(input.bool())));
+        self.say(
+            link,
+            hello("one", u64::from(input.bool()), input.below(3) as u64),
+        );
         self.settle();
         let welcome = self.welcome(input);
         self.say(link, welcome);
@@ -226,9 +229,10 @@ impl Stage {
                 version_max: input.number_32(),
                 scheduler: "s".repeat(input.below(256) * 2),
                 scheduler_id: SchedulerId(input.number()),
+                term: input.number(),
                 max_frame: None,
             }),
-            1 => hello("one", u64::from(input.bool())),
+            1 => hello("one", u64::from(input.bool()), input.below(3) as u64),
             2 => self.welcome(input),
             3 => ToNode::Refuse(match input.below(3) {
                 0 => LinkRefusal::Stopping,
@@ -309,6 +313,11 @@ impl Stage {
                 input.duration()
             } else {
                 Duration::from_secs(5)
+            },
+            outlive: match input.below(4) {
+                0 => input.duration(),
+                1 => Duration::from_secs(60),
+                _ => Duration::ZERO,
             },
             workers: input.bool().then(|| input.number_32()),
             retry: policy(input),
@@ -417,12 +426,13 @@ impl Stage {
     }
 }
 
-fn hello(scheduler: &str, scheduler_id: u64) -> ToNode {
+fn hello(scheduler: &str, scheduler_id: u64, term: u64) -> ToNode {
     ToNode::Hello(SchedulerHello {
         version_min: 1,
         version_max: 1,
         scheduler: scheduler.to_owned(),
         scheduler_id: SchedulerId(scheduler_id),
+        term,
         max_frame: None,
     })
 }

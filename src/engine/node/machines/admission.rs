@@ -7,7 +7,7 @@ use super::shares::Claim;
 use super::{Course, MAX_SCHEDULERS, Machines, Place, Seated};
 use crate::engine::message::{SchedulerHello, ToNode, is_name};
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeSpec};
-use crate::engine::{LinkId, Timestamp};
+use crate::engine::{LinkId, SchedulerId, Timestamp};
 use crate::error::LinkRefusal;
 
 impl Machines {
@@ -36,7 +36,7 @@ impl Machines {
         if let Place::Seat(seat) = place
             && let Some(seated) = &mut self.seats[seat]
         {
-            seated.scheduler_id = Some(hello.scheduler_id);
+            seated.start = Some((hello.scheduler_id, hello.term));
         }
         let message = ToNode::Hello(hello);
         self.tell(now, place, NodeEvent::Message { link, message });
@@ -92,7 +92,7 @@ impl Machines {
         };
         if serving
             && seated.gone == Some(Gone::Dismissed)
-            && seated.scheduler_id != Some(hello.scheduler_id)
+            && seated.start.is_none_or(|start| is_another(start, hello))
         {
             let scheduler = seated.scheduler.take();
             let addresses = seated.machine.dialler.take();
@@ -101,7 +101,7 @@ impl Machines {
             addresses.into_iter().for_each(|it| machine.dialler.add(it));
             self.seats[seat] = Some(Seated {
                 scheduler,
-                scheduler_id: None,
+                start: None,
                 machine,
                 claim: Claim::default(),
                 gone: None,
@@ -205,7 +205,7 @@ impl Machines {
         };
         self.seats[seat] = Some(Seated {
             scheduler,
-            scheduler_id: None,
+            start: None,
             machine: self.machine_for(address),
             claim: Claim::default(),
             gone: None,
@@ -262,4 +262,9 @@ impl Machines {
             seated.machine.sharers = known.max(1);
         }
     }
+}
+
+/// Whether a hello is that of another start of a scheduler than this, and of no earlier one.
+fn is_another((id, term): (SchedulerId, u64), hello: &SchedulerHello) -> bool {
+    id != hello.scheduler_id || term < hello.term
 }

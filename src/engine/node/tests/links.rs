@@ -42,6 +42,7 @@ fn a_link_without_a_common_version_is_refused_in_words() {
             version_max: VERSION_MAX + 3,
             scheduler: "a".to_owned(),
             scheduler_id: SchedulerId(1),
+            term: 0,
             max_frame: None,
         }),
     );

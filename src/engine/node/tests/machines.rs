@@ -11,7 +11,7 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    fn new(spec: NodeSpec) -> Self {
+    pub(super) fn new(spec: NodeSpec) -> Self {
         Self::serving(spec, &[])
     }
 
@@ -76,6 +76,27 @@ impl Fleet {
         let link = self.open(dialled);
         let actions = self.say(link, hello(scheduler, scheduler_id));
         (link, actions)
+    }
+
+    /// Says hello in this term of a scheduler with a store.
+    pub(super) fn greet_in(
+        &mut self,
+        scheduler: &str,
+        scheduler_id: u64,
+        term: u64,
+    ) -> (LinkId, Vec<NodeAction>) {
+        let link = self.open(None);
+        let actions = self.say(link, hello_in(scheduler, scheduler_id, term));
+        (link, actions)
+    }
+
+    /// Brings a link of this term up.
+    pub(super) fn serve_in(&mut self, scheduler: &str, scheduler_id: u64, term: u64) -> LinkId {
+        let (link, actions) = self.greet_in(scheduler, scheduler_id, term);
+        assert!(closed(&actions).is_empty(), "{actions:?}");
+        let actions = self.say(link, ToNode::Welcome(welcome()));
+        assert!(closed(&actions).is_empty(), "{actions:?}");
+        link
     }
 
     /// Brings a link of this scheduler up.

@@ -76,6 +76,7 @@ impl Knows {
             incarnation: Incarnation(10 + input.below(3) as u64),
             memory: Memory((self.hellos / 4) % 2),
             number: self.hellos,
+            seen: Dispatch::new(0),
             kinds: match input.below(4) {
                 0 => vec![kind("hard", true)],
                 1 => vec![kind("soft", true), kind("hard", false)],
