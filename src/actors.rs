@@ -347,7 +347,9 @@ pub struct NoClient;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Shutdown {
-    /// At once: what runs is dropped.
+    /// At once: what runs is dropped. With a [store](crate::SchedulerBuilder::store) nothing is:
+    /// what has not settled stays there, nodes in other processes go on with what they run, and
+    /// the next start goes on with both.
     Now,
     /// When nothing is due any more and every status is confirmed, and within this time. It takes
     /// in nothing new, and does what runs, what is due, and the retries that come due in time. What
@@ -361,6 +363,9 @@ pub enum Shutdown {
     /// ([`Leftovers::into_executes`](crate::execute::Leftovers::into_executes)). This is what a
     /// deploy wants. The time is kept as for `Drain`.
     FinishRunning(Duration),
+    /// At once, and for good, with a store too: nodes stop what they run, and nothing is left in
+    /// the store. Without one it is the same as [`Shutdown::Now`].
+    Discard,
 }
 
 /// A [`Shutdown`] from the handle, which takes the leftovers from where they are kept.

@@ -108,6 +108,13 @@ pub struct Leftovers {
     pub unfinished: Vec<Unfinished>,
     /// Statuses that no client had confirmed, oldest first.
     pub statuses: Vec<TaskStatus>,
+    /// Tasks that were not settled and are in the store: the next start goes on with them, and they
+    /// are not among the `unfinished`.
+    #[serde(default)]
+    pub stored_tasks: usize,
+    /// Statuses in the store that no client had confirmed: the next start gives them to its client.
+    #[serde(default)]
+    pub stored_statuses: usize,
     /// Of the unfinished tasks, in their order; none of what was read.
     #[serde(skip)]
     recipients: Vec<(Option<Client>, Option<Recipient<TaskEvent>>)>,
@@ -123,6 +130,16 @@ impl Leftovers {
             unfinished,
             statuses,
             recipients,
+            ..Self::default()
+        }
+    }
+
+    /// What stays in a store.
+    pub(crate) fn in_store(tasks: usize, statuses: usize) -> Self {
+        Self {
+            stored_tasks: tasks,
+            stored_statuses: statuses,
+            ..Self::default()
         }
     }
 
@@ -293,6 +310,12 @@ impl Execute {
     /// Returns the args, as they travel.
     pub fn args(&self) -> &Payload {
         &self.args
+    }
+
+    /// Whether it may join another task.
+    pub(crate) fn has_key(&self) -> bool {
+        let options = self.options.as_ref();
+        options.is_some_and(|options| options.key.is_some())
     }
 
     fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {

@@ -94,6 +94,7 @@ mod net;
 mod node;
 mod panics;
 pub mod payload;
+mod recorder;
 mod repeats;
 pub mod retry;
 mod say;
@@ -122,6 +123,8 @@ pub use payload::Payload;
 pub use retry::RetryPolicy;
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use status::{CancelAnswer, Cause, Failure, Outcome, TaskEvent, TaskStatus};
+#[cfg(feature = "store")]
+pub use store::Store;
 pub use task::{Dispatch, Priority, TaskId, TaskKey};
 
 /// What the tests, benches and fuzz targets of this crate need of its inside. It is no part of the

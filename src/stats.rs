@@ -56,6 +56,48 @@ pub struct Stats {
     pub totals: Totals,
     /// How often the scheduler has placed a batch of work.
     pub flushes: u64,
+    /// How its store is; `None` if it has none.
+    #[serde(default)]
+    pub store: Option<StoreStats>,
+}
+
+/// How the store of a scheduler is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Whether it takes what it is given.
+    pub state: StoreState,
+    /// Tasks that wait to be stored.
+    pub unstored: usize,
+    /// About how many bytes these take.
+    pub unstored_bytes: u64,
+    /// Batches that were stored since the start.
+    pub batches: u64,
+    /// The bytes of these.
+    pub batch_bytes: u64,
+    /// How large its file is, if that can be told.
+    pub file_bytes: Option<u64>,
+    /// When the last batch was stored.
+    pub last_commit: Option<SystemTime>,
+    /// How long that took.
+    pub commit_time: Option<Duration>,
+}
+
+/// Whether a store takes what it is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum StoreState {
+    /// It does.
+    #[default]
+    Healthy,
+    /// It does not: nothing is accepted, and nothing is told, until it does, which is tried each
+    /// second. What runs goes on.
+    Failing {
+        /// Since when.
+        since: SystemTime,
+        /// What is wrong, and what to do about it.
+        reason: String,
+    },
 }
 
 /// How much room there is for statuses that no client has confirmed.

@@ -6,7 +6,8 @@
 //!
 //! [`codec`] writes records as bytes and [`row`] cuts a batch of them into rows. A [`TaskLog`]
 //! keeps those: [`memory`] for tests, [`table`] in a redb database, which [`file`] makes and opens.
-//! [`recovery`] reads one when a scheduler starts, and [`writer`] drives it from then on.
+//! [`recovery`] reads one when a scheduler starts, and [`writer`] drives it from then on. [`Store`]
+//! is what an application says of all this.
 
 use std::path::Path;
 
@@ -19,10 +20,15 @@ pub mod codec;
 pub mod database;
 pub mod file;
 pub mod memory;
+mod place;
+pub(crate) mod recorder;
 pub mod recovery;
 pub mod row;
 pub mod table;
 pub mod writer;
+
+pub(crate) use place::Opened;
+pub use place::Store;
 
 /// Who wants to write.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,6 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::dev::OneshotSender;
 use actix::{Actor, Addr, ArbiterHandle, Context};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -31,6 +30,7 @@ use crate::error::Stopped;
 use crate::execute::{Execute, ExecuteError, Parts};
 use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, Links};
+use crate::recorder::Recorder;
 use crate::status::TaskStatus;
 use crate::task::TaskId;
 
@@ -41,6 +41,8 @@ mod ending;
 mod log;
 mod messages;
 mod nodes;
+mod replies;
+mod storing;
 mod turn;
 
 use callers::Callers;
@@ -49,6 +51,7 @@ use deliveries::Gathered;
 use ending::Ending;
 use log::Log;
 use nodes::Nodes;
+use replies::Replies;
 use turn::{Bell, pump};
 
 pub use clients::ClientGone;
@@ -77,8 +80,19 @@ pub struct SchedulerParts {
     pub left: Handover,
     /// What dials and probes its nodes.
     pub connector: Box<dyn Connector<Event>>,
+    /// What goes on from a store, if there is one.
+    pub kept: Option<Kept>,
     /// Dropped when the actor has ended.
     pub guard: Box<dyn Send>,
+}
+
+/// A scheduler that goes on from a store.
+#[derive(Debug)]
+pub struct Kept {
+    /// What it goes on with.
+    pub machine: SchedulerMachine,
+    /// Where its batches go.
+    pub recorder: Box<dyn Recorder>,
 }
 
 impl SchedulerParts {
@@ -142,17 +156,23 @@ impl Actor for SchedulerActor {
             return;
         };
         self.guard = Some(parts.guard);
-        let machine = SchedulerMachine::new(
-            parts.name,
-            parts.scheduler_id,
-            parts.config,
-            parts.clock.now(),
-        )
-        .numbered_from(first_number(parts.clock.wall()));
+        let (machine, recorder) = match parts.kept {
+            Some(Kept { machine, recorder }) => (machine, Some(recorder)),
+            None => {
+                let now = parts.clock.now();
+                let machine =
+                    SchedulerMachine::new(parts.name, parts.scheduler_id, parts.config, now);
+                (
+                    machine.numbered_from(first_number(parts.clock.wall())),
+                    None,
+                )
+            }
+        };
         let bell = Arc::new(Bell::default());
         let clients = Clients::new(parts.on_client_gone, Arc::clone(&bell).into());
         let core = Core {
             machine,
+            recorder,
             clock: parts.clock,
             inbox: parts.inbox,
             connector: parts.connector,
@@ -163,7 +183,7 @@ impl Actor for SchedulerActor {
             log: Log::default(),
             ending: None,
             left: parts.left,
-            replies: Vec::new(),
+            replies: Replies::default(),
             deliveries: Vec::new(),
             bell,
             noted: 0,
@@ -202,6 +222,8 @@ impl Actor for SchedulerActor {
 /// What the actor and its pump share.
 pub(super) struct Core {
     machine: SchedulerMachine,
+    /// Where its batches go, if it has a store.
+    recorder: Option<Box<dyn Recorder>>,
     clock: Clock,
     inbox: Inbox<Incoming<Event>>,
     connector: Box<dyn Connector<Event>>,
@@ -212,8 +234,7 @@ pub(super) struct Core {
     log: Log,
     ending: Option<Ending>,
     left: Handover,
-    /// Answers to `Execute`, to be given when the effects of this turn have been taken.
-    replies: Vec<Reply>,
+    replies: Replies,
     /// Statuses for clients, to be sent when there is nothing more to hear.
     deliveries: Vec<(ClientId, Gathered)>,
     /// Rung when a turn is due.
@@ -229,9 +250,12 @@ pub(super) struct Core {
     unclaimed: Vec<TaskStatus>,
 }
 
-enum Reply {
-    One(OneshotSender<Answer>, Answer),
-    Many(OneshotSender<Vec<Answer>>, Vec<Answer>),
+/// An `Execute` that was accepted.
+#[derive(Debug)]
+struct Taken {
+    id: TaskId,
+    /// The `Execute`, if it has joined a task that may not be stored.
+    joined: Option<Box<Execute>>,
 }
 
 type Answer = Result<TaskId, ExecuteError>;
@@ -261,7 +285,10 @@ impl Core {
         now: Timestamp,
         execute: Execute,
         caller: Option<oneshot::Sender<TaskStatus>>,
-    ) -> Result<TaskId, Refused> {
+    ) -> Result<Taken, Refused> {
+        // What joins an earlier task is handed back if that cannot be stored.
+        let may_join = self.recorder.is_some() && execute.has_key();
+        let own = may_join.then(|| Box::new(execute.clone()));
         let parts = execute.into_parts();
         let audience = match (&caller, parts.client) {
             (Some(_), _) => Audience::Caller,
@@ -282,7 +309,8 @@ impl Core {
             self.callers.wait(accepted.id(), caller);
         }
         Ok(match accepted {
-            Accepted::New(id) | Accepted::Joined(id) => id,
+            Accepted::New(id) => Taken { id, joined: None },
+            Accepted::Joined(id) => Taken { id, joined: own },
         })
     }
 
@@ -311,8 +339,10 @@ impl Core {
     fn end(&mut self) {
         self.ended = true;
         self.links.end(&self.inbox, "the scheduler has ended");
-        // What was taken in is among the leftovers.
+        self.close_store();
+        // What was taken in is among the leftovers, or stored.
         self.reply();
+        self.replies = Replies::default();
         self.callers = Callers::default();
         self.nodes = Nodes::default();
         self.bell.ring();

@@ -3,16 +3,14 @@
 //! Owns: the settings, the claim of a name, and the order of a start: listen, start the actor,
 //! reach the nodes. Does not know: what the handle does afterwards.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix::prelude::Request;
 use tokio::sync::Semaphore;
 
 use super::{Claim, Guard, Inner, NAMES, PERMITS, Scheduler, Threads, UNNAMED, lock};
-use crate::actors::scheduler::{ClientGone, Handover, SchedulerActor, SchedulerParts};
-use crate::actors::{AddNode, Shutdown};
+use crate::actors::Shutdown;
+use crate::actors::scheduler::{ClientGone, Handover, SchedulerParts};
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
@@ -25,8 +23,14 @@ use crate::net::Tls;
 use crate::net::carrier::{Carrier, parting};
 use crate::net::log_limiter::LogLimiter;
 use crate::net::{LinkConfig, Role, Secret, Trust};
-use crate::node::{Node, Place, bind, check_names, random, trust};
+use crate::node::{Node, bind, check_names, random, trust};
 use crate::retry::RetryPolicy;
+#[cfg(feature = "store")]
+use crate::store::Store;
+
+mod begin;
+#[cfg(feature = "store")]
+mod stored;
 
 /// How a scheduler is set up. [`Scheduler::builder`] begins one, and has an example of it all.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub struct SchedulerBuilder {
     require_all: bool,
     start_timeout: Duration,
     current: bool,
+    #[cfg(feature = "store")]
+    store: Option<Store>,
 }
 
 /// Who is told how tasks ended that have no client of their own.
@@ -74,6 +80,8 @@ impl SchedulerBuilder {
             require_all: false,
             start_timeout: Duration::from_secs(5),
             current: false,
+            #[cfg(feature = "store")]
+            store: None,
         }
     }
 
@@ -146,6 +154,42 @@ impl SchedulerBuilder {
     pub fn on_client_gone(mut self, choice: ClientGone) -> Self {
         self.on_client_gone = choice;
         self
+    }
+
+    /// Keeps its tasks in a store, from which the scheduler of this name goes on when it is started
+    /// again: after a shutdown, or when its process has died. Then an `Execute` is answered when
+    /// the task is stored, and a status is told when the ending is;
+    /// [the guarantees](crate::guide::guarantees) have what holds across a restart.
+    ///
+    /// The start reads what is there, and tells in the log each second how far it is. What had not
+    /// been handled by a client is given to the first one, marked as
+    /// [given again](crate::TaskStatus::is_given_again).
+    ///
+    /// ```no_run
+    /// use callboard::{Client, Node, Scheduler, Store};
+    ///
+    /// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let scheduler = Scheduler::builder("orders")
+    ///     .store(Store::file("/var/lib/shop/orders.redb"))
+    ///     .node(Node::connect("node-1", "10.0.0.2:7000"))
+    ///     .secret("at least sixteen bytes")
+    ///     .client(client)
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "store")]
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Tells a status before its ending is stored, which spares it a commit; see
+    /// [`SchedulerConfig::tell_at_once`] for what that costs.
+    #[cfg(feature = "store")]
+    pub fn tell_at_once(self) -> Self {
+        self.configure(|config| config.tell_at_once = true)
     }
 
     /// Refuses a task whose kind no node has offered so far, so that a mistyped one is heard of at
@@ -313,7 +357,7 @@ impl SchedulerBuilder {
     }
 
     async fn start_with(
-        self,
+        mut self,
         name: Arc<str>,
         guard: Guard,
         threads: Arc<Threads>,
@@ -333,16 +377,35 @@ impl SchedulerBuilder {
             let bound = bind(&threads.host, address, &trust, Role::Scheduler, &self.link).await;
             listeners.push(bound.map_err(start_error)?);
         }
+        let scheduler_id = SchedulerId(random());
+        #[cfg(feature = "store")]
+        let kept = match self.store.take() {
+            Some(store) => {
+                let opening = stored::Opening {
+                    store,
+                    name: Arc::clone(&name),
+                    scheduler_id,
+                    config: self.config.clone(),
+                    clock: threads.clock,
+                };
+                let inbox = (!self.current).then(|| inbox.clone());
+                Some(opening.open(inbox).await?)
+            }
+            None => None,
+        };
+        #[cfg(not(feature = "store"))]
+        let kept = None;
         let listening = listeners.first().map(crate::net::Listener::local_addr);
         let parts = SchedulerParts {
             name: Arc::clone(&name),
-            scheduler_id: SchedulerId(random()),
+            scheduler_id,
             config: self.config,
             clock: threads.clock,
             on_client_gone: self.on_client_gone,
             left: left.clone(),
             inbox: inbox.clone(),
             connector: Box::new(Arc::clone(&carrier)),
+            kept,
             guard: Box::new(guard),
         };
         let addr = parts.start(threads.host.control());
@@ -368,7 +431,7 @@ impl SchedulerBuilder {
             )
             .await;
         if let Err(error) = reached {
-            // There are no leftovers, since nothing was executed.
+            // Nothing was executed, so all that there is to be done is in the store, if anywhere.
             let _ = scheduler.shutdown(Shutdown::Now).await;
             return Err(error);
         }
@@ -388,90 +451,6 @@ impl SchedulerBuilder {
 
 /// The shortest time that a dial and its proof get.
 const MIN_HANDSHAKE: Duration = Duration::from_secs(1);
-
-impl Scheduler {
-    /// Sets the client and reaches the nodes.
-    async fn begin(
-        &self,
-        client: ClientChoice,
-        nodes: Vec<Node>,
-        timeout: Duration,
-        require_all: bool,
-        others_may_join: bool,
-    ) -> Result<(), StartError> {
-        // It has just started; if its System is stopping, the nodes below say so.
-        let _ = match client {
-            ClientChoice::Next => Ok(()),
-            ClientChoice::Nobody => self.no_client().await,
-            ClientChoice::Is(client) => self.set_client(client).await,
-        };
-        let mut waiting = HashMap::new();
-        for node in nodes {
-            let name = node.name;
-            let adding = match node.place {
-                Place::Connect {
-                    address,
-                    workers,
-                    refusal_means_dead,
-                    ..
-                } => AddNode {
-                    refusal_means_dead,
-                    keep: true,
-                    workers,
-                    ..AddNode::connect(Arc::clone(&name), address)
-                },
-                Place::Local(local) => {
-                    self.inner
-                        .threads
-                        .start_local(Arc::clone(&name), *local, &self.inner.inbox)
-                        .await?
-                }
-            };
-            let up = self.inner.addr.send(adding);
-            if waiting.insert(name.to_string(), up).is_some() {
-                return Err(NodeError::NameTaken(name.to_string()).into());
-            }
-        }
-        let total = waiting.len();
-        let reached = self
-            .inner
-            .threads
-            .host
-            .on_control(reached(waiting, timeout));
-        let failed = reached.await.map_err(StartError::Thread)??;
-        let none = failed.len() == total && !others_may_join;
-        if !failed.is_empty() && (require_all || none) {
-            return Err(StartError::Unreachable(failed));
-        }
-        Ok(())
-    }
-}
-
-/// Waits for nodes to be up, so long at most. Returns those that are not, and why, in order of
-/// name.
-async fn reached(
-    waiting: HashMap<String, Request<SchedulerActor, AddNode>>,
-    timeout: Duration,
-) -> Result<Vec<(String, String)>, NodeError> {
-    let mut failed = Vec::new();
-    // What no clock can tell is for ever.
-    let until = tokio::time::Instant::now().checked_add(timeout);
-    for (name, up) in waiting {
-        let up = match until {
-            Some(until) => tokio::time::timeout_at(until, up).await,
-            None => Ok(up.await),
-        };
-        match up {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(NodeError::Unreachable { reason, .. }))) => failed.push((name, reason)),
-            Ok(Ok(Err(error))) => return Err(error),
-            Ok(Err(_)) => return Err(NodeError::Stopped),
-            Err(_) => failed.push((name, format!("it did not answer within {timeout:?}"))),
-        }
-    }
-    failed.sort();
-    Ok(failed)
-}
 
 fn start_error(error: NodeStartError) -> StartError {
     match error {

@@ -127,6 +127,15 @@ impl LogWriter {
 }
 
 impl LogWriter {
+    /// Prepares a copy of what is stored.
+    ///
+    /// # Errors
+    ///
+    /// See [`TaskLog::snapshot`].
+    pub fn snapshot(&mut self) -> Result<Snapshot, LogError> {
+        self.log.snapshot()
+    }
+
     /// Closes the log in order.
     ///
     /// # Errors
@@ -244,7 +253,7 @@ fn run(
                 unknown = left;
                 tell(written);
             }
-            Ok(Order::Snapshot(reply)) => _ = reply.send(writer.log.snapshot()),
+            Ok(Order::Snapshot(reply)) => _ = reply.send(writer.snapshot()),
             Ok(Order::Close(reply)) => return Some(reply),
             Err(RecvTimeoutError::Timeout) => {
                 if let Some(failing) = writer.check() {

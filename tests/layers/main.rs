@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         "actors",
         &[
             "actors", "handlers", "client", "execute", "inbox", "links", "clock", "sync", "say",
-            "repeats", "panics",
+            "repeats", "panics", "recorder",
         ],
     ),
     ("edges", &["net", "store"]),

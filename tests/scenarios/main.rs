@@ -15,6 +15,8 @@ mod api;
 mod callers;
 mod clients;
 mod cluster;
+#[cfg(feature = "store")]
+mod durable;
 mod ends;
 mod fleet;
 mod frames;

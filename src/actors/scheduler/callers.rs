@@ -37,6 +37,11 @@ impl Callers {
         answered
     }
 
+    /// Nobody is to wait for a task any more: it was not accepted after all.
+    pub fn forget(&mut self, id: TaskId) {
+        self.statuses.remove(&id);
+    }
+
     pub fn ticket(&mut self) -> (u64, oneshot::Receiver<CancelAnswer>) {
         let (tx, rx) = oneshot::channel();
         self.next_ticket += 1;

@@ -64,16 +64,37 @@ pub(super) enum Waiting {
 
 /// A shutdown that is under way.
 pub(super) struct Ending {
-    /// Not before everything has ended, or this moment. `None` is now.
-    until: Option<Timestamp>,
+    stage: Stage,
     /// When the last words are to have been said, too.
     over: Option<Timestamp>,
     waiting: Vec<Waiting>,
 }
 
+enum Stage {
+    /// Not before everything has ended, or this moment; `None` is now.
+    Working {
+        until: Option<Timestamp>,
+        rest: RestGoes,
+    },
+    /// What the store has still to take goes there.
+    Storing { leftovers: Leftovers },
+}
+
+/// What becomes of the tasks that have not settled, where there is a store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum RestGoes {
+    /// They stay there, and nodes stay at work, for the next start.
+    On,
+    /// They are given up.
+    Away,
+}
+
 impl Ending {
     pub fn until(&self) -> Option<Timestamp> {
-        self.until
+        match self.stage {
+            Stage::Working { until, .. } => until,
+            Stage::Storing { .. } => self.over,
+        }
     }
 }
 
@@ -87,7 +108,7 @@ impl Core {
     ) {
         self.machine.drain(now);
         let (until, over) = match shutdown {
-            Shutdown::Now => (None, None),
+            Shutdown::Now | Shutdown::Discard => (None, None),
             Shutdown::Drain(limit) | Shutdown::FinishRunning(limit) => {
                 let last_words = (limit / LAST_WORDS_SHARE).min(MAX_LAST_WORDS);
                 (Some(now + (limit - last_words)), Some(now + limit))
@@ -96,12 +117,23 @@ impl Core {
         if matches!(shutdown, Shutdown::FinishRunning(_)) {
             self.machine.finish_running(now);
         }
+        let rest = match shutdown {
+            Shutdown::Discard => RestGoes::Away,
+            _ => RestGoes::On,
+        };
         let ending = self.ending.get_or_insert(Ending {
-            until,
+            stage: Stage::Working { until, rest },
             over,
             waiting: Vec::new(),
         });
-        ending.until = ending.until.min(until);
+        if let Stage::Working {
+            until: earlier,
+            rest: before,
+        } = &mut ending.stage
+        {
+            *earlier = (*earlier).min(until);
+            *before = (*before).max(rest);
+        }
         ending.over = ending.over.min(over);
         ending.waiting.extend(waiting);
     }
@@ -114,16 +146,74 @@ impl Core {
         if self.ended {
             return;
         }
-        let unconfirmed = self.machine.client().is_some() && self.machine.has_unconfirmed();
-        if let (Some(until), Some(over)) = (ending.until, ending.over) {
-            let done = self.machine.is_drained(until) && !unconfirmed;
-            if !done && until > now {
-                return;
+        match ending.stage {
+            Stage::Working { until, rest } => {
+                let unconfirmed = self.machine.client().is_some() && self.machine.has_unconfirmed();
+                if let Some(until) = until {
+                    let done = self.machine.is_drained(until) && !unconfirmed;
+                    if !done && until > now {
+                        return;
+                    }
+                }
+                self.begin_storing(now, rest);
             }
+            Stage::Storing { .. } => {
+                let late = ending.over.is_some_and(|over| over <= now);
+                if self.is_unstored() && !self.store_fails() && !late {
+                    return;
+                }
+                self.finish(now);
+            }
+        }
+    }
+
+    /// Has the machine end, and what is left of it go to the store, if there is one.
+    fn begin_storing(&mut self, now: Timestamp, rest: RestGoes) {
+        let leftovers = match (rest, &self.recorder) {
+            (RestGoes::On, Some(_)) => {
+                let leftovers = self.stored_leftovers(now);
+                self.machine.close(now);
+                leftovers
+            }
+            _ => self.wind_up(now),
+        };
+        if let Some(ending) = &mut self.ending {
+            ending.stage = Stage::Storing { leftovers };
+        }
+        match self.recorder {
+            // The turns that follow store it.
+            Some(_) => self.bell.ring(),
+            None => self.finish(now),
+        }
+    }
+
+    /// Ends, now that all is stored that can be.
+    fn finish(&mut self, now: Timestamp) {
+        let Some(ending) = self.ending.take() else {
+            return;
+        };
+        if let Some(over) = ending.over {
             self.left.keep_to(over.since(now));
         }
-        let leftovers = self.wind_up(now);
-        self.hand_over(leftovers);
+        let leftovers = match ending.stage {
+            Stage::Storing { leftovers } => leftovers,
+            Stage::Working { .. } => Leftovers::default(),
+        };
+        say!(info: scheduler = %self.machine.name(),
+            unfinished = leftovers.unfinished.len(),
+            statuses = leftovers.statuses.len(),
+            stored_tasks = leftovers.stored_tasks,
+            stored_statuses = leftovers.stored_statuses,
+            "the scheduler has stopped"
+        );
+        self.hand_over(leftovers, ending.waiting);
+    }
+
+    /// What stays in the store, for the next start.
+    fn stored_leftovers(&self, now: Timestamp) -> Leftovers {
+        let stats = self.machine.stats(now);
+        let waiting = stats.pending + stats.due_later + stats.waiting_retries + stats.held;
+        Leftovers::in_store(waiting + stats.running, stats.unconfirmed_statuses)
     }
 
     /// Ends it after a panic on its thread: what was not done is handed over, and whoever waits
@@ -135,8 +225,14 @@ impl Core {
         say!(error: scheduler = %self.machine.name(), reason = message, "the scheduler ends by a panic on its thread");
         let now = self.clock.now();
         // Whatever the panic has left half done, what can still be told is told.
-        let leftovers = contained(|| self.wind_up(now)).unwrap_or_default();
-        self.hand_over(leftovers);
+        let leftovers = contained(|| match self.recorder {
+            // What is stored goes on at the next start, as after the end of a process.
+            Some(_) => self.stored_leftovers(now),
+            None => self.wind_up(now),
+        });
+        let ending = self.ending.take();
+        let waiting = ending.map(|ending| ending.waiting).unwrap_or_default();
+        self.hand_over(leftovers.unwrap_or_default(), waiting);
     }
 
     /// Has the machine end, and does what follows.
@@ -150,11 +246,6 @@ impl Core {
             (client, watcher.and_then(|it| self.clients.watcher(it)))
         });
         let leftovers = Leftovers::new(rest.unfinished, named.collect(), rest.statuses);
-        say!(info: scheduler = %self.machine.name(),
-            unfinished = leftovers.unfinished.len(),
-            statuses = leftovers.statuses.len(),
-            "the scheduler has stopped"
-        );
         let mut actions = std::mem::take(&mut self.actions);
         self.machine.take_effects(now, &mut actions);
         for action in actions.drain(..) {
@@ -164,11 +255,10 @@ impl Core {
     }
 
     /// Ends, and gives what is left to whoever takes it.
-    fn hand_over(&mut self, leftovers: Leftovers) {
+    fn hand_over(&mut self, leftovers: Leftovers, waiting: Vec<Waiting>) {
         self.left.put(leftovers);
-        let ending = self.ending.take();
         self.end();
-        for waiting in ending.into_iter().flat_map(|ending| ending.waiting) {
+        for waiting in waiting {
             match waiting {
                 // Whoever has stopped waiting takes nothing; the others hear that it has stopped.
                 Waiting::Taker(taker) if taker.is_closed() => {}

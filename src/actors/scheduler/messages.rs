@@ -12,7 +12,8 @@ use actix::dev::{MessageResponse, OneshotSender};
 use actix::{ActorContext, Context, Handler, Message, ResponseFuture};
 
 use super::ending::Waiting;
-use super::{Answer, Core, Reply, SchedulerActor};
+use super::replies::Reply;
+use super::{Answer, Core, SchedulerActor, Taken};
 use crate::actors::{
     AddNode, Cancel, DeclareDead, DrainNode, End, Explain, GetStats, GetUnfinished, Halt, NoClient,
     RemoveNode, SetClient, SetRetry, SetWorkers, Shutdown, Submit,
@@ -29,7 +30,7 @@ use crate::task::TaskId;
 /// told by a status if it is a refusal.
 pub struct ExecuteReply {
     core: Option<Rc<RefCell<Core>>>,
-    result: Result<TaskId, Refused>,
+    result: Result<Taken, Refused>,
 }
 
 impl fmt::Debug for ExecuteReply {
@@ -56,10 +57,10 @@ impl MessageResponse<SchedulerActor, Execute> for ExecuteReply {
         let mut core = core.borrow_mut();
         match (self.result, tx) {
             (Ok(_), None) => {}
-            (Ok(id), Some(tx)) => core.replies.push(Reply::One(tx, Ok(id))),
-            (Err(refused), Some(tx)) => {
-                let answer = Err(core.hand_back(refused));
-                core.replies.push(Reply::One(tx, answer));
+            (result, Some(tx)) => {
+                let mut joins = Vec::new();
+                let answer = core.answer_of(result, &mut joins);
+                core.answer(Reply::One(tx, answer), joins, None);
             }
             (Err(refused), None) => {
                 let now = core.clock.now();
@@ -82,7 +83,10 @@ impl Handler<Execute> for SchedulerActor {
             // The request is dropped, which tells its sender that the actor has stopped.
             Err(Stopped) => ExecuteReply {
                 core: None,
-                result: Ok(TaskId::new(0)),
+                result: Ok(Taken {
+                    id: TaskId::new(0),
+                    joined: None,
+                }),
             },
         }
     }
@@ -91,7 +95,7 @@ impl Handler<Execute> for SchedulerActor {
 /// The answers to an `ExecuteMany`.
 pub struct ExecuteManyReply {
     core: Option<Rc<RefCell<Core>>>,
-    results: Vec<Result<TaskId, Refused>>,
+    results: Vec<Result<Taken, Refused>>,
 }
 
 impl MessageResponse<SchedulerActor, ExecuteMany> for ExecuteManyReply {
@@ -107,11 +111,11 @@ impl MessageResponse<SchedulerActor, ExecuteMany> for ExecuteManyReply {
             }
             return;
         };
+        let mut joins = Vec::new();
         let answers = self.results.into_iter();
-        let answers = answers
-            .map(|result| result.map_err(|refused| core.hand_back(refused)))
-            .collect();
-        core.replies.push(Reply::Many(tx, answers));
+        let answers = answers.map(|result| core.answer_of(result, &mut joins));
+        let answers = answers.collect();
+        core.answer(Reply::Many(tx, answers), joins, None);
     }
 }
 
@@ -145,10 +149,11 @@ impl Handler<Submit> for SchedulerActor {
         // Whoever has dropped the reply does not want to know.
         let _ = self.with(|core, now| {
             let result = core.submit(now, execute, caller);
-            let answer = result.map_err(|refused| core.hand_back(refused));
-            core.replies.push(Reply::One(reply, answer));
+            let mut joins = Vec::new();
+            let answer = core.answer_of(result, &mut joins);
+            // The permit goes with what waits to be stored.
+            core.answer(Reply::One(reply, answer), joins, permit);
         });
-        drop(permit);
     }
 }
 
@@ -172,7 +177,7 @@ impl Handler<GetStats> for SchedulerActor {
         self.with(|core, now| {
             // What has been noted so far is to be seen in the numbers.
             core.turn(false);
-            core.machine.stats(now)
+            core.stats(now)
         })
     }
 }

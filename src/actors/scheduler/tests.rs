@@ -53,6 +53,7 @@ fn parts(clock: Clock, left: Handover, guard: Box<dyn Send>) -> SchedulerParts {
         on_client_gone: ClientGone::Hold,
         inbox: Inbox::new(),
         connector: Box::new(Bomb),
+        kept: None,
         left,
         guard,
     }

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::deliveries::Gathered;
 use super::ending::Ending;
-use super::{ClientGone, Core, Reply};
+use super::{ClientGone, Core};
 use crate::actors::{Shutdown, sleep_until, yield_once};
-use crate::contain::{contained, shielded};
+use crate::contain::contained;
 use crate::engine::{Action, ClientId, Event, Timestamp};
 use crate::say::say;
 
@@ -58,6 +58,7 @@ impl Core {
             self.machine.handle(now, Event::Unclaimed(status));
             self.bell.ring();
         }
+        self.store(now);
         self.links.flush(rested && small && self.inbox.is_empty());
         self.deliver(now);
         self.reply();
@@ -65,15 +66,9 @@ impl Core {
         self.next_turn(now)
     }
 
-    /// Tells callers what became of what they handed in.
+    /// Tells callers what became of what they handed in, as far as it is stored.
     pub(super) fn reply(&mut self) {
-        for reply in self.replies.drain(..) {
-            // Whoever has dropped the request does not want to know. Its waker is code of others.
-            shielded(|| match reply {
-                Reply::One(tx, answer) => drop(tx.send(answer)),
-                Reply::Many(tx, answers) => drop(tx.send(answers)),
-            });
-        }
+        self.replies.give(self.machine.stored());
     }
 
     fn next_turn(&self, now: Timestamp) -> Option<Instant> {
@@ -85,7 +80,8 @@ impl Core {
             .as_ref()
             .and_then(Ending::until)
             .map(|until| Instant::now() + until.since(now));
-        [due, clients, ending].into_iter().flatten().min()
+        let store = self.recorder.as_ref().and_then(|it| it.due());
+        [due, clients, ending, store].into_iter().flatten().min()
     }
 
     fn hear(&mut self, now: Timestamp, event: Event) {
@@ -174,8 +170,10 @@ impl Core {
             }
             Action::CancelAnswer { ticket, answer } => self.callers.cancelled(ticket, answer),
             Action::Notify { watcher, event } => self.clients.notify(watcher, event),
-            // Only a machine with a store takes anything back.
-            Action::TakenBack { .. } => {}
+            Action::TakenBack { refused } => {
+                let now = self.clock.now();
+                self.take_back(now, refused);
+            }
             Action::Note(note) => {
                 let now = self.clock.now();
                 self.log.note(self.machine.name(), &note, now);

@@ -38,6 +38,8 @@ impl SchedulerMachine {
                 .collect(),
             totals,
             flushes: self.flushes,
+            // Whoever drives the machine knows more of it.
+            store: None,
         }
     }
 

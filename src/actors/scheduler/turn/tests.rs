@@ -70,6 +70,7 @@ async fn board_at(clock: Clock) -> (Addr<SchedulerActor>, mpsc::UnboundedReceive
         left: super::super::Handover::default(),
         inbox: inbox.clone(),
         connector: Box::new(Interrupter(inbox.clone())),
+        kept: None,
         guard: Box::new(()),
     };
     let addr = parts.start(None);

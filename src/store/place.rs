@@ -1,0 +1,140 @@
+//! Where a scheduler keeps its tasks, as an application says it, and how that is opened.
+//!
+//! Owns: the settings, the wait for whoever has the store open, what is told of a start that takes
+//! long, and what an application is told of a store that cannot be used. Does not know: what a
+//! scheduler makes of what was there.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::recovery::{Progress, recover};
+use super::table::TableLog;
+use super::{Claimant, LogError, TaskLog};
+use crate::engine::ledger::Ledger;
+use crate::engine::record::Claim;
+use crate::error::StoreError;
+use crate::say::say;
+
+/// How often it is looked whether whoever has the store open has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How often a start that takes long tells of itself.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Where a scheduler keeps its tasks, so that they outlast its process; for
+/// [`SchedulerBuilder::store`](crate::SchedulerBuilder::store).
+///
+/// One file, readable for its user alone, in which the args lie in clear. It belongs to one
+/// scheduler, by name, and one process at a time has it open. A copy of it is made by
+/// [`Scheduler::backup`](crate::Scheduler::backup); a file that is copied otherwise while the
+/// scheduler runs is of no use.
+///
+/// ```
+/// use callboard::Store;
+/// use std::time::Duration;
+///
+/// let store = Store::file("/var/lib/shop/orders.redb").wait(Duration::from_secs(30));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a store is given to a scheduler's builder"]
+pub struct Store {
+    path: PathBuf,
+    wait: Duration,
+}
+
+impl Store {
+    /// Keeps tasks in the file at this path, which is made if there is none. Its directory must be
+    /// there, and on a disk of this machine: a network's file system may not lock it.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            wait: Duration::ZERO,
+        }
+    }
+
+    /// Sets how long the start waits for another process that has the file open: for one that is
+    /// about to end, as in a deploy. By default it does not wait.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Returns the path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens it for a scheduler, and reads all that is there. Blocks; ends early, with any error,
+    /// if it is `given_up`.
+    pub(crate) fn open(
+        &self,
+        who: &Claimant<'_>,
+        given_up: impl Fn() -> bool,
+    ) -> Result<Opened, StoreError> {
+        let began = Instant::now();
+        let mut told = began;
+        let mut due = move || {
+            let due = told.elapsed() >= TELL_EVERY;
+            if due {
+                told = Instant::now();
+            }
+            due
+        };
+        let path = self.path.display();
+        let mut log = TableLog::at(&self.path);
+        let (claim, ledger) = loop {
+            let watch = &mut |progress: Progress| {
+                if due() {
+                    let Progress { batch, tasks } = progress;
+                    say!(info: store = %path, batch, tasks, took = ?began.elapsed(), "the store is being read");
+                }
+            };
+            match recover(&mut log, who, watch) {
+                Ok(recovered) => break recovered,
+                Err(LogError::Locked) if began.elapsed() < self.wait && !given_up() => {
+                    if due() {
+                        say!(info: store = %path, waited = ?began.elapsed(), "another process has the store open; its end is waited for");
+                    }
+                    thread::sleep(LOOK_AGAIN);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        say!(info: store = %path, term = claim.term.0, tasks = ledger.tasks().len(), took = ?began.elapsed(), "the store is open");
+        Ok(Opened {
+            log: Box::new(log),
+            claim,
+            ledger,
+        })
+    }
+}
+
+/// A store that this process may write to, and what was in it.
+pub(crate) struct Opened {
+    pub(crate) log: Box<dyn TaskLog>,
+    pub(crate) claim: Claim,
+    pub(crate) ledger: Ledger,
+}
+
+impl From<LogError> for StoreError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Locked => Self::Locked,
+            LogError::ReadOnly(why) => Self::ReadOnly(why),
+            LogError::Full(why) => Self::Full(why),
+            LogError::Damaged { batch, what } => Self::Damaged { batch, what },
+            LogError::Newer(what) => Self::Newer(what),
+            LogError::Foreign { scheduler } => Self::Foreign { scheduler },
+            LogError::NotAStore(what) => Self::NotAStore(what),
+            LogError::Missing(what) => Self::Missing(what),
+            error @ LogError::NoDirectory(_) => Self::Missing(error.to_string()),
+            LogError::Unavailable(why) => Self::Io(why),
+            error @ (LogError::Fenced
+            | LogError::RolledBack
+            | LogError::Unknown(_)
+            | LogError::TooLarge { .. }
+            | LogError::Misplaced { .. }) => Self::Io(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The writer of a log as the actor of a scheduler drives it: on a thread of its own, or on the
+//! actor's.
+//!
+//! Owns: what the actor is told of each batch. Does not know: what follows from it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use super::writer::{ASK_AGAIN, CHECK_EVERY, LogWriter, WriterThread, Written};
+use super::{LogError, Snapshot, TaskLog};
+use crate::engine::Event;
+use crate::engine::ledger::Sealed;
+use crate::error::StoreError;
+use crate::inbox::Inbox;
+use crate::links::Incoming;
+use crate::recorder::{Copier, Recorder, Report};
+use crate::sync::lock;
+
+/// Returns what drives a log that was claimed, which lies at `path`. With `inbox` it has a thread of
+/// its own; without one it works on the caller's.
+///
+/// # Errors
+///
+/// No thread can be started.
+pub(crate) fn recorder(
+    log: Box<dyn TaskLog>,
+    path: PathBuf,
+    inbox: Option<Inbox<Incoming<Event>>>,
+) -> std::io::Result<Box<dyn Recorder>> {
+    let writer = LogWriter::new(log, CHECK_EVERY);
+    Ok(match inbox {
+        Some(inbox) => Box::new(OnThread::start(writer, path, inbox)?),
+        None => Box::new(Inline {
+            writer,
+            path,
+            unknown: None,
+            last: None,
+        }),
+    })
+}
+
+/// When a batch was stored, and how long that took.
+type Last = (SystemTime, std::time::Duration);
+
+/// A writer with a thread of its own.
+struct OnThread {
+    thread: WriterThread,
+    path: PathBuf,
+    timing: Arc<Mutex<Timing>>,
+}
+
+#[derive(Default)]
+struct Timing {
+    begun: Option<std::time::Instant>,
+    last: Option<Last>,
+}
+
+impl OnThread {
+    fn start(
+        writer: LogWriter,
+        path: PathBuf,
+        inbox: Inbox<Incoming<Event>>,
+    ) -> std::io::Result<Self> {
+        let timing = Arc::new(Mutex::new(Timing::default()));
+        let shared = Arc::clone(&timing);
+        let tell = move |written| {
+            if matches!(written, Written::Stored { .. }) {
+                let mut timing = lock(&shared);
+                let took = timing.begun.take().map(|begun| begun.elapsed());
+                timing.last = took.map(|took| (SystemTime::now(), took));
+            }
+            inbox.push(Incoming::Event(event(written)));
+        };
+        Ok(Self {
+            thread: WriterThread::start(writer, tell)?,
+            path,
+            timing,
+        })
+    }
+}
+
+impl Recorder for OnThread {
+    fn append(&mut self, sealed: Sealed) -> Option<Event> {
+        lock(&self.timing).begun = Some(std::time::Instant::now());
+        self.thread.append(sealed);
+        None
+    }
+
+    fn report(&self) -> Report {
+        report(&self.path, lock(&self.timing).last)
+    }
+
+    fn copier(&mut self) -> Copier {
+        let snapshot = self.thread.snapshot();
+        let ended = |_| Err(LogError::Unavailable("its writer has ended".to_owned()));
+        copier(move || snapshot.recv().unwrap_or_else(ended))
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(self.thread.close()?)
+    }
+}
+
+/// A writer on the thread of the actor.
+struct Inline {
+    writer: LogWriter,
+    path: PathBuf,
+    /// A batch of which it is not known whether it is there, and when that is asked again.
+    unknown: Option<(Sealed, Instant)>,
+    last: Option<Last>,
+}
+
+impl Recorder for Inline {
+    fn append(&mut self, sealed: Sealed) -> Option<Event> {
+        let begun = std::time::Instant::now();
+        let (written, left) = self.writer.append(sealed);
+        self.unknown = left.map(|sealed| (sealed, Instant::now() + ASK_AGAIN));
+        if matches!(written, Written::Stored { .. }) {
+            self.last = Some((SystemTime::now(), begun.elapsed()));
+        }
+        Some(event(written))
+    }
+
+    fn look(&mut self) -> Option<Event> {
+        let (sealed, _) = self.unknown.take_if(|(_, at)| *at <= Instant::now())?;
+        let unknown = LogError::Unknown("it could not be read for a while".to_owned());
+        Some(event(match self.writer.settle(sealed, &unknown) {
+            Ok(written) => written,
+            Err((reason, sealed)) => {
+                self.unknown = Some((sealed, Instant::now() + ASK_AGAIN));
+                Written::Failing { reason }
+            }
+        }))
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.unknown.as_ref().map(|(_, at)| *at)
+    }
+
+    fn report(&self) -> Report {
+        report(&self.path, self.last)
+    }
+
+    fn copier(&mut self) -> Copier {
+        let snapshot = self.writer.snapshot();
+        copier(move || snapshot)
+    }
+
+    fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(self.writer.close()?)
+    }
+}
+
+fn report(path: &Path, last: Option<Last>) -> Report {
+    Report {
+        bytes: path.metadata().ok().map(|file| file.len()),
+        last,
+    }
+}
+
+fn copier(snapshot: impl FnOnce() -> Result<Snapshot, LogError> + Send + 'static) -> Copier {
+    Box::new(move |path| Ok(snapshot()?(path)?))
+}
+
+fn event(written: Written) -> Event {
+    match written {
+        Written::Stored { batch, bytes } => Event::Stored {
+            batch,
+            bytes: bytes as u64,
+        },
+        Written::NotStored {
+            batch,
+            records,
+            reason,
+        } => Event::NotStored {
+            batch,
+            records,
+            reason: reason.to_string(),
+        },
+        Written::Failing { reason } => Event::StoreFailing {
+            reason: reason.to_string(),
+        },
+    }
+}
