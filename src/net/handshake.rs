@@ -245,7 +245,7 @@ impl From<io::Error> for Failed {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             let error = io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                "the peer closed it during the handshake",
+                "the peer closed the connection during the handshake; its log may say why",
             );
             return Self::Link(error.into());
         }

@@ -8,12 +8,13 @@
 //! would have done without it.
 
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Sleep, sleep};
 
-/// Signals within this time after one that counted are the same one: whoever sends one to a
-/// process, and to its group too, means one, and a person who presses a key again has waited a
+/// Signals within this time after one that counted are the same one: a program that signals a
+/// process, and its group too, means one signal, and a person who presses a key again has waited a
 /// little.
 const SAME: Duration = Duration::from_secs(1);
 
@@ -33,26 +34,29 @@ impl Signals {
 
     /// Waits for the next one that counts. Safe to drop and call again.
     pub async fn next(&mut self) {
-        loop {
-            self.heard.next().await;
-            if self.counted.counts(Instant::now()) {
-                return;
-            }
-        }
+        let heard = &mut self.heard;
+        self.counted.next(async || heard.next().await).await;
     }
 }
 
-/// When the last signal was that counted.
+/// While there is one, signals are the one that counted last.
 #[derive(Default)]
-struct Counted(Option<Instant>);
+struct Counted(Option<Pin<Box<Sleep>>>);
 
 impl Counted {
-    fn counts(&mut self, now: Instant) -> bool {
-        let counts = self.0.is_none_or(|last| now - last >= SAME);
-        if counts {
-            self.0 = Some(now);
+    /// Waits for the next signal that counts; `heard` waits for the next signal.
+    async fn next(&mut self, mut heard: impl AsyncFnMut()) {
+        while let Some(same) = &mut self.0 {
+            // The system does not say when a signal was sent. So what has come by the time at which
+            // this is looked at was sent before, however late a busy machine looks.
+            tokio::select! {
+                biased;
+                () = heard() => {}
+                () = same => self.0 = None,
+            }
         }
-        counts
+        heard().await;
+        self.0 = Some(Box::pin(sleep(SAME)));
     }
 }
 
@@ -168,20 +172,61 @@ mod system {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
+    use futures_util::poll;
+    use tokio::sync::Notify;
+    use tokio::time::advance;
+
     use super::*;
 
-    #[test]
-    fn signals_within_a_second_count_as_one() {
-        let mut counted = Counted::default();
-        let first = Instant::now();
-        let at = |micros| first + Duration::from_micros(micros);
-        assert!(counted.counts(first));
-        for micros in [0, 107, 500_000, 999_999] {
-            assert!(!counted.counts(at(micros)), "{micros} us");
+    /// Signals that a test sends, as the system keeps them: two that are not yet heard are one.
+    #[derive(Default)]
+    struct Sent {
+        signal: Notify,
+        counted: Counted,
+    }
+
+    impl Sent {
+        fn send(&self) {
+            self.signal.notify_one();
+        }
+
+        /// Whether one counts, looked at now.
+        async fn counts(&mut self) -> bool {
+            let next = self.counted.next(async || self.signal.notified().await);
+            tokio::pin!(next);
+            poll!(next) == Poll::Ready(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signals_within_a_second_count_as_one() {
+        let mut sent = Sent::default();
+        assert!(!sent.counts().await);
+        sent.send();
+        assert!(sent.counts().await);
+        for millis in [0, 1, 500, 498] {
+            advance(Duration::from_millis(millis)).await;
+            sent.send();
+            assert!(!sent.counts().await, "{millis} ms later");
         }
         // However many there are: each second has one.
-        assert!(counted.counts(at(1_000_000)));
-        assert!(!counted.counts(at(1_999_999)));
-        assert!(counted.counts(at(2_000_000)));
+        advance(Duration::from_millis(2)).await;
+        assert!(!sent.counts().await);
+        sent.send();
+        assert!(sent.counts().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_at_once_is_the_first_however_late_it_is_looked_at() {
+        let mut sent = Sent::default();
+        sent.send();
+        assert!(sent.counts().await);
+        sent.send();
+        advance(Duration::from_secs(5)).await;
+        assert!(!sent.counts().await);
+        sent.send();
+        assert!(sent.counts().await);
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::board::{PATIENCE, within};
 use crate::child;
 use crate::network::{Forwarder, nft, play_apart, sever};
+use crate::news;
 
 const SECRET: &str = "a secret of at least 16 bytes";
 
@@ -56,6 +57,7 @@ fn node(hold: &Hold) -> NodeBuilder {
 }
 
 async fn until(scheduler: &Scheduler, what: &str, holds: impl Fn(&NodeStats) -> bool) {
+    let mut logged = news::logged();
     let asking = async {
         loop {
             let stats = scheduler.stats().await.unwrap();
@@ -63,7 +65,7 @@ async fn until(scheduler: &Scheduler, what: &str, holds: impl Fn(&NodeStats) -> 
             if nodes.any(|node| &*node.name == "there" && holds(node)) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            logged.changed().await.unwrap();
         }
     };
     let asked = tokio::time::timeout(PATIENCE, asking).await;

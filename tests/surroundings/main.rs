@@ -11,6 +11,7 @@ mod board;
 mod child;
 mod deaths;
 mod network;
+mod news;
 mod panics;
 mod setups;
 mod signals;

@@ -84,15 +84,75 @@ async fn a_node_that_is_not_welcomed_in_time_ends_and_says_whose_secret_is_wrong
         reason.contains("the peer refused: the secret that it was given is not its own"),
         "{reason}"
     );
-    let without = node(&scheduler)
-        .join_within(Duration::from_millis(300))
-        .run();
-    let ran = within("the run", without).await;
-    assert!(
-        matches!(ran, Err(NodeRunError::NotJoined { .. })),
-        "{ran:?}"
-    );
     end(scheduler).await;
+}
+
+#[actix::test]
+async fn a_secret_on_one_side_only_is_told_in_words_by_either_side() {
+    let with = listening("with-a-secret").await;
+    let without = Scheduler::builder("without-a-secret").listen("127.0.0.1:0");
+    let without = without.start().await.unwrap();
+    for (joins, words) in [
+        (
+            node(&with),
+            "the peer has a secret and this side has none; give both the same",
+        ),
+        (
+            node(&without).secret(SECRET),
+            "this side has a secret and the peer has none; give both the same",
+        ),
+    ] {
+        let run = joins.join_within(Duration::from_millis(300)).run();
+        let ran = within("the run", run).await;
+        let Err(NodeRunError::NotJoined { reason, .. }) = ran else {
+            panic!("{ran:?}");
+        };
+        assert!(reason.contains(words), "{reason}");
+    }
+    end(with).await;
+    end(without).await;
+}
+
+#[actix::test]
+async fn a_node_that_is_not_up_is_told_with_the_reason_and_what_to_do() {
+    let serves = callboard::node("there").handlers(handlers());
+    let serves = serves.schedulers(["mail"]).listen("127.0.0.1:0");
+    let serves = serves.start().await.unwrap();
+    let scheduler = Scheduler::builder("orders")
+        .node(Node::local("here", handlers()))
+        .start()
+        .await
+        .unwrap();
+    for (address, reason) in [
+        // It answers, so that it is not said that it cannot be reached.
+        (
+            serves.listen_addr().unwrap().to_string(),
+            "the node does not serve the scheduler \"orders",
+        ),
+        // Nobody listens there.
+        ("127.0.0.1:1".to_owned(), "refused"),
+    ] {
+        let added = scheduler.add_node(Node::connect("there", &address)).await;
+        let added = added.unwrap_err().to_string();
+        let alone = Scheduler::builder("orders-alone").node(Node::connect("there", &address));
+        let alone = alone.start_timeout(Duration::from_millis(300)).start();
+        let alone = within("the start", alone).await.unwrap_err().to_string();
+        for words in [&added, &alone] {
+            assert!(
+                words.contains("not up") && words.contains(reason),
+                "{words}"
+            );
+            let remedy = "see that its process runs and takes this scheduler";
+            let remedies = "see that their processes run and take this scheduler";
+            assert!(
+                words.contains(remedy) || words.contains(remedies),
+                "{words}"
+            );
+            assert!(!words.contains("reached"), "{words}");
+        }
+    }
+    end(scheduler).await;
+    assert_eq!(serves.drain().await, NodeExit::Drained);
 }
 
 #[actix::test]

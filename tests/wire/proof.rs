@@ -152,8 +152,11 @@ async fn a_peer_that_is_not_callboard_is_told_apart_at_its_first_bytes() {
             "the peer speaks TLS and this side has no certificates",
         ),
         (b"callboard\x09", "generation 9"),
-        (b"callboard\x01DS", "closed it during the handshake"),
-        (b"", "closed it during the handshake"),
+        (
+            b"callboard\x01DS",
+            "closed the connection during the handshake",
+        ),
+        (b"", "closed the connection during the handshake"),
     ] {
         let (a, mut b) = duplex(4096);
         let (result, words) = tokio::join!(side(a, Side::Acceptor, Role::Node, ours()), async {
@@ -167,7 +170,7 @@ async fn a_peer_that_is_not_callboard_is_told_apart_at_its_first_bytes() {
         assert!(error.contains(expected), "{error}");
         assert_eq!(
             words.len() > GREETING,
-            expected != "closed it during the handshake"
+            expected != "closed the connection during the handshake"
         );
     }
 }

@@ -16,7 +16,7 @@ pub(super) const NO_CERTIFICATE: &str =
 pub(super) fn closed() -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
-        "the peer closed it during the handshake",
+        "the peer closed the connection during the handshake; its log may say why",
     )
 }
 
@@ -37,7 +37,24 @@ fn of(error: &Error) -> String {
         Error::AlertReceived(alert) => of_alert(*alert),
         Error::PeerIncompatible(reason) => of_incompatible(reason),
         Error::InvalidMessage(_) => "what the peer sent is not TLS; check the address".to_owned(),
-        error => format!("the handshake failed: {error}"),
+        Error::PeerMisbehaved(_)
+        | Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. }
+        | Error::PeerSentOversizedRecord
+        | Error::NoApplicationProtocol => format!(
+            "the peer breaks the rules of TLS ({error}); check that callboard runs at its address, and \
+             update it"
+        ),
+        Error::DecryptError => {
+            "what the peer sent cannot be decrypted: something between the two sides \
+             changes it; connect them without it"
+                .to_owned()
+        }
+        // Its clock, its random numbers, its memory: the peer has no part in these.
+        error => format!(
+            "this side cannot do its part of the handshake ({}); mend that on this machine",
+            printable(&error.to_string())
+        ),
     }
 }
 
@@ -54,21 +71,29 @@ pub(super) fn of_certificate(error: &Error) -> String {
              are two of one name; give both sides certificates and roots of the same authority"
             .to_owned(),
         CertificateError::ExpiredContext { time, not_after } => format!(
-            "expired {} ago, or one that signed it did; renew it, or set the clock",
+            "expired {} ago by the clock of this side, or one that signed it did; renew it, or set that \
+             clock",
             span(time.as_secs().saturating_sub(not_after.as_secs()))
         ),
-        CertificateError::Expired => "has expired; renew it, or set the clock".to_owned(),
+        CertificateError::Expired => {
+            "has expired by the clock of this side; renew it, or set that clock".to_owned()
+        }
         CertificateError::NotValidYetContext { time, not_before } => format!(
-            "is not valid before {} from now; set the clock, or wait",
+            "is not valid before {} from now by the clock of this side; set that clock, or wait",
             span(not_before.as_secs().saturating_sub(time.as_secs()))
         ),
-        CertificateError::NotValidYet => "is not valid yet; set the clock, or wait".to_owned(),
+        CertificateError::NotValidYet => {
+            "is not valid yet by the clock of this side; set that clock, or wait".to_owned()
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "may not be used for both servers and clients; make one with the extended key usage serverAuth \
              and clientAuth"
                 .to_owned()
         }
-        error => format!("cannot be used: {}", printable(&error.to_string())),
+        error => format!(
+            "cannot be used: {}; make another one",
+            printable(&error.to_string())
+        ),
     }
 }
 
@@ -84,15 +109,17 @@ fn of_alert(alert: AlertDescription) -> String {
              roots of the same authority"
             .to_owned(),
         AlertDescription::CertificateExpired => {
-            "the peer refused: this side's certificate has expired, or is not \
-             valid yet; renew it, or set the clock of the peer"
+            "the peer refused: this side's certificate has expired, or is not valid yet, by the \
+             clock of the peer; renew it, or set that clock"
                 .to_owned()
         }
         AlertDescription::CertificateRequired => {
             "the peer refused: this side presented no certificate; give it one".to_owned()
         }
         AlertDescription::ProtocolVersion => {
-            "the peer refused: it does not speak TLS 1.3".to_owned()
+            "the peer refused: it does not speak TLS 1.3, and this side speaks nothing else; \
+             update the peer"
+                .to_owned()
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
@@ -111,10 +138,12 @@ fn of_incompatible(reason: &PeerIncompatible) -> String {
         | PeerIncompatible::SupportedVersionsExtensionRequired
         | PeerIncompatible::Tls12NotOffered
         | PeerIncompatible::Tls12NotOfferedOrEnabled => {
-            "the peer does not speak TLS 1.3, and this side nothing else; update the peer"
+            "the peer does not speak TLS 1.3, and this side speaks nothing else; update the peer"
                 .to_owned()
         }
-        reason => format!("the peer's TLS has nothing in common with this side's ({reason:?})"),
+        reason => {
+            format!("the peer's TLS lacks what this side needs ({reason:?}); update the peer")
+        }
     }
 }
 
@@ -124,5 +153,78 @@ fn span(seconds: u64) -> String {
         120..7200 => format!("{} minutes", seconds / 60),
         7200..172_800 => format!("{} hours", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustls::pki_types::UnixTime;
+    use rustls::{InvalidMessage, OtherError, PeerMisbehaved};
+
+    use super::*;
+
+    #[test]
+    fn every_message_says_which_side_is_meant_and_what_to_do() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let certificates = [
+            CertificateError::UnknownIssuer,
+            CertificateError::BadSignature,
+            CertificateError::Expired,
+            CertificateError::ExpiredContext {
+                time: at(100_000),
+                not_after: at(0),
+            },
+            CertificateError::NotValidYet,
+            CertificateError::NotValidYetContext {
+                time: at(0),
+                not_before: at(100_000),
+            },
+            CertificateError::InvalidPurpose,
+            CertificateError::BadEncoding,
+        ];
+        let alerts = [
+            AlertDescription::UnknownCA,
+            AlertDescription::DecryptError,
+            AlertDescription::CertificateExpired,
+            AlertDescription::CertificateRequired,
+            AlertDescription::ProtocolVersion,
+            AlertDescription::BadCertificate,
+            AlertDescription::InternalError,
+        ];
+        let others = [
+            Error::NoCertificatesPresented,
+            Error::InvalidMessage(InvalidMessage::MessageTooLarge),
+            Error::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived),
+            Error::PeerSentOversizedRecord,
+            Error::DecryptError,
+            Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered),
+            Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+            Error::FailedToGetCurrentTime,
+            Error::Other(OtherError(Arc::new(io::Error::other("no memory")))),
+        ];
+        let certificates = certificates.map(Error::InvalidCertificate);
+        let all = certificates.into_iter();
+        let all = all.chain(alerts.map(Error::AlertReceived)).chain(others);
+        for error in all {
+            let message = of(&error);
+            let (fault, remedy) = message.split_once("; ").unwrap_or((&message, ""));
+            let side = ["the peer", "this side"];
+            assert!(side.iter().any(|side| fault.contains(side)), "{message}");
+            assert!(!remedy.is_empty(), "{message}");
+        }
+        let expired = of(&Error::InvalidCertificate(
+            CertificateError::ExpiredContext {
+                time: at(200_000),
+                not_after: at(0),
+            },
+        ));
+        assert_eq!(
+            expired,
+            "the peer's certificate expired 2 days ago by the clock of this side, or one that signed it did; \
+             renew it, or set that clock"
+        );
     }
 }
