@@ -44,9 +44,9 @@ pub(crate) fn encode<T: Serialize + 'static>(value: &T) -> Result<Payload, Strin
     // Taken out meanwhile: an implementation of `Serialize` may encode something itself.
     let mut buffer = BUFFER.take();
     buffer.clear();
-    if let Err(words) = write(&mut buffer, value) {
+    if let Err(message) = write(&mut buffer, value) {
         BUFFER.set(buffer);
-        return Err(words);
+        return Err(message);
     }
     if buffer.len() > COPIED {
         return Ok(buffer.into());
@@ -62,7 +62,7 @@ fn write<T: Serialize>(buffer: &mut Vec<u8>, value: &T) -> Result<(), String> {
         .with_human_readable();
     Checked::new(value, &Cell::new(false))
         .serialize(&mut serializer)
-        .map_err(words)?;
+        .map_err(message)?;
     whole::check(buffer).map_err(|flaw| match flaw {
         Flaw::Deep => flaw.to_string(),
         _ => "an implementation of `Serialize` within it announces another number of elements \
@@ -83,24 +83,24 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(payload: &Payload) -> Result
     match decoded {
         Some(raw) => Ok(raw),
         None => {
-            whole::check(payload).map_err(words)?;
+            whole::check(payload).map_err(message)?;
             let mut deserializer =
                 rmp_serde::Deserializer::from_read_ref(&payload[..]).with_human_readable();
-            T::deserialize(&mut deserializer).map_err(words)
+            T::deserialize(&mut deserializer).map_err(message)
         }
     }
 }
 
 /// Says what is wrong, and what can be done about it where serde is the limit.
-fn words(error: impl Display) -> String {
-    let words = error.to_string();
-    let hint = if words.contains("128 is not supported") {
+fn message(error: impl Display) -> String {
+    let message = error.to_string();
+    let hint = if message.contains("128 is not supported") {
         "within a flattened, internally tagged or untagged type serde reads no number of 128 bits; \
          write it as text"
-    } else if words.contains("did not match any variant of untagged enum") {
+    } else if message.contains("did not match any variant of untagged enum") {
         "serde tells no more; within an untagged type it reads no number of 128 bits"
     } else {
-        return words;
+        return message;
     };
-    format!("{words} ({hint})")
+    format!("{message} ({hint})")
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::blocking::Pool;
 use super::run::{self, First, Run, Step};
-use super::thread_queue::{Line, Order, Start};
+use super::thread_queue::{Order, Start, ThreadQueue};
 use super::worker::StartedWorker;
 use crate::contain::contained;
 use crate::engine::WorkerId;
@@ -41,40 +41,40 @@ const NO_THREAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module. Lives on its thread.
 pub(super) struct Executor {
-    home: Arc<NodeEnv>,
-    line: Arc<Line>,
+    env: Arc<NodeEnv>,
+    queue: Arc<ThreadQueue>,
     pool: Pool,
     max_output: usize,
-    /// Over how many threads the node's workers are spread: the seats are numbered without gaps.
+    /// Over how many threads the node's workers are spread: their slots are numbered without gaps.
     stride: usize,
-    /// By the seat of the scheduler, and by worker.
-    seats: RefCell<Vec<Vec<Seat>>>,
+    /// By the seat of the scheduler in the process, and by worker.
+    slots: RefCell<Vec<Vec<WorkerSlot>>>,
     /// Whether the executor's own turn is on, at whose end reports are sent.
     turning: Cell<bool>,
 }
 
-/// A worker's place: its actor, once it needed one, and the run that the actor has.
+/// What belongs to a worker: its actor, once it needed one, and the run that the actor has.
 #[derive(Default)]
-struct Seat {
+struct WorkerSlot {
     actor: Option<Rc<StartedWorker>>,
     run: Option<Rc<Run>>,
 }
 
 impl Executor {
     pub(super) fn new(
-        home: Arc<NodeEnv>,
-        line: Arc<Line>,
+        env: Arc<NodeEnv>,
+        queue: Arc<ThreadQueue>,
         pool: Pool,
         max_output: usize,
         stride: usize,
     ) -> Rc<Self> {
         Rc::new(Self {
-            home,
-            line,
+            env,
+            queue,
             pool,
             max_output,
             stride: stride.max(1),
-            seats: RefCell::default(),
+            slots: RefCell::default(),
             turning: Cell::new(false),
         })
     }
@@ -95,17 +95,17 @@ impl Executor {
     }
 
     fn turn(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.line.register(cx.waker());
-        if self.line.is_closed() {
+        self.queue.register(cx.waker());
+        if self.queue.is_closed() {
             return Poll::Ready(());
         }
-        self.line.answer();
+        self.queue.answer();
         self.turning.set(true);
         let began = Instant::now();
         let mut now = began;
         let mut more = true;
         for _ in 0..TURN {
-            match self.line.pop(|worker| self.is_occupied(worker)) {
+            match self.queue.pop(|worker| self.is_occupied(worker)) {
                 Some(Order::Start(start)) => now = self.begin(start, now, cx),
                 Some(Order::Stop { worker, dispatch }) => self.stop(worker, dispatch),
                 None => {
@@ -118,7 +118,7 @@ impl Executor {
             }
         }
         self.turning.set(false);
-        self.line.send_reports(&self.home.inbox);
+        self.queue.send_reports(&self.env.inbox);
         if more {
             cx.waker().wake_by_ref();
         }
@@ -129,12 +129,12 @@ impl Executor {
     #[inline]
     fn begin(self: &Rc<Self>, start: Start, now: Instant, cx: &mut Context<'_>) -> Instant {
         let worker = start.worker;
-        let (first, after) = self.line.held_by(start.worker, || {
-            run::begin(&self.home, &self.pool, self.max_output, &start, now, cx)
+        let (first, after) = self.queue.held_by(start.worker, || {
+            run::begin(&self.env, &self.pool, self.max_output, &start, now, cx)
         });
         match first {
             First::Ended(event) => self.report(event),
-            First::Pending(run) => self.seat(run),
+            First::Pending(run) => self.hand_over(run),
             First::NoThread => self.pause(worker, start.assignment),
         }
         after
@@ -153,9 +153,9 @@ impl Executor {
 
     /// Stops a run, unless its verdict is under way.
     fn stop(&self, worker: WorkerId, dispatch: Dispatch) {
-        let run = self.with_seat(worker, |seat| seat.run.clone());
+        let run = self.with_slot(worker, |slot| slot.run.clone());
         if let Some(run) = run.filter(|run| run.dispatch == dispatch) {
-            let step = self.line.held_by(worker, || run.stop());
+            let step = self.queue.held_by(worker, || run.stop());
             self.follow(&run, step);
         }
     }
@@ -169,7 +169,7 @@ impl Executor {
                 true
             }
             Step::Ended(event) => {
-                self.unseat(run);
+                self.vacate(run);
                 self.report(event);
                 false
             }
@@ -178,11 +178,11 @@ impl Executor {
     }
 
     /// Gives a run to the actor of its worker, which is started if there is none or it has died.
-    fn seat(self: &Rc<Self>, run: Rc<Run>) {
+    fn hand_over(self: &Rc<Self>, run: Rc<Run>) {
         let worker = run.worker;
-        let actor = self.with_seat(worker, |seat| {
-            seat.run = Some(Rc::clone(&run));
-            seat.actor.clone()
+        let actor = self.with_slot(worker, |slot| {
+            slot.run = Some(Rc::clone(&run));
+            slot.actor.clone()
         });
         let executor = Rc::clone(self);
         let attempt = Box::pin(Attempt { executor, run });
@@ -192,57 +192,57 @@ impl Executor {
         };
         if let Some(attempt) = refused {
             let actor = Rc::new(StartedWorker::new(worker, attempt));
-            self.with_seat(worker, |seat| seat.actor = Some(actor));
+            self.with_slot(worker, |slot| slot.actor = Some(actor));
         }
     }
 
     /// Whether a worker has a run, so that the next must wait.
     #[inline]
     fn is_occupied(&self, worker: WorkerId) -> bool {
-        self.with_seat(worker, |seat| seat.run.is_some())
+        self.with_slot(worker, |slot| slot.run.is_some())
     }
 
     /// Forgets a run that has really ended, so that the next can begin.
-    fn unseat(&self, run: &Run) {
-        let left = self.with_seat(run.worker, |seat| {
-            let same = |seated: &mut Rc<Run>| seated.dispatch == run.dispatch;
-            seat.run.take_if(same).is_some()
+    fn vacate(&self, run: &Run) {
+        let left = self.with_slot(run.worker, |slot| {
+            let same = |held: &mut Rc<Run>| held.dispatch == run.dispatch;
+            slot.run.take_if(same).is_some()
         });
-        if left && self.line.resume(run.worker) && !self.turning.get() {
-            self.line.wake();
+        if left && self.queue.resume(run.worker) && !self.turning.get() {
+            self.queue.wake();
         }
     }
 
     /// Reports at the end of this turn, or else of the next.
     #[inline]
     fn report(&self, event: NodeEvent) {
-        if self.line.report(event) && !self.turning.get() {
-            self.line.wake();
+        if self.queue.report(event) && !self.turning.get() {
+            self.queue.wake();
         }
     }
 
     #[inline]
-    fn with_seat<R>(&self, worker: WorkerId, f: impl FnOnce(&mut Seat) -> R) -> R {
+    fn with_slot<R>(&self, worker: WorkerId, f: impl FnOnce(&mut WorkerSlot) -> R) -> R {
         // A worker's number is far below what a usize holds on any platform that tokio runs on.
         let within = usize::try_from(worker.within_seat().0).unwrap_or(usize::MAX);
         let (scheduler, index) = (worker.seat(), within / self.stride);
-        let mut all = self.seats.borrow_mut();
+        let mut all = self.slots.borrow_mut();
         if all.len() <= scheduler {
             all.resize_with(scheduler + 1, Vec::new);
         }
-        let seats = &mut all[scheduler];
-        if seats.len() <= index {
-            seats.resize_with(index + 1, Seat::default);
+        let slots = &mut all[scheduler];
+        if slots.len() <= index {
+            slots.resize_with(index + 1, WorkerSlot::default);
         }
-        f(&mut seats[index])
+        f(&mut slots[index])
     }
 
     /// Drops every future and lets the actors end. Blocking handlers are told, and go on.
     fn wind_up(&self) {
-        let seats = self.seats.take();
-        for seat in seats.into_iter().flatten() {
-            if let Some(run) = seat.run {
-                self.line.held_by(run.worker, || run.abandon());
+        let slots = self.slots.take();
+        for slot in slots.into_iter().flatten() {
+            if let Some(run) = slot.run {
+                self.queue.held_by(run.worker, || run.abandon());
             }
         }
     }
@@ -259,7 +259,7 @@ impl Future for Attempt {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { executor, run } = &*self;
-        let step = executor.line.held_by(run.worker, || run.poll(cx));
+        let step = executor.queue.held_by(run.worker, || run.poll(cx));
         match executor.follow(run, step) {
             true => Poll::Pending,
             false => Poll::Ready(()),
@@ -272,15 +272,15 @@ impl Drop for Attempt {
     /// dropped, is then waited for by the actor's successor.
     fn drop(&mut self) {
         let Self { executor, run } = self;
-        if executor.line.is_closed() {
+        if executor.queue.is_closed() {
             return;
         }
         // The thread itself may be ending, where no actor can be started.
         let replaced = contained(|| {
-            let step = executor.line.held_by(run.worker, || run.lose_actor());
+            let step = executor.queue.held_by(run.worker, || run.lose_actor());
             if executor.follow(run, step) {
-                executor.with_seat(run.worker, |seat| seat.actor = None);
-                executor.seat(Rc::clone(run));
+                executor.with_slot(run.worker, |slot| slot.actor = None);
+                executor.hand_over(Rc::clone(run));
             }
         });
         if let Err(reason) = replaced {

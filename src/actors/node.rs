@@ -214,8 +214,8 @@ impl Handler<Halt> for NodeActor {
 /// What the actor and its pump share.
 struct Core {
     machine: Machines,
-    home: Arc<NodeEnv>,
-    /// The changes of who is served that `home` knows of.
+    env: Arc<NodeEnv>,
+    /// The changes of who is served that `env` knows of.
     changes: u64,
     clock: Clock,
     inbox: Inbox<Incoming<NodeEvent>>,
@@ -237,16 +237,16 @@ impl Core {
     ) -> io::Result<Self> {
         let mut spec = parts.spec;
         spec.kinds = parts.handlers.offers();
-        let home = Arc::new(NodeEnv {
+        let env = Arc::new(NodeEnv {
             node: Arc::clone(&spec.name),
             handlers: parts.handlers,
             inbox: parts.inbox.clone(),
             schedulers: Default::default(),
         });
-        let threads = Threads::start(parts.place, &home, &spec.config, &parts.sign)?;
+        let threads = Threads::start(parts.place, &env, &spec.config, &parts.sign)?;
         Ok(Self {
             machine: Machines::new(spec, parts.serves),
-            home,
+            env,
             changes: 0,
             clock: parts.clock,
             inbox: parts.inbox,
@@ -283,7 +283,7 @@ impl Core {
         // Before anything starts for somebody new.
         if self.machine.changes() != self.changes {
             self.changes = self.machine.changes();
-            self.home.name_schedulers(self.machine.names());
+            self.env.name_schedulers(self.machine.names());
         }
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {

@@ -91,7 +91,7 @@ struct Limit {
 /// Begins an attempt: polls an async handler once, or hands a blocking one to a thread of the pool.
 /// Also returns the moment after that.
 pub(super) fn begin(
-    home: &Arc<NodeEnv>,
+    env: &Arc<NodeEnv>,
     pool: &Pool,
     max_output: usize,
     start: &Start,
@@ -111,7 +111,7 @@ pub(super) fn begin(
             overrun: false,
         })
     };
-    let Some(entry) = home.handlers.entry(assignment.kind) else {
+    let Some(entry) = env.handlers.entry(assignment.kind) else {
         let message = format!("the node has no handler number {}", assignment.kind);
         return (ended(Tried::Permanent { message }, Duration::ZERO), now);
     };
@@ -125,7 +125,7 @@ pub(super) fn begin(
         )
     });
     let mut seed = ContextSource {
-        home,
+        env,
         worker,
         assignment,
         kind: &entry.kind,

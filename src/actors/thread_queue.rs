@@ -1,9 +1,9 @@
-//! The line between a node's thread and one thread of its workers.
+//! The queue between a node's thread and one thread of its workers.
 //!
 //! Owns: the orders that have not begun, the reports that have not left, and the signs of life of
 //! the thread. Does not know: what an order or a report means.
 //!
-//! A handler may block the thread. What lies on the line is therefore seen from both ends, and the
+//! A handler may block the thread. What is queued is therefore seen from both ends, and the
 //! node's thread can take it when the other one does not move.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -51,7 +51,7 @@ struct Orders {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct ThreadQueue {
     orders: Mutex<Orders>,
     reports: Mutex<Vec<NodeEvent>>,
     waker: AtomicWaker,
@@ -83,7 +83,7 @@ impl Orders {
     }
 }
 
-impl Line {
+impl ThreadQueue {
     /// Adds all, in order, with at most one wake-up.
     pub(super) fn extend(&self, orders: &mut Vec<Order>) {
         if orders.is_empty() {
@@ -99,7 +99,7 @@ impl Line {
     }
 
     /// Takes the next order to begin it. A start whose worker is `occupied` is kept until
-    /// [`Line::resume`].
+    /// [`ThreadQueue::resume`].
     pub(super) fn pop(&self, occupied: impl Fn(WorkerId) -> bool) -> Option<Order> {
         let mut waiting = lock(&self.orders);
         loop {
@@ -116,7 +116,8 @@ impl Line {
         }
     }
 
-    /// Puts what was kept for a worker first in the line, in its order. Whether there was anything.
+    /// Puts what was kept for a worker first in the queue, in its order. Returns whether there was
+    /// anything.
     pub(super) fn resume(&self, worker: WorkerId) -> bool {
         let mut waiting = lock(&self.orders);
         let Some(parked) = waiting.parked.remove(&worker) else {
@@ -131,7 +132,7 @@ impl Line {
     /// Takes back every start that has not begun. Stops stay: what they stop may have begun before.
     pub(super) fn take_all_back(&self) -> Vec<Start> {
         let mut waiting = lock(&self.orders);
-        // What is kept for a worker has come before what lies in the line for it.
+        // What is kept for a worker has come before what is queued for it.
         let parked = std::mem::take(&mut waiting.parked);
         let mut starts: Vec<Start> = parked.into_values().flatten().collect();
         waiting.take_from_queue(|_| true, &mut starts);

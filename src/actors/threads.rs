@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::blocking::{LifeSign, Pool};
 use super::executor::Executor;
-use super::thread_queue::{Line, Order, Start};
+use super::thread_queue::{Order, Start, ThreadQueue};
 use crate::config::NodeConfig;
 use crate::engine::WorkerId;
 use crate::engine::node::NodeEvent;
@@ -43,7 +43,7 @@ const OPEN_ROUNDS: u8 = 2;
 /// See the module.
 pub(super) struct Threads {
     threads: Vec<Thread>,
-    home: Arc<NodeEnv>,
+    env: Arc<NodeEnv>,
     /// One more than the highest worker that is known to exist, by seat.
     workers: Vec<u32>,
     max_workers: u32,
@@ -53,7 +53,7 @@ pub(super) struct Threads {
 }
 
 struct Thread {
-    line: Arc<Line>,
+    queue: Arc<ThreadQueue>,
     batch: Vec<Order>,
     /// Starts to take back.
     back: HashSet<Dispatch>,
@@ -73,14 +73,14 @@ impl Threads {
     /// Starts them. With threads of their own this needs an actix System on the calling thread.
     pub(super) fn start(
         place: WorkerThreads,
-        home: &Arc<NodeEnv>,
+        env: &Arc<NodeEnv>,
         config: &NodeConfig,
         sign: &LifeSign,
     ) -> io::Result<Self> {
         note_places();
         let mut threads = Self {
             threads: Vec::new(),
-            home: Arc::clone(home),
+            env: Arc::clone(env),
             workers: vec![config.max_workers],
             max_workers: config.max_workers,
             own: matches!(place, WorkerThreads::Own(_)),
@@ -88,23 +88,23 @@ impl Threads {
         };
         match place {
             WorkerThreads::Current => {
-                let line = Arc::new(Line::default());
+                let queue = Arc::new(ThreadQueue::default());
                 let pool = Pool::new(Arc::clone(sign));
                 let executor = Executor::new(
-                    Arc::clone(home),
-                    Arc::clone(&line),
+                    Arc::clone(env),
+                    Arc::clone(&queue),
                     pool,
                     config.max_output,
                     1,
                 );
                 actix_rt::spawn(executor.run());
-                threads.threads.push(Thread::new(line));
+                threads.threads.push(Thread::new(queue));
             }
             WorkerThreads::Own(count) => {
                 let count = count.max(1);
                 for _ in 0..count {
                     // Dropping `threads` on an error ends those that were started.
-                    let thread = start_thread(home, sign, config.max_output, count)?;
+                    let thread = start_thread(env, sign, config.max_output, count)?;
                     threads.threads.push(thread);
                 }
             }
@@ -144,11 +144,11 @@ impl Threads {
     pub(super) fn flush(&mut self) -> Vec<NodeEvent> {
         let mut events = Vec::new();
         for thread in &mut self.threads {
-            thread.line.extend(&mut thread.batch);
+            thread.queue.extend(&mut thread.batch);
             if !thread.back.is_empty() {
                 // A handler that holds the thread holds the reports of those before it, too.
-                thread.line.send_reports(&self.home.inbox);
-                let taken = thread.line.take_back(&mut thread.back);
+                thread.queue.send_reports(&self.env.inbox);
+                let taken = thread.queue.take_back(&mut thread.back);
                 events.extend(taken.into_iter().map(Start::unstarted));
             }
         }
@@ -180,8 +180,8 @@ impl Threads {
                 continue;
             }
             self.next_round = Some(now + ROUND);
-            if thread.line.has_answered() {
-                thread.line.ask();
+            if thread.queue.has_answered() {
+                thread.queue.ask();
                 let before = std::mem::replace(&mut thread.health, Health::Well { open: 0 });
                 if before == Health::Stalled {
                     let workers = self.workers_of(index, None);
@@ -201,17 +201,17 @@ impl Threads {
         events
     }
 
-    /// Takes from a blocked thread what lies on its line, and says so. While it is blocked, this is
+    /// Takes what is queued for a blocked thread, and says so. While it is blocked, this is
     /// done in each round, for orders that were on their way.
     fn take_from(&mut self, index: usize, events: &mut Vec<NodeEvent>) {
         let thread = &mut self.threads[index];
-        thread.line.send_reports(&self.home.inbox);
-        let taken = thread.line.take_all_back();
+        thread.queue.send_reports(&self.env.inbox);
+        let taken = thread.queue.take_all_back();
         let before = std::mem::replace(&mut thread.health, Health::Stalled);
         if before == Health::Stalled && taken.is_empty() {
             return;
         }
-        let active = thread.line.active();
+        let active = thread.queue.active();
         // First the stall, so that what is taken back does not go to the same thread again.
         let workers = self.workers_of(index, active);
         events.push(NodeEvent::Stalled { workers });
@@ -249,15 +249,15 @@ impl Drop for Threads {
     /// returns.
     fn drop(&mut self) {
         for thread in &self.threads {
-            thread.line.close();
+            thread.queue.close();
         }
     }
 }
 
 impl Thread {
-    fn new(line: Arc<Line>) -> Self {
+    fn new(queue: Arc<ThreadQueue>) -> Self {
         Self {
-            line,
+            queue,
             batch: Vec::new(),
             back: HashSet::new(),
             health: Health::Well { open: 0 },
@@ -266,7 +266,7 @@ impl Thread {
 }
 
 fn start_thread(
-    home: &Arc<NodeEnv>,
+    env: &Arc<NodeEnv>,
     sign: &LifeSign,
     max_output: usize,
     stride: usize,
@@ -276,9 +276,9 @@ fn start_thread(
             "no actix System runs on this thread; start the node inside one, for example under #[actix::main]",
         ));
     }
-    let (home, line) = (Arc::clone(home), Arc::new(Line::default()));
+    let (env, queue) = (Arc::clone(env), Arc::new(ThreadQueue::default()));
     let pool = Pool::new(Arc::clone(sign));
-    let thread = Thread::new(Arc::clone(&line));
+    let thread = Thread::new(Arc::clone(&queue));
     let system = System::current();
     let (ready, started) = mpsc::channel();
     thread::Builder::new()
@@ -297,7 +297,7 @@ fn start_thread(
             let runner = System::with_tokio_rt(move || runtime);
             System::set_current(system);
             let _ = ready.send(Ok(()));
-            runner.block_on(Executor::new(home, line, pool, max_output, stride).run());
+            runner.block_on(Executor::new(env, queue, pool, max_output, stride).run());
         })?;
     let ended = || io::Error::other("a thread for workers ended as it was started");
     started.recv().map_err(|_| ended())??;

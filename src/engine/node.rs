@@ -34,7 +34,7 @@ use dial::Dialler;
 use lease::Lease;
 use pipeline::Pipelines;
 use prefetch::Prefetched;
-use state::{Bond, Course, Current, Held, Link, Session, Stage};
+use state::{Bond, Course, Current, Held, Link, LinkStage, Session};
 use tasks::Ended;
 use unacked::{Kept, Outbox};
 use workers::Workers;
@@ -176,7 +176,7 @@ impl NodeMachine {
         self.tell_workers();
         if let Some(Current {
             link,
-            stage: Stage::Up,
+            stage: LinkStage::Up,
         }) = self.current
         {
             // Only an acknowledgement lets it start again, and the answer to a beat brings one.
@@ -270,7 +270,7 @@ impl NodeMachine {
 
     fn is_up(&self) -> bool {
         self.current
-            .is_some_and(|current| current.stage == Stage::Up)
+            .is_some_and(|current| current.stage == LinkStage::Up)
     }
 
     fn is_leaving(&self) -> bool {

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why a peer's connection was refused. Told to the peer in these words.
+/// Why a peer's connection was refused. The peer is sent this message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkRefusal {
@@ -93,10 +93,10 @@ pub enum LinkRefusal {
         limit: usize,
     },
     /// With TLS, the peer's certificate does not bear the name that the peer claims.
-    #[error("{words}")]
+    #[error("{message}")]
     NotCertified {
         /// The name, and what is wrong with it.
-        words: String,
+        message: String,
     },
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]

@@ -66,7 +66,7 @@ impl NodeEnv {
 pub struct TaskContext(Arc<Attempt>);
 
 struct Attempt {
-    home: Arc<NodeEnv>,
+    env: Arc<NodeEnv>,
     worker: WorkerId,
     scheduler: Arc<str>,
     task: TaskId,
@@ -108,7 +108,7 @@ impl TaskContext {
     /// ```
     pub fn for_test_with(handlers: &Handlers) -> Self {
         Self(Arc::new(Attempt {
-            home: Arc::new(NodeEnv {
+            env: Arc::new(NodeEnv {
                 node: "test".into(),
                 handlers: handlers.clone(),
                 inbox: Inbox::new(),
@@ -195,7 +195,7 @@ impl TaskContext {
     /// assert_eq!(cx.node(), "test");
     /// ```
     pub fn node(&self) -> &str {
-        &self.0.home.node
+        &self.0.env.node
     }
 
     /// Returns when the whole task must have ended, if it has a deadline; fit for
@@ -241,7 +241,7 @@ impl TaskContext {
     ///
     /// A permanent [`TaskError`] if no `T` was given: no other attempt on this node will find one.
     pub fn data<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, TaskError> {
-        self.0.home.handlers.shared::<T>().ok_or_else(|| {
+        self.0.env.handlers.shared::<T>().ok_or_else(|| {
             TaskError::permanent(format!(
                 "no shared {} is on the node {:?}; give one with `Handlers::data`",
                 type_name::<T>(),
@@ -351,7 +351,7 @@ impl TaskContext {
             dispatch: self.0.dispatch,
             value,
         };
-        self.0.home.inbox.push(progress.into());
+        self.0.env.inbox.push(progress.into());
         Ok(())
     }
 
@@ -385,7 +385,7 @@ impl fmt::Debug for TaskContext {
 
 /// Makes a context for the handlers that take one, and for no other.
 pub struct ContextSource<'a> {
-    pub(crate) home: &'a Arc<NodeEnv>,
+    pub(crate) env: &'a Arc<NodeEnv>,
     pub(crate) worker: WorkerId,
     pub(crate) assignment: &'a Assignment,
     pub(crate) kind: &'a TaskKind,
@@ -408,9 +408,9 @@ impl ContextSource<'_> {
     pub(super) fn context(&mut self) -> TaskContext {
         let terms = self.assignment.terms.as_deref();
         let context = TaskContext(Arc::new(Attempt {
-            home: Arc::clone(self.home),
+            env: Arc::clone(self.env),
             worker: self.worker,
-            scheduler: self.home.scheduler_of(self.worker),
+            scheduler: self.env.scheduler_of(self.worker),
             task: self.assignment.task,
             dispatch: self.assignment.dispatch,
             kind: self.kind.clone(),

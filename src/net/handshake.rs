@@ -1,7 +1,7 @@
 //! The first bytes of a connection: who is there, and is it trusted.
 //!
-//! Owns: the exchange, its words, the secret. Does not know: frames, messages, how TLS is spoken,
-//! or sockets (any pair of byte streams will do).
+//! Owns: the exchange, what each side says when it refuses, the secret. Does not know: frames,
+//! messages, how TLS is spoken, or sockets (any pair of byte streams will do).
 //!
 //! Both sides send a greeting of [`GREETING`] bytes: a magic word, the generation of this exchange,
 //! which side they are (the one that dialled or the one that accepted), what they are (scheduler or
@@ -13,8 +13,8 @@
 //! a proof, a side may send a refusal with a reason.
 //!
 //! Nothing is read beyond these bytes and all of it is less than 4 KiB, so a stranger costs no
-//! more. The secret is never sent, but whoever listens to a proof may guess at the secret as fast
-//! as he can compute, hence its minimum length.
+//! more. The secret is never sent, but anyone who overhears a proof can test guesses at it as fast
+//! as they can compute, hence its minimum length.
 
 use std::fmt;
 use std::io;
@@ -30,7 +30,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::names::Names;
-use super::text::{MAX_WORDS, printable_bytes};
+use super::text::{MAX_MESSAGE, printable_bytes};
 use crate::error::{ConfigError, LinkError};
 use crate::links::Ends;
 
@@ -43,7 +43,7 @@ const PROOF: u8 = 1;
 const REFUSAL: u8 = 2;
 const MAC: usize = 32;
 /// How long, and how much, is read from a peer that was refused, and thrown away. Closing a socket
-/// that has something to read would take the words back that are still on their way.
+/// that has something to read would take back the message that is still on its way.
 const LINGER: Duration = Duration::from_millis(500);
 const MAX_LINGER: u64 = 64 << 10;
 /// Separates these codes from any other use of the same secret.
@@ -202,9 +202,9 @@ pub(super) async fn exchange(
     match try_exchange(read, write, side, role, asks).await {
         Ok(()) => Ok(()),
         Err(Failed::Link(error)) => Err(error),
-        Err(Failed::Refuse { error, words }) => {
+        Err(Failed::Refuse { error, message }) => {
             let refusing = async {
-                refuse(write, words).await?;
+                refuse(write, message).await?;
                 drain(read).await
             };
             // The peer may be gone already; our own error counts.
@@ -214,7 +214,7 @@ pub(super) async fn exchange(
     }
 }
 
-/// Ends a connection whose last words were written, and gives the peer a moment to read them.
+/// Ends a connection whose last message was written, and gives the peer a moment to read them.
 #[cfg(feature = "tls")]
 pub(super) async fn linger(stream: &mut TcpStream) {
     let ending = async {
@@ -236,7 +236,7 @@ enum Failed {
     /// To be told to the peer.
     Refuse {
         error: LinkError,
-        words: &'static str,
+        message: &'static str,
     },
 }
 
@@ -283,7 +283,7 @@ async fn try_exchange(
     if !bool::from(given.ct_eq(&expected)) {
         return Err(Failed::Refuse {
             error: LinkError::Proof("the peer does not know the secret".to_owned()),
-            words: "the secret that it was given is not its own; give both sides the same",
+            message: "the secret that it was given is not its own; give both sides the same",
         });
     }
     if side == Side::Acceptor {
@@ -321,7 +321,7 @@ async fn read_greeting(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; GREET
                      neither"
                         .to_owned(),
                 ),
-                words: "this side has no certificates and speaks no TLS; give both sides certificates, or neither",
+                message: "this side has no certificates and speaks no TLS; give both sides certificates, or neither",
             });
         }
         if greeting[..seen] != MAGIC[..seen] {
@@ -330,7 +330,7 @@ async fn read_greeting(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; GREET
                     "it does not speak callboard's protocol; it began with {:?}",
                     printable_bytes(&greeting[..length])
                 )),
-                words: "this is a callboard port and the peer does not speak its protocol",
+                message: "this is a callboard port and the peer does not speak its protocol",
             });
         }
         if let Some(&generation) = greeting[..length].get(MAGIC.len())
@@ -341,7 +341,7 @@ async fn read_greeting(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; GREET
                     "it speaks generation {generation} of callboard's handshake and this side \
                      generation {GENERATION}; update the older side"
                 )),
-                words: "this side speaks another generation of the handshake; update the older side",
+                message: "this side speaks another generation of the handshake; update the older side",
             });
         }
     }
@@ -349,7 +349,7 @@ async fn read_greeting(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; GREET
 }
 
 fn check_greeting(theirs: &[u8; GREETING], side: Side, role: Role, asks: u8) -> Result<(), Failed> {
-    let proof = |words: &str| Err(Failed::Link(LinkError::Proof(words.to_owned())));
+    let proof = |message: &str| Err(Failed::Link(LinkError::Proof(message.to_owned())));
     let [their_side, their_role, they_ask] = {
         let at = MAGIC.len() + 1;
         [theirs[at], theirs[at + 1], theirs[at + 2]]
@@ -405,12 +405,12 @@ async fn read_proof(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; MAC], Fa
             Ok(proof)
         }
         REFUSAL => {
-            let length = usize::from(read.read_u16().await?).min(MAX_WORDS);
-            let mut words = Vec::new();
-            read.take(length as u64).read_to_end(&mut words).await?;
+            let length = usize::from(read.read_u16().await?).min(MAX_MESSAGE);
+            let mut message = Vec::new();
+            read.take(length as u64).read_to_end(&mut message).await?;
             Err(Failed::Link(LinkError::Proof(format!(
                 "the peer refused: {}",
-                printable_bytes(&words)
+                printable_bytes(&message)
             ))))
         }
         other => Err(Failed::Link(LinkError::Malformed(format!(
@@ -419,12 +419,12 @@ async fn read_proof(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; MAC], Fa
     }
 }
 
-async fn refuse(write: &mut (impl AsyncWrite + Unpin), words: &str) -> io::Result<()> {
-    let words = &words.as_bytes()[..words.len().min(MAX_WORDS)];
+async fn refuse(write: &mut (impl AsyncWrite + Unpin), message: &str) -> io::Result<()> {
+    let message = &message.as_bytes()[..message.len().min(MAX_MESSAGE)];
     let mut bytes = vec![REFUSAL];
-    // At most MAX_WORDS.
-    bytes.extend_from_slice(&(words.len() as u16).to_be_bytes());
-    bytes.extend_from_slice(words);
+    // At most MAX_MESSAGE.
+    bytes.extend_from_slice(&(message.len() as u16).to_be_bytes());
+    bytes.extend_from_slice(message);
     write.write_all(&bytes).await?;
     write.shutdown().await
 }

@@ -19,7 +19,7 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout_at;
 
-use super::codec::message::{Arrived, Incoming, Wire};
+use super::codec::message::{Arrived, MessageReader, Wire};
 use super::{Authenticated, LinkConfig};
 use crate::error::LinkError;
 
@@ -113,16 +113,16 @@ async fn receive<In: Wire>(
     deliver: &mut impl FnMut(Vec<LinkEvent<In>>),
 ) -> String {
     let mut buffer = BytesMut::new();
-    let mut incoming = Incoming::new(max_body);
+    let mut reader = MessageReader::new(max_body);
     loop {
-        let within = incoming.is_within_chunk();
-        match read_some(&mut read, &mut incoming, &mut buffer).await {
-            Ok(0) => return ended(&incoming, &buffer),
+        let within = reader.is_within_chunk();
+        match read_some(&mut read, &mut reader, &mut buffer).await {
+            Ok(0) => return ended(&reader, &buffer),
             Ok(_) => {}
             // TLS tells an end that was announced from one that was not, and a process that is
             // killed announces none. What it means is the same as without TLS: dial again.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return ended(&incoming, &buffer);
+                return ended(&reader, &buffer);
             }
             Err(error) => return LinkError::from(error).to_string(),
         }
@@ -131,10 +131,10 @@ async fn receive<In: Wire>(
             continue;
         }
         let mut events = Vec::new();
-        if within && !incoming.is_within_chunk() {
+        if within && !reader.is_within_chunk() {
             events.push(LinkEvent::Heard);
         }
-        let whole = decode(&mut incoming, &mut buffer, &mut events);
+        let whole = decode(&mut reader, &mut buffer, &mut events);
         if let Err(error) = &whole {
             events.push(LinkEvent::Malformed(error.to_string()));
         }
@@ -151,26 +151,26 @@ async fn receive<In: Wire>(
 /// Reads once: the rest of a chunk to where it belongs, all else to the buffer.
 async fn read_some(
     read: &mut (impl AsyncRead + Unpin),
-    incoming: &mut Incoming,
+    reader: &mut MessageReader,
     buffer: &mut BytesMut,
 ) -> io::Result<usize> {
-    if incoming.is_within_chunk() {
-        let count = read.read_buf(&mut incoming.room()).await?;
-        incoming.filled(count);
+    if reader.is_within_chunk() {
+        let count = read.read_buf(&mut reader.room()).await?;
+        reader.filled(count);
         return Ok(count);
     }
     if buffer.capacity() - buffer.len() < READ_ROOM {
         buffer.reserve(READ_BUFFER);
     }
-    if incoming.last_chunk() >= READ_STRAIGHT {
+    if reader.last_chunk() >= READ_STRAIGHT {
         return read.read_buf(&mut buffer.limit(READ_HEADS)).await;
     }
     read.read_buf(buffer).await
 }
 
 /// The end of what the peer sent, with this left of it.
-fn ended(incoming: &Incoming, buffer: &BytesMut) -> String {
-    let within = if buffer.is_empty() && !incoming.is_within_chunk() {
+fn ended(reader: &MessageReader, buffer: &BytesMut) -> String {
+    let within = if buffer.is_empty() && !reader.is_within_chunk() {
         ""
     } else {
         " within a frame"
@@ -180,12 +180,12 @@ fn ended(incoming: &Incoming, buffer: &BytesMut) -> String {
 
 /// All that is whole in the buffer.
 fn decode<In: Wire>(
-    incoming: &mut Incoming,
+    reader: &mut MessageReader,
     buffer: &mut BytesMut,
     events: &mut Vec<LinkEvent<In>>,
 ) -> Result<(), LinkError> {
     let mut heard = !events.is_empty();
-    while let Some(arrived) = incoming.next(buffer)? {
+    while let Some(arrived) = reader.next(buffer)? {
         match arrived {
             Arrived::Message(message) => events.push(LinkEvent::Message(message)),
             // One proof of life is as good as many.

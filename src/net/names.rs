@@ -43,8 +43,8 @@ impl Names {
             #[cfg(feature = "tls")]
             Self::Certified { certificate, peers } => {
                 let denied = |breach| {
-                    move |words| Denied {
-                        refusal: LinkRefusal::NotCertified { words },
+                    move |message| Denied {
+                        refusal: LinkRefusal::NotCertified { message },
                         breach,
                     }
                 };

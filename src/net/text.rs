@@ -7,16 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::task::is_hidden;
 
-/// The longest words of a peer that are read, sent or shown, in bytes.
-pub(super) const MAX_WORDS: usize = 1024;
+/// The longest text of a peer that is read, sent or shown, in bytes.
+pub(super) const MAX_MESSAGE: usize = 1024;
 
-/// Returns words without hidden characters, cut at [`MAX_WORDS`]. What is so already stays the
+/// Returns text without hidden characters, cut at [`MAX_MESSAGE`]. What is so already stays the
 /// same.
-pub(super) fn printable(words: &str) -> String {
-    let mut legible = String::with_capacity(words.len().min(MAX_WORDS));
-    for c in words.chars() {
+pub(super) fn printable(text: &str) -> String {
+    let mut legible = String::with_capacity(text.len().min(MAX_MESSAGE));
+    for c in text.chars() {
         let c = if is_hidden(c) { '.' } else { c };
-        if legible.len() + c.len_utf8() > MAX_WORDS {
+        if legible.len() + c.len_utf8() > MAX_MESSAGE {
             break;
         }
         legible.push(c);
@@ -27,7 +27,7 @@ pub(super) fn printable(words: &str) -> String {
 /// Returns the same of bytes that may be no text.
 pub(super) fn printable_bytes(bytes: &[u8]) -> String {
     printable(&String::from_utf8_lossy(
-        &bytes[..bytes.len().min(MAX_WORDS)],
+        &bytes[..bytes.len().min(MAX_MESSAGE)],
     ))
 }
 

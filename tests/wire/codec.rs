@@ -5,7 +5,7 @@ use callboard::__internals::engine::message::*;
 use callboard::__internals::engine::{Incarnation, Memory};
 use callboard::__internals::net::Wire;
 use callboard::__internals::net::codec::framing::{Burst, Frames, MAX_CHUNK, MAX_WIRE_FRAME};
-use callboard::__internals::net::codec::message::{Arrived, Incoming};
+use callboard::__internals::net::codec::message::{Arrived, MessageReader};
 use callboard::error::{LinkError, LinkRefusal};
 use callboard::task::{Dispatch, TaskId};
 use proptest::prelude::*;
@@ -27,9 +27,9 @@ fn encode(message: &impl Wire) -> BytesMut {
 }
 
 fn decode<In: Wire>(bytes: &mut BytesMut) -> Result<Vec<In>, LinkError> {
-    let mut incoming = Incoming::new(MAX_BODY);
+    let mut reader = MessageReader::new(MAX_BODY);
     let mut messages = Vec::new();
-    while let Some(arrived) = incoming.next(bytes)? {
+    while let Some(arrived) = reader.next(bytes)? {
         if let Arrived::Message(message) = arrived {
             messages.push(message);
         }
@@ -106,9 +106,9 @@ proptest! {
     fn a_truncated_message_is_waited_for(message in to_scheduler(), cut in any::<prop::sample::Index>()) {
         let bytes = encode(&message);
         let mut begun = BytesMut::from(&bytes[..cut.index(bytes.len())]);
-        let mut incoming = Incoming::new(MAX_BODY);
+        let mut reader = MessageReader::new(MAX_BODY);
         let mut count = 0;
-        while let Some(arrived) = incoming.next::<ToScheduler>(&mut begun).unwrap() {
+        while let Some(arrived) = reader.next::<ToScheduler>(&mut begun).unwrap() {
             count += usize::from(matches!(arrived, Arrived::Message(_)));
         }
         prop_assert!(count < decode_whole::<ToScheduler>(bytes).len());
@@ -193,27 +193,27 @@ fn a_body_is_the_same_however_its_bytes_are_read() {
     for step in [1, 4, 5, 6, 1000, MAX_CHUNK, MAX_CHUNK + 6, 200_000] {
         let mut left = &bytes[..];
         let mut buffer = BytesMut::new();
-        let mut incoming = Incoming::new(MAX_BODY);
+        let mut reader = MessageReader::new(MAX_BODY);
         let mut arrived = Vec::new();
         while !left.is_empty() {
             let (some, rest) = left.split_at(step.min(left.len()));
             left = rest;
             let mut some = some;
-            if incoming.is_within_chunk() {
-                let count = incoming.room().remaining_mut().min(some.len());
-                incoming.room().put_slice(&some[..count]);
-                incoming.filled(count);
+            if reader.is_within_chunk() {
+                let count = reader.room().remaining_mut().min(some.len());
+                reader.room().put_slice(&some[..count]);
+                reader.filled(count);
                 some = &some[count..];
             }
             buffer.extend_from_slice(some);
-            while let Some(next) = incoming.next::<ToNode>(&mut buffer).unwrap() {
+            while let Some(next) = reader.next::<ToNode>(&mut buffer).unwrap() {
                 if let Arrived::Message(message) = next {
                     arrived.push(message);
                 }
             }
         }
         assert_eq!(arrived, messages, "by {step}");
-        assert!(buffer.is_empty() && !incoming.is_within_chunk());
+        assert!(buffer.is_empty() && !reader.is_within_chunk());
     }
 }
 

@@ -61,7 +61,7 @@ fn refusal() -> impl Strategy<Value = LinkRefusal> {
         name().prop_map(|name| LinkRefusal::Replaced { name }),
         (name(), name()).prop_map(|(expected, found)| LinkRefusal::WrongName { expected, found }),
         name().prop_map(|name| LinkRefusal::NotExpected { name }),
-        "[a-z ]{0,200}".prop_map(|words| LinkRefusal::NotCertified { words }),
+        "[a-z ]{0,200}".prop_map(|message| LinkRefusal::NotCertified { message }),
         name().prop_map(|name| LinkRefusal::Busy { name }),
         "[a-z ]{0,200}".prop_map(LinkRefusal::Violation),
         any::<u64>().prop_map(|term| LinkRefusal::Superseded { term }),

@@ -34,7 +34,7 @@ const WORKER: WorkerId = WorkerId(0);
 
 struct Bench {
     executor: Rc<Executor>,
-    line: Arc<Line>,
+    queue: Arc<ThreadQueue>,
     inbox: Inbox<Incoming<NodeEvent>>,
     events: Vec<Incoming<NodeEvent>>,
 }
@@ -42,19 +42,19 @@ struct Bench {
 impl Bench {
     fn new(handlers: Handlers) -> Self {
         let inbox = Inbox::new();
-        let line = Arc::new(Line::default());
-        let home = Arc::new(NodeEnv {
+        let queue = Arc::new(ThreadQueue::default());
+        let env = Arc::new(NodeEnv {
             node: "test".into(),
             handlers,
             inbox: inbox.clone(),
             schedulers: Default::default(),
         });
         let pool = Pool::new(Arc::new(()));
-        let executor = Executor::new(home, Arc::clone(&line), pool, 1000, 1);
+        let executor = Executor::new(env, Arc::clone(&queue), pool, 1000, 1);
         actix_rt::spawn(Rc::clone(&executor).run());
         Self {
             executor,
-            line,
+            queue,
             inbox,
             events: Vec::new(),
         }
@@ -75,17 +75,17 @@ impl Bench {
             assignment,
             retry: RetryPolicy::default(),
         };
-        self.line.extend(&mut vec![Order::Start(start)]);
+        self.queue.extend(&mut vec![Order::Start(start)]);
     }
 
     fn take_back(&self, dispatches: &[u64]) -> Vec<u64> {
         let mut back = dispatches.iter().copied().map(Dispatch::new).collect();
-        let taken = self.line.take_back(&mut back).into_iter();
+        let taken = self.queue.take_back(&mut back).into_iter();
         taken.map(|start| start.assignment.dispatch.get()).collect()
     }
 
     fn kill(&self) {
-        let actor = self.executor.with_seat(WORKER, |seat| seat.actor.clone());
+        let actor = self.executor.with_slot(WORKER, |slot| slot.actor.clone());
         actor.unwrap().addr.do_send(Die);
     }
 
@@ -225,7 +225,7 @@ fn g4_a_chained_start_begins_when_the_run_before_it_has_ended_and_in_order() {
         bench.start(1, 3);
         // Many turns of the executor change nothing.
         for _ in 0..10 {
-            bench.line.wake();
+            bench.queue.wake();
             tokio::task::yield_now().await;
         }
         assert_eq!(started.available_permits(), 0, "one at a time");
@@ -241,7 +241,7 @@ fn g4_a_chained_start_begins_when_the_run_before_it_has_ended_and_in_order() {
 }
 
 #[test]
-fn g12_a_chained_start_is_taken_back_from_either_place_in_the_line_or_not_at_all() {
+fn g12_a_chained_start_is_taken_back_from_either_place_in_the_queue_or_not_at_all() {
     let (handlers, started, gate) = gated();
     actix::System::new().block_on(async {
         let mut bench = Bench::new(handlers);
@@ -270,7 +270,7 @@ fn g12_a_stopped_run_makes_way_for_the_next_of_its_chain() {
         bench.start(1, 2);
         let (worker, dispatch) = (WORKER, Dispatch::new(1));
         bench
-            .line
+            .queue
             .extend(&mut vec![Order::Stop { worker, dispatch }]);
         assert_eq!(ended(bench.event().await), 1);
         assert_eq!(ended(bench.event().await), 2);

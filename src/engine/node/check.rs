@@ -3,7 +3,7 @@
 //! Owns: what must hold after every event. Does not know: how it comes about.
 
 use super::NodeMachine;
-use super::state::{Place, Stage};
+use super::state::{LinkStage, Place};
 use super::workers::Owner;
 
 impl NodeMachine {
@@ -75,7 +75,7 @@ impl NodeMachine {
                 current.link
             ));
         }
-        if current.stage != Stage::Up && !self.outbox.is_empty() {
+        if current.stage != LinkStage::Up && !self.outbox.is_empty() {
             return Err("reports are to be sent before the welcome".to_owned());
         }
         Ok(())

@@ -34,7 +34,7 @@
 use std::time::Duration;
 
 use super::lease::Lease;
-use super::state::{Bond, Course, Stage};
+use super::state::{Bond, Course, LinkStage};
 use super::workers::{Owner, State};
 use super::{Gone, NodeAction, NodeMachine};
 use crate::engine::message::{Report, ToScheduler};
@@ -152,7 +152,9 @@ impl NodeMachine {
     /// Takes leave of the scheduler, if it knows all there is to know or cannot be reached. Whether
     /// it did.
     fn part(&mut self, now: Timestamp) -> bool {
-        let up = self.current.filter(|current| current.stage == Stage::Up);
+        let up = self
+            .current
+            .filter(|current| current.stage == LinkStage::Up);
         // Who told the node to leave wants no more reports.
         let told = self.is_leaving() || self.kept.is_empty();
         match up {

@@ -5,7 +5,7 @@
 //! held. Does not know: how a link is opened or closed, or what becomes of what is held.
 
 use super::lease::MIN_HEARTBEAT;
-use super::state::{Bond, Course, Current, Session, Stage};
+use super::state::{Bond, Course, Current, LinkStage, Session};
 use super::workers::{Known, Owner, State};
 use super::{Gone, NodeAction, NodeMachine, NodeNote};
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
@@ -120,7 +120,7 @@ impl NodeMachine {
         }
         self.current = Some(Current {
             link,
-            stage: Stage::Greeted {
+            stage: LinkStage::Greeted {
                 sent_through: self.kept.last(),
             },
         });
@@ -194,7 +194,7 @@ impl NodeMachine {
     pub(super) fn welcome(&mut self, now: Timestamp, welcome: Welcome) -> Result<(), String> {
         let Some(Current {
             link,
-            stage: Stage::Greeted { sent_through },
+            stage: LinkStage::Greeted { sent_through },
         }) = self.current
         else {
             return Err("a second welcome on one link".to_owned());
@@ -210,7 +210,7 @@ impl NodeMachine {
         // link.
         self.ready_acks |= session.refused;
         let scheduler = session.scheduler.clone();
-        let stage = Stage::Up;
+        let stage = LinkStage::Up;
         self.current = Some(Current { link, stage });
         self.actions
             .push(NodeAction::Note(NodeNote::Serving { scheduler }));

@@ -20,7 +20,7 @@ const MAX_UNANSWERED: usize = 1024;
 
 /// How far the lease is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) enum Stage {
+pub(super) enum LeaseStage {
     /// It runs, or none was given yet.
     #[default]
     Whole,
@@ -40,7 +40,7 @@ pub(super) struct Lease {
     outlive: Duration,
     /// When the last answered beat was sent.
     from: Timestamp,
-    stage: Stage,
+    stage: LeaseStage,
     /// When the next stage begins: asked for at every event, so it is worked out beforehand.
     due: Option<Timestamp>,
     /// Beats of this link that were not answered, with the time of their sending; rising.
@@ -59,7 +59,7 @@ impl Default for Lease {
             term: None,
             outlive: Duration::ZERO,
             from: Timestamp::default(),
-            stage: Stage::Whole,
+            stage: LeaseStage::Whole,
             due: None,
             unanswered: VecDeque::new(),
             last: 0,
@@ -85,7 +85,7 @@ impl Lease {
         self.term.unwrap_or_default() + self.outlive
     }
 
-    pub(super) fn stage(&self) -> Stage {
+    pub(super) fn stage(&self) -> LeaseStage {
         self.stage
     }
 
@@ -133,15 +133,15 @@ impl Lease {
     fn renew(&mut self, from: Timestamp) {
         self.from = self.from.max(from);
         // The stage is found again from the times, by `expire`.
-        self.enter(Stage::Whole);
+        self.enter(LeaseStage::Whole);
     }
 
-    fn enter(&mut self, stage: Stage) {
+    fn enter(&mut self, stage: LeaseStage) {
         self.stage = stage;
         self.due = self.term.and_then(|term| match stage {
-            Stage::Whole => Some(self.from + term / 5 * 4),
-            Stage::Expiring => Some(self.from + term + self.outlive),
-            Stage::Ended => None,
+            LeaseStage::Whole => Some(self.from + term / 5 * 4),
+            LeaseStage::Expiring => Some(self.from + term + self.outlive),
+            LeaseStage::Ended => None,
         });
     }
 
@@ -191,13 +191,13 @@ impl Lease {
     }
 
     /// The stage that begins now, if one does.
-    pub(super) fn expire(&mut self, now: Timestamp) -> Option<Stage> {
+    pub(super) fn expire(&mut self, now: Timestamp) -> Option<LeaseStage> {
         if self.due.is_none_or(|due| now < due) {
             return None;
         }
         self.enter(match self.stage {
-            Stage::Whole => Stage::Expiring,
-            Stage::Expiring | Stage::Ended => Stage::Ended,
+            LeaseStage::Whole => LeaseStage::Expiring,
+            LeaseStage::Expiring | LeaseStage::Ended => LeaseStage::Ended,
         });
         Some(self.stage)
     }

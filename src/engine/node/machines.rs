@@ -77,13 +77,13 @@ struct Seated {
 /// Where a link belongs.
 #[derive(Debug)]
 struct Way {
-    place: Place,
+    holder: Holder,
     dialled: Option<String>,
     address: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Holder {
     Lobby,
     Seat(usize),
 }
@@ -130,32 +130,32 @@ impl Machines {
                 address,
             } => {
                 let seat = dialled.as_deref().and_then(|address| self.seat_of(address));
-                let place = seat.map_or(Place::Lobby, Place::Seat);
+                let holder = seat.map_or(Holder::Lobby, Holder::Seat);
                 let way = Way {
-                    place,
+                    holder,
                     dialled: dialled.clone(),
                     address: address.clone(),
                 };
                 self.links.insert(*link, way);
-                self.tell(now, place, event);
+                self.tell(now, holder, event);
             }
             NodeEvent::Message {
                 link,
                 message: ToNode::Hello(hello),
             } => self.hello(now, *link, hello.clone()),
             NodeEvent::Message { link, .. } | NodeEvent::Heard { link } => {
-                if let Some(place) = self.place_of(*link) {
-                    self.tell(now, place, event);
+                if let Some(holder) = self.holder_of(*link) {
+                    self.tell(now, holder, event);
                 }
             }
             NodeEvent::LinkClosed { link, .. } => {
                 if let Some(way) = self.links.remove(link) {
-                    self.tell(now, way.place, event);
+                    self.tell(now, way.holder, event);
                 }
             }
             NodeEvent::DialFailed { address, .. } => {
                 if let Some(seat) = self.seat_of(address) {
-                    self.tell(now, Place::Seat(seat), event);
+                    self.tell(now, Holder::Seat(seat), event);
                 }
             }
             NodeEvent::Ended { worker, .. }
@@ -165,7 +165,7 @@ impl Machines {
             | NodeEvent::NoThread { worker, .. } => {
                 let seat = worker.seat();
                 *worker = worker.within_seat();
-                self.tell(now, Place::Seat(seat), event);
+                self.tell(now, Holder::Seat(seat), event);
             }
             NodeEvent::Stalled { workers } => self.stalled(now, workers),
             NodeEvent::Resumed { workers } => {
@@ -208,13 +208,13 @@ impl Machines {
                 }
             }
             for action in &mut actions[first..] {
-                self.place(seat, action);
+                self.finish_action(seat, action);
             }
         }
         let first = actions.len();
         self.lobby.take_effects(now, actions);
         for mut action in actions.split_off(first) {
-            self.place(0, &mut action);
+            self.finish_action(0, &mut action);
             // It is nobody's.
             if !matches!(action, NodeAction::Gone(_)) {
                 actions.push(action);
@@ -287,7 +287,7 @@ impl Machines {
         }
         self.lobby.check()?;
         for (link, way) in &self.links {
-            if let Place::Seat(seat) = way.place
+            if let Holder::Seat(seat) = way.holder
                 && self.seats.get(seat).is_none_or(Option::is_none)
             {
                 return Err(format!("{link} belongs to a free seat"));
@@ -301,8 +301,8 @@ impl Machines {
     }
 
     #[inline]
-    fn place_of(&self, link: LinkId) -> Option<Place> {
-        self.links.get(&link).map(|way| way.place)
+    fn holder_of(&self, link: LinkId) -> Option<Holder> {
+        self.links.get(&link).map(|way| way.holder)
     }
 
     /// The seat of whoever is dialled at an address.
@@ -313,10 +313,10 @@ impl Machines {
     }
 
     #[inline]
-    fn machine(&mut self, place: Place) -> Option<&mut NodeMachine> {
-        match place {
-            Place::Lobby => Some(&mut self.lobby),
-            Place::Seat(seat) => {
+    fn machine(&mut self, holder: Holder) -> Option<&mut NodeMachine> {
+        match holder {
+            Holder::Lobby => Some(&mut self.lobby),
+            Holder::Seat(seat) => {
                 let seated = self.seats.get_mut(seat)?.as_mut()?;
                 Some(&mut seated.machine)
             }
@@ -324,10 +324,10 @@ impl Machines {
     }
 
     #[inline]
-    fn tell(&mut self, now: Timestamp, place: Place, event: NodeEvent) {
+    fn tell(&mut self, now: Timestamp, holder: Holder, event: NodeEvent) {
         // What is free is shared anew before each: it may start something.
         self.share_out(now);
-        if let Some(machine) = self.machine(place) {
+        if let Some(machine) = self.machine(holder) {
             machine.handle(now, event);
         }
     }
@@ -348,8 +348,8 @@ impl Machines {
         for seat in 0..self.seats.len() {
             if Some(seat) == active {
                 let workers = workers.clone();
-                self.tell(now, Place::Seat(seat), NodeEvent::Stalled { workers });
-            } else if let Some(machine) = self.machine(Place::Seat(seat)) {
+                self.tell(now, Holder::Seat(seat), NodeEvent::Stalled { workers });
+            } else if let Some(machine) = self.machine(Holder::Seat(seat)) {
                 machine.stalled_by_others(&workers);
             }
         }
@@ -378,7 +378,7 @@ impl Machines {
 
     /// Names workers by their seat, and forgets links that are closed.
     #[inline]
-    fn place(&mut self, seat: usize, action: &mut NodeAction) {
+    fn finish_action(&mut self, seat: usize, action: &mut NodeAction) {
         match action {
             NodeAction::Start { worker, .. }
             | NodeAction::TakeBack { worker, .. }

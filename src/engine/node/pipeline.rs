@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::lease::Stage;
+use super::lease::LeaseStage;
 use super::prefetch::Waiting;
 use super::state::Place;
 use super::workers::{Known, Owner, Run, State};
@@ -250,7 +250,7 @@ impl NodeMachine {
             || self.workers.is_over_share()
             || self.takes_nothing()
             || self.keeps_too_much()
-            || self.lease.stage() != Stage::Whole
+            || self.lease.stage() != LeaseStage::Whole
         {
             return;
         }
@@ -411,7 +411,7 @@ impl NodeMachine {
                     "{dispatch} is exclusive or blocks, and is pipelined"
                 ));
             }
-            let given_up = self.takes_nothing() || self.lease.stage() == Stage::Ended;
+            let given_up = self.takes_nothing() || self.lease.stage() == LeaseStage::Ended;
             if why.is_none() && (given_up || run.owner != Owner::Session) {
                 return Err(format!("{dispatch} is pipelined and was not asked back"));
             }

@@ -79,12 +79,12 @@ pub(super) struct Link {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Current {
     pub(super) link: LinkId,
-    pub(super) stage: Stage,
+    pub(super) stage: LinkStage,
 }
 
 /// How far the link that counts is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum LinkStage {
     /// The hello was written, and then what is held, with the reports up to this one.
     Greeted { sent_through: u64 },
     /// The welcome has come.

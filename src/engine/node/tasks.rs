@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::lease::Stage;
+use super::lease::LeaseStage;
 use super::prefetch::{MAX_PREFETCH, Spot, Waiting};
 use super::state::Place;
 use super::unacked::bounded;
@@ -85,9 +85,9 @@ impl NodeMachine {
             return Some(RefusedBy::UnknownKind);
         }
         let given_up = match self.lease.stage() {
-            Stage::Whole => false,
-            Stage::Expiring => assignment.is_exclusive(),
-            Stage::Ended => true,
+            LeaseStage::Whole => false,
+            LeaseStage::Expiring => assignment.is_exclusive(),
+            LeaseStage::Ended => true,
         };
         if given_up {
             return Some(RefusedBy::NoWorker);
@@ -137,7 +137,7 @@ impl NodeMachine {
         self.workers.has_free()
             && !self.takes_nothing()
             && !self.keeps_too_much()
-            && self.lease.stage() != Stage::Ended
+            && self.lease.stage() != LeaseStage::Ended
     }
 
     /// Starts what waits while it can.
@@ -371,9 +371,9 @@ impl NodeMachine {
     pub(super) fn may_wait(&self, assignment: &Assignment) -> bool {
         !self.takes_nothing()
             && match self.lease.stage() {
-                Stage::Whole => true,
-                Stage::Expiring => !assignment.is_exclusive(),
-                Stage::Ended => false,
+                LeaseStage::Whole => true,
+                LeaseStage::Expiring => !assignment.is_exclusive(),
+                LeaseStage::Ended => false,
             }
     }
 

@@ -3,7 +3,7 @@
 //! Owns: what a retraction, a cancel, and the end of the lease or of the node do with each
 //! assignment. Does not know: why the scheduler or the process wants it, or how a worker stops.
 
-use super::lease::Stage;
+use super::lease::LeaseStage;
 use super::pipeline::Why;
 use super::prefetch::Spot;
 use super::state::Place;
@@ -122,7 +122,7 @@ impl NodeMachine {
     pub(super) fn expire(&mut self, now: Timestamp) {
         // A process that was frozen may find both stages past.
         while let Some(stage) = self.lease.expire(now) {
-            let all = stage == Stage::Ended;
+            let all = stage == LeaseStage::Ended;
             self.return_waiting(all);
             self.drop_runs(now, all);
         }

@@ -126,7 +126,7 @@ pub(crate) fn decode_policy(frame: &Frame) -> Result<RetryPolicy, LinkError> {
 struct RefusalOut<'a> {
     reason: &'a LinkRefusal,
     /// The reason as a sentence, for a peer that does not know its name.
-    words: String,
+    message: String,
 }
 
 #[derive(Deserialize)]
@@ -135,22 +135,22 @@ struct RefusalIn {
 }
 
 #[derive(Deserialize)]
-struct RefusalWords {
-    words: String,
+struct RefusalMessage {
+    message: String,
 }
 
 pub(crate) fn encode_refusal(frames: &mut Frames, reason: &LinkRefusal) -> Result<(), LinkError> {
-    let words = reason.to_string();
-    encode(frames, REFUSE, &RefusalOut { reason, words })
+    let message = reason.to_string();
+    encode(frames, REFUSE, &RefusalOut { reason, message })
 }
 
 pub(crate) fn decode_refusal(frame: &Frame) -> Result<LinkRefusal, LinkError> {
     match decode(frame) {
         Ok(RefusalIn { reason }) => legible(reason),
         Err(error) => match decode(frame) {
-            Ok(RefusalWords { words }) => Err(LinkError::Malformed(format!(
+            Ok(RefusalMessage { message }) => Err(LinkError::Malformed(format!(
                 "a refusal for a reason that this version does not know: {}",
-                printable(&words)
+                printable(&message)
             ))),
             Err(_) => Err(error),
         },
@@ -169,9 +169,9 @@ fn legible(reason: LinkRefusal) -> Result<LinkRefusal, LinkError> {
         LinkRefusal::Violation(what) => {
             return Ok(LinkRefusal::Violation(printable(what)));
         }
-        LinkRefusal::NotCertified { words } => {
+        LinkRefusal::NotCertified { message } => {
             return Ok(LinkRefusal::NotCertified {
-                words: printable(words),
+                message: printable(message),
             });
         }
         LinkRefusal::Version { .. }

@@ -66,13 +66,13 @@ pub enum Arrived<In> {
 
 /// Takes messages out of a buffer as they become whole.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct MessageReader {
     codec: LengthDelimitedCodec,
     assembly: Assembly,
     max_body: usize,
 }
 
-impl Incoming {
+impl MessageReader {
     /// Nothing has come yet; bodies may have up to `max_body` bytes, but before a hello only as
     /// many as that may have: whoever has not said who it is must not make this process hold more.
     pub fn new(max_body: usize) -> Self {
@@ -140,12 +140,13 @@ impl Incoming {
         self.assembly.missing() > 0
     }
 
-    /// Where what is missing of the chunk can be read to; then [`Incoming::filled`] is to be told.
+    /// Returns where the missing part of the chunk is to be read to. Tell
+    /// [`MessageReader::filled`] afterwards.
     pub fn room(&mut self) -> Limit<&mut Vec<u8>> {
         self.assembly.room()
     }
 
-    /// So many bytes were read to [`Incoming::room`].
+    /// Takes note that so many bytes were read to [`MessageReader::room`].
     pub fn filled(&mut self, count: usize) {
         self.assembly.filled(count);
     }

@@ -39,7 +39,7 @@ impl Configs {
         let provider = Arc::new(ring::default_provider());
         let roots = Arc::new(roots(tls)?);
         let own = own(tls, &provider)?;
-        bears(&own.cert[0], name).map_err(|words| fault(&tls.certificates, words))?;
+        bears(&own.cert[0], name).map_err(|message| fault(&tls.certificates, message))?;
 
         let accepting =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))

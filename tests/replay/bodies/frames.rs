@@ -1,12 +1,12 @@
 //! Bytes that come on a link, whatever they are.
 //!
-//! Owns: what must hold of the decoder for any bytes. Does not know: what messages mean.
+//! Owns: what must hold of the reader for any bytes. Does not know: what messages mean.
 
 use bytes::{BufMut, BytesMut};
 use callboard::__internals::engine::message::{MAX_BATCH, ToNode, ToScheduler};
 use callboard::__internals::net::Wire;
 use callboard::__internals::net::codec::framing::{Frames, MAX_CHUNK};
-use callboard::__internals::net::codec::message::{Arrived, Incoming};
+use callboard::__internals::net::codec::message::{Arrived, MessageReader};
 
 use super::input::Input;
 use super::written;
@@ -85,13 +85,13 @@ fn judge<M: Wire + PartialEq + std::fmt::Debug>(bytes: BytesMut, elements: fn(&M
 
 /// The messages, and whether they ended with an error.
 fn decode<M: Wire>(bytes: BytesMut, step: usize) -> (Vec<M>, bool) {
-    let mut incoming = Incoming::new(MAX_BODY);
+    let mut reader = MessageReader::new(MAX_BODY);
     let mut messages = Vec::new();
     let mut buffer = BytesMut::new();
     for piece in bytes.chunks(step.max(bytes.len() / 64)) {
         buffer.put(piece);
         loop {
-            match incoming.next(&mut buffer) {
+            match reader.next(&mut buffer) {
                 Ok(Some(Arrived::Message(message))) => messages.push(message),
                 Ok(Some(Arrived::Part)) => {}
                 Ok(None) => break,

@@ -14,7 +14,7 @@ mod workers;
 use bytes::BytesMut;
 use callboard::__internals::net::Wire;
 use callboard::__internals::net::codec::framing::{Burst, Frames, MAX_CHUNK};
-use callboard::__internals::net::codec::message::{Arrived, Incoming};
+use callboard::__internals::net::codec::message::{Arrived, MessageReader};
 
 use input::Input;
 
@@ -36,10 +36,10 @@ fn steps(input: &mut Input, mut step: impl FnMut(&mut Input)) {
 fn carried<M: Wire>(message: &M) -> Option<Vec<M>> {
     let mut frames = Frames::new(MAX_CHUNK, frames::MAX_BODY);
     message.encode(&mut frames).ok()?;
-    let mut incoming = Incoming::new(frames::MAX_BODY);
+    let mut reader = MessageReader::new(frames::MAX_BODY);
     let mut buffer = written(frames);
     let mut messages = Vec::new();
-    while let Some(arrived) = incoming.next(&mut buffer).ok()? {
+    while let Some(arrived) = reader.next(&mut buffer).ok()? {
         if let Arrived::Message(message) = arrived {
             messages.push(message);
         }

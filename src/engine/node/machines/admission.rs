@@ -4,7 +4,7 @@
 //! addresses to whoever says hello on them. Does not know: what follows from a hello.
 
 use super::shares::Claim;
-use super::{Course, MAX_SCHEDULERS, Machines, Place, Seated};
+use super::{Course, Holder, MAX_SCHEDULERS, Machines, Seated};
 use crate::engine::message::{SchedulerHello, ToNode, is_name};
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use crate::engine::{LinkId, SchedulerId, Timestamp};
@@ -12,7 +12,7 @@ use crate::error::LinkRefusal;
 
 impl Machines {
     pub(super) fn hello(&mut self, now: Timestamp, link: LinkId, hello: SchedulerHello) {
-        let Some(from) = self.place_of(link) else {
+        let Some(from) = self.holder_of(link) else {
             // It was closed from this side.
             return;
         };
@@ -21,8 +21,8 @@ impl Machines {
             true => self.admit(now, from, &hello),
             false => Ok(from),
         };
-        let place = match admitted {
-            Ok(place) => place,
+        let holder = match admitted {
+            Ok(holder) => holder,
             Err(refusal) => {
                 if let Some(machine) = self.machine(from) {
                     machine.refuse(now, link, refusal);
@@ -30,25 +30,25 @@ impl Machines {
                 return;
             }
         };
-        if place != from && !self.move_link(now, link, from, place) {
+        if holder != from && !self.move_link(now, link, from, holder) {
             return;
         }
-        if let Place::Seat(seat) = place
+        if let Holder::Seat(seat) = holder
             && let Some(seated) = &mut self.seats[seat]
         {
             seated.start = Some((hello.scheduler_id, hello.term));
         }
         let message = ToNode::Hello(hello);
-        self.tell(now, place, NodeEvent::Message { link, message });
+        self.tell(now, holder, NodeEvent::Message { link, message });
     }
 
-    /// Where a scheduler belongs that says hello on a link from this place.
+    /// Returns who holds the links of a scheduler that says hello on a link of this holder.
     fn admit(
         &mut self,
         now: Timestamp,
-        from: Place,
+        from: Holder,
         hello: &SchedulerHello,
-    ) -> Result<Place, LinkRefusal> {
+    ) -> Result<Holder, LinkRefusal> {
         let name = hello.scheduler.as_str();
         let is_it = |it: &Seated| it.scheduler.as_deref() == Some(name);
         let known = self
@@ -57,7 +57,7 @@ impl Machines {
             .position(|it| it.as_ref().is_some_and(is_it));
         if let Some(seat) = known {
             self.renew(now, seat, hello);
-            return Ok(Place::Seat(seat));
+            return Ok(Holder::Seat(seat));
         }
         if self.course != Course::Serving {
             return Err(LinkRefusal::Stopping);
@@ -67,7 +67,7 @@ impl Machines {
                 name: name.to_owned(),
             });
         }
-        if let Place::Seat(seat) = from
+        if let Holder::Seat(seat) = from
             && let Some(seated) = &mut self.seats[seat]
             && seated.scheduler.is_none()
         {
@@ -80,7 +80,7 @@ impl Machines {
         let seat = seat.ok_or(LinkRefusal::TooManySchedulers {
             limit: MAX_SCHEDULERS,
         })?;
-        Ok(Place::Seat(seat))
+        Ok(Holder::Seat(seat))
     }
 
     /// Begins anew for a start of a scheduler whose start before had the node drained, or told it
@@ -107,13 +107,13 @@ impl Machines {
                 gone: None,
             });
             self.seats_changed();
-            self.move_links(now, Place::Seat(seat), Place::Seat(seat));
+            self.move_links(now, Holder::Seat(seat), Holder::Seat(seat));
         }
     }
 
     /// Moves a link to whoever said hello on it. An address goes along. Returns whether the link is
     /// wanted.
-    fn move_link(&mut self, now: Timestamp, link: LinkId, from: Place, to: Place) -> bool {
+    fn move_link(&mut self, now: Timestamp, link: LinkId, from: Holder, to: Holder) -> bool {
         let dialled = self.links.get(&link).and_then(|way| way.dialled.clone());
         if let Some(machine) = self.machine(from) {
             machine.links.remove(&link);
@@ -133,7 +133,7 @@ impl Machines {
         }
         let mut address = String::new();
         if let Some(way) = self.links.get_mut(&link) {
-            way.place = to;
+            way.holder = to;
             address.clone_from(&way.address);
         }
         let opened = NodeEvent::LinkOpened {
@@ -150,8 +150,8 @@ impl Machines {
         now: Timestamp,
         link: LinkId,
         address: &str,
-        from: Place,
-        to: Place,
+        from: Holder,
+        to: Holder,
     ) {
         if let Some(machine) = self.machine(from) {
             machine.dialler.remove(address);
@@ -159,7 +159,7 @@ impl Machines {
         if let Some(machine) = self.machine(to) {
             machine.dialler.add(address.to_owned());
         }
-        let Place::Seat(seat) = from else { return };
+        let Holder::Seat(seat) = from else { return };
         let unknown = |it: &Seated| it.scheduler.is_none() && !it.machine.dialler.has_addresses();
         if self.seats[seat].as_ref().is_some_and(unknown) {
             self.leave_seat(seat);
@@ -170,12 +170,12 @@ impl Machines {
         }
     }
 
-    /// Gives all links of a place, on which nobody has said hello, to the machine at another.
-    fn move_links(&mut self, now: Timestamp, from: Place, to: Place) {
-        let links = self.links.iter_mut().filter(|(_, way)| way.place == from);
+    /// Gives all links of a holder, on which nobody has said hello, to another.
+    fn move_links(&mut self, now: Timestamp, from: Holder, to: Holder) {
+        let links = self.links.iter_mut().filter(|(_, way)| way.holder == from);
         let opened: Vec<_> = links
             .map(|(&link, way)| {
-                way.place = to;
+                way.holder = to;
                 NodeEvent::LinkOpened {
                     link,
                     dialled: way.dialled.clone(),

@@ -143,7 +143,7 @@ fn started(actions: &[NodeAction]) -> Vec<WorkerId> {
 }
 
 /// The link that each report goes out on, in short.
-fn told_on(actions: &[NodeAction]) -> Vec<(LinkId, String)> {
+pub(super) fn told_on(actions: &[NodeAction]) -> Vec<(LinkId, String)> {
     let mut told = Vec::new();
     for action in actions {
         if let NodeAction::Send {

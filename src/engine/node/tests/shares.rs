@@ -1,6 +1,6 @@
 //! Several schedulers that share the workers of one process.
 
-use super::machines::Fleet;
+use super::machines::{Fleet, told_on};
 use super::*;
 
 /// Two schedulers over a process of four workers, which send as many tasks as they have workers and
@@ -101,8 +101,16 @@ fn a_scheduler_is_told_of_what_others_have_and_counts_on_its_share() {
     shared.send(0, 8);
     let message = ToNode::Assign(vec![prefetched(100)]);
     let actions = shared.fleet.say(shared.links[1], message);
+    let lent = |to: usize| {
+        let told = told_on(&actions).into_iter();
+        let told =
+            told.filter(|(link, words)| *link == shared.links[to] && words.starts_with("lent"));
+        told.map(|(_, words)| words).collect::<Vec<_>>()
+    };
     // One of four is wanted by the other.
-    assert!(told(&actions).contains(&"lent 1".to_owned()), "{actions:?}");
+    assert_eq!(lent(0), ["lent 1"]);
+    // It wants one itself, and may count on two.
+    assert_eq!(lent(1), ["lent 2"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 use crate::engine::message::{ToNode, ToScheduler};
-use crate::net::codec::message::{Arrived, Incoming};
+use crate::net::codec::message::{Arrived, MessageReader};
 use crate::net::handshake::Authenticated;
 use crate::net::link::{LinkEvent, run_link};
 use crate::net::names::Names;
@@ -51,9 +51,9 @@ impl Pipe {
 
     fn messages(&self) -> Vec<ToNode> {
         let mut buffer = BytesMut::from(&self.state().taken[..]);
-        let mut incoming = Incoming::new(1 << 20);
+        let mut reader = MessageReader::new(1 << 20);
         let mut messages = Vec::new();
-        while let Some(arrived) = incoming.next(&mut buffer).unwrap() {
+        while let Some(arrived) = reader.next(&mut buffer).unwrap() {
             if let Arrived::Message(message) = arrived {
                 messages.push(message);
             }
