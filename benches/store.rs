@@ -1,8 +1,8 @@
 //! The file of a store alone: what a commit costs, how long a million tasks take to be read, and
 //! how large the file is.
 //!
-//! `cargo bench --bench store -- [FOLDER]`: the file is made in a temporary folder there, or where
-//! those usually are. Beside each latency stands that of an append and an fdatasync on the same
+//! `cargo bench --bench store -- [FOLDER] [--quick]`: the file is made in a temporary folder there,
+//! or where those usually are. `--quick` leaves out what waits for the disk alone. Beside each latency stands that of an append and an fdatasync on the same
 //! disk, measured in the same run.
 //!
 //! Not measured: the scheduler, and the threads between it and the writer.
@@ -20,6 +20,7 @@ use callboard::__internals::engine::record::{
 };
 use callboard::__internals::engine::{SchedulerId, Timestamp};
 use callboard::__internals::store::recovery::recover;
+use callboard::__internals::store::row::BatchReader;
 use callboard::__internals::store::table::TableLog;
 use callboard::__internals::store::writer::{CHECK_EVERY, LogWriter, Written};
 use callboard::__internals::store::{Claimant, TaskLog};
@@ -40,12 +41,14 @@ fn main() {
         None => tempfile::tempdir().unwrap(),
     };
     let path = folder.path().join("store");
-    let plain = append_and_sync(&folder.path().join("plain"));
-    println!("append of 200 bytes and fdatasync, p50: {plain:?}");
     let mut book = Book::open(&path);
-    let single = median((0..SINGLES).map(|_| timed(|| book.accept(1))).collect());
-    let times = single.as_secs_f64() / plain.as_secs_f64();
-    println!("a batch of one task, p50: {single:?}, {times:.2} of that");
+    if !std::env::args().any(|arg| arg == "--quick") {
+        let plain = append_and_sync(&folder.path().join("plain"));
+        println!("append of 200 bytes and fdatasync, p50: {plain:?}");
+        let single = median((0..SINGLES).map(|_| timed(|| book.accept(1))).collect());
+        let times = single.as_secs_f64() / plain.as_secs_f64();
+        println!("a batch of one task, p50: {single:?}, {times:.2} of that");
+    }
     let took = timed(|| (0..CROWD / BATCH).for_each(|_| book.accept(BATCH)));
     rate("accepted, a thousand a batch", took);
     println!("the file with {CROWD} unfinished: {}", size(&path));
@@ -70,6 +73,46 @@ fn main() {
     println!("the file meanwhile, at most: {largest:.1} MiB");
     book.close();
     println!("after a close: {}", size(&path));
+}
+
+/// What a start does with the file, part by part: each is done anew, with those before it.
+fn reading(path: &Path, tasks: u64) {
+    let open = || {
+        let mut log = TableLog::at(path);
+        log.claim(&WHO).unwrap();
+        log
+    };
+    let told = |what: &str, took| println!("{CROWD} unfinished, {what}: {took:?}");
+    told("opened and claimed", timed(|| drop(open())));
+    let mut log = open();
+    let mut sum = 0;
+    let mut read = |_, row: &[u8]| {
+        sum ^= crc32fast::hash(row);
+        Ok(())
+    };
+    told(
+        "read, and the checksums",
+        timed(|| log.replay(&mut read).unwrap()),
+    );
+    assert_ne!(sum, 0);
+    drop(log);
+    let mut log = open();
+    let mut reader = BatchReader::default();
+    let mut kept = Vec::new();
+    let mut decode = |_, row: &[u8]| {
+        kept.extend(reader.row(row).unwrap());
+        Ok(())
+    };
+    told(
+        "read and decoded",
+        timed(|| log.replay(&mut decode).unwrap()),
+    );
+    drop((log, kept));
+    let mut ledger = None;
+    let took =
+        timed(|| ledger = Some(recover(&mut TableLog::at(path), &WHO, &mut drop).unwrap().1));
+    told("opened, claimed, read, decoded and folded", took);
+    assert_eq!(ledger.unwrap().tasks().len() as u64, tasks);
 }
 
 fn rate(what: &str, took: Duration) {

@@ -33,9 +33,11 @@ use crate::task::{Options, TaskId, TaskKind};
 
 mod bits;
 mod catalogue;
+pub mod cleaning;
 mod heads;
 mod ids;
 mod journal;
+pub mod keep;
 mod keys;
 pub mod ledger;
 pub mod message;

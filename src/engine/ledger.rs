@@ -9,7 +9,6 @@
 //! is passed over, unless they were written again; and some later batch has a [`Head`], which says
 //! the rest anew.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Timestamp;
@@ -20,8 +19,10 @@ use super::record::{
 use crate::task::{Dispatch, TaskId};
 
 mod illegal;
+mod table;
 
 pub use illegal::Illegal;
+pub use table::TaskTable;
 
 /// What is said with each batch of records, as of when it was sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +102,7 @@ pub struct Ledger {
     reserved: Reserved,
     nodes: NodeFacts,
     settings: Settings,
-    tasks: BTreeMap<TaskId, TaskFacts>,
+    tasks: TaskTable,
     first: Option<Stamp>,
     last: Option<Stamp>,
 }
@@ -192,6 +193,7 @@ impl Ledger {
             }
             Record::Node(node) => self.node(*node),
             Record::Setting(setting) => self.settings.set(setting),
+            Record::Retained(_) => {}
         }
         Ok(())
     }
@@ -231,12 +233,12 @@ impl Ledger {
     }
 
     /// Returns the tasks that are not over.
-    pub fn tasks(&self) -> &BTreeMap<TaskId, TaskFacts> {
+    pub fn tasks(&self) -> &TaskTable {
         &self.tasks
     }
 
     /// Takes the tasks out.
-    pub fn into_tasks(self) -> BTreeMap<TaskId, TaskFacts> {
+    pub fn into_tasks(self) -> TaskTable {
         self.tasks
     }
 
@@ -331,7 +333,7 @@ impl Ledger {
 
     /// Nodes discard the runs of another scheduler id before they take any of this one.
     fn forget_runs(&mut self) {
-        self.tasks.retain(|_, task| match &mut task.state {
+        self.tasks.retain(|task| match &mut task.state {
             TaskState::Open { changed, placed } => {
                 *placed = None;
                 if let Some(changed) = changed {

@@ -72,6 +72,9 @@ pub enum Record {
     Node(Box<NodeFact>),
     /// An operator's setting that holds for the scheduler.
     Setting(Setting),
+    /// A task has settled and is kept to be looked at. It is stored with the batch, beside the log,
+    /// and nothing follows from it.
+    Retained(Box<RetainedTask>),
 }
 
 /// What holds for the whole scheduler.
@@ -178,6 +181,15 @@ pub struct SettledTask {
     pub at: Timestamp,
     /// Runs of it that may be going on, if it has a key: that is busy until they have ended.
     pub busy: Vec<RunRef>,
+}
+
+/// A task that has settled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetainedTask {
+    /// As it was accepted.
+    pub accepted: AcceptedTask,
+    /// How it ended.
+    pub ending: SettledTask,
 }
 
 /// How a task that was accepted can end.

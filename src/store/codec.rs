@@ -15,7 +15,7 @@ use std::fmt;
 use serde::de::{DeserializeOwned, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::engine::record::{Record, Reserved};
+use crate::engine::record::{Record, Reserved, RetainedTask};
 
 mod options;
 mod scheduler;
@@ -38,6 +38,7 @@ const CONFIRMED: u8 = 8;
 const FREED: u8 = 9;
 const NODE: u8 = 10;
 const SETTING: u8 = 11;
+const RETAINED: u8 = 12;
 
 /// Why bytes are no batch of records.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,6 +151,11 @@ impl Encoder {
                 self.put(NODE, &fields);
             }
             Record::Setting(setting) => self.put(SETTING, &SettingFields::of(setting)),
+            Record::Retained(task) => {
+                let accepted = AcceptedFields::of(&task.accepted, self);
+                let ending = SettledFields::of(&task.ending, self);
+                self.put(RETAINED, &(accepted, ending));
+            }
         }
     }
 
@@ -241,6 +247,13 @@ fn read<'a>(number: u8, source: &mut Source<'a>, names: &mut Names<'a>) -> Resul
         FREED => Record::Freed(plain(source)?),
         NODE => Record::Node(Box::new(NodeFields::deserialize(source)?.read(names)?)),
         SETTING => Record::Setting(SettingFields::deserialize(source)?.read()?),
+        RETAINED => {
+            let (accepted, ending) = <(AcceptedFields, SettledFields)>::deserialize(source)?;
+            Record::Retained(Box::new(RetainedTask {
+                accepted: accepted.read(names)?,
+                ending: ending.read(names)?,
+            }))
+        }
         unknown => {
             // So that damage is not taken for a later version: that too writes a value.
             IgnoredAny::deserialize(source)?;

@@ -355,7 +355,7 @@ fn what_a_later_version_adds_is_refused_as_newer_and_not_skipped() {
         Err(Flaw::Newer(what)) => what,
         other => panic!("it was read as {other:?}"),
     };
-    assert_eq!(newer(written(12, ("what", 1))), "the record number 12");
+    assert_eq!(newer(written(13, ("what", 1))), "the record number 13");
     let task = (1u64, 2u64, "kind", Payload::from(b"args"), None::<u8>);
     let (id, at, kind, args, none) = task;
     let extended = written(ACCEPTED, (id, at, kind, args, none, [(3u8, "group")]));
@@ -378,7 +378,7 @@ fn what_a_later_version_adds_is_refused_as_newer_and_not_skipped() {
     );
     assert_eq!(newer(written(SETTLED, settled)), "the outcome number 7");
     // But what breaks off is damage.
-    assert!(matches!(decode(&[12]), Err(Flaw::Malformed(_))));
+    assert!(matches!(decode(&[13]), Err(Flaw::Malformed(_))));
     let longer = written(RESERVED, (1u64, 2u64, 3u64));
     assert!(matches!(decode(&longer), Err(Flaw::Malformed(_))));
 }
