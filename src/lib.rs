@@ -113,6 +113,8 @@ pub use actors::scheduler::{ClientGone, SchedulerActor};
 pub use actors::worker::WorkerActor;
 pub use client::Client;
 pub use config::{NodeConfig, SchedulerConfig};
+#[cfg(feature = "store")]
+pub use engine::keep::Keep;
 pub use execute::{Execute, ExecuteMany, Leftovers};
 pub use handlers::{Call, Handlers, Task, TaskContext, TaskError};
 pub use net::LinkConfig;

@@ -6,25 +6,33 @@
 //!
 //! [`codec`] writes records as bytes and [`row`] cuts a batch of them into rows. A [`TaskLog`]
 //! keeps those: [`memory`] for tests, [`table`] in a redb database, which [`file`] makes and opens.
-//! [`recovery`] reads one when a scheduler starts, and [`writer`] drives it from then on. [`Store`]
-//! is what an application says of all this.
+//! [`recovery`] reads one when a scheduler starts, and [`writer`] drives it from then on. What has
+//! settled is kept beside it as [`retained`] writes it, and [`export`] tells of all that is there.
+//! [`Store`] is what an application says of all this.
 
 use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::engine::SchedulerId;
+use crate::engine::keep::{Ended, Keep};
 use crate::engine::record::Claim;
+use crate::engine::{SchedulerId, Timestamp};
+use crate::task::{TaskId, TaskKey};
 
 pub mod codec;
 pub mod database;
+pub mod export;
 pub mod file;
+pub mod json;
 pub mod memory;
 mod place;
 pub(crate) mod recorder;
 pub mod recovery;
+pub mod retained;
 pub mod row;
 pub mod table;
+#[cfg(feature = "cli")]
+pub mod tool;
 pub mod writer;
 
 pub(crate) use place::Opened;
@@ -48,13 +56,85 @@ pub struct Batch<'a> {
     pub rows: &'a [Bytes],
     /// Batches before this one are not needed any more.
     pub truncate: Option<u64>,
+    /// What is kept beside the log, if anything is to be done about that.
+    pub keeping: Option<Keeping<'a>>,
+}
+
+/// Tasks that have settled and are kept beside the log, and which of all that are kept stay so.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping<'a> {
+    /// Those that are new.
+    pub endings: &'a [KeptEnding],
+    /// How much is kept.
+    pub keep: &'a Keep,
+    /// When this is.
+    pub now: Timestamp,
+}
+
+/// A task that has settled, as it is kept. Its bytes are those that [`retained`] writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptEnding {
+    /// The task.
+    pub id: TaskId,
+    /// How it ended.
+    pub ended: Ended,
+    /// When.
+    pub at: Timestamp,
+    /// Its key.
+    pub key: Option<TaskKey>,
+    /// All that is known of it.
+    pub bytes: Bytes,
 }
 
 /// Hears each row of a log: the number of its batch, and the row.
 pub type EachRow<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), LogError>;
 
-/// Takes a copy of what a log held at one moment, to a new file.
-pub type Snapshot = Box<dyn FnOnce(&Path) -> Result<(), LogError> + Send>;
+/// Hears what is kept of one task; `false` is enough.
+pub type EachEnding<'a> = &'a mut dyn FnMut(&[u8]) -> Result<bool, LogError>;
+
+/// What a log held at one moment, to be read on any thread while the log goes on.
+pub trait Snapshot: Send {
+    /// Copies all to a new file, which is marked as a copy.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or the file not be made.
+    fn copy(&self, path: &Path) -> Result<(), LogError>;
+
+    /// Gives every row, in order: the number of its batch, and the row.
+    ///
+    /// # Errors
+    ///
+    /// A row cannot be read, or `each` has refused one: its error is returned.
+    fn replay(&self, each: EachRow<'_>) -> Result<(), LogError>;
+
+    /// Returns what is kept of a task that has settled.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    fn kept(&self, id: TaskId) -> Result<Option<Bytes>, LogError>;
+
+    /// Returns what is kept of the last task with this key that has settled.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    fn kept_by_key(&self, key: &TaskKey) -> Result<Option<Bytes>, LogError>;
+
+    /// Gives what is kept of those that have ended so, newest first, from before this time and
+    /// task, or from the last one.
+    ///
+    /// # Errors
+    ///
+    /// One cannot be read, or `each` has refused it: its error is returned.
+    fn each_kept(
+        &self,
+        ended: Ended,
+        before: Option<(Timestamp, TaskId)>,
+        each: EachEnding<'_>,
+    ) -> Result<(), LogError>;
+}
 
 /// Where batches are kept. It is called from one thread, which it may block. Every method may be
 /// called again after an error.
@@ -106,12 +186,29 @@ pub trait TaskLog: Send {
     /// Returns how large a row may be, in bytes.
     fn max_row(&self) -> usize;
 
-    /// Prepares a copy of what it holds now, which is marked as one.
+    /// Returns what it holds now.
     ///
     /// # Errors
     ///
     /// It cannot be read.
-    fn snapshot(&mut self) -> Result<Snapshot, LogError>;
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, LogError>;
+
+    /// Forgets what is kept of these; returns how many of them there were.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was forgotten.
+    fn forget(&mut self, ids: &[TaskId]) -> Result<usize, LogError>;
+
+    /// Gives room back that is not needed any more, if that is worth while. It is called when
+    /// nothing was appended for a while, and may take a moment.
+    ///
+    /// # Errors
+    ///
+    /// It could not be done, and nothing is lost by that.
+    fn tidy(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
 
     /// Closes it in order. What was appended is durable in any case.
     ///

@@ -22,6 +22,11 @@ pub trait Opener: Send {
     /// It cannot be had.
     fn open(&mut self, fill: Fill<'_>) -> Result<Database, LogError>;
 
+    /// Returns how many bytes it takes where it is kept, if that can be told.
+    fn size(&self) -> Option<u64> {
+        None
+    }
+
     /// See [`TaskLog::check`](super::TaskLog::check).
     ///
     /// # Errors

@@ -21,6 +21,7 @@ const CACHE: usize = 32 << 20;
 pub struct FileOpener {
     path: PathBuf,
     opened: Option<Identity>,
+    may_make: bool,
 }
 
 /// What tells one file from another at the same path.
@@ -37,7 +38,11 @@ impl Opener for FileOpener {
                 (open(file)?, identity)
             }
             // A file that was there is not made anew: what is in it may come back.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.opened.is_none() => {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && self.may_make
+                    && self.opened.is_none() =>
+            {
                 make(&self.path, fill)?
             }
             Err(error) => return Err(self.fault(&error)),
@@ -48,6 +53,10 @@ impl Opener for FileOpener {
         } else {
             Err(self.missing("another file stands at"))
         }
+    }
+
+    fn size(&self) -> Option<u64> {
+        fs::metadata(&self.path).ok().map(|file| file.len())
     }
 
     fn check(&mut self) -> Result<(), LogError> {
@@ -66,7 +75,19 @@ impl Opener for FileOpener {
 impl FileOpener {
     /// Nothing is opened so far.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, opened: None }
+        Self {
+            path,
+            opened: None,
+            may_make: true,
+        }
+    }
+
+    /// The same, but no file is made.
+    pub fn existing(path: PathBuf) -> Self {
+        Self {
+            may_make: false,
+            ..Self::new(path)
+        }
     }
 
     fn missing(&self, what: &str) -> LogError {

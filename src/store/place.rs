@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::recovery::{Progress, recover};
 use super::table::TableLog;
 use super::{Claimant, LogError, TaskLog};
+use crate::engine::keep::Keep;
 use crate::engine::ledger::Ledger;
 use crate::engine::record::Claim;
 use crate::error::StoreError;
@@ -41,6 +42,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 pub struct Store {
     path: PathBuf,
     wait: Duration,
+    keep: Keep,
 }
 
 impl Store {
@@ -50,6 +52,7 @@ impl Store {
         Self {
             path: path.into(),
             wait: Duration::ZERO,
+            keep: Keep::default(),
         }
     }
 
@@ -57,6 +60,12 @@ impl Store {
     /// about to end, as in a deploy. By default it does not wait.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Sets what is kept of tasks that have settled; by default those that have failed, for a week.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.keep = keep;
         self
     }
 
@@ -104,6 +113,7 @@ impl Store {
         say!(info: store = %path, term = claim.term.0, tasks = ledger.tasks().len(), took = ?began.elapsed(), "the store is open");
         Ok(Opened {
             log: Box::new(log),
+            keep: self.keep.clone(),
             claim,
             ledger,
         })
@@ -113,6 +123,7 @@ impl Store {
 /// A store that this process may write to, and what was in it.
 pub(crate) struct Opened {
     pub(crate) log: Box<dyn TaskLog>,
+    pub(crate) keep: Keep,
     pub(crate) claim: Claim,
     pub(crate) ledger: Ledger,
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::writer::{ASK_AGAIN, CHECK_EVERY, LogWriter, WriterThread, Written};
 use super::{LogError, Snapshot, TaskLog};
 use crate::engine::Event;
+use crate::engine::keep::Keep;
 use crate::engine::ledger::Sealed;
 use crate::error::StoreError;
 use crate::inbox::Inbox;
@@ -19,18 +20,19 @@ use crate::links::Incoming;
 use crate::recorder::{Copier, Recorder, Report};
 use crate::sync::lock;
 
-/// Returns what drives a log that was claimed, which lies at `path`. With `inbox` it has a thread of
-/// its own; without one it works on the caller's.
+/// Returns what drives a log that was claimed, which lies at `path` and keeps so much beside it.
+/// With `inbox` it has a thread of its own; without one it works on the caller's.
 ///
 /// # Errors
 ///
 /// No thread can be started.
 pub(crate) fn recorder(
     log: Box<dyn TaskLog>,
+    keep: Keep,
     path: PathBuf,
     inbox: Option<Inbox<Incoming<Event>>>,
 ) -> std::io::Result<Box<dyn Recorder>> {
-    let writer = LogWriter::new(log, CHECK_EVERY);
+    let writer = LogWriter::new(log, CHECK_EVERY).keeping(keep);
     Ok(match inbox {
         Some(inbox) => Box::new(OnThread::start(writer, path, inbox)?),
         None => Box::new(Inline {
@@ -126,8 +128,7 @@ impl Recorder for Inline {
 
     fn look(&mut self) -> Option<Event> {
         let (sealed, _) = self.unknown.take_if(|(_, at)| *at <= Instant::now())?;
-        let unknown = LogError::Unknown("it could not be read for a while".to_owned());
-        Some(event(match self.writer.settle(sealed, &unknown) {
+        Some(event(match self.writer.settle(sealed) {
             Ok(written) => written,
             Err((reason, sealed)) => {
                 self.unknown = Some((sealed, Instant::now() + ASK_AGAIN));
@@ -161,8 +162,10 @@ fn report(path: &Path, last: Option<Last>) -> Report {
     }
 }
 
-fn copier(snapshot: impl FnOnce() -> Result<Snapshot, LogError> + Send + 'static) -> Copier {
-    Box::new(move |path| Ok(snapshot()?(path)?))
+fn copier(
+    snapshot: impl FnOnce() -> Result<Box<dyn Snapshot>, LogError> + Send + 'static,
+) -> Copier {
+    Box::new(move |path| Ok(snapshot()?.copy(path)?))
 }
 
 fn event(written: Written) -> Event {

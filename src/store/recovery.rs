@@ -4,7 +4,7 @@
 //! a scheduler makes of it.
 
 use super::row::{BatchReader, RowFlaw};
-use super::{Claimant, LogError, TaskLog};
+use super::{Claimant, EachRow, LogError, Snapshot, TaskLog};
 use crate::engine::ledger::{Illegal, Ledger};
 use crate::engine::record::Claim;
 
@@ -29,9 +29,26 @@ pub fn recover(
     watch: &mut dyn FnMut(Progress),
 ) -> Result<(Claim, Ledger), LogError> {
     let claim = log.claim(who)?;
+    let ledger = fold(|each| log.replay(each), watch)?;
+    Ok((claim, ledger))
+}
+
+/// Folds what a log held at one moment.
+///
+/// # Errors
+///
+/// It cannot be read, or what is there cannot have been written so.
+pub fn read(from: &dyn Snapshot) -> Result<Ledger, LogError> {
+    fold(|each| from.replay(each), &mut drop)
+}
+
+fn fold(
+    replay: impl FnOnce(EachRow<'_>) -> Result<(), LogError>,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Ledger, LogError> {
     let mut reader = BatchReader::default();
     let mut ledger = Ledger::default();
-    log.replay(&mut |batch, row| {
+    replay(&mut |batch, row| {
         let read = reader.row(row).map_err(|flaw| match flaw {
             RowFlaw::Newer(what) => LogError::Newer(what),
             RowFlaw::Damaged(what) => LogError::Damaged { batch, what },
@@ -64,5 +81,5 @@ pub fn recover(
         };
         ledger.finish().map_err(what)?;
     }
-    Ok((claim, ledger))
+    Ok(ledger)
 }

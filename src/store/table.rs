@@ -7,20 +7,29 @@
 //! verified when it opens a file, and a file that was changed may make it panic: that is caught,
 //! and is damage.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+    CompactionError, Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 
 use super::database::{Opener, damaged, guarded, of};
-use super::file::{self, FileOpener};
+use super::file::FileOpener;
 use super::row::{FORMAT, MAX_ROW};
 use super::{Batch, Claimant, EachRow, LogError, Snapshot, TaskLog, check_sizes, follows};
 use crate::contain::shielded;
 use crate::engine::SchedulerId;
 use crate::engine::record::{Claim, Term};
+use crate::task::TaskId;
+
+mod content;
+mod kept;
+mod moment;
+
+use content::Content;
+use moment::{Moment, replay};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// By batch, and place in it.
@@ -34,12 +43,18 @@ const TERM: &str = "term";
 /// There in a copy that was not opened to be written since.
 const COPY: &str = "copy";
 
+/// A file that is not larger is left as it is while it is written to.
+const LARGE: u64 = 64 << 20;
+/// A file that is not larger is left as it is when it is closed.
+const SMALL: u64 = 1 << 20;
+
 /// See the module.
 #[derive(Debug)]
 pub struct TableLog<O> {
     opener: O,
     open: Option<Arc<Database>>,
     claimed: Option<Claimed>,
+    content: Content,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +79,30 @@ impl<O: Opener> TableLog<O> {
             opener,
             open: None,
             claimed: None,
+            content: Content::default(),
         }
+    }
+
+    /// Returns what it says of itself.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn about(&mut self) -> Result<About, LogError> {
+        self.with(|db| look(db))
+    }
+
+    /// Marks it as a copy, so that the next claim takes a new id.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn mark_copy(&mut self) -> Result<(), LogError> {
+        self.with(|db| {
+            let write = db.begin_write().map_err(of)?;
+            mark_copy(&write).map_err(of)?;
+            write.commit().map_err(of)
+        })
     }
 
     /// Does something with the database, which is opened if it is not. Whatever goes wrong, it is
@@ -133,15 +171,17 @@ impl<O: Opener> TaskLog for TableLog<O> {
     }
 
     fn replay(&mut self, each: EachRow<'_>) -> Result<(), LogError> {
+        let mut content = Content::default();
+        let each: EachRow<'_> = &mut |number, row| {
+            content.add(number, row.len());
+            each(number, row)
+        };
         self.with(|db| {
             let read = db.begin_read().map_err(of)?;
-            let rows = read.open_table(ROWS).map_err(of)?;
-            for entry in rows.iter().map_err(of)? {
-                let (key, row) = entry.map_err(of)?;
-                each(key.value().0, row.value())?;
-            }
-            Ok(())
-        })
+            replay(&read, each)
+        })?;
+        self.content = content;
+        Ok(())
     }
 
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), LogError> {
@@ -164,7 +204,12 @@ impl<O: Opener> TaskLog for TableLog<O> {
             })
         });
         if let (Ok(()), Some(claimed)) = (&appended, &mut self.claimed) {
+            if claimed.last < batch.number {
+                let bytes = batch.rows.iter().map(Bytes::len).sum();
+                self.content.add(batch.number, bytes);
+            }
             claimed.last = batch.number;
+            self.content.cut(batch.truncate.unwrap_or(0));
         }
         appended
     }
@@ -179,7 +224,9 @@ impl<O: Opener> TaskLog for TableLog<O> {
             let write = db.begin_write().map_err(of)?;
             cut(&write, before).map_err(of)?;
             write.commit().map_err(of)
-        })
+        })?;
+        self.content.cut(before);
+        Ok(())
     }
 
     fn check(&mut self) -> Result<(), LogError> {
@@ -190,23 +237,61 @@ impl<O: Opener> TaskLog for TableLog<O> {
         MAX_ROW
     }
 
-    fn snapshot(&mut self) -> Result<Snapshot, LogError> {
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, LogError> {
         self.with(|db| {
             let read = db.begin_read().map_err(of)?;
-            let copy = move |path: &Path| guarded(|| copy(&read, path));
-            Ok(Box::new(copy) as Snapshot)
+            Ok(Box::new(Moment(read)) as Box<dyn Snapshot>)
         })
+    }
+
+    fn forget(&mut self, ids: &[TaskId]) -> Result<usize, LogError> {
+        self.with(|db| {
+            let write = db.begin_write().map_err(of)?;
+            let found = kept::forget(&write, ids).map_err(of)?;
+            write.commit().map_err(of)?;
+            Ok(found)
+        })
+    }
+
+    fn tidy(&mut self) -> Result<(), LogError> {
+        let Some(db) = &self.open else { return Ok(()) };
+        let content = self.content.bytes + guarded(|| kept_bytes(db))?;
+        let is_large = |bytes| bytes > LARGE && bytes / 4 > content;
+        if content > LARGE || !self.opener.size().is_some_and(is_large) {
+            return Ok(());
+        }
+        match self.open.as_mut().and_then(Arc::get_mut) {
+            Some(db) => guarded(|| compact(db)),
+            None => Ok(()),
+        }
     }
 
     fn close(mut self: Box<Self>) -> Result<(), LogError> {
         let Some(mut db) = self.open.take().and_then(Arc::into_inner) else {
             return Ok(());
         };
+        let content = self.content.bytes;
+        let size = self.opener.size();
         guarded(move || {
-            db.compact().map_err(of)?;
+            let content = content + kept_bytes(&db)?;
+            if size.is_none_or(|bytes| bytes > SMALL && bytes / 4 > content) {
+                compact(&mut db)?;
+            }
             db.close().map_err(of)
         })
     }
+}
+
+/// Moves all to the beginning of the file, and cuts it; not while somebody reads what it held.
+fn compact(db: &mut Database) -> Result<(), LogError> {
+    match db.compact() {
+        Ok(_) | Err(CompactionError::TransactionInProgress) => Ok(()),
+        Err(error) => Err(of(error)),
+    }
+}
+
+fn kept_bytes(db: &Database) -> Result<u64, LogError> {
+    kept::bytes(&db.begin_read().map_err(of)?)
 }
 
 /// Makes the tables of a store that is new.
@@ -224,15 +309,21 @@ fn found(db: &Database) -> Result<(), LogError> {
 }
 
 /// What a database says of itself.
-struct Found {
-    scheduler: Option<String>,
-    scheduler_id: Option<SchedulerId>,
-    term: Term,
-    is_copy: bool,
-    last: u64,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The name of the scheduler that has used it.
+    pub scheduler: Option<String>,
+    /// Its id.
+    pub scheduler_id: Option<SchedulerId>,
+    /// Its last start.
+    pub term: Term,
+    /// Whether it is a copy that nobody has used since.
+    pub is_copy: bool,
+    /// The last batch.
+    pub last: u64,
 }
 
-fn look(db: &Database) -> Result<Found, LogError> {
+fn look(db: &Database) -> Result<About, LogError> {
     let others = || LogError::NotAStore("it is a database of another program".to_owned());
     let read = db.begin_read().map_err(of)?;
     let meta = match read.open_table(META) {
@@ -265,7 +356,7 @@ fn look(db: &Database) -> Result<Found, LogError> {
     let scheduler = get(SCHEDULER)?.map(String::from_utf8).transpose();
     let rows = read.open_table(ROWS).map_err(of)?;
     let last = rows.last().map_err(of)?;
-    Ok(Found {
+    Ok(About {
         scheduler: scheduler.map_err(|_| damaged("its scheduler has no name".to_owned()))?,
         scheduler_id: number(ID)?.map(SchedulerId),
         term: Term(number(TERM)?.unwrap_or(0)),
@@ -283,11 +374,19 @@ fn write_meta(write: &WriteTransaction, name: &str, claim: &Claim) -> Result<(),
     Ok(())
 }
 
+fn mark_copy(write: &WriteTransaction) -> Result<(), redb::Error> {
+    write.open_table(META)?.insert(COPY, &[][..])?;
+    Ok(())
+}
+
 fn write_batch(write: &WriteTransaction, batch: &Batch<'_>, last: u64) -> Result<(), redb::Error> {
     if batch.number != last {
         let mut rows = write.open_table(ROWS)?;
         for (row, place) in batch.rows.iter().zip(0..) {
             rows.insert((batch.number, place), &row[..])?;
+        }
+        if let Some(keeping) = &batch.keeping {
+            kept::keep(write, keeping)?;
         }
     }
     match batch.truncate {
@@ -301,26 +400,4 @@ fn cut(write: &WriteTransaction, before: u64) -> Result<(), redb::Error> {
     let last = rows.last()?.map_or(0, |(key, _)| key.value().0);
     rows.retain_in(..(before.min(last), 0), |_, _| false)?;
     Ok(())
-}
-
-/// Copies all to a new file, which is marked as a copy.
-fn copy(read: &ReadTransaction, path: &Path) -> Result<(), LogError> {
-    let copy = |to: &Database| -> Result<(), redb::Error> {
-        let write = to.begin_write()?;
-        {
-            let mut meta = write.open_table(META)?;
-            for entry in read.open_table(META)?.iter()? {
-                let (key, value) = entry?;
-                meta.insert(key.value(), value.value())?;
-            }
-            meta.insert(COPY, &[][..])?;
-            let mut rows = write.open_table(ROWS)?;
-            for entry in read.open_table(ROWS)?.iter()? {
-                let (key, value) = entry?;
-                rows.insert(key.value(), value.value())?;
-            }
-        }
-        Ok(write.commit()?)
-    };
-    file::make(path, &|db| copy(db).map_err(of)).map(drop)
 }

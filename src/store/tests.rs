@@ -1,6 +1,6 @@
 //! What must hold of every log, and what of those that may lose power.
 //!
-//! `conformance` runs over each implementation; `cuts` and `faults` over redb on a disk that fails
+//! `conformance` and `retention` run over each implementation; `cuts` and `faults` over redb on a disk that fails
 //! as it is told to, and `files` over the file itself. `kept`
 //! reads one that an earlier version has written.
 
@@ -10,6 +10,7 @@ mod disk;
 mod faults;
 mod files;
 mod kept;
+mod retention;
 mod whole;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use super::{Batch, Claimant, LogError, TaskLog};
 use crate::engine::SchedulerId;
 
-const WHO: Claimant<'static> = Claimant {
+pub(crate) const WHO: Claimant<'static> = Claimant {
     scheduler: "orders",
     new_id: SchedulerId(7),
 };
@@ -38,6 +39,7 @@ fn append(log: &mut dyn TaskLog, number: u64) -> Result<(), LogError> {
         number,
         rows: &rows(number, 3),
         truncate: None,
+        keeping: None,
     })
 }
 

@@ -9,13 +9,21 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::row::BatchWriter;
-use super::{Batch, LogError, Snapshot, TaskLog};
+use super::{Batch, Keeping, LogError, Snapshot, TaskLog, retained};
 use crate::contain::contained;
+use crate::engine::keep::Keep;
 use crate::engine::ledger::Sealed;
 use crate::engine::record::Record;
+use crate::task::TaskId;
 
 /// How often the writer looks whether the store is still there.
 pub const CHECK_EVERY: Duration = Duration::from_secs(10);
+
+/// How long nothing was appended before the log may take a moment to become smaller.
+pub const IDLE: Duration = Duration::from_secs(1);
+
+/// How often what is kept too long goes, if nothing new is kept.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How soon it asks again for an outcome that it could not learn.
 pub const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -54,6 +62,11 @@ pub struct LogWriter {
     check_every: Duration,
     /// What was wrong when it was last looked at.
     wrong: Option<LogError>,
+    /// Why it is not known whether the batch under way is there.
+    unknown: Option<LogError>,
+    /// What is kept of tasks that have settled; `None` if that is to stay as it is.
+    keep: Option<Keep>,
+    swept: Option<Instant>,
 }
 
 impl LogWriter {
@@ -64,7 +77,17 @@ impl LogWriter {
             checked: Instant::now(),
             check_every,
             wrong: None,
+            unknown: None,
+            keep: None,
+            swept: None,
         }
+    }
+
+    /// Sets what is kept of tasks that have settled; what is not goes with the next batch. If it is
+    /// not set, what is kept already stays, and nothing comes to it.
+    pub fn keeping(mut self, keep: Keep) -> Self {
+        self.keep = Some(keep);
+        self
     }
 
     /// Looks whether the store is still there, if it is time to.
@@ -84,21 +107,39 @@ impl LogWriter {
             return (not_stored(sealed, reason), None);
         }
         let mut writer = BatchWriter::new(sealed.stamp);
+        let mut endings = Vec::new();
         for record in &sealed.records {
-            writer.record(record);
+            match record {
+                Record::Retained(task) => endings.push(retained::kept(task)),
+                other => writer.record(other),
+            }
         }
+        let keep = self.keep.as_ref();
+        endings.retain(|ending| keep.is_some_and(|keep| keep.keeps(ending.ended)));
         let rows = writer.into_rows(self.log.max_row());
         let bytes = rows.iter().map(|row| row.len()).sum();
+        let sweeps = self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
+        let keeping = keep.filter(|_| sweeps || !endings.is_empty());
         let appended = self.log.append(&Batch {
             number: batch,
             rows: &rows,
             truncate: sealed.truncate,
+            keeping: keeping.map(|keep| Keeping {
+                endings: &endings,
+                keep,
+                now: sealed.stamp.at,
+            }),
         });
         match appended {
-            Ok(()) => (Written::Stored { batch, bytes }, None),
-            Err(LogError::Unknown(why)) => {
-                let reason = LogError::Unknown(why);
-                match self.settle(sealed, &reason) {
+            Ok(()) => {
+                if sweeps {
+                    self.swept = Some(Instant::now());
+                }
+                (Written::Stored { batch, bytes }, None)
+            }
+            Err(reason @ LogError::Unknown(_)) => {
+                self.unknown = Some(reason);
+                match self.settle(sealed) {
                     Ok(written) => (written, None),
                     Err((reason, sealed)) => (Written::Failing { reason }, Some(sealed)),
                 }
@@ -107,33 +148,51 @@ impl LogWriter {
         }
     }
 
-    /// Learns whether a batch is there of which that was not known, for this reason.
+    /// Learns whether the batch is there that [`append`](Self::append) has handed back. If it is
+    /// not, the reason is that of its commit, however long it could not be asked for.
     ///
     /// # Errors
     ///
     /// It cannot be learnt now. The batch is handed back.
-    pub fn settle(
-        &mut self,
-        sealed: Sealed,
-        unknown: &LogError,
-    ) -> Result<Written, (LogError, Sealed)> {
+    pub fn settle(&mut self, sealed: Sealed) -> Result<Written, (LogError, Sealed)> {
         let batch = sealed.stamp.batch;
         match self.log.reread() {
-            Ok(last) if last >= batch => Ok(Written::Stored { batch, bytes: 0 }),
-            Ok(_) => Ok(not_stored(sealed, unknown.clone())),
+            Ok(last) if last >= batch => {
+                self.unknown = None;
+                Ok(Written::Stored { batch, bytes: 0 })
+            }
+            Ok(_) => {
+                let unknown = self.unknown.take();
+                let commit_failed = || LogError::Unknown("its commit has failed".to_owned());
+                Ok(not_stored(sealed, unknown.unwrap_or_else(commit_failed)))
+            }
             Err(reason) => Err((reason, sealed)),
         }
     }
 }
 
 impl LogWriter {
-    /// Prepares a copy of what is stored.
+    /// Returns what is stored.
     ///
     /// # Errors
     ///
     /// See [`TaskLog::snapshot`].
-    pub fn snapshot(&mut self) -> Result<Snapshot, LogError> {
+    pub fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, LogError> {
         self.log.snapshot()
+    }
+
+    /// Forgets what is kept of these tasks; returns of how many there was something.
+    ///
+    /// # Errors
+    ///
+    /// See [`TaskLog::forget`].
+    pub fn forget(&mut self, ids: &[TaskId]) -> Result<usize, LogError> {
+        self.log.forget(ids)
+    }
+
+    /// Has the log give room back; if that fails, it goes on as it is.
+    pub fn tidy(&mut self) {
+        let _ = self.log.tidy();
     }
 
     /// Closes the log in order.
@@ -157,7 +216,8 @@ fn not_stored(sealed: Sealed, reason: LogError) -> Written {
 
 enum Order {
     Append(Sealed),
-    Snapshot(Sender<Result<Snapshot, LogError>>),
+    Snapshot(Sender<Result<Box<dyn Snapshot>, LogError>>),
+    Forget(Vec<TaskId>, Sender<Result<usize, LogError>>),
     Close(Sender<Result<(), LogError>>),
 }
 
@@ -194,10 +254,17 @@ impl WriterThread {
         self.order(Order::Append(sealed));
     }
 
-    /// Has a copy prepared; the answer comes when no batch is under way.
-    pub fn snapshot(&self) -> Receiver<Result<Snapshot, LogError>> {
+    /// Asks for what is stored; the answer comes when no batch is under way.
+    pub fn snapshot(&self) -> Receiver<Result<Box<dyn Snapshot>, LogError>> {
         let (reply, answer) = channel();
         self.order(Order::Snapshot(reply));
+        answer
+    }
+
+    /// Has what is kept of these tasks forgotten; the answer says of how many there was something.
+    pub fn forget(&self, ids: Vec<TaskId>) -> Receiver<Result<usize, LogError>> {
+        let (reply, answer) = channel();
+        self.order(Order::Forget(ids, reply));
         answer
     }
 
@@ -229,17 +296,17 @@ fn run(
     tell: &impl Fn(Written),
 ) -> Option<Sender<Result<(), LogError>>> {
     let mut unknown: Option<Sealed> = None;
+    let mut is_tidy = true;
     loop {
         let failing = unknown.is_some() || writer.wrong.is_some();
-        let patience = if failing {
-            ASK_AGAIN
-        } else {
-            writer.check_every
+        let patience = match (failing, is_tidy) {
+            (true, _) => ASK_AGAIN,
+            (false, false) => IDLE.min(writer.check_every),
+            (false, true) => writer.check_every,
         };
         let order = orders.recv_timeout(patience);
         if let Some(sealed) = unknown.take() {
-            let cause = LogError::Unknown("it could not be read for a while".to_owned());
-            match writer.settle(sealed, &cause) {
+            match writer.settle(sealed) {
                 Ok(written) => tell(written),
                 Err((reason, sealed)) => {
                     unknown = Some(sealed);
@@ -251,13 +318,18 @@ fn run(
             Ok(Order::Append(sealed)) => {
                 let (written, left) = writer.append(sealed);
                 unknown = left;
+                is_tidy = false;
                 tell(written);
             }
             Ok(Order::Snapshot(reply)) => _ = reply.send(writer.snapshot()),
+            Ok(Order::Forget(ids, reply)) => _ = reply.send(writer.forget(&ids)),
             Ok(Order::Close(reply)) => return Some(reply),
             Err(RecvTimeoutError::Timeout) => {
                 if let Some(failing) = writer.check() {
                     tell(failing);
+                } else if !is_tidy && unknown.is_none() {
+                    is_tidy = true;
+                    writer.tidy();
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return None,

@@ -60,7 +60,12 @@ impl Opening {
             scheduler: &self.name,
             new_id: self.scheduler_id,
         };
-        let Opened { log, claim, ledger } = self.store.open(&who, given_up)?;
+        let Opened {
+            log,
+            keep,
+            claim,
+            ledger,
+        } = self.store.open(&who, given_up)?;
         let (wall, now) = (self.clock.wall(), self.clock.now());
         let recovered = SchedulerMachine::recover(
             Arc::clone(&self.name),
@@ -73,7 +78,7 @@ impl Opening {
         let path = self.store.path().to_owned();
         Ok(Kept {
             machine: recovered.map_err(store_error)?,
-            recorder: recorder(log, path, inbox).map_err(StartError::Thread)?,
+            recorder: recorder(log, keep, path, inbox).map_err(StartError::Thread)?,
         })
     }
 }

@@ -7,10 +7,10 @@ use crate::store::table::TableLog;
 use crate::store::{Batch, Claimant, LogError, TaskLog};
 
 /// Opens the same log each time.
-type Open = Box<dyn FnMut() -> Box<dyn TaskLog>>;
+pub(super) type Open = Box<dyn FnMut() -> Box<dyn TaskLog>>;
 
 /// Runs it over each implementation.
-fn each(run: fn(&mut Open)) {
+pub(super) fn each(run: fn(&mut Open)) {
     let memory = MemoryLog::default();
     println!("in memory");
     run(&mut (Box::new(move || Box::new(memory.clone()) as Box<dyn TaskLog>) as Open));
@@ -24,7 +24,7 @@ fn each(run: fn(&mut Open)) {
     run(&mut (Box::new(open) as Open));
 }
 
-fn claimed(open: &mut Open) -> Box<dyn TaskLog> {
+pub(super) fn claimed(open: &mut Open) -> Box<dyn TaskLog> {
     let mut log = open();
     log.claim(&WHO).unwrap();
     log
@@ -107,6 +107,7 @@ fn a_truncated_log_keeps_the_rest_and_goes_on() {
                 number: 6,
                 rows: &rows(6, 3),
                 truncate: Some(5),
+                keeping: None,
             };
             log.append(&batch).unwrap();
             assert_eq!(batches(&mut *log), [5, 6]);
@@ -134,6 +135,7 @@ fn a_row_at_the_limit_is_taken_and_one_above_refused() {
             number,
             rows,
             truncate: None,
+            keeping: None,
         };
         let (fits, above) = (row(limit), row(limit + 1));
         log.append(&batch(1, &fits)).unwrap();

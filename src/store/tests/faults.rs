@@ -1,7 +1,10 @@
 //! A disk that is full, fails, or was changed.
 
+use std::sync::{Arc, Mutex};
+
 use super::disk::{Disk, DiskOpener, Fault};
 use super::{WHO, append, batches, rows};
+use crate::store::database::{Fill, Opener};
 use crate::store::table::TableLog;
 use crate::store::{LogError, TaskLog};
 
@@ -84,26 +87,39 @@ fn a_disk_that_is_gone_for_a_while_costs_nothing_that_was_stored() {
 #[test]
 fn an_older_copy_in_its_place_is_noticed_when_it_is_opened_again() {
     let disk = Disk::default();
-    let mut log = begun(&disk);
-    let older = disk.after_crash(&mut fastrand::Rng::with_seed(1));
-    append(&mut log, 3).unwrap();
-    let mut log = TableLog::new(Swapped(disk, older, 0));
+    let place = Arc::new(Mutex::new(disk.clone()));
+    let mut log = TableLog::new(Place(Arc::clone(&place)));
+    let copy = |disk: &Disk| disk.after_crash(&mut fastrand::Rng::with_seed(1));
     log.claim(&WHO).unwrap();
+    append(&mut log, 1).unwrap();
+    let of_term_before = copy(&disk);
+    log.claim(&WHO).unwrap();
+    append(&mut log, 2).unwrap();
+    let of_this_term = copy(&disk);
+    append(&mut log, 3).unwrap();
+    *place.lock().unwrap() = of_this_term;
+    for _ in 0..2 {
+        assert_eq!(log.reread(), Err(LogError::RolledBack));
+        assert_eq!(append(&mut log, 4), Err(LogError::RolledBack));
+    }
+    *place.lock().unwrap() = of_term_before;
+    let refused = log.reread();
     assert_eq!(
-        log.reread(),
+        refused,
         Err(LogError::Fenced),
         "its term is that of another start"
     );
+    *place.lock().unwrap() = disk;
+    append(&mut log, 4).expect("it goes on when the right one is back");
+    assert_eq!(batches(&mut log), [1, 2, 3, 4]);
 }
 
-/// Opens one disk, and from then on another.
-struct Swapped(Disk, Disk, u8);
+/// Opens the disk that is there now.
+struct Place(Arc<Mutex<Disk>>);
 
-impl crate::store::database::Opener for Swapped {
-    fn open(&mut self, fill: crate::store::database::Fill<'_>) -> Result<redb::Database, LogError> {
-        self.2 += 1;
-        let disk = if self.2 == 1 { &self.0 } else { &self.1 };
-        DiskOpener(disk.clone()).open(fill)
+impl Opener for Place {
+    fn open(&mut self, fill: Fill<'_>) -> Result<redb::Database, LogError> {
+        DiskOpener(self.0.lock().unwrap().clone()).open(fill)
     }
 }
 

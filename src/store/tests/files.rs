@@ -6,8 +6,9 @@ use redb::{Database, TableDefinition};
 
 use super::{WHO, append, batches};
 use crate::engine::SchedulerId;
+use crate::store::row::MAX_ROW;
 use crate::store::table::TableLog;
-use crate::store::{Claimant, LogError, TaskLog};
+use crate::store::{Batch, Claimant, LogError, TaskLog};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -136,9 +137,12 @@ fn a_copy_has_what_was_there_at_its_moment_and_goes_on_as_another() {
     let snapshot = log.snapshot().unwrap();
     append(&mut log, 3).unwrap();
     let path = folder.path().join("copy");
-    snapshot(&path).unwrap();
+    snapshot.copy(&path).unwrap();
     let again = log.snapshot().unwrap();
-    assert!(again(&path).is_err(), "a copy does not replace another");
+    assert!(
+        again.copy(&path).is_err(),
+        "a copy does not replace another"
+    );
     append(&mut log, 4).unwrap();
     let mut copy = TableLog::at(&path);
     let who = Claimant {
@@ -173,4 +177,47 @@ fn a_file_is_small_after_a_close() {
     Box::new(log).close().unwrap();
     let bytes = fs::metadata(&path).unwrap().len();
     assert!(bytes < 2 << 20, "{bytes} bytes");
+}
+
+#[test]
+fn a_file_is_small_again_when_much_of_it_is_not_needed_and_nobody_reads_it() {
+    let folder = folder();
+    let path = folder.path().join("store");
+    let size = || fs::metadata(&path).unwrap().len();
+    let mut log = TableLog::at(&path);
+    log.claim(&WHO).unwrap();
+    let rows = vec![vec![7u8; MAX_ROW].into(); 40];
+    for number in 1..50 {
+        let batch = Batch {
+            number,
+            rows: &rows,
+            truncate: None,
+            keeping: None,
+        };
+        log.append(&batch).unwrap();
+    }
+    let full = size();
+    assert!(full > 64 << 20, "{full} bytes");
+    log.tidy().unwrap();
+    assert_eq!(size(), full, "all of it is needed");
+    log.truncate(49).unwrap();
+    let reader = log.snapshot().unwrap();
+    log.tidy().unwrap();
+    let mut read = 0;
+    reader
+        .replay(&mut |_, _| {
+            read += 1;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(read, 40, "who reads it is not disturbed");
+    drop(reader);
+    log.tidy().unwrap();
+    assert!(size() < 8 << 20, "{} bytes", size());
+    let reader = log.snapshot().unwrap();
+    Box::new(log)
+        .close()
+        .expect("a reader does not hinder a close");
+    drop(reader);
+    assert_eq!(TableLog::at(&path).claim(&WHO).unwrap().last, 49);
 }

@@ -60,7 +60,8 @@ fn what_a_scheduler_wrote_is_what_the_next_one_knows() {
         let written = hears.recv().unwrap();
         assert!(matches!(written, Written::Stored { batch, .. } if batch == stamp.batch));
     }
-    writer.snapshot().recv().unwrap().unwrap()(&folder.path().join("copy")).unwrap();
+    let snapshot = writer.snapshot().recv().unwrap().unwrap();
+    snapshot.copy(&folder.path().join("copy")).unwrap();
     writer.close().unwrap();
     let (claim, ledger) = recover(&mut TableLog::at(&path), &WHO, &mut drop).unwrap();
     assert_eq!(claim.last, author.batches.len() as u64);
@@ -92,6 +93,7 @@ fn what_cannot_have_been_written_is_refused_with_its_batch() {
             number,
             rows: &writer.into_rows(log.max_row()),
             truncate: None,
+            keeping: None,
         };
         log.append(&batch).unwrap();
         match recover(&mut log, &WHO, &mut drop) {
@@ -125,8 +127,7 @@ fn a_writer_tells_what_became_of_a_batch_whose_commit_failed() {
     assert!(matches!(failing, Written::Failing { .. }), "{failing:?}");
     let unknown = unknown.expect("it is handed back");
     disk.set(Fault::None);
-    let cause = LogError::Unknown("test".to_owned());
-    let settled = writer.settle(unknown, &cause).expect("it is known now");
+    let settled = writer.settle(unknown).expect("it is known now");
     assert_eq!(settled, Written::Stored { batch: 1, bytes: 0 });
 
     disk.set(Fault::Full(disk.len()));
@@ -145,6 +146,30 @@ fn a_writer_tells_what_became_of_a_batch_whose_commit_failed() {
     disk.set(Fault::None);
     let (stored, _) = writer.append(sealed(stamp(batch), records));
     assert!(matches!(stored, Written::Stored { .. }), "{stored:?}");
+}
+
+#[test]
+fn a_batch_of_which_nothing_was_known_for_a_while_is_refused_for_what_went_wrong_with_it() {
+    let disk = Disk::default();
+    let mut log = on(&disk);
+    log.claim(&WHO).unwrap();
+    let (told, hears) = channel();
+    let writer = LogWriter::new(Box::new(log), CHECK_EVERY);
+    let writer = WriterThread::start(writer, move |written| told.send(written).unwrap()).unwrap();
+    disk.set(Fault::Sync { kept: false });
+    writer.append(sealed(stamp(1), head()));
+    assert!(matches!(hears.recv().unwrap(), Written::Failing { .. }));
+    disk.set(Fault::None);
+    // Any order has it ask again.
+    drop(writer.snapshot());
+    match hears.recv().unwrap() {
+        Written::NotStored { reason, .. } => {
+            let reason = reason.to_string();
+            assert!(reason.contains("the sync failed"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    writer.close().unwrap();
 }
 
 #[cfg(unix)]
