@@ -32,7 +32,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
     ("edges", &["net", "store"]),
     (
         "handles",
-        &["scheduler", "node", "host", "guide", "messages"],
+        &["scheduler", "node", "host", "guide", "messages", "bin"],
     ),
 ];
 
