@@ -61,10 +61,10 @@ impl Client {
     /// Makes a client whose answer to the last of a group of statuses confirms them all. That costs
     /// the scheduler's thread less time for each task than an answer to each status.
     ///
-    /// Only an actor that handles one status after the other can be one, and its type shows it: it
-    /// is on one thread, and its handler returns nothing. What such a handler begins, with
-    /// `ctx.spawn` for example, is its own affair: the status counts as handled when `handle`
-    /// returns.
+    /// Only an actor that handles one status after the other can be such a client. The bounds on
+    /// its type make sure of that: it lives on one thread, and its handler returns nothing. What
+    /// such a handler begins, with `ctx.spawn` for example, is its own affair: the status counts as
+    /// handled when `handle` returns.
     pub fn in_groups<A>(client: &Addr<A>) -> Self
     where
         A: Actor<Context = Context<A>> + Handler<TaskStatus, Result = ()>,

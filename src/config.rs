@@ -15,11 +15,11 @@ pub struct SchedulerConfig {
     pub retry: RetryPolicy,
     /// How many nodes may be lost under a task before it fails. Default 5, from 0. Too low: an
     /// unlucky task fails in a rolling restart by kill; too high: a task that kills its node costs
-    /// more nodes. Not counted is what a task shares with others under which two nodes were lost,
-    /// too: such a loss halves their number at one node, until the one that kills is alone.
+    /// more nodes. A loss that it shares with other tasks under which two nodes were lost does not
+    /// count: such a loss halves their number at one node, until the one that kills is alone.
     pub max_reroutes: u32,
-    /// How many tasks may be unsettled. Default 4,000,000, from 1 to 4,294,967,294. With args
-    /// of 9 bytes a pending one was measured at 117 bytes of heap.
+    /// How many tasks may be unsettled. Default 4,000,000, from 1 to 4,294,967,294. A pending task
+    /// with args of 9 bytes takes about 117 bytes of heap.
     pub max_tasks: usize,
     /// How many bytes the args of unsettled tasks may take. Default 1 GiB, from 1.
     pub max_args_bytes: u64,
@@ -31,8 +31,8 @@ pub struct SchedulerConfig {
     /// What a `run` or `execute_and_wait` waits for is not held, and goes on.
     pub max_statuses: usize,
     /// How many bytes of args, outputs and messages of failures the statuses that wait for clients
-    /// may hold. Default 1 GiB, from 1. At the limit it is as with `max_statuses`; what runs
-    /// already may go beyond it with its outputs.
+    /// may hold. Default 1 GiB, from 1. At the limit the same holds as for `max_statuses`; the
+    /// outputs of what runs already may go beyond it.
     pub max_status_bytes: u64,
     /// How many statuses may be with one client at once, unconfirmed. Default 4096, from 1. Low
     /// values cost a round trip to the client more often; high ones fill its mailbox.
@@ -52,8 +52,8 @@ pub struct SchedulerConfig {
     /// outputs: an output that is larger, less 64 KiB, fails its task. A node whose own `max_frame`
     /// is smaller than `max_task_args` and 64 KiB is refused.
     pub max_frame: usize,
-    /// Whether a task is refused whose kind no node has offered so far, or still remembers to: one
-    /// that is away does. Default `false`: it waits, and its watcher is told.
+    /// Whether to refuse a task whose kind no known node offers. A node that is away is still
+    /// known. Default `false`: the task waits, and its watcher is told.
     pub refuse_unknown_kinds: bool,
     /// Whether nodes that are not listed may join. Set by listening.
     pub accept_joins: bool,
@@ -173,10 +173,9 @@ impl SchedulerConfig {
 pub struct NodeConfig {
     /// How many tasks may run at once. Default: one per core. From 0 to 1,000,000; 0 takes nothing.
     pub max_workers: u32,
-    /// How many bytes of results may wait for the scheduler's acknowledgement. From 1, default
-    /// 64 MiB. When it is full, which takes a broken or slow link or a budget of less than 64 KiB,
-    /// the node starts nothing new before the scheduler, which it asks then, has acknowledged what
-    /// it took.
+    /// How many bytes of results may wait for the scheduler's acknowledgement. From 1, default 64
+    /// MiB. When it is full, which takes a broken or slow link or a budget of less than 64 KiB, the
+    /// node asks the scheduler to acknowledge what it took, and starts nothing new until then.
     pub max_kept_bytes: u64,
     /// The largest output of a task, in bytes. Default 16 MiB less 64 KiB, from 0 to 1 GiB less 64
     /// KiB. A larger one fails its attempt. For a node in another process it is at most `max_frame`

@@ -18,8 +18,8 @@ use crate::task::{TaskId, TaskKey, TaskKind};
 pub use refusal::LinkRefusal;
 pub use store::StoreError;
 
-/// Why an `Execute` was refused, which changes nothing, or, of one that is waited for, why it has
-/// not settled ([`Refusal::LeftOver`]).
+/// Why an `Execute` was refused, which changes nothing. For one that is waited for it may also be
+/// why the task has not settled ([`Refusal::LeftOver`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -23,7 +23,7 @@
 //! - a `serde_json::value::RawValue`;
 //! - a type whose own `Serialize` announces another number of elements than it writes.
 //!
-//! These cannot be found so early, and fail in the handler's place with words that say so:
+//! These cannot be found so early. The handler then fails, with a message that says why:
 //!
 //! - `i128` and `u128` within flattened, internally tagged and untagged types, where serde cannot
 //!   read them;
@@ -115,7 +115,7 @@ pub struct Leftovers {
     /// Statuses in the store that no client had confirmed: the next start gives them to its client.
     #[serde(default)]
     pub stored_statuses: usize,
-    /// Of the unfinished tasks, in their order; none of what was read.
+    /// Who is told of each unfinished task, in the same order. Empty if this was read by serde.
     #[serde(skip)]
     recipients: Vec<(Option<Client>, Option<Recipient<TaskEvent>>)>,
 }

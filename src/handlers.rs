@@ -30,7 +30,8 @@ pub use shape::{AsyncHandler, BlockingHandler};
 pub(crate) use shape::{Begun, LocalFuture};
 
 /// What a caller knows of a typed task: its kind, and the types of its args and of its output.
-/// Every [`Task`] is one; implement this one where the body that runs it is not linked.
+/// Every [`Task`] is a `Call` too. Implement `Call` alone in a caller that does not link the
+/// handler.
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
@@ -160,8 +161,7 @@ struct Registry {
 }
 
 impl Drop for Registry {
-    /// Drops what is of types of the user, each by itself: on whatever thread the last of the node
-    /// is.
+    /// Drops the user's values one by one, on the thread that held the last of them.
     fn drop(&mut self) {
         for entry in self.entries.drain(..) {
             shielded(|| drop(entry));

@@ -324,9 +324,9 @@ impl NodeHandle {
         self.wait().await
     }
 
-    /// Stops what runs, and ends. What cannot be stopped, a blocking handler, is waited for: until
-    /// it returns the node's ports stay open and its scheduler runs no exclusive task again that it
-    /// may still be at.
+    /// Stops what runs, and ends. A blocking handler cannot be stopped, so its end is waited for.
+    /// Until then the node's ports stay open, and its scheduler does not run an exclusive task
+    /// again that the handler may still be working on.
     ///
     /// # Cancel safety
     ///

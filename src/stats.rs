@@ -45,12 +45,12 @@ pub struct Stats {
     /// How much room there is for more of them.
     #[serde(default)]
     pub status_room: StatusRoom,
-    /// Who is told how tasks ended that have no client of their own.
+    /// Who is told how tasks without a client of their own have ended.
     #[serde(default)]
     pub client: ClientState,
-    /// Every node that was named or has joined, in order of name. One that was removed is not among
-    /// them, even while it finishes its runs. Of those that had joined and are gone the last 1,024
-    /// at most are among them.
+    /// Every node that was named or has joined, in order of name. A removed node is not among them,
+    /// even while it finishes its runs. Of nodes that had joined and are gone, the last 1,024 at
+    /// most are.
     pub nodes: Vec<NodeStats>,
     /// Counts since the start.
     pub totals: Totals,

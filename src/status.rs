@@ -83,7 +83,7 @@ impl TaskStatus {
         self.again = true;
     }
 
-    /// Decodes the output of a completed task; as `Bytes`, it is had as it is.
+    /// Decodes the output of a completed task. `Bytes` gives it as it is.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The longest place that is kept, in bytes; of a longer one the end is.
+    /// The longest place that is kept, in bytes; a longer one loses its beginning.
     pub(crate) const MAX_PLACE: usize = 512;
 
     /// The longest message that is kept, in bytes; longer ones are cut.

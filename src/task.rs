@@ -15,10 +15,10 @@ use crate::retry::RetryPolicy;
 
 /// Identifies one accepted task of a scheduler.
 ///
-/// Ids are handed out in rising order and are not reused, also by a scheduler of the same name that
-/// is started later: each start numbers on from the time that the wall clock shows, 2^22 numbers a
-/// second since 2025, so from above whatever was given out before, provided that the clock is not
-/// set back to before the last start. They stay below 2^53 until 2093. Displayed as `t42`.
+/// Ids are handed out in rising order and are not reused, not even by a later scheduler of the same
+/// name: each start continues from the time that the wall clock shows, 2^22 numbers a second since
+/// 2025. That is above all earlier ids, provided that the clock was not set back to before the last
+/// start. They stay below 2^53 until 2093. Displayed as `t42`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(u64);
@@ -50,11 +50,11 @@ impl fmt::Debug for TaskId {
 /// The fencing number of one placing of a task on a node.
 ///
 /// All dispatches of a scheduler are numbered by one counter, so a later run of a task always
-/// carries a greater number than every earlier one. A scheduler that is started again numbers on
-/// from above, as it does with a [`TaskId`], so a resource that has seen a number of before goes on
-/// to take new ones. A handler that writes to a shared
-/// resource should pass the number along and let the resource refuse a lower one than it has seen
-/// (see M. Kleppmann, "How to do distributed locking", 2016, for the method). Displayed as `#7`.
+/// carries a greater number than every earlier one. A scheduler that is started again continues
+/// above its earlier numbers, as it does with a [`TaskId`], so a resource that has seen those
+/// accepts the new ones. A handler that writes to a shared resource should pass the number along
+/// and let the resource refuse a lower one than it has seen (see M. Kleppmann, "How to do
+/// distributed locking", 2016, for the method). Displayed as `#7`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Dispatch(u64);
@@ -177,11 +177,11 @@ pub(crate) fn is_hidden(c: char) -> bool {
 /// key, kind and args joins that task and gets its id; with another kind or other args it is
 /// refused.
 ///
-/// Of what joins, the other options and the watcher are dropped: those of the first hold. A `run`
-/// or `execute_and_wait` that joins is answered as soon as the task has settled, whoever else is
-/// told. An `execute` that joins is told by the status that the first one's client gets, and a
-/// client of its own is dropped; only where nobody but `run` and `execute_and_wait` waited so far,
-/// its client (its own, or else the scheduler's) is told too.
+/// When a task joins, its other options and its watcher are dropped; those of the first one hold. A
+/// `run` or `execute_and_wait` that joins is answered as soon as the task has settled, whoever else
+/// is told. An `execute` that joins is told by the status that the first one's client gets, and a
+/// client of its own is dropped. Only where nobody but `run` and `execute_and_wait` has waited so
+/// far, its client (its own, or else the scheduler's) is told too.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskKey(Arc<str>);
 
@@ -227,7 +227,7 @@ macro_rules! text {
                 }
             }
 
-            /// So that a map with these as keys can be asked by a `str`.
+            /// Lets a map with these as keys be asked by a `str`.
             impl Borrow<str> for $name {
                 fn borrow(&self) -> &str {
                     &self.0

@@ -70,9 +70,9 @@ pub struct NodeMachine {
     ready_acks: bool,
     /// The last number of workers out of reach that was told; `None` if that is to be told in any
     /// case, since another handler is to blame.
-    told_stalled: Option<u32>,
+    reported_stalled: Option<u32>,
     /// The last number of workers that was told to work for others.
-    told_lent: u32,
+    reported_lent: u32,
     blamed: Option<TaskId>,
     actions: Vec<NodeAction>,
 }
@@ -99,8 +99,8 @@ impl NodeMachine {
             course: Course::Serving,
             sharers: 1,
             ready_acks: false,
-            told_stalled: Some(0),
-            told_lent: 0,
+            reported_stalled: Some(0),
+            reported_lent: 0,
             blamed: None,
             actions: Vec::new(),
             spec,
@@ -238,7 +238,7 @@ impl NodeMachine {
     fn stalled(&mut self, workers: &[WorkerId]) {
         self.workers.set_stalled(workers, true);
         self.blamed = self.workers.blamed(workers);
-        self.told_stalled = None;
+        self.reported_stalled = None;
         let task = self.blamed.map(|task| (task, self.kind_of(task)));
         let note = NodeNote::Stalled { task };
         self.actions.push(NodeAction::Note(note));
@@ -247,7 +247,7 @@ impl NodeMachine {
     /// Takes note that these workers share a thread that the run of another scheduler blocks.
     fn stalled_by_others(&mut self, workers: &[WorkerId]) {
         self.workers.set_stalled(workers, true);
-        self.told_stalled = None;
+        self.reported_stalled = None;
     }
 
     /// The kind of a task that runs here, for the log.
@@ -261,7 +261,7 @@ impl NodeMachine {
     fn resumed(&mut self, workers: &[WorkerId]) {
         self.workers.set_stalled(workers, false);
         self.blamed = None;
-        self.told_stalled = None;
+        self.reported_stalled = None;
     }
 
     fn is_current(&self, link: LinkId) -> bool {

@@ -58,10 +58,10 @@ impl NodeEnv {
     }
 }
 
-/// The attempt that a handler is, as the handler sees it. Clones are the same attempt.
+/// The attempt that a handler runs. A clone stands for the same attempt.
 ///
-/// It may be kept by what the handler has started on the side, and says there too whether the
-/// attempt was cancelled or timed out.
+/// What the handler starts on the side may keep a clone. There, too, it tells whether the attempt
+/// was cancelled or has timed out.
 #[derive(Clone)]
 pub struct TaskContext(Arc<Attempt>);
 
@@ -329,8 +329,8 @@ impl TaskContext {
     /// # assert!(paint((), TaskContext::for_test()).is_ok());
     /// ```
     ///
-    /// It is told without confirmation. An attempt may tell 32 values at once and then one each 10
-    /// ms; what goes beyond is dropped silently.
+    /// Nobody confirms it. An attempt may tell 32 values at once and then one each 10 ms; what goes
+    /// beyond is dropped silently.
     ///
     /// # Errors
     ///

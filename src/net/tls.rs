@@ -11,7 +11,7 @@
 //! - `files`: what is on disk, and whether it has changed;
 //! - `configs`: what rustls is given, and what is checked of the own certificate at the start;
 //! - `handshake`: over a socket, and peers that speak something else;
-//! - `words`: what rustls says, as sentences that say what to do.
+//! - `messages`: what rustls says, as sentences that say what to do.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -39,10 +39,9 @@ pub(super) use handshake::prove;
 /// are PEM.
 ///
 /// They are read when it starts, and again by the first new connection after one of them has
-/// changed, so that certificates are renewed without a restart. New ones that cannot be used are
-/// told of by `tracing`, once, and all the old ones stay in use until every one can be, authorities
-/// that were removed included. Replace each file as a whole, by a rename. Connections that are up
-/// stay up.
+/// changed, so that certificates are renewed without a restart. If new ones cannot be used, the log
+/// says so once, and all the old ones stay in use until every file is right, authorities that were
+/// removed included. Replace each file as a whole, by a rename. Connections that are up stay up.
 ///
 /// ```no_run
 /// # use callboard::{Handlers, error::NodeRunError};
@@ -85,9 +84,10 @@ impl Tls {
         }
     }
 
-    /// Takes only peers of these names, each a DNS name in lower case. Without it all are taken for
-    /// whom the authorities vouch; then whoever has the key of one node can be a scheduler to the
-    /// other nodes that listen. So give it to nodes, with the names of their schedulers.
+    /// Takes only peers of these names, each a DNS name in lower case. Without it every peer is
+    /// taken for whom the authorities vouch. Then anyone who has the key of one node can be a
+    /// scheduler to the other nodes that listen. So give it to nodes, with the names of their
+    /// schedulers.
     pub fn peers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.peers = Some(names.into_iter().map(Into::into).collect());
         self

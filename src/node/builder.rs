@@ -153,9 +153,9 @@ impl NodeBuilder {
         self
     }
 
-    /// Serves only the schedulers of these names, at most 64, beside those that were given before;
-    /// without this any that comes. A shared secret lets whoever has it claim any scheduler's name;
-    /// a certificate bears the one name that it is for.
+    /// Serves only the schedulers of these names, at most 64, beside those that were given before.
+    /// Without this it serves any that comes. Anyone who has the shared secret can claim any
+    /// scheduler's name; a certificate bears the one name that it is for.
     pub fn schedulers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.schedulers.extend(names.into_iter().map(Into::into));
         self
@@ -315,10 +315,11 @@ impl NodeBuilder {
         keeper.start().await.map_err(NodeStartError::Thread)
     }
 
-    /// Starts it and waits until it has nothing more to do and has told its scheduler so: its
-    /// scheduler dismissed it, another process took its name, or a signal came. SIGTERM and Ctrl-C
-    /// drain it. A second one stops it, and ends this within [`stop_timeout`](Self::stop_timeout),
-    /// whatever still runs; one that comes within a second after another is the same one.
+    /// Starts the node and waits until it has come to its end: its scheduler dismissed it, another
+    /// process took its name, or a signal came. By then nothing runs, and its scheduler was told
+    /// so. SIGTERM and Ctrl-C drain it. A second signal stops it, and ends this within
+    /// [`stop_timeout`](Self::stop_timeout), whatever still runs. What comes within a second after
+    /// a signal that counted is the same signal.
     ///
     /// From the first poll of this until it has returned these signals do nothing else. Afterwards
     /// they do what they did before, if that was their default, to end the process. A process that

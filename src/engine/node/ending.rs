@@ -44,16 +44,16 @@ use crate::error::LinkRefusal;
 impl NodeMachine {
     /// Takes nothing new from now on, and gives back what has not started.
     pub(super) fn drain(&mut self, why: Gone) {
-        // Who has been replaced must not be told from outside that all is well; otherwise the
-        // node's own process has the last word.
+        // That it was replaced stays the reason, whatever is asked for later; otherwise the node's
+        // own process has the last word.
         if matches!(
             self.course,
             Course::Serving | Course::Ending(Gone::Dismissed)
         ) {
             self.course = Course::Ending(why);
         }
-        // The scheduler that asked for it knows. Told before what is given back, or that comes
-        // again.
+        // A scheduler that asked for it knows. It is told before it hears of what is given back,
+        // or it would send the same again.
         if self.course == Course::Ending(Gone::Drained) && self.is_up() {
             self.outbox.push(Report::Draining);
         }
@@ -120,8 +120,8 @@ impl NodeMachine {
 
     /// Says goodbye, and that the node is gone, as soon as nothing is left to wait for.
     pub(super) fn finish(&mut self, now: Timestamp) {
-        // Whatever occupies a worker may still be going on, whoever it was for: "gone" and the
-        // goodbye both promise that nothing runs here (G8).
+        // A run for a scheduler that is forgotten counts as well: "gone" and the goodbye both
+        // promise that nothing runs here (G8).
         if self.is_gone() || self.workers.busy() > 0 {
             return;
         }
@@ -156,9 +156,9 @@ impl NodeMachine {
             .current
             .filter(|current| current.stage == LinkStage::Up);
         // Who told the node to leave wants no more reports.
-        let told = self.is_leaving() || self.kept.is_empty();
+        let knows_all = self.is_leaving() || self.kept.is_empty();
         match up {
-            Some(current) if told => self.say_goodbye(now, current.link),
+            Some(current) if knows_all => self.say_goodbye(now, current.link),
             _ if self.hopeless().is_some_and(|due| due <= now) => {
                 // Taken first: the node gives the link up, and notes no loss of it.
                 if let Some(current) = self.current.take() {

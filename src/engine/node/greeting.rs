@@ -127,8 +127,8 @@ impl NodeMachine {
         self.hellos += 1;
         // The scheduler counts on the rest at once. Once the link is up it is told who is to blame.
         let out_of_reach = self.workers.out_of_reach();
-        self.told_stalled = (out_of_reach == 0).then_some(0);
-        self.told_lent = 0;
+        self.reported_stalled = (out_of_reach == 0).then_some(0);
+        self.reported_lent = 0;
         let hello = NodeHello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
@@ -156,7 +156,7 @@ impl NodeMachine {
         for (_, run) in self.workers.iter_mut() {
             run.known = Known::Yes;
         }
-        self.prefetched.untell();
+        self.prefetched.forget_reports();
         self.lease.greeted(now);
     }
 

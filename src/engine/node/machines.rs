@@ -113,7 +113,7 @@ impl Machines {
         };
         for address in joins {
             if machines.seat_of(&address).is_none() {
-                // Beyond the bound it is left out; whoever starts the node checks it.
+                // Beyond the bound it is left out; the builder checks it before.
                 let _ = machines.take_seat(None, Some(address));
             }
         }
@@ -129,6 +129,7 @@ impl Machines {
                 dialled,
                 address,
             } => {
+                // Who dialled this process is known only by the hello.
                 let seat = dialled.as_deref().and_then(|address| self.seat_of(address));
                 let holder = seat.map_or(Holder::Lobby, Holder::Seat);
                 let way = Way {
@@ -154,6 +155,7 @@ impl Machines {
                 }
             }
             NodeEvent::DialFailed { address, .. } => {
+                // Its scheduler may have been found at another address meanwhile.
                 if let Some(seat) = self.seat_of(address) {
                     self.tell(now, Holder::Seat(seat), event);
                 }
@@ -180,6 +182,7 @@ impl Machines {
                 self.tell_all(now, || NodeEvent::Workers(workers));
             }
             NodeEvent::Drain => {
+                // Before they are told: none of them may take a link in between.
                 self.end();
                 self.tell_all(now, || NodeEvent::Drain);
             }
@@ -265,7 +268,7 @@ impl Machines {
         served.filter_map(|it| it.scheduler.as_deref())
     }
 
-    /// The name of whoever has each seat, for what runs there.
+    /// The name of the scheduler at each seat, for what runs there.
     pub fn names(&self) -> impl Iterator<Item = Option<&str>> {
         let seats = self.seats.iter();
         seats.map(|seated| seated.as_ref().and_then(|it| it.scheduler.as_deref()))
@@ -305,7 +308,7 @@ impl Machines {
         self.links.get(&link).map(|way| way.holder)
     }
 
-    /// The seat of whoever is dialled at an address.
+    /// The seat of the scheduler that is dialled at an address.
     fn seat_of(&self, address: &str) -> Option<usize> {
         let has = |it: &Seated| it.machine.dialler.has(address);
         let mut seats = self.seats.iter();

@@ -287,7 +287,7 @@ impl NodeMachine {
         // would break the order (G6).
         let may = self.prefetched.first().is_some_and(|waiting| {
             let assignment = &waiting.assignment;
-            !waiting.told && !assignment.is_exclusive() && !self.blocks(assignment)
+            !waiting.start_reported && !assignment.is_exclusive() && !self.blocks(assignment)
         });
         if !may {
             return false;
@@ -388,8 +388,14 @@ impl NodeMachine {
         match (pipelined.why, pipelined.run.spot) {
             (Some(Why::Cancel), _) => self.never_started(assignment.task, dispatch),
             (Some(Why::Requeue) | None, Some(spot)) if self.may_wait(&assignment) => {
-                let told = false;
-                self.prefetched.put_back(spot, Waiting { assignment, told });
+                let start_reported = false;
+                self.prefetched.put_back(
+                    spot,
+                    Waiting {
+                        assignment,
+                        start_reported,
+                    },
+                );
                 self.held.insert(dispatch, Place::Prefetched(spot));
             }
             _ => self.give_back(assignment.task, dispatch),

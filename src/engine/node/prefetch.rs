@@ -29,7 +29,7 @@ const SLACK: usize = 64;
 pub(super) struct Waiting {
     pub(super) assignment: Assignment,
     /// Whether its scheduler believes that it runs: a stalled thread gave it back.
-    pub(super) told: bool,
+    pub(super) start_reported: bool,
 }
 
 /// Where an assignment waits.
@@ -106,7 +106,7 @@ impl Prefetched {
             lane,
             Waiting {
                 assignment,
-                told: false,
+                start_reported: false,
             },
         )
     }
@@ -218,12 +218,12 @@ impl Prefetched {
     }
 
     /// Notes that the scheduler has been told of every one that it waits.
-    pub(super) fn untell(&mut self) {
+    pub(super) fn forget_reports(&mut self) {
         if let Ok(at) = self.lane_at(FRONT) {
             let (_, lane) = &mut self.lanes[at];
             for (_, waiting) in &mut lane.entries {
                 if let Some(waiting) = waiting {
-                    waiting.told = false;
+                    waiting.start_reported = false;
                 }
             }
         }

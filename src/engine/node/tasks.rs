@@ -17,7 +17,7 @@ use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, TaskId};
 
-/// The most kept reports of assignments that never started; whoever assigns on without
+/// The most kept reports of assignments that never started; a scheduler that assigns more without
 /// acknowledging them breaks the protocol. Four times what can wait, so that a retraction of all of
 /// it is far from it.
 const MAX_UNSTARTED_REPORTS: usize = 4 * MAX_PREFETCH;
@@ -55,8 +55,15 @@ impl NodeMachine {
                 Some(reason) => self.refuse_assignment(&assignment, reason),
                 None if self.can_start() => {
                     // What was sent to a free worker is running for its scheduler from then on.
-                    let told = !assignment.prefetched;
-                    self.start(now, Waiting { assignment, told }, None);
+                    let start_reported = !assignment.prefetched;
+                    self.start(
+                        now,
+                        Waiting {
+                            assignment,
+                            start_reported,
+                        },
+                        None,
+                    );
                 }
                 None => {
                     let dispatch = assignment.dispatch;
@@ -64,8 +71,11 @@ impl NodeMachine {
                         true => self.prefetched.push(assignment),
                         // Its scheduler believes that it runs.
                         false => {
-                            let told = true;
-                            self.prefetched.push_front(Waiting { assignment, told })
+                            let start_reported = true;
+                            self.prefetched.push_front(Waiting {
+                                assignment,
+                                start_reported,
+                            })
                         }
                     };
                     self.held.insert(dispatch, Place::Prefetched(spot));
@@ -152,9 +162,12 @@ impl NodeMachine {
 
     /// Puts an assignment on a free worker.
     fn start(&mut self, now: Timestamp, waiting: Waiting, spot: Option<Spot>) {
-        let Waiting { assignment, told } = waiting;
+        let Waiting {
+            assignment,
+            start_reported,
+        } = waiting;
         let (task, dispatch) = (assignment.task, assignment.dispatch);
-        let known = if told {
+        let known = if start_reported {
             Known::Yes
         } else if self.is_up() {
             Known::Announced(self.outbox.push(Report::Started { task, dispatch }))
@@ -222,8 +235,8 @@ impl NodeMachine {
         };
         let before = run.state;
         let (task, known, owner) = (run.task, run.known, run.owner);
-        // The worker comes first, whoever wants to hear of the run: it is free when the handler has
-        // ended, and not before (G4).
+        // The worker comes first, whether or not anybody wants to hear of the run: it is free when
+        // the handler has ended, and not before (G4).
         if overrun {
             run.state = State::Overrun;
         } else {
@@ -335,10 +348,13 @@ impl NodeMachine {
             // It waits for another worker: where it was before, or, if its scheduler believes that
             // it runs, before all that do not.
             State::Running if self.may_wait(&assignment) => {
-                let told = run.known != Known::No && !unheard;
-                let waiting = Waiting { assignment, told };
+                let start_reported = run.known != Known::No && !unheard;
+                let waiting = Waiting {
+                    assignment,
+                    start_reported,
+                };
                 let spot = match run.spot {
-                    Some(spot) if !told => {
+                    Some(spot) if !start_reported => {
                         self.prefetched.put_back(spot, waiting);
                         spot
                     }
@@ -419,14 +435,14 @@ impl NodeMachine {
             return;
         }
         let workers = self.workers.out_of_reach();
-        if self.told_stalled != Some(workers) {
-            self.told_stalled = Some(workers);
+        if self.reported_stalled != Some(workers) {
+            self.reported_stalled = Some(workers);
             let task = self.blamed;
             self.outbox.push(Report::Stalled { workers, task });
         }
         let lent = self.workers.lent();
-        if self.told_lent != lent {
-            self.told_lent = lent;
+        if self.reported_lent != lent {
+            self.reported_lent = lent;
             self.outbox.push(Report::Lent { workers: lent });
         }
         if self.ready_acks && self.can_start() {

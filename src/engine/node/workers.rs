@@ -78,7 +78,7 @@ pub(super) struct Share {
     /// How many it may have now.
     pub(super) now: u32,
     /// How many its scheduler is to count on.
-    pub(super) told: u32,
+    pub(super) promised: u32,
 }
 
 impl Share {
@@ -86,7 +86,7 @@ impl Share {
     pub(super) const WHOLE: Self = Self {
         target: u32::MAX,
         now: u32::MAX,
-        told: u32::MAX,
+        promised: u32::MAX,
     };
 }
 
@@ -146,7 +146,7 @@ impl Workers {
 
     /// Workers that do nothing for this scheduler, since others have their share.
     pub(super) fn lent(&self) -> u32 {
-        self.limit.saturating_sub(self.share.told)
+        self.limit.saturating_sub(self.share.promised)
     }
 
     /// Gives every run to another owner, but for those of an earlier start of the scheduler.

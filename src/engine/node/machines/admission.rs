@@ -1,7 +1,7 @@
 //! Which schedulers a process serves, and which link leads to whom.
 //!
 //! Owns: the seats, from a scheduler's first hello until it is forgotten, and moving links and
-//! addresses to whoever says hello on them. Does not know: what follows from a hello.
+//! addresses to the scheduler that says hello on them. Does not know: what follows from a hello.
 
 use super::shares::Claim;
 use super::{Course, Holder, MAX_SCHEDULERS, Machines, Seated};
@@ -16,7 +16,7 @@ impl Machines {
             // It was closed from this side.
             return;
         };
-        // What no scheduler can be named is refused by whoever has the link.
+        // A name that no scheduler can have is refused by the machine that holds the link.
         let admitted = match is_name(&hello.scheduler) {
             true => self.admit(now, from, &hello),
             false => Ok(from),
@@ -59,6 +59,7 @@ impl Machines {
             self.renew(now, seat, hello);
             return Ok(Holder::Seat(seat));
         }
+        // Those that are served may come back to hear how their runs ended; nobody else comes now.
         if self.course != Course::Serving {
             return Err(LinkRefusal::Stopping);
         }
@@ -67,6 +68,7 @@ impl Machines {
                 name: name.to_owned(),
             });
         }
+        // It answered at an address that was dialled before anybody was known there.
         if let Holder::Seat(seat) = from
             && let Some(seated) = &mut self.seats[seat]
             && seated.scheduler.is_none()

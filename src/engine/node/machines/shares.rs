@@ -79,15 +79,18 @@ impl Machines {
         };
         let seated = self.seats.iter().flatten().count();
         let equal = (all / u32::try_from(seated.max(1)).unwrap_or(u32::MAX)).max(1);
+        // Runs that go on beyond a share count too: their workers come back as they end.
         let mut busy = 0;
         let mut wants = Vec::with_capacity(seated);
         for it in self.seats.iter_mut().flatten() {
             busy += it.machine.workers.busy();
+            // What was lent to it goes back at once, so only its own share can be claimed.
             let most = equal.min(it.machine.workers.limit());
             let patience = patience(&it.machine);
             wants.push(it.claim.renew(now, wanted(&it.machine), patience, most));
         }
         let shares = shares(all, &wants);
+        // What nobody wants now is open to all: the first task that comes may take it.
         let spare = all.saturating_sub(shares.iter().sum());
         let mut free = all.saturating_sub(busy);
         let mut machines: Vec<(u32, &mut NodeMachine)> = self
@@ -105,11 +108,12 @@ impl Machines {
         let share = |target: u32, busy: u32, free: u32| Share {
             target,
             now: target.min(busy + free),
-            told: target.max(equal),
+            promised: target.max(equal),
         };
         for (target, machine) in &mut machines {
             let before = machine.workers.busy();
             machine.workers.set_share(share(*target, before, free));
+            // It starts what it can before the next is asked, so that no worker is given twice.
             machine.pump(now);
             free -= machine.workers.busy() - before;
         }
