@@ -60,7 +60,7 @@ impl Host {
                     .build();
                 let runtime = match runtime {
                     Ok(runtime) => runtime,
-                    // Whoever waits for it may have gone.
+                    // The caller may have gone.
                     Err(error) => return drop(tx.send(Err(error))),
                 };
                 let runner = System::with_tokio_rt(move || runtime);
@@ -133,7 +133,7 @@ impl Host {
         let network = self.network().await?;
         let (tx, rx) = oneshot::channel();
         network.spawn(async move {
-            // Whoever waits for it has gone.
+            // The caller has gone.
             let _ = tx.send(act.await);
         });
         rx.await.map_err(|_| {
@@ -155,7 +155,7 @@ impl Host {
         };
         let (tx, rx) = oneshot::channel();
         control.spawn(async move {
-            // Whoever waits for it has gone.
+            // The caller has gone.
             let _ = tx.send(act.await);
         });
         rx.await
@@ -211,8 +211,8 @@ impl Host {
     }
 }
 
-/// A thread that is on its way to whoever has started it, who may not wait for it any more: it ends
-/// if it is not claimed.
+/// A thread on its way to the caller that started it. It ends if nobody claims it, since the caller
+/// may not wait for it any more.
 struct Unclaimed<T: Stop>(Option<T>);
 
 trait Stop {

@@ -1,7 +1,7 @@
 //! How batches move between threads: a vector that many push to and one swaps out.
 //!
 //! Owns: the vector, the waker, the closed mark. Does not know: what it carries, or how much of it
-//! is too much; whoever pushes bounds what it pushes.
+//! is too much; those who push bound what they push.
 
 use std::fmt;
 use std::future::poll_fn;

@@ -143,7 +143,7 @@ impl LinkFact for NodeEvent {
 /// The way out of one link. Must not block.
 pub trait LinkSender<M>: Send {
     /// Sends what a turn had to say, in order. If the link is closed, it is dropped. `at_once` says
-    /// that whoever calls has nothing else to do: it may go out before this returns, if that spares
+    /// that the caller has nothing else to do: it may go out before this returns, if that spares
     /// another thread's wake-up.
     fn send(&self, batch: Vec<M>, at_once: bool);
     /// Closes the link after what was sent before.

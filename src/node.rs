@@ -300,7 +300,7 @@ impl NodeHandle {
         if once.await.is_ok() {
             return Ok(());
         }
-        // Whoever was to say it has ended with the node.
+        // The node's thread was to say it, and has ended with the node.
         Err(self.wait().await)
     }
 
@@ -347,7 +347,7 @@ impl NodeHandle {
         let mut over = self.over.clone();
         match over.wait_for(Option::is_some).await {
             Ok(gone) => gone.unwrap_or(NodeExit::Failed),
-            // Whoever was to say it has ended with its thread.
+            // The node was to say it, and has ended with its thread.
             Err(_) => NodeExit::Failed,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns: how a machine is driven by hand: what it is told, its turns, its actions in their order,
 //! and the check of its invariants. Does not know: clocks, links and workers. Moments are
-//! arguments, and whoever holds a driver performs the actions.
+//! arguments, and the owner of a driver performs the actions.
 //!
 //! ```
 //! use callboard::SchedulerConfig;
@@ -67,7 +67,7 @@ pub trait Machine {
 pub enum Checks {
     /// After each event and each turn; it panics with what does not hold.
     EachStep,
-    /// Never: for a bench, and for whoever checks at moments of its own.
+    /// Never: for a bench, and for a test that checks at moments of its own.
     Never,
 }
 

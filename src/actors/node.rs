@@ -408,6 +408,17 @@ fn log(repeats: &mut Repeats, now: Timestamp, note: &NodeNote) {
         NodeNote::LinkLost { scheduler, reason } => {
             say!(warn: scheduler, reason, "the link to the scheduler is lost");
         }
+        NodeNote::SchedulerEnded { scheduler, waits } => match waits {
+            true => {
+                say!(info: scheduler, "the scheduler was shut down; what ran for it is stopped, and the node waits for its next start");
+            }
+            false => {
+                say!(info: scheduler, "the scheduler was shut down, and the node ends with it");
+            }
+        },
+        NodeNote::LetGo { scheduler } => {
+            say!(info: scheduler, "the scheduler has let the node go; what ran for it is stopped");
+        }
         NodeNote::Dropped { scheduler, runs } => {
             say!(warn: scheduler, runs, "runs were dropped at the end of the lease");
         }

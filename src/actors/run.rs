@@ -269,7 +269,7 @@ impl Run {
     /// Tells what the handler has kept of its context that the attempt is to end.
     fn tell(&self) {
         if let Some(context) = &self.context {
-            // It wakes whoever waits, and a waker is code of others.
+            // It wakes those who wait, and a waker is code of others.
             shielded(|| context.cancel());
         }
     }

@@ -289,7 +289,7 @@ fn start_thread(
                 .build();
             let runtime = match runtime {
                 Ok(runtime) => runtime,
-                // Whoever waits for it is this function's caller, who has not gone.
+                // This function waits for it below.
                 Err(error) => return drop(ready.send(Err(error))),
             };
             // A System of its own, so that its arbiter, which handlers find here, is not what the

@@ -36,8 +36,8 @@ impl fmt::Display for Flaw {
 
 /// Checks that `bytes` are one value and nothing else.
 ///
-/// Whoever decodes may then rely on it that lengths are true, and that the depth is bounded:
-/// rmp-serde itself bounds that of arrays and maps, but not that of enums within enums.
+/// A decoder may then rely on it that lengths are true, and that the depth is bounded: rmp-serde
+/// itself bounds that of arrays and maps, but not that of enums within enums.
 pub(super) fn check(mut bytes: &[u8]) -> Result<(), Flaw> {
     match bytes {
         [] => return Err(Flaw::Missing),

@@ -81,7 +81,7 @@ pub(crate) async fn part(limit: Duration) {
         traffic.parting.send_replace(true);
         traffic.open.subscribe()
     });
-    // Whoever has not read by then does without.
+    // A peer that has not read by then does without.
     let _ = tokio::time::timeout(limit, open.wait_for(|open| *open == 0)).await;
 }
 
@@ -278,8 +278,8 @@ impl<Out> Guard<Out> {
     }
 
     /// Keeps back what a peer says before, or beside, a name that it may claim, and ends such a
-    /// link in words. A breach of the rules is an event like any other: whoever counts them, counts
-    /// it. Whether there is anything to tell then.
+    /// link with a reason. A breach of the rules is an event like any other, so that it is counted.
+    /// Returns whether there is anything to tell then.
     fn admit<In: Claiming>(
         &mut self,
         events: &mut Vec<LinkEvent<In>>,
@@ -301,7 +301,7 @@ impl<Out> Guard<Out> {
     fn tell(&self, reason: &str) {
         let untold = match &self.peer {
             Peer::Came(address) => self.refusals.tell(address.ip()),
-            // Whoever dials does so with pauses.
+            // This side dialled, and pauses between its dials.
             Peer::Dialled(_) => Some(0),
         };
         if let Some(untold) = untold {

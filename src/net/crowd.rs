@@ -50,8 +50,8 @@ impl<T> Crowd<T> {
         self.change(source, |members| members.remove(&number))
     }
 
-    /// Takes out the oldest of the source that has most, with one more from `comes`: so whoever
-    /// comes without end, from one source, drives out its own.
+    /// Takes out the oldest of the source that has most, with one more from `comes`. So a source
+    /// that comes without end drives out its own.
     pub fn remove_of_most(&mut self, comes: IpAddr) -> Option<T> {
         let own = self.sources.get(&comes).and_then(|own| size(comes, own));
         let own = own.map(|(count, oldest, source)| (count + 1, oldest, source));

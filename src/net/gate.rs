@@ -5,7 +5,7 @@
 //! expected where; the machines compare names with those that they expect.
 //!
 //! Neither side asks for a name when it dials: the handshake of TLS proves that the peer's
-//! certificate is signed by a trusted authority, whoever it is. The name becomes known by the
+//! certificate is signed by a trusted authority, and no more. The name becomes known by the
 //! hello, on both sides and whichever dialled, and there it must be one of the DNS names that the
 //! certificate bears. Nothing that comes before such a hello gets past the gate.
 
@@ -50,7 +50,7 @@ impl Claiming for ToNode {
     }
 }
 
-/// Stands between a link and whoever hears of it.
+/// Stands between a link and the machine that hears of it.
 pub(super) struct Gate {
     names: Names,
     state: State,

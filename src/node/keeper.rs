@@ -89,7 +89,7 @@ impl Keeper {
         let mut running = match parts.start(None).await {
             Ok(running) => running,
             Err(error) => {
-                // Whoever waits for it may have gone.
+                // Nobody may wait for it any more.
                 let _ = ready.send(Err(error));
                 return;
             }

@@ -66,7 +66,9 @@ impl Replies {
     /// Gives the answers that may be given when all up to this batch is stored.
     pub fn give(&mut self, stored: u64) {
         self.ready.drain(..).for_each(Reply::give);
-        while let Some(held) = self.held.pop_front_if(|held| held.batch <= stored) {
+        while self.held.front().is_some_and(|held| held.batch <= stored)
+            && let Some(held) = self.held.pop_front()
+        {
             held.reply.give();
         }
     }

@@ -54,8 +54,8 @@ pub struct Serves {
 }
 
 impl NodeSpec {
-    /// The port to be probed at by whoever sees this end of a link, if one is open there: at the
-    /// same host, or at all of the same family.
+    /// Returns the port at which a scheduler that sees this end of a link can probe the process, if
+    /// one is open there: at the same host, or at all of the same family.
     pub(super) fn probe_beside(&self, address: &str) -> Option<String> {
         if self.refusal_means_dead == Some(false) {
             return None;
@@ -257,6 +257,18 @@ pub enum NodeNote {
         scheduler: String,
         /// What was seen.
         reason: String,
+    },
+    /// The scheduler was shut down; what ran for it is stopped.
+    SchedulerEnded {
+        /// The name.
+        scheduler: String,
+        /// Whether the node waits for its next start, rather than ending with it.
+        waits: bool,
+    },
+    /// The scheduler has let the node go; what ran for it is stopped.
+    LetGo {
+        /// The scheduler's name.
+        scheduler: String,
     },
     /// The lease has ended, or nearly; these runs were stopped.
     Dropped {

@@ -36,7 +36,7 @@ use std::time::Duration;
 use super::lease::Lease;
 use super::state::{Bond, Course, LinkStage};
 use super::workers::{Owner, State};
-use super::{Gone, NodeAction, NodeMachine};
+use super::{Gone, NodeAction, NodeMachine, NodeNote};
 use crate::engine::message::{Report, ToScheduler};
 use crate::engine::{LinkId, Timestamp};
 use crate::error::LinkRefusal;
@@ -69,15 +69,29 @@ impl NodeMachine {
     /// Stops and discards all work of the scheduler; the goodbye follows when nothing runs any
     /// more.
     pub(super) fn leave(&mut self) {
+        self.note_of_scheduler(|scheduler| NodeNote::LetGo { scheduler });
         self.take_leave(Bond::Leaving);
     }
 
     /// Leaves a scheduler that ends: the node may serve its next start.
     pub(super) fn scheduler_ends(&mut self) {
+        let stays = !self.spec.end_with_scheduler || self.may_be_dialled();
+        let waits = stays && self.course == Course::Serving;
+        self.note_of_scheduler(|scheduler| NodeNote::SchedulerEnded { scheduler, waits });
         self.take_leave(match self.spec.end_with_scheduler {
             true => Bond::Leaving,
             false => Bond::Ending,
         });
+    }
+
+    /// Notes what its scheduler asks of it. A local node ends with its scheduler, which says so.
+    fn note_of_scheduler(&mut self, note: impl FnOnce(String) -> NodeNote) {
+        if let Some(session) = &self.session
+            && !self.spec.local
+        {
+            let note = note(session.scheduler.clone());
+            self.actions.push(NodeAction::Note(note));
+        }
     }
 
     fn take_leave(&mut self, bond: Bond) {

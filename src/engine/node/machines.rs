@@ -37,7 +37,7 @@ pub struct Machines {
     /// By seat; a seat is free once its scheduler is forgotten.
     seats: Vec<Option<Seated>>,
     links: BTreeMap<LinkId, Way>,
-    /// Workers, within a seat, whose thread is blocked: at every seat, whoever comes to it.
+    /// Workers, within a seat, whose thread is blocked: at every seat, later ones included.
     blocked: BTreeSet<WorkerId>,
     course: Course,
     /// The greatest numbers that any machine has given out whose scheduler was forgotten: none may
@@ -229,7 +229,7 @@ impl Machines {
         }
     }
 
-    /// When the effects are to be taken again at the latest.
+    /// Returns when the effects are to be taken again at the latest.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         if self.is_gone() {
             return None;
@@ -239,7 +239,7 @@ impl Machines {
         seated.chain(others.into_iter().flatten()).min()
     }
 
-    /// Tasks that occupy a worker now, whoever they are for.
+    /// Returns how many tasks occupy a worker now, for all schedulers together.
     pub fn running(&self) -> usize {
         self.seated().map(|it| it.machine.running()).sum()
     }
@@ -254,12 +254,12 @@ impl Machines {
         })
     }
 
-    /// Whether it has told that it is [`NodeAction::Gone`].
+    /// Returns whether it has told that it is [`NodeAction::Gone`].
     pub fn is_gone(&self) -> bool {
         self.course == Course::Gone
     }
 
-    /// The schedulers that are served, by name.
+    /// Returns the names of the schedulers that are served.
     pub fn served(&self) -> impl Iterator<Item = &str> {
         let served = self.seated().filter(|it| {
             let session = it.machine.session.as_ref();

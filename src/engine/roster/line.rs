@@ -3,8 +3,8 @@
 //! Owns: their order, apart from what runs at the node. Does not know: when one of them is asked
 //! back, or why.
 //!
-//! Tasks of one priority and class are in a lane of their own, first come first. So whoever looks
-//! for what may go elsewhere never walks past what may not.
+//! Tasks of one priority and class are in a lane of their own, first come first. So a look for what
+//! may go elsewhere never walks past what may not.
 
 use crate::engine::queue::ClassId;
 use crate::engine::tasks::{List, NO_SLOT, Slot, Tasks};

@@ -22,8 +22,8 @@ use crate::task::TaskId;
 /// their way would pile up at the node without it, in memory that is touched for the first time,
 /// which costs more than a copy.
 const MAX_AHEAD_BYTES: usize = 16 << 20;
-/// The longest round trip that is believed, in nanoseconds: what took longer was held up by a cut
-/// or a stall, and whoever prefetched by it would pile tasks up where they wait.
+/// The longest round trip that is believed, in nanoseconds. What took longer was held up by a cut
+/// or a stall, and prefetching by it would pile tasks up where they wait.
 const MAX_ROUND_TRIP: u64 = 500_000_000;
 /// The shortest round trip, in nanoseconds: that of a wake-up between threads.
 const SHORTEST_ROUND_TRIP: u64 = 20_000;

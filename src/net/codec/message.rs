@@ -73,8 +73,9 @@ pub struct MessageReader {
 }
 
 impl MessageReader {
-    /// Nothing has come yet; bodies may have up to `max_body` bytes, but before a hello only as
-    /// many as that may have: whoever has not said who it is must not make this process hold more.
+    /// Begins before anything has come. Bodies may have up to `max_body` bytes, but before a hello
+    /// only as many as that may have: a peer that has not said who it is must not make this process
+    /// hold more.
     pub fn new(max_body: usize) -> Self {
         Self {
             codec: LengthDelimitedCodec::builder()

@@ -3,12 +3,13 @@
 //! Owns: what waits to be sent, in which order it goes and how much of it there may be, and writing
 //! it. Does not know: what arrives, sockets, what messages mean.
 //!
-//! The link's task writes. While it waits for something to send and nothing waits before it,
-//! whoever gives a few small messages may write them in its place: that spares waking the thread of
-//! the link, which costs about as much as the write. What the transport does not take at once is
-//! left to the task, and so is every error. Nobody waits for the lock, which is held only by who
-//! writes what goes without waiting: whoever finds it taken gives to the task, and the task is
-//! woken when it is free. Only a link that ends waits for the one write that may be going on.
+//! The link's task writes. While it waits for something to send and nothing waits before it, a
+//! thread that hands over a few small messages may write them in its place: that spares waking the
+//! thread of the link, which costs about as much as the write. What the transport does not take at
+//! once is left to the task, and so is every error. Nobody waits for the lock, which is held only
+//! for a write that does not block. A thread that finds it taken hands its messages to the task,
+//! which is woken when the lock is free. Only a link that ends waits for the one write that may be
+//! going on.
 //!
 //! These direct writes serve the row `latency-remote` of the bench: its median is longer by a
 //! quarter without, and no other row changes. `MAX_AT_ONCE = 0` turns them off.
@@ -267,7 +268,7 @@ impl<Out: Wire> Open<'_, Out> {
     ) -> Poll<Result<Closing, Fault>> {
         let sending = self.0.try_sending().or_else(|| {
             self.0.shared.kept_waiting.register(cx.waker());
-            // Whoever had it may have been done before that.
+            // The lock may have been given back before that.
             self.0.try_sending()
         });
         let Some(mut sending) = sending else {

@@ -114,7 +114,7 @@ fn broken(error: &pem::Error) -> &'static str {
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |error: io::Error| fault(file, format!("it cannot be read: {error}"));
-    // Opening a pipe would wait for whoever writes to it.
+    // Opening a pipe would wait until something writes to it.
     if !fs::metadata(file).map_err(unreadable)?.is_file() {
         return Err(fault(file, "it is not a file"));
     }

@@ -113,8 +113,8 @@ impl Machines {
         }
     }
 
-    /// Moves a link to whoever said hello on it. An address goes along. Returns whether the link is
-    /// wanted.
+    /// Moves a link, and the address that was dialled for it, to the scheduler that said hello on
+    /// it. Returns whether the link is wanted.
     fn move_link(&mut self, now: Timestamp, link: LinkId, from: Holder, to: Holder) -> bool {
         let dialled = self.links.get(&link).and_then(|way| way.dialled.clone());
         if let Some(machine) = self.machine(from) {

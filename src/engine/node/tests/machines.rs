@@ -318,6 +318,12 @@ fn the_end_of_its_scheduler_is_not_the_end_of_a_node() {
     fleet.start(link, 1);
     let actions = fleet.say(link, ToNode::End);
     assert!(gone(&actions).is_none());
+    let note = NodeNote::SchedulerEnded {
+        scheduler: "a".to_owned(),
+        waits: true,
+    };
+    let noted = |action: &NodeAction| matches!(action, NodeAction::Note(it) if *it == note);
+    assert!(actions.iter().any(noted), "{actions:?}");
     let [worker] = fleet.node.occupied().collect::<Vec<_>>()[..] else {
         panic!()
     };
@@ -404,4 +410,33 @@ fn g7_a_scheduler_that_comes_while_a_thread_is_blocked_has_nothing_started_there
         panic!()
     };
     assert_eq!(second.within_seat(), of_a.within_seat());
+}
+
+/// How many runs of a scheduler start one after the other before its results, which nobody
+/// acknowledges, fill their budget.
+fn kept(fleet: &mut Fleet, link: LinkId) -> u64 {
+    let mut count = 0;
+    while let [worker] = fleet.start(link, count + 1)[..] {
+        count += 1;
+        fleet.ended(worker, count);
+    }
+    count
+}
+
+#[test]
+fn the_budget_of_kept_results_is_that_of_the_process_and_no_scheduler_takes_the_share_of_another() {
+    let spec = || {
+        let mut spec = spec(1);
+        spec.config.max_kept_bytes = 64 << 10;
+        spec
+    };
+    let mut alone = Fleet::new(spec());
+    let link = alone.serve("a", 1, None);
+    let all = kept(&mut alone, link);
+    let mut fleet = Fleet::new(spec());
+    let links = [fleet.serve("a", 1, None), fleet.serve("b", 1, None)];
+    for link in links {
+        let half = kept(&mut fleet, link);
+        assert!(half.abs_diff(all / 2) <= 1, "{half} of {all}");
+    }
 }
