@@ -2,8 +2,8 @@
 //! how large the file is.
 //!
 //! `cargo bench --bench store -- [FOLDER] [--quick]`: the file is made in a temporary folder there,
-//! or where those usually are. `--quick` leaves out what waits for the disk alone. Beside each latency stands that of an append and an fdatasync on the same
-//! disk, measured in the same run.
+//! or where those usually are. `--quick` leaves out what waits for the disk alone. Beside each
+//! latency stands that of an append and an fdatasync on the same disk, measured in the same run.
 //!
 //! Not measured: the scheduler, and the threads between it and the writer.
 

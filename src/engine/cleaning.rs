@@ -45,8 +45,8 @@ pub const WORTH_A_HEAD: u64 = 1 << 20;
 /// for each task to be written again, and drops the log before the batch that is named. It then
 /// tells the records with [`sealed`](Self::sealed), and what became of them with
 /// [`stored`](Self::stored) or [`not_stored`](Self::not_stored). [`over`](Self::over) is told of
-/// each task whose ending was confirmed and whose key is free, once, or again, at any time from when
-/// its last record was made.
+/// each task whose ending was confirmed and whose key is free, once, or again, at any time from
+/// when its last record was made.
 ///
 /// A scheduler that starts tells each batch that is there with [`found`](Self::found), and then
 /// which tasks live with [`keep`](Self::keep).

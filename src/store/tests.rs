@@ -1,8 +1,8 @@
 //! What must hold of every log, and what of those that may lose power.
 //!
-//! `conformance` and `retention` run over each implementation; `cuts` and `faults` over redb on a disk that fails
-//! as it is told to, and `files` over the file itself. `kept`
-//! reads one that an earlier version has written.
+//! `conformance` and `retention` run over each implementation; `cuts` and `faults` over redb on a
+//! disk that fails as it is told to, and `files` over the file itself. `kept` reads one that an
+//! earlier version has written.
 
 mod conformance;
 mod cuts;
