@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use callboard::__internals::engine::ledger::{Sealed, Stamp};
 use callboard::__internals::engine::record::{
-    AcceptedTask, FinalOutcome, Head, Record, Reserved, SettledTask, Term, Timing,
+    AcceptedTask, FinalOutcome, Head, Record, Reserved, RetainedTask, SettledTask, Term, Timing,
 };
 use callboard::__internals::engine::{SchedulerId, Timestamp};
 use callboard::__internals::store::recovery::recover;
@@ -24,6 +24,7 @@ use callboard::__internals::store::row::BatchReader;
 use callboard::__internals::store::table::TableLog;
 use callboard::__internals::store::writer::{CHECK_EVERY, LogWriter, Written};
 use callboard::__internals::store::{Claimant, TaskLog};
+use callboard::Keep;
 use callboard::task::TaskId;
 
 const SINGLES: u64 = 2_000;
@@ -41,7 +42,7 @@ fn main() {
         None => tempfile::tempdir().unwrap(),
     };
     let path = folder.path().join("store");
-    let mut book = Book::open(&path);
+    let mut book = Book::open(&path, &Keep::nothing());
     if !std::env::args().any(|arg| arg == "--quick") {
         let plain = append_and_sync(&folder.path().join("plain"));
         println!("append of 200 bytes and fdatasync, p50: {plain:?}");
@@ -52,27 +53,35 @@ fn main() {
     let took = timed(|| (0..CROWD / BATCH).for_each(|_| book.accept(BATCH)));
     rate("accepted, a thousand a batch", took);
     println!("the file with {CROWD} unfinished: {}", size(&path));
+    let tasks = book.next_task - 1;
     book.close();
-    let took = timed(|| {
-        let (_, ledger) = recover(&mut TableLog::at(&path), &WHO, &mut drop).unwrap();
-        assert_eq!(ledger.tasks().len() as u64, CROWD + SINGLES);
-    });
-    println!("{CROWD} unfinished read and folded: {took:?}");
+    reading(&path, tasks);
 
     std::fs::remove_file(&path).unwrap();
-    let mut book = Book::open(&path);
+    living(&path, "nothing kept", &Keep::nothing());
+    std::fs::remove_file(&path).unwrap();
+    let all = Keep::all(Duration::MAX);
+    living(&path, "all kept within 64 MiB", &all);
+    std::fs::remove_file(&path).unwrap();
+    living(&path, "all kept", &all.at_most_bytes(u64::MAX));
+}
+
+/// A million tasks that are accepted, settle and are confirmed.
+fn living(path: &Path, kept: &str, keep: &Keep) {
+    let mut book = Book::open(path, keep);
     let mut largest = 0;
     let took = timed(|| {
         for _ in 0..CROWD / BATCH {
             book.live(BATCH);
-            largest = largest.max(metadata(&path).unwrap().len());
+            largest = largest.max(metadata(path).unwrap().len());
         }
     });
-    rate("accepted, settled and confirmed, a thousand a batch", took);
+    let what = format!("accepted, settled and confirmed, a thousand a batch, {kept}");
+    rate(&what, took);
     let largest = largest as f64 / f64::from(1 << 20);
     println!("the file meanwhile, at most: {largest:.1} MiB");
-    book.close();
-    println!("after a close: {}", size(&path));
+    let took = timed(|| book.close());
+    println!("after a close, which took {took:?}: {}", size(path));
 }
 
 /// What a start does with the file, part by part: each is done anew, with those before it.
@@ -146,21 +155,33 @@ fn append_and_sync(path: &Path) -> Duration {
     median((0..SINGLES).map(append).collect())
 }
 
+fn accepted(id: TaskId) -> AcceptedTask {
+    AcceptedTask {
+        id,
+        at: Timestamp(id.get()),
+        kind: "bench.task".into(),
+        args: vec![id.get() as u8; 100].into(),
+        options: None,
+    }
+}
+
 /// A store, and what it was told so far.
 struct Book {
     writer: LogWriter,
+    keeps: bool,
     batch: u64,
     next_task: u64,
     head: Head,
 }
 
 impl Book {
-    fn open(path: &Path) -> Self {
+    fn open(path: &Path, keep: &Keep) -> Self {
         let mut log = TableLog::at(path);
         log.claim(&WHO).unwrap();
         let second = Duration::from_secs(1);
         let mut book = Self {
-            writer: LogWriter::new(Box::new(log), CHECK_EVERY),
+            writer: LogWriter::new(Box::new(log), CHECK_EVERY).keeping(keep.clone()),
+            keeps: *keep != Keep::nothing(),
             batch: 0,
             next_task: 1,
             head: Head {
@@ -199,8 +220,9 @@ impl Book {
         records.extend(self.accepted(count));
         self.store(records, None);
         let ids = (first..first + count).map(TaskId::new);
-        let settled = ids.clone().map(|id| {
-            Record::Settled(Box::new(SettledTask {
+        let mut records = Vec::new();
+        for id in ids.clone() {
+            let ending = SettledTask {
                 id,
                 outcome: FinalOutcome::Completed(b"done".into()),
                 node: Some("n1".into()),
@@ -209,9 +231,16 @@ impl Book {
                 started_at: Some(Timestamp(1)),
                 at: Timestamp(2),
                 busy: Vec::new(),
-            }))
-        });
-        let mut records: Vec<_> = settled.collect();
+            };
+            records.push(Record::Settled(Box::new(ending.clone())));
+            if self.keeps {
+                let accepted = accepted(id);
+                records.push(Record::Retained(Box::new(RetainedTask {
+                    accepted,
+                    ending,
+                })));
+            }
+        }
         records.push(Record::Confirmed(ids.collect()));
         self.store(records, Some(self.batch + 1));
     }
@@ -219,16 +248,9 @@ impl Book {
     fn accepted(&mut self, count: u64) -> Vec<Record> {
         let ids = self.next_task..self.next_task + count;
         self.next_task += count;
-        let accepted = ids.map(|id| {
-            Record::Accepted(Box::new(AcceptedTask {
-                id: TaskId::new(id),
-                at: Timestamp(id),
-                kind: "bench.task".into(),
-                args: vec![id as u8; 100].into(),
-                options: None,
-            }))
-        });
-        accepted.collect()
+        let ids = ids.map(TaskId::new);
+        ids.map(|id| Record::Accepted(Box::new(accepted(id))))
+            .collect()
     }
 
     fn store(&mut self, records: Vec<Record>, truncate: Option<u64>) {
