@@ -347,7 +347,7 @@ pub struct NoClient;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Shutdown {
-    /// At once: what runs is dropped. With a [store](crate::SchedulerBuilder::store) nothing is:
+    /// At once: what runs is dropped. With a store nothing is:
     /// what has not settled stays there, nodes in other processes go on with what they run, and
     /// the next start goes on with both.
     Now,

@@ -123,10 +123,14 @@ pub use net::Tls;
 pub use node::{Node, NodeBuilder, NodeExit, NodeHandle, node};
 pub use payload::Payload;
 pub use retry::RetryPolicy;
+#[cfg(feature = "store")]
+pub use scheduler::SettledPage;
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use status::{CancelAnswer, Cause, Failure, Outcome, TaskEvent, TaskStatus};
 #[cfg(feature = "store")]
 pub use store::Store;
+#[cfg(feature = "store")]
+pub use store::retained::Cursor as SettledCursor;
 pub use task::{Dispatch, Priority, TaskId, TaskKey};
 
 /// What the tests, benches and fuzz targets of this crate need of its inside. It is no part of the

@@ -3,7 +3,6 @@
 //! Owns: the seam between the actor and a store. Does not know: files, or what records say.
 
 use std::fmt;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -11,9 +10,6 @@ use tokio::time::Instant;
 use crate::engine::Event;
 use crate::engine::ledger::Sealed;
 use crate::error::StoreError;
-
-/// Takes a copy of what a store holds, to a new file. It blocks.
-pub type Copier = Box<dyn FnOnce(&Path) -> Result<(), StoreError> + Send>;
 
 /// Stores batches, one at a time, and never blocks its caller but at its end: or, where all is to
 /// stay on one thread, at once.
@@ -35,9 +31,6 @@ pub trait Recorder: Send {
 
     /// Returns what is known of where the batches are.
     fn report(&self) -> Report;
-
-    /// Prepares a copy of what is stored when it is begun.
-    fn copier(&mut self) -> Copier;
 
     /// Closes it in order, after what it was given has been stored, and waits for that.
     ///

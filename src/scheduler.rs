@@ -24,6 +24,8 @@ use crate::inbox::Inbox;
 use crate::links::Incoming;
 use crate::net::Trust;
 use crate::status::{Outcome, TaskStatus};
+#[cfg(feature = "store")]
+use crate::store::writer::Reader;
 use crate::sync::lock;
 use crate::task::TaskId;
 
@@ -31,8 +33,12 @@ mod asking;
 mod builder;
 mod local;
 mod nodes;
+#[cfg(feature = "store")]
+mod stored;
 
 pub use builder::SchedulerBuilder;
+#[cfg(feature = "store")]
+pub use stored::SettledPage;
 
 /// How many `Execute` of the handle may wait in the actor's mailbox; more wait for a permit. Bounds
 /// the memory that a flood through the handle takes.
@@ -65,6 +71,9 @@ struct Inner {
     trust: Trust,
     threads: Arc<Threads>,
     left: Handover,
+    /// What reads its store, if it has one.
+    #[cfg(feature = "store")]
+    store: Option<Reader>,
 }
 
 /// What a scheduler's actor keeps alive until it has ended.
@@ -137,6 +146,8 @@ impl Scheduler {
     ///     .configure_link(|link| link.max_unproved = 256)
     ///     .retry(RetryPolicy::fixed(Duration::from_secs(5)).max_attempts(20))
     ///     .refuse_unknown_kinds()
+    ///     .store(Store::file("orders.redb")) // without it, all ends with the process
+    ///     .tell_at_once() // or not: it spares a commit; see `SchedulerConfig`
     ///     .secret("at least sixteen bytes") // or `.tls(..)`; see `Tls`
     ///     .node(Node::local("here", handlers))
     ///     .node(Node::connect("node-1", "10.0.0.2:7000"))

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+#[cfg(feature = "store")]
+use callboard::SchedulerBuilder;
 use callboard::stats::NodeState;
 use callboard::{Execute, Node, Outcome, Scheduler, Shutdown, TaskStatus};
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 #[cfg(feature = "tls")]
@@ -47,11 +50,44 @@ impl Nodes {
     }
 }
 
+/// Where a scheduler keeps its tasks.
+pub struct Kept {
+    folder: TempDir,
+    at_once: bool,
+}
+
+impl Kept {
+    /// In a file of this folder.
+    pub fn new(folder: TempDir) -> Self {
+        Self {
+            folder,
+            at_once: false,
+        }
+    }
+
+    /// Statuses do not wait for it.
+    pub fn tell_at_once(mut self) -> Self {
+        self.at_once = true;
+        self
+    }
+
+    #[cfg(feature = "store")]
+    fn store(&self, builder: SchedulerBuilder) -> SchedulerBuilder {
+        let store = callboard::Store::file(self.folder.path().join("tasks"));
+        builder.store(store).configure(|config| {
+            config.tell_at_once = self.at_once;
+            config.max_unstored_bytes = 1 << 34;
+        })
+    }
+}
+
 /// A scheduler, its helpers, and the thread of its client.
 pub struct Board {
     pub scheduler: Scheduler,
     arbiter: Arbiter,
     helpers: Vec<Helper>,
+    /// Removed at the end.
+    _kept: Option<Kept>,
 }
 
 impl Board {
@@ -60,6 +96,7 @@ impl Board {
         arbiter: Arbiter,
         client: impl Into<callboard::Client>,
         nodes: Nodes,
+        kept: Option<Kept>,
     ) -> Self {
         let builder = Scheduler::unnamed().client(client).configure(|config| {
             config.max_tasks = 20_000_000;
@@ -67,6 +104,11 @@ impl Board {
             // What is sent without waiting must not be refused because the client is behind.
             config.max_statuses = 20_000_000;
         });
+        #[cfg(feature = "store")]
+        let builder = match &kept {
+            Some(kept) => kept.store(builder),
+            None => builder,
+        };
         let mut helpers = Vec::new();
         let scheduler = match nodes {
             Nodes::Local { workers } => {
@@ -112,6 +154,7 @@ impl Board {
             scheduler,
             arbiter,
             helpers,
+            _kept: kept,
         }
     }
 
@@ -210,15 +253,20 @@ impl Counted {
 
     /// With a client that confirms each status by itself, which is the default.
     pub async fn start_each(count: u64, nodes: Nodes) -> Self {
-        Self::start_so(count, count / 3, nodes, true).await
+        Self::start_so(count, count / 3, nodes, true, None).await
     }
 
     /// With a mark that is reached when so many are done.
     pub async fn start_with_mark(count: u64, mark: u64, nodes: Nodes) -> Self {
-        Self::start_so(count, mark, nodes, false).await
+        Self::start_so(count, mark, nodes, false, None).await
     }
 
-    async fn start_so(count: u64, mark: u64, nodes: Nodes, each: bool) -> Self {
+    /// With a store.
+    pub async fn start_kept(count: u64, nodes: Nodes, kept: Kept) -> Self {
+        Self::start_so(count, count / 3, nodes, false, Some(kept)).await
+    }
+
+    async fn start_so(count: u64, mark: u64, nodes: Nodes, each: bool, kept: Option<Kept>) -> Self {
         let ((tx_reached, reached), (tx_done, done)) = (oneshot::channel(), oneshot::channel());
         let arbiter = Arbiter::new();
         let client = Client::start_in_arbiter(&arbiter.handle(), move |_| Client {
@@ -232,7 +280,7 @@ impl Counted {
         } else {
             callboard::Client::in_groups(&client)
         };
-        let board = Board::start(arbiter, client, nodes).await;
+        let board = Board::start(arbiter, client, nodes, kept).await;
         Self {
             board,
             count,

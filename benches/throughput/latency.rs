@@ -7,7 +7,7 @@ use callboard::{Execute, Scheduler, SchedulerActor, TaskStatus};
 use tokio::sync::oneshot;
 
 use super::Scale;
-use super::board::{Board, Nodes};
+use super::board::{Board, Kept, Nodes};
 
 /// A tenth as many go first, uncounted.
 const WARM_UP: u64 = 10;
@@ -114,7 +114,7 @@ impl Client {
     }
 }
 
-fn latency(count: u64, nodes: Nodes) -> [f64; 3] {
+pub fn latency(count: u64, nodes: Nodes, kept: Option<Kept>) -> [f64; 3] {
     System::new().block_on(async move {
         let (spans, told) = Spans::new(count);
         let arbiter = Arbiter::new();
@@ -123,7 +123,7 @@ fn latency(count: u64, nodes: Nodes) -> [f64; 3] {
             spans,
             n: 0,
         });
-        let board = Board::start(arbiter, client.clone().recipient(), nodes).await;
+        let board = Board::start(arbiter, client.clone().recipient(), nodes, kept).await;
         client.do_send(Begin(board.scheduler.clone()));
         let spans = told.await.expect("the client lives");
         board.end().await;
@@ -132,14 +132,14 @@ fn latency(count: u64, nodes: Nodes) -> [f64; 3] {
 }
 
 pub fn local(scale: &Scale) -> [f64; 3] {
-    latency(scale.of(20_000), Nodes::Local { workers: 10 })
+    latency(scale.of(20_000), Nodes::Local { workers: 10 }, None)
 }
 
 pub fn remote(scale: &Scale) -> [f64; 3] {
-    latency(scale.of(20_000), Nodes::remote(1, 1, 10))
+    latency(scale.of(20_000), Nodes::remote(1, 1, 10), None)
 }
 
 #[cfg(feature = "tls")]
 pub fn tls(scale: &Scale) -> [f64; 3] {
-    latency(scale.of(20_000), Nodes::remote(1, 1, 10).tls())
+    latency(scale.of(20_000), Nodes::remote(1, 1, 10).tls(), None)
 }

@@ -22,6 +22,8 @@ mod board;
 #[cfg(feature = "tls")]
 #[path = "../../tests/certificates/mod.rs"]
 mod certificates;
+#[cfg(feature = "store")]
+mod durable;
 mod floors;
 mod helper;
 mod idle;
@@ -87,6 +89,25 @@ fn rows() -> Vec<Row> {
         Row::latency("tls-latency", latency::tls).over("latency-remote"),
         #[cfg(feature = "tls")]
         Row::bytes("tls-large", rates::tls_large).over("large"),
+        #[cfg(feature = "store")]
+        Row::rate("durable-local", durable::local).over("local"),
+        #[cfg(feature = "store")]
+        Row::rate("durable-remote", durable::remote).over("remote-1"),
+        #[cfg(feature = "store")]
+        Row::latency("fdatasync", durable::sync),
+        #[cfg(feature = "store")]
+        Row::latency("durable-answered", durable::answered).over("fdatasync"),
+        #[cfg(feature = "store")]
+        Row::latency("durable-status", durable::status)
+            .over("latency-local")
+            .over("fdatasync"),
+        #[cfg(feature = "store")]
+        Row::latency("durable-at-once", durable::status_at_once)
+            .over("latency-local")
+            .over("fdatasync"),
+        // A million unfinished; beside it, how large the file is.
+        #[cfg(feature = "store")]
+        Row::new("durable-start", Unit::Seconds, durable::recovery),
         // 4,000 workers, each free again after 20 ms.
         Row::rate("await-4000", rates::await_many).over_fixed(200_000.0),
         Row::rate("killed", rates::killed).over("remote-4"),

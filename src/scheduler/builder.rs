@@ -379,7 +379,7 @@ impl SchedulerBuilder {
         }
         let scheduler_id = SchedulerId(random());
         #[cfg(feature = "store")]
-        let kept = match self.store.take() {
+        let (kept, reader) = match self.store.take() {
             Some(store) => {
                 let opening = stored::Opening {
                     store,
@@ -389,9 +389,10 @@ impl SchedulerBuilder {
                     clock: threads.clock,
                 };
                 let inbox = (!self.current).then(|| inbox.clone());
-                Some(opening.open(inbox).await?)
+                let (kept, reader) = opening.open(inbox).await?;
+                (Some(kept), Some(reader))
             }
-            None => None,
+            None => (None, None),
         };
         #[cfg(not(feature = "store"))]
         let kept = None;
@@ -419,6 +420,8 @@ impl SchedulerBuilder {
                 trust,
                 threads,
                 left,
+                #[cfg(feature = "store")]
+                store: reader,
             }),
         };
         let reached = scheduler

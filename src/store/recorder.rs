@@ -9,15 +9,15 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::writer::{ASK_AGAIN, CHECK_EVERY, LogWriter, WriterThread, Written};
-use super::{LogError, Snapshot, TaskLog};
+use super::TaskLog;
+use super::writer::{ASK_AGAIN, CHECK_EVERY, LogWriter, Reader, WriterThread, Written};
 use crate::engine::Event;
 use crate::engine::keep::Keep;
 use crate::engine::ledger::Sealed;
 use crate::error::StoreError;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
-use crate::recorder::{Copier, Recorder, Report};
+use crate::recorder::{Recorder, Report};
 use crate::sync::lock;
 
 /// Returns what drives a log that was claimed, which lies at `path` and keeps so much beside it.
@@ -31,16 +31,25 @@ pub(crate) fn recorder(
     keep: Keep,
     path: PathBuf,
     inbox: Option<Inbox<Incoming<Event>>>,
-) -> std::io::Result<Box<dyn Recorder>> {
+) -> std::io::Result<(Box<dyn Recorder>, Reader)> {
     let writer = LogWriter::new(log, CHECK_EVERY).keeping(keep);
     Ok(match inbox {
-        Some(inbox) => Box::new(OnThread::start(writer, path, inbox)?),
-        None => Box::new(Inline {
-            writer,
-            path,
-            unknown: None,
-            last: None,
-        }),
+        Some(inbox) => {
+            let recorder = OnThread::start(writer, path, inbox)?;
+            let reader = recorder.thread.reader();
+            (Box::new(recorder), reader)
+        }
+        None => {
+            let writer = Arc::new(Mutex::new(Some(writer)));
+            let reader = Reader::Inline(Arc::clone(&writer));
+            let recorder = Inline {
+                writer,
+                path,
+                unknown: None,
+                last: None,
+            };
+            (Box::new(recorder), reader)
+        }
     })
 }
 
@@ -95,12 +104,6 @@ impl Recorder for OnThread {
         report(&self.path, lock(&self.timing).last)
     }
 
-    fn copier(&mut self) -> Copier {
-        let snapshot = self.thread.snapshot();
-        let ended = |_| Err(LogError::Unavailable("its writer has ended".to_owned()));
-        copier(move || snapshot.recv().unwrap_or_else(ended))
-    }
-
     fn close(self: Box<Self>) -> Result<(), StoreError> {
         Ok(self.thread.close()?)
     }
@@ -108,7 +111,8 @@ impl Recorder for OnThread {
 
 /// A writer on the thread of the actor.
 struct Inline {
-    writer: LogWriter,
+    /// There until it is closed.
+    writer: Arc<Mutex<Option<LogWriter>>>,
     path: PathBuf,
     /// A batch of which it is not known whether it is there, and when that is asked again.
     unknown: Option<(Sealed, Instant)>,
@@ -118,7 +122,7 @@ struct Inline {
 impl Recorder for Inline {
     fn append(&mut self, sealed: Sealed) -> Option<Event> {
         let begun = std::time::Instant::now();
-        let (written, left) = self.writer.append(sealed);
+        let (written, left) = lock(&self.writer).as_mut()?.append(sealed);
         self.unknown = left.map(|sealed| (sealed, Instant::now() + ASK_AGAIN));
         if matches!(written, Written::Stored { .. }) {
             self.last = Some((SystemTime::now(), begun.elapsed()));
@@ -128,7 +132,7 @@ impl Recorder for Inline {
 
     fn look(&mut self) -> Option<Event> {
         let (sealed, _) = self.unknown.take_if(|(_, at)| *at <= Instant::now())?;
-        Some(event(match self.writer.settle(sealed) {
+        Some(event(match lock(&self.writer).as_mut()?.settle(sealed) {
             Ok(written) => written,
             Err((reason, sealed)) => {
                 self.unknown = Some((sealed, Instant::now() + ASK_AGAIN));
@@ -145,13 +149,11 @@ impl Recorder for Inline {
         report(&self.path, self.last)
     }
 
-    fn copier(&mut self) -> Copier {
-        let snapshot = self.writer.snapshot();
-        copier(move || snapshot)
-    }
-
     fn close(self: Box<Self>) -> Result<(), StoreError> {
-        Ok(self.writer.close()?)
+        match lock(&self.writer).take() {
+            Some(writer) => Ok(writer.close()?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -160,12 +162,6 @@ fn report(path: &Path, last: Option<Last>) -> Report {
         bytes: path.metadata().ok().map(|file| file.len()),
         last,
     }
-}
-
-fn copier(
-    snapshot: impl FnOnce() -> Result<Box<dyn Snapshot>, LogError> + Send + 'static,
-) -> Copier {
-    Box::new(move |path| Ok(snapshot()?.copy(path)?))
 }
 
 fn event(written: Written) -> Event {

@@ -5,6 +5,7 @@
 //! say, or what follows if they are not stored.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::contain::contained;
 use crate::engine::keep::Keep;
 use crate::engine::ledger::Sealed;
 use crate::engine::record::Record;
+use crate::sync::lock;
 use crate::task::TaskId;
 
 /// How often the writer looks whether the store is still there.
@@ -249,6 +251,11 @@ impl WriterThread {
         Ok(Self { orders, thread })
     }
 
+    /// Returns what asks it for what is stored.
+    pub fn reader(&self) -> Reader {
+        Reader::OnThread(ReaderOfThread(self.orders.clone()))
+    }
+
     /// Has a batch stored.
     pub fn append(&self, sealed: Sealed) {
         self.order(Order::Append(sealed));
@@ -286,6 +293,41 @@ impl WriterThread {
     fn order(&self, order: Order) {
         // A thread that has ended drops its order, and with it the way to an answer.
         let _ = self.orders.send(order);
+    }
+}
+
+/// Asks a writer for what is stored, from any thread, which it blocks. Clones ask the same one.
+#[derive(Clone, Debug)]
+pub enum Reader {
+    /// One that has a thread of its own.
+    OnThread(ReaderOfThread),
+    /// One that works on the thread of its scheduler; `None` when it is closed.
+    Inline(Arc<Mutex<Option<LogWriter>>>),
+}
+
+/// The way to a writer's thread.
+#[derive(Clone, Debug)]
+pub struct ReaderOfThread(Sender<Order>);
+
+impl Reader {
+    /// Returns what is stored when no batch is under way; `None` when the writer has ended.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn snapshot(&self) -> Result<Option<Box<dyn Snapshot>>, LogError> {
+        match self {
+            Self::OnThread(ReaderOfThread(orders)) => {
+                let (reply, answer) = channel();
+                // If it has ended, nobody answers.
+                let _ = orders.send(Order::Snapshot(reply));
+                answer.recv().ok().transpose()
+            }
+            Self::Inline(writer) => {
+                let mut writer = lock(writer);
+                writer.as_mut().map(LogWriter::snapshot).transpose()
+            }
+        }
     }
 }
 

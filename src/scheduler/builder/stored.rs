@@ -19,6 +19,7 @@ use crate::error::{StartError, StoreError};
 use crate::inbox::Inbox;
 use crate::links::Incoming;
 use crate::store::recorder::recorder;
+use crate::store::writer::Reader;
 use crate::store::{Claimant, Opened, Store};
 
 /// What is to go on from a store.
@@ -34,7 +35,10 @@ pub(super) struct Opening {
 impl Opening {
     /// Opens the store and recovers what is in it, on a thread of its own, and hears of it by
     /// `inbox` from then on. Without an inbox all of this is done on the calling thread.
-    pub async fn open(self, inbox: Option<Inbox<Incoming<Event>>>) -> Result<Kept, StartError> {
+    pub async fn open(
+        self,
+        inbox: Option<Inbox<Incoming<Event>>>,
+    ) -> Result<(Kept, Reader), StartError> {
         if inbox.is_none() {
             return self.recover(None, || false);
         }
@@ -55,7 +59,7 @@ impl Opening {
         self,
         inbox: Option<Inbox<Incoming<Event>>>,
         given_up: impl Fn() -> bool,
-    ) -> Result<Kept, StartError> {
+    ) -> Result<(Kept, Reader), StartError> {
         let who = Claimant {
             scheduler: &self.name,
             new_id: self.scheduler_id,
@@ -76,10 +80,10 @@ impl Opening {
             now,
         );
         let path = self.store.path().to_owned();
-        Ok(Kept {
-            machine: recovered.map_err(store_error)?,
-            recorder: recorder(log, keep, path, inbox).map_err(StartError::Thread)?,
-        })
+        let machine = recovered.map_err(store_error)?;
+        let recorder = recorder(log, keep, path, inbox);
+        let (recorder, reader) = recorder.map_err(StartError::Thread)?;
+        Ok((Kept { machine, recorder }, reader))
     }
 }
 

@@ -1,0 +1,129 @@
+//! With a store: rates and latencies beside those without, and beside what a commit costs on the
+//! same disk.
+//!
+//! The store is made where temporary files are; `TMPDIR` chooses another disk.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use callboard::{Execute, Scheduler, Shutdown, Store};
+use tempfile::TempDir;
+
+use super::Scale;
+use super::board::{Counted, Kept, Nodes};
+use super::latency::{latency, percentiles};
+
+/// How many are handed in by one `execute_many`.
+const MANY: u64 = 1000;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder for temporary files")
+}
+
+fn next(n: u64) -> Execute {
+    Execute::named("next", &n).expect("a number")
+}
+
+fn rate(count: u64, nodes: Nodes) -> f64 {
+    System::new().block_on(async move {
+        let kept = Kept::new(folder());
+        let counted = Counted::start_kept(count, nodes, kept).await;
+        let began = Instant::now();
+        counted.send_all(next);
+        counted.rate_since(began).await
+    })
+}
+
+pub fn local(scale: &Scale) -> f64 {
+    rate(scale.of(1_000_000), Nodes::Local { workers: 10 })
+}
+
+pub fn remote(scale: &Scale) -> f64 {
+    rate(scale.of(500_000), Nodes::remote(1, 1, 10))
+}
+
+/// An append of 200 bytes and an fdatasync.
+pub fn sync(scale: &Scale) -> [f64; 3] {
+    let folder = folder();
+    let mut file = File::create(folder.path().join("plain")).expect("a file");
+    let append = |_| {
+        let began = Instant::now();
+        file.write_all(&[7; 200]).expect("there is room");
+        file.sync_data().expect("it is written");
+        began.elapsed().as_secs_f64() * 1e6
+    };
+    percentiles((0..scale.of(5_000)).map(append).collect())
+}
+
+/// One `execute` at a time, until it is answered.
+pub fn answered(scale: &Scale) -> [f64; 3] {
+    let count = scale.of(5_000);
+    System::new().block_on(async move {
+        let folder = folder();
+        let scheduler = start(&folder).await;
+        let mut spans = Vec::new();
+        for n in 0..count {
+            let began = Instant::now();
+            scheduler.execute(next(n)).await.expect("there is room");
+            spans.push(began.elapsed().as_secs_f64() * 1e6);
+        }
+        end(scheduler).await;
+        percentiles(spans)
+    })
+}
+
+/// One at a time, until its status is handled.
+pub fn status(scale: &Scale) -> [f64; 3] {
+    let nodes = Nodes::Local { workers: 10 };
+    latency(scale.of(5_000), nodes, Some(Kept::new(folder())))
+}
+
+/// The same where statuses do not wait for their commit.
+pub fn status_at_once(scale: &Scale) -> [f64; 3] {
+    let nodes = Nodes::Local { workers: 10 };
+    let kept = Kept::new(folder()).tell_at_once();
+    latency(scale.of(5_000), nodes, Some(kept))
+}
+
+/// How long a start takes with a million unfinished tasks, until an `execute` is answered.
+pub fn recovery(scale: &Scale) -> f64 {
+    let count = scale.of(1_000_000);
+    System::new().block_on(async move {
+        let folder = folder();
+        let scheduler = start(&folder).await;
+        for first in (0..count).step_by(MANY as usize) {
+            let batch = (first..count.min(first + MANY)).map(next).collect();
+            let answers = scheduler.execute_many(batch).await;
+            assert!(answers.iter().all(Result::is_ok), "there is room for all");
+        }
+        end(scheduler).await;
+        let bytes = folder
+            .path()
+            .join("tasks")
+            .metadata()
+            .map(|file| file.len());
+        let began = Instant::now();
+        let scheduler = start(&folder).await;
+        scheduler.execute(next(count)).await.expect("there is room");
+        let took = began.elapsed();
+        eprint!("({} MiB) ", bytes.unwrap_or(0) >> 20);
+        end(scheduler).await;
+        took.as_secs_f64()
+    })
+}
+
+/// A scheduler with a store that no node joins.
+async fn start(folder: &TempDir) -> Scheduler {
+    let started = Scheduler::unnamed()
+        .store(Store::file(folder.path().join("tasks")).wait(Duration::from_secs(10)))
+        .listen("127.0.0.1:0")
+        .no_client()
+        .start();
+    started.await.expect("it starts")
+}
+
+async fn end(scheduler: Scheduler) {
+    scheduler.shutdown(Shutdown::Now).await.expect("it runs");
+}
