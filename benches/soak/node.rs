@@ -142,6 +142,9 @@ pub async fn serve(args: &[OsString]) -> Result<(), AnyError> {
         .max_workers(workers)
         .threads(1)
         .join(text(address)?)
+        // Its links lead through a proxy, which shows the scheduler another address. Its port to
+        // probe is reached without one, and says of a killed process that it is dead.
+        .refusal_means_dead(true)
         .start()
         .await?;
     node.wait().await;

@@ -5,8 +5,9 @@
 //! what follows from a loss, which process of a node counts ([`state`]), one process of that
 //! ([`process`]), the runs that are no longer followed ([`orphans`]), how much a node takes
 //! ([`load`]), in which order its tasks wait ([`line`]), what is to be sent to it ([`channel`]),
-//! when its lease ends ([`lease`]), or when it is dialled ([`redial`]).
+//! when its lease ends ([`lease`]), where it is asked for ([`asking`]), or when ([`redial`]).
 
+mod asking;
 mod channel;
 mod lease;
 mod line;
@@ -36,10 +37,6 @@ pub(crate) use orphans::{Orphan, Waiting};
 pub(crate) use process::{NodeProcess, Pace, Readiness, Standing};
 pub(crate) use redial::Redial;
 pub(crate) use state::{Drain, State};
-
-/// A node that was drained is dialled so many times less often, to see whether a new process stands
-/// there.
-const DRAINED_PAUSE: u32 = 10;
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -96,15 +93,6 @@ impl Node {
             touched: false,
             redial: Redial::default(),
             asked_at: None,
-        }
-    }
-
-    /// The longest wait between two dials or probes.
-    pub fn usual_pause(&self) -> Duration {
-        if self.drain.is_some() {
-            redial::PAUSE * DRAINED_PAUSE
-        } else {
-            redial::PAUSE
         }
     }
 
@@ -175,16 +163,6 @@ impl Node {
         self.state = State::Leaving(self.state.take_latest_process());
     }
 
-    /// Whether it is dialled, if it listens: one that was taken out by hand as long as its lease
-    /// runs, since it has to hear of that.
-    pub fn is_dialled(&self) -> bool {
-        match &self.state {
-            State::Connecting | State::Member(_) | State::Dead => true,
-            State::Leaving(process) => process.as_ref().is_some_and(|process| !process.is_lost()),
-            State::Vacant | State::Free => false,
-        }
-    }
-
     /// Whether it was taken out by hand, and processes of it are waited for.
     pub fn is_leaving(&self) -> bool {
         matches!(self.state, State::Leaving(_))
@@ -221,43 +199,6 @@ impl Node {
     /// Whether only its name is left, if that.
     pub fn is_vacant(&self) -> bool {
         matches!(self.state, State::Vacant | State::Free)
-    }
-
-    /// The incarnation of which a probe would tell something, and where: at the port that it had
-    /// named, or at the address at which it was found, which nobody dials while the process that
-    /// joined in its place is heard.
-    pub fn to_probe(&self) -> Option<(Incarnation, &str)> {
-        let current = self.latest_process().into_iter();
-        let current = current.filter(|process| !self.is_up() && process.joined);
-        let named = current.chain(&self.past);
-        let awaited = self
-            .past
-            .iter()
-            .filter(|process| !process.orphans.is_empty());
-        named
-            .map(|process| (process.incarnation, process.probe.as_deref()))
-            .chain(awaited.map(|process| (process.incarnation, process.found_at.as_deref())))
-            .find_map(|(incarnation, address)| Some((incarnation, address?)))
-    }
-
-    /// The address at which a refused dial must be refused to say that a process of it is dead.
-    /// `None` if a refusal says nothing, or at every address the same.
-    pub fn found_at(&self) -> Option<&str> {
-        if self.refusal_means_dead == Some(true) {
-            return None;
-        }
-        self.processes()
-            .find_map(|process| process.found_at.as_deref())
-    }
-
-    /// Whether a process of it is dead if nobody listens at this address any more, or another
-    /// process does; whatever the address, if an operator says so.
-    pub fn proves_dead(&self, process: &NodeProcess, address: Option<&str>) -> bool {
-        match self.refusal_means_dead {
-            Some(true) => !process.joined,
-            Some(false) => false,
-            None => process.found_at.is_some() && process.found_at.as_deref() == address,
-        }
     }
 
     /// Returns the incarnation of its process, if one may be alive.

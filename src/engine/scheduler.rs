@@ -36,6 +36,7 @@ use crate::stats::{Totals, Unfinished};
 use crate::status::{TaskEvent, TaskEventKind, TaskStatus};
 
 mod admission;
+mod asking;
 mod classes;
 mod comparison;
 mod control;

@@ -65,6 +65,10 @@ pub(crate) struct Redial {
     probe: Way,
     /// How long to wait after the next dial or probe that tells nothing.
     pause: Duration,
+    /// Which address was asked last, of those that are dialled and of those that are probed. The
+    /// first in turn is the one that a link was broken to.
+    dialled_last: Option<String>,
+    probed_last: Option<String>,
 }
 
 impl Default for Redial {
@@ -73,6 +77,8 @@ impl Default for Redial {
             dial: Way::Ready,
             probe: Way::Ready,
             pause: PAUSE,
+            dialled_last: None,
+            probed_last: None,
         }
     }
 }
@@ -115,13 +121,24 @@ impl Redial {
         self.probe.stale_answered()
     }
 
-    /// Begins a dial. A refusal will speak of no later incarnation than `known`.
-    pub fn begin_dial(&mut self, now: Timestamp, known: Option<Incarnation>) {
-        self.dial = Way::Out(now, known);
+    pub fn dialled_last(&self) -> Option<&str> {
+        self.dialled_last.as_deref()
     }
 
-    pub fn begin_probe(&mut self, now: Timestamp, known: Incarnation) {
+    pub fn probed_last(&self) -> Option<&str> {
+        self.probed_last.as_deref()
+    }
+
+    /// Begins a dial, which asks an address of a process if one is known. A refusal will speak of
+    /// no later incarnation than `known`.
+    pub fn begin_dial(&mut self, now: Timestamp, known: Option<Incarnation>, at: Option<String>) {
+        self.dial = Way::Out(now, known);
+        self.dialled_last = at;
+    }
+
+    pub fn begin_probe(&mut self, now: Timestamp, known: Incarnation, at: String) {
         self.probe = Way::Out(now, Some(known));
+        self.probed_last = Some(at);
     }
 
     /// A dial has led to a link.
@@ -160,6 +177,8 @@ impl Redial {
         self.dial.set(Way::Ready);
         self.probe.set(Way::Ready);
         self.pause = FIRST_PAUSE;
+        self.dialled_last = None;
+        self.probed_last = None;
     }
 
     /// A link is up.
@@ -199,7 +218,7 @@ mod tests {
         let mut redial = Redial::default();
         redial.link_broke();
         for pause in [1, 2, 4, 8, 16, 32, 50, 50] {
-            redial.begin_dial(START, None);
+            redial.begin_dial(START, None, None);
             redial.dial_failed(PAUSE);
             assert_eq!(redial.dial_due(), Some(START + FIRST_PAUSE * pause));
         }
@@ -208,8 +227,8 @@ mod tests {
     #[test]
     fn what_is_under_way_is_not_begun_again_before_its_answer() {
         let mut redial = Redial::default();
-        redial.begin_dial(START, Some(Incarnation(1)));
-        redial.begin_probe(START, Incarnation(1));
+        redial.begin_dial(START, Some(Incarnation(1)), None);
+        redial.begin_probe(START, Incarnation(1), String::new());
         redial.link_broke();
         redial.setup_failed(START, PAUSE);
         redial.process_ended();

@@ -220,12 +220,20 @@ impl SchedulerMachine {
             }
             Some(_) => {
                 self.timers.wake_at(node, now);
+                self.end_displaced(now, link, node, hello);
                 return Err(LinkRefusal::NameInUse {
                     name: hello.node.clone(),
                 });
             }
             None => {}
         }
+        self.end_displaced(now, link, node, hello);
+        Ok(())
+    }
+
+    /// Ends the replaced processes of a node in whose place another process is that says this
+    /// hello, whether or not it may be the node.
+    fn end_displaced(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, hello: &NodeHello) {
         let past = self.roster.get(node).past.iter();
         let ended: Vec<_> = past
             .filter(|process| {
@@ -236,7 +244,6 @@ impl SchedulerMachine {
             .map(|process| process.incarnation)
             .collect();
         self.end_retired(now, node, |process| ended.contains(&process.incarnation));
-        Ok(())
     }
 
     /// Whether what all nodes offer would become too much to remember.

@@ -46,8 +46,12 @@ impl SchedulerMachine {
                 self.close_link(link, "the node was removed");
                 return;
             }
-            // Nothing more is read on the older link, so that what is said here is the latest.
-            self.forget_link(node, "a newer link was dialled");
+            // Nothing more is read on the older link, so that what is said here is the latest. But
+            // a process that joined is not the one that listens here, for all that is known.
+            let joined = entry.latest_process().is_some_and(|process| process.joined);
+            if !(joined && entry.is_up()) {
+                self.forget_link(node, "a newer link was dialled");
+            }
             self.roster.get_mut(node).handshake = Some(link);
         }
         self.make_room_for_a_handshake(now);
@@ -132,8 +136,10 @@ impl SchedulerMachine {
     ) {
         let reason = refusal.to_string();
         let node = self.sessions.get(link).and_then(|session| session.node);
-        if let Some(node) = node {
-            self.roster.get_mut(node).reason.clone_from(&reason);
+        // Whoever else says its name tells nothing of a node that is up.
+        let entry = node.map(|node| self.roster.get_mut(node));
+        if let Some(entry) = entry.filter(|entry| !entry.is_up()) {
+            entry.reason.clone_from(&reason);
         }
         self.actions.push(Action::Note(Note::NodeRefused {
             node: node.map(Self::node_id),
@@ -315,7 +321,11 @@ impl SchedulerMachine {
     fn was_refused(&mut self, now: Timestamp, link: LinkId, refusal: &LinkRefusal) {
         let reason = format!("the node refused the link: {refusal}");
         if let Some(node) = self.sessions.get(link).and_then(|session| session.node) {
-            self.roster.get_mut(node).reason.clone_from(&reason);
+            // If this is the link of a node that is up, its end is noted below.
+            let entry = self.roster.get_mut(node);
+            if !entry.is_up() {
+                entry.reason.clone_from(&reason);
+            }
             self.note_refused(node, &reason);
         }
         self.fail(now, link, &reason);

@@ -1,14 +1,14 @@
 //! When a node is lost, and what that means for its tasks.
 //!
-//! Owns: leases, incarnations that were replaced, the dials and probes that find out. Does not
-//! know: what nodes say while they are up, or when a run that was given up has ended (see
+//! Owns: leases, and incarnations that were replaced. Does not know: what nodes say while they are
+//! up, whom to ask whether they live (see `asking`), or when a run that was given up has ended (see
 //! `orphans`).
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Expired, NodeProcess, Orphan, State};
+use crate::engine::roster::{Expired, NodeProcess, Orphan};
 use crate::engine::tasks::{Past, Run, Slot, Stage, Suspects, Task, Then};
-use crate::engine::{Action, Incarnation, NodeId, Note, Reach, Timestamp};
+use crate::engine::{Action, Incarnation, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
 use crate::task::TaskId;
 
@@ -53,42 +53,6 @@ impl SchedulerMachine {
         self.plan_wakeup(now, node);
     }
 
-    /// Dials or probes a node that has been silent.
-    fn find_out(&mut self, now: Timestamp, node: NodeIndex) {
-        let silence = self.config.heartbeat.saturating_mul(2);
-        let in_handshake = self.is_in_handshake(node);
-        let entry = self.roster.get_mut(node);
-        let silent = entry.is_silent(now, silence);
-        if let Reach::Dial(address) = &entry.reach
-            && silent
-            && !in_handshake
-            && entry.is_dialled()
-            && entry.redial.dial_due().is_some_and(|at| at <= now)
-        {
-            let address = address.clone();
-            let found_at = entry.found_at().map(str::to_owned);
-            entry.asked_at.clone_from(&found_at);
-            entry.redial.begin_dial(now, entry.incarnation());
-            self.actions.push(Action::Dial {
-                node: Self::node_id(node),
-                address,
-                found_at,
-            });
-        }
-        let entry = self.roster.get_mut(node);
-        if entry.redial.probe_due().is_some_and(|at| at <= now)
-            && let Some((incarnation, address)) = entry.to_probe()
-        {
-            let address = address.to_owned();
-            entry.redial.begin_probe(now, incarnation);
-            self.actions.push(Action::Probe {
-                node: Self::node_id(node),
-                incarnation,
-                address,
-            });
-        }
-    }
-
     /// Asks for the next look at a node. Only what lies ahead is planned: what was due has just
     /// been looked at, and waits for an event.
     fn plan_wakeup(&mut self, now: Timestamp, node: NodeIndex) {
@@ -110,7 +74,7 @@ impl SchedulerMachine {
             && entry.is_dialled()
             && let Some(dial_at) = entry.redial.dial_due()
         {
-            if entry.is_up() {
+            if entry.is_up() && !entry.is_dialled_for_the_past() {
                 at(dial_at.max(entry.last_heard + silence));
             } else {
                 at(dial_at);
@@ -392,91 +356,5 @@ impl SchedulerMachine {
                 task.give_up_for_good();
             }
         }
-    }
-
-    pub(super) fn dial_failed(
-        &mut self,
-        now: Timestamp,
-        id: NodeId,
-        refused: bool,
-        reason: String,
-    ) {
-        let node = id.0;
-        let silence = self.config.heartbeat.saturating_mul(2);
-        let Some(entry) = self.roster.nodes.get_mut(node as usize) else {
-            return;
-        };
-        if entry.redial.stale_dial_answered() {
-            self.timers.wake_at(node, now);
-            return;
-        }
-        let known = entry.redial.dial_failed(entry.usual_pause());
-        if entry.is_vacant() {
-            return;
-        }
-        let asked_at = entry.asked_at.take();
-        let process = entry.latest_process();
-        let same_incarnation = process.is_some_and(|process| {
-            Some(process.incarnation) == known && entry.proves_dead(process, asked_at.as_deref())
-        });
-        let silent = entry.is_silent(now, silence);
-        if !entry.is_up() {
-            entry.reason = reason.clone();
-        }
-        if matches!(entry.state, State::Connecting) {
-            self.note_refused(node, &reason);
-        }
-        if refused {
-            if same_incarnation && silent {
-                self.lose(now, node, Loss::Dead, &reason);
-            }
-            let entry = self.roster.get(node);
-            let past = entry.past.iter();
-            let ended: Vec<_> = past
-                .filter(|process| entry.proves_dead(process, asked_at.as_deref()))
-                .map(|process| process.incarnation)
-                .collect();
-            self.end_retired(now, node, |process| ended.contains(&process.incarnation));
-        }
-        self.timers.wake_at(node, now);
-    }
-
-    pub(super) fn probed(
-        &mut self,
-        now: Timestamp,
-        id: NodeId,
-        incarnation: Incarnation,
-        refused: bool,
-    ) {
-        let node = id.0;
-        let Some(entry) = self.roster.nodes.get_mut(node as usize) else {
-            return;
-        };
-        if entry.redial.stale_probe_answered() {
-            self.timers.wake_at(node, now);
-            return;
-        }
-        entry.redial.probed(entry.usual_pause());
-        if entry.is_vacant() {
-            return;
-        }
-        if refused {
-            if entry.incarnation() == Some(incarnation) && !entry.is_up() {
-                self.lose(
-                    now,
-                    node,
-                    Loss::Dead,
-                    "nobody listens at the port that it named to be probed",
-                );
-            }
-            self.end_retired(now, node, |process| process.incarnation == incarnation);
-        }
-        self.timers.wake_at(node, now);
-    }
-
-    pub(super) fn is_in_handshake(&self, node: NodeIndex) -> bool {
-        let handshake = self.roster.get(node).handshake;
-        let session = handshake.and_then(|link| self.sessions.get(link));
-        session.is_some_and(|session| !session.is_up())
     }
 }

@@ -74,6 +74,15 @@ impl Session {
         matches!(self.stage, Stage::Up)
     }
 
+    /// Whether it is that of a process which another has replaced.
+    fn hears_out(&self) -> bool {
+        match &self.stage {
+            Stage::Comparing(comparison) => comparison.speaker == Speaker::Replaced,
+            Stage::Farewell(_) => true,
+            Stage::Greeted | Stage::Up => false,
+        }
+    }
+
     fn held(&self) -> usize {
         match &self.stage {
             Stage::Comparing(comparison) => comparison.held.len(),
@@ -119,6 +128,12 @@ impl Sessions {
         let all = self.by_link.iter();
         let setting_up = all.filter_map(|(&link, session)| Some((session.set_up_by()?, link)));
         setting_up.min().map(|(_, link)| link)
+    }
+
+    /// Whether a process of this node that was replaced is heard on one of them. It looks at all.
+    pub(super) fn hear_out(&self, node: NodeIndex) -> bool {
+        let mut all = self.by_link.values();
+        all.any(|session| session.node == Some(node) && session.hears_out())
     }
 
     /// Begins a session with the node that was dialled, or with whoever dialled from `host`.

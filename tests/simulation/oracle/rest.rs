@@ -153,20 +153,14 @@ impl Cluster {
         facts.is_some_and(|facts| KINDS[self.plan.tasks[facts.plan].kind].1)
     }
 
-    /// Whether nobody can see that the runs of a process have ended: nothing listened there when it
-    /// died, or another of its name has joined in its place, so that nobody dials it, and somebody
-    /// answers at its address: another process, or it, which has gone on without them.
+    /// Whether nobody can see that the runs of a process have ended: it had joined and named no port
+    /// to probe when it died, or another process has that port and is dialled, in which case it
+    /// names none, so that nobody knows the two to be the same.
     fn ended_unseen(&self, proc: &Proc) -> bool {
-        let replaced = self.procs.iter().any(|it| {
-            let joins = it.double || self.nodes[it.node].joins;
-            it.alive && joins && it.node == proc.node && it.incarnation != proc.incarnation
-        });
-        let addresses = [proc.name.to_string(), proc.probe_address()];
-        let answers = |address| self.listeners.contains_key(address);
-        let unseen = !proc.alive && proc.dies_unseen;
-        // One that dials is heard out, though another has its name.
-        let speaks = proc.alive && (proc.double || self.nodes[proc.node].joins);
-        unseen || replaced && !speaks && addresses.iter().any(answers)
+        let node = &self.nodes[proc.node];
+        let joined = proc.double || node.joins;
+        let taken = node.listens && self.listeners.contains_key(&proc.probe_address());
+        !proc.alive && (proc.dies_unseen || joined && taken)
     }
 
     /// Whether no process that was told to take nothing new is still there; it may take its time.

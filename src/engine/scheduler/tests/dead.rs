@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{BLOCKS, Board};
-use crate::engine::message::{Holding, NodeHello, ToScheduler};
+use crate::engine::message::{HeldRun, HeldState, Holding, NodeHello, Report, ToScheduler};
 use crate::engine::{Event, LinkId, NodeId, Origin, Reach};
 use crate::stats::NodeState;
 
@@ -139,4 +139,131 @@ fn g8_a_node_that_joined_through_a_translation_of_addresses_is_not_probed() {
         };
         assert_eq!(probed(peer, anyway), Some("10.0.0.9:9".to_owned()));
     }
+}
+
+/// The node "first" was dialled, runs an exclusive task that blocks, and has been silent; another
+/// process has joined under its name. Returns the link of that one.
+fn replaced_by_one_that_joined(address: &str) -> (Board, LinkId) {
+    let mut board = dialling(None);
+    let hello = at(&mut board, 1, address);
+    let link = opens(&mut board, 101, Origin::Dialled(FIRST), LISTED, hello);
+    board.submit_exclusive(BLOCKS);
+    board.cut(link);
+    board.wait(Duration::from_secs(5));
+    let joined = board.join("first", 2, Vec::new());
+    assert_eq!(board.machine.stats(board.now).held, 1);
+    let dials = board.dials.len();
+    board.event(Event::DialFailed {
+        node: FIRST,
+        refused: false,
+        reason: "no answer".to_owned(),
+    });
+    board.wait(Duration::from_millis(500));
+    assert_eq!(board.dials[dials..], [LISTED], "nobody asks for it");
+    (board, joined)
+}
+
+/// The node is up by its link, whoever else was asked, and how many tasks are held.
+fn held_while_up(board: &Board, joined: LinkId) -> usize {
+    let stats = board.machine.stats(board.now);
+    let node = &stats.nodes[0];
+    assert_eq!((node.state, &*node.reason), (NodeState::Up, ""));
+    assert!(board.closed.iter().all(|(link, _)| *link != joined));
+    stats.held
+}
+
+#[test]
+fn g10_a_process_that_was_dialled_is_asked_for_when_another_has_joined_in_its_place() {
+    let (mut board, joined) = replaced_by_one_that_joined(LISTED);
+    refused(&mut board);
+    assert_eq!(held_while_up(&board, joined), 0);
+
+    // It lives, and runs nothing any more.
+    let (mut board, joined) = replaced_by_one_that_joined(LISTED);
+    let hello = at(&mut board, 1, LISTED);
+    opens(&mut board, 102, Origin::Dialled(FIRST), LISTED, hello);
+    assert_eq!(held_while_up(&board, joined), 0);
+
+    // It goes on, and is asked no more while it is heard.
+    let (mut board, joined) = replaced_by_one_that_joined(LISTED);
+    let (_, run) = board.assigned[0].clone();
+    let hello = at(&mut board, 1, LISTED);
+    let link = LinkId(102);
+    board.event(Event::LinkOpened {
+        link,
+        origin: Origin::Dialled(FIRST),
+        peer: LISTED.to_owned(),
+    });
+    board.say(link, ToScheduler::Hello(hello));
+    let holding = Holding {
+        runs: vec![HeldRun {
+            task: run.task,
+            dispatch: run.dispatch,
+            state: HeldState::Running,
+        }],
+        last: true,
+        ..Holding::default()
+    };
+    board.say(link, ToScheduler::Holding(holding));
+    let dials = board.dials.len();
+    board.wait(Duration::from_secs(2));
+    assert_eq!(
+        (held_while_up(&board, joined), board.dials.len()),
+        (1, dials)
+    );
+    let ended = Report::Freed {
+        seq: 1,
+        task: run.task,
+        dispatch: run.dispatch,
+    };
+    board.say(link, ToScheduler::Reports(vec![ended]));
+    assert_eq!(held_while_up(&board, joined), 0);
+    board.wait(Duration::from_secs(1));
+    assert_eq!(board.dials.len(), dials, "nobody waits for it any more");
+}
+
+#[test]
+fn g10_a_third_process_proves_dead_the_one_in_whose_place_it_listens() {
+    // Behind a forwarder it says nothing of the first one.
+    for (address, held) in [(LISTED, 0), ("127.0.0.1:9", 1)] {
+        let (mut board, joined) = replaced_by_one_that_joined(address);
+        let hello = at(&mut board, 3, address);
+        opens(&mut board, 102, Origin::Dialled(FIRST), LISTED, hello);
+        assert_eq!(held_while_up(&board, joined), held, "{address}");
+        let dials = board.dials.len();
+        board.wait(Duration::from_secs(1));
+        assert_eq!(board.dials.len(), dials + held, "{address}");
+    }
+}
+
+#[test]
+fn g8_each_replaced_process_is_probed_in_turn() {
+    let mut board = Board::new();
+    // Each at a host of its own, and nobody hears of its end.
+    for incarnation in 1..=3 {
+        let host = format!("10.0.0.{incarnation}");
+        let address = format!("{host}:40000");
+        let hello = NodeHello {
+            probe: Some("7001".to_owned()),
+            ..at(&mut board, incarnation, &address)
+        };
+        let link = 100 + incarnation;
+        let link = opens(&mut board, link, Origin::Came(host), &address, hello);
+        board.submit_exclusive(BLOCKS);
+        board.cut(link);
+        board.wait(Duration::from_secs(60));
+    }
+    let mut asked = std::collections::BTreeSet::new();
+    for _ in 0..6 {
+        let (node, incarnation) = *board.probes.last().unwrap();
+        asked.insert(incarnation);
+        let refused = false;
+        board.event(Event::Probed {
+            node,
+            incarnation,
+            refused,
+        });
+        board.wait(Duration::from_secs(1));
+    }
+    assert_eq!(asked.len(), 3, "{asked:?}");
 }
