@@ -311,6 +311,8 @@ impl Explanation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Reason {
+    /// The task is not stored yet.
+    NotStored,
     /// The task waits for the time it was given.
     NotDue {
         /// How long still.

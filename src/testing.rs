@@ -54,6 +54,11 @@ pub trait Machine {
     /// Returns when it wants to decide again at the latest.
     fn next_wakeup(&self) -> Option<Timestamp>;
 
+    /// Returns when it wants to decide again, if whoever drives it does what else is due.
+    fn next_turn(&self) -> Option<Timestamp> {
+        self.next_wakeup()
+    }
+
     /// Checks its invariants.
     ///
     /// # Errors
@@ -118,7 +123,7 @@ impl<M: Machine> Driven<M> {
         self.actions = actions.into();
         self.check();
         if self.checks == Checks::EachStep {
-            let due = self.machine.next_wakeup();
+            let due = self.machine.next_turn();
             assert!(
                 due.is_none_or(|due| due > now),
                 "a turn at {now:?} leaves it due at {due:?}: it would spin"
@@ -181,7 +186,7 @@ impl<M: Machine> DerefMut for Driven<M> {
 
 /// Lets a machine be driven: its own methods are those of the trait.
 macro_rules! driven {
-    ($machine:ty, $event:ty, $action:ty) => {
+    ($machine:ty, $event:ty, $action:ty $(, $turn:ident)?) => {
         impl Machine for $machine {
             type Event = $event;
             type Action = $action;
@@ -198,6 +203,12 @@ macro_rules! driven {
                 self.next_wakeup()
             }
 
+            $(
+                fn $turn(&self) -> Option<Timestamp> {
+                    self.$turn()
+                }
+            )?
+
             fn check(&self) -> Result<(), String> {
                 self.check()
             }
@@ -207,7 +218,7 @@ macro_rules! driven {
 
 driven!(NodeMachine, NodeEvent, NodeAction);
 driven!(Machines, NodeEvent, NodeAction);
-driven!(SchedulerMachine, Event, Action);
+driven!(SchedulerMachine, Event, Action, next_turn);
 
 #[cfg(test)]
 mod tests;

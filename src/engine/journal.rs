@@ -10,8 +10,6 @@
 //! A *firm* fact is one that somebody waits for: an acceptance, an ending, a failed attempt. All
 //! others may be lost, and are stored in their company or after [`LAZY_WAIT`].
 
-#![expect(dead_code, reason = "the machine does not write all of it down yet")]
-
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +68,16 @@ enum Health {
     },
 }
 
+/// How far the end of the term is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Open,
+    /// The last of the batches that gather says that it has ended.
+    Ending,
+    /// That is under way, or stored.
+    Written,
+}
+
 /// Facts that go into one batch. Those of tasks that go on are named, and written as they are when
 /// the batch is sealed.
 #[derive(Debug, Default)]
@@ -80,24 +88,30 @@ pub(crate) struct Gathered {
     pub changed: Vec<TaskId>,
     pub placed: Vec<TaskId>,
     pub confirmed: Vec<TaskId>,
-    /// Assignments that are sent once this is stored.
-    pub staged: Vec<(TaskId, Dispatch)>,
-    /// Nodes whose reports may be acknowledged then.
-    pub reported: Vec<NodeIndex>,
+    /// What follows when it is stored.
+    pub then: Then,
     facts: usize,
     bytes: usize,
     /// When it is to be sealed; `None` while there is nothing in it.
     due: Option<Timestamp>,
 }
 
-/// What is to be done when the batch that is under way is stored.
+/// What follows when a batch is stored.
+#[derive(Debug, Default)]
+pub(crate) struct Then {
+    /// Assignments are sent.
+    pub staged: Vec<(TaskId, Dispatch)>,
+    /// Reports of these nodes may be acknowledged.
+    pub reported: Vec<NodeIndex>,
+}
+
+/// The batch that is under way.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     pub batch: u64,
     pub accepted: Vec<TaskId>,
-    pub staged: Vec<(TaskId, Dispatch)>,
-    pub reported: Vec<NodeIndex>,
-    /// What may be given out then.
+    pub then: Then,
+    /// What may be given out once it is stored.
     pub reserved: Reserved,
 }
 
@@ -109,14 +123,16 @@ pub(crate) struct Journal {
     /// all spans between them hold.
     frame: WallClock,
     /// How far the clock had been set back when the term began, until its head is written.
-    head: Option<Duration>,
+    pub head: Option<Duration>,
     /// What has been said of what may be given out.
     pub reserved: Reserved,
     /// What was said last of each node.
     pub nodes: BTreeMap<Arc<str>, NodeFact>,
     /// Nodes of which something else may be true by now.
-    changed_nodes: BTreeSet<Arc<str>>,
-    settings: Vec<Setting>,
+    pub changed_nodes: BTreeSet<Arc<str>>,
+    pub settings: Vec<Setting>,
+    /// Runs that are placed and not sent.
+    pub staged: BTreeSet<Dispatch>,
     /// The number of the first batch that gathers.
     next: u64,
     /// The batches that gather. The last one takes what arises.
@@ -127,6 +143,7 @@ pub(crate) struct Journal {
     firm: u64,
     promises: VecDeque<(u64, Action)>,
     health: Health,
+    end: End,
     unstored_tasks: usize,
     unstored_bytes: u64,
     batches: u64,
@@ -148,6 +165,7 @@ impl Journal {
             nodes: BTreeMap::new(),
             changed_nodes: BTreeSet::new(),
             settings: Vec::new(),
+            staged: BTreeSet::new(),
             next: claim.last + 1,
             gathered: VecDeque::from([first]),
             under_way: None,
@@ -155,6 +173,7 @@ impl Journal {
             firm: claim.last + 1,
             promises: VecDeque::new(),
             health: Health::Good,
+            end: End::Open,
             unstored_tasks: 0,
             unstored_bytes: 0,
             batches: 0,
@@ -186,9 +205,196 @@ impl Journal {
         self.firm
     }
 
+    /// Returns why nothing can be stored, if so.
+    pub fn failure(&self) -> Option<&StoreFailure> {
+        match &self.health {
+            Health::Good => None,
+            Health::Failing { failure, .. } => Some(failure),
+        }
+    }
+
+    /// Whether one more task of so many bytes may wait to be stored. One alone may have any size.
+    pub fn admits(&self, bytes: usize, limit: u64) -> bool {
+        let bytes = (bytes + RECORD_BYTES) as u64;
+        self.unstored_tasks == 0 || self.unstored_bytes + bytes <= limit
+    }
+
+    pub fn state(&self) -> StoreState {
+        StoreState {
+            failure: self.failure().cloned(),
+            unstored_tasks: self.unstored_tasks,
+            unstored_bytes: self.unstored_bytes,
+            batches: self.batches,
+            bytes: self.bytes,
+        }
+    }
+
+    /// Returns the batch that takes a fact of so many bytes.
+    fn last(&mut self, bytes: usize) -> &mut Gathered {
+        let bytes = bytes + RECORD_BYTES;
+        let full = |last: &Gathered| {
+            last.facts >= MAX_FACTS || (last.facts > 0 && last.bytes + bytes > MAX_BYTES)
+        };
+        if self.gathered.back().is_none_or(full) {
+            self.gathered.push_back(Gathered::default());
+        }
+        let last = self.gathered.len() - 1;
+        let last = &mut self.gathered[last];
+        last.facts += 1;
+        last.bytes += bytes;
+        last
+    }
+
+    /// Returns the batch that takes a fact for which somebody waits.
+    fn firm(&mut self, now: Timestamp, bytes: usize) -> &mut Gathered {
+        self.last(bytes).due = Some(now);
+        self.firm = self.next + self.gathered.len() as u64 - 1;
+        let last = self.gathered.len() - 1;
+        &mut self.gathered[last]
+    }
+
+    /// Returns the batch that takes a fact for which nobody waits.
+    fn lazy(&mut self, now: Timestamp, bytes: usize) -> &mut Gathered {
+        let last = self.last(bytes);
+        last.due.get_or_insert(now + LAZY_WAIT);
+        last
+    }
+
+    /// A task was accepted, with args of so many bytes.
+    pub fn accepted(&mut self, now: Timestamp, task: TaskId, bytes: usize) {
+        self.firm(now, bytes).accepted.push(task);
+        self.unstored_tasks += 1;
+        self.unstored_bytes += (bytes + RECORD_BYTES) as u64;
+    }
+
+    /// A task does not wait to be stored any more.
+    pub fn no_longer_unstored(&mut self, bytes: usize) {
+        self.unstored_tasks -= 1;
+        self.unstored_bytes -= (bytes + RECORD_BYTES) as u64;
+    }
+
+    /// Something else is true of a task that goes on, and somebody waits for that to be stored.
+    pub fn changed(&mut self, now: Timestamp, task: TaskId) {
+        self.firm(now, 0).changed.push(task);
+    }
+
+    /// Something else is true of a task that goes on.
+    pub fn changed_lazily(&mut self, now: Timestamp, task: TaskId) {
+        self.lazy(now, 0).changed.push(task);
+    }
+
+    /// A task was placed.
+    pub fn placed(&mut self, now: Timestamp, task: TaskId) {
+        self.lazy(now, 0).placed.push(task);
+    }
+
+    /// A task was placed, and is sent when that is stored.
+    pub fn staged(&mut self, now: Timestamp, task: TaskId, dispatch: Dispatch) {
+        let batch = self.firm(now, 0);
+        batch.placed.push(task);
+        batch.then.staged.push((task, dispatch));
+        self.staged.insert(dispatch);
+    }
+
+    /// A fact with bodies of so many bytes, for which somebody waits.
+    pub fn record(&mut self, now: Timestamp, bytes: usize, record: Record) {
+        self.firm(now, bytes).records.push(record);
+    }
+
+    /// A fact for which nobody waits.
+    pub fn record_lazily(&mut self, now: Timestamp, record: Record) {
+        self.lazy(now, 0).records.push(record);
+    }
+
+    /// Whoever was to be told how a task ended has been.
+    pub fn confirmed(&mut self, now: Timestamp, task: TaskId) {
+        self.lazy(now, 0).confirmed.push(task);
+    }
+
+    /// Nobody has been told after all.
+    pub fn not_confirmed(&mut self, task: TaskId) {
+        let mut last = self.gathered.iter_mut().rev();
+        let told = last.find_map(|it| {
+            let at = it.confirmed.iter().rposition(|&id| id == task)?;
+            Some(it.confirmed.swap_remove(at))
+        });
+        debug_assert!(told.is_some(), "{task} is not taken back before the seal");
+    }
+
+    /// Something else may be true of a node.
+    pub fn node_changed(&mut self, now: Timestamp, name: &Arc<str>) {
+        if self.changed_nodes.insert(name.clone()) {
+            self.lazy(now, 0);
+        }
+    }
+
+    /// A setting was set.
+    pub fn set(&mut self, now: Timestamp, setting: Setting) {
+        self.lazy(now, 0);
+        self.settings.push(setting);
+    }
+
+    /// A node has reported something. Returns the batch that is stored before that may be
+    /// acknowledged; `None` if it may be now.
+    pub fn reported(&mut self, node: NodeIndex) -> Option<u64> {
+        if self.firm <= self.stored {
+            return None;
+        }
+        let then = match &mut self.under_way {
+            Some(under_way) if under_way.batch == self.firm => &mut under_way.then,
+            _ => &mut self.gathered[(self.firm - self.next) as usize].then,
+        };
+        if then.reported.last() != Some(&node) {
+            then.reported.push(node);
+        }
+        Some(self.firm)
+    }
+
+    /// Keeps the promises among the actions that must wait, and appends those that need not any
+    /// more.
+    pub fn gate(&mut self, now: Timestamp, actions: &mut Vec<Action>, tell_at_once: bool) {
+        let waits = |action: &Action| match action {
+            Action::Deliver { .. } | Action::Answer { .. } => !tell_at_once,
+            Action::CancelAnswer { .. } => true,
+            _ => false,
+        };
+        if self.firm > self.stored {
+            let firm = self.firm;
+            let promises = actions.extract_if(.., |action| waits(action));
+            self.promises.extend(promises.map(|action| (firm, action)));
+        }
+        let kept = |it: &(u64, Action)| it.0 <= self.stored;
+        while self.promises.front().is_some_and(kept) {
+            actions.extend(self.promises.pop_front().map(|(_, action)| action));
+        }
+        for action in actions.iter() {
+            // Unless it comes back, its caller has it.
+            if let Action::Answer {
+                status,
+                alone: true,
+            } = action
+            {
+                self.confirmed(now, status.id);
+            }
+        }
+    }
+
+    /// The term ends with what gathers now.
+    pub fn end(&mut self, now: Timestamp) {
+        if self.end == End::Open {
+            self.end = End::Ending;
+            self.firm(now, 0);
+        }
+    }
+
+    /// Whether the next batch is the last one of the term.
+    pub fn ends_with_next(&self) -> bool {
+        self.end == End::Ending && self.gathered.len() == 1
+    }
+
     /// Returns when the next batch is to be sealed.
     pub fn due(&self) -> Option<Timestamp> {
-        if self.under_way.is_some() {
+        if self.under_way.is_some() || self.has_ended() {
             return None;
         }
         match &self.health {
@@ -197,44 +403,98 @@ impl Journal {
         }
     }
 
-    pub fn state(&self) -> StoreState {
-        StoreState {
-            failure: match &self.health {
-                Health::Good => None,
-                Health::Failing { failure, .. } => Some(failure.clone()),
-            },
-            unstored_tasks: self.unstored_tasks,
-            unstored_bytes: self.unstored_bytes,
-            batches: self.batches,
-            bytes: self.bytes,
-        }
+    /// Whether that the term has ended is stored: nothing may follow it.
+    fn has_ended(&self) -> bool {
+        let mut tried_again = self.gathered.iter().flat_map(|it| &it.records);
+        self.end == End::Written && !tried_again.any(|it| matches!(it, Record::Closed))
     }
 
-    /// Begins to store the next batch. Returns its number and what goes into it.
-    pub fn begin(&mut self) -> (u64, Gathered) {
-        let gathered = self.gathered.pop_front().unwrap_or_default();
+    /// Returns the number of the next batch.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Returns the actions that wait.
+    pub fn promises(&self) -> impl Iterator<Item = &Action> {
+        self.promises.iter().map(|(_, action)| action)
+    }
+
+    /// Returns the batches that gather, in order.
+    pub fn gathered(&self) -> impl Iterator<Item = &Gathered> {
+        self.gathered.iter()
+    }
+
+    /// Takes the next batch, which is under way from now on.
+    pub fn begin(&mut self, reserved: Reserved) {
+        if self.ends_with_next() {
+            self.end = End::Written;
+        }
+        let first = self.gathered.pop_front().unwrap_or_default();
         if self.gathered.is_empty() {
             self.gathered.push_back(Gathered::default());
         }
+        self.under_way = Some(UnderWay {
+            batch: self.next,
+            accepted: first.accepted,
+            then: first.then,
+            reserved,
+        });
         self.next += 1;
-        (self.next - 1, gathered)
+        self.reserved = reserved;
     }
 
-    pub fn sent(&mut self, under_way: UnderWay) {
-        self.under_way = Some(under_way);
-    }
-
-    /// The batch that is under way is stored.
-    pub fn batch_stored(&mut self, batch: u64, bytes: u64) -> Option<UnderWay> {
+    /// The batch that is under way is stored. Returns it, and the failure that is over.
+    pub fn batch_stored(
+        &mut self,
+        batch: u64,
+        bytes: u64,
+    ) -> Option<(UnderWay, Option<StoreFailure>)> {
         let under_way = self.under_way.take_if(|it| it.batch <= batch)?;
         self.stored = under_way.batch;
         self.batches += 1;
         self.bytes += bytes;
-        Some(under_way)
+        let failure = match std::mem::replace(&mut self.health, Health::Good) {
+            Health::Good => None,
+            Health::Failing { failure, .. } => Some(failure),
+        };
+        Some((under_way, failure))
     }
 
-    /// Takes the delay of the head, if that was not written so far.
-    pub fn take_head(&mut self) -> Option<Duration> {
-        self.head.take()
+    /// The batch that is under way was not stored: what is left of it, `records`, is tried again.
+    /// Returns the tasks that were to be accepted with it.
+    pub fn batch_not_stored(&mut self, batch: u64, records: Vec<Record>) -> Vec<TaskId> {
+        let Some(under_way) = self.under_way.take_if(|it| it.batch == batch) else {
+            return Vec::new();
+        };
+        self.next = batch;
+        self.gathered.push_front(Gathered {
+            facts: records.len(),
+            // Nothing is added to it.
+            bytes: MAX_BYTES,
+            records,
+            then: under_way.then,
+            due: Some(Timestamp(0)),
+            ..Gathered::default()
+        });
+        under_way.accepted
+    }
+
+    /// Returns the tasks that were to be accepted with the batches that gather.
+    pub fn take_accepted(&mut self) -> Vec<TaskId> {
+        let batches = self.gathered.iter_mut();
+        batches
+            .flat_map(|it| std::mem::take(&mut it.accepted))
+            .collect()
+    }
+
+    /// Nothing can be stored. Returns whether that is new.
+    pub fn fails(&mut self, now: Timestamp, reason: String) -> bool {
+        let since = self.failure().map_or(now, |failure| failure.since);
+        let new = matches!(self.health, Health::Good);
+        self.health = Health::Failing {
+            failure: StoreFailure { since, reason },
+            again: now + TRY_AGAIN,
+        };
+        new
     }
 }

@@ -56,20 +56,19 @@ impl Keys {
         }
     }
 
-    pub fn orphan_ended(&mut self, key: &TaskKey) {
+    /// Returns the settled task that had the key up to now, if it is free.
+    pub fn orphan_ended(&mut self, key: &TaskKey) -> Option<TaskId> {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.orphans = entry.orphans.saturating_sub(1);
         }
-        self.free(key);
+        self.free(key)
     }
 
-    fn free(&mut self, key: &TaskKey) {
-        if self
-            .entries
-            .get(key)
-            .is_some_and(|entry| entry.settled && entry.orphans == 0)
-        {
-            self.entries.remove(key);
+    fn free(&mut self, key: &TaskKey) -> Option<TaskId> {
+        let entry = self.entries.get(key)?;
+        if !entry.settled || entry.orphans > 0 {
+            return None;
         }
+        Some(self.entries.remove(key)?.task)
     }
 }

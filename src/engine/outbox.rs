@@ -18,6 +18,7 @@ use crate::config::SchedulerConfig;
 use crate::error::Refusal;
 use crate::stats::{ClientState, StatusRoom};
 use crate::status::{Ending, Outcome, TaskStatus};
+use crate::task::TaskId;
 
 mod held;
 mod queue;
@@ -75,6 +76,8 @@ pub(crate) struct Outbox {
     /// Room of endings that were confirmed, to be used again.
     spares: Vec<Arc<Ending>>,
     window: usize,
+    /// Endings that need not be told any more, for whoever keeps them; `None` if nobody does.
+    pub over: Option<Vec<TaskId>>,
     pub unclaimed: u64,
     /// Endings that were only counted, since nobody wants to be told.
     pub untold: u64,
@@ -94,6 +97,7 @@ impl Outbox {
             held: Held::new(config),
             spares: Vec::new(),
             window: config.status_window,
+            over: None,
             unclaimed: 0,
             untold: 0,
             refusals_not_told: 0,
@@ -137,12 +141,17 @@ impl Outbox {
         self.clients.entry(client).or_default().tasks += 1;
     }
 
-    /// Tells a client, or the current one if it is gone, how a task ended for which it was engaged.
-    pub fn settle(&mut self, client: ClientId, status: TaskStatus) {
+    /// Notes that a client is not to be told how a task ends after all.
+    pub fn disengage(&mut self, client: ClientId) {
         if let Some(entry) = self.clients.get_mut(&client) {
             entry.tasks = entry.tasks.saturating_sub(1);
             self.idle.insert(client);
         }
+    }
+
+    /// Tells a client, or the current one if it is gone, how a task ended for which it was engaged.
+    pub fn settle(&mut self, client: ClientId, status: TaskStatus) {
+        self.disengage(client);
         self.push_client(client, status);
     }
 
@@ -165,6 +174,7 @@ impl Outbox {
         } else {
             self.untold += 1;
         }
+        note_over(&mut self.over, &status);
         self.spare(status);
     }
 
@@ -196,6 +206,7 @@ impl Outbox {
         if self.current().is_some() && !self.is_full() {
             self.push_current(status);
         } else {
+            note_over(&mut self.over, &status);
             self.unclaimed += 1;
         }
     }
@@ -238,6 +249,7 @@ impl Outbox {
         };
         queue.confirm(delivery, handled, |status| {
             self.held.uncount(&status);
+            note_over(&mut self.over, &status);
             if self.spares.len() < MAX_SPARES {
                 self.spares.extend(status.into_spare());
             }
@@ -380,9 +392,29 @@ impl Outbox {
         Ok(())
     }
 
+    /// Returns the endings of which somebody is still to be told.
+    pub fn to_be_told(&self) -> impl Iterator<Item = TaskId> {
+        let queues = self.clients.values().filter_map(|it| it.queue.as_ref());
+        let held = queues.flat_map(Queue::statuses).chain(&self.unaddressed);
+        let alone = self.answers.iter().filter(|(_, alone)| *alone);
+        let all = held.chain(alone.map(|(status, _)| status));
+        let endings = all.filter(|status| !matches!(status.outcome, Outcome::Refused(_)));
+        endings.map(|status| status.id)
+    }
+
     /// Counts the clients for which unsettled tasks are engaged, to be compared with the tasks.
     pub fn engaged(&self) -> usize {
         self.clients.values().map(|entry| entry.tasks).sum()
+    }
+}
+
+/// An ending need not be told any more.
+#[inline]
+fn note_over(over: &mut Option<Vec<TaskId>>, status: &TaskStatus) {
+    if let Some(over) = over
+        && !matches!(status.outcome, Outcome::Refused(_))
+    {
+        over.push(status.id);
     }
 }
 

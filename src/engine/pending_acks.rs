@@ -23,9 +23,9 @@ pub(crate) struct PendingAcks {
 }
 
 impl PendingAcks {
-    /// Counts a report with a body of so many bytes.
-    pub fn add(&mut self, bytes: usize) {
-        self.reports += 1;
+    /// Counts reports with bodies of so many bytes.
+    pub fn add(&mut self, reports: usize, bytes: usize) {
+        self.reports += reports;
         self.bytes += bytes;
     }
 

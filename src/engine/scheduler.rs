@@ -49,6 +49,8 @@ mod links;
 mod losses;
 mod orphans;
 mod placing;
+mod projection;
+mod recording;
 mod recovery;
 mod reports;
 mod retracting;
@@ -132,12 +134,14 @@ pub struct SchedulerMachine {
     dispatches: Sequence,
     /// Turns among the tasks of one priority.
     ranks: Sequence,
-    counts: [usize; 6],
+    counts: [usize; 7],
     /// The priorities of what waits here, and of what waits at nodes.
     queued: Priorities,
     prefetched: Priorities,
     /// Workers of present and future nodes, if it was set for all.
     workers_for_all: Option<u32>,
+    /// Whether the policy of tasks that bring none was set since the start.
+    retry_set: bool,
     totals: Totals,
     flushes: u64,
     reroutes: Reroutes,
@@ -184,10 +188,11 @@ impl SchedulerMachine {
             task_ids: Sequence::from(1),
             dispatches: Sequence::from(1),
             ranks: Sequence::from(0),
-            counts: [0; 6],
+            counts: [0; 7],
             queued: Priorities::default(),
             prefetched: Priorities::default(),
             workers_for_all: None,
+            retry_set: false,
             totals: Totals::default(),
             flushes: 0,
             reroutes: Reroutes::default(),
@@ -238,7 +243,7 @@ impl SchedulerMachine {
                 self.outbox.confirmed(client, delivery, handled);
             }
             Event::ClientGone { client } => self.outbox.gone(client),
-            Event::Unclaimed(status) => self.outbox.unclaimed(status),
+            Event::Unclaimed(status) => self.unclaimed(status),
             Event::WallClock { shows } => {
                 self.timers.set_wall(WallClock::showing(shows, now));
             }
@@ -265,15 +270,19 @@ impl SchedulerMachine {
         self.flush_nodes(actions);
         self.outbox.flush(actions);
         self.watchers.flush(actions);
+        self.gate(now, actions);
     }
 
-    /// When the effects are to be taken again at the latest.
+    /// When the effects are to be taken again at the latest, or a batch is to be sealed.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.next_turn().into_iter().chain(self.seal_due()).min()
+    }
+
+    /// When the effects are to be taken again at the latest, if no batch is to be sealed before.
+    pub fn next_turn(&self) -> Option<Timestamp> {
         let look = self.now + WALL_ROUND;
         let look = self.timers.follows_wall().then_some(look);
-        let seal = self.seal_due();
-        let next = self.timers.next().into_iter().chain(look);
-        next.chain(seal).min()
+        self.timers.next().into_iter().chain(look).min()
     }
 
     /// Returns a moment as the wall clock shows it now, also one before it was set.
@@ -308,7 +317,7 @@ impl SchedulerMachine {
         if now <= self.now {
             return;
         }
-        let asked = self.next_wakeup();
+        let asked = self.next_turn();
         let late =
             asked.is_some_and(|asked| now.since(asked) > self.config.heartbeat.saturating_mul(2));
         if late {
@@ -361,7 +370,8 @@ impl SchedulerMachine {
     #[inline(always)]
     fn enter(&mut self, slot: Slot, stage: Stage) {
         let (new, task) = (stage.phase(), self.tasks.get_mut(slot));
-        let (lateness, old) = (task.lateness(), task.enter(stage).phase());
+        let (lateness, left) = (task.lateness(), task.enter(stage));
+        let old = left.phase();
         if let Some(phase) = new {
             self.counts[phase as usize] += 1;
         }
@@ -371,6 +381,10 @@ impl SchedulerMachine {
             _ => {}
         }
         self.leave_phase(old, lateness);
+        if self.journal.is_some() {
+            let waited = !matches!(left, Stage::Left { .. } | Stage::Held(_));
+            self.note_stage(slot, waited);
+        }
     }
 
     /// A task of this priority is in a phase no longer.

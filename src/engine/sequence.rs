@@ -7,11 +7,17 @@
 pub(crate) struct Sequence {
     first: u64,
     next: u64,
+    /// Numbers from this one on must not be told yet.
+    end: u64,
 }
 
 impl Sequence {
     pub fn from(first: u64) -> Self {
-        Self { first, next: first }
+        Self {
+            first,
+            next: first,
+            end: u64::MAX,
+        }
     }
 
     /// Gives out the next number.
@@ -19,6 +25,17 @@ impl Sequence {
         let number = self.next;
         self.next += 1;
         number
+    }
+
+    /// Numbers below this one may be told, and no others.
+    pub fn end_at(&mut self, end: u64) {
+        self.end = end;
+    }
+
+    /// Whether the next number must not be told yet.
+    #[inline]
+    pub fn is_spent(&self) -> bool {
+        self.next >= self.end
     }
 
     /// Returns whether this number was given out.

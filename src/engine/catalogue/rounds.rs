@@ -149,6 +149,13 @@ impl Catalogue {
         true
     }
 
+    /// Ends a round before all was looked at: what is left is looked at in the next one.
+    pub fn break_off(&mut self, round: Round) {
+        for Reverse((_, id)) in round.known {
+            self.mark(id);
+        }
+    }
+
     /// The head of a class has been placed. What goes to free workers alone may have kept others
     /// from being prefetched: these are looked at in this round, in their turn.
     #[inline]

@@ -82,9 +82,9 @@ impl Channel {
         std::mem::take(&mut self.outgoing)
     }
 
-    /// A report with a body of so many bytes was taken.
-    pub fn owe(&mut self, bytes: usize) {
-        self.pending_acks.add(bytes);
+    /// Reports with bodies of so many bytes were taken.
+    pub fn owe(&mut self, reports: usize, bytes: usize) {
+        self.pending_acks.add(reports, bytes);
     }
 
     /// Whether an acknowledgement is owed, and due or in company.

@@ -6,7 +6,7 @@
 //! begins as a value of its own. A process that has forgotten its scheduler is another incarnation
 //! of the same incarnation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::{Channel, Lease, Orphan};
@@ -75,6 +75,17 @@ pub(crate) enum Standing {
     Lost,
 }
 
+/// Reports that may be acknowledged when a batch is stored.
+#[derive(Debug)]
+struct Unstored {
+    batch: u64,
+    /// The last of them.
+    seq: u64,
+    reports: usize,
+    /// Of their bodies.
+    bytes: usize,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct NodeProcess {
@@ -94,7 +105,11 @@ pub(crate) struct NodeProcess {
     pub pace: Pace,
     pub lease: Lease,
     /// The last report of it that was taken.
+    pub taken: u64,
+    /// The last one that may be acknowledged: what it has brought is stored, if anything is.
     pub acknowledged: u64,
+    /// What waits for that, in order.
+    unstored: VecDeque<Unstored>,
     pub orphans: BTreeMap<Dispatch, Orphan>,
     /// Tasks that count it as lost; taken back if it returns.
     pub lost_tasks: Vec<TaskId>,
@@ -114,7 +129,9 @@ impl NodeProcess {
             readiness: Readiness::Ready,
             pace: Pace::Unknown,
             lease: Lease::new(now, lease),
+            taken: 0,
             acknowledged: 0,
+            unstored: VecDeque::new(),
             orphans: BTreeMap::new(),
             lost_tasks: Vec::new(),
         }
@@ -158,9 +175,51 @@ impl NodeProcess {
 
     /// Takes a report of that number. Returns whether it is new.
     pub fn take_report(&mut self, seq: u64) -> bool {
-        let new = seq > self.acknowledged;
-        self.acknowledged = self.acknowledged.max(seq);
+        let new = seq > self.taken;
+        self.taken = self.taken.max(seq);
         new
+    }
+
+    /// All that was taken may be acknowledged.
+    pub fn may_acknowledge(&mut self) {
+        self.acknowledged = self.taken;
+        self.unstored.clear();
+    }
+
+    /// What was taken may be acknowledged when a batch is stored, the last report with a body of so
+    /// many bytes.
+    pub fn acknowledge_with(&mut self, batch: u64, bytes: usize) {
+        if self.unstored.back().is_none_or(|last| last.batch < batch) {
+            self.unstored.push_back(Unstored {
+                batch,
+                seq: 0,
+                reports: 0,
+                bytes: 0,
+            });
+        }
+        if let Some(last) = self.unstored.back_mut() {
+            last.seq = self.taken;
+            last.reports += 1;
+            last.bytes += bytes;
+        }
+    }
+
+    /// All up to this batch is stored. Returns how many reports may be acknowledged by that, and
+    /// the bytes of their bodies.
+    pub fn stored(&mut self, batch: u64) -> (usize, usize) {
+        let (mut reports, mut bytes) = (0, 0);
+        while let Some(first) = self.unstored.front().filter(|first| first.batch <= batch) {
+            self.acknowledged = self.acknowledged.max(first.seq);
+            reports += first.reports;
+            bytes += first.bytes;
+            self.unstored.pop_front();
+        }
+        (reports, bytes)
+    }
+
+    /// Whether something waits to be stored before it is acknowledged.
+    pub fn has_unstored(&self) -> bool {
+        !self.unstored.is_empty()
     }
 
     /// Another process has taken its place: it is never answered again. Returns the tasks that

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Intake, SchedulerMachine};
 use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
-use crate::engine::tasks::{Addressee, NO_SLOT, Past, Prefetch, Rare, Slot, Stage, Task};
+use crate::engine::tasks::{Addressee, FirstDue, NO_SLOT, Past, Prefetch, Rare, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Accepted, Audience, Refused, Submission, Timestamp};
 use crate::error::Refusal;
@@ -81,7 +81,8 @@ impl SchedulerMachine {
     /// bound it is only counted. For submissions that nobody waits to have answered.
     pub fn tell_refusal(&mut self, now: Timestamp, refused: Refused) {
         self.observe(now);
-        if !self.outbox.admits_refusal() {
+        // Nor is a number told that another start may give out.
+        if !self.outbox.admits_refusal() || self.task_ids.is_spent() {
             self.outbox.refusals_not_told += 1;
             return;
         }
@@ -145,6 +146,9 @@ impl SchedulerMachine {
                 return Ok(Some(joined));
             }
         }
+        if let Some(refusal) = self.store_refuses(submission.args.len()) {
+            return Err(refusal);
+        }
         if self.tasks.len() >= self.config.max_tasks {
             return Err(Refusal::QueueFull {
                 limit: self.config.max_tasks,
@@ -207,6 +211,7 @@ impl SchedulerMachine {
             priority,
             past: Past::Fresh,
             prefetch: Prefetch::Allowed,
+            recovered: false,
         };
         let options = submission.options.as_ref();
         let labels = options.map_or(&NO_LABELS, |options| &options.labels);
@@ -215,22 +220,40 @@ impl SchedulerMachine {
         if let Some(key) = task.key() {
             self.keys.claim(key.clone(), id);
         }
-        let deadline = task.deadline();
+        let bytes = task.args.len();
         let slot = self.tasks.insert(task);
         self.totals.executed += 1;
-        if let Some(deadline) = deadline {
-            self.timers.start(deadline, Timer::Deadline(id, slot));
-        }
-        match due {
-            Due::Now => self.became_due(slot),
-            Due::After(delay) if delay.is_zero() => self.became_due(slot),
-            Due::After(delay) => {
-                let due = now + delay;
-                self.wait_until(slot, due, Stage::Later { due });
+        let due = match due {
+            Due::Now => FirstDue::Now,
+            Due::After(delay) if delay.is_zero() => FirstDue::Now,
+            Due::After(delay) => FirstDue::Later(now + delay),
+            Due::At(time) => {
+                let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH);
+                FirstDue::Planned(Timestamp(0) + since_epoch.unwrap_or(Duration::ZERO))
             }
-            Due::At(time) => self.plan(now, slot, time),
+        };
+        match &mut self.journal {
+            None => self.begin(now, slot, due),
+            Some(journal) => {
+                journal.accepted(now, id, bytes);
+                self.enter(slot, Stage::Unstored { due });
+            }
         }
         id
+    }
+
+    /// A task is accepted for good: it waits until it is due.
+    pub(super) fn begin(&mut self, now: Timestamp, slot: Slot, due: FirstDue) {
+        let task = self.tasks.get(slot);
+        if let Some(deadline) = task.deadline() {
+            self.timers.start(deadline, Timer::Deadline(task.id, slot));
+        }
+        match due {
+            FirstDue::Now => self.became_due(slot),
+            FirstDue::Later(due) if due <= now => self.became_due(slot),
+            FirstDue::Later(due) => self.wait_until(slot, due, Stage::Later { due }),
+            FirstDue::Planned(at) => self.plan(now, slot, at),
+        }
     }
 
     fn rare_of(&mut self, now: Timestamp, submission: &Submission) -> Option<Box<Rare>> {
@@ -263,9 +286,7 @@ impl SchedulerMachine {
     }
 
     /// Lets a task wait for a time of the wall clock, unless that has passed.
-    fn plan(&mut self, now: Timestamp, slot: Slot, time: SystemTime) {
-        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH);
-        let at = Timestamp(0) + since_epoch.unwrap_or(Duration::ZERO);
+    fn plan(&mut self, now: Timestamp, slot: Slot, at: Timestamp) {
         if at <= self.timers.wall().at(now) {
             self.became_due(slot);
             return;

@@ -48,6 +48,7 @@ impl SchedulerMachine {
         process.hello = hello.number;
         process.probe.clone_from(&hello.probe);
         self.set_offer(node, &hello.kinds, hello.labels);
+        self.node_changed(node);
     }
 
     pub(super) fn holding(
@@ -59,7 +60,7 @@ impl SchedulerMachine {
     ) -> Result<(), String> {
         check_told(&holding)?;
         // What was taken and not acknowledged before the link broke is told again, as it should be.
-        let taken = Some(self.roster.get(node).process().acknowledged);
+        let taken = Some(self.roster.get(node).process().taken);
         let reports = holding.reports.into_iter();
         let news = reports.filter(|report| report.seq() > taken).collect();
         self.reports(now, node, news)?;
@@ -157,6 +158,7 @@ impl SchedulerMachine {
             self.forgotten_ended(now, node);
         }
         self.set_present(node, present);
+        self.node_changed(node);
         self.roster.touch(node);
         self.timers.wake_at(node, now);
     }

@@ -9,6 +9,7 @@ use super::{Intake, Rest, SchedulerMachine};
 use crate::config::NodeConfig;
 use crate::engine::message::{NAME_RULE, ToNode, is_name};
 use crate::engine::placement::NodeIndex;
+use crate::engine::record::Setting;
 use crate::engine::roster::Node;
 use crate::engine::{ClientId, NodeId, Reach, Timestamp};
 use crate::error::NodeError;
@@ -65,6 +66,7 @@ impl SchedulerMachine {
     pub fn remove_node(&mut self, now: Timestamp, name: &str) -> Result<(), NodeError> {
         self.observe(now);
         let node = self.find_node(name)?;
+        self.node_changed(node);
         self.roster.names.remove(name);
         self.roster.leaving.insert(node);
         let entry = self.roster.get_mut(node);
@@ -107,6 +109,7 @@ impl SchedulerMachine {
 
     /// Sends the tasks of a node that was taken out elsewhere.
     fn give_up_runs(&mut self, now: Timestamp, node: NodeIndex) {
+        self.unsend_all(node);
         for slot in self.runs_of(node) {
             if self.tasks.get(slot).is_cancelling() {
                 self.abandon_cancelled(now, slot);
@@ -167,6 +170,7 @@ impl SchedulerMachine {
             Some(name) => vec![self.find_node(name)?],
             None => {
                 self.workers_for_all = Some(workers);
+                self.setting_set(Setting::MaxWorkers(workers));
                 self.roster.names.values().copied().collect()
             }
         };
@@ -185,6 +189,8 @@ impl SchedulerMachine {
     pub fn set_retry(&mut self, now: Timestamp, retry: RetryPolicy) {
         self.observe(now);
         self.config.retry = retry;
+        self.retry_set = true;
+        self.setting_set(Setting::Retry(retry));
         for link in self.links_up() {
             self.send(link, ToNode::Retry(retry));
         }
@@ -249,7 +255,7 @@ impl SchedulerMachine {
         rest
     }
 
-    fn links_up(&self) -> Vec<crate::engine::LinkId> {
+    pub(super) fn links_up(&self) -> Vec<crate::engine::LinkId> {
         self.roster.nodes.iter().filter_map(Node::link).collect()
     }
 

@@ -152,7 +152,12 @@ impl SchedulerMachine {
                 for report in reports {
                     self.last_report(now, node, incarnation, memory, report);
                 }
-                if let Some(last) = last {
+                let mut own = self.replaced(node, incarnation);
+                let unstored = own.any(NodeProcess::has_unstored);
+                drop(own);
+                if let Some(last) = last
+                    && !unstored
+                {
                     self.send(link, ToNode::Acknowledge(last));
                 }
             }
@@ -183,6 +188,10 @@ impl SchedulerMachine {
             let mut own = self.replaced_mut(node, incarnation);
             if let Some(process) = own.find(|process| process.memory == memory) {
                 process.take_report(seq);
+                // It brings nothing that is stored. What it told before may have.
+                if !process.has_unstored() {
+                    process.may_acknowledge();
+                }
             }
         }
         let (dispatch, ran) = match report {

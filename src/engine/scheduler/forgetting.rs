@@ -37,6 +37,7 @@ impl SchedulerMachine {
             gone.truncate(excess);
             for (_, node) in gone {
                 self.clear_offer(node);
+                self.node_changed(node);
                 self.roster.forget(node);
             }
         }

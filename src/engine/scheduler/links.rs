@@ -245,6 +245,7 @@ impl SchedulerMachine {
 
     /// The node has no link that counts any more. It keeps its tasks.
     pub(super) fn forget_link(&mut self, node: NodeIndex, reason: &str) {
+        self.unsend_all(node);
         let entry = self.roster.get_mut(node);
         let up = entry.link();
         // A link that is being set up would bring the node up again with what was said before.
@@ -370,6 +371,7 @@ impl SchedulerMachine {
     /// Nothing runs there any more, by the node's own word.
     fn goodbye(&mut self, now: Timestamp, link: LinkId, node: NodeIndex) {
         self.end_session(link);
+        self.unsend_all(node);
         let entry = self.roster.get_mut(node);
         let name = entry.name.clone();
         entry.process_mut().standing = Standing::Reconnecting;

@@ -115,6 +115,7 @@ impl SchedulerMachine {
             process.lost();
         }
         self.roster.away += 1;
+        self.node_changed(node);
         let entry = self.roster.get_mut(node);
         entry.load.stalled(0, None);
         let name = entry.name.clone();
@@ -167,6 +168,7 @@ impl SchedulerMachine {
         }
         self.end_process(now, node);
         if self.roster.get(node).past.is_empty() {
+            self.node_changed(node);
             self.forget_link(node, "it was removed");
             self.clear_offer(node);
             self.roster.vacate(now, node);
@@ -198,6 +200,7 @@ impl SchedulerMachine {
         entry.redial.process_ended();
         // Taken before its runs end: what waits for them is answered as by a process that is gone.
         if let Some(ended) = entry.state.take_latest_process() {
+            self.node_changed(node);
             self.lost_for_good(node, &ended.lost_tasks);
             self.orphans_ended(now, node, ended.orphans);
             // And with it all that it had forgotten.
@@ -327,6 +330,7 @@ impl SchedulerMachine {
             let entry = (Self::node_id(node), incarnation);
             rare.lost_on.uncount_loss(entry);
             rare.lost_prefetched_on.take_if(|lost| *lost == entry);
+            self.task_changed(slot);
         }
     }
 
@@ -338,6 +342,7 @@ impl SchedulerMachine {
         if let Some(mut process) = entry.state.take_latest_process() {
             let lost = process.replaced();
             entry.past.push(process);
+            self.node_changed(node);
             self.lost_for_good(node, &lost);
         }
         self.end_idle_orphans(now, node);
@@ -354,6 +359,7 @@ impl SchedulerMachine {
             let task = self.tasks.get_mut(slot);
             if task.stage.given_up().is_some_and(|run| run.node == node) {
                 task.give_up_for_good();
+                self.task_changed(slot);
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
+use crate::engine::record::Record;
 use crate::engine::roster::{NodeProcess, Orphan, Waiting};
 use crate::engine::tasks::{Slot, Stage, Then};
 use crate::engine::timers::Timer;
@@ -134,7 +135,10 @@ impl SchedulerMachine {
             self.answer(waiting.cancels.tickets(), CancelAnswer::Stopped);
         }
         if let Some(key) = &orphan.key {
-            self.keys.orphan_ended(key);
+            let freed = self.keys.orphan_ended(key);
+            if let (Some(id), Some(journal)) = (freed, &mut self.journal) {
+                journal.record_lazily(self.now, Record::Freed(id));
+            }
         }
         if orphan.unknown {
             self.unknown_runs.forget();
@@ -275,6 +279,7 @@ impl SchedulerMachine {
             idle -= usize::from(forget);
             !forget
         });
+        self.node_changed(node);
     }
 
     /// Retired incarnations whose process is known to have ended. What the present process has
@@ -318,5 +323,6 @@ impl SchedulerMachine {
             .get_mut(node)
             .past
             .retain(|process| !ended(process));
+        self.node_changed(node);
     }
 }

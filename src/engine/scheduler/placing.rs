@@ -32,7 +32,10 @@ impl SchedulerMachine {
     /// While clients are behind, only what callers wait for is placed, and what has changed is kept
     /// for when they are not. Nothing is while only what runs is finished.
     pub(super) fn place(&mut self, now: Timestamp) {
-        if !self.catalogue.has_changed() || self.intake == Intake::Finishing {
+        if !self.catalogue.has_changed()
+            || self.intake == Intake::Finishing
+            || self.dispatches.is_spent()
+        {
             return;
         }
         if self.outbox.is_full() {
@@ -51,6 +54,10 @@ impl SchedulerMachine {
                 self.catalogue.dequeue(&mut self.tasks, slot);
                 self.assign(now, node, slot, prefetched);
                 self.catalogue.placed(&mut round, class);
+                if self.dispatches.is_spent() {
+                    self.catalogue.break_off(round);
+                    return;
+                }
                 // While the turn is this class's again, the round is left alone: most often there
                 // is one class.
                 match self.catalogue.next_head(&round, class) {
@@ -70,6 +77,9 @@ impl SchedulerMachine {
         let mut heads = self.catalogue.heads_for_callers();
         self.flushes += u64::from(!heads.is_empty());
         while let Some((turn, class)) = heads.pop_first() {
+            if self.dispatches.is_spent() {
+                return;
+            }
             let Some((node, prefetched)) = self.catalogue.choose((turn, class), &self.roster)
             else {
                 continue;
@@ -89,19 +99,8 @@ impl SchedulerMachine {
         let dispatch = Dispatch::new(self.dispatches.take());
         let task = self.tasks.get(slot);
         let suspect = task.company();
-        let (kind, _) = self
-            .catalogue
-            .kind_at(node, task.class)
-            .expect("a node that may run a class offers its kind");
-        let assignment = Assignment {
-            task: task.id,
-            dispatch,
-            kind,
-            attempt: task.attempt(),
-            prefetched,
-            args: task.args.clone(),
-            terms: terms_of(now, task),
-        };
+        let assignment = (!self.must_be_stored(node, task))
+            .then(|| self.assignment(now, node, slot, dispatch, prefetched));
         self.retraction.placed(task.lateness());
         // What is sent to a free worker starts there, unless its node says otherwise.
         let run = Run {
@@ -112,11 +111,41 @@ impl SchedulerMachine {
         };
         self.put_on(slot, run, suspect);
         // Only a node that is up has room for it.
-        self.roster.get_mut(node).channel_mut().assign(assignment);
+        let sent = assignment.is_some();
+        match assignment {
+            Some(assignment) => self.roster.get_mut(node).channel_mut().assign(assignment),
+            None => self.stage(now, slot, dispatch),
+        }
         // At once, since the next head is placed by it.
         self.enter_load(node);
-        if !prefetched {
+        if sent && !prefetched {
             self.tell_running(slot);
+        }
+    }
+
+    /// Returns what is sent to a node of a task that is placed on it.
+    #[inline]
+    pub(super) fn assignment(
+        &self,
+        now: Timestamp,
+        node: NodeIndex,
+        slot: Slot,
+        dispatch: Dispatch,
+        prefetched: bool,
+    ) -> Assignment {
+        let task = self.tasks.get(slot);
+        let (kind, _) = self
+            .catalogue
+            .kind_at(node, task.class)
+            .expect("a node that may run a class offers its kind");
+        Assignment {
+            task: task.id,
+            dispatch,
+            kind,
+            attempt: task.attempt(),
+            prefetched,
+            args: task.args.clone(),
+            terms: terms_of(now, task),
         }
     }
 

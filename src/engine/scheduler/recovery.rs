@@ -56,6 +56,10 @@ impl SchedulerMachine {
         machine.timers.set_wall(WallClock::showing(wall, now));
         machine.task_ids.skip_to(floor.max(reserved.tasks));
         machine.dispatches.skip_to(floor.max(reserved.dispatches));
+        // Nothing may be told before it is reserved.
+        machine.task_ids.end_at(0);
+        machine.dispatches.end_at(0);
+        machine.outbox.over = Some(Vec::new());
         machine.journal = Some(Box::new(Journal::new(claim, wall, now, set_back)));
         Ok(machine)
     }

@@ -43,10 +43,22 @@ impl SchedulerMachine {
         for report in reports {
             if let Some(seq) = report.seq() {
                 let entry = self.roster.get_mut(node);
-                let new = entry.process_mut().take_report(seq);
+                let process = entry.process_mut();
+                let new = process.take_report(seq);
+                if self.journal.is_some() {
+                    let bytes = report.kept_bytes();
+                    if new {
+                        self.report(now, node, report)?;
+                    } else {
+                        self.totals.stale_reports += 1;
+                    }
+                    self.acknowledge_later(node, bytes);
+                    continue;
+                }
+                process.may_acknowledge();
                 // The welcome acknowledges what comes in a comparison.
                 if !entry.is_local() && entry.is_up() {
-                    entry.channel_mut().owe(report.kept_bytes());
+                    entry.channel_mut().owe(1, report.kept_bytes());
                 }
                 self.roster.touch(node);
                 if !new {
@@ -219,6 +231,11 @@ impl SchedulerMachine {
         if !self.dispatches.has_given(dispatch.get()) {
             return Err(format!(
                 "it told of the run {dispatch}, which was never assigned"
+            ));
+        }
+        if self.is_staged(dispatch) {
+            return Err(format!(
+                "it told of the run {dispatch}, which was not sent to it"
             ));
         }
         let mut past = self.roster.get(node).past.iter();

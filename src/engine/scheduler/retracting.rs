@@ -240,6 +240,9 @@ impl SchedulerMachine {
     }
 
     fn retract(&mut self, now: Timestamp, node: NodeIndex, Ask { slot, why, claims }: Ask) {
+        if self.unsend(slot) {
+            return;
+        }
         let task = self.tasks.get_mut(slot);
         let turn = Turn::new(task.priority, task.rank);
         let Stage::Prefetched {

@@ -86,6 +86,9 @@ impl SchedulerMachine {
             started_at: last_start.map(|start| self.wall_time(start.at)),
             settled_at: self.wall_time(now),
         };
+        if self.journal.is_some() {
+            self.write_settled(now, &ending, last_start.map(|start| start.at));
+        }
         if let Outcome::Failed(failure) = &ending.outcome {
             self.actions.push(Action::Note(Note::Failed {
                 task: ending.id,
@@ -129,7 +132,11 @@ impl SchedulerMachine {
                     orphan.holds_task = false;
                 }
             }
-            Stage::New | Stage::Prefetched { .. } | Stage::Running { .. } | Stage::Left { .. } => {}
+            Stage::New
+            | Stage::Unstored { .. }
+            | Stage::Prefetched { .. }
+            | Stage::Running { .. }
+            | Stage::Left { .. } => {}
         }
     }
 
@@ -172,6 +179,7 @@ impl SchedulerMachine {
 
     /// A deadline settles at once; what is to be cancelled is cancelled by it.
     pub(super) fn deadline_passed(&mut self, now: Timestamp, slot: Slot) {
+        self.unsend(slot);
         let task = self.tasks.get(slot);
         let (cancelling, placed) = (task.is_cancelling(), task.stage.placed());
         if placed.is_some_and(|run| run.started) {
@@ -242,6 +250,7 @@ impl SchedulerMachine {
             self.actions.push(Action::CancelAnswer { ticket, answer });
             return;
         };
+        self.unsend(slot);
         let rare = self.tasks.get_mut(slot).rare();
         let first = !std::mem::replace(&mut rare.cancelling, true);
         if let Some(until) = rare.cancels.push(now + CANCEL_PATIENCE, ticket) {
@@ -256,15 +265,24 @@ impl SchedulerMachine {
             | Stage::Queued { .. } => {
                 self.settle_cancelled(now, slot);
             }
-            // An earlier run may be going on: the truth is not known before it has ended.
-            Stage::Held(_) => {}
+            // It is cancelled once it is stored; or an earlier run may be going on, and the truth is
+            // not known before that has ended.
+            Stage::Unstored { .. } | Stage::Held(_) => self.cancel_asked(slot, first),
             Stage::Prefetched { node, dispatch, .. } | Stage::Running { node, dispatch, .. } => {
                 // Its node answers, or the patience ends. Once told, it need not be told again.
                 if first {
                     self.roster.get_mut(node).cancel(dispatch);
                     self.roster.touch(node);
                 }
+                self.cancel_asked(slot, first);
             }
+        }
+    }
+
+    /// That a cancel was asked for is stored before anybody is told that the run goes on.
+    fn cancel_asked(&mut self, slot: Slot, first: bool) {
+        if first && let Some(journal) = &mut self.journal {
+            journal.changed(self.now, self.tasks.get(slot).id);
         }
     }
 

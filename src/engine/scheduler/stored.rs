@@ -1,16 +1,20 @@
-//! What is stored, and what follows when it is or cannot be.
+//! What waits until it is stored, and what follows when it is or cannot be.
 //!
-//! Owns: how facts become records. Does not know: where these are kept.
+//! Owns: which tasks, assignments, acknowledgements and promises wait, and when they go on. Does
+//! not know: how facts become records (see `recording`), in which batch each goes (see the
+//! journal), or where batches are kept.
 
-use super::{SchedulerMachine, StoreState};
-use crate::engine::Timestamp;
-use crate::engine::journal::UnderWay;
-use crate::engine::ledger::{Ledger, Sealed, Stamp};
-use crate::engine::record::{Head, Record, Reserved, Timing};
-
-/// How many ids, and how many dispatches, are reserved at once. The next ones are when half of them
-/// have been given out.
-const BLOCK: u64 = 1 << 20;
+use super::{Intake, SchedulerMachine, StoreState};
+use crate::engine::ids::NodeIndex;
+use crate::engine::journal::{Then, UnderWay};
+use crate::engine::ledger::{Sealed, Stamp};
+use crate::engine::record::{Record, Setting};
+use crate::engine::tasks::{Run, Slot, Stage, Task};
+use crate::engine::timers::Timer;
+use crate::engine::{Action, Audience, Note, Refused, Submission, Timestamp};
+use crate::error::Refusal;
+use crate::status::{CancelAnswer, Outcome, TaskStatus};
+use crate::task::{Dispatch, TaskId};
 
 impl SchedulerMachine {
     /// Returns the next batch to be stored, if it is due and none is under way. An
@@ -19,57 +23,46 @@ impl SchedulerMachine {
     /// were taken and performed.
     pub fn seal(&mut self, now: Timestamp) -> Option<Sealed> {
         self.observe(now);
-        let due = self.seal_due()?;
-        if due > now {
-            return None;
-        }
-        let journal = self.journal.as_mut()?;
-        let (batch, gathered) = journal.begin();
-        let at = journal.time(now);
-        let mut records = Vec::new();
-        if let Some(set_back) = journal.take_head() {
-            journal.reserved = Reserved {
-                tasks: self.task_ids.next() + BLOCK,
-                dispatches: self.dispatches.next() + BLOCK,
-            };
-            let config = &self.config;
-            records.push(Record::Head(Box::new(Head {
-                scheduler: self.name.clone(),
-                scheduler_id: self.id,
-                copied_from: journal.copied_from(),
+        self.note_confirmed();
+        let mut journal = self.journal.take()?;
+        let sealed = journal.due().filter(|&due| due <= now).and_then(|_| {
+            let at = journal.time(now);
+            let gathered = journal.gathered().next()?;
+            let records = self.compose(&journal, gathered, true, at);
+            let stamp = Stamp {
                 term: journal.term(),
+                batch: journal.next(),
+                next_task: self.task_ids.next(),
+                next_dispatch: self.dispatches.next(),
                 at,
-                set_back,
-                timing: Timing {
-                    heartbeat: config.heartbeat,
-                    lease: config.lease,
-                    outlive: config.outlive.unwrap_or_default(),
-                },
-                reserved: journal.reserved,
-                nodes: Vec::new(),
-                settings: Vec::new(),
-            })));
-        }
-        records.extend(gathered.records);
-        let stamp = Stamp {
-            term: journal.term(),
-            batch,
-            next_task: self.task_ids.next(),
-            next_dispatch: self.dispatches.next(),
-            at,
-        };
-        journal.sent(UnderWay {
-            batch,
-            accepted: gathered.accepted,
-            staged: gathered.staged,
-            reported: gathered.reported,
-            reserved: journal.reserved,
+            };
+            for record in &records {
+                match record {
+                    Record::Head(head) => {
+                        let nodes = head.nodes.iter().cloned();
+                        journal.nodes = nodes.map(|fact| (fact.name.clone(), fact)).collect();
+                    }
+                    Record::Node(fact) if fact.is_vacant() => {
+                        journal.nodes.remove(&fact.name);
+                    }
+                    Record::Node(fact) => {
+                        journal.nodes.insert(fact.name.clone(), (**fact).clone());
+                    }
+                    _ => {}
+                }
+            }
+            journal.head = None;
+            journal.changed_nodes.clear();
+            journal.settings.clear();
+            journal.begin(self.reservation(&journal));
+            Some(Sealed {
+                stamp,
+                records,
+                truncate: None,
+            })
         });
-        Some(Sealed {
-            stamp,
-            records,
-            truncate: None,
-        })
+        self.journal = Some(journal);
+        sealed
     }
 
     /// Returns up to which batch all is durable; without a store all that is decided is final.
@@ -87,36 +80,346 @@ impl SchedulerMachine {
         self.journal.as_ref().map(|journal| journal.state())
     }
 
-    /// Returns what the log says once all that was written down is stored.
-    pub fn project(&self) -> Ledger {
-        Ledger::default()
-    }
-
-    /// Ends this term of a scheduler that has a store: nodes go on, for the next one to take over.
-    /// What is left of the term goes into the batches that are still to be sealed.
-    pub fn close(&mut self, now: Timestamp) {
-        self.observe(now);
-        self.drain(now);
-        self.stopped = true;
-    }
-
     pub(super) fn seal_due(&self) -> Option<Timestamp> {
         self.journal.as_ref()?.due()
     }
 
-    pub(super) fn batch_stored(&mut self, _now: Timestamp, batch: u64, bytes: u64) {
-        let journal = self.journal.as_mut();
-        let _under_way = journal.and_then(|journal| journal.batch_stored(batch, bytes));
+    /// Why a task with so many bytes of args cannot wait to be stored.
+    pub(super) fn store_refuses(&self, bytes: usize) -> Option<Refusal> {
+        let journal = self.journal.as_ref()?;
+        if let Some(failure) = journal.failure() {
+            let reason = failure.reason.clone();
+            return Some(Refusal::StoreFailed { reason });
+        }
+        let limit = self.config.max_unstored_bytes;
+        (!journal.admits(bytes, limit)).then_some(Refusal::StoreBehind { limit })
     }
 
+    /// Keeps back what says something that is not stored.
+    pub(super) fn gate(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        self.note_confirmed();
+        if let Some(journal) = &mut self.journal {
+            journal.gate(now, actions, self.config.tell_at_once);
+        }
+    }
+
+    /// Clients have confirmed endings, or nobody wants to know them.
+    fn note_confirmed(&mut self) {
+        if let (Some(journal), Some(over)) = (&mut self.journal, &mut self.outbox.over) {
+            for task in over.drain(..) {
+                journal.confirmed(self.now, task);
+            }
+        }
+    }
+
+    /// Nobody waits for the ending of a task of which nobody else was told.
+    pub(super) fn unclaimed(&mut self, status: TaskStatus) {
+        if let Some(journal) = &mut self.journal
+            && !matches!(status.outcome, Outcome::Refused(_))
+        {
+            journal.not_confirmed(status.id);
+        }
+        self.outbox.unclaimed(status);
+    }
+
+    pub(super) fn setting_set(&mut self, setting: Setting) {
+        if let Some(journal) = &mut self.journal {
+            journal.set(self.now, setting);
+        }
+    }
+
+    /// The reports of a node that were taken so far, the last with a body of so many bytes, are
+    /// acknowledged when what they have brought is stored.
+    pub(super) fn acknowledge_later(&mut self, node: NodeIndex, bytes: usize) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let entry = self.roster.get_mut(node);
+        let process = entry.process_mut();
+        match journal.reported(node) {
+            Some(batch) => process.acknowledge_with(batch, bytes),
+            None => {
+                process.may_acknowledge();
+                if !entry.is_local() && entry.is_up() {
+                    entry.channel_mut().owe(1, bytes);
+                }
+            }
+        }
+        self.roster.touch(node);
+    }
+
+    fn acknowledge_stored(&mut self, batch: u64, nodes: Vec<NodeIndex>) {
+        for node in nodes {
+            let entry = self.roster.get_mut(node);
+            for process in &mut entry.past {
+                process.stored(batch);
+            }
+            let Some(process) = entry.latest_process_mut() else {
+                continue;
+            };
+            let (reports, bytes) = process.stored(batch);
+            if reports > 0 && !entry.is_local() && entry.is_up() {
+                entry.channel_mut().owe(reports, bytes);
+            }
+            self.roster.touch(node);
+        }
+    }
+
+    /// Whether a task is sent to a node only when it is stored that it was: if two runs of it must
+    /// never overlap, or if it may end this process.
+    #[inline]
+    pub(super) fn must_be_stored(&self, node: NodeIndex, task: &Task) -> bool {
+        self.journal.is_some()
+            && (task.is_exclusive() || (task.recovered && self.roster.get(node).is_local()))
+    }
+
+    /// A task that was placed waits until that is stored.
+    #[cold]
+    pub(super) fn stage(&mut self, now: Timestamp, slot: Slot, dispatch: Dispatch) {
+        if let Some(journal) = &mut self.journal {
+            journal.staged(now, self.tasks.get(slot).id, dispatch);
+        }
+    }
+
+    pub(super) fn is_staged(&self, dispatch: Dispatch) -> bool {
+        let journal = self.journal.as_ref();
+        journal.is_some_and(|journal| journal.staged.contains(&dispatch))
+    }
+
+    /// Takes a task back from a node that it was placed on and not sent to: it never started.
+    /// Returns whether that was so.
+    pub(super) fn unsend(&mut self, slot: Slot) -> bool {
+        let run = self.tasks.get(slot).stage.placed();
+        let staged = self.journal.as_mut().map(|journal| &mut journal.staged);
+        let unsent = run
+            .zip(staged)
+            .is_some_and(|(run, staged)| staged.remove(&run.dispatch));
+        if unsent {
+            let run = self.take_off(slot);
+            self.tasks.get_mut(slot).stage = Stage::left(Run {
+                started: false,
+                ..run
+            });
+            self.reclass(slot);
+            self.enqueue(slot, None);
+        }
+        unsent
+    }
+
+    /// Takes all back from a node that was placed on it and not sent.
+    pub(super) fn unsend_all(&mut self, node: NodeIndex) {
+        let staged = self.journal.as_ref().map(|journal| journal.staged.len());
+        if staged.unwrap_or(0) > 0 {
+            for slot in self.runs_of(node) {
+                self.unsend(slot);
+            }
+        }
+    }
+
+    /// Sends tasks of which it is stored by now where they were placed.
+    fn send_staged(&mut self, now: Timestamp, staged: Vec<(TaskId, Dispatch)>) {
+        for (id, dispatch) in staged {
+            let journal = self.journal.as_mut();
+            if !journal.is_some_and(|journal| journal.staged.remove(&dispatch)) {
+                continue;
+            }
+            let Some(slot) = self.tasks.find(id) else {
+                continue;
+            };
+            match &mut self.tasks.get_mut(slot).stage {
+                Stage::Running { since, .. } | Stage::Prefetched { since, .. } => *since = now,
+                _ => continue,
+            }
+            let Some(run) = self.tasks.get(slot).stage.placed() else {
+                continue;
+            };
+            let assignment = self.assignment(now, run.node, slot, dispatch, !run.started);
+            self.roster
+                .get_mut(run.node)
+                .channel_mut()
+                .assign(assignment);
+            self.roster.touch(run.node);
+            if run.started {
+                self.tell_running(slot);
+            }
+        }
+    }
+
+    /// All up to a batch is durable: what has waited for it goes on.
+    pub(super) fn batch_stored(&mut self, now: Timestamp, batch: u64, bytes: u64) {
+        let journal = self.journal.as_mut();
+        let Some((under_way, failure)) = journal.and_then(|it| it.batch_stored(batch, bytes))
+        else {
+            return;
+        };
+        if let Some(failure) = failure {
+            let failed_for = now.since(failure.since);
+            self.actions
+                .push(Action::Note(Note::StoreBack { failed_for }));
+        }
+        let UnderWay {
+            batch,
+            accepted,
+            then: Then { staged, reported },
+            reserved,
+        } = under_way;
+        self.task_ids.end_at(reserved.tasks);
+        self.dispatches.end_at(reserved.dispatches);
+        self.send_staged(now, staged);
+        self.acknowledge_stored(batch, reported);
+        for id in accepted {
+            self.task_stored(now, id);
+        }
+    }
+
+    fn task_stored(&mut self, now: Timestamp, id: TaskId) {
+        let Some(slot) = self.tasks.find(id) else {
+            return;
+        };
+        let task = self.tasks.get(slot);
+        let Stage::Unstored { due } = task.stage else {
+            return;
+        };
+        let bytes = task.args.len();
+        let cancelling = task.is_cancelling();
+        if let Some(journal) = &mut self.journal {
+            journal.no_longer_unstored(bytes);
+        }
+        if cancelling {
+            self.settle_cancelled(now, slot);
+        } else {
+            self.begin(now, slot, due);
+        }
+    }
+
+    /// The batch that was under way is not there. What was to be accepted is refused; all else is
+    /// tried again.
     pub(super) fn batch_not_stored(
         &mut self,
-        _now: Timestamp,
-        _batch: u64,
-        _records: Vec<Record>,
-        _reason: String,
+        now: Timestamp,
+        batch: u64,
+        mut records: Vec<Record>,
+        reason: String,
     ) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        // Nothing else is said of what was to be accepted, but that it was to be cancelled.
+        let accepted: std::collections::BTreeSet<_> = records
+            .iter()
+            .filter_map(|record| match record {
+                Record::Accepted(task) => Some(task.id),
+                _ => None,
+            })
+            .collect();
+        records.retain(|record| match record {
+            Record::Accepted(_) => false,
+            Record::Changed(changed) => !accepted.contains(&changed.id),
+            _ => true,
+        });
+        let refused = journal.batch_not_stored(batch, records);
+        self.refuse_unstored(refused, &reason);
+        self.store_failing(now, reason);
     }
 
-    pub(super) fn store_failing(&mut self, _now: Timestamp, _reason: String) {}
+    /// Nothing can be stored: what waits to be accepted is refused, but for what may be stored
+    /// already.
+    pub(super) fn store_failing(&mut self, now: Timestamp, reason: String) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let refused = journal.take_accepted();
+        if journal.fails(now, reason.clone()) {
+            let reason = reason.clone();
+            self.actions
+                .push(Action::Note(Note::StoreFailing { reason }));
+        }
+        self.refuse_unstored(refused, &reason);
+    }
+
+    /// Takes tasks back that were accepted and cannot be stored: nothing of them is left.
+    fn refuse_unstored(&mut self, ids: Vec<TaskId>, reason: &str) {
+        let slots = ids.into_iter().filter_map(|id| self.tasks.find(id));
+        let slots: Vec<_> = slots.collect();
+        let refused: Vec<_> = slots
+            .into_iter()
+            .map(|slot| self.refused(slot, reason))
+            .collect();
+        if !refused.is_empty() {
+            self.actions.push(Action::TakenBack { refused });
+        }
+    }
+
+    fn refused(&mut self, slot: Slot, reason: &str) -> (TaskId, Refused) {
+        let task = self.tasks.get(slot);
+        let (phase, lateness) = (task.stage.phase(), task.lateness());
+        let options = self.options_as_accepted(task);
+        self.leave_phase(phase, lateness);
+        let Task {
+            id,
+            args,
+            rare,
+            class,
+            addressee,
+            ..
+        } = self.tasks.remove(slot);
+        let kind = self.catalogue.kind(class).clone();
+        self.catalogue.leave(class);
+        if let Some(journal) = &mut self.journal {
+            journal.no_longer_unstored(args.len());
+        }
+        let mut watcher = None;
+        if let Some(rare) = rare {
+            for at in rare.cancels.times() {
+                self.timers.stop(at, Timer::Patience(id, slot));
+            }
+            self.answer(rare.cancels.tickets(), CancelAnswer::NotFound);
+            if let Some(key) = &rare.key {
+                self.keys.settled(key);
+            }
+            if let Some(watcher) = rare.watcher {
+                self.watchers.release(watcher);
+            }
+            watcher = rare.watcher;
+        }
+        let audience = addressee.audience();
+        if let Audience::Client(client) = audience {
+            self.outbox.disengage(client);
+        }
+        let refusal = Refusal::StoreFailed {
+            reason: reason.to_owned(),
+        };
+        self.totals.executed -= 1;
+        *self.totals.refused.entry(refusal.cause()).or_default() += 1;
+        let submission = Box::new(Submission {
+            kind,
+            args,
+            options,
+            audience,
+            watcher,
+        });
+        (
+            id,
+            Refused {
+                refusal,
+                submission,
+            },
+        )
+    }
+
+    /// Ends this term of a scheduler that has a store: its links are closed, and nodes go on, for
+    /// the next start to take over. What is left goes into the batches that are still to be sealed,
+    /// the last of which says that the term has ended.
+    pub fn close(&mut self, now: Timestamp) {
+        self.observe(now);
+        self.intake = Intake::Finishing;
+        self.stopped = true;
+        for link in self.links_up() {
+            self.fail(now, link, "the scheduler ends, and the next one goes on");
+        }
+        self.end_all_patience();
+        if let Some(journal) = &mut self.journal {
+            journal.end(now);
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod forgotten;
 mod held;
 mod incarnations;
 mod joins;
+mod kept;
 mod late;
 mod left_over;
 mod memory;
@@ -25,9 +26,12 @@ mod reroutes;
 mod roles;
 mod runs;
 mod slow;
+mod stored;
 mod wall;
 
 use std::time::Duration;
+
+use kept::Kept;
 
 use super::SchedulerMachine;
 use crate::config::SchedulerConfig;
@@ -36,7 +40,7 @@ use crate::engine::message::{
 };
 use crate::engine::{
     Accepted, Action, Audience, ClientId, Event, Incarnation, LinkId, NodeId, Note, Origin,
-    SchedulerId, Submission, Timestamp,
+    Refused, SchedulerId, Submission, Timestamp,
 };
 use crate::payload::Payload;
 use crate::stats::StatusRoom;
@@ -126,6 +130,14 @@ struct Board {
     warned: Vec<(usize, StatusRoom)>,
     /// Links that were told to be slow: of whom, and how long a round trip takes.
     slow: Vec<(String, Duration)>,
+    /// What it writes down, if that is kept.
+    store: Option<Kept>,
+    /// Tasks that were accepted, and then were not.
+    taken_back: Vec<(TaskId, Refused)>,
+    /// What each welcome acknowledged.
+    welcomes: Vec<u64>,
+    /// Whether the store was said to fail (`false`) or to go on.
+    store_goes_on: Vec<bool>,
 }
 
 impl Board {
@@ -175,6 +187,10 @@ impl Board {
             reroutes: Vec::new(),
             warned: Vec::new(),
             slow: Vec::new(),
+            store: None,
+            taken_back: Vec::new(),
+            welcomes: Vec::new(),
+            store_goes_on: Vec::new(),
         }
     }
 
@@ -184,8 +200,29 @@ impl Board {
     }
 
     fn settle_down(&mut self) {
+        self.act();
+        while let Some(event) = self.kept() {
+            self.machine.handle(self.now, event);
+            self.act();
+        }
+    }
+
+    /// Keeps what is due to be stored, and returns what the machine is told of that.
+    fn kept(&mut self) -> Option<Event> {
+        let store = self.store.as_mut()?;
+        store.turn(self.now, &mut self.machine)
+    }
+
+    fn act(&mut self) {
         for action in self.machine.effects(self.now) {
             self.said.extend(kind_of(&action));
+            if let Action::Send {
+                message: ToNode::Welcome(welcome),
+                ..
+            } = &action
+            {
+                self.welcomes.push(welcome.acknowledged);
+            }
             match action {
                 Action::Send {
                     link,
@@ -217,6 +254,9 @@ impl Board {
                 Action::Notify { .. } => self.notified += 1,
                 Action::Close { link, reason } => self.closed.push((link, reason)),
                 Action::CancelAnswer { answer, .. } => self.answers.push(answer),
+                Action::TakenBack { refused } => self.taken_back.extend(refused),
+                Action::Note(Note::StoreFailing { .. }) => self.store_goes_on.push(false),
+                Action::Note(Note::StoreBack { .. }) => self.store_goes_on.push(true),
                 Action::Note(Note::Rerouted {
                     name,
                     reason,

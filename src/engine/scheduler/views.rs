@@ -7,7 +7,7 @@ use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
 use crate::engine::queue::{ClassId, Hearer, PlacementRule};
 use crate::engine::roster::{Pace, Readiness, Standing, State};
-use crate::engine::tasks::{Phase, Slot, Stage, Task};
+use crate::engine::tasks::{FirstDue, Phase, Slot, Stage, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
 use crate::task::{Due, Options, Priority, TaskId, TaskKind};
 
@@ -20,7 +20,9 @@ impl SchedulerMachine {
         totals.untold = self.outbox.untold;
         Stats {
             scheduler: self.name.clone(),
-            pending: self.count_of(Phase::Queued) + self.count_of(Phase::Prefetched),
+            pending: self.count_of(Phase::Unstored)
+                + self.count_of(Phase::Queued)
+                + self.count_of(Phase::Prefetched),
             due_later: self.count_of(Phase::Later),
             waiting_retries: self.count_of(Phase::Backoff),
             held: self.count_of(Phase::Held),
@@ -120,12 +122,24 @@ impl SchedulerMachine {
     /// of it is given.
     #[inline]
     pub(super) fn options(&self, task: &Task) -> Option<Box<Options>> {
-        let labels = self.catalogue.labels(task.class);
         let due = match task.stage {
-            Stage::Later { due } => Due::After(due.since(self.now)),
-            Stage::Planned { at } => Due::At(at.to_system_time()),
+            Stage::Later { due }
+            | Stage::Unstored {
+                due: FirstDue::Later(due),
+            } => Due::After(due.since(self.now)),
+            Stage::Planned { at }
+            | Stage::Unstored {
+                due: FirstDue::Planned(at),
+            } => Due::At(at.to_system_time()),
             _ => Due::Now,
         };
+        self.options_with(task, due)
+    }
+
+    /// Returns the options of a task with this due time, if any is not the default.
+    #[inline]
+    pub(super) fn options_with(&self, task: &Task, due: Due) -> Option<Box<Options>> {
+        let labels = self.catalogue.labels(task.class);
         if task.rare.is_none() && task.priority == 0 && labels.is_empty() && due == Due::Now {
             return None;
         }
@@ -151,6 +165,7 @@ impl SchedulerMachine {
         let name_of = |node: u32| self.roster.get(node).name.clone();
         let mut nodes = Vec::new();
         let reason = match &task.stage {
+            Stage::Unstored { .. } => Reason::NotStored,
             Stage::Later { due } => Reason::NotDue {
                 remaining: due.since(now),
             },

@@ -44,6 +44,8 @@ pub(crate) struct Start {
 pub(crate) enum Stage {
     /// Accepted, and in no place yet. Within one step of the machine only.
     New,
+    /// Accepted, and not stored: it is in no other place before it is.
+    Unstored { due: FirstDue },
     /// Not due yet, by its caller's wish.
     Later { due: Timestamp },
     /// Not due yet, by its caller's wish, before this time of the wall clock.
@@ -83,6 +85,17 @@ pub(crate) enum Stage {
         since: Timestamp,
         started: bool,
     },
+}
+
+/// When a task is due for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstDue {
+    /// At once.
+    Now,
+    /// Then.
+    Later(Timestamp),
+    /// When the wall clock shows this.
+    Planned(Timestamp),
 }
 
 /// What an exclusive task waits for, and what it does then.
@@ -136,6 +149,7 @@ pub(crate) enum Phase {
     Held,
     Prefetched,
     Running,
+    Unstored,
 }
 
 impl Stage {
@@ -182,6 +196,7 @@ impl Stage {
     pub fn phase(&self) -> Option<Phase> {
         match self {
             Self::New | Self::Left { .. } => None,
+            Self::Unstored { .. } => Some(Phase::Unstored),
             Self::Later { .. } | Self::Planned { .. } => Some(Phase::Later),
             Self::Backoff { .. } => Some(Phase::Backoff),
             Self::Queued { .. } => Some(Phase::Queued),

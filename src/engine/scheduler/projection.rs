@@ -1,0 +1,211 @@
+//! Whether what was written down says what the machine believes: for tests.
+//!
+//! Owns: nothing; reads only, at a cost that grows with the state.
+
+use std::collections::BTreeSet;
+
+use super::SchedulerMachine;
+use crate::engine::journal::Journal;
+use crate::engine::ledger::{Ledger, Placing, Stamp, TaskFacts, TaskState};
+use crate::engine::record::{AcceptedTask, Changed, Settings};
+use crate::engine::tasks::Slot;
+use crate::engine::{Action, Timestamp};
+use crate::task::{Dispatch, Due, TaskId};
+
+impl SchedulerMachine {
+    /// Checks that a log whose fold is `stored`, the batch that is under way included, says what is
+    /// believed now, once all that has gathered is stored, too. Nothing is said of a machine
+    /// without a store.
+    ///
+    /// # Errors
+    ///
+    /// The first difference, in words.
+    pub fn check_log(&self, stored: &Ledger) -> Result<(), String> {
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        let at = journal.time(self.now);
+        let mut ledger = stored.clone();
+        for (number, gathered) in (journal.next()..).zip(journal.gathered()) {
+            let stamp = Stamp {
+                term: journal.term(),
+                batch: number,
+                next_task: self.task_ids.next(),
+                next_dispatch: self.dispatches.next(),
+                at,
+            };
+            let illegal = |illegal| format!("batch {number} would be illegal: {illegal}");
+            ledger.begin(stamp).map_err(illegal)?;
+            for record in self.compose(journal, gathered, number == journal.next(), at) {
+                ledger.apply(record).map_err(illegal)?;
+            }
+        }
+        if ledger.reserved() != self.reservation(journal) {
+            return Err("what may be given out is not what is written down".to_owned());
+        }
+        let mut settings = Settings::default();
+        for setting in self.settings() {
+            settings.set(setting);
+        }
+        if *ledger.settings() != settings {
+            return Err(format!(
+                "the settings {settings:?} are written down as {:?}",
+                ledger.settings()
+            ));
+        }
+        let nodes: Vec<_> = ledger.nodes().values().cloned().collect();
+        let believed = self.node_facts();
+        if nodes != believed {
+            return Err(format!(
+                "of nodes {nodes:?} is written down, and {believed:?} believed"
+            ));
+        }
+        self.check_tasks_of(journal, &ledger, at)
+    }
+
+    fn check_tasks_of(
+        &self,
+        journal: &Journal,
+        ledger: &Ledger,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        let mut untold: BTreeSet<TaskId> = self.outbox.to_be_told().collect();
+        untold.extend(journal.promises().filter_map(|action| match action {
+            Action::Answer {
+                status,
+                alone: true,
+            } => Some(status.id),
+            _ => None,
+        }));
+        let mut open = 0;
+        for (id, facts) in ledger.tasks() {
+            match &facts.state {
+                TaskState::Open { .. } => {
+                    let slot = self.tasks.find(*id);
+                    let slot = slot.ok_or_else(|| format!("{id} goes on in the log alone"))?;
+                    open += 1;
+                    self.check_task(journal, slot, facts, at)?;
+                }
+                TaskState::Settled { ending, confirmed } => {
+                    if self.tasks.find(*id).is_some() {
+                        return Err(format!("{id} has settled in the log alone"));
+                    }
+                    if *confirmed == untold.remove(id) {
+                        return Err(format!(
+                            "that somebody was told of {id} is written down as {confirmed}"
+                        ));
+                    }
+                    let key = facts
+                        .accepted
+                        .options
+                        .as_ref()
+                        .and_then(|it| it.key.as_ref());
+                    let busy = key.is_some_and(|key| self.keys.find(key) == Some((*id, true)));
+                    if busy == ending.busy.is_empty() {
+                        return Err(format!(
+                            "the key of {id} is busy by the runs {:?} in the log, and here: {busy}",
+                            ending.busy
+                        ));
+                    }
+                }
+            }
+        }
+        if open != self.tasks.len() {
+            return Err(format!(
+                "{open} tasks go on in the log, {} here",
+                self.tasks.len()
+            ));
+        }
+        match untold.first() {
+            None => Ok(()),
+            Some(id) => Err(format!("{id} is to be told, and is over in the log")),
+        }
+    }
+
+    fn check_task(
+        &self,
+        journal: &Journal,
+        slot: Slot,
+        facts: &TaskFacts,
+        at: Timestamp,
+    ) -> Result<(), String> {
+        let task = self.tasks.get(slot);
+        let accepted = in_force(self.accepted(journal, task), at);
+        let written = in_force((*facts.accepted).clone(), at);
+        if accepted != written {
+            return Err(format!(
+                "{written:?} is written down, and here is {accepted:?}"
+            ));
+        }
+        let TaskState::Open { changed, placed } = &facts.state else {
+            return Ok(());
+        };
+        // Of a task that is not stored yet no more is known.
+        let nothing = Changed {
+            id: task.id,
+            failed_attempts: 0,
+            due: None,
+            over: Dispatch::new(0),
+            lost: Vec::new(),
+            lost_prefetched: None,
+            last_failure: None,
+            cancelling: false,
+            held: None,
+        };
+        let written = changed.as_deref().cloned().unwrap_or(nothing);
+        let (written, believed) = (still(written, at), still(self.changed(journal, task), at));
+        if written != believed {
+            return Err(format!(
+                "{written:?} is written down, and here is {believed:?}"
+            ));
+        }
+        let believed = self.placing(task);
+        let written = placed.as_deref();
+        let same = match (written, &believed) {
+            (Some(Placing { at, run }), Some((process, believed))) => {
+                let same_run =
+                    (run.dispatch, run.prefetched) == (believed.dispatch, believed.prefetched);
+                at == process && same_run
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return Ok(());
+        }
+        Err(format!(
+            "{} is placed as {written:?} in the log, and as {believed:?} here",
+            task.id
+        ))
+    }
+}
+
+/// A time that has come is not waited for any more.
+fn in_force(mut task: AcceptedTask, at: Timestamp) -> AcceptedTask {
+    let accepted = task.at;
+    if let Some(mut options) = task.options.take() {
+        let over = match options.due {
+            Due::Now => true,
+            Due::After(delay) => accepted + delay <= at,
+            Due::At(time) => time <= at.to_system_time(),
+        };
+        if over {
+            options.due = Due::Now;
+        }
+        task.options = (*options != crate::task::Options::default()).then_some(options);
+    }
+    task
+}
+
+/// What of a change still makes a difference, and can be told again.
+fn still(mut changed: Changed, at: Timestamp) -> Changed {
+    changed.due = changed.due.filter(|&due| due > at);
+    // All that the task does not have is over; which that is, its placing says.
+    changed.over = Dispatch::new(0);
+    if let Some(run) = &mut changed.held {
+        // It moves on while the process is heard.
+        run.not_before = Timestamp(0);
+    }
+    changed.lost.sort();
+    changed
+}

@@ -1,0 +1,384 @@
+//! The facts of the machine as records.
+//!
+//! Owns: which record says what is true of a task, a node or a run now. Does not know: when one is
+//! written, or what waits for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::SchedulerMachine;
+use crate::engine::Timestamp;
+use crate::engine::ids::NodeIndex;
+use crate::engine::journal::{Gathered, Journal};
+use crate::engine::record::{
+    AcceptedTask, Changed, FinalOutcome, Head, KnownProcess, NodeFact, PlacedRun, ProcessFact,
+    ProcessRef, Record, Reserved, RunRef, Setting, SettledTask, Timing,
+};
+use crate::engine::roster::{Node, NodeProcess, Orphan, State};
+use crate::engine::tasks::{FirstDue, Run, Slot, Stage, Task, Then};
+use crate::status::{Ending, Outcome};
+use crate::task::{Dispatch, Due, Options, TaskId};
+
+/// How many ids, and how many dispatches, are reserved at once. The next ones are when half of them
+/// have been given out.
+const BLOCK: u64 = 1 << 20;
+
+impl SchedulerMachine {
+    /// Returns what the next batch says may be given out.
+    pub(super) fn reservation(&self, journal: &Journal) -> Reserved {
+        let next = Reserved {
+            tasks: self.task_ids.next(),
+            dispatches: self.dispatches.next(),
+        };
+        let before = journal.reserved;
+        let enough = |before: u64, next: u64| before >= next + BLOCK / 2;
+        if enough(before.tasks, next.tasks) && enough(before.dispatches, next.dispatches) {
+            return before;
+        }
+        Reserved {
+            tasks: before.tasks.max(next.tasks + BLOCK),
+            dispatches: before.dispatches.max(next.dispatches + BLOCK),
+        }
+    }
+
+    /// Returns the records of a batch. The `first` of those that gather says, too, what is not of
+    /// one task.
+    pub(super) fn compose(
+        &self,
+        journal: &Journal,
+        gathered: &Gathered,
+        first: bool,
+        at: Timestamp,
+    ) -> Vec<Record> {
+        let mut records = Vec::new();
+        let reserved = self.reservation(journal);
+        let head = journal.head.filter(|_| first);
+        if let Some(set_back) = head {
+            records.push(Record::Head(Box::new(Head {
+                scheduler: self.name.clone(),
+                scheduler_id: self.id,
+                copied_from: journal.copied_from(),
+                term: journal.term(),
+                at,
+                set_back,
+                timing: self.timing(),
+                reserved,
+                nodes: self.node_facts(),
+                settings: self.settings(),
+            })));
+        }
+        records.extend(gathered.records.iter().cloned());
+        if first && head.is_none() {
+            if reserved != journal.reserved {
+                records.push(Record::Reserved(reserved));
+            }
+            let nodes = journal.changed_nodes.iter().filter_map(|name| {
+                let fact = self.fact_of(name);
+                let same = match journal.nodes.get(name) {
+                    Some(before) => *before == fact,
+                    None => fact.is_vacant(),
+                };
+                (!same).then(|| Record::Node(Box::new(fact)))
+            });
+            records.extend(nodes);
+            records.extend(journal.settings.iter().copied().map(Record::Setting));
+        }
+        let accepted = self.going_on(&gathered.accepted);
+        records
+            .extend(accepted.map(|task| Record::Accepted(Box::new(self.accepted(journal, task)))));
+        let changed = self.going_on(&gathered.changed);
+        records.extend(changed.map(|task| Record::Changed(Box::new(self.changed(journal, task)))));
+        self.compose_placed(&gathered.placed, &mut records);
+        if !gathered.confirmed.is_empty() {
+            records.push(Record::Confirmed(gathered.confirmed.clone()));
+        }
+        if first && journal.ends_with_next() {
+            records.push(Record::Closed);
+        }
+        records
+    }
+
+    fn compose_placed(&self, placed: &[TaskId], records: &mut Vec<Record>) {
+        let mut runs: BTreeMap<ProcessRef, Vec<PlacedRun>> = BTreeMap::new();
+        for task in self.going_on(placed) {
+            if let Some((at, run)) = self.placing(task) {
+                runs.entry(at).or_default().push(run);
+            }
+        }
+        let placed = runs.into_iter();
+        records.extend(placed.map(|(at, runs)| Record::Placed { at, runs }));
+    }
+
+    /// Returns those of these tasks that have not settled, each once.
+    fn going_on(&self, ids: &[TaskId]) -> impl Iterator<Item = &Task> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let slots = ids.into_iter().filter_map(|id| self.tasks.find(id));
+        slots.map(|slot| self.tasks.get(slot))
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        Timing {
+            heartbeat: self.config.heartbeat,
+            lease: self.config.lease,
+            outlive: self.config.outlive.unwrap_or_default(),
+        }
+    }
+
+    /// Returns a task as it was handed in; of a delay that is over nothing is known any more.
+    pub(super) fn accepted(&self, journal: &Journal, task: &Task) -> AcceptedTask {
+        AcceptedTask {
+            id: task.id,
+            at: journal.time(task.accepted_at),
+            kind: self.catalogue.kind(task.class).clone(),
+            args: task.args.clone(),
+            options: self.options_as_accepted(task),
+        }
+    }
+
+    pub(super) fn options_as_accepted(&self, task: &Task) -> Option<Box<Options>> {
+        let after = |due: Timestamp| Due::After(due.since(task.accepted_at));
+        let due = match task.stage {
+            Stage::Later { due } => after(due),
+            Stage::Unstored { due } => match due {
+                FirstDue::Now => Due::Now,
+                FirstDue::Later(due) => after(due),
+                FirstDue::Planned(at) => Due::At(at.to_system_time()),
+            },
+            Stage::Planned { at } => Due::At(at.to_system_time()),
+            _ => Due::Now,
+        };
+        let options = self.options_with(task, due);
+        options.filter(|options| **options != Options::default())
+    }
+
+    /// Returns what may have changed of a task since it was accepted.
+    pub(super) fn changed(&self, journal: &Journal, task: &Task) -> Changed {
+        let rare = task.rare.as_deref();
+        let lost = rare.iter().flat_map(|rare| rare.lost_on.all());
+        let named = |&(node, incarnation): &(crate::engine::NodeId, _)| ProcessRef {
+            node: self.roster.get(node.0).name.clone(),
+            incarnation,
+        };
+        let due = match &task.stage {
+            Stage::Backoff { due } => Some(*due),
+            Stage::Held(held) => match held.then {
+                Then::BackOff(due) => Some(due),
+                Then::Queue | Then::QueueUnlessItReturns => None,
+            },
+            _ => None,
+        };
+        let held = match &task.stage {
+            Stage::Held(held) => self.orphaned(journal, held.run),
+            _ => None,
+        };
+        // What is not the run that it has, or may have again, is over.
+        let run = task.stage.placed().or_else(|| task.stage.given_up());
+        let next = run.map_or(self.dispatches.next(), |run| run.dispatch.get());
+        Changed {
+            id: task.id,
+            failed_attempts: task.failed_attempts,
+            due: due.map(|due| journal.time(due)),
+            over: Dispatch::new(next.saturating_sub(1)),
+            lost: lost.map(named).collect(),
+            lost_prefetched: rare.and_then(|rare| rare.lost_prefetched_on.as_ref().map(named)),
+            last_failure: task.last_failure().cloned(),
+            cancelling: task.is_cancelling(),
+            held,
+        }
+    }
+
+    /// Returns an orphaned run of a task that waits for its end.
+    fn orphaned(&self, journal: &Journal, run: Run) -> Option<RunRef> {
+        let node = self.roster.get(run.node);
+        let mut processes = node.processes();
+        let found = processes.find_map(|process| {
+            let orphan = process.orphans.get(&run.dispatch)?;
+            Some(self.run_ref(journal, node, process, run.dispatch, orphan))
+        });
+        found
+    }
+
+    fn run_ref(
+        &self,
+        journal: &Journal,
+        node: &Node,
+        process: &NodeProcess,
+        dispatch: Dispatch,
+        orphan: &Orphan,
+    ) -> RunRef {
+        let safe_at = process.lease.safe_at();
+        let ends_at = orphan.safe_at(safe_at, self.config.heartbeat);
+        RunRef {
+            at: ProcessRef {
+                node: node.name.clone(),
+                incarnation: process.incarnation,
+            },
+            dispatch,
+            blocking: orphan.blocking,
+            not_before: journal.time(ends_at.unwrap_or(safe_at)),
+        }
+    }
+
+    /// Returns the run that a task has, or may have again, and where.
+    pub(super) fn placing(&self, task: &Task) -> Option<(ProcessRef, PlacedRun)> {
+        let run = task.stage.placed().or_else(|| task.stage.given_up())?;
+        let node = self.roster.get(run.node);
+        let kind = self.catalogue.kind_at(run.node, task.class);
+        let at = ProcessRef {
+            node: node.name.clone(),
+            incarnation: node.latest_process()?.incarnation,
+        };
+        let run = PlacedRun {
+            task: task.id,
+            dispatch: run.dispatch,
+            prefetched: !run.started,
+            blocking: kind.is_some_and(|(_, blocking)| blocking),
+        };
+        Some((at, run))
+    }
+
+    /// Writes down how a task ended. Its record has left the tasks, and its key is settled.
+    pub(super) fn write_settled(
+        &mut self,
+        now: Timestamp,
+        ending: &Ending,
+        last_start: Option<Timestamp>,
+    ) {
+        let Some(journal) = &self.journal else {
+            return;
+        };
+        let (outcome, bytes) = match &ending.outcome {
+            Outcome::Completed(output) => (FinalOutcome::Completed(output.clone()), output.len()),
+            Outcome::Failed(failure) => {
+                (FinalOutcome::Failed(failure.clone()), failure.message.len())
+            }
+            Outcome::Cancelled => (FinalOutcome::Cancelled, 0),
+            // It has never been a task.
+            Outcome::Refused(_) => return,
+        };
+        let settled = SettledTask {
+            id: ending.id,
+            outcome,
+            node: ending.node.clone(),
+            attempts: ending.attempts,
+            reroutes: ending.reroutes,
+            started_at: last_start.map(|at| journal.time(at)),
+            at: journal.time(now),
+            busy: self.busy_runs(journal, ending),
+        };
+        if let Some(journal) = &mut self.journal {
+            journal.record(now, bytes, Record::Settled(Box::new(settled)));
+        }
+    }
+
+    /// Returns the runs for which the key of a task that has settled stays busy.
+    fn busy_runs(&self, journal: &Journal, ending: &Ending) -> Vec<RunRef> {
+        let Some(key) = &ending.key else {
+            return Vec::new();
+        };
+        if self.keys.find(key) != Some((ending.id, true)) {
+            return Vec::new();
+        }
+        let nodes = self.roster.nodes.iter();
+        let processes = nodes.flat_map(|node| node.processes().map(move |it| (node, it)));
+        let runs = processes.flat_map(|(node, process)| {
+            let own = process.orphans.iter();
+            let own = own.filter(|(_, orphan)| orphan.key.as_ref() == Some(key));
+            own.map(move |(&dispatch, orphan)| {
+                self.run_ref(journal, node, process, dispatch, orphan)
+            })
+        });
+        runs.collect()
+    }
+
+    /// Returns what is believed of all nodes.
+    pub(super) fn node_facts(&self) -> Vec<NodeFact> {
+        let nodes = self.roster.nodes.iter().map(node_fact);
+        let mut facts: Vec<_> = nodes.filter(|fact| !fact.is_vacant()).collect();
+        facts.sort_by(|one, other| one.name.cmp(&other.name));
+        facts
+    }
+
+    /// Returns what is believed of the node of this name.
+    fn fact_of(&self, name: &Arc<str>) -> NodeFact {
+        let there = self.roster.names.get(name).copied();
+        let there = there.or_else(|| self.leaving(name));
+        there.map_or_else(
+            || NodeFact {
+                name: name.clone(),
+                reach: crate::engine::Reach::Joins,
+                process: ProcessFact::Removed(None),
+                replaced: Vec::new(),
+            },
+            |node| node_fact(self.roster.get(node)),
+        )
+    }
+
+    /// Returns the settings that were set.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        let workers = self.workers_for_all.map(Setting::MaxWorkers);
+        let retry = self.retry_set.then_some(Setting::Retry(self.config.retry));
+        workers.into_iter().chain(retry).collect()
+    }
+
+    /// Something else may be true of a node.
+    pub(super) fn node_changed(&mut self, node: NodeIndex) {
+        if let Some(journal) = &mut self.journal {
+            journal.node_changed(self.now, &self.roster.get(node).name);
+        }
+    }
+
+    /// Something else is true of a task that goes on, and nobody waits for that to be stored.
+    pub(super) fn task_changed(&mut self, slot: Slot) {
+        if let Some(journal) = &mut self.journal {
+            journal.changed_lazily(self.now, self.tasks.get(slot).id);
+        }
+    }
+
+    /// A task is in another stage than before.
+    #[cold]
+    pub(super) fn note_stage(&mut self, slot: Slot, was_waiting: bool) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let task = self.tasks.get(slot);
+        match task.stage {
+            Stage::Prefetched { .. } | Stage::Running { .. } => journal.placed(self.now, task.id),
+            Stage::Backoff { .. } | Stage::Held(_) => journal.changed(self.now, task.id),
+            Stage::Queued { .. } if !was_waiting => journal.changed_lazily(self.now, task.id),
+            _ => {}
+        }
+    }
+}
+
+fn node_fact(node: &Node) -> NodeFact {
+    let known = |process: &NodeProcess| KnownProcess {
+        incarnation: process.incarnation,
+        memory: process.memory,
+        probe: process.probe.clone(),
+        joined: process.joined,
+        lost: process.is_lost(),
+    };
+    let process = match &node.state {
+        State::Connecting | State::Dead => ProcessFact::None,
+        State::Member(process) => ProcessFact::Known(known(process)),
+        State::Leaving(process) => ProcessFact::Removed(process.as_ref().map(known)),
+        State::Vacant | State::Free => ProcessFact::Removed(None),
+    };
+    let present = node.incarnation();
+    let mut replaced = Vec::new();
+    for process in &node.past {
+        let incarnation = process.incarnation;
+        if Some(incarnation) != present && !replaced.contains(&incarnation) {
+            replaced.push(incarnation);
+        }
+    }
+    NodeFact {
+        name: node.name.clone(),
+        reach: node.reach.clone(),
+        process,
+        replaced,
+    }
+}

@@ -1,0 +1,145 @@
+//! A board whose machine has a store.
+//!
+//! Owns: what is kept of what the machine writes down, and the check that it says what the machine
+//! believes. Does not know: what a test makes of it.
+
+use super::{Board, STOPS};
+use crate::config::SchedulerConfig;
+use crate::engine::ledger::{Ledger, Sealed};
+use crate::engine::record::{Claim, Record, Term};
+use crate::engine::scheduler::SchedulerMachine;
+use crate::engine::{Audience, ClientId, Event, SchedulerId, Submission, Timestamp};
+use crate::error::Refusal;
+use crate::payload::Payload;
+use crate::testing::{Checks, DrivenScheduler};
+
+/// The first term on an empty log.
+pub(super) fn claim() -> Claim {
+    Claim {
+        scheduler_id: SchedulerId(1),
+        term: Term(1),
+        copied_from: None,
+        last: 0,
+    }
+}
+
+/// What is kept of what a machine writes down, and when it is told that it is stored.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The fold of all that was stored.
+    pub(super) ledger: Ledger,
+    /// Whether a batch is not stored before a test says so.
+    pub(super) by_hand: bool,
+    pub(super) under_way: Option<Sealed>,
+    /// What was stored.
+    pub(super) records: Vec<Record>,
+}
+
+impl Kept {
+    /// Takes what is due, and returns what the machine is told of it.
+    pub(super) fn turn(&mut self, now: Timestamp, machine: &mut DrivenScheduler) -> Option<Event> {
+        if let Some(sealed) = machine.seal(now) {
+            assert!(self.under_way.is_none(), "two batches are under way");
+            self.under_way = Some(sealed);
+        }
+        let mut ledger = self.ledger.clone();
+        if let Some(sealed) = &self.under_way {
+            fold(&mut ledger, sealed);
+        }
+        if let Err(wrong) = machine.check_log(&ledger) {
+            panic!("{wrong}");
+        }
+        if self.by_hand { None } else { self.stored() }
+    }
+
+    pub(super) fn stored(&mut self) -> Option<Event> {
+        let sealed = self.under_way.take()?;
+        fold(&mut self.ledger, &sealed);
+        let batch = sealed.stamp.batch;
+        self.records.extend(sealed.records);
+        Some(Event::Stored { batch, bytes: 1 })
+    }
+}
+
+fn fold(ledger: &mut Ledger, sealed: &Sealed) {
+    let begun = ledger.begin(sealed.stamp);
+    let applied = sealed.records.iter().cloned();
+    let applied = applied.map(|record| ledger.apply(record));
+    let illegal = [begun].into_iter().chain(applied).find_map(Result::err);
+    assert_eq!(illegal, None, "{sealed:?}");
+}
+
+impl Board {
+    /// A scheduler that has a store, in its first term.
+    pub(super) fn stored(set: impl FnOnce(&mut SchedulerConfig)) -> Self {
+        let mut config = None;
+        let mut board = Self::configured(Checks::EachStep, |it| {
+            set(it);
+            config = Some(it.clone());
+        });
+        let (now, config) = (board.now, config.unwrap_or_default());
+        let begun =
+            SchedulerMachine::recover("board".into(), config, Ledger::default(), claim(), now, now);
+        let machine = begun.expect("an empty log fits any settings");
+        board.machine = DrivenScheduler::new(machine, Checks::EachStep);
+        board.machine.set_client(now, Some(ClientId(1)));
+        board.store = Some(Kept::default());
+        board.settle_down();
+        board
+    }
+
+    pub(super) fn store(&mut self) -> &mut Kept {
+        self.store.as_mut().expect("it has a store")
+    }
+
+    /// From now on a batch is stored when a test says so.
+    pub(super) fn by_hand(&mut self) {
+        self.store().by_hand = true;
+    }
+
+    /// The batch that is under way is stored.
+    pub(super) fn batch_stored(&mut self) {
+        let event = self.store().stored().expect("a batch is under way");
+        self.event(event);
+    }
+
+    /// The batch that is under way is not.
+    pub(super) fn batch_not_stored(&mut self) {
+        let sealed = self.store().under_way.take();
+        let sealed = sealed.expect("a batch is under way");
+        self.event(Event::NotStored {
+            batch: sealed.stamp.batch,
+            records: sealed.records,
+            reason: "the disk is full".to_owned(),
+        });
+    }
+
+    pub(super) fn under_way(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_some_and(|store| store.under_way.is_some())
+    }
+
+    pub(super) fn refusal(&mut self) -> Option<Refusal> {
+        let submission = Submission {
+            kind: STOPS.into(),
+            args: Payload::new(),
+            options: None,
+            audience: Audience::Current,
+            watcher: None,
+        };
+        let submitted = self.machine.submit(self.now, submission);
+        self.settle_down();
+        submitted.err().map(|refused| refused.refusal)
+    }
+
+    /// A client has handled all that it was told.
+    pub(super) fn confirm_all(&mut self) {
+        for delivery in 1..=self.told.len() as u64 {
+            self.event(Event::Confirmed {
+                client: ClientId(1),
+                delivery,
+                handled: 0..1,
+            });
+        }
+    }
+}
