@@ -10,6 +10,8 @@
 //! A *firm* fact is one that somebody waits for: an acceptance, an ending, a failed attempt. All
 //! others may be lost, and are stored in their company or after [`LAZY_WAIT`].
 
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +19,10 @@ use std::time::Duration;
 use super::ids::NodeIndex;
 use super::record::{Claim, NodeFact, Record, Reserved, Setting, Term};
 use super::wall::WallClock;
-use super::{Action, SchedulerId, Timestamp};
+use super::{Action, ClientId, SchedulerId, Timestamp};
 use crate::task::{Dispatch, TaskId};
+
+pub use state::{StoreFailure, StoreState};
 
 /// How long facts that nobody waits for wait for company.
 const LAZY_WAIT: Duration = Duration::from_millis(20);
@@ -30,32 +34,6 @@ const MAX_BYTES: usize = 8 << 20;
 const MAX_FACTS: usize = 65_536;
 /// About what a record takes beside its bodies.
 const RECORD_BYTES: usize = 64;
-
-/// How the store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreState {
-    /// Since when nothing can be stored and why, if so.
-    pub failure: Option<StoreFailure>,
-    /// Tasks that wait to be stored.
-    pub unstored_tasks: usize,
-    /// About how many bytes these take.
-    pub unstored_bytes: u64,
-    /// Batches that were stored in this term.
-    pub batches: u64,
-    /// The bytes of these.
-    pub bytes: u64,
-}
-
-/// Why nothing can be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreFailure {
-    /// Since when.
-    pub since: Timestamp,
-    /// In words for whoever can mend it.
-    pub reason: String,
-}
 
 /// Whether the store takes what it is given.
 #[derive(Debug)]
@@ -131,8 +109,10 @@ pub(crate) struct Journal {
     /// Nodes of which something else may be true by now.
     pub changed_nodes: BTreeSet<Arc<str>>,
     pub settings: Vec<Setting>,
-    /// Runs that are placed and not sent.
+    /// Runs that are placed and not sent, ...
     pub staged: BTreeSet<Dispatch>,
+    /// ... and those among them that are sent with the next flush.
+    pub to_send: Vec<(TaskId, Dispatch)>,
     /// The number of the first batch that gathers.
     next: u64,
     /// The batches that gather. The last one takes what arises.
@@ -166,6 +146,7 @@ impl Journal {
             changed_nodes: BTreeSet::new(),
             settings: Vec::new(),
             staged: BTreeSet::new(),
+            to_send: Vec::new(),
             next: claim.last + 1,
             gathered: VecDeque::from([first]),
             under_way: None,
@@ -358,7 +339,8 @@ impl Journal {
             Action::CancelAnswer { .. } => true,
             _ => false,
         };
-        if self.firm > self.stored {
+        // In order: none may overtake one that has waited.
+        if self.firm > self.stored || !self.promises.is_empty() {
             let firm = self.firm;
             let promises = actions.extract_if(.., |action| waits(action));
             self.promises.extend(promises.map(|action| (firm, action)));
@@ -392,6 +374,11 @@ impl Journal {
         self.end == End::Ending && self.gathered.len() == 1
     }
 
+    /// Whether it is written down that the term has ended: nothing that arises is, from then on.
+    pub fn is_closed(&self) -> bool {
+        self.end == End::Written
+    }
+
     /// Returns when the next batch is to be sealed.
     pub fn due(&self) -> Option<Timestamp> {
         if self.under_way.is_some() || self.has_ended() {
@@ -412,6 +399,13 @@ impl Journal {
     /// Returns the number of the next batch.
     pub fn next(&self) -> u64 {
         self.next
+    }
+
+    /// A client is gone: what was to be given to it is given to another, as another action.
+    pub fn client_gone(&mut self, gone: ClientId) {
+        self.promises.retain(
+            |(_, action)| !matches!(action, Action::Deliver { client, .. } if *client == gone),
+        );
     }
 
     /// Returns the actions that wait.

@@ -61,6 +61,8 @@ pub(crate) struct Node {
     /// What was prefetched to it and has not started.
     pub line: Line,
     pub load: Load,
+    /// How many of its runs are not sent yet, since it is not stored that they are placed.
+    pub staged: u32,
     pub settled: u64,
     /// Links of it that were closed because it broke the protocol.
     pub violations: u64,
@@ -87,6 +89,7 @@ impl Node {
             runs: List::default(),
             line: Line::default(),
             load: Load::default(),
+            staged: 0,
             settled: 0,
             violations: 0,
             last_heard: Timestamp(0),
@@ -281,6 +284,8 @@ impl Node {
         if !self.takes_tasks() || self.readiness() != Readiness::Ready {
             return Room::None;
         }
+        // What is prefetched would take the worker of a run that is sent after it.
+        let max_prefetch = if self.staged > 0 { 0 } else { max_prefetch };
         self.load.room(self.orphan_count(), max_prefetch)
     }
 

@@ -242,7 +242,7 @@ impl SchedulerMachine {
             } => {
                 self.outbox.confirmed(client, delivery, handled);
             }
-            Event::ClientGone { client } => self.outbox.gone(client),
+            Event::ClientGone { client } => self.client_gone(client),
             Event::Unclaimed(status) => self.unclaimed(status),
             Event::WallClock { shows } => {
                 self.timers.set_wall(WallClock::showing(shows, now));
@@ -261,6 +261,9 @@ impl SchedulerMachine {
     pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         self.observe(now);
         self.pass_time(now);
+        if self.journal.is_some() {
+            self.send_staged(now);
+        }
         self.enter_loads();
         self.place(now);
         self.ask_back(now);

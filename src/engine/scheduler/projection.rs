@@ -15,13 +15,13 @@ use crate::task::{Dispatch, Due, TaskId};
 impl SchedulerMachine {
     /// Checks that a log whose fold is `stored`, the batch that is under way included, says what is
     /// believed now, once all that has gathered is stored, too. Nothing is said of a machine
-    /// without a store.
+    /// without a store, or of a term that has ended.
     ///
     /// # Errors
     ///
     /// The first difference, in words.
     pub fn check_log(&self, stored: &Ledger) -> Result<(), String> {
-        let Some(journal) = &self.journal else {
+        let Some(journal) = self.journal.as_ref().filter(|it| !it.is_closed()) else {
             return Ok(());
         };
         let at = journal.time(self.now);

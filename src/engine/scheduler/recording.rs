@@ -3,7 +3,7 @@
 //! Owns: which record says what is true of a task, a node or a run now. Does not know: when one is
 //! written, or what waits for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::SchedulerMachine;
@@ -295,25 +295,36 @@ impl SchedulerMachine {
 
     /// Returns what is believed of all nodes.
     pub(super) fn node_facts(&self) -> Vec<NodeFact> {
-        let nodes = self.roster.nodes.iter().map(node_fact);
-        let mut facts: Vec<_> = nodes.filter(|fact| !fact.is_vacant()).collect();
-        facts.sort_by(|one, other| one.name.cmp(&other.name));
-        facts
+        let leaving = self.roster.leaving.iter();
+        let leaving = leaving.map(|&node| &self.roster.get(node).name);
+        let names: BTreeSet<_> = self.roster.names.keys().chain(leaving).collect();
+        let facts = names.into_iter().map(|name| self.fact_of(name));
+        facts.filter(|fact| !fact.is_vacant()).collect()
     }
 
-    /// Returns what is believed of the node of this name.
+    /// Returns what is believed of the node of this name. One that was taken out may not have
+    /// ended when another has its name: then its processes are replaced ones.
     fn fact_of(&self, name: &Arc<str>) -> NodeFact {
+        let leaving = self.roster.leaving.iter().copied();
+        let leaving = leaving.filter(|&node| self.roster.get(node).name == *name);
         let there = self.roster.names.get(name).copied();
-        let there = there.or_else(|| self.leaving(name));
-        there.map_or_else(
-            || NodeFact {
+        let mut nodes: Vec<_> = leaving.chain(there).collect();
+        let Some(last) = nodes.pop() else {
+            return NodeFact {
                 name: name.clone(),
                 reach: crate::engine::Reach::Joins,
                 process: ProcessFact::Removed(None),
                 replaced: Vec::new(),
-            },
-            |node| node_fact(self.roster.get(node)),
-        )
+            };
+        };
+        let mut fact = node_fact(self.roster.get(last));
+        let earlier = nodes.into_iter().map(|node| self.roster.get(node));
+        let processes = earlier.flat_map(|node| node.past.iter().chain(node.latest_process()));
+        let mut replaced: Vec<_> = processes.map(|process| process.incarnation).collect();
+        replaced.append(&mut fact.replaced);
+        replaced.dedup();
+        fact.replaced = replaced;
+        fact
     }
 
     /// Returns the settings that were set.

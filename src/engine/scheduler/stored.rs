@@ -11,7 +11,7 @@ use crate::engine::ledger::{Sealed, Stamp};
 use crate::engine::record::{Record, Setting};
 use crate::engine::tasks::{Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
-use crate::engine::{Action, Audience, Note, Refused, Submission, Timestamp};
+use crate::engine::{Action, Audience, ClientId, Note, Refused, Submission, Timestamp};
 use crate::error::Refusal;
 use crate::status::{CancelAnswer, Outcome, TaskStatus};
 use crate::task::{Dispatch, TaskId};
@@ -112,6 +112,13 @@ impl SchedulerMachine {
         }
     }
 
+    pub(super) fn client_gone(&mut self, client: ClientId) {
+        self.outbox.gone(client);
+        if let Some(journal) = &mut self.journal {
+            journal.client_gone(client);
+        }
+    }
+
     /// Nobody waits for the ending of a task of which nobody else was told.
     pub(super) fn unclaimed(&mut self, status: TaskStatus) {
         if let Some(journal) = &mut self.journal
@@ -176,8 +183,10 @@ impl SchedulerMachine {
     /// A task that was placed waits until that is stored.
     #[cold]
     pub(super) fn stage(&mut self, now: Timestamp, slot: Slot, dispatch: Dispatch) {
-        if let Some(journal) = &mut self.journal {
-            journal.staged(now, self.tasks.get(slot).id, dispatch);
+        let task = self.tasks.get(slot);
+        if let (Some(journal), Some(run)) = (&mut self.journal, task.stage.placed()) {
+            journal.staged(now, task.id, dispatch);
+            self.roster.get_mut(run.node).staged += 1;
         }
     }
 
@@ -196,6 +205,7 @@ impl SchedulerMachine {
             .is_some_and(|(run, staged)| staged.remove(&run.dispatch));
         if unsent {
             let run = self.take_off(slot);
+            self.roster.get_mut(run.node).staged -= 1;
             self.tasks.get_mut(slot).stage = Stage::left(Run {
                 started: false,
                 ..run
@@ -217,8 +227,12 @@ impl SchedulerMachine {
     }
 
     /// Sends tasks of which it is stored by now where they were placed.
-    fn send_staged(&mut self, now: Timestamp, staged: Vec<(TaskId, Dispatch)>) {
-        for (id, dispatch) in staged {
+    pub(super) fn send_staged(&mut self, now: Timestamp) {
+        let to_send = self
+            .journal
+            .as_mut()
+            .map(|it| std::mem::take(&mut it.to_send));
+        for (id, dispatch) in to_send.into_iter().flatten() {
             let journal = self.journal.as_mut();
             if !journal.is_some_and(|journal| journal.staged.remove(&dispatch)) {
                 continue;
@@ -234,10 +248,9 @@ impl SchedulerMachine {
                 continue;
             };
             let assignment = self.assignment(now, run.node, slot, dispatch, !run.started);
-            self.roster
-                .get_mut(run.node)
-                .channel_mut()
-                .assign(assignment);
+            let entry = self.roster.get_mut(run.node);
+            entry.staged -= 1;
+            entry.channel_mut().assign(assignment);
             self.roster.touch(run.node);
             if run.started {
                 self.tell_running(slot);
@@ -265,7 +278,9 @@ impl SchedulerMachine {
         } = under_way;
         self.task_ids.end_at(reserved.tasks);
         self.dispatches.end_at(reserved.dispatches);
-        self.send_staged(now, staged);
+        if let Some(journal) = &mut self.journal {
+            journal.to_send.extend(staged);
+        }
         self.acknowledge_stored(batch, reported);
         for id in accepted {
             self.task_stored(now, id);

@@ -8,7 +8,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::message::{Beat, End, Holding, Report, ToScheduler};
 use crate::engine::record::Record;
 use crate::engine::scheduler::SchedulerMachine;
-use crate::engine::{Audience, Event, LinkId};
+use crate::engine::{Audience, ClientId, Event, LinkId};
 use crate::error::Refusal;
 use crate::payload::Payload;
 use crate::status::{CancelAnswer, Outcome};
@@ -394,4 +394,16 @@ fn a_term_that_ends_in_order_says_so_last_and_leaves_its_nodes_at_work() {
     board.wait(Duration::from_secs(60));
     let due = board.machine.next_wakeup();
     assert!(!board.under_way() && due.is_none_or(|due| due > board.now));
+}
+
+#[test]
+fn g1_what_waits_to_be_told_to_a_client_that_is_gone_is_told_to_the_next_alone() {
+    let (mut board, _, task) = running();
+    board.end(task, End::Completed(Payload::new()), false);
+    let client = ClientId(1);
+    board.event(Event::ClientGone { client });
+    board.machine.set_client(board.now, Some(ClientId(2)));
+    board.settle_down();
+    board.batch_stored();
+    assert_eq!(board.told.len(), 1);
 }
