@@ -78,7 +78,7 @@ impl SchedulerMachine {
             _ => None,
         }));
         let mut open = 0;
-        for (id, facts) in ledger.tasks() {
+        for (id, facts) in ledger.tasks().iter() {
             match &facts.state {
                 TaskState::Open { .. } => {
                     let slot = self.tasks.find(*id);
