@@ -29,7 +29,7 @@ use crate::error::Refusal;
 use crate::payload::Payload;
 use crate::stats::{ClientState, StatusRoom};
 use crate::status::{CancelAnswer, Failure, TaskEvent, TaskStatus};
-use crate::task::{Options, TaskId, TaskKind};
+use crate::task::{Dispatch, Options, TaskId, TaskKind};
 
 mod bits;
 mod catalogue;
@@ -447,6 +447,12 @@ pub enum Note {
         room: StatusRoom,
         /// Who is to be told what is for no client of its own.
         client: ClientState,
+    },
+    /// A node was sent a dispatch by this scheduler id that its store knows nothing of: the store
+    /// was put back to an earlier state.
+    RolledBack {
+        /// The dispatch.
+        seen: Dispatch,
     },
     /// Nothing can be stored: no task is accepted, and no ending is told, until it can.
     StoreFailing {

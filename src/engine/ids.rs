@@ -20,6 +20,12 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The moment that the standard library has; the epoch itself if it is before that.
+    pub fn of_system_time(time: SystemTime) -> Self {
+        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH);
+        Self(0) + since_epoch.unwrap_or(Duration::ZERO)
+    }
+
     /// The same moment as the standard library has it.
     pub fn to_system_time(self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.0)

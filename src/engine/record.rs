@@ -270,7 +270,8 @@ pub struct KnownProcess {
     pub incarnation: Incarnation,
     /// Its memory of this scheduler: with another it has forgotten what it had.
     pub memory: Memory,
-    /// The port at which it would answer a probe.
+    /// Where a refusal proves that it is dead: the port at which it would answer a probe, if it had
+    /// dialled in, and else the address at which it was found.
     pub probe: Option<String>,
     /// Whether it had dialled in, and was never dialled.
     pub joined: bool,

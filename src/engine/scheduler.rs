@@ -58,6 +58,7 @@ mod retraction;
 mod sessions;
 mod settling;
 mod stored;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -71,6 +72,7 @@ use ends::Reroutes;
 use orphans::UnknownRuns;
 use retraction::Retraction;
 use sessions::Sessions;
+use takeover::Takeover;
 
 /// What is still taken in and placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +147,8 @@ pub struct SchedulerMachine {
     totals: Totals,
     flushes: u64,
     reroutes: Reroutes,
+    /// What this term goes on from; `None` if it is the first, or there is no store.
+    takeover: Option<Box<Takeover>>,
     /// What is to be stored; `None` without a store.
     journal: Option<Box<Journal>>,
     /// What is to be done, in order, up to the next flush.
@@ -196,6 +200,7 @@ impl SchedulerMachine {
             totals: Totals::default(),
             flushes: 0,
             reroutes: Reroutes::default(),
+            takeover: None,
             journal: None,
             actions: Vec::new(),
         }
@@ -260,6 +265,7 @@ impl SchedulerMachine {
     /// Places all that can be placed and appends the actions to perform, in order.
     pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         self.observe(now);
+        self.end_pause(now);
         self.pass_time(now);
         if self.journal.is_some() {
             self.send_staged(now);
@@ -350,7 +356,7 @@ impl SchedulerMachine {
                 Timer::Handshake(link) => self.handshake_overdue(now, link),
                 Timer::Node(node) => self.wake_at(now, node),
                 // Each flush looks whether the time has come.
-                Timer::Retract => {}
+                Timer::Retract | Timer::Takeover => {}
             }
         }
     }

@@ -22,7 +22,7 @@ pub(crate) use blame::{Company, Losses, Suspects};
 pub(crate) use cancels::Cancels;
 pub(crate) use rare::Rare;
 pub(crate) use stage::{
-    Addressee, FirstDue, Held, Past, Phase, Place, Prefetch, Retract, Run, Stage, Start, Then,
+    Addressee, Era, FirstDue, Held, Past, Phase, Place, Prefetch, Retract, Run, Stage, Start, Then,
 };
 
 /// The place of a record.
@@ -53,8 +53,7 @@ pub(crate) struct Task {
     pub priority: i8,
     pub past: Past,
     pub prefetch: Prefetch,
-    /// Whether it was accepted before the scheduler was started: it may be what ended its process.
-    pub recovered: bool,
+    pub era: Era,
 }
 
 const _: () = assert!(size_of::<Option<Task>>() <= 112);

@@ -35,6 +35,8 @@ pub(crate) enum Timer {
     Node(NodeIndex),
     /// Prefetched tasks are looked at, to retract some.
     Retract,
+    /// Nodes that an earlier term had are waited for no longer.
+    Takeover,
 }
 
 /// Ten million tasks may wait for their time.

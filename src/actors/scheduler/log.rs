@@ -96,6 +96,9 @@ impl Log {
                     say!(warn: scheduler, held, limit, bytes, bytes_limit, repeated = untold, "{words}");
                 }
             }
+            Note::RolledBack { seen } => {
+                say!(error: scheduler, %seen, "the store was put back to an earlier state: a node was sent what it knows nothing of; tasks that were accepted since are gone, and some that have settled may run again");
+            }
             Note::StoreFailing { reason } => {
                 say!(error: scheduler, reason, "nothing can be stored: no task is accepted, and no ending is told, until it can");
             }

@@ -54,6 +54,15 @@ impl Lease {
         }
     }
 
+    /// The lease of a process that an earlier term has answered last: its own half may go on for
+    /// longer than what this term would give it.
+    pub fn taken_over(now: Timestamp, term: Duration, safe_at: Timestamp) -> Self {
+        Self {
+            safe_at,
+            ..Self::new(now, term)
+        }
+    }
+
     /// Returns when it ends, unless a proof comes.
     pub fn until(&self) -> Timestamp {
         let (Expiry::Runs(until) | Expiry::LastLook(until) | Expiry::Deferred(until)) = self.expiry;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{Channel, Lease, Orphan};
 use crate::engine::message::NodeHello;
+use crate::engine::record::KnownProcess;
 use crate::engine::{Incarnation, Memory, Timestamp};
 use crate::task::{Dispatch, TaskId};
 
@@ -134,6 +135,49 @@ impl NodeProcess {
             unstored: VecDeque::new(),
             orphans: BTreeMap::new(),
             lost_tasks: Vec::new(),
+        }
+    }
+
+    /// A process of which an earlier term has told.
+    pub fn taken_over(known: &KnownProcess, lease: Lease) -> Self {
+        let standing = match known.lost {
+            true => Standing::Lost,
+            false => Standing::Reconnecting,
+        };
+        let (probe, found_at) = match known.joined {
+            true => (known.probe.clone(), None),
+            false => (None, known.probe.clone()),
+        };
+        Self {
+            incarnation: known.incarnation,
+            memory: known.memory,
+            hello: 0,
+            probe,
+            joined: known.joined,
+            found_at,
+            standing,
+            readiness: Readiness::Ready,
+            pace: Pace::Unknown,
+            lease,
+            taken: 0,
+            acknowledged: 0,
+            unstored: VecDeque::new(),
+            orphans: BTreeMap::new(),
+            lost_tasks: Vec::new(),
+        }
+    }
+
+    /// What the next term is to know of it: where a refusal proves that it is dead, among that.
+    pub fn known(&self) -> KnownProcess {
+        KnownProcess {
+            incarnation: self.incarnation,
+            memory: self.memory,
+            probe: match self.joined {
+                true => self.probe.clone(),
+                false => self.found_at.clone(),
+            },
+            joined: self.joined,
+            lost: self.is_lost(),
         }
     }
 

@@ -3,19 +3,21 @@
 //! Owns: every bound on what is accepted, and the keys' rule. Does not know: nodes.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{Intake, SchedulerMachine};
 use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
-use crate::engine::tasks::{Addressee, FirstDue, NO_SLOT, Past, Prefetch, Rare, Slot, Stage, Task};
+use crate::engine::tasks::{
+    Addressee, Era, FirstDue, NO_SLOT, Past, Prefetch, Rare, Slot, Stage, Task,
+};
 use crate::engine::timers::Timer;
-use crate::engine::{Accepted, Audience, Refused, Submission, Timestamp};
+use crate::engine::{Accepted, Audience, ClientId, Refused, Submission, Timestamp};
 use crate::error::Refusal;
 use crate::status::{Ending, Outcome, TaskStatus};
 use crate::task::{Due, Labels, Options, TaskId, TaskKey};
 
 /// What nearly every task asks of its node.
-static NO_LABELS: Labels = Labels::new();
+pub(super) static NO_LABELS: Labels = Labels::new();
 
 impl SchedulerMachine {
     /// Takes a task in, or says why not.
@@ -195,7 +197,7 @@ impl SchedulerMachine {
         let options = submission.options.as_ref();
         let priority = options.map_or(0, |options| options.priority.0);
         let due = options.map_or(Due::Now, |options| options.due);
-        let rare = self.rare_of(now, &submission);
+        let rare = self.rare_of(now, submission.options.as_deref(), submission.watcher);
         let mut task = Task {
             id,
             args: submission.args,
@@ -211,7 +213,7 @@ impl SchedulerMachine {
             priority,
             past: Past::Fresh,
             prefetch: Prefetch::Allowed,
-            recovered: false,
+            era: Era::Present,
         };
         let options = submission.options.as_ref();
         let labels = options.map_or(&NO_LABELS, |options| &options.labels);
@@ -227,10 +229,7 @@ impl SchedulerMachine {
             Due::Now => FirstDue::Now,
             Due::After(delay) if delay.is_zero() => FirstDue::Now,
             Due::After(delay) => FirstDue::Later(now + delay),
-            Due::At(time) => {
-                let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH);
-                FirstDue::Planned(Timestamp(0) + since_epoch.unwrap_or(Duration::ZERO))
-            }
+            Due::At(time) => FirstDue::Planned(Timestamp::of_system_time(time)),
         };
         match &mut self.journal {
             None => self.begin(now, slot, due),
@@ -256,20 +255,26 @@ impl SchedulerMachine {
         }
     }
 
-    fn rare_of(&mut self, now: Timestamp, submission: &Submission) -> Option<Box<Rare>> {
-        if submission.options.is_none() && submission.watcher.is_none() {
+    /// What few tasks need, of one that was accepted at this moment.
+    pub(super) fn rare_of(
+        &mut self,
+        accepted_at: Timestamp,
+        options: Option<&Options>,
+        watcher: Option<ClientId>,
+    ) -> Option<Box<Rare>> {
+        if options.is_none() && watcher.is_none() {
             return None;
         }
-        if let Some(watcher) = submission.watcher {
+        if let Some(watcher) = watcher {
             self.watchers.engage(watcher);
         }
         let mut rare = Rare {
-            watcher: submission.watcher,
+            watcher,
             ..Rare::default()
         };
-        if let Some(options) = &submission.options {
+        if let Some(options) = options {
             rare.timeout = options.timeout;
-            rare.deadline = options.deadline.map(|deadline| now + deadline);
+            rare.deadline = options.deadline.map(|deadline| accepted_at + deadline);
             rare.retry = options.retry;
             rare.max_reroutes = options.max_reroutes;
             rare.key = options.key.clone();
@@ -286,7 +291,7 @@ impl SchedulerMachine {
     }
 
     /// Lets a task wait for a time of the wall clock, unless that has passed.
-    fn plan(&mut self, now: Timestamp, slot: Slot, at: Timestamp) {
+    pub(super) fn plan(&mut self, now: Timestamp, slot: Slot, at: Timestamp) {
         if at <= self.timers.wall().at(now) {
             self.became_due(slot);
             return;

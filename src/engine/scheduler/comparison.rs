@@ -9,12 +9,12 @@ use super::SchedulerMachine;
 use super::reports::Run;
 use super::sessions::{Comparison, Speaker, TooMany};
 use crate::engine::message::{
-    HeldRun, HeldState, Holding, NodeHello, ToNode, VERSION_MAX, Welcome,
+    HeldRun, HeldState, Holding, NodeHello, Report, ToNode, VERSION_MAX, Welcome,
 };
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Channel, NodeProcess, Readiness, Standing, State};
 use crate::engine::{Action, LinkId, Note, Timestamp};
-use crate::task::Dispatch;
+use crate::task::{Dispatch, TaskId};
 
 impl SchedulerMachine {
     pub(super) fn compare_begins(
@@ -24,6 +24,7 @@ impl SchedulerMachine {
         node: NodeIndex,
         hello: NodeHello,
     ) {
+        self.check_seen(hello.seen);
         self.spare(link, node);
         self.forget_link(node, "the node has a newer link");
         self.sessions
@@ -62,7 +63,10 @@ impl SchedulerMachine {
         // What was taken and not acknowledged before the link broke is told again, as it should be.
         let taken = Some(self.roster.get(node).process().taken);
         let reports = holding.reports.into_iter();
-        let news = reports.filter(|report| report.seq() > taken).collect();
+        let news: Vec<_> = reports.filter(|report| report.seq() > taken).collect();
+        let told = news.iter().filter_map(run_of);
+        let held = holding.runs.iter().map(|run| (run.task, run.dispatch));
+        self.adopt(now, node, told.chain(held));
         self.reports(now, node, news)?;
         for run in &holding.runs {
             self.check_holder(node, run.task, run.dispatch)?;
@@ -99,6 +103,7 @@ impl SchedulerMachine {
     /// Compares what both sides hold and tells the node that the link is up.
     fn welcome(&mut self, now: Timestamp, link: LinkId, node: NodeIndex, comparison: Comparison) {
         let Comparison { hello, held, .. } = comparison;
+        self.has_spoken(node, &held);
         let forgotten = self.roster.get(node).process().memory != hello.memory;
         let stop = self.compare(now, node, &held, forgotten);
         if self.roster.get(node).process().is_lost() {
@@ -226,4 +231,17 @@ pub(super) fn check_told(holding: &Holding) -> Result<(), String> {
         return Err("it told what it holds with a report that has no number".to_owned());
     }
     Ok(())
+}
+
+/// The run of which a report tells, if it is of one.
+fn run_of(report: &Report) -> Option<(TaskId, Dispatch)> {
+    match report {
+        Report::Started { task, dispatch }
+        | Report::Ended { task, dispatch, .. }
+        | Report::Freed { task, dispatch, .. }
+        | Report::Refused { task, dispatch, .. }
+        | Report::Returned { task, dispatch, .. }
+        | Report::Progress { task, dispatch, .. } => Some((*task, *dispatch)),
+        Report::Ready | Report::Draining | Report::Stalled { .. } | Report::Lent { .. } => None,
+    }
 }

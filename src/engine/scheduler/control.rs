@@ -38,6 +38,9 @@ impl SchedulerMachine {
                 "the name of a node must have {NAME_RULE}"
             )));
         }
+        if let Some(node) = self.claim_recorded(now, &name, &reach) {
+            return Ok(Self::node_id(node));
+        }
         // The process of a node that was removed answers for its runs until it has ended.
         if self.roster.names.contains_key(&name) || self.leaving(&name).is_some() {
             return Err(NodeError::NameTaken(name.to_string()));

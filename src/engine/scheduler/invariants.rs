@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::SchedulerMachine;
 use crate::engine::Audience;
 use crate::engine::roster::State;
-use crate::engine::tasks::{Held, Phase, Stage, Task};
+use crate::engine::tasks::{Era, Held, Phase, Stage, Task};
 use crate::engine::timers::Timer;
 
 /// What is remembered, as numbers: for whoever looks whether all is forgotten that should be.
@@ -42,8 +42,12 @@ impl SchedulerMachine {
         let processes = nodes.clone().flat_map(|node| node.processes());
         let replaced = nodes.clone().flat_map(|node| &node.past);
         let replaced = replaced.flat_map(|process| process.orphans.values());
-        let of_tasks =
-            |timer: &Timer| !matches!(timer, Timer::Node(_) | Timer::Retract | Timer::Handshake(_));
+        let of_tasks = |timer: &Timer| {
+            !matches!(
+                timer,
+                Timer::Node(_) | Timer::Retract | Timer::Handshake(_) | Timer::Takeover
+            )
+        };
         let timers = self.timers.iter().filter(|(_, timer)| of_tasks(timer));
         Remains {
             kinds,
@@ -126,11 +130,13 @@ impl SchedulerMachine {
                 _ => {}
             }
             let deadline = task.deadline();
-            if !matches!(task.stage, Stage::Unstored { .. })
-                && deadline.is_some_and(|deadline| {
-                    !self.timers.contains(deadline, Timer::Deadline(id, slot))
-                })
-            {
+            let deferred = match task.stage {
+                Stage::Unstored { .. } => true,
+                _ => task.era != Era::Present && self.is_pausing(),
+            };
+            if deadline.is_some_and(|deadline| {
+                !deferred && !self.timers.contains(deadline, Timer::Deadline(id, slot))
+            }) {
                 return Err(format!("G12: the deadline of {id} would not be noticed"));
             }
             if self.catalogue.rule(task.class) != Self::rule_of(task)
@@ -207,6 +213,7 @@ impl SchedulerMachine {
                     .is_some_and(|session| session.set_up_by() == Some(at)),
                 Timer::Node(node) => (node as usize) < self.roster.nodes.len(),
                 Timer::Retract => true,
+                Timer::Takeover => self.is_pausing(),
             };
             if !wanted {
                 return Err(format!("nobody waits for {timer:?} at {at:?}"));

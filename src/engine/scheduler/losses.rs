@@ -31,6 +31,11 @@ impl SchedulerMachine {
     pub(super) fn wake_at(&mut self, now: Timestamp, node: NodeIndex) {
         let entry = self.roster.get(node);
         if entry.is_local() {
+            // Of a process elsewhere that had its name before, runs may be going on.
+            if !entry.past.is_empty() {
+                self.end_safe_orphans(now, node);
+                self.plan_wakeup(now, node);
+            }
             return;
         }
         match entry
@@ -66,7 +71,7 @@ impl SchedulerMachine {
                 next = Some(next.map_or(time, |earlier| earlier.min(time)));
             }
         };
-        if let Some(process) = entry.leased() {
+        if let Some(process) = entry.leased().filter(|_| !entry.is_local()) {
             at(process.lease.until());
         }
         if matches!(entry.reach, Reach::Dial(_))
@@ -141,6 +146,7 @@ impl SchedulerMachine {
                 reason: reason.to_owned(),
             }));
         }
+        self.leave_recorded(node);
         self.finish_removal(now, node);
         self.timers.wake_at(node, now);
     }
@@ -288,7 +294,7 @@ impl SchedulerMachine {
         }
     }
 
-    fn too_many_losses(&self, slot: Slot, reason: &str) -> Failure {
+    pub(super) fn too_many_losses(&self, slot: Slot, reason: &str) -> Failure {
         let task = self.tasks.get(slot);
         let names: Vec<_> = task
             .rare

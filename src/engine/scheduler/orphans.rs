@@ -65,6 +65,22 @@ impl SchedulerMachine {
     }
 
     pub(super) fn add_orphan(&mut self, node: NodeIndex, dispatch: Dispatch, orphan: Orphan) {
+        // Whoever had the run or told of it is there.
+        let incarnation = self.roster.get(node).process().incarnation;
+        self.add_orphan_of(node, incarnation, dispatch, orphan);
+    }
+
+    /// Adds an orphan of the process of this incarnation, if that is on record.
+    pub(super) fn add_orphan_of(
+        &mut self,
+        node: NodeIndex,
+        incarnation: Incarnation,
+        dispatch: Dispatch,
+        orphan: Orphan,
+    ) {
+        if !self.roster.get(node).has_lived(incarnation) {
+            return;
+        }
         // Its node may have told lies of it before.
         self.remove_orphan(node, dispatch);
         if let Some(key) = &orphan.key {
@@ -75,10 +91,16 @@ impl SchedulerMachine {
         {
             self.tasks.get_mut(slot).rare().orphans += 1;
         }
-        // Whoever had the run or told of it is there.
-        let process = self.roster.get_mut(node).process_mut();
-        process.orphans.insert(dispatch, orphan);
-        self.timers.wake_at(node, process.lease.safe_at());
+        let mut processes = self.roster.get_mut(node).processes_mut();
+        let process = processes.find(|process| process.incarnation == incarnation);
+        let safe_at = process.map(|process| {
+            process.orphans.insert(dispatch, orphan);
+            process.lease.safe_at()
+        });
+        drop(processes);
+        if let Some(safe_at) = safe_at {
+            self.timers.wake_at(node, safe_at);
+        }
         self.roster.touch(node);
     }
 
@@ -136,9 +158,7 @@ impl SchedulerMachine {
         }
         if let Some(key) = &orphan.key {
             let freed = self.keys.orphan_ended(key);
-            if let (Some(id), Some(journal)) = (freed, &mut self.journal) {
-                journal.record_lazily(self.now, Record::Freed(id));
-            }
+            freed.into_iter().for_each(|id| self.key_was_freed(id));
         }
         if orphan.unknown {
             self.unknown_runs.forget();
@@ -149,6 +169,13 @@ impl SchedulerMachine {
             self.tasks.get_mut(slot).rare().orphans -= 1;
         }
         self.roster.touch(node);
+    }
+
+    /// The key of a task that has settled is free.
+    pub(super) fn key_was_freed(&mut self, id: TaskId) {
+        if let Some(journal) = &mut self.journal {
+            journal.record_lazily(self.now, Record::Freed(id));
+        }
     }
 
     /// A run that may have been going on has never started: what waited for its end goes on, and

@@ -7,7 +7,7 @@ use super::{Intake, SchedulerMachine};
 use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Outgoing;
-use crate::engine::tasks::{Company, Retract, Run, Slot, Stage, Task};
+use crate::engine::tasks::{Company, Era, Retract, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
 use crate::status::TaskEventKind;
 use crate::task::Dispatch;
@@ -35,6 +35,7 @@ impl SchedulerMachine {
         if !self.catalogue.has_changed()
             || self.intake == Intake::Finishing
             || self.dispatches.is_spent()
+            || self.is_pausing()
         {
             return;
         }
@@ -102,6 +103,9 @@ impl SchedulerMachine {
         let assignment = (!self.must_be_stored(node, task))
             .then(|| self.assignment(now, node, slot, dispatch, prefetched));
         self.retraction.placed(task.lateness());
+        if task.era == Era::Past {
+            self.tasks.get_mut(slot).era = Era::PastAndPlaced;
+        }
         // What is sent to a free worker starts there, unless its node says otherwise.
         let run = Run {
             node,

@@ -11,8 +11,8 @@ use crate::engine::Timestamp;
 use crate::engine::ids::NodeIndex;
 use crate::engine::journal::{Gathered, Journal};
 use crate::engine::record::{
-    AcceptedTask, Changed, FinalOutcome, Head, KnownProcess, NodeFact, PlacedRun, ProcessFact,
-    ProcessRef, Record, Reserved, RunRef, Setting, SettledTask, Timing,
+    AcceptedTask, Changed, FinalOutcome, Head, NodeFact, PlacedRun, ProcessFact, ProcessRef,
+    Record, Reserved, RunRef, Setting, SettledTask,
 };
 use crate::engine::roster::{Node, NodeProcess, Orphan, State};
 use crate::engine::tasks::{FirstDue, Run, Slot, Stage, Task, Then};
@@ -118,14 +118,6 @@ impl SchedulerMachine {
         slots.map(|slot| self.tasks.get(slot))
     }
 
-    pub(super) fn timing(&self) -> Timing {
-        Timing {
-            heartbeat: self.config.heartbeat,
-            lease: self.config.lease,
-            outlive: self.config.outlive.unwrap_or_default(),
-        }
-    }
-
     /// Returns a task as it was handed in; of a delay that is over nothing is known any more.
     pub(super) fn accepted(&self, journal: &Journal, task: &Task) -> AcceptedTask {
         AcceptedTask {
@@ -209,7 +201,7 @@ impl SchedulerMachine {
         orphan: &Orphan,
     ) -> RunRef {
         let safe_at = process.lease.safe_at();
-        let ends_at = orphan.safe_at(safe_at, self.config.heartbeat);
+        let ends_at = orphan.safe_at(safe_at, self.margin());
         RunRef {
             at: ProcessRef {
                 node: node.name.clone(),
@@ -225,7 +217,6 @@ impl SchedulerMachine {
     pub(super) fn placing(&self, task: &Task) -> Option<(ProcessRef, PlacedRun)> {
         let run = task.stage.placed().or_else(|| task.stage.given_up())?;
         let node = self.roster.get(run.node);
-        let kind = self.catalogue.kind_at(run.node, task.class);
         let at = ProcessRef {
             node: node.name.clone(),
             incarnation: node.latest_process()?.incarnation,
@@ -234,7 +225,7 @@ impl SchedulerMachine {
             task: task.id,
             dispatch: run.dispatch,
             prefetched: !run.started,
-            blocking: kind.is_some_and(|(_, blocking)| blocking),
+            blocking: self.blocks(task, run.node),
         };
         Some((at, run))
     }
@@ -365,17 +356,10 @@ impl SchedulerMachine {
 }
 
 fn node_fact(node: &Node) -> NodeFact {
-    let known = |process: &NodeProcess| KnownProcess {
-        incarnation: process.incarnation,
-        memory: process.memory,
-        probe: process.probe.clone(),
-        joined: process.joined,
-        lost: process.is_lost(),
-    };
     let process = match &node.state {
         State::Connecting | State::Dead => ProcessFact::None,
-        State::Member(process) => ProcessFact::Known(known(process)),
-        State::Leaving(process) => ProcessFact::Removed(process.as_ref().map(known)),
+        State::Member(process) => ProcessFact::Known(process.known()),
+        State::Leaving(process) => ProcessFact::Removed(process.as_ref().map(NodeProcess::known)),
         State::Vacant | State::Free => ProcessFact::Removed(None),
     };
     let present = node.incarnation();

@@ -1,18 +1,32 @@
 //! Going on from what a store has.
 //!
-//! Owns: what a term begins with. Does not know: what is stored later, or how it is read.
+//! Owns: what a term begins with: each fact is brought about by what brings it about in a term that
+//! goes on. Does not know: what is stored later, how it is read, or what nodes say to it (see
+//! `takeover`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::SchedulerMachine;
+use super::takeover::{Pause, Takeover};
 use crate::config::SchedulerConfig;
 use crate::engine::journal::Journal;
-use crate::engine::ledger::Ledger;
-use crate::engine::record::Claim;
+use crate::engine::ledger::{Ledger, Placing, TaskState};
+use crate::engine::placement::NodeIndex;
+use crate::engine::record::{
+    AcceptedTask, Changed, Claim, KnownProcess, NodeFact, ProcessFact, ProcessRef, Timing,
+};
+use crate::engine::roster::{Lease, NodeProcess, State};
+use crate::engine::tasks::Slot;
+use crate::engine::timers::Timer;
 use crate::engine::wall::WallClock;
-use crate::engine::{Timestamp, first_number};
-use crate::task::TaskId;
+use crate::engine::{Incarnation, Memory, Reach, Timestamp, first_number};
+use crate::task::{Due, TaskId};
+
+/// How long what is not exclusive outlives its node's lease, if nothing is said: long enough for a
+/// machine that boots anew.
+const OUTLIVE: Duration = Duration::from_secs(60);
 
 /// Why a scheduler cannot go on from what a store has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +48,8 @@ pub enum Unrecoverable {
 
 impl SchedulerMachine {
     /// A scheduler that goes on from what a store has, as `claim` allows, when the wall clock shows
-    /// `wall`. `config` must have been validated.
+    /// `wall`. `config` must have been validated. Nodes that are to be there are added after that:
+    /// one that the store knows keeps what it runs.
     ///
     /// # Errors
     ///
@@ -53,6 +68,8 @@ impl SchedulerMachine {
         let floor = first_number(wall);
         let reserved = ledger.reserved();
         let mut machine = Self::new(name, claim.scheduler_id, config, now);
+        machine.term = claim.term;
+        machine.outlive = machine.config.outlive.unwrap_or(OUTLIVE);
         machine.timers.set_wall(WallClock::showing(wall, now));
         machine.task_ids.skip_to(floor.max(reserved.tasks));
         machine.dispatches.skip_to(floor.max(reserved.dispatches));
@@ -61,6 +78,245 @@ impl SchedulerMachine {
         machine.dispatches.end_at(0);
         machine.outbox.over = Some(Vec::new());
         machine.journal = Some(Box::new(Journal::new(claim, wall, now, set_back)));
-        Ok(machine)
+        let Ok(head) = ledger.finish() else {
+            // Nothing was ever stored.
+            return Ok(machine);
+        };
+        let before = head.timing;
+        let times = Times {
+            clock: WallClock::showing(wall, now),
+            set_back,
+        };
+        let until = now + machine.longest_pause();
+        machine.timers.start(until, Timer::Takeover);
+        let timing = Timing {
+            heartbeat: machine.config.heartbeat,
+            lease: machine.config.lease.max(before.lease),
+            outlive: machine.outlive.max(before.outlive),
+        };
+        let last = ledger.last();
+        let tail = last.map_or(0, |last| last.next_dispatch)..reserved.dispatches;
+        machine.takeover = Some(Box::new(Takeover {
+            pause: Some(Pause {
+                until,
+                deadlines: Vec::new(),
+                cancels: Vec::new(),
+                doomed: Vec::new(),
+            }),
+            tail,
+            first: machine.dispatches.next(),
+            recorded: BTreeSet::new(),
+            silent: Vec::new(),
+            timing,
+            rolled_back: false,
+        }));
+        // Its own half of the lease, which the term before had renewed up to now at the latest.
+        let outlives = before.outlive.saturating_sub(machine.outlive);
+        let safe_at = now + timing.lease + outlives;
+        let placed_by = last.map_or(now, |last| times.moment(last.at).min(now));
+        let recovery = Recovery {
+            // Whose state it was before has its nodes, too.
+            is_copy: claim
+                .copied_from
+                .is_some_and(|from| from == head.scheduler_id),
+            closed: ledger.is_closed(),
+            machine,
+            times,
+            now,
+            safe_at,
+            placed_by,
+            local: BTreeMap::new(),
+        };
+        recovery.run(ledger)
+    }
+}
+
+/// How times of the wall clock that were stored are told now.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    clock: WallClock,
+    /// How far it was set back meanwhile.
+    set_back: Duration,
+}
+
+impl Times {
+    fn moment(&self, stored: Timestamp) -> Timestamp {
+        self.clock.moment(stored - self.set_back)
+    }
+}
+
+mod tasks;
+
+/// A machine that is being made from what a store has.
+struct Recovery {
+    machine: SchedulerMachine,
+    times: Times,
+    now: Timestamp,
+    /// When every process has ended what it may end, unless it is heard.
+    safe_at: Timestamp,
+    /// What was placed was placed by then.
+    placed_by: Timestamp,
+    is_copy: bool,
+    /// Whether the last term has ended in order.
+    closed: bool,
+    /// What runs of the scheduler's own process had: the task, and whether it had started.
+    local: BTreeMap<(NodeIndex, Incarnation), Vec<(Slot, bool)>>,
+}
+
+/// Processes of the scheduler itself.
+type Own = BTreeSet<(Arc<str>, Incarnation)>;
+
+/// Where a process is by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    /// It is the node's, and its lease runs.
+    Leased(NodeIndex),
+    /// It is the node's, and its lease has ended, or the node was taken out.
+    Lost(NodeIndex),
+    /// Another has replaced it.
+    Replaced(NodeIndex),
+    /// It was this scheduler's own.
+    Own,
+    /// It has ended.
+    Over,
+}
+
+/// An unsettled task, as it was stored.
+struct Open {
+    due: Timestamp,
+    accepted: Box<AcceptedTask>,
+    changed: Option<Box<Changed>>,
+    placed: Option<Box<Placing>>,
+}
+
+impl Recovery {
+    fn run(mut self, ledger: Ledger) -> Result<SchedulerMachine, Unrecoverable> {
+        let settings = *ledger.settings();
+        if let Some(workers) = settings.max_workers {
+            self.machine.workers_for_all = Some(workers);
+        }
+        if let Some(retry) = settings.retry {
+            self.machine.config.retry = retry;
+            self.machine.retry_set = true;
+        }
+        let mut own = BTreeSet::new();
+        for fact in ledger.nodes().values() {
+            if let (Reach::Local, ProcessFact::Known(process)) = (&fact.reach, &fact.process) {
+                own.insert((fact.name.clone(), process.incarnation));
+            }
+            if !self.is_copy {
+                self.node(fact.clone());
+            }
+        }
+        let (mut open, mut settled) = (Vec::new(), Vec::new());
+        for (_, facts) in ledger.into_tasks() {
+            let accepted = facts.accepted;
+            match facts.state {
+                TaskState::Open { changed, placed } => open.push(Open {
+                    due: first_due(&accepted, changed.as_deref()),
+                    accepted,
+                    changed,
+                    placed,
+                }),
+                TaskState::Settled { ending, confirmed } => {
+                    settled.push((accepted, ending, confirmed));
+                }
+            }
+        }
+        // Ranks follow that order. It is nearly there already.
+        open.sort_by_key(|task| (task.due, task.accepted.id));
+        for task in open {
+            self.open(task, &own)?;
+        }
+        settled.sort_by_key(|(_, ending, _)| (ending.at, ending.id));
+        for (accepted, ending, confirmed) in settled {
+            self.settled(*accepted, *ending, confirmed, &own);
+        }
+        self.blame_own_end();
+        Ok(self.machine)
+    }
+
+    /// A node that the store knows. Of one that was never reached, or whose processes have ended,
+    /// nothing goes on: it is there again if it is added.
+    fn node(&mut self, fact: NodeFact) {
+        let local = fact.reach == Reach::Local;
+        let state = match &fact.process {
+            ProcessFact::Known(process) if !local => State::Member(self.process(process)),
+            ProcessFact::Removed(Some(process)) if !local => {
+                State::Leaving(Some(self.process(process)))
+            }
+            // Only those that were replaced are waited for.
+            _ if fact.replaced.is_empty() => return,
+            _ if fact.reach == Reach::Joins => State::Dead,
+            _ => State::Leaving(None),
+        };
+        let machine = &mut self.machine;
+        let node = machine.enter_node(fact.name.clone(), fact.reach);
+        let leaves = matches!(state, State::Leaving(_));
+        let entry = machine.roster.get_mut(node);
+        entry.state = state;
+        entry.last_heard = self.now;
+        "the scheduler was started again".clone_into(&mut entry.reason);
+        for incarnation in fact.replaced {
+            let known = KnownProcess {
+                incarnation,
+                memory: Memory(0),
+                probe: None,
+                joined: true,
+                lost: true,
+            };
+            let lease = Lease::taken_over(self.now, machine.config.lease, self.safe_at);
+            entry.past.push(NodeProcess::taken_over(&known, lease));
+        }
+        let up = entry.leased().map(|process| process.incarnation);
+        if leaves {
+            machine.roster.names.remove(&fact.name);
+            machine.roster.leaving.insert(node);
+        }
+        if let Some(takeover) = &mut machine.takeover {
+            takeover.recorded.insert(node);
+            takeover
+                .silent
+                .extend(up.map(|incarnation| (node, incarnation)));
+        }
+        machine.timers.wake_at(node, self.now);
+    }
+
+    fn process(&self, known: &KnownProcess) -> NodeProcess {
+        let lease = Lease::taken_over(self.now, self.machine.config.lease, self.safe_at);
+        NodeProcess::taken_over(known, lease)
+    }
+
+    fn find(&self, at: &ProcessRef, own: &Own) -> Where {
+        if own.contains(&(at.node.clone(), at.incarnation)) {
+            return Where::Own;
+        }
+        let there = self.machine.roster.names.get(&at.node).copied();
+        let Some(node) = there.or_else(|| self.machine.leaving(&at.node)) else {
+            return Where::Over;
+        };
+        let entry = self.machine.roster.get(node);
+        if entry.incarnation() != Some(at.incarnation) {
+            return match entry.has_lived(at.incarnation) {
+                true => Where::Replaced(node),
+                false => Where::Over,
+            };
+        }
+        match entry.is_removed() || entry.leased().is_none() {
+            true => Where::Lost(node),
+            false => Where::Leased(node),
+        }
+    }
+}
+
+/// When a task is due, or was, as it was stored.
+fn first_due(accepted: &AcceptedTask, changed: Option<&Changed>) -> Timestamp {
+    if let Some(due) = changed.and_then(|changed| changed.due) {
+        return due;
+    }
+    match accepted.options.as_ref().map(|options| options.due) {
+        None | Some(Due::Now) => accepted.at,
+        Some(Due::After(delay)) => accepted.at + delay,
+        Some(Due::At(time)) => accepted.at.max(Timestamp::of_system_time(time)),
     }
 }

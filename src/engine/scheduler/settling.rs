@@ -6,7 +6,7 @@
 use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Orphan, Waiting};
-use crate::engine::tasks::{Past, Run, Slot, Stage, Task};
+use crate::engine::tasks::{Era, Past, Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Audience, Note, Timestamp};
 use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome};
@@ -38,6 +38,7 @@ impl SchedulerMachine {
             accepted_at,
             addressee,
             failed_attempts,
+            era,
             ..
         } = self.tasks.remove(slot);
         // The name is taken before the class is left, which may forget it with its last task.
@@ -54,6 +55,9 @@ impl SchedulerMachine {
             self.answer(rare.cancels.tickets(), answer);
             // The key stays busy for as long as an orphan has it.
             if let Some(name) = &rare.key {
+                if era != Era::Present {
+                    self.key_waits_for_silent(id, name);
+                }
                 self.keys.settled(name);
             }
             if let Some(watcher) = rare.watcher {
@@ -156,8 +160,14 @@ impl SchedulerMachine {
 
     /// Whether the handler of a task cannot be stopped at this node.
     pub(super) fn blocks_at(&self, slot: Slot, node: NodeIndex) -> bool {
-        let kind = self.catalogue.kind_at(node, self.tasks.get(slot).class);
-        kind.is_some_and(|(_, blocking)| blocking)
+        self.blocks(self.tasks.get(slot), node)
+    }
+
+    pub(super) fn blocks(&self, task: &Task, node: NodeIndex) -> bool {
+        match self.catalogue.kind_at(node, task.class) {
+            Some((_, blocking)) => blocking,
+            None => task.rare.as_ref().is_some_and(|rare| rare.blocking),
+        }
     }
 
     /// What a cancel is told of a task that no node has any more: an earlier run, whose attempt is
@@ -256,6 +266,10 @@ impl SchedulerMachine {
         if let Some(until) = rare.cancels.push(now + CANCEL_PATIENCE, ticket) {
             self.timers.start(until, Timer::Patience(task, slot));
         }
+        if self.must_wait_for_word_of(slot) {
+            self.cancel_asked(slot, first);
+            return;
+        }
         match self.tasks.get(slot).stage {
             Stage::New
             | Stage::Left { .. }
@@ -265,8 +279,8 @@ impl SchedulerMachine {
             | Stage::Queued { .. } => {
                 self.settle_cancelled(now, slot);
             }
-            // It is cancelled once it is stored; or an earlier run may be going on, and the truth is
-            // not known before that has ended.
+            // It is cancelled once it is stored; or an earlier run may be going on, and the truth
+            // is not known before that has ended.
             Stage::Unstored { .. } | Stage::Held(_) => self.cancel_asked(slot, first),
             Stage::Prefetched { node, dispatch, .. } | Stage::Running { node, dispatch, .. } => {
                 // Its node answers, or the patience ends. Once told, it need not be told again.

@@ -9,7 +9,7 @@ use crate::engine::ids::NodeIndex;
 use crate::engine::journal::{Then, UnderWay};
 use crate::engine::ledger::{Sealed, Stamp};
 use crate::engine::record::{Record, Setting};
-use crate::engine::tasks::{Run, Slot, Stage, Task};
+use crate::engine::tasks::{Era, Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Audience, ClientId, Note, Refused, Submission, Timestamp};
 use crate::error::Refusal;
@@ -177,7 +177,8 @@ impl SchedulerMachine {
     #[inline]
     pub(super) fn must_be_stored(&self, node: NodeIndex, task: &Task) -> bool {
         self.journal.is_some()
-            && (task.is_exclusive() || (task.recovered && self.roster.get(node).is_local()))
+            && (task.is_exclusive()
+                || (task.era != Era::Present && self.roster.get(node).is_local()))
     }
 
     /// A task that was placed waits until that is stored.
@@ -429,6 +430,14 @@ impl SchedulerMachine {
         self.observe(now);
         self.intake = Intake::Finishing;
         self.stopped = true;
+        // What runs in this process ends with it in order, and is no loss.
+        for node in (0..).take(self.roster.nodes.len()) {
+            let local = self.roster.get(node).is_local();
+            let runs = local.then(|| self.runs_of(node));
+            for slot in runs.into_iter().flatten() {
+                self.left_undone(now, slot);
+            }
+        }
         for link in self.links_up() {
             self.fail(now, link, "the scheduler ends, and the next one goes on");
         }

@@ -20,6 +20,7 @@ mod left_over;
 mod memory;
 mod poison;
 mod prefetched;
+mod recovery;
 mod redial;
 mod removal;
 mod reroutes;
@@ -27,6 +28,8 @@ mod roles;
 mod runs;
 mod slow;
 mod stored;
+mod tail;
+mod taken_over;
 mod wall;
 
 use std::time::Duration;

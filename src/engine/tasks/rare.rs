@@ -21,6 +21,9 @@ pub(crate) struct Rare {
     /// Whether callers wait for its ending beside its audience.
     pub callers: bool,
     pub exclusive: bool,
+    /// Whether the run that an earlier term has placed can only end by itself: its node has not
+    /// said again what it offers.
+    pub blocking: bool,
     /// A cancel was asked for.
     pub cancelling: bool,
     /// Cancels that were not answered.

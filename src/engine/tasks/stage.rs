@@ -311,6 +311,17 @@ pub(crate) enum Prefetch {
     Spent,
 }
 
+/// In which term of the scheduler a task was accepted. Without a store there is one term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Era {
+    Present,
+    /// In an earlier one, and this one has not placed it: a run of it may be going on of which
+    /// nothing was stored.
+    Past,
+    /// In an earlier one, and this one has placed it.
+    PastAndPlaced,
+}
+
 /// Who is told how a task ends, in four bytes: an [`Audience`](super::Audience) takes sixteen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Addressee(u32);

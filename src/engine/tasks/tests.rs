@@ -22,7 +22,7 @@ pub(crate) fn task(id: u64) -> Task {
         },
         past: Past::Fresh,
         prefetch: Prefetch::Allowed,
-        recovered: false,
+        era: Era::Present,
     }
 }
 

@@ -1,0 +1,402 @@
+//! The tasks that a term goes on with.
+//!
+//! Owns: in which stage each of them begins, and what is blamed for the end of the term before.
+//! Does not know: nodes, beyond where a process is by now.
+
+use super::{Open, Own, Recovery, Unrecoverable, Where};
+use crate::engine::ledger::Placing;
+use crate::engine::placement::NodeIndex;
+use crate::engine::record::{AcceptedTask, Changed, FinalOutcome, RunRef, SettledTask};
+use crate::engine::roster::Orphan;
+use crate::engine::scheduler::SchedulerMachine;
+use crate::engine::scheduler::admission::NO_LABELS;
+use crate::engine::scheduler::takeover::Pause;
+use crate::engine::tasks::{
+    Addressee, Era, NO_SLOT, Past, Prefetch, Rare, Run, Slot, Stage, Suspects, Task, Then,
+};
+use crate::engine::{Audience, Incarnation, NodeId, Reach, Timestamp};
+use crate::status::{Ending, Outcome, TaskStatus};
+use crate::task::{Dispatch, Due};
+
+impl Recovery {
+    /// The number of a node's name, that tasks were lost with.
+    fn named(&mut self, name: &std::sync::Arc<str>) -> NodeIndex {
+        let machine = &mut self.machine;
+        let there = machine.roster.names.get(name).copied();
+        let there = there.or_else(|| machine.leaving(name));
+        let there = there.or_else(|| machine.roster.vacant.get(name).copied());
+        there.unwrap_or_else(|| {
+            let node = machine.enter_node(name.clone(), Reach::Joins);
+            machine.roster.names.remove(name);
+            machine.roster.vacate(self.now, node);
+            node
+        })
+    }
+
+    /// A task that has not settled.
+    pub(super) fn open(&mut self, task: Open, own: &Own) -> Result<(), Unrecoverable> {
+        let Open {
+            accepted,
+            changed,
+            placed,
+            ..
+        } = task;
+        let limit = self.machine.config.max_task_args;
+        if accepted.args.len() > limit {
+            return Err(Unrecoverable::TooLarge {
+                task: accepted.id,
+                bytes: accepted.args.len(),
+                limit,
+            });
+        }
+        let placed = placed.filter(|_| !self.is_copy);
+        let changed = changed.map(|mut changed| {
+            changed.held.take_if(|_| self.is_copy);
+            changed
+        });
+        let slot = self.enter(*accepted, changed.as_deref());
+        if self.machine.tasks.get(slot).is_cancelling() {
+            let id = self.machine.tasks.get(slot).id;
+            self.pause().cancels.push(id);
+        }
+        let held = changed.as_deref().and_then(|changed| changed.held.clone());
+        let over = changed.as_deref().map(|changed| changed.over);
+        let due = changed.and_then(|changed| changed.due);
+        let due = due.map(|due| self.times.moment(due));
+        match (placed, held) {
+            (placed, Some(held))
+                if placed
+                    .as_ref()
+                    .is_none_or(|it| it.run.dispatch <= held.dispatch) =>
+            {
+                let ended = over.is_some_and(|over| held.dispatch <= over);
+                self.held(slot, &held, ended, due, own);
+            }
+            (Some(placed), _) => self.placed(slot, &placed, own),
+            (None, _) => self.waits(slot, due),
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) -> &mut Pause {
+        let takeover = self.machine.takeover.as_mut();
+        let pause = takeover.and_then(|takeover| takeover.pause.as_mut());
+        pause.expect("a recovery begins with a pause")
+    }
+
+    /// Makes the record of a task, which is in no place yet.
+    fn enter(&mut self, accepted: AcceptedTask, changed: Option<&Changed>) -> Slot {
+        let AcceptedTask {
+            id,
+            at,
+            kind,
+            args,
+            options,
+        } = accepted;
+        let accepted_at = self.times.moment(at);
+        let options = options.as_deref();
+        let rare = self.machine.rare_of(accepted_at, options, None);
+        let mut task = Task {
+            id,
+            args,
+            rare,
+            accepted_at,
+            stage: Stage::New,
+            rank: 0,
+            prev: NO_SLOT,
+            next: NO_SLOT,
+            class: 0,
+            addressee: Addressee::of(Audience::Current),
+            failed_attempts: 0,
+            priority: options.map_or(0, |options| options.priority.0),
+            past: Past::Fresh,
+            prefetch: Prefetch::Allowed,
+            era: Era::Past,
+        };
+        if let Some(changed) = changed {
+            self.change(&mut task, changed);
+        }
+        let machine = &mut self.machine;
+        let labels = options.map_or(&NO_LABELS, |options| &options.labels);
+        let rule = SchedulerMachine::rule_of(&task);
+        let hearer = SchedulerMachine::hearer_of(&task);
+        task.class = machine.catalogue.join(&kind, labels, rule, hearer);
+        if let Some(key) = task.key() {
+            machine.keys.claim(key.clone(), id);
+        }
+        task.rank = machine.ranks.take();
+        let deadline = task.deadline();
+        let slot = machine.tasks.insert(task);
+        if deadline.is_some() {
+            self.pause().deadlines.push(id);
+        }
+        self.keep_due(slot, options.map_or(Due::Now, |options| options.due));
+        slot
+    }
+
+    /// A task that was to be due later waits for that, if nothing else is known of it.
+    fn keep_due(&mut self, slot: Slot, due: Due) {
+        let task = self.machine.tasks.get_mut(slot);
+        task.stage = match due {
+            Due::Now => return,
+            Due::After(delay) => Stage::Later {
+                due: task.accepted_at + delay,
+            },
+            Due::At(time) => Stage::Planned {
+                at: Timestamp::of_system_time(time),
+            },
+        };
+    }
+
+    fn change(&mut self, task: &mut Task, changed: &Changed) {
+        task.failed_attempts = changed.failed_attempts;
+        if changed.failed_attempts > 0 || changed.over.get() > 0 {
+            task.may_have_run();
+        }
+        let any = changed.last_failure.is_some()
+            || changed.cancelling
+            || changed.lost_prefetched.is_some()
+            || !changed.lost.is_empty();
+        if !any {
+            return;
+        }
+        let alone = Suspects { before: 0, now: 0 };
+        let mut losses = Vec::new();
+        for at in &changed.lost {
+            task.may_have_run();
+            losses.push((NodeId(self.named(&at.node)), at.incarnation));
+        }
+        let lost_prefetched = changed.lost_prefetched.as_ref();
+        let lost_prefetched =
+            lost_prefetched.map(|at| (NodeId(self.named(&at.node)), at.incarnation));
+        if lost_prefetched.is_some() {
+            task.past = Past::LostPrefetched;
+        }
+        // One that returns takes the loss back.
+        for (node, incarnation) in losses.iter().copied().chain(lost_prefetched) {
+            let entry = self.machine.roster.get_mut(node.0);
+            if let Some(process) = entry.latest_process_mut()
+                && process.incarnation == incarnation
+                && process.is_lost()
+            {
+                process.lost_tasks.push(task.id);
+            }
+        }
+        let rare: &mut Rare = task.rare();
+        rare.last_failure.clone_from(&changed.last_failure);
+        rare.cancelling = changed.cancelling;
+        rare.lost_prefetched_on = lost_prefetched;
+        for lost in losses {
+            rare.lost_on.add(lost, alone);
+        }
+    }
+
+    /// A task that no node has waits until it is due.
+    fn waits(&mut self, slot: Slot, backoff: Option<Timestamp>) {
+        let machine = &mut self.machine;
+        let task = machine.tasks.get_mut(slot);
+        let first = std::mem::replace(&mut task.stage, Stage::New);
+        match (backoff, first) {
+            (Some(due), _) if due > self.now => {
+                machine.wait_until(slot, due, Stage::Backoff { due });
+            }
+            (None, Stage::Later { due }) if due > self.now => {
+                machine.wait_until(slot, due, Stage::Later { due });
+            }
+            (None, Stage::Planned { at }) if at > machine.timers.wall().at(self.now) => {
+                machine.plan(self.now, slot, at);
+            }
+            _ => machine.enqueue(slot, None),
+        }
+    }
+
+    /// A task that was placed last on this process.
+    fn placed(&mut self, slot: Slot, placing: &Placing, own: &Own) {
+        let Placing { at, run } = placing;
+        self.machine.tasks.get_mut(slot).stage = Stage::New;
+        let run_on = |node| Run {
+            node,
+            dispatch: run.dispatch,
+            since: self.placed_by,
+            started: !run.prefetched,
+        };
+        match self.find(at, own) {
+            Where::Leased(node) => {
+                let run_there = run_on(node);
+                let machine = &mut self.machine;
+                if run.blocking {
+                    machine.tasks.get_mut(slot).rare().blocking = true;
+                }
+                let suspect = machine.tasks.get(slot).company();
+                machine.put_on(slot, run_there, suspect);
+            }
+            Where::Lost(node) => {
+                let run_there = run_on(node);
+                self.orphan(slot, node, at.incarnation, run.dispatch, run.blocking, true);
+                let machine = &mut self.machine;
+                machine.tasks.get_mut(slot).may_have_run();
+                let entry = machine.roster.get(node);
+                if entry.latest_process().is_some() {
+                    machine.await_return(slot, run_there);
+                }
+            }
+            Where::Replaced(node) => {
+                let run_there = run_on(node);
+                self.orphan(slot, node, at.incarnation, run.dispatch, run.blocking, true);
+                let machine = &mut self.machine;
+                machine.tasks.get_mut(slot).may_have_run();
+                if machine.tasks.get(slot).is_exclusive() {
+                    machine.hold(slot, run_there, Then::Queue);
+                } else {
+                    machine.enqueue(slot, None);
+                }
+                machine.task_changed(slot);
+            }
+            Where::Own => {
+                let node = self.named(&at.node);
+                let machine = &mut self.machine;
+                machine.enqueue(slot, None);
+                machine.task_changed(slot);
+                let place = (node, at.incarnation);
+                let lost = (slot, !run.prefetched);
+                self.local.entry(place).or_default().push(lost);
+            }
+            Where::Over => {
+                self.machine.tasks.get_mut(slot).may_have_run();
+                self.machine.enqueue(slot, None);
+                self.machine.task_changed(slot);
+            }
+        }
+    }
+
+    /// A task that waited for the end of this run.
+    fn held(&mut self, slot: Slot, held: &RunRef, ended: bool, due: Option<Timestamp>, own: &Own) {
+        let task = self.machine.tasks.get_mut(slot);
+        task.stage = Stage::New;
+        task.may_have_run();
+        let (node, lost) = match self.find(&held.at, own) {
+            Where::Leased(node) | Where::Lost(node) => (node, true),
+            Where::Replaced(node) => (node, false),
+            Where::Own | Where::Over => {
+                self.waits(slot, due);
+                self.machine.task_changed(slot);
+                return;
+            }
+        };
+        self.orphan(
+            slot,
+            node,
+            held.at.incarnation,
+            held.dispatch,
+            held.blocking,
+            true,
+        );
+        let run = Run {
+            node,
+            dispatch: held.dispatch,
+            since: self.placed_by,
+            started: true,
+        };
+        let then = match due {
+            Some(due) => Then::BackOff(due),
+            None if lost && !ended => Then::QueueUnlessItReturns,
+            None => Then::Queue,
+        };
+        self.machine.hold(slot, run, then);
+    }
+
+    /// A run of a task may be going on in this process. Only an exclusive task, and a key, wait for
+    /// its end.
+    fn orphan(
+        &mut self,
+        slot: Slot,
+        node: NodeIndex,
+        incarnation: Incarnation,
+        dispatch: Dispatch,
+        blocking: bool,
+        counted: bool,
+    ) {
+        let task = self.machine.tasks.get(slot);
+        let key = task.key().cloned();
+        if !task.is_exclusive() && key.is_none() {
+            return;
+        }
+        let orphan = Orphan {
+            counted,
+            ..Orphan::of_run(task.id, blocking, key)
+        };
+        let machine = &mut self.machine;
+        machine.add_orphan_of(node, incarnation, dispatch, orphan);
+    }
+
+    /// A task that has settled, and whose ending was not handled, or whose key is busy.
+    pub(super) fn settled(
+        &mut self,
+        accepted: AcceptedTask,
+        ending: SettledTask,
+        confirmed: bool,
+        own: &Own,
+    ) {
+        let key = accepted.options.as_ref().and_then(|it| it.key.clone());
+        if let Some(key) = key.filter(|_| !self.is_copy && !ending.busy.is_empty()) {
+            self.machine.keys.claim(key.clone(), ending.id);
+            for run in &ending.busy {
+                if let Where::Leased(node) | Where::Lost(node) | Where::Replaced(node) =
+                    self.find(&run.at, own)
+                {
+                    let orphan = Orphan::of_run(ending.id, run.blocking, Some(key.clone()));
+                    let machine = &mut self.machine;
+                    machine.add_orphan_of(node, run.at.incarnation, run.dispatch, orphan);
+                }
+            }
+            self.machine.keys.settled(&key);
+            if self.machine.keys.find(&key).is_none() {
+                self.machine.key_was_freed(ending.id);
+            }
+        }
+        if confirmed {
+            return;
+        }
+        let mut status = TaskStatus::new(Ending {
+            scheduler: self.machine.name.clone(),
+            id: accepted.id,
+            key: accepted.options.as_ref().and_then(|it| it.key.clone()),
+            kind: accepted.kind,
+            args: accepted.args,
+            options: accepted.options,
+            outcome: match ending.outcome {
+                FinalOutcome::Completed(output) => Outcome::Completed(output),
+                FinalOutcome::Failed(failure) => Outcome::Failed(failure),
+                FinalOutcome::Cancelled => Outcome::Cancelled,
+            },
+            node: ending.node,
+            attempts: ending.attempts,
+            reroutes: ending.reroutes,
+            accepted_at: accepted.at.to_system_time(),
+            started_at: ending.started_at.map(Timestamp::to_system_time),
+            settled_at: ending.at.to_system_time(),
+        });
+        status.mark_given_again();
+        self.machine.outbox.push_current(status);
+    }
+
+    /// What ran in the scheduler's own process when that ended out of order may be what ended it.
+    pub(super) fn blame_own_end(&mut self) {
+        let machine = &mut self.machine;
+        for ((node, incarnation), runs) in std::mem::take(&mut self.local) {
+            let started = runs.iter().filter(|(_, started)| *started);
+            let started = started.map(|(slot, _)| machine.tasks.get(*slot).counted_losses());
+            let suspects = Suspects::among(started);
+            for (slot, started) in runs.iter().copied().filter(|_| !self.closed) {
+                if started {
+                    machine.lost_with_scheduler(slot, node, incarnation, suspects);
+                } else {
+                    let task = machine.tasks.get_mut(slot);
+                    task.rare().lost_prefetched_on = Some((NodeId(node), incarnation));
+                    task.past = Past::LostPrefetched;
+                    machine.reclass(slot);
+                }
+            }
+        }
+    }
+}

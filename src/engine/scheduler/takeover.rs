@@ -1,0 +1,327 @@
+//! What a term does not know of the one before, until its nodes have spoken.
+//!
+//! Owns: the pause before anything is placed, the runs that nodes have and no record tells of, the
+//! nodes that only the store knows, and the sign of a store that was put back. Does not know: how
+//! records are read (see `recovery`).
+//!
+//! A placing is stored lazily, so the last ones of a term may have been sent without a record: the
+//! *tail* of its dispatches. For these alone a node's word counts. Nothing is placed, and no
+//! deadline or cancel settles a task of that term, before every node that was up has spoken, is
+//! lost or dead, or the pause is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+
+use super::SchedulerMachine;
+use crate::engine::message::HeldRun;
+use crate::engine::placement::NodeIndex;
+use crate::engine::record::Timing;
+use crate::engine::roster::{Orphan, State};
+use crate::engine::tasks::{Era, Run, Slot, Stage};
+use crate::engine::timers::Timer;
+use crate::engine::{Action, Incarnation, NodeId, Note, Reach, Timestamp};
+use crate::status::{CancelAnswer, Outcome};
+use crate::task::{Dispatch, TaskId, TaskKey};
+
+/// What a lost process of the scheduler itself is told to have ended by.
+const OWN_END: &str = "the scheduler's own process has ended";
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Takeover {
+    pub(super) pause: Option<Pause>,
+    /// Dispatches that may have been given out without a record.
+    pub(super) tail: Range<u64>,
+    /// The first dispatch of this term.
+    pub(super) first: u64,
+    /// Nodes that only the store knows so far.
+    pub(super) recorded: BTreeSet<NodeIndex>,
+    /// Processes that were up and have not spoken in this term.
+    pub(super) silent: Vec<(NodeIndex, Incarnation)>,
+    /// What nodes may still go by: the longer of what this term says and the one before.
+    pub(super) timing: Timing,
+    /// Whether it was told that the store was put back.
+    pub(super) rolled_back: bool,
+}
+
+/// What waits for the nodes to speak.
+#[derive(Debug)]
+pub(super) struct Pause {
+    pub(super) until: Timestamp,
+    /// Tasks that have a deadline.
+    pub(super) deadlines: Vec<TaskId>,
+    /// Tasks that are to be cancelled.
+    pub(super) cancels: Vec<TaskId>,
+    /// Tasks under which too many processes were lost.
+    pub(super) doomed: Vec<TaskId>,
+}
+
+impl SchedulerMachine {
+    /// How long at most nodes that were up are waited for.
+    pub(super) fn longest_pause(&self) -> Duration {
+        let redial = self.config.heartbeat.saturating_mul(2) + Duration::from_secs(1);
+        redial.min(self.config.lease)
+    }
+
+    /// Whether nothing is placed, since nodes of the term before may have more than is known.
+    #[inline]
+    pub(super) fn is_pausing(&self) -> bool {
+        let takeover = self.takeover.as_ref();
+        takeover.is_some_and(|takeover| takeover.pause.is_some())
+    }
+
+    /// What nodes may still go by.
+    pub(super) fn timing(&self) -> Timing {
+        match &self.takeover {
+            Some(takeover) => takeover.timing,
+            None => Timing {
+                heartbeat: self.config.heartbeat,
+                lease: self.config.lease,
+                outlive: self.outlive,
+            },
+        }
+    }
+
+    /// Ends the pause, if every node that was up has spoken, is lost or dead, or it has lasted.
+    pub(super) fn end_pause(&mut self, now: Timestamp) {
+        let Some(Takeover {
+            pause: Some(Pause { until, .. }),
+            silent,
+            ..
+        }) = self.takeover.as_deref()
+        else {
+            return;
+        };
+        let until = *until;
+        let waits = |(node, incarnation): &(NodeIndex, Incarnation)| {
+            let process = self.roster.get(*node).leased();
+            process.is_some_and(|process| process.incarnation == *incarnation)
+        };
+        if now < until && silent.iter().any(waits) {
+            return;
+        }
+        self.timers.stop(until, Timer::Takeover);
+        let pause = self.takeover.as_mut().and_then(|it| it.pause.take());
+        if let Some(pause) = pause {
+            self.resume(now, pause);
+        }
+    }
+
+    /// What had waited goes on.
+    fn resume(&mut self, now: Timestamp, pause: Pause) {
+        for id in pause.cancels {
+            if let Some(slot) = self.tasks.find(id)
+                && self.tasks.get(slot).is_cancelling()
+                && waits_here(&self.tasks.get(slot).stage)
+            {
+                self.settle_cancelled(now, slot);
+            }
+        }
+        for id in pause.doomed {
+            if let Some(slot) = self.tasks.find(id)
+                && waits_here(&self.tasks.get(slot).stage)
+            {
+                let failure = self.too_many_losses(slot, OWN_END);
+                self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
+            }
+        }
+        for id in pause.deadlines {
+            if let Some(slot) = self.tasks.find(id)
+                && let Some(deadline) = self.tasks.get(slot).deadline()
+            {
+                self.timers.start(deadline, Timer::Deadline(id, slot));
+            }
+        }
+    }
+
+    /// A task is to be cancelled. Returns whether that waits for the end of the pause, since a node
+    /// may have a run of it of which nothing is known.
+    pub(super) fn must_wait_for_word_of(&mut self, slot: Slot) -> bool {
+        let task = self.tasks.get(slot);
+        let waits = task.era == Era::Past && waits_here(&task.stage);
+        let pause = self.takeover.as_mut().and_then(|it| it.pause.as_mut());
+        match pause.filter(|_| waits) {
+            Some(pause) => {
+                pause.cancels.push(task.id);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A node tells of these runs. What is in the tail, and whose task waits here and is not
+    /// exclusive, may be its task's.
+    pub(super) fn adopt(
+        &mut self,
+        now: Timestamp,
+        node: NodeIndex,
+        told: impl Iterator<Item = (TaskId, Dispatch)>,
+    ) {
+        let Some(takeover) = &self.takeover else {
+            return;
+        };
+        let tail = takeover.tail.clone();
+        for (id, dispatch) in told.filter(|(_, dispatch)| tail.contains(&dispatch.get())) {
+            let Some(slot) = self.tasks.find(id) else {
+                continue;
+            };
+            let task = self.tasks.get_mut(slot);
+            // The exclusive are stored before they are sent.
+            if task.era != Era::Past || task.is_exclusive() {
+                continue;
+            }
+            if let Stage::Queued { given_up, .. } = &mut task.stage
+                && given_up.as_ref().is_none_or(|run| run.dispatch < dispatch)
+            {
+                *given_up = Some(Box::new(Run {
+                    node,
+                    dispatch,
+                    since: now,
+                    started: true,
+                }));
+            }
+        }
+    }
+
+    /// A node has told all that it holds.
+    pub(super) fn has_spoken(&mut self, node: NodeIndex, held: &BTreeMap<Dispatch, HeldRun>) {
+        let Some(incarnation) = self.roster.get(node).incarnation() else {
+            return;
+        };
+        let Some(takeover) = &mut self.takeover else {
+            return;
+        };
+        takeover.recorded.remove(&node);
+        let place = (node, incarnation);
+        let Some(at) = takeover.silent.iter().position(|it| *it == place) else {
+            return;
+        };
+        takeover.silent.swap_remove(at);
+        // What has settled meanwhile, and whose key waited for this word, may be going on.
+        for run in held.values() {
+            let orphans = &self.roster.get(node).process().orphans;
+            let mut feared = orphans.iter().filter(|(dispatch, orphan)| {
+                orphan.task == run.task && orphan.key.is_some() && !held.contains_key(dispatch)
+            });
+            let Some((&feared, orphan)) = feared.next() else {
+                continue;
+            };
+            let orphan = Orphan::of_run(run.task, true, orphan.key.clone());
+            self.add_orphan(node, run.dispatch, orphan);
+            self.remove_orphan(node, feared);
+        }
+    }
+
+    /// A task of an earlier term settles. A process that has not spoken may have a run of it of
+    /// which nothing is known: its key waits for that.
+    pub(super) fn key_waits_for_silent(&mut self, id: TaskId, key: &TaskKey) {
+        let silent = self.takeover.as_ref().map(|it| it.silent.clone());
+        for (node, incarnation) in silent.unwrap_or_default() {
+            // No run has this number.
+            let dispatch = Dispatch::new(self.dispatches.take());
+            let orphan = Orphan::of_run(id, false, Some(key.clone()));
+            self.add_orphan_of(node, incarnation, dispatch, orphan);
+        }
+    }
+
+    /// A node says which dispatches it has seen. One that nobody can have given out, by what the
+    /// store says, proves that the store was put back.
+    pub(super) fn check_seen(&mut self, seen: Dispatch) {
+        let Some(takeover) = &mut self.takeover else {
+            return;
+        };
+        let number = seen.get();
+        let unknown = (takeover.tail.end..takeover.first).contains(&number)
+            || number >= self.dispatches.next();
+        if unknown && !takeover.rolled_back {
+            takeover.rolled_back = true;
+            self.actions.push(Action::Note(Note::RolledBack { seen }));
+        }
+    }
+
+    /// A node is added. Returns the record of it that the store has, if nobody has named it so far:
+    /// what it runs goes on.
+    pub(super) fn claim_recorded(
+        &mut self,
+        now: Timestamp,
+        name: &str,
+        reach: &Reach,
+    ) -> Option<NodeIndex> {
+        let there = self.roster.names.get(name).copied();
+        let node = there.or_else(|| self.leaving(name))?;
+        if !self.takeover.as_mut()?.recorded.remove(&node) {
+            return None;
+        }
+        if self.roster.leaving.remove(&node) {
+            let entry = self.roster.get_mut(node);
+            entry.state = match entry.state.take_latest_process() {
+                Some(process) => State::Member(process),
+                None => State::Dead,
+            };
+            let name = entry.name.clone();
+            self.roster.names.insert(name, node);
+        }
+        let entry = self.roster.get_mut(node);
+        if entry.reach != *reach {
+            entry.reach = reach.clone();
+            // What happens at another address says nothing of the process that was found before.
+            for process in entry.processes_mut() {
+                process.found_at = None;
+                process.joined = true;
+            }
+            if *reach == Reach::Local && self.roster.get(node).latest_process().is_some() {
+                self.retire(now, node, "the node is in the scheduler's own process now");
+            }
+        }
+        self.timers.wake_at(node, now);
+        Some(node)
+    }
+
+    /// A node is lost. One that only the store knows is not dialled any more.
+    pub(super) fn leave_recorded(&mut self, node: NodeIndex) {
+        let takeover = self.takeover.as_mut();
+        if !takeover.is_some_and(|it| it.recorded.remove(&node)) {
+            return;
+        }
+        let entry = self.roster.get_mut(node);
+        if matches!(entry.reach, Reach::Dial(_)) && !entry.is_removed() {
+            entry.leave();
+            let name = entry.name.clone();
+            self.roster.names.remove(&name);
+            self.roster.leaving.insert(node);
+        }
+    }
+
+    /// Counts the end of the scheduler's own process as a loss against a task that it ran.
+    pub(super) fn lost_with_scheduler(
+        &mut self,
+        slot: Slot,
+        node: NodeIndex,
+        incarnation: Incarnation,
+        suspects: crate::engine::tasks::Suspects,
+    ) {
+        let limit = self.config.max_reroutes;
+        let lost = (NodeId(node), incarnation);
+        let task = self.tasks.get_mut(slot);
+        task.may_have_run();
+        let id = task.id;
+        let rare = task.rare();
+        rare.lost_on.add(lost, suspects);
+        let limit = rare.max_reroutes.unwrap_or(limit) as usize;
+        let doomed = rare.lost_on.counted() > limit;
+        self.reclass(slot);
+        let pause = self.takeover.as_mut().and_then(|it| it.pause.as_mut());
+        if let Some(pause) = pause.filter(|_| doomed) {
+            pause.doomed.push(id);
+        }
+    }
+}
+
+/// Whether a task waits here for no run that is known.
+fn waits_here(stage: &Stage) -> bool {
+    matches!(
+        stage,
+        Stage::Later { .. } | Stage::Planned { .. } | Stage::Backoff { .. } | Stage::Queued { .. }
+    )
+}
