@@ -2,17 +2,20 @@
 //!
 //! **What it shows.** A scheduler with nodes in processes of their own, a blocking handler, raw
 //! bytes as args, a client actor that hears how each task ended, memory that stays bounded however
-//! many files there are, and a node that is killed without a trace in the result.
+//! many files there are, a node that is killed without a trace in the result, and the whole program
+//! killed and started again, which goes on where it was.
 //!
 //! **How to run it.**
 //!
 //! ```text
-//! cargo run --release --example digest -- PATH [--nodes N] [--workers W] [--kill-after MS]
+//! cargo run --release --example digest -- PATH [--nodes N] [--workers W] [--kill-after MS] [--store FILE]
 //! ```
 //!
 //! `--nodes` (3) processes are started on loopback, each with `--workers` (4) workers.
 //! `--kill-after` kills the busiest of them (SIGKILL) so many milliseconds after the first task was
-//! handed in.
+//! handed in. `--store` keeps the tasks in a file, and in another beside it the digests that were
+//! told: kill the program at any moment (SIGKILL), and run the same command again. Only what was
+//! left is computed, and the output is the same. At the end both files are removed.
 //!
 //! **What you will see.** A progress bar, then on stdout exactly what this prints:
 //!
@@ -29,7 +32,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,18 +40,21 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use bytes::Bytes;
 use callboard::{
-    Execute, Handlers, Node, Outcome, RetryPolicy, Scheduler, Shutdown, TaskContext, TaskError,
-    TaskStatus,
+    Execute, Handlers, Node, Outcome, RetryPolicy, Scheduler, Shutdown, Store, TaskContext,
+    TaskError, TaskStatus,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
+use done::{Done, Files};
 use processes::{NODE_PROCESS, Processes};
 use report::{Report, Unreadable, unless_closed};
 use settings::Settings;
 
+#[path = "digest/done.rs"]
+mod done;
 #[path = "digest/processes.rs"]
 mod processes;
 #[path = "digest/report.rs"]
@@ -107,6 +113,9 @@ struct Digest {
     sha256: String,
     bytes: u64,
 }
+
+/// How the task of a file ended.
+type Ended = Result<Digest, String>;
 
 /// The handler: it reads the file at the path that its args are, byte for byte.
 fn digest(path: Bytes, cx: TaskContext) -> Result<Digest, TaskError> {
@@ -167,7 +176,7 @@ async fn serve(args: Vec<OsString>) -> Result<(), AnyError> {
 
 /// Hears how each task ended.
 struct Client {
-    files: Vec<(Bytes, Result<Digest, String>)>,
+    done: Done,
     window: Arc<Semaphore>,
     bar: ProgressBar,
 }
@@ -184,22 +193,23 @@ impl Handler<TaskStatus> for Client {
             Outcome::Failed(failure) => Err(failure.message.clone()),
             _ => status.output().map_err(|error| error.to_string()),
         };
-        self.files.push((status.args.clone().into(), result));
-        self.bar.inc(1);
-        self.window.add_permits(1);
+        if self.done.ended(status.args.clone().into(), result) {
+            self.bar.inc(1);
+            self.window.add_permits(1);
+        }
     }
 }
 
 /// All that the client has heard.
 #[derive(Message)]
-#[rtype(result = "Vec<(Bytes, Result<Digest, String>)>")]
+#[rtype(result = "Vec<(Bytes, Ended)>")]
 struct Take;
 
 impl Handler<Take> for Client {
     type Result = MessageResult<Take>;
 
     fn handle(&mut self, _: Take, _: &mut Self::Context) -> Self::Result {
-        MessageResult(std::mem::take(&mut self.files))
+        MessageResult(self.done.take())
     }
 }
 
@@ -208,22 +218,32 @@ impl Handler<Take> for Client {
 async fn run(settings: &Settings) -> Result<ExitCode, AnyError> {
     let mut processes = Processes::new()?;
     for number in 1..=settings.nodes {
-        processes.spawn(&format!("node-{number}"), &[settings.workers.to_string()])?;
+        // Those of an earlier start are dead, and a name is one process's.
+        let name = match settings.store {
+            Some(_) => format!("node-{number}-{}", std::process::id()),
+            None => format!("node-{number}"),
+        };
+        processes.spawn(&name, &[settings.workers.to_string()])?;
     }
     processes.hear_addresses()?;
     let window = Arc::new(Semaphore::new(WINDOW as usize));
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(
         "{bar:30} {human_pos}/{human_len} files, {per_sec}, running: {msg}",
     )?);
+    let files = Files::default();
     let client = Client {
-        files: Vec::new(),
+        done: Done::open(settings.store.as_deref(), files.clone())?,
         window: Arc::clone(&window),
         bar: bar.clone(),
     }
     .start();
     let nodes = processes.nodes.iter();
+    let builder = match &settings.store {
+        Some(store) => Scheduler::builder("digest").store(Store::file(store)),
+        None => Scheduler::builder("digest"),
+    };
     let scheduler = nodes
-        .fold(Scheduler::builder("digest"), |scheduler, node| {
+        .fold(builder, |scheduler, node| {
             scheduler.node(Node::connect(node.name.as_str(), node.address.to_string()))
         })
         .secret(&processes.secret)
@@ -236,17 +256,21 @@ async fn run(settings: &Settings) -> Result<ExitCode, AnyError> {
     let started = Instant::now();
     let mut kill = Kill::after(settings.kill_after);
     let unreadable = tokio::select! {
-        done = execute_all(&scheduler, settings.path.clone(), &window, &bar) => done?,
+        done = execute_all(&scheduler, settings, &files, &window, &bar) => done?,
         error = watch(&scheduler, &mut processes, &bar, &mut kill) => return Err(error),
     };
     let took = started.elapsed();
     bar.finish_and_clear();
 
     let stats = scheduler.stats().await?;
-    scheduler.shutdown(Shutdown::Now).await?;
+    // All is done, so nothing is to go on.
+    scheduler.shutdown(Shutdown::Discard).await?;
     let report = Report::new(client.send(Take).await?, unreadable);
     report.print_digests().or_else(unless_closed)?;
     eprint!("{}", report.summary(&stats, &kill, took));
+    if let Some(store) = &settings.store {
+        done::remove(store)?;
+    }
     report.print_unreadable()?;
     Ok(ExitCode::from(u8::from(!report.unreadable.is_empty())))
 }
@@ -254,14 +278,25 @@ async fn run(settings: &Settings) -> Result<ExitCode, AnyError> {
 /// Hands in one task a file and waits until all have ended. Returns what the walk could not read.
 async fn execute_all(
     scheduler: &Scheduler,
-    path: PathBuf,
+    settings: &Settings,
+    files: &Files,
     window: &Semaphore,
     bar: &ProgressBar,
 ) -> Result<Vec<Unreadable>, AnyError> {
     let (sender, mut batches) = mpsc::channel(2);
+    let path = settings.path.clone();
     let walking = tokio::task::spawn_blocking(move || walk(&path, &sender));
     while let Some(batch) = batches.recv().await {
-        let tasks: Vec<Execute> = batch;
+        let mut tasks: Vec<Execute> = batch;
+        tasks.retain(|task| files.begin(task.args().clone().into()));
+        if settings.store.is_some() {
+            // What the store has already is joined.
+            let keyed = tasks.into_iter().map(|task| {
+                let key = done::key(task.args());
+                task.key(key)
+            });
+            tasks = keyed.collect();
+        }
         // The client gives the permits back, one an ending.
         window.acquire_many(tasks.len() as u32).await?.forget();
         bar.inc_length(tasks.len() as u64);

@@ -13,14 +13,17 @@ pub struct Settings {
     pub nodes: u32,
     pub workers: u32,
     pub kill_after: Option<Duration>,
+    /// Where the tasks are kept, so that the whole program may be killed.
+    pub store: Option<PathBuf>,
 }
 
-const USAGE: &str = "usage: digest PATH [--nodes N] [--workers W] [--kill-after MS]";
+const USAGE: &str = "usage: digest PATH [--nodes N] [--workers W] [--kill-after MS] [--store FILE]";
 
 impl Settings {
     /// `None` if only help was asked for.
     pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Self>, AnyError> {
-        let (mut path, mut nodes, mut workers, mut kill_after) = (None, 3, 4, None);
+        let (mut path, mut nodes, mut workers) = (None, 3, 4);
+        let (mut kill_after, mut store) = (None, None);
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(USAGE);
             match arg.as_bytes() {
@@ -30,6 +33,7 @@ impl Settings {
                     let ms = number(&value()?, 0..=86_400_000)?;
                     kill_after = Some(Duration::from_millis(ms.into()));
                 }
+                b"--store" => store = Some(PathBuf::from(value()?)),
                 b"--help" | b"-h" => {
                     println!("{USAGE}");
                     return Ok(None);
@@ -49,6 +53,7 @@ impl Settings {
             nodes,
             workers,
             kill_after,
+            store,
         }))
     }
 }

@@ -1,14 +1,17 @@
 //! A store: what outlasts a scheduler, and what is said of one that cannot be used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use callboard::error::{StartError, StoreError};
-use callboard::{Scheduler, SchedulerBuilder, Store};
+use callboard::stats::StoreState;
+use callboard::{Execute, Node, Outcome, Scheduler, SchedulerBuilder, Shutdown, Store, TaskStatus};
 use tempfile::TempDir;
 
-use crate::cluster::{brisk, finish, here};
+use crate::cluster::{Listener, brisk, calls, endings, execute, finish, here, until};
+use crate::processes::gate::Gate;
 use crate::processes::handlers::handlers;
+use crate::processes::{NodeProcess, Role};
 
 /// A place for a store that nobody else has.
 struct Place(TempDir);
@@ -87,4 +90,150 @@ async fn a_start_waits_for_the_end_of_whoever_has_the_store_open() {
     // It is another scheduler's, which is known when it can be opened.
     let (foreign, ()) = tokio::join!(refused(waiting), finish(first));
     assert!(matches!(foreign, StoreError::Foreign { .. }), "{foreign:?}");
+}
+
+/// The statuses of a client that must have been told of so many.
+async fn told(client: &mut Listener<TaskStatus>, count: usize) -> Vec<TaskStatus> {
+    endings(client, count).await.into_values().collect()
+}
+
+#[actix::test]
+async fn what_was_left_goes_on_when_the_scheduler_is_started_again() {
+    let place = Place::new();
+    let scheduler = stored("durable-goes-on", &place)
+        .node(here(handlers()))
+        .start()
+        .await
+        .unwrap();
+    let gate = Gate::open().await;
+    let done = execute(&scheduler, calls(3, "echo", &1u64)).await;
+    until(&scheduler, "three are done", |stats| {
+        stats.unconfirmed_statuses == 3
+    })
+    .await;
+    let stuck = execute(&scheduler, calls(4, "gate", &gate.args())).await;
+    let keyed = Execute::named("echo", &7u64).unwrap();
+    let keyed = keyed.key("seven").delay(Duration::from_secs(3600));
+    let later = scheduler.execute(keyed.clone()).await.unwrap();
+    let visits = gate.take(2).await;
+    let left = scheduler.shutdown(Shutdown::Now).await.unwrap();
+    assert_eq!(
+        (left.stored_tasks, left.stored_statuses),
+        (5, 3),
+        "{left:?}"
+    );
+    assert!(
+        left.unfinished.is_empty() && left.statuses.is_empty(),
+        "{left:?}"
+    );
+    drop(visits);
+
+    let mut client = Listener::start();
+    let scheduler = stored("durable-goes-on", &place)
+        .node(here(handlers()))
+        .client(client.recipient())
+        .start()
+        .await
+        .unwrap();
+    let statuses = told(&mut client, 3).await;
+    assert!(statuses.iter().all(TaskStatus::is_given_again));
+    let ids: Vec<_> = statuses.iter().map(|status| status.id).collect();
+    assert_eq!(ids, done);
+    assert_eq!(
+        scheduler.execute(keyed).await.unwrap(),
+        later,
+        "its key is known"
+    );
+    for _ in 0..4 {
+        gate.next().await.release().await;
+    }
+    let statuses = told(&mut client, 4).await;
+    let ids: Vec<_> = statuses.iter().map(|status| status.id).collect();
+    assert_eq!(ids, stuck);
+    assert!(statuses.iter().all(|status| status.outcome.is_completed()));
+    let left = scheduler.shutdown(Shutdown::Discard).await.unwrap();
+    assert_eq!(left.unfinished.len(), 1, "{left:?}");
+
+    let scheduler = stored("durable-goes-on", &place)
+        .node(here(handlers()))
+        .client(client.recipient())
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(
+        scheduler.unfinished().await.unwrap(),
+        [],
+        "all was given up"
+    );
+    finish(scheduler).await;
+    assert_eq!(client.left(), 0);
+}
+
+#[actix::test]
+async fn g9_what_a_node_runs_goes_on_over_a_restart_of_the_scheduler() {
+    let place = Place::new();
+    let node = NodeProcess::spawn(&Role::new("outlives", 2)).await;
+    let mut client = Listener::start();
+    let gate = Gate::open().await;
+    let start = async |client: &Listener<TaskStatus>| {
+        let builder = stored("durable-nodes", &place).node(node.node());
+        builder.client(client.recipient()).start().await.unwrap()
+    };
+    let scheduler = start(&client).await;
+    let tasks = calls(2, "gate", &gate.args());
+    let exclusive = Execute::named("gate", &gate.args()).unwrap().exclusive();
+    let ids = execute(&scheduler, tasks.into_iter().take(1).chain([exclusive])).await;
+    let visits = gate.take(2).await;
+    scheduler.shutdown(Shutdown::Now).await.unwrap();
+    let scheduler = start(&client).await;
+    for visit in visits {
+        visit.release().await;
+    }
+    let statuses = endings(&mut client, 2).await;
+    assert!(statuses.keys().eq(&ids));
+    for status in statuses.values() {
+        assert!(
+            matches!(status.outcome, Outcome::Completed(_)),
+            "{status:?}"
+        );
+        assert_eq!((status.attempts, status.reroutes), (1, 0), "{status:?}");
+    }
+    let stats = scheduler.stats().await.unwrap();
+    assert_eq!(stats.store.unwrap().state, StoreState::Healthy);
+    finish(scheduler).await;
+}
+
+#[test]
+fn a_scheduler_on_one_thread_stores_on_that_thread() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let place = Place::new();
+    actix::System::with_tokio_rt(runtime).block_on(async {
+        for hour in 0..2u64 {
+            let mut client = Listener::start();
+            let scheduler = stored("durable-current", &place)
+                .on_current_arbiter()
+                .node(Node::local("here", handlers()).max_workers(1))
+                .client(client.recipient())
+                .start()
+                .await
+                .unwrap();
+            let later = Execute::named("echo", &hour).unwrap();
+            let later = later.delay(Duration::from_secs(10 * (hour + 1)));
+            scheduler.execute(later).await.unwrap();
+            if hour == 1 {
+                let outputs = [client.next().await, client.next().await];
+                assert_eq!(
+                    outputs.map(|status| status.output::<u64>().unwrap()),
+                    [0, 1]
+                );
+            }
+            scheduler.shutdown(Shutdown::Now).await.unwrap();
+        }
+    });
 }
