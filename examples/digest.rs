@@ -8,7 +8,8 @@
 //! **How to run it.**
 //!
 //! ```text
-//! cargo run --release --example digest -- PATH [--nodes N] [--workers W] [--kill-after MS] [--store FILE]
+//! cargo run --release --example digest -- PATH \
+//!     [--nodes N] [--workers W] [--kill-after MS] [--store FILE]
 //! ```
 //!
 //! `--nodes` (3) processes are started on loopback, each with `--workers` (4) workers.

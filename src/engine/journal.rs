@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ids::NodeIndex;
+use super::keep::Keep;
 use super::record::{Claim, NodeFact, Record, Reserved, Setting, Term};
 use super::wall::WallClock;
 use super::{Action, ClientId, SchedulerId, Timestamp};
@@ -47,11 +48,11 @@ enum Health {
 }
 
 /// How far the end of the term is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum End {
     Open,
-    /// The last of the batches that gather says that it has ended.
-    Ending,
+    /// The last batch that gathers says so; also of all tasks, if they and these go untold.
+    Ending(Option<Vec<TaskId>>),
     /// That is under way, or stored.
     Written,
 }
@@ -97,6 +98,8 @@ pub(crate) struct UnderWay {
 #[derive(Debug)]
 pub(crate) struct Journal {
     claim: Claim,
+    /// What is written down once more when it settles.
+    pub keep: Keep,
     /// By this clock the times of all records of the term are told, though the clock be set: then
     /// all spans between them hold.
     frame: WallClock,
@@ -159,6 +162,7 @@ impl Journal {
             unstored_bytes: 0,
             batches: 0,
             bytes: 0,
+            keep: Keep::nothing(),
             claim,
         }
     }
@@ -361,17 +365,20 @@ impl Journal {
         }
     }
 
-    /// The term ends with what gathers now.
-    pub fn end(&mut self, now: Timestamp) {
+    /// The term ends with what gathers now. With `untold` all is given up, and these go untold.
+    pub fn end(&mut self, now: Timestamp, untold: Option<Vec<TaskId>>) {
         if self.end == End::Open {
-            self.end = End::Ending;
+            self.end = End::Ending(untold);
             self.firm(now, 0);
         }
     }
 
-    /// Whether the next batch is the last one of the term.
-    pub fn ends_with_next(&self) -> bool {
-        self.end == End::Ending && self.gathered.len() == 1
+    /// Returns what ends with the next batch, if that is the last one of the term.
+    pub fn ends_with_next(&self) -> Option<Option<&[TaskId]>> {
+        match &self.end {
+            End::Ending(untold) if self.gathered.len() == 1 => Some(untold.as_deref()),
+            _ => None,
+        }
     }
 
     /// Whether it is written down that the term has ended: nothing that arises is, from then on.
@@ -420,7 +427,7 @@ impl Journal {
 
     /// Takes the next batch, which is under way from now on.
     pub fn begin(&mut self, reserved: Reserved) {
-        if self.ends_with_next() {
+        if self.ends_with_next().is_some() {
             self.end = End::Written;
         }
         let first = self.gathered.pop_front().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! A store: what outlasts a scheduler, and what is said of one that cannot be used.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use callboard::error::{StartError, StoreError};

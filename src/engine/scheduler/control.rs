@@ -14,6 +14,7 @@ use crate::engine::roster::Node;
 use crate::engine::{ClientId, NodeId, Reach, Timestamp};
 use crate::error::NodeError;
 use crate::retry::RetryPolicy;
+use crate::status::{Outcome, TaskStatus};
 
 impl SchedulerMachine {
     /// Adds a node. A dialled one is dialled at the next effects.
@@ -255,6 +256,11 @@ impl SchedulerMachine {
             statuses: self.outbox.take_all(),
         };
         self.end_all_patience();
+        if let Some(journal) = &mut self.journal {
+            let told = |status: &&TaskStatus| !matches!(status.outcome, Outcome::Refused(_));
+            let untold = rest.statuses.iter().filter(told).map(|status| status.id);
+            journal.end(now, Some(untold.collect()));
+        }
         rest
     }
 

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::SchedulerMachine;
 use crate::engine::Timestamp;
 use crate::engine::ids::NodeIndex;
 use crate::engine::journal::{Gathered, Journal};
+use crate::engine::keep::Ended;
 use crate::engine::record::{
     AcceptedTask, Changed, FinalOutcome, Head, NodeFact, PlacedRun, ProcessFact, ProcessRef,
-    Record, Reserved, RunRef, Setting, SettledTask,
+    Record, Reserved, RetainedTask, RunRef, Setting, SettledTask,
 };
 use crate::engine::roster::{Node, NodeProcess, Orphan, State};
 use crate::engine::tasks::{FirstDue, Run, Slot, Stage, Task, Then};
@@ -92,10 +94,39 @@ impl SchedulerMachine {
         if !gathered.confirmed.is_empty() {
             records.push(Record::Confirmed(gathered.confirmed.clone()));
         }
-        if first && journal.ends_with_next() {
+        if first && let Some(untold) = journal.ends_with_next() {
+            if let Some(untold) = untold {
+                self.compose_given_up(untold, at, &mut records);
+            }
             records.push(Record::Closed);
         }
         records
+    }
+
+    /// Gives up all tasks that have not settled. Nobody is told how these ended, or the `untold`.
+    fn compose_given_up(&self, untold: &[TaskId], at: Timestamp, records: &mut Vec<Record>) {
+        let mut tasks: Vec<_> = self.tasks.iter().map(|(_, task)| task).collect();
+        tasks.sort_unstable_by_key(|task| task.id);
+        let settled = |task: &&Task| SettledTask {
+            id: task.id,
+            outcome: FinalOutcome::Cancelled,
+            node: None,
+            attempts: task.failed_attempts,
+            reroutes: task.losses() as u32,
+            started_at: None,
+            at,
+            busy: Vec::new(),
+        };
+        records.extend(
+            tasks
+                .iter()
+                .map(settled)
+                .map(|it| Record::Settled(Box::new(it))),
+        );
+        let ids = tasks.iter().map(|task| task.id);
+        records.push(Record::Confirmed(
+            ids.chain(untold.iter().copied()).collect(),
+        ));
     }
 
     fn compose_placed(&self, placed: &[TaskId], records: &mut Vec<Record>) {
@@ -259,8 +290,17 @@ impl SchedulerMachine {
             at: journal.time(now),
             busy: self.busy_runs(journal, ending),
         };
+        let retained = journal.keep.keeps(Ended::from(&settled.outcome));
+        let retained = retained.then(|| RetainedTask {
+            accepted: accepted_as(ending),
+            ending: settled.clone(),
+        });
         if let Some(journal) = &mut self.journal {
             journal.record(now, bytes, Record::Settled(Box::new(settled)));
+            if let Some(retained) = retained {
+                let bytes = bytes + ending.args.len();
+                journal.record(now, bytes, Record::Retained(Box::new(retained)));
+            }
         }
     }
 
@@ -352,6 +392,18 @@ impl SchedulerMachine {
             Stage::Queued { .. } if !was_waiting => journal.changed_lazily(self.now, task.id),
             _ => {}
         }
+    }
+}
+
+/// A task as it was handed in, from its ending.
+fn accepted_as(ending: &Ending) -> AcceptedTask {
+    let since_epoch = ending.accepted_at.duration_since(SystemTime::UNIX_EPOCH);
+    AcceptedTask {
+        id: ending.id,
+        at: Timestamp(0) + since_epoch.unwrap_or_default(),
+        kind: ending.kind.clone(),
+        args: ending.args.clone(),
+        options: ending.options.clone(),
     }
 }
 

@@ -7,6 +7,7 @@
 use super::{Intake, SchedulerMachine, StoreState};
 use crate::engine::ids::NodeIndex;
 use crate::engine::journal::{Then, UnderWay};
+use crate::engine::keep::Keep;
 use crate::engine::ledger::{Sealed, Stamp};
 use crate::engine::record::{Record, Setting};
 use crate::engine::tasks::{Era, Run, Slot, Stage, Task};
@@ -73,6 +74,14 @@ impl SchedulerMachine {
     /// Returns with which batch what was decided so far is durable; 0 without a store.
     pub fn promised_with(&self) -> u64 {
         self.journal.as_ref().map_or(0, |it| it.promised_with())
+    }
+
+    /// Has so much of what settles written down once more, to be looked at.
+    pub fn keeping(mut self, keep: Keep) -> Self {
+        if let Some(journal) = &mut self.journal {
+            journal.keep = keep;
+        }
+        self
     }
 
     /// Returns how the store is, if there is one.
@@ -443,7 +452,7 @@ impl SchedulerMachine {
         }
         self.end_all_patience();
         if let Some(journal) = &mut self.journal {
-            journal.end(now);
+            journal.end(now, None);
         }
     }
 }

@@ -80,7 +80,7 @@ impl Opening {
             now,
         );
         let path = self.store.path().to_owned();
-        let machine = recovered.map_err(store_error)?;
+        let machine = recovered.map_err(store_error)?.keeping(keep.clone());
         let recorder = recorder(log, keep, path, inbox);
         let (recorder, reader) = recorder.map_err(StartError::Thread)?;
         Ok((Kept { machine, recorder }, reader))

@@ -153,9 +153,9 @@ impl Cluster {
         facts.is_some_and(|facts| KINDS[self.plan.tasks[facts.plan].kind].1)
     }
 
-    /// Whether nobody can see that the runs of a process have ended: it had joined and named no port
-    /// to probe when it died, or another process has that port and is dialled, in which case it
-    /// names none, so that nobody knows the two to be the same.
+    /// Whether nobody can see that the runs of a process have ended: it had joined and named no
+    /// port to probe when it died, or another process has that port and is dialled, in which case
+    /// it names none, so that nobody knows the two to be the same.
     fn ended_unseen(&self, proc: &Proc) -> bool {
         let node = &self.nodes[proc.node];
         let joined = proc.double || node.joins;
