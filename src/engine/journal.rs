@@ -57,8 +57,7 @@ enum End {
     Written,
 }
 
-/// Facts that go into one batch. Those of tasks that go on are named, and written as they are when
-/// the batch is sealed.
+/// Facts that go into one batch. Tasks that go on are named, and written as they are at the seal.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     /// Those of a batch that was not stored, then those that are said once, in order.

@@ -227,6 +227,11 @@ impl Cluster {
         self.told(None, &status);
         if self.rng.u32(..8) == 0 {
             self.oracle.on_unclaimed(self.term, status.id);
+            if self.scheduler.log.is_some() {
+                // Before it is written down that the caller has it.
+                self.scheduler_handles(SchedulerIn::Event(Event::Unclaimed(status)));
+                return;
+            }
             let pause = self.rng.u64(..10 * MS);
             let term = self.term;
             let event = Box::new(Event::Unclaimed(status));

@@ -114,6 +114,9 @@ pub enum Ev {
     Hear {
         proc: usize,
     },
+    Appended {
+        term: usize,
+    },
     VisitorWelcomes(Visit),
     VisitorGoes(Visit),
     Neighbour(NeighbourEv),
@@ -153,6 +156,8 @@ impl Eq for Coming {}
 pub struct Cluster {
     pub plan: Arc<Plan>,
     pub rng: fastrand::Rng,
+    /// Draws what becomes of the store, so that all else is the same without one.
+    pub log_rng: fastrand::Rng,
     pub now: Time,
     pub quiet: bool,
     heap: BinaryHeap<Coming>,
@@ -191,6 +196,7 @@ impl Cluster {
         nodes.push(rescue());
         let mut cluster = Self {
             rng: fastrand::Rng::with_seed(seed),
+            log_rng: fastrand::Rng::with_seed(seed ^ 0x0BAD_CAFE),
             now: 0,
             quiet: false,
             heap: BinaryHeap::new(),
@@ -313,6 +319,9 @@ impl Cluster {
             self.oracle
                 .fail("check", None, format!("the scheduler's machine: {broken}"));
         }
+        if it.alive && !it.frozen && !it.dirty {
+            self.check_log();
+        }
         for it in &self.procs {
             if it.alive
                 && !it.frozen
@@ -406,6 +415,11 @@ impl Cluster {
             Ev::Resumed { proc, workers } => self.resumed(proc, workers),
             Ev::Rested { proc, worker } => self.rested(proc, worker),
             Ev::Hear { proc } => self.hear(proc),
+            Ev::Appended { term } => {
+                if term == self.term && self.scheduler.alive {
+                    self.appended();
+                }
+            }
             Ev::VisitorWelcomes(visit) => self.visitor_welcomes(visit),
             Ev::VisitorGoes(visit) => self.visitor_goes(visit),
             Ev::Neighbour(event) => self.neighbour_happens(event),
@@ -441,6 +455,7 @@ impl Cluster {
             }
         }
         self.neighbour_heals();
+        self.log_heals();
         self.heal(true);
         self.thaw_scheduler();
         self.restart_scheduler();

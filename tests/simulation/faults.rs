@@ -26,6 +26,8 @@ impl Cluster {
                 self.after(down, Ev::RestartScheduler);
             }
             Fault::FreezeScheduler { span } => self.freeze_scheduler(span),
+            Fault::StoreFull { span } => self.log_is_full(span),
+            Fault::StoreUnknown { span } => self.log_is_unknown(span),
             Fault::ClientDies { gap } => {
                 if let Some(client) = self.current_client {
                     self.client_dies(client);
@@ -209,6 +211,8 @@ pub fn span_of(fault: &Fault) -> Time {
         | Fault::Slow { span, .. }
         | Fault::FreezeNode { span, .. }
         | Fault::FreezeScheduler { span }
+        | Fault::StoreFull { span }
+        | Fault::StoreUnknown { span }
         | Fault::ClientSlow { span }
         | Fault::NoThread { span, .. }
         | Fault::Stall { span, .. } => span,

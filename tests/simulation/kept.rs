@@ -111,6 +111,8 @@ struct Times {
     #[serde(default)]
     late_answers: bool,
     shut_down: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    store: Option<Time>,
 }
 
 /// What a line of a task leaves out.
@@ -153,6 +155,7 @@ impl Kept {
             client_pace: plan.client_pace,
             late_answers: plan.late_answers,
             shut_down: plan.shut_down,
+            store: plan.store,
         };
         lines.push(format!("times {}", json(&times)));
         lines.push(format!("net {}", json(&plan.net)));
@@ -210,6 +213,7 @@ impl Kept {
                 late_answers: times.late_answers,
                 shut_down: times.shut_down,
                 fleet,
+                store: times.store,
             },
         })
     }

@@ -4,7 +4,8 @@
 //! prints its history; `SIM_SEEDS=100000` sets how many are tried and `SIM_FIRST` the first,
 //! `SIM_LINES` how many lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller
 //! history first. Beside this range, which is the same each time, each run tries `SIM_NEW` seeds
-//! that are new, and prints the first of them.
+//! that are new, and prints the first of them. `SIM_STORE=1` draws histories with a store too, of
+//! which some still fail.
 //!
 //! A failure that is found is kept, so that it outlasts the seed that showed it: `SIM_SEED=123
 //! SIM_KEEP=g8_what_goes_wrong cargo test --test simulation one_seed` writes its plan, shrunk, to
@@ -22,6 +23,8 @@ mod deaths;
 mod dials;
 mod faults;
 mod kept;
+mod lives;
+mod log;
 mod neighbour;
 mod network;
 mod nodes;

@@ -360,7 +360,8 @@ impl Oracle {
             Given::Confirmed | Given::Answered => {
                 return Err(("G1", "its status was confirmed and is given again".into()));
             }
-            Given::Nowhere if status.is_given_again() => {
+            // One that waited to be told may have been for a client that is gone by then.
+            Given::Nowhere if status.is_given_again() && family != Family::Durable => {
                 return Err(("G1", "its first status says that it is given again".into()));
             }
             Given::With(client) if !gone.contains(&client) || !status.is_given_again() => {
@@ -474,6 +475,10 @@ impl Facts {
 impl Cluster {
     pub fn fail(&mut self, promise: &'static str, task: TaskId, text: String) {
         self.oracle.fail(promise, Some(task), text);
+    }
+
+    pub fn is_accepted(&mut self, task: TaskId) -> bool {
+        self.oracle.now_tasks().contains_key(&task)
     }
 
     pub fn is_settled(&self, task: TaskId) -> bool {

@@ -53,6 +53,14 @@ pub enum Family {
     Kills,
     /// Everything.
     Everything,
+    /// The same, with a store that is slow and fails.
+    Durable,
+}
+
+/// Whether histories with a store are drawn. Some of these still break a promise, so they are not
+/// among those that must hold.
+pub fn stores() -> bool {
+    std::env::var_os("SIM_STORE").is_some()
 }
 
 impl Family {
@@ -87,6 +95,8 @@ pub struct Plan {
     pub shut_down: bool,
     /// The other scheduler, if there is one.
     pub fleet: Option<FleetPlan>,
+    /// How long the scheduler's store takes at most, if it has one.
+    pub store: Option<Time>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -165,6 +175,14 @@ pub struct TaskPlan {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Fault {
+    /// Nothing can be stored.
+    StoreFull {
+        span: Time,
+    },
+    /// It cannot be told whether something was stored.
+    StoreUnknown {
+        span: Time,
+    },
     /// The network of a node's machine is cut, towards the scheduler, from it, or both.
     CutHost {
         node: usize,
@@ -328,12 +346,13 @@ impl Plan {
             late,
             shut_down: family == Family::Everything && rng.u32(..10) == 0,
             fleet: None,
+            store: None,
         };
         plan.faults = match family {
             Family::Calm | Family::Order | Family::Load | Family::Fleet => Vec::new(),
             Family::Cuts => plan.draw_cuts(&mut rng),
             Family::Kills => plan.draw_kills(&mut rng),
-            Family::Everything => plan.draw_everything(&mut rng),
+            Family::Everything | Family::Durable => plan.draw_everything(&mut rng),
         };
         // Drawn last, so that a history of before is the same but for this.
         plan.late_answers = family == Family::Everything && rng.u32(..3) == 0;
@@ -351,6 +370,15 @@ impl Plan {
                 let at = rng.u64(SECOND..plan.quiet_from);
                 let back = 3 * nanos(plan.config.lease);
                 plan.faults = vec![(at, Fault::KillHost { node: 0, back })];
+            }
+        }
+        if stores() {
+            // One in four has a store that takes no time: what it is told is checked at each step.
+            plan.store = (seed % 4 == 1).then_some(0);
+            if plan.family == Family::Everything && seed % 4 == 3 {
+                plan.family = Family::Durable;
+                plan.shut_down = false;
+                plan.draw_store(&mut rng);
             }
         }
         plan.faults.sort_by_key(|(at, _)| *at);

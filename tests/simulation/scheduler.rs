@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
+use callboard::__internals::engine::ledger::Ledger;
 use callboard::__internals::engine::message::ToNode;
 use callboard::__internals::engine::scheduler::SchedulerMachine;
 use callboard::__internals::engine::{
@@ -19,8 +19,8 @@ use callboard::task::TaskId;
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev};
+use crate::log::{SimLog, claim};
 use crate::network::{DOWN, Dial, Dialler, Item};
-use crate::nodes::Death;
 use crate::plan::{AudiencePlan, KINDS, MS, Plan, SECOND, TaskPlan, Time, nanos};
 
 /// What the scheduler's process handles.
@@ -40,6 +40,8 @@ pub enum SchedulerIn {
 
 pub struct Scheduler {
     pub machine: DrivenScheduler,
+    /// Where it writes to, if it has a store.
+    pub log: Option<SimLog>,
     pub alive: bool,
     pub frozen: bool,
     pub frozen_at: Time,
@@ -59,9 +61,19 @@ impl Scheduler {
     pub fn start(term: usize, plan: &Plan, now: Time) -> Self {
         let term = SchedulerId(500 + term as u64);
         let config = plan.config.clone();
-        let machine = SchedulerMachine::new("sim".into(), term, config, clock(now));
+        let (at, name) = (clock(now), "sim".into());
+        let log = plan.store.map(SimLog::new);
+        let machine = match log {
+            None => SchedulerMachine::new(name, term, config, at),
+            // Each start finds an empty log so far.
+            Some(_) => {
+                SchedulerMachine::recover(name, config, Ledger::default(), claim(term), at, at)
+                    .expect("an empty log fits any settings")
+            }
+        };
         Self {
             machine: DrivenScheduler::new(machine, Checks::Never),
+            log,
             alive: true,
             frozen: false,
             frozen_at: 0,
@@ -209,6 +221,16 @@ impl Cluster {
     }
 
     pub fn flush_scheduler(&mut self) {
+        self.turn_scheduler();
+        // What is stored at once, and what comes of that, belongs to the same moment.
+        while self.keep() || self.scheduler.dirty {
+            self.turn_scheduler();
+        }
+        self.judge_waiting();
+        self.arm_scheduler();
+    }
+
+    fn turn_scheduler(&mut self) {
         self.scheduler.dirty = false;
         let behind = self.client_is_behind();
         self.scheduler.machine.turn(clock(self.now));
@@ -220,8 +242,6 @@ impl Cluster {
             self.trace.mix(std::mem::discriminant(&action));
             self.perform(action);
         }
-        self.judge_waiting();
-        self.arm_scheduler();
     }
 
     pub fn arm_scheduler(&mut self) {
@@ -294,7 +314,7 @@ impl Cluster {
                 self.say(|| format!("watcher: {event:?}"));
                 self.judge_event(&event);
             }
-            Action::TakenBack { refused } => panic!("taken back without a store: {refused:?}"),
+            Action::TakenBack { refused } => self.taken_back(refused),
             Action::Note(note) => self.note(note),
         }
     }
@@ -407,89 +427,6 @@ impl Cluster {
         self.say(|| format!("# remove_node {name} -> {removed:?}"));
         if removed.is_ok() {
             self.removed(node);
-        }
-    }
-
-    pub fn freeze_scheduler(&mut self, span: Time) {
-        if !self.scheduler.alive || self.scheduler.frozen {
-            return;
-        }
-        self.say(|| {
-            format!(
-                "# the scheduler freezes for {:?}",
-                Duration::from_nanos(span)
-            )
-        });
-        self.scheduler.frozen = true;
-        self.scheduler.frozen_at = self.now;
-        self.oracle.disturbed(self.now + span);
-        self.after(span, Ev::ThawScheduler);
-        for proc in 0..self.procs.len() {
-            if self.procs[proc].local && self.procs[proc].alive {
-                self.freeze_node(proc, span + 1);
-            }
-        }
-    }
-
-    pub fn thaw_scheduler(&mut self) {
-        if !self.scheduler.alive || !self.scheduler.frozen {
-            return;
-        }
-        self.say(|| "# the scheduler wakes".to_owned());
-        self.oracle.slept_twice_until = self.slept_twice().then_some(self.now);
-        self.scheduler.woke_at = Some(self.now);
-        self.scheduler.frozen = false;
-        // Its driver reads the sockets before the tick.
-        while let Some(command) = self.scheduler.inbox.pop_front() {
-            self.scheduler_handles(command);
-            if self.rng.u32(..4) == 0 {
-                self.flush_scheduler();
-            }
-        }
-        self.scheduler.tick_at = None;
-        self.tick_scheduler();
-    }
-
-    pub fn restart_scheduler(&mut self) {
-        if self.scheduler.alive {
-            return;
-        }
-        self.term += 1;
-        let term = self.term;
-        self.say(|| format!("# the scheduler starts, term {term}"));
-        self.scheduler = Scheduler::start(term, &self.plan, self.now);
-        self.oracle.new_incarnation();
-        self.current_client = None;
-        self.new_client();
-        for node in 0..self.nodes.len() {
-            let known = if self.quiet {
-                true
-            } else {
-                node + 1 < self.nodes.len()
-            };
-            if known && self.nodes[node].from <= self.now {
-                self.command(SchedulerIn::AddNode(node));
-            }
-        }
-    }
-
-    pub fn kill_scheduler(&mut self) {
-        if !self.scheduler.alive {
-            return;
-        }
-        self.say(|| "# the scheduler dies".to_owned());
-        self.scheduler.alive = false;
-        self.scheduler.frozen = false;
-        self.scheduler.inbox.clear();
-        self.scheduler.generation += 1;
-        self.oracle.disturbed(self.now);
-        for proc in 0..self.procs.len() {
-            if self.procs[proc].local && self.procs[proc].alive {
-                self.kill(proc, Death::Machine);
-            }
-        }
-        for link in 0..self.links.len() {
-            self.abandon(link, DOWN, Death::Process);
         }
     }
 }

@@ -152,6 +152,7 @@ impl Cluster {
                 let it = &self.oracle.tickets[usize::try_from(ticket).unwrap()];
                 let excused = it.term != self.term
                     || self.oracle.scheduler_late_until >= asked
+                    || self.log_failed_since(asked)
                     || !self.scheduler.alive;
                 if !it.answered && !excused {
                     let task = it.task;
@@ -165,6 +166,7 @@ impl Cluster {
             Expectation::Deadline { term, task, since } => {
                 let excused = term != self.term
                     || self.oracle.scheduler_late_until >= since
+                    || self.log_failed_since(since)
                     || !self.scheduler.alive;
                 if !excused && !self.is_settled(task) {
                     self.fail(

@@ -30,7 +30,7 @@ impl Cluster {
         self.scheduler.machine.cancel(clock(self.now), task, ticket);
         let asked = self.now;
         self.after(
-            SECOND + self.plan.late + 100 * MS,
+            SECOND + self.plan.late + 100 * MS + self.log_takes(),
             Ev::Expect(Box::new(Expectation::Cancelled { ticket, asked })),
         );
     }
@@ -88,7 +88,8 @@ impl Cluster {
             .get(&task)
             .is_some_and(|facts| !facts.starts.is_empty());
         let true_answer = match answer {
-            CancelAnswer::NotFound => settled_before,
+            // What could not be stored was never accepted.
+            CancelAnswer::NotFound => settled_before || !self.is_accepted(task),
             CancelAnswer::TooLate => settled,
             CancelAnswer::Stopped => settled && going.is_none(),
             CancelAnswer::NeverStarted => settled && !has_run,

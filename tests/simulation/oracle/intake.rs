@@ -13,6 +13,7 @@ use callboard::task::{TaskId, TaskKey};
 
 use super::{Expectation, Facts, Given};
 use crate::cluster::{Cluster, Ev};
+use crate::log::SimLog;
 use crate::plan::{MS, TaskPlan, nanos};
 use crate::scheduler::clock;
 
@@ -94,7 +95,7 @@ impl Cluster {
                         since: now,
                     };
                     self.after(
-                        nanos(deadline) + self.plan.late + 10 * MS,
+                        nanos(deadline) + self.plan.late + 10 * MS + self.log_takes(),
                         Ev::Expect(Box::new(expectation)),
                     );
                 }
@@ -215,6 +216,9 @@ impl Cluster {
         let config = &self.plan.config;
         let just = match &refused.refusal {
             Refusal::Draining => self.scheduler.draining,
+            Refusal::StoreFailed { .. } => {
+                self.scheduler.log.as_ref().is_some_and(|log| log.failing)
+            }
             Refusal::QueueFull { .. } => unsettled >= config.max_tasks,
             Refusal::ClientBehind { .. } => {
                 sent.audience != Audience::Caller
@@ -258,8 +262,33 @@ impl Cluster {
         }
     }
 
-    /// Whoever waits is answered when the ending is decided, whatever clients do.
+    /// Tasks that were accepted are refused: nothing may have come of them.
+    pub fn taken_back(&mut self, refused: Vec<(TaskId, Refused)>) {
+        for (id, refused) in refused {
+            self.say(|| format!("{id} is taken back: {}", refused.refusal));
+            self.oracle.waiting.remove(&id);
+            let Some(facts) = self.oracle.now_tasks().remove(&id) else {
+                self.fail("G2", id, "it is taken back, and was not accepted".into());
+                continue;
+            };
+            let back = &refused.submission;
+            let began = !(facts.starts.is_empty() && facts.placings.is_empty());
+            let same = back.args == facts.sent.args
+                && back.kind == facts.sent.kind
+                && back.options == facts.sent.options;
+            if began || facts.given != Given::Nowhere || !same {
+                let text = "it is taken back, and was placed or told of, or is another";
+                self.fail("G2", id, text.into());
+            }
+        }
+    }
+
+    /// Whoever waits is answered when the ending is decided, whatever clients do; and when it is
+    /// stored.
     pub fn judge_waiting(&mut self) {
+        if self.scheduler.log.as_ref().is_some_and(SimLog::is_slow) {
+            return;
+        }
         let waiting = self.oracle.waiting.iter();
         if let Some(id) = waiting.copied().find(|&id| self.is_settled(id)) {
             self.fail("G1", id, "it has ended, and a caller still waits".into());

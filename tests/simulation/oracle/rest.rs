@@ -84,7 +84,10 @@ impl Cluster {
         if alone && self.in_flight == 0 && self.is_at_rest() {
             self.judge_idle_workers();
         }
-        let deadly = matches!(self.plan.family, Family::Kills | Family::Everything);
+        let deadly = matches!(
+            self.plan.family,
+            Family::Kills | Family::Everything | Family::Durable
+        );
         if self.quiet && deadly && self.now > self.operator_looks_at {
             self.operator_looks_at = self.now + 5 * SECOND + 2 * self.plan.late;
             self.judge_held();
@@ -274,7 +277,11 @@ impl Cluster {
                 Reason::NotDue { .. }
                 | Reason::Backoff { .. }
                 | Reason::Suspect
+                // It waits for the store.
+                | Reason::NotStored
                 | Reason::Exclusive { .. } => true,
+                // What is placed and not sent has its worker until that is stored.
+                _ if self.log_failed_since(self.now.saturating_sub(3 * SECOND)) => true,
                 // What an unreachable node holds has to wait for its lease.
                 Reason::Prefetched { node } => !stats.nodes.iter().any(|it| {
                     it.name == *node && it.state == NodeState::Up && self.is_alive(it.incarnation)

@@ -103,6 +103,24 @@ impl Plan {
             .collect()
     }
 
+    /// A store that takes its time, and what becomes of it.
+    pub fn draw_store(&mut self, rng: &mut fastrand::Rng) {
+        let slow = match rng.u32(..3) {
+            0 => rng.u64(1..400 * MS),
+            _ => rng.u64(1..20 * MS),
+        };
+        self.store = Some(slow);
+        for _ in 0..rng.usize(..4) {
+            let at = rng.u64(..self.quiet_from);
+            let span = rng.u64(..5 * SECOND);
+            let fault = match rng.u32(..2) {
+                0 => Fault::StoreFull { span },
+                _ => Fault::StoreUnknown { span },
+            };
+            self.faults.push((at, fault));
+        }
+    }
+
     pub fn draw_everything(&self, rng: &mut fastrand::Rng) -> Vec<(Time, Fault)> {
         let lease = nanos(self.config.lease);
         let count = rng.usize(1..16);

@@ -111,6 +111,7 @@ pub fn draw(rng: &mut fastrand::Rng) -> Plan {
         late_answers: false,
         shut_down: false,
         fleet: Some(fleet),
+        store: None,
     }
 }
 

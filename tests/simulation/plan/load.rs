@@ -71,6 +71,7 @@ pub fn draw(mut rng: fastrand::Rng, big: bool) -> Plan {
         late_answers: false,
         shut_down: false,
         fleet: None,
+        store: None,
     }
 }
 

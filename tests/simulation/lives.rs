@@ -1,0 +1,96 @@
+//! The lives of the scheduler's process: its sleeps, its deaths and its starts.
+//!
+//! Owns: what becomes of all that lives in it or is linked to it. Does not know: when one is due.
+
+use std::time::Duration;
+
+use crate::cluster::{Cluster, Ev};
+use crate::network::DOWN;
+use crate::nodes::Death;
+use crate::plan::Time;
+use crate::scheduler::{Scheduler, SchedulerIn};
+
+impl Cluster {
+    pub fn freeze_scheduler(&mut self, span: Time) {
+        if !self.scheduler.alive || self.scheduler.frozen {
+            return;
+        }
+        self.say(|| {
+            format!(
+                "# the scheduler freezes for {:?}",
+                Duration::from_nanos(span)
+            )
+        });
+        self.scheduler.frozen = true;
+        self.scheduler.frozen_at = self.now;
+        self.oracle.disturbed(self.now + span);
+        self.after(span, Ev::ThawScheduler);
+        for proc in 0..self.procs.len() {
+            if self.procs[proc].local && self.procs[proc].alive {
+                self.freeze_node(proc, span + 1);
+            }
+        }
+    }
+
+    pub fn thaw_scheduler(&mut self) {
+        if !self.scheduler.alive || !self.scheduler.frozen {
+            return;
+        }
+        self.say(|| "# the scheduler wakes".to_owned());
+        self.oracle.slept_twice_until = self.slept_twice().then_some(self.now);
+        self.scheduler.woke_at = Some(self.now);
+        self.scheduler.frozen = false;
+        // Its driver reads the sockets before the tick.
+        while let Some(command) = self.scheduler.inbox.pop_front() {
+            self.scheduler_handles(command);
+            if self.rng.u32(..4) == 0 {
+                self.flush_scheduler();
+            }
+        }
+        self.scheduler.tick_at = None;
+        self.tick_scheduler();
+    }
+
+    pub fn restart_scheduler(&mut self) {
+        if self.scheduler.alive {
+            return;
+        }
+        self.term += 1;
+        let term = self.term;
+        self.say(|| format!("# the scheduler starts, term {term}"));
+        self.scheduler = Scheduler::start(term, &self.plan, self.now);
+        self.oracle.new_incarnation();
+        self.current_client = None;
+        self.new_client();
+        for node in 0..self.nodes.len() {
+            let known = if self.quiet {
+                true
+            } else {
+                node + 1 < self.nodes.len()
+            };
+            if known && self.nodes[node].from <= self.now {
+                self.command(SchedulerIn::AddNode(node));
+            }
+        }
+    }
+
+    pub fn kill_scheduler(&mut self) {
+        if !self.scheduler.alive {
+            return;
+        }
+        self.say(|| "# the scheduler dies".to_owned());
+        self.scheduler.alive = false;
+        self.scheduler.frozen = false;
+        self.scheduler.inbox.clear();
+        self.scheduler.generation += 1;
+        self.oracle.disturbed(self.now);
+        for proc in 0..self.procs.len() {
+            if self.procs[proc].local && self.procs[proc].alive {
+                self.kill(proc, Death::Machine);
+            }
+        }
+        for link in 0..self.links.len() {
+            self.abandon(link, DOWN, Death::Process);
+        }
+    }
+}
