@@ -7,6 +7,7 @@ use actix::prelude::*;
 use callboard::SchedulerBuilder;
 use callboard::stats::NodeState;
 use callboard::{Execute, Node, Outcome, Scheduler, Shutdown, TaskStatus};
+#[cfg(feature = "store")]
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -51,11 +52,17 @@ impl Nodes {
 }
 
 /// Where a scheduler keeps its tasks.
+#[cfg(feature = "store")]
 pub struct Kept {
     folder: TempDir,
     at_once: bool,
 }
 
+/// Without a store there is no such place.
+#[cfg(not(feature = "store"))]
+pub enum Kept {}
+
+#[cfg(feature = "store")]
 impl Kept {
     /// In a file of this folder.
     pub fn new(folder: TempDir) -> Self {
@@ -71,7 +78,6 @@ impl Kept {
         self
     }
 
-    #[cfg(feature = "store")]
     fn store(&self, builder: SchedulerBuilder) -> SchedulerBuilder {
         let store = callboard::Store::file(self.folder.path().join("tasks"));
         builder.store(store).configure(|config| {
@@ -262,6 +268,7 @@ impl Counted {
     }
 
     /// With a store.
+    #[cfg(feature = "store")]
     pub async fn start_kept(count: u64, nodes: Nodes, kept: Kept) -> Self {
         Self::start_so(count, count / 3, nodes, false, Some(kept)).await
     }

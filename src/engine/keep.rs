@@ -166,13 +166,13 @@ impl Keep {
     }
 
     /// Returns whether tasks that have ended so are kept.
-    pub fn keeps(&self, ended: Ended) -> bool {
+    pub(crate) fn keeps(&self, ended: Ended) -> bool {
         self.bound(ended).is_some()
     }
 
     /// Returns whether the oldest of so many tasks is beyond a bound, of which this is the age
     /// and that is how many bytes all take.
-    pub fn lets_go(&self, ended: Ended, age: Duration, count: u64, bytes: u64) -> bool {
+    pub(crate) fn lets_go(&self, ended: Ended, age: Duration, count: u64, bytes: u64) -> bool {
         self.bound(ended)
             .is_none_or(|bound| age > bound.span || count > bound.count || bytes > bound.bytes)
     }

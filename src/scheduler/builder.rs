@@ -357,7 +357,7 @@ impl SchedulerBuilder {
     }
 
     async fn start_with(
-        mut self,
+        self,
         name: Arc<str>,
         guard: Guard,
         threads: Arc<Threads>,
@@ -379,7 +379,7 @@ impl SchedulerBuilder {
         }
         let scheduler_id = SchedulerId(random());
         #[cfg(feature = "store")]
-        let (kept, reader) = match self.store.take() {
+        let (kept, reader) = match self.store {
             Some(store) => {
                 let opening = stored::Opening {
                     store,

@@ -216,11 +216,10 @@ impl SchedulerMachine {
     fn orphaned(&self, journal: &Journal, run: Run) -> Option<RunRef> {
         let node = self.roster.get(run.node);
         let mut processes = node.processes();
-        let found = processes.find_map(|process| {
+        processes.find_map(|process| {
             let orphan = process.orphans.get(&run.dispatch)?;
             Some(self.run_ref(journal, node, process, run.dispatch, orphan))
-        });
-        found
+        })
     }
 
     fn run_ref(

@@ -314,7 +314,7 @@ fn a_short_task_costs_no_record_of_its_placing() {
         .filter(|it| !matches!(it, Record::Node(_)))
         .collect();
     assert_eq!(written.len(), 3, "{written:?}");
-    assert!(written.iter().all(|record| of_the_task(record)));
+    assert!(written.iter().all(of_the_task));
 }
 
 #[test]
