@@ -172,6 +172,7 @@ impl Keep {
 
     /// Returns whether the oldest of so many tasks is beyond a bound, of which this is the age
     /// and that is how many bytes all take.
+    #[cfg(any(feature = "store", test))]
     pub(crate) fn lets_go(&self, ended: Ended, age: Duration, count: u64, bytes: u64) -> bool {
         self.bound(ended)
             .is_none_or(|bound| age > bound.span || count > bound.count || bytes > bound.bytes)
