@@ -373,6 +373,9 @@ impl Plan {
             }
         }
         if stores() {
+            // The default is longer than a history.
+            let outlive = rng.u64(..=nanos(plan.config.lease));
+            plan.config.outlive = Some(Duration::from_nanos(outlive));
             // One in four has a store that takes no time: what it is told is checked at each step.
             plan.store = (seed % 4 == 1).then_some(0);
             if plan.family == Family::Everything && seed % 4 == 3 {
