@@ -138,6 +138,8 @@ pub struct Oracle {
     waiting: BTreeSet<TaskId>,
     /// Reroutes that were noted in this term.
     rerouted: u64,
+    /// The most nodes that were taken out and waited for at once in this term.
+    pub most_leaving: usize,
     /// How often nodes have refused something, and what was rerouted, in all terms.
     pub refusals: u64,
     pub reroutes: u64,
@@ -179,6 +181,7 @@ impl Oracle {
             tasks: vec![BTreeMap::new()],
             waiting: BTreeSet::new(),
             rerouted: 0,
+            most_leaving: 0,
             refusals: 0,
             reroutes: 0,
             serials: 0,
@@ -223,6 +226,7 @@ impl Oracle {
         self.tasks.push(BTreeMap::new());
         self.waiting.clear();
         self.rerouted = 0;
+        self.most_leaving = 0;
         self.up.clear();
         self.superseded.clear();
         self.current = None;

@@ -424,6 +424,8 @@ impl Cluster {
     pub fn remove_node(&mut self, node: usize) {
         let name = self.nodes[node].name.clone();
         let removed = self.scheduler.machine.remove_node(clock(self.now), &name);
+        let leaving = self.scheduler.machine.remains().leaving;
+        self.oracle.most_leaving = self.oracle.most_leaving.max(leaving);
         self.say(|| format!("# remove_node {name} -> {removed:?}"));
         if removed.is_ok() {
             self.removed(node);

@@ -20,6 +20,8 @@ pub struct Remains {
     pub classes: usize,
     /// Records of nodes, those included of which only the name is left.
     pub nodes: usize,
+    /// Those among them of nodes that were taken out by hand, and are waited for.
+    pub leaving: usize,
     /// Runs that were given up and may still be going on.
     pub orphaned_runs: usize,
     /// Those among them of processes that were replaced, for the end of which nothing waits.
@@ -55,6 +57,7 @@ impl SchedulerMachine {
             nodes: nodes
                 .filter(|node| !matches!(node.state, State::Free))
                 .count(),
+            leaving: self.roster.leaving.len(),
             orphaned_runs: processes.map(|process| process.orphans.len()).sum(),
             idle_orphans: replaced.filter(|it| self.is_idle_orphan(it)).count(),
             keys: self.keys.len(),

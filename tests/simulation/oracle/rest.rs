@@ -386,8 +386,12 @@ impl Cluster {
         };
         let open = self.links.iter().filter(open).count();
         let left = it.classes + it.timers + it.claims;
+        // A name has a record for each of its nodes that were there at once, and none more: what
+        // is left of one is used again.
+        let names = self.nodes.len();
+        let nodes = (2 * names).max(names + self.oracle.most_leaving);
         let too_many = it.kinds > KINDS.len()
-            || it.nodes > 2 * self.nodes.len()
+            || it.nodes > nodes
             || it.links > open
             || (orphans > 0 && !unseen);
         if left + it.idle_orphans > 0 || too_many {
