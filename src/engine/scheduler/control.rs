@@ -70,6 +70,7 @@ impl SchedulerMachine {
     pub fn remove_node(&mut self, now: Timestamp, name: &str) -> Result<(), NodeError> {
         self.observe(now);
         let node = self.find_node(name)?;
+        self.not_recorded(node);
         self.node_changed(node);
         self.roster.names.remove(name);
         self.roster.leaving.insert(node);

@@ -278,6 +278,7 @@ impl SchedulerMachine {
         let mut entry = Node::new(name, reach);
         entry.load = Load::new(self.workers_for_all);
         let node = self.roster.enter(entry);
+        self.not_recorded(node);
         self.node_changed(node);
         self.catalogue.enter_node(node);
         node

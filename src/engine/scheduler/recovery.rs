@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SchedulerMachine;
-use super::takeover::{Pause, Takeover};
+use super::takeover::{Pause, Recorded, Takeover};
 use crate::config::SchedulerConfig;
 use crate::engine::journal::Journal;
 use crate::engine::ledger::{Ledger, Placing, TaskState};
@@ -105,7 +105,7 @@ impl SchedulerMachine {
             }),
             tail,
             first: machine.dispatches.next(),
-            recorded: BTreeSet::new(),
+            recorded: BTreeMap::new(),
             silent: Vec::new(),
             timing,
             rolled_back: false,
@@ -274,7 +274,7 @@ impl Recovery {
             machine.roster.leaving.insert(node);
         }
         if let Some(takeover) = &mut machine.takeover {
-            takeover.recorded.insert(node);
+            takeover.recorded.insert(node, Recorded::Unheard);
             takeover
                 .silent
                 .extend(up.map(|incarnation| (node, incarnation)));

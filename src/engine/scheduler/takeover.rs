@@ -9,7 +9,7 @@
 //! deadline or cancel settles a task of that term, before every node that was up has spoken, is
 //! lost or dead, or the pause is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -36,13 +36,25 @@ pub(super) struct Takeover {
     /// The first dispatch of this term.
     pub(super) first: u64,
     /// Nodes that only the store knows so far.
-    pub(super) recorded: BTreeSet<NodeIndex>,
+    pub(super) recorded: BTreeMap<NodeIndex, Recorded>,
     /// Processes that were up and have not spoken in this term.
     pub(super) silent: Vec<(NodeIndex, Incarnation)>,
     /// What nodes may still go by: the longer of what this term says and the one before.
     pub(super) timing: Timing,
     /// Whether it was told that the store was put back.
     pub(super) rolled_back: bool,
+}
+
+/// What is known of a node that nobody has named in this term. It may be named at any time, and
+/// what it runs goes on then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// Nothing was heard of it.
+    Unheard,
+    /// It has answered, and stays.
+    Heard,
+    /// It was lost before, and is not dialled any more.
+    Left,
 }
 
 /// What waits for the nodes to speak.
@@ -192,7 +204,9 @@ impl SchedulerMachine {
         let Some(takeover) = &mut self.takeover else {
             return;
         };
-        takeover.recorded.remove(&node);
+        if let Some(recorded) = takeover.recorded.get_mut(&node) {
+            *recorded = Recorded::Heard;
+        }
         let place = (node, incarnation);
         let Some(at) = takeover.silent.iter().position(|it| *it == place) else {
             return;
@@ -250,9 +264,7 @@ impl SchedulerMachine {
     ) -> Option<NodeIndex> {
         let there = self.roster.names.get(name).copied();
         let node = there.or_else(|| self.leaving(name))?;
-        if !self.takeover.as_mut()?.recorded.remove(&node) {
-            return None;
-        }
+        self.takeover.as_mut()?.recorded.remove(&node)?;
         if self.roster.leaving.remove(&node) {
             let entry = self.roster.get_mut(node);
             entry.state = match entry.state.take_latest_process() {
@@ -278,11 +290,20 @@ impl SchedulerMachine {
         Some(node)
     }
 
+    /// A node is no longer the one that the store knows: it was taken out by hand, or another has
+    /// its record.
+    pub(super) fn not_recorded(&mut self, node: NodeIndex) {
+        if let Some(takeover) = &mut self.takeover {
+            takeover.recorded.remove(&node);
+        }
+    }
+
     /// A node is lost. One that only the store knows is not dialled any more.
     pub(super) fn leave_recorded(&mut self, node: NodeIndex) {
         let takeover = self.takeover.as_mut();
-        if !takeover.is_some_and(|it| it.recorded.remove(&node)) {
-            return;
+        match takeover.and_then(|it| it.recorded.get_mut(&node)) {
+            Some(recorded) if *recorded == Recorded::Unheard => *recorded = Recorded::Left,
+            _ => return,
         }
         let entry = self.roster.get_mut(node);
         if matches!(entry.reach, Reach::Dial(_)) && !entry.is_removed() {

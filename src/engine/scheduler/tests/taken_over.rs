@@ -109,6 +109,36 @@ fn g9_a_node_that_only_the_store_knows_is_dialled_until_its_lease_ends() {
 }
 
 #[test]
+fn g9_a_node_may_be_named_after_it_has_answered_or_was_lost() {
+    let listed = Reach::Dial(LISTED.to_owned());
+    for answers in [true, false] {
+        let (mut board, _) = dialled();
+        board.restart();
+        // It is dialled as soon as its record is read, which is before anybody names it.
+        if answers {
+            let hello = NodeHello {
+                address: LISTED.to_owned(),
+                ..board.hello("first", 1)
+            };
+            reached(&mut board, NodeId(0), 200, LISTED, hello);
+        } else {
+            refused(&mut board, NodeId(0));
+        }
+        let node = add(&mut board, listed.clone());
+        assert_eq!(node, NodeId(0));
+        let again = board
+            .machine
+            .add_node(board.now, "first".into(), listed.clone());
+        assert!(again.is_err(), "it was named before");
+        board.machine.remove_node(board.now, "first").unwrap();
+        let again = board
+            .machine
+            .add_node(board.now, "first".into(), listed.clone());
+        assert_ne!(again.ok(), Some(NodeId(0)), "its removal is not taken back");
+    }
+}
+
+#[test]
 fn g10_a_node_of_the_scheduler_s_own_process_takes_the_name_of_one_that_is_cut_off() {
     let (mut board, task) = dialled();
     board.restart();
