@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::{Incarnation, Memory, Reach, SchedulerId, Timestamp};
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
-use crate::status::Failure;
+use crate::status::{Ending, Failure, Outcome};
 use crate::task::{Dispatch, Options, TaskId, TaskKind};
 
 /// A start on a store, counted from 1: of two schedulers with one id, the one with the higher term
@@ -190,6 +190,33 @@ pub struct RetainedTask {
     pub accepted: AcceptedTask,
     /// How it ended.
     pub ending: SettledTask,
+}
+
+impl RetainedTask {
+    /// Returns the ending as the status has it that is told of the task.
+    pub fn into_ending(self, scheduler: Arc<str>) -> Ending {
+        let Self { accepted, ending } = self;
+        let options = accepted.options;
+        Ending {
+            scheduler,
+            id: accepted.id,
+            key: options.as_ref().and_then(|options| options.key.clone()),
+            kind: accepted.kind,
+            args: accepted.args,
+            options,
+            outcome: match ending.outcome {
+                FinalOutcome::Completed(output) => Outcome::Completed(output),
+                FinalOutcome::Failed(failure) => Outcome::Failed(failure),
+                FinalOutcome::Cancelled => Outcome::Cancelled,
+            },
+            node: ending.node,
+            attempts: ending.attempts,
+            reroutes: ending.reroutes,
+            accepted_at: accepted.at.to_system_time(),
+            started_at: ending.started_at.map(Timestamp::to_system_time),
+            settled_at: ending.at.to_system_time(),
+        }
+    }
 }
 
 /// How a task that was accepted can end.

@@ -23,7 +23,7 @@ use super::keys::Keys;
 use super::outbox::Outbox;
 use super::placement::NodeIndex;
 use super::priorities::Priorities;
-use super::record::Term;
+use super::record::{Settings, Term};
 use super::roster::Roster;
 use super::sequence::Sequence;
 use super::tasks::{Phase, Slot, Stage, Task, Tasks};
@@ -140,10 +140,8 @@ pub struct SchedulerMachine {
     /// The priorities of what waits here, and of what waits at nodes.
     queued: Priorities,
     prefetched: Priorities,
-    /// Workers of present and future nodes, if it was set for all.
-    workers_for_all: Option<u32>,
-    /// Whether the policy of tasks that bring none was set since the start.
-    retry_set: bool,
+    /// What operators have set. The policy of tasks that bring none is in `config` too.
+    settings: Settings,
     totals: Totals,
     flushes: u64,
     reroutes: Reroutes,
@@ -195,8 +193,7 @@ impl SchedulerMachine {
             counts: [0; 7],
             queued: Priorities::default(),
             prefetched: Priorities::default(),
-            workers_for_all: None,
-            retry_set: false,
+            settings: Settings::default(),
             totals: Totals::default(),
             flushes: 0,
             reroutes: Reroutes::default(),

@@ -20,7 +20,7 @@ use super::{KeptEnding, LogError, Snapshot};
 use crate::engine::Timestamp;
 use crate::engine::keep::Ended;
 use crate::engine::record::{FinalOutcome, Record, RetainedTask};
-use crate::status::{Ending, Outcome, TaskStatus};
+use crate::status::TaskStatus;
 use crate::task::{TaskId, TaskKey, TaskKind};
 
 const HEAD: usize = 15;
@@ -266,25 +266,5 @@ pub fn page(
 
 /// Returns the status that was told of a task.
 pub fn status(task: RetainedTask, scheduler: Arc<str>) -> TaskStatus {
-    let RetainedTask { accepted, ending } = task;
-    let options = accepted.options;
-    TaskStatus::new(Ending {
-        scheduler,
-        id: accepted.id,
-        key: options.as_ref().and_then(|options| options.key.clone()),
-        kind: accepted.kind,
-        args: accepted.args,
-        options,
-        outcome: match ending.outcome {
-            FinalOutcome::Completed(output) => Outcome::Completed(output),
-            FinalOutcome::Failed(failure) => Outcome::Failed(failure),
-            FinalOutcome::Cancelled => Outcome::Cancelled,
-        },
-        node: ending.node,
-        attempts: ending.attempts,
-        reroutes: ending.reroutes,
-        accepted_at: accepted.at.to_system_time(),
-        started_at: ending.started_at.map(Timestamp::to_system_time),
-        settled_at: ending.at.to_system_time(),
-    })
+    TaskStatus::new(task.into_ending(scheduler))
 }

@@ -174,8 +174,7 @@ impl SchedulerMachine {
         let nodes = match node {
             Some(name) => vec![self.find_node(name)?],
             None => {
-                self.workers_for_all = Some(workers);
-                self.setting_set(Setting::MaxWorkers(workers));
+                self.set(Setting::MaxWorkers(workers));
                 self.roster.names.values().copied().collect()
             }
         };
@@ -194,8 +193,7 @@ impl SchedulerMachine {
     pub fn set_retry(&mut self, now: Timestamp, retry: RetryPolicy) {
         self.observe(now);
         self.config.retry = retry;
-        self.retry_set = true;
-        self.setting_set(Setting::Retry(retry));
+        self.set(Setting::Retry(retry));
         for link in self.links_up() {
             self.send(link, ToNode::Retry(retry));
         }

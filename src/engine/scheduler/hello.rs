@@ -276,7 +276,7 @@ impl SchedulerMachine {
     /// A record for a node that was not known so far.
     pub(super) fn enter_node(&mut self, name: std::sync::Arc<str>, reach: Reach) -> NodeIndex {
         let mut entry = Node::new(name, reach);
-        entry.load = Load::new(self.workers_for_all);
+        entry.load = Load::new(self.settings.max_workers);
         let node = self.roster.enter(entry);
         self.not_recorded(node);
         self.node_changed(node);

@@ -44,7 +44,7 @@ impl SchedulerMachine {
             return Err("what may be given out is not what is written down".to_owned());
         }
         let mut settings = Settings::default();
-        for setting in self.settings() {
+        for setting in self.settings.list() {
             settings.set(setting);
         }
         if *ledger.settings() != settings {

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::SchedulerMachine;
 use crate::engine::Timestamp;
@@ -14,7 +13,7 @@ use crate::engine::journal::{Gathered, Journal};
 use crate::engine::keep::Ended;
 use crate::engine::record::{
     AcceptedTask, Changed, FinalOutcome, Head, NodeFact, PlacedRun, ProcessFact, ProcessRef,
-    Record, Reserved, RetainedTask, RunRef, Setting, SettledTask,
+    Record, Reserved, RetainedTask, RunRef, SettledTask,
 };
 use crate::engine::roster::{Node, NodeProcess, Orphan, State};
 use crate::engine::tasks::{FirstDue, Run, Slot, Stage, Task, Then};
@@ -66,7 +65,7 @@ impl SchedulerMachine {
                 timing: self.timing(),
                 reserved,
                 nodes: self.node_facts(),
-                settings: self.settings(),
+                settings: self.settings.list(),
             })));
         }
         records.extend(gathered.records.iter().cloned());
@@ -357,13 +356,6 @@ impl SchedulerMachine {
         fact
     }
 
-    /// Returns the settings that were set.
-    pub(super) fn settings(&self) -> Vec<Setting> {
-        let workers = self.workers_for_all.map(Setting::MaxWorkers);
-        let retry = self.retry_set.then_some(Setting::Retry(self.config.retry));
-        workers.into_iter().chain(retry).collect()
-    }
-
     /// Something else may be true of a node.
     pub(super) fn node_changed(&mut self, node: NodeIndex) {
         if let Some(journal) = &mut self.journal {
@@ -396,10 +388,9 @@ impl SchedulerMachine {
 
 /// A task as it was handed in, from its ending.
 fn accepted_as(ending: &Ending) -> AcceptedTask {
-    let since_epoch = ending.accepted_at.duration_since(SystemTime::UNIX_EPOCH);
     AcceptedTask {
         id: ending.id,
-        at: Timestamp(0) + since_epoch.unwrap_or_default(),
+        at: Timestamp::of_system_time(ending.accepted_at),
         kind: ending.kind.clone(),
         args: ending.args.clone(),
         options: ending.options.clone(),

@@ -191,13 +191,9 @@ struct Open {
 
 impl Recovery {
     fn run(mut self, ledger: Ledger) -> Result<SchedulerMachine, Unrecoverable> {
-        let settings = *ledger.settings();
-        if let Some(workers) = settings.max_workers {
-            self.machine.workers_for_all = Some(workers);
-        }
-        if let Some(retry) = settings.retry {
+        self.machine.settings = *ledger.settings();
+        if let Some(retry) = self.machine.settings.retry {
             self.machine.config.retry = retry;
-            self.machine.retry_set = true;
         }
         let mut own = BTreeSet::new();
         for fact in ledger.nodes().values() {

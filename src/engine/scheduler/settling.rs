@@ -10,7 +10,7 @@ use crate::engine::tasks::{Era, Past, Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Audience, Note, Timestamp};
 use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome};
-use crate::task::{Dispatch, TaskId};
+use crate::task::{Dispatch, TaskId, TaskKind};
 
 impl SchedulerMachine {
     /// Settles a task that no node has any more: its one ending. `answer` is for whoever asked to
@@ -24,26 +24,20 @@ impl SchedulerMachine {
     ) {
         self.detach(slot);
         let task = self.tasks.get(slot);
-        let (phase, lateness) = (task.stage.phase(), task.lateness());
         let last_start = task.last_start();
         let options = self.options(task);
         let reroutes = task.losses() as u32;
-        self.leave_phase(phase, lateness);
-        // The next task takes its slot, so every timer that names it is stopped below.
+        let (kind, task) = self.take_out(slot);
         let Task {
             id,
             args,
             rare,
-            class,
             accepted_at,
             addressee,
             failed_attempts,
             era,
             ..
-        } = self.tasks.remove(slot);
-        // The name is taken before the class is left, which may forget it with its last task.
-        let kind = self.catalogue.kind(class).clone();
-        self.catalogue.leave(class);
+        } = task;
         let (mut key, mut callers) = (None, false);
         if let Some(rare) = rare {
             if let Some(deadline) = rare.deadline {
@@ -113,6 +107,20 @@ impl SchedulerMachine {
             Audience::Caller => self.outbox.push_caller(status, true),
             Audience::Client(client) => self.outbox.settle(client, status),
         }
+    }
+
+    /// Takes a task out of all that counts it, and returns its kind and its record. The next task
+    /// takes its slot, so the caller stops every timer that names it.
+    #[inline]
+    pub(super) fn take_out(&mut self, slot: Slot) -> (TaskKind, Task) {
+        let task = self.tasks.get(slot);
+        let (phase, lateness) = (task.stage.phase(), task.lateness());
+        self.leave_phase(phase, lateness);
+        let task = self.tasks.remove(slot);
+        // The name is taken before the class is left, which may forget it with its last task.
+        let kind = self.catalogue.kind(task.class).clone();
+        self.catalogue.leave(task.class);
+        (kind, task)
     }
 
     /// Settles a task as cancelled that no node has any more.

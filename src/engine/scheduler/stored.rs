@@ -138,7 +138,9 @@ impl SchedulerMachine {
         self.outbox.unclaimed(status);
     }
 
-    pub(super) fn setting_set(&mut self, setting: Setting) {
+    /// Takes an operator's setting over, and writes it down.
+    pub(super) fn set(&mut self, setting: Setting) {
+        self.settings.set(setting);
         if let Some(journal) = &mut self.journal {
             journal.set(self.now, setting);
         }
@@ -376,20 +378,15 @@ impl SchedulerMachine {
     }
 
     fn refused(&mut self, slot: Slot, reason: &str) -> (TaskId, Refused) {
-        let task = self.tasks.get(slot);
-        let (phase, lateness) = (task.stage.phase(), task.lateness());
-        let options = self.options_as_accepted(task);
-        self.leave_phase(phase, lateness);
+        let options = self.options_as_accepted(self.tasks.get(slot));
+        let (kind, task) = self.take_out(slot);
         let Task {
             id,
             args,
             rare,
-            class,
             addressee,
             ..
-        } = self.tasks.remove(slot);
-        let kind = self.catalogue.kind(class).clone();
-        self.catalogue.leave(class);
+        } = task;
         if let Some(journal) = &mut self.journal {
             journal.no_longer_unstored(args.len());
         }

@@ -6,7 +6,7 @@
 use super::{Open, Own, Recovery, Unrecoverable, Where};
 use crate::engine::ledger::Placing;
 use crate::engine::placement::NodeIndex;
-use crate::engine::record::{AcceptedTask, Changed, FinalOutcome, RunRef, SettledTask};
+use crate::engine::record::{AcceptedTask, Changed, RetainedTask, RunRef, SettledTask};
 use crate::engine::roster::Orphan;
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::scheduler::admission::NO_LABELS;
@@ -15,7 +15,7 @@ use crate::engine::tasks::{
     Addressee, Era, NO_SLOT, Past, Prefetch, Rare, Run, Slot, Stage, Suspects, Task, Then,
 };
 use crate::engine::{Audience, Incarnation, NodeId, Reach, Timestamp};
-use crate::status::{Ending, Outcome, TaskStatus};
+use crate::status::TaskStatus;
 use crate::task::{Dispatch, Due};
 
 impl Recovery {
@@ -357,25 +357,8 @@ impl Recovery {
         if confirmed {
             return;
         }
-        let mut status = TaskStatus::new(Ending {
-            scheduler: self.machine.name.clone(),
-            id: accepted.id,
-            key: accepted.options.as_ref().and_then(|it| it.key.clone()),
-            kind: accepted.kind,
-            args: accepted.args,
-            options: accepted.options,
-            outcome: match ending.outcome {
-                FinalOutcome::Completed(output) => Outcome::Completed(output),
-                FinalOutcome::Failed(failure) => Outcome::Failed(failure),
-                FinalOutcome::Cancelled => Outcome::Cancelled,
-            },
-            node: ending.node,
-            attempts: ending.attempts,
-            reroutes: ending.reroutes,
-            accepted_at: accepted.at.to_system_time(),
-            started_at: ending.started_at.map(Timestamp::to_system_time),
-            settled_at: ending.at.to_system_time(),
-        });
+        let task = RetainedTask { accepted, ending };
+        let mut status = TaskStatus::new(task.into_ending(self.machine.name.clone()));
         status.mark_given_again();
         self.machine.outbox.push_current(status);
     }
