@@ -118,8 +118,14 @@ fn reading(path: &Path, tasks: u64) {
     );
     drop((log, kept));
     let mut ledger = None;
-    let took =
-        timed(|| ledger = Some(recover(&mut TableLog::at(path), &WHO, &mut drop).unwrap().1));
+    let took = timed(|| {
+        ledger = Some(
+            recover(&mut TableLog::at(path), &WHO, &mut drop)
+                .unwrap()
+                .1
+                .ledger,
+        )
+    });
     told("opened, claimed, read, decoded and folded", took);
     assert_eq!(ledger.unwrap().tasks().len() as u64, tasks);
 }

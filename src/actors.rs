@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::engine::message::ToNode;
-use crate::engine::{LinkId, Reach, Timestamp};
+use crate::engine::{Attached, LinkId, Reach, Timestamp};
 use crate::error::{NodeError, Stopped};
 use crate::execute::Leftovers;
 use crate::execute::{Execute, ExecuteError};
@@ -25,6 +25,7 @@ use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
 
+pub mod kinds;
 pub mod node;
 pub mod scheduler;
 pub mod worker;
@@ -65,6 +66,17 @@ pub(crate) struct Submit {
     /// They are never closed: whether the scheduler drains or has stopped is its actor's to say.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): tell `caller` how this task ends, unless it
+/// is over: then the answer says so, once that is stored.
+pub(crate) struct Attach {
+    pub(crate) task: TaskId,
+    pub(crate) caller: oneshot::Sender<TaskStatus>,
+}
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): a caller that was to be told how this task
+/// ends is gone.
+pub(crate) struct Detach(pub(crate) TaskId);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): end this task. Answered within a second with
 /// what happened.
@@ -369,7 +381,7 @@ pub enum Shutdown {
 }
 
 /// A [`Shutdown`] from the handle, which takes the leftovers from where they are kept.
-pub(crate) struct End(pub(crate) Shutdown);
+pub(crate) struct HandleShutdown(pub(crate) Shutdown);
 
 /// Says what each message is answered with.
 macro_rules! answers {
@@ -385,6 +397,8 @@ answers! {
     GetServed => Vec<String>;
     Halt => ();
     Submit => ();
+    Attach => Result<Attached, Stopped>;
+    Detach => ();
     Cancel => Result<CancelAnswer, Stopped>;
     GetStats => Result<Stats, Stopped>;
     GetUnfinished => Result<Vec<Unfinished>, Stopped>;
@@ -398,7 +412,7 @@ answers! {
     SetClient => Result<(), Stopped>;
     NoClient => Result<(), Stopped>;
     Shutdown => Result<Leftovers, Stopped>;
-    End => Result<(), Stopped>;
+    HandleShutdown => Result<(), Stopped>;
 }
 
 /// Goes to the end of the thread's queue; unlike tokio's `yield_now`, without a look at the
@@ -420,7 +434,7 @@ pub(crate) async fn yield_once() {
 /// the machine's clock does.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// When to look again for what the machine has due.
+/// Returns when to look again for what the machine has due.
 pub(crate) fn sleep_until(due: Timestamp, now: Timestamp) -> Instant {
     Instant::now() + due.since(now).min(LONGEST_SLEEP)
 }

@@ -42,8 +42,8 @@ impl Clock {
         }
     }
 
-    /// What the wall clock shows, which somebody may have set since the last look. Tokio's is never
-    /// set.
+    /// Returns what the wall clock shows, which somebody may have set since the last look. Tokio's
+    /// is never set.
     pub fn wall(self) -> Timestamp {
         match self {
             Self::Process => wall(),

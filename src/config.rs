@@ -2,10 +2,13 @@
 //!
 //! Owns: the values and their validation. Does not know: how they are set or used.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::limit::Limit;
 use crate::retry::RetryPolicy;
+use crate::task::TaskKind;
 
 /// The settings of a scheduler. Each has a default that suits a small cluster on a local network.
 #[derive(Clone, Debug)]
@@ -55,6 +58,10 @@ pub struct SchedulerConfig {
     /// Whether to refuse a task whose kind no known node offers. A node that is away is still
     /// known. Default `false`: the task waits, and its watcher is told.
     pub refuse_unknown_kinds: bool,
+    /// How many tasks of a kind may go on at once and how often one may start, by kind. Default: no
+    /// limits. What [`set_limit`](crate::Scheduler::set_limit) has set goes before it, also in an
+    /// earlier start, if there is a store.
+    pub limits: BTreeMap<TaskKind, Limit>,
     /// Whether nodes that are not listed may join. Set by listening.
     pub accept_joins: bool,
     /// How long a node goes on, after its lease has ended, with what is not exclusive: so long may
@@ -67,8 +74,9 @@ pub struct SchedulerConfig {
     /// `Execute` is refused until the store has caught up. Without a store it means nothing.
     pub max_unstored_bytes: u64,
     /// Whether a status is told before its ending is stored. Default `false`. `true` spares it a
-    /// commit; then a task whose ending was told may run again, and end otherwise, if the
-    /// scheduler's process dies within that commit. Without a store it means nothing.
+    /// commit, which takes place within 20 ms, together with others; then a task whose ending was
+    /// told may run again, and end otherwise, if the scheduler's process dies before. Without a
+    /// store it means nothing.
     pub tell_at_once: bool,
 }
 
@@ -88,6 +96,7 @@ impl Default for SchedulerConfig {
             lease: Duration::from_secs(15),
             max_frame: DEFAULT_MAX_FRAME,
             refuse_unknown_kinds: false,
+            limits: BTreeMap::new(),
             accept_joins: false,
             outlive: None,
             max_unstored_bytes: 64 << 20,
@@ -163,6 +172,13 @@ impl SchedulerConfig {
             "max_task_args",
             self.max_task_args <= self.max_frame.saturating_sub(FRAME_OVERHEAD),
             "must leave 64 KiB of `max_frame` for the rest of a frame",
+        )?;
+        let mut limits = self.limits.iter();
+        let ok = limits.all(|(kind, limit)| kind.is_usable() && limit.check().is_ok());
+        check(
+            "limits",
+            ok,
+            "must name kinds, and have limits whose numbers are at least 1",
         )
     }
 }
@@ -197,6 +213,9 @@ impl Default for NodeConfig {
         }
     }
 }
+
+/// The shortest time that a dial and its proof get, however short the heartbeat is.
+pub(crate) const MIN_HANDSHAKE: Duration = Duration::from_secs(1);
 
 impl NodeConfig {
     /// The most workers that a node may have.

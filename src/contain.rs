@@ -22,7 +22,7 @@ pub(crate) fn shielded(user: impl FnOnce()) {
     let _ = contained(user);
 }
 
-/// What a panic said.
+/// Returns what a panic said.
 pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let message = if let Some(text) = panic.downcast_ref::<&'static str>() {
         (*text).to_owned()

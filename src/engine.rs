@@ -4,7 +4,7 @@
 //! node; [`node::NodeMachine`] keeps the workers of one node within their number, its results until
 //! they are acknowledged, and its lease; [`worker::Attempts`] gives the verdict after one attempt.
 //! The two first speak to each other in [`message`]s over links that may delay, break and return;
-//! whoever drives them carries the messages.
+//! their drivers carry the messages.
 //!
 //! The contract of a machine:
 //!
@@ -34,6 +34,7 @@ use crate::task::{Dispatch, Options, TaskId, TaskKind};
 mod bits;
 mod catalogue;
 pub mod cleaning;
+pub mod found;
 mod heads;
 mod ids;
 mod journal;
@@ -68,7 +69,7 @@ use record::Record;
 /// Who is told how a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Audience {
-    /// The scheduler's current client, whoever that is then.
+    /// The client that the scheduler has when it tells.
     #[default]
     Current,
     /// This client; the current one if it is gone.
@@ -113,6 +114,17 @@ impl Accepted {
             Self::New(id) | Self::Joined(id) => id,
         }
     }
+}
+
+/// What is known of a task whose ending somebody else wants to be told.
+#[derive(Clone, Debug)]
+pub enum Attached {
+    /// It has not settled. Its status goes out as [`Action::Answer`], beside what its audience is
+    /// told.
+    Waits,
+    /// It has settled, and this is how, if somebody is still to be told; or there was no such task.
+    /// This may be told once all that is decided now is stored.
+    Over(Option<TaskStatus>),
 }
 
 /// A refused [`Submission`], handed back.
@@ -236,13 +248,13 @@ pub enum Event {
         batch: u64,
         /// What was in it.
         records: Vec<Record>,
-        /// Why, in words for whoever can mend it.
+        /// Why, in words for an operator.
         reason: String,
     },
     /// Nothing can be stored now. Of a batch that is under way it is not known yet whether it is
     /// there.
     StoreFailing {
-        /// Why, in words for whoever can mend it.
+        /// Why, in words for an operator.
         reason: String,
     },
 }
@@ -322,19 +334,19 @@ pub enum Action {
         /// What happened.
         event: TaskEvent,
     },
-    /// Tasks that had been accepted are refused after all, since they could not be stored. Whoever
-    /// waits to hear that one was accepted, or has joined it, hears this instead; if nobody waits,
-    /// its audience is told, see
+    /// Tasks that had been accepted are refused after all, since they could not be stored. Callers
+    /// that wait for an acceptance, or have joined such a task, hear this instead; without any, its
+    /// audience is told, see
     /// [`tell_refusal`](scheduler::SchedulerMachine::tell_refusal).
     TakenBack {
         /// Which, and why.
         refused: Vec<(TaskId, Refused)>,
     },
     /// Something an operator wants to read.
-    Note(Note),
+    Note(Box<Note>),
 }
 
-/// Something an operator wants to read, and whoever waits for a node.
+/// Something that an operator, or a caller that waits for a node, wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// A node is up, in this incarnation of its process; `joined` if it came by itself.
@@ -473,4 +485,13 @@ pub enum Note {
         /// Why.
         reason: String,
     },
+}
+
+/// Moves all of `from` behind what `to` has, without a copy where that is nothing.
+fn move_behind<T>(from: &mut Vec<T>, to: &mut Vec<T>) {
+    if to.is_empty() {
+        std::mem::swap(from, to);
+    } else {
+        to.append(from);
+    }
 }

@@ -4,6 +4,8 @@
 //! Owns: the enums and their sentences. Does not know: who raises them, or the errors that hand an
 //! `Execute` back, which are in [`execute`](crate::execute).
 
+mod attach;
+mod kind;
 mod refusal;
 mod store;
 
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::{TaskId, TaskKey, TaskKind};
 
+pub use attach::AttachError;
+pub use kind::KindError;
 pub use refusal::LinkRefusal;
 pub use store::StoreError;
 
@@ -131,6 +135,13 @@ pub enum Refusal {
         /// The name.
         kind: TaskKind,
     },
+    /// An operator's wish ([`close_intake`](crate::Scheduler::close_intake)), and nobody's fault:
+    /// no task of this kind is taken in for now. Try again when its intake is open again.
+    #[error("the intake of the kind {kind:?} is closed; try again when an operator has opened it")]
+    IntakeClosed {
+        /// The kind.
+        kind: TaskKind,
+    },
     /// The store's fault, and not the caller's: tasks cannot be stored now. Try again later; it is
     /// looked each second whether they can.
     #[error(
@@ -153,7 +164,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All that [`Refusal::cause`] may say.
-    pub(crate) const CAUSES: [&'static str; 15] = [
+    pub(crate) const CAUSES: [&'static str; 16] = [
         "queue full",
         "bytes full",
         "client behind",
@@ -167,6 +178,7 @@ impl Refusal {
         "invalid option",
         "invalid kind",
         "unknown kind",
+        "intake closed",
         "store failed",
         "store behind",
     ];
@@ -181,6 +193,7 @@ impl Refusal {
                 | Self::ClientBehind { .. }
                 | Self::StatusBytesFull { .. }
                 | Self::KeyBusy { .. }
+                | Self::IntakeClosed { .. }
                 | Self::StoreFailed { .. }
                 | Self::StoreBehind { .. }
         )
@@ -203,6 +216,7 @@ impl Refusal {
             Self::InvalidOption { .. } => "invalid option",
             Self::InvalidKind { .. } => "invalid kind",
             Self::UnknownKind { .. } => "unknown kind",
+            Self::IntakeClosed { .. } => "intake closed",
             Self::StoreFailed { .. } => "store failed",
             Self::StoreBehind { .. } => "store behind",
         }
@@ -407,8 +421,9 @@ pub enum NodeError {
     #[error("the node {0:?} was heard just now, so that it cannot be declared dead")]
     Alive(String),
     /// The node does not answer, refuses this scheduler, or is lost. One that was to be added was
-    /// not; try again when it is up. One that was to drain is lost, and runs may be going on there:
-    /// it is given nothing new if it returns. If it is known to be dead, declare it dead.
+    /// not, unless the store knew it; try again when it is up. One that was to drain is lost, and
+    /// runs may be going on there: it is given nothing new if it returns. If it is known to be
+    /// dead, declare it dead.
     #[error(
         "the node {name:?} is not up ({reason}); see that its process runs and takes this scheduler, and try again"
     )]

@@ -41,25 +41,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::encoding;
+#[cfg(feature = "store")]
+use crate::error::StoreError;
 use crate::error::{EncodeError, OutputError, Refusal};
 use crate::handlers::Call;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::stats::Unfinished;
 use crate::status::{Outcome, TaskEvent, TaskStatus};
-use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
+use crate::task::{Due, Options, Priority, TaskGroup, TaskId, TaskKey, TaskKind};
 
 /// A task to hand in: kind, args, options, and who is told of it.
 ///
 /// The answer is the task's id, or the refusal together with this `Execute`.
 ///
 /// ```
+/// use callboard::task::Options;
 /// use callboard::{Client, Execute, Priority, RetryPolicy, TaskEvent};
 /// use std::time::Duration;
 ///
 /// # fn example(client: Client, watcher: actix::Recipient<TaskEvent>)
 /// # -> Result<(), callboard::error::EncodeError> {
 /// let execute = Execute::named("image.resize", &"cat.png")?
+///     .options(Options::default()) // all that follow but the last two, at once
 ///     .priority(Priority::HIGH)
 ///     .delay(Duration::from_secs(60)) // or `.run_at(time)`
 ///     .timeout(Duration::from_secs(5)) // of each attempt
@@ -70,6 +74,7 @@ use crate::task::{Due, Options, Priority, TaskId, TaskKey, TaskKind};
 ///     .exclusive()
 ///     .max_reroutes(2)
 ///     .key("cat.png")
+///     .group("customer-7")
 ///     .client(client)
 ///     .watch(watcher);
 /// # Ok(())
@@ -134,7 +139,7 @@ impl Leftovers {
         }
     }
 
-    /// What stays in a store.
+    /// Returns what stays in a store.
     pub(crate) fn in_store(tasks: usize, statuses: usize) -> Self {
         Self {
             stored_tasks: tasks,
@@ -273,6 +278,12 @@ impl Execute {
         self.with(|options| options.key = Some(key.into()))
     }
 
+    /// Puts the task in a group, which takes turns with others of its kind; see
+    /// [`Options::group`] and [`Limit::each_group`](crate::Limit::each_group).
+    pub fn group(self, group: impl Into<TaskGroup>) -> Self {
+        self.with(|options| options.group = Some(group.into()))
+    }
+
     /// Sets all options at once.
     pub fn options(self, options: Options) -> Self {
         self.with(|current| *current = options)
@@ -292,14 +303,16 @@ impl Execute {
     }
 
     /// Makes an `Execute` of a task that has ended, with its options, to be handed in again. Its
-    /// client is the scheduler's, unless one is set.
+    /// client is the scheduler's, unless one is set, and its status says
+    /// [whose repeat](TaskStatus::again_of) it is.
     pub fn again(status: &TaskStatus) -> Self {
-        Self {
+        let again = Self {
             kind: status.kind.clone(),
             args: status.args.clone(),
             options: status.options.clone(),
             recipients: None,
-        }
+        };
+        again.with(|options| options.again_of = Some(status.id))
     }
 
     /// Returns the kind of the task.
@@ -312,7 +325,7 @@ impl Execute {
         &self.args
     }
 
-    /// Whether it may join another task.
+    /// Returns whether it may join another task.
     pub(crate) fn has_key(&self) -> bool {
         let options = self.options.as_ref();
         options.is_some_and(|options| options.key.is_some())
@@ -410,6 +423,31 @@ impl fmt::Display for ExecuteError {
             _ => write!(f, "the task {kind:?} was refused: {refusal}"),
         }
     }
+}
+
+/// Why a task that has settled was not handed in again. Nothing has changed.
+#[cfg(feature = "store")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecuteAgainError {
+    /// The store keeps no such task: it has not settled, or is not kept any more, or there was
+    /// none. Trying again does not help.
+    #[error("the store keeps no task {id} that has settled; `Store::keep` says which it keeps")]
+    NotKept {
+        /// The task.
+        id: TaskId,
+    },
+    /// The caller's fault: all that have ended so are meant.
+    #[error(
+        "the filter means every task that has ended so; name a kind, a part of the message, or a time"
+    )]
+    MeansAll,
+    /// It cannot be told what the store keeps.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The new task was not accepted.
+    #[error(transparent)]
+    Refused(#[from] ExecuteError),
 }
 
 /// Why the output of a task that was run and waited for could not be had.

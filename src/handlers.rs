@@ -305,7 +305,7 @@ impl Handlers {
         Ok(())
     }
 
-    /// What a node with these handlers offers; assignments name a kind by its index here.
+    /// Returns what a node with these handlers offers; assignments name a kind by its index here.
     pub(crate) fn offers(&self) -> Vec<KindOffer> {
         let offer = |entry: &Entry| KindOffer {
             kind: entry.kind.as_str().to_owned(),

@@ -72,7 +72,7 @@ impl Host {
         let own = rx.await.map_err(|_| {
             io::Error::other("the thread of the actix System ended as it was started")
         })??;
-        let own = own.claim();
+        let own = own.keep();
         Ok(Self::on(Some(own.arbiter().clone()), Some(own)))
     }
 
@@ -117,7 +117,7 @@ impl Host {
                     drop(tx.send(started.map(|it| Unclaimed(Some(it.handle())))));
                 });
                 let ended = || io::Error::other("the control thread ended; the actix System is stopping");
-                rx.await.map_err(|_| ended())??.claim()
+                rx.await.map_err(|_| ended())??.keep()
             }
         };
         let mut network = lock(&self.network);
@@ -180,7 +180,7 @@ impl Host {
         if self.stopping.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (own, ended) = (self.own.clone(), Ended(self.ended.clone()));
+        let (own, ended) = (self.own.clone(), EndedFlag(self.ended.clone()));
         let end = move || {
             let _ended = ended;
             match own {
@@ -232,7 +232,7 @@ impl Stop for ArbiterHandle {
 }
 
 impl<T: Stop> Unclaimed<T> {
-    fn claim(mut self) -> T {
+    fn keep(mut self) -> T {
         self.0.take().expect("it is claimed once")
     }
 }
@@ -246,9 +246,9 @@ impl<T: Stop> Drop for Unclaimed<T> {
 }
 
 /// Says, when it is dropped, that the threads have ended.
-struct Ended(watch::Sender<bool>);
+struct EndedFlag(watch::Sender<bool>);
 
-impl Drop for Ended {
+impl Drop for EndedFlag {
     fn drop(&mut self) {
         self.0.send_replace(true);
     }

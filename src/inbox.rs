@@ -67,12 +67,12 @@ impl<T> Inbox<T> {
         self.0.consumer.wake();
     }
 
-    /// Whether it takes nothing more.
+    /// Returns whether it takes nothing more.
     pub fn is_closed(&self) -> bool {
         self.state().closed
     }
 
-    /// Whether there is nothing to take.
+    /// Returns whether there is nothing to take.
     pub fn is_empty(&self) -> bool {
         self.state().waiting.is_empty()
     }

@@ -88,6 +88,7 @@ pub mod guide;
 pub mod handlers;
 mod host;
 mod inbox;
+mod limit;
 mod links;
 pub mod messages;
 mod net;
@@ -114,9 +115,10 @@ pub use actors::worker::WorkerActor;
 pub use client::Client;
 pub use config::{NodeConfig, SchedulerConfig};
 #[cfg(feature = "store")]
-pub use engine::keep::Keep;
+pub use engine::keep::{Ended, Keep};
 pub use execute::{Execute, ExecuteMany, Leftovers};
 pub use handlers::{Call, Handlers, Task, TaskContext, TaskError};
+pub use limit::Limit;
 pub use net::LinkConfig;
 #[cfg(feature = "tls")]
 pub use net::Tls;
@@ -124,13 +126,13 @@ pub use node::{Node, NodeBuilder, NodeExit, NodeHandle, node};
 pub use payload::Payload;
 pub use retry::RetryPolicy;
 #[cfg(feature = "store")]
-pub use scheduler::SettledPage;
+pub use scheduler::{ExecutedAgain, SettledPage};
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use status::{CancelAnswer, Cause, Failure, Outcome, TaskEvent, TaskStatus};
 #[cfg(feature = "store")]
 pub use store::Store;
 #[cfg(feature = "store")]
-pub use store::retained::Cursor as SettledCursor;
+pub use store::retained::{Cursor as SettledCursor, SettledFilter};
 pub use task::{Dispatch, Priority, TaskId, TaskKey};
 
 /// What the tests, benches and fuzz targets of this crate need of its inside. It is no part of the

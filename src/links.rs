@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::engine::message::{ToNode, ToScheduler};
 use crate::engine::node::NodeEvent;
@@ -154,8 +155,14 @@ pub trait LinkSender<M>: Send {
 pub trait Connector<E: LinkFact>: Send {
     /// Dials; answered once, by [`Incoming::Attach`] or [`LinkFact::dial_failed`]. It is refused if
     /// the address at which the peer was found refuses, or without one each that the name stands
-    /// for.
-    fn dial(&self, peer: E::Peer, address: String, found_at: Option<String>);
+    /// for. It may take as long as a handshake may, and no longer than `within`.
+    fn dial(
+        &self,
+        peer: E::Peer,
+        address: String,
+        found_at: Option<String>,
+        within: Option<Duration>,
+    );
     /// Looks whether anybody listens; answered once, by what `fact` makes of whether the address
     /// answered that nobody does.
     fn probe(&self, address: String, fact: Box<dyn FnOnce(bool) -> E + Send>);
@@ -239,6 +246,7 @@ impl<E: LinkFact> Links<E> {
     }
 
     /// Takes note of what has come in; returns it as the machine is to hear it.
+    #[inline]
     pub fn hear(&mut self, incoming: Incoming<E>) -> E {
         match incoming {
             Incoming::Event(event) => {

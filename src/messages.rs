@@ -31,6 +31,7 @@
 //!
 //! This module owns nothing: it says which messages are public.
 
+pub use crate::actors::kinds::{CloseIntake, OpenIntake, Pause, Resume, SetLimit};
 pub use crate::actors::{
     AddNode, Cancel, DeclareDead, DrainNode, Explain, GetStats, GetUnfinished, NoClient,
     RemoveNode, SetClient, SetRetry, SetWorkers, Shutdown,

@@ -138,9 +138,9 @@ impl LinkConfig {
         }
     }
 
-    /// How many bytes may wait to be sent before the link is closed: four times the largest body,
-    /// and at least 16 MiB, which is 160,000 small assignments. A body that is sent by reference
-    /// does not count: the sender holds it anyway, within a bound of its own.
+    /// Returns how many bytes may wait to be sent before the link is closed: four times the largest
+    /// body, and at least 16 MiB, which is 160,000 small assignments. A body that is sent by
+    /// reference does not count: the sender holds it anyway, within a bound of its own.
     pub(crate) fn max_queued(&self) -> usize {
         self.max_frame.saturating_mul(4).max(16 << 20)
     }

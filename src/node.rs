@@ -147,7 +147,7 @@ impl Node {
         self
     }
 
-    /// Whether all that was set can be set here.
+    /// Returns whether all that was set can be set here.
     pub(crate) fn check_settings(&self) -> Result<(), ConfigError> {
         let name = &self.name;
         let (setting, reason) = match &self.place {
@@ -170,8 +170,8 @@ impl Node {
         Err(ConfigError { setting, reason })
     }
 
-    /// Whether a link to it can be trusted so: with certificates, one must be able to bear its
-    /// name.
+    /// Returns whether a link to it can be trusted so: with certificates, one must be able to bear
+    /// its name.
     pub(crate) fn check_trust(&self, trust: &Trust) -> Result<(), TlsError> {
         match (&self.place, trust) {
             #[cfg(feature = "tls")]
@@ -221,6 +221,18 @@ pub fn node(name: impl AsRef<str>) -> NodeBuilder {
 /// A node that runs in this process. Dropping it stops the node, as [`NodeHandle::stop`] does, and
 /// waits for nothing. It does not survive a fork: its threads are those of the process that started
 /// it.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # let handlers = callboard::Handlers::new();
+/// let node = callboard::node("node-1").handlers(handlers).join("127.0.0.1:7100").start().await?;
+/// if node.joined().await.is_ok() {
+///     println!("{} serves {:?}", node.name(), node.schedulers().await);
+/// }
+/// node.drain().await; // finishes what runs; `stop` does not
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping the handle stops the node"]
 pub struct NodeHandle {
     name: Arc<str>,
@@ -377,8 +389,8 @@ pub(crate) fn random() -> u64 {
     })
 }
 
-/// What a peer must prove: the one of both that was given. Certificates come with the name that
-/// they are for.
+/// Returns what a peer must prove: the one of both that was given. Certificates come with the name
+/// that they are for.
 pub(crate) fn trust(
     secret: Option<Result<Secret, ConfigError>>,
     #[cfg(feature = "tls")] tls: Option<(Tls, &str)>,

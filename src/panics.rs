@@ -48,6 +48,7 @@ pub(crate) fn note_places() {
 }
 
 /// As [`contained`], for what a user wants to find in the code.
+#[inline]
 pub(crate) fn contained_with_place<R>(user: impl FnOnce() -> R) -> Result<R, Panic> {
     contained(user).map_err(|message| Panic {
         message,

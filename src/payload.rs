@@ -114,6 +114,7 @@ impl Payload {
 impl Deref for Payload {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Kept::Inline { len, bytes } => &bytes[..usize::from(*len)],

@@ -18,8 +18,8 @@ pub trait Recorder: Send {
     /// the inbox.
     fn append(&mut self, sealed: Sealed) -> Option<Event>;
 
-    /// Looks again for what could not be known at once, when the time has come that
-    /// [`due`](Self::due) tells.
+    /// Looks again for what could not be known at once, and gives room back that is not needed,
+    /// when the time has come that [`due`](Self::due) tells.
     fn look(&mut self) -> Option<Event> {
         None
     }
@@ -30,19 +30,20 @@ pub trait Recorder: Send {
     }
 
     /// Returns what is known of where the batches are.
-    fn report(&self) -> Report;
+    fn report(&self) -> StoreReport;
 
-    /// Closes it in order, after what it was given has been stored, and waits for that.
+    /// Closes it in order, after what it was given has been stored, and waits for that, but on a
+    /// disk that hangs no longer than `limit`.
     ///
     /// # Errors
     ///
     /// What was wrong. What was said to be stored is so all the same.
-    fn close(self: Box<Self>) -> Result<(), StoreError>;
+    fn close(self: Box<Self>, limit: Duration) -> Result<(), StoreError>;
 }
 
 /// What is known of a store beside its batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct StoreReport {
     /// How large it is, if that can be told.
     pub bytes: Option<u64>,
     /// When the last batch was stored, and how long that took.

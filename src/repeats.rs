@@ -39,7 +39,7 @@ impl Series {
         }
     }
 
-    /// Whether to tell of another one now, and then how many before it were not told.
+    /// Returns whether to tell of another one now, and then how many before it were not told.
     pub(crate) fn tell(&mut self, now: Timestamp) -> Option<u64> {
         if now.since(self.seen) >= LONGEST_PAUSE {
             let untold = self.untold;
@@ -57,12 +57,12 @@ impl Series {
         Some(std::mem::take(&mut self.untold))
     }
 
-    /// How often it has happened.
+    /// Returns how often it has happened.
     pub(crate) fn times(&self) -> u64 {
         self.times
     }
 
-    /// How many were not told since the last that was.
+    /// Returns how many were not told since the last that was.
     pub(crate) fn untold(&self) -> u64 {
         self.untold
     }
@@ -72,7 +72,7 @@ impl Series {
         self.untold += untold;
     }
 
-    /// Whether it may be forgotten: nothing of it has happened for so long.
+    /// Returns whether it may be forgotten: nothing of it has happened for so long.
     pub(crate) fn is_old(&self, now: Timestamp) -> bool {
         now.since(self.seen) >= LONGEST_PAUSE
     }
@@ -83,7 +83,7 @@ impl Series {
 pub(crate) struct Repeats(BTreeMap<(String, String), Series>);
 
 impl Repeats {
-    /// Whether to tell this now, and then how many equal ones before it were not told.
+    /// Returns whether to tell this now, and then how many equal ones before it were not told.
     pub(crate) fn tell(&mut self, about: &str, words: &str, now: Timestamp) -> Option<u64> {
         let mut key = (about.to_owned(), words.to_owned());
         if self.0.len() >= MAX_SERIES && !self.0.contains_key(&key) {
@@ -99,8 +99,8 @@ impl Repeats {
         Some(0)
     }
 
-    /// What this was about is over: returns how often it had been warned of, if it was more than
-    /// once.
+    /// What this was about is over: returns how often it had been warned of, if it was more
+    /// than once.
     pub(crate) fn over(&mut self, about: &str) -> Option<u64> {
         let mut times = 0;
         self.0.retain(|(other, _), series| {
@@ -131,7 +131,8 @@ struct Bucket {
 }
 
 impl Bounded {
-    /// Whether to write a line of this kind now, and then how many before it were not written.
+    /// Returns whether to write a line of this kind now, and then how many before it were not
+    /// written.
     pub(crate) fn tell(&mut self, kind: &str, now: Timestamp) -> Option<u64> {
         let key = match self.0.len() < MAX_SERIES || self.0.contains_key(kind) {
             true => kind,

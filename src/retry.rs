@@ -47,6 +47,20 @@ impl Backoff {
 /// How often a task is tried and how long it waits between tries.
 ///
 /// The default is a fixed wait of one second and 10 attempts, the first one counted.
+///
+/// ```
+/// use callboard::RetryPolicy;
+/// use std::time::Duration;
+///
+/// let soon = Duration::from_millis(100);
+/// let five_times = RetryPolicy::exponential(soon, Duration::from_secs(10)).max_attempts(5);
+/// assert_eq!(five_times.limit(), Some(5));
+/// assert!(five_times.next_delay(1, u64::MAX).is_some_and(|wait| wait <= soon));
+/// assert_eq!(five_times.next_delay(5, 0), None); // it was the last one
+///
+/// let until_it_works = RetryPolicy::fixed(Duration::from_secs(1)).forever();
+/// assert_eq!(until_it_works.limit(), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
 pub struct RetryPolicy {

@@ -36,14 +36,13 @@ impl AttemptSpan {
     /// Runs what belongs to a user within the span: a panic of it costs nothing but its message.
     #[inline]
     pub(crate) fn contained<R>(&self, user: impl FnOnce() -> R) -> Result<R, Panic> {
-        if self.0.is_none() {
-            return contained_with_place(user);
-        }
-        let entered = contained(|| self.0.enter());
+        let entered = (!self.0.is_none()).then(|| contained(|| self.0.enter()));
         // The span is left after the user's panic was caught: a second one on its way out would
         // abort.
         let result = contained_with_place(user);
-        shielded(|| drop(entered));
+        if entered.is_some() {
+            shielded(|| drop(entered));
+        }
         result
     }
 }

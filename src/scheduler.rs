@@ -1,7 +1,7 @@
 //! The handle of a scheduler: what an application holds.
 //!
 //! Owns: the names of a process, and the permits that bound what waits in the mailbox. Does not
-//! know: the rules; every method is a message to the actor.
+//! know: the rules; what is to be decided goes to the actor as a message.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::node::RunningNode;
 use crate::actors::scheduler::{Handover, SchedulerActor};
-use crate::actors::{End, Halt, Shutdown, Submit};
+use crate::actors::{Halt, HandleShutdown, Shutdown, Submit};
 use crate::clock::Clock;
 use crate::engine::{Event, LinkId};
 use crate::error::{Refusal, Stopped};
@@ -30,7 +30,9 @@ use crate::sync::lock;
 use crate::task::TaskId;
 
 mod asking;
+mod attaching;
 mod builder;
+mod kinds;
 mod local;
 mod nodes;
 #[cfg(feature = "store")]
@@ -38,7 +40,7 @@ mod stored;
 
 pub use builder::SchedulerBuilder;
 #[cfg(feature = "store")]
-pub use stored::SettledPage;
+pub use stored::{ExecutedAgain, SettledPage};
 
 /// How many `Execute` of the handle may wait in the actor's mailbox; more wait for a permit. Bounds
 /// the memory that a flood through the handle takes.
@@ -110,18 +112,18 @@ impl Drop for Guard {
 }
 
 /// The schedulers of this process.
-static NAMES: Mutex<std::collections::BTreeMap<Arc<str>, Claim>> =
+static NAMES: Mutex<std::collections::BTreeMap<Arc<str>, NameOwner>> =
     Mutex::new(std::collections::BTreeMap::new());
 
 /// Who has a name.
-enum Claim {
+enum NameOwner {
     /// One that is being started, and this very name of it.
     Starts(Arc<str>),
     Runs(Arc<Inner>),
 }
 
-impl Claim {
-    /// Whether it is that of the start which has claimed this very name.
+impl NameOwner {
+    /// Returns whether it is that of the start which has claimed this very name.
     fn is_of(&self, name: &Arc<str>) -> bool {
         matches!(self, Self::Starts(own) if Arc::ptr_eq(own, name))
     }
@@ -145,6 +147,7 @@ impl Scheduler {
     ///     .configure(|config| config.lease = Duration::from_secs(30))
     ///     .configure_link(|link| link.max_unproved = 256)
     ///     .retry(RetryPolicy::fixed(Duration::from_secs(5)).max_attempts(20))
+    ///     .limit("mail.send", Limit::concurrency(40)) // at once, over all nodes
     ///     .refuse_unknown_kinds()
     ///     .store(Store::file("orders.redb")) // without it, all ends with the process
     ///     .tell_at_once() // or not: it spares a commit; see `SchedulerConfig`
@@ -191,8 +194,8 @@ impl Scheduler {
     /// ```
     pub fn find(name: &str) -> Option<Self> {
         match lock(&NAMES).get(name)? {
-            Claim::Starts(_) => None,
-            Claim::Runs(inner) => Some(Self {
+            NameOwner::Starts(_) => None,
+            NameOwner::Runs(inner) => Some(Self {
                 inner: Arc::clone(inner),
             }),
         }
@@ -426,7 +429,7 @@ impl Scheduler {
     ///
     /// It has stopped already, and what was left has been taken.
     pub async fn shutdown(&self, shutdown: Shutdown) -> Result<Leftovers, Stopped> {
-        let ended = self.ask(End(shutdown)).await;
+        let ended = self.ask(HandleShutdown(shutdown)).await;
         // The name is freed by the actor's end, which is awaited so that it can be used again at
         // once.
         let _ = self.inner.addr.send(Halt).await;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::Refusal;
+use crate::limit::Limit;
 use crate::payload::Payload;
 use crate::status::Cause;
 use crate::task::{Dispatch, Labels, Options, TaskId, TaskKey, TaskKind};
@@ -34,6 +35,15 @@ pub struct Stats {
     pub waiting_retries: usize,
     /// Exclusive tasks that wait until an earlier run of theirs can no longer be going on.
     pub held: usize,
+    /// How many of the pending tasks wait since their kind is paused, or all are.
+    #[serde(default)]
+    pub paused: usize,
+    /// What operators have paused, and which intakes they have closed.
+    #[serde(default)]
+    pub pauses: Pauses,
+    /// The limits of kinds, in order of kind.
+    #[serde(default)]
+    pub limits: Vec<LimitStats>,
     /// Tasks that run on a worker.
     pub running: usize,
     /// Bytes of args of all unsettled tasks.
@@ -61,6 +71,33 @@ pub struct Stats {
     pub store: Option<StoreStats>,
 }
 
+/// What operators hold back in a [`Stats`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Pauses {
+    /// Whether all kinds are paused.
+    pub all: bool,
+    /// The kinds that are paused by name, in order: none of their tasks start.
+    pub kinds: Vec<TaskKind>,
+    /// The kinds of which no task is taken in, in order.
+    pub closed: Vec<TaskKind>,
+}
+
+/// The limit of a kind in a [`Stats`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LimitStats {
+    /// The kind.
+    pub kind: TaskKind,
+    /// What is allowed.
+    pub limit: Limit,
+    /// Tasks that nodes have, and runs that were given up and may still go on. After a limit was
+    /// lowered it may be more than that.
+    pub going: u32,
+    /// Due tasks that wait since nothing is left of the limit; they are among `pending`.
+    pub waiting: usize,
+}
+
 /// How the store of a scheduler is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -77,21 +114,39 @@ pub struct StoreStats {
     pub batch_bytes: u64,
     /// How large its file is, if that can be told.
     pub file_bytes: Option<u64>,
+    /// How many bytes of it say what has happened to tasks; the rest is what is kept of those that
+    /// have settled, and room to be used again.
+    pub log_bytes: u64,
+    /// How many bytes of these are needed still, by estimate: by tasks that have not settled, or
+    /// whose ending nobody has handled.
+    pub living_bytes: u64,
     /// When the last batch was stored.
     pub last_commit: Option<SystemTime>,
     /// How long that took.
     pub commit_time: Option<Duration>,
 }
 
+impl StoreStats {
+    /// Returns the share of [`log_bytes`](Self::log_bytes) that is needed still, from 0 to 1; 1 if
+    /// there are none. What is not needed goes by itself, at the latest when it is half, and more
+    /// than 16 MiB.
+    pub fn living_share(&self) -> f64 {
+        match self.log_bytes {
+            0 => 1.0,
+            bytes => self.living_bytes as f64 / bytes as f64,
+        }
+    }
+}
+
 /// Whether a store takes what it is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StoreState {
-    /// It does.
+    /// The store takes all.
     #[default]
     Healthy,
-    /// It does not: nothing is accepted, and nothing is told, until it does, which is tried each
-    /// second. What runs goes on.
+    /// The store takes nothing now. Until it does, no task is accepted and no status is told; it is
+    /// tried again each second. What runs goes on.
     Failing {
         /// Since when.
         since: SystemTime,
@@ -341,6 +396,29 @@ pub enum Reason {
     ClientBehind,
     /// Nothing is started any more: the scheduler ends when what runs has ended.
     Ending,
+    /// The task's kind is paused, or all are, until an operator resumes it.
+    Paused,
+    /// As many tasks of its kind go on as its [`Limit`] allows.
+    AtLimit {
+        /// How many that is.
+        limit: u32,
+    },
+    /// As many tasks of its kind have started of late as the rate of its [`Limit`] allows.
+    RateUsedUp {
+        /// How long until the next may start.
+        remaining: Duration,
+    },
+    /// As many of its group go on as the limit of its kind allows for each, or runs of such that
+    /// were given up may still go on.
+    GroupAtLimit {
+        /// How many may go on at once.
+        limit: u32,
+    },
+    /// As many of its group have started of late as the limit of its kind allows for each.
+    GroupRateUsedUp {
+        /// How long until the next may start.
+        remaining: Duration,
+    },
     /// The task was prefetched to this node and has not started.
     Prefetched {
         /// The node.

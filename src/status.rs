@@ -52,6 +52,12 @@ impl TaskStatus {
         self.again
     }
 
+    /// Returns the task that it repeats, if it was handed in again; see
+    /// [`Execute::again`](crate::Execute::again).
+    pub fn again_of(&self) -> Option<TaskId> {
+        self.ending.options.as_ref()?.again_of
+    }
+
     /// Returns its options, as they were handed in.
     pub fn options(&self) -> Options {
         self.ending.options.as_deref().cloned().unwrap_or_default()
@@ -126,6 +132,7 @@ pub struct Ending {
     pub outcome: Outcome,
     /// The node of its last run that started; `None` if it never ran. Whether a run that was lost
     /// with its node had started is not known: what was sent to a free worker counts as started.
+    /// After a restart of a scheduler with a store nothing is known of runs that had ended before.
     pub node: Option<Arc<str>>,
     /// Attempts that were made, 0 if it never ran. Runs that were lost with their nodes are counted
     /// in `reroutes` instead.
@@ -136,7 +143,10 @@ pub struct Ending {
     /// has them when the task settles: if it was set meanwhile, what came before is told as by the
     /// new setting.
     pub accepted_at: SystemTime,
-    /// When its last run that started was started; `None` if it never ran.
+    /// When its last run that started was started; `None` if it never ran. After a restart of a
+    /// scheduler with a store, a run from before counts from when the scheduler last stored
+    /// anything before it ended, or, if it had not stored where it was, from when its node has told
+    /// of it.
     pub started_at: Option<SystemTime>,
     /// When this ending was decided.
     pub settled_at: SystemTime,

@@ -35,8 +35,8 @@ pub mod table;
 pub mod tool;
 pub mod writer;
 
-pub(crate) use place::Opened;
 pub use place::Store;
+pub(crate) use place::{Opened, refused};
 
 /// Who wants to write.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ pub trait Snapshot: Send {
     ///
     /// # Errors
     ///
-    /// It cannot be read, or the file not be made.
+    /// This cannot be read, or the file cannot be made.
     fn copy(&self, path: &Path) -> Result<(), LogError>;
 
     /// Gives every row, in order: the number of its batch, and the row.
@@ -139,7 +139,7 @@ pub trait Snapshot: Send {
 /// Where batches are kept. It is called from one thread, which it may block. Every method may be
 /// called again after an error.
 pub trait TaskLog: Send {
-    /// Makes this the only writer. One that was it before is refused from now on, or this one is.
+    /// Makes this the only writer. The writer before is refused from now on, or else this one is.
     ///
     /// # Errors
     ///
@@ -158,14 +158,14 @@ pub trait TaskLog: Send {
     ///
     /// # Errors
     ///
-    /// Nothing was stored, but for [`LogError::Unknown`]: then `reread` tells.
+    /// Nothing was stored, except perhaps after [`LogError::Unknown`]: then `reread` tells.
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), LogError>;
 
-    /// Opens it anew and returns the number of the last batch that is there, 0 if none is.
+    /// Opens the log anew. Returns the number of the last batch that is there, 0 if there is none.
     ///
     /// # Errors
     ///
-    /// It cannot be told, or another has taken it over.
+    /// The log cannot be read, or another process has taken it over.
     fn reread(&mut self) -> Result<u64, LogError>;
 
     /// Batches before this one are not needed any more. When they go is the log's affair; the last
@@ -193,7 +193,7 @@ pub trait TaskLog: Send {
     /// It cannot be read.
     fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, LogError>;
 
-    /// Forgets what is kept of these; returns how many of them there were.
+    /// Forgets what is kept of these tasks. Returns how many of them had been kept.
     ///
     /// # Errors
     ///
@@ -205,16 +205,16 @@ pub trait TaskLog: Send {
     ///
     /// # Errors
     ///
-    /// It could not be done, and nothing is lost by that.
+    /// The room could not be given back; nothing is lost.
     fn tidy(&mut self) -> Result<(), LogError> {
         Ok(())
     }
 
-    /// Closes it in order. What was appended is durable in any case.
+    /// Closes the log in order. What was appended is durable in any case.
     ///
     /// # Errors
     ///
-    /// It could not be tidied up. The next opening does that.
+    /// The log could not be tidied up. The next opening does that.
     fn close(self: Box<Self>) -> Result<(), LogError>;
 }
 
@@ -225,13 +225,13 @@ pub enum LogError {
     /// A later term has taken the log over.
     #[error("another scheduler has opened the store since and goes on with it; stop this one")]
     Fenced,
-    /// It holds less than was stored.
+    /// The log holds less than was stored.
     #[error(
         "the store holds less than was stored: an older copy stands in its place; stop the scheduler, and start it on \
          the right file"
     )]
     RolledBack,
-    /// Another process has it open.
+    /// Another process has the log open.
     #[error(
         "another process has the store open; stop that one, or give this scheduler a file of its own"
     )]
@@ -239,12 +239,12 @@ pub enum LogError {
     /// There is no room.
     #[error("there is no room to write: {0}; free some space, and the store goes on by itself")]
     Full(String),
-    /// It cannot be written.
+    /// The log cannot be written.
     #[error(
         "the store cannot be written: {0}; make the file and its directory writable for this user"
     )]
     ReadOnly(String),
-    /// It cannot be reached now, and nothing was stored.
+    /// The log cannot be reached now, and nothing was stored.
     #[error("the store cannot be used now: {0}")]
     Unavailable(String),
     /// It is not known whether a batch was stored.
@@ -258,16 +258,16 @@ pub enum LogError {
         /// What is wrong.
         what: String,
     },
-    /// A later version has written it.
+    /// A later version of callboard has written the log.
     #[error("a later version has written the store: {0}; use that version")]
     Newer(String),
-    /// It is another scheduler's.
+    /// The log belongs to another scheduler.
     #[error("the store is that of the scheduler {scheduler:?}; use that name, or another file")]
     Foreign {
-        /// Whose.
+        /// The name of that scheduler.
         scheduler: String,
     },
-    /// It is no store.
+    /// The file is no store.
     #[error("this is no store of callboard: {0}; it was left as it is")]
     NotAStore(String),
     /// The file was removed, or something else stands in its place.
@@ -296,7 +296,7 @@ pub enum LogError {
     },
 }
 
-/// Whether a batch is to be stored after the last one; `false` if it is that one.
+/// Returns whether a batch is to be stored after the last one; `false` if it is that one.
 fn follows(last: u64, number: u64) -> Result<bool, LogError> {
     match last {
         0 if number > 0 => Ok(true),

@@ -140,13 +140,13 @@ impl TaskKind {
     }
 }
 
-/// Whether a name has hidden characters. Nearly none has any but printable ASCII.
+/// Returns whether a name has hidden characters. Nearly none has any but printable ASCII.
 fn has_hidden(name: &str) -> bool {
     let plain = name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     !plain && name.contains(is_hidden)
 }
 
-/// Whether a character shows nothing of itself, and may change how a line is shown: control
+/// Returns whether a character shows nothing of itself, and may change how a line is shown: control
 /// characters, breaks of lines, marks of direction, and what is not shown at all.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -195,6 +195,29 @@ impl TaskKey {
     }
 
     /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A name for tasks of one kind that belong together, such as those of one customer.
+///
+/// Groups of one kind, priority and set of labels take turns, so that many tasks of one do not keep
+/// the others waiting: see [`Options::group`]. [`Limit::each_group`](crate::Limit::each_group)
+/// limits each. Names may come and go: one without tasks is forgotten.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskGroup(Arc<str>);
+
+impl TaskGroup {
+    /// The longest name that is accepted, in bytes.
+    pub const MAX_BYTES: usize = 256;
+
+    /// Makes a group of this name.
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Self(text.as_ref().into())
+    }
+
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -285,7 +308,7 @@ macro_rules! text {
     };
 }
 
-text!(TaskKind TaskKey);
+text!(TaskKind TaskKey TaskGroup);
 
 /// Words that a node bears and a task may require, such as `gpu` or `zone=north`.
 pub type Labels = BTreeSet<String>;
@@ -328,4 +351,13 @@ pub struct Options {
     pub max_reroutes: Option<u32>,
     /// The caller's own name for it; none by default.
     pub key: Option<TaskKey>,
+    /// The task that it repeats, which [`Execute::again`](crate::Execute::again) says; none by
+    /// default.
+    #[serde(default)]
+    pub again_of: Option<TaskId>,
+    /// Whose turn it takes among the tasks of its kind, priority and labels; none by default. Each
+    /// group starts one task in turn, and all tasks without one are together one group. Within a
+    /// group the order is that of all tasks.
+    #[serde(default)]
+    pub group: Option<TaskGroup>,
 }

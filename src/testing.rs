@@ -220,5 +220,8 @@ driven!(NodeMachine, NodeEvent, NodeAction);
 driven!(Machines, NodeEvent, NodeAction);
 driven!(SchedulerMachine, Event, Action, next_turn);
 
+mod log;
 #[cfg(test)]
 mod tests;
+
+pub use log::{NARROW, RecordLog};

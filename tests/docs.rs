@@ -372,7 +372,10 @@ fn every_method_that_a_user_calls_has_an_example() {
     for file in [
         "src/scheduler.rs",
         "src/scheduler/asking.rs",
+        "src/scheduler/attaching.rs",
+        "src/scheduler/kinds.rs",
         "src/scheduler/nodes.rs",
+        "src/scheduler/stored.rs",
         "src/handlers.rs",
         "src/handlers/context.rs",
     ] {
@@ -402,6 +405,45 @@ fn the_example_of_each_builder_uses_every_setter() {
             let call = format!(".{setter}(");
             if !shown.iter().any(|line| line.contains(&call)) {
                 unused.push(format!("{builder}: {setter}"));
+            }
+        }
+    }
+    assert!(unused.is_empty(), "{unused:#?}");
+}
+
+/// The setters of a value that is made by setting one thing after the other.
+fn value_setters(file: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in read(file).lines().map(str::trim_start) {
+        let line = line.replace("const fn", "fn");
+        let sets = line.contains("(self") || line.contains("(mut self");
+        if line.starts_with("pub fn ") && sets && line.ends_with("-> Self {") {
+            let name = line["pub fn ".len()..].split(['(', '<']).next().unwrap();
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_example_of_each_value_uses_every_setter() {
+    let mut unused = Vec::new();
+    for file in [
+        "src/execute.rs",
+        "src/node.rs",
+        "src/retry.rs",
+        "src/engine/keep.rs",
+        "src/store/place.rs",
+        "src/net/tls.rs",
+    ] {
+        let text = read(file);
+        let shown: Vec<_> = text.lines().filter(|line| line.contains("///")).collect();
+        let setters = value_setters(file);
+        assert!(!setters.is_empty(), "{file}");
+        for setter in setters {
+            let call = format!(".{setter}(");
+            if !shown.iter().any(|line| line.contains(&call)) {
+                unused.push(format!("{file}: {setter}"));
             }
         }
     }

@@ -71,16 +71,16 @@ impl NodeBench {
             address: String::new(),
         };
         self.machine.handle(self.now, opened);
-        self.hear(ToNode::Hello(SchedulerHello {
+        self.hear(ToNode::Hello(Box::new(SchedulerHello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             scheduler: "bench".to_owned(),
             scheduler_id: SchedulerId(1),
             term: 0,
             max_frame: None,
-        }));
+        })));
         self.perform();
-        self.hear(ToNode::Welcome(Welcome {
+        self.hear(ToNode::Welcome(Box::new(Welcome {
             version: VERSION_MAX,
             heartbeat: Duration::from_secs(2),
             lease: Duration::from_secs(15),
@@ -90,7 +90,7 @@ impl NodeBench {
             acknowledged: 0,
             stop: Vec::new(),
             drain: false,
-        }));
+        })));
         self.perform();
     }
 

@@ -122,7 +122,7 @@ impl SchedulerBench {
             last: true,
             ..Holding::default()
         };
-        self.hear(link, ToScheduler::Hello(hello));
+        self.hear(link, ToScheduler::Hello(Box::new(hello)));
         self.hear(link, ToScheduler::Holding(holding));
     }
 

@@ -8,7 +8,8 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use callboard::{Execute, Scheduler, Shutdown, Store};
+use bytes::Bytes;
+use callboard::{Execute, Handlers, Node, Scheduler, Shutdown, Store};
 use tempfile::TempDir;
 
 use super::Scale;
@@ -111,6 +112,43 @@ pub fn recovery(scale: &Scale) -> f64 {
         eprint!("({} MiB) ", bytes.unwrap_or(0) >> 20);
         end(scheduler).await;
         took.as_secs_f64()
+    })
+}
+
+/// How large the file is at most while tasks with args of 100 bytes settle, in MiB; beside it how
+/// large it is after the end.
+pub fn file(scale: &Scale) -> f64 {
+    let count = scale.of(1_000_000);
+    System::new().block_on(async move {
+        let folder = folder();
+        let path = folder.path().join("tasks");
+        let size = || path.metadata().map_or(0, |file| file.len()) as f64 / f64::from(1 << 20);
+        let handlers = Handlers::new().on("take", async |args: Bytes| Ok(args.len()));
+        let started = Scheduler::unnamed()
+            .store(Store::file(&path))
+            .node(Node::local("here", handlers).max_workers(10))
+            .no_client()
+            .start();
+        let scheduler = started.await.expect("it starts");
+        let args = Bytes::from(vec![7; 100]);
+        let mut most = 0.0_f64;
+        for _ in 0..count / MANY {
+            let batch = (0..MANY).map(|_| Execute::raw("take", args.clone()));
+            let answers = scheduler.execute_many(batch.collect()).await;
+            assert!(answers.iter().all(Result::is_ok), "there is room for all");
+            most = most.max(size());
+        }
+        loop {
+            let stats = scheduler.stats().await.expect("it runs");
+            most = most.max(size());
+            if stats.pending + stats.running == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        end(scheduler).await;
+        eprint!("({:.2} MiB after the end) ", size());
+        most
     })
 }
 

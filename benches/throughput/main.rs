@@ -108,6 +108,9 @@ fn rows() -> Vec<Row> {
         // A million unfinished; beside it, how large the file is.
         #[cfg(feature = "store")]
         Row::new("durable-start", Unit::Seconds, durable::recovery),
+        // Beside it, how large the file is after the end.
+        #[cfg(feature = "store")]
+        Row::new("durable-file", Unit::MiB, durable::file),
         // 4,000 workers, each free again after 20 ms.
         Row::rate("await-4000", rates::await_many).over_fixed(200_000.0),
         Row::rate("killed", rates::killed).over("remote-4"),

@@ -10,6 +10,8 @@ pub enum Unit {
     Bytes,
     PercentOfCore,
     Seconds,
+    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "a store's file"))]
+    MiB,
 }
 
 impl Unit {
@@ -18,6 +20,7 @@ impl Unit {
             Self::PerSecond => format!("{figure:.0}/s"),
             Self::Micros => format!("{figure:.1} us"),
             Self::Bytes => format!("{:.0} MB/s", figure / 1e6),
+            Self::MiB => format!("{figure:.1} MiB"),
             Self::Seconds => format!("{figure:.2} s"),
             Self::PercentOfCore => format!("{figure:.2} % of a core"),
         }

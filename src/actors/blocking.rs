@@ -33,7 +33,7 @@ pub type LifeSign = Arc<dyn Any + Send + Sync>;
 pub(super) type Called = Result<Tried, Panic>;
 
 /// A call, and who waits for its end.
-pub(super) struct Call {
+pub(super) struct BlockingCall {
     pub(super) span: AttemptSpan,
     pub(super) call: Box<dyn FnOnce() -> Tried + Send>,
     pub(super) told: oneshot::Sender<Called>,
@@ -50,7 +50,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Idle {
-    waiting: Vec<(u64, Sender<Call>)>,
+    waiting: Vec<(u64, Sender<BlockingCall>)>,
     /// Tells one wait of a thread from another.
     waits: u64,
     closed: bool,
@@ -70,7 +70,7 @@ impl Pool {
     /// # Errors
     ///
     /// No thread could be started. The call was dropped.
-    pub(super) fn begin(&self, call: Call) -> io::Result<()> {
+    pub(super) fn begin(&self, call: BlockingCall) -> io::Result<()> {
         let mut call = call;
         while let Some(thread) = self.0.take() {
             match thread.send(call) {
@@ -100,14 +100,14 @@ impl Drop for Pool {
 
 impl Shared {
     /// Takes the thread that has waited for the shortest time, so that those beyond need end.
-    fn take(&self) -> Option<Sender<Call>> {
+    fn take(&self) -> Option<Sender<BlockingCall>> {
         lock(&self.idle).waiting.pop().map(|(_, thread)| thread)
     }
 
     /// Does calls, until none has come for a while.
-    fn work(&self, first: Call) {
+    fn work(&self, first: BlockingCall) {
         let mut next = Some(first);
-        while let Some(Call { span, call, told }) = next.take() {
+        while let Some(BlockingCall { span, call, told }) = next.take() {
             let called = span.contained(call);
             drop(span);
             let (sender, calls) = channel();
@@ -127,7 +127,7 @@ impl Shared {
         }
     }
 
-    fn wait_as(&self, thread: Sender<Call>) -> Option<u64> {
+    fn wait_as(&self, thread: Sender<BlockingCall>) -> Option<u64> {
         let mut idle = lock(&self.idle);
         if idle.closed {
             return None;

@@ -101,8 +101,8 @@ impl Executor {
         }
         self.queue.answer();
         self.turning.set(true);
-        let began = Instant::now();
-        let mut now = began;
+        let mut now = Instant::now();
+        let until = now + LONG_TURN;
         let mut more = true;
         for _ in 0..TURN {
             match self.queue.pop(|worker| self.is_occupied(worker)) {
@@ -113,7 +113,7 @@ impl Executor {
                     break;
                 }
             }
-            if now.saturating_duration_since(began) > LONG_TURN {
+            if now > until {
                 break;
             }
         }
@@ -126,7 +126,7 @@ impl Executor {
     }
 
     /// Begins an attempt. Returns the moment at which it had been begun, or had ended.
-    #[inline]
+    #[inline(always)]
     fn begin(self: &Rc<Self>, start: Start, now: Instant, cx: &mut Context<'_>) -> Instant {
         let worker = start.worker;
         let (first, after) = self.queue.held_by(start.worker, || {
@@ -196,7 +196,7 @@ impl Executor {
         }
     }
 
-    /// Whether a worker has a run, so that the next must wait.
+    /// Returns whether a worker has a run, so that the next must wait.
     #[inline]
     fn is_occupied(&self, worker: WorkerId) -> bool {
         self.with_slot(worker, |slot| slot.run.is_some())
@@ -214,7 +214,7 @@ impl Executor {
     }
 
     /// Reports at the end of this turn, or else of the next.
-    #[inline]
+    #[inline(always)]
     fn report(&self, event: NodeEvent) {
         if self.queue.report(event) && !self.turning.get() {
             self.queue.wake();

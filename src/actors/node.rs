@@ -164,7 +164,7 @@ impl Actor for NodeActor {
                 let core = Rc::new(RefCell::new(core));
                 self.core = Some(Rc::clone(&core));
                 // On a task of its own, so that a full mailbox delays no deadline.
-                actix_rt::spawn(pump(End(core), inbox));
+                actix_rt::spawn(pump(EndGuard(core), inbox));
                 // If nobody waits any more, the address is dropped too and the node ends by that.
                 let _ = ready.send(Ok(()));
             }
@@ -312,9 +312,9 @@ impl Core {
         match action {
             NodeAction::Send { link, message } => self.links.send(link, message),
             NodeAction::Close { link, reason } => self.links.close(link, reason),
-            NodeAction::Dial { address } => {
+            NodeAction::Dial { address, within } => {
                 if let Some(connector) = &self.connector {
-                    connector.dial(address.clone(), address, None);
+                    connector.dial(address.clone(), address, None, within);
                 }
             }
             NodeAction::Start {
@@ -360,9 +360,9 @@ impl Core {
 
 /// Ends the node with its pump, even if that ends by a panic: then its scheduler must see the links
 /// close.
-struct End(Rc<RefCell<Core>>);
+struct EndGuard(Rc<RefCell<Core>>);
 
-impl Drop for End {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         if let Ok(mut core) = self.0.try_borrow_mut() {
             core.end();
@@ -371,7 +371,7 @@ impl Drop for End {
 }
 
 /// Takes one turn of the machine after another, until the inbox is closed.
-async fn pump(core: End, inbox: Inbox<Incoming<NodeEvent>>) {
+async fn pump(core: EndGuard, inbox: Inbox<Incoming<NodeEvent>>) {
     let sleep = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(sleep);
     while !inbox.is_closed() {

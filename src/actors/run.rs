@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
-use super::blocking::{Call, Pool};
+use super::blocking::{BlockingCall, Pool};
 use super::thread_queue::Start;
 use crate::contain::shielded;
 use crate::engine::WorkerId;
@@ -90,6 +90,7 @@ struct Limit {
 
 /// Begins an attempt: polls an async handler once, or hands a blocking one to a thread of the pool.
 /// Also returns the moment after that.
+#[inline(always)]
 pub(super) fn begin(
     env: &Arc<NodeEnv>,
     pool: &Pool,
@@ -142,12 +143,15 @@ pub(super) fn begin(
     });
     let context = seed.made.take();
     let after = Instant::now();
-    let first = match polled {
+    let tried = match polled {
+        Ok(Polled::Ended(tried)) => tried,
+        Err(panic) => panicked(panic),
+        Ok(Polled::NoThread) => return (First::NoThread, after),
         Ok(Polled::Pending { future, blocking }) => {
             let terms = assignment.terms.as_ref();
             let timeout = terms.and_then(|terms| terms.timeout);
             let limit = timeout.and_then(|timeout| Limit::new(now, timeout));
-            First::Pending(Rc::new(Run {
+            let run = Rc::new(Run {
                 worker,
                 dispatch,
                 attempts,
@@ -156,13 +160,11 @@ pub(super) fn begin(
                 span,
                 blocking,
                 state: RefCell::new(State::Running(Live { future, limit })),
-            }))
+            });
+            return (First::Pending(run), after);
         }
-        Ok(Polled::Ended(tried)) => ended(tried, after - now),
-        Ok(Polled::NoThread) => First::NoThread,
-        Err(panic) => ended(panicked(panic), after - now),
     };
-    (first, after)
+    (ended(tried, after - now), after)
 }
 
 /// What the first poll led to.
@@ -187,7 +189,7 @@ fn first_poll(begun: Begun, span: &AttemptSpan, pool: &Pool, cx: &mut Context<'_
         Begun::Blocking(call) => {
             let (told, end) = oneshot::channel();
             let span = span.clone();
-            if let Err(error) = pool.begin(Call { span, call, told }) {
+            if let Err(error) = pool.begin(BlockingCall { span, call, told }) {
                 say!(debug: %error, "no thread could be started for a blocking handler");
                 return Polled::NoThread;
             }
@@ -364,7 +366,7 @@ fn panicked(Panic { message, place }: Panic) -> Tried {
     Tried::Panicked { message, place }
 }
 
-/// What ends an attempt like a panic, and was raised nowhere.
+/// Returns what ends an attempt like a panic, and was raised nowhere.
 fn unraised(message: &str) -> Panic {
     Panic {
         message: message.to_owned(),
@@ -372,8 +374,9 @@ fn unraised(message: &str) -> Panic {
     }
 }
 
+#[inline]
 fn verdict(attempts: Attempts, tried: Tried) -> End {
-    attempts.verdict(tried, fastrand::u64(..))
+    attempts.verdict(tried, || fastrand::u64(..))
 }
 
 /// The end of a handler that was told to stop: one that did so tells it by an error, most often.

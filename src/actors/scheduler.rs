@@ -48,7 +48,7 @@ mod turn;
 use callers::Callers;
 use clients::Clients;
 use deliveries::Gathered;
-use ending::Ending;
+use ending::ShutdownStep;
 use log::Log;
 use nodes::Nodes;
 use replies::Replies;
@@ -232,7 +232,7 @@ pub(super) struct Core {
     callers: Callers,
     nodes: Nodes,
     log: Log,
-    ending: Option<Ending>,
+    ending: Option<ShutdownStep>,
     left: Handover,
     replies: Replies,
     /// Statuses for clients, to be sent when there is nothing more to hear.
@@ -280,6 +280,7 @@ impl Core {
     }
 
     /// Takes a task in; `caller` waits for its status alone.
+    #[inline(always)]
     fn submit(
         &mut self,
         now: Timestamp,

@@ -100,6 +100,7 @@ impl ThreadQueue {
 
     /// Takes the next order to begin it. A start whose worker is `occupied` is kept until
     /// [`ThreadQueue::resume`].
+    #[inline]
     pub(super) fn pop(&self, occupied: impl Fn(WorkerId) -> bool) -> Option<Order> {
         let mut waiting = lock(&self.orders);
         loop {
@@ -130,7 +131,7 @@ impl ThreadQueue {
     }
 
     /// Takes back every start that has not begun. Stops stay: what they stop may have begun before.
-    pub(super) fn take_all_back(&self) -> Vec<Start> {
+    pub(super) fn withdraw_all(&self) -> Vec<Start> {
         let mut waiting = lock(&self.orders);
         // What is kept for a worker has come before what is queued for it.
         let parked = std::mem::take(&mut waiting.parked);
@@ -141,7 +142,7 @@ impl ThreadQueue {
 
     /// Takes those of these starts back that have not begun, the last first, so that each is put
     /// back before those that came after it. What is behind them may begin, and end, from then on.
-    pub(super) fn take_back(&self, back: &mut HashSet<Dispatch>) -> Vec<Start> {
+    pub(super) fn withdraw(&self, back: &mut HashSet<Dispatch>) -> Vec<Start> {
         let mut starts = Vec::new();
         let mut waiting = lock(&self.orders);
         waiting.parked.retain(|_, parked| {
@@ -193,7 +194,7 @@ impl ThreadQueue {
         self.waker.wake();
     }
 
-    /// Whether the thread has answered the last question.
+    /// Returns whether the thread has answered the last question.
     pub(super) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Acquire) == self.asked.load(Ordering::Relaxed)
     }
@@ -207,6 +208,7 @@ impl ThreadQueue {
     }
 
     /// Runs what may hold the thread, and names its worker meanwhile.
+    #[inline]
     pub(super) fn held_by<R>(&self, worker: WorkerId, user: impl FnOnce() -> R) -> R {
         let named = worker.0.saturating_add(1);
         self.active.store(named, Ordering::Relaxed);

@@ -148,14 +148,14 @@ impl Threads {
             if !thread.back.is_empty() {
                 // A handler that holds the thread holds the reports of those before it, too.
                 thread.queue.send_reports(&self.env.inbox);
-                let taken = thread.queue.take_back(&mut thread.back);
+                let taken = thread.queue.withdraw(&mut thread.back);
                 events.extend(taken.into_iter().map(Start::unstarted));
             }
         }
         events
     }
 
-    /// When [`Threads::round`] is due.
+    /// Returns when [`Threads::round`] is due.
     pub(super) fn next_round(&self) -> Option<Instant> {
         self.next_round
     }
@@ -206,7 +206,7 @@ impl Threads {
     fn take_from(&mut self, index: usize, events: &mut Vec<NodeEvent>) {
         let thread = &mut self.threads[index];
         thread.queue.send_reports(&self.env.inbox);
-        let taken = thread.queue.take_all_back();
+        let taken = thread.queue.withdraw_all();
         let before = std::mem::replace(&mut thread.health, Health::Stalled);
         if before == Health::Stalled && taken.is_empty() {
             return;

@@ -237,7 +237,7 @@ fn now() -> Timestamp {
     Timestamp(0) + since.unwrap_or_default()
 }
 
-/// A number that tells one life of a store from another.
+/// A number that tells one store from another.
 fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
 }

@@ -38,17 +38,21 @@ impl fmt::Display for Flaw {
 ///
 /// A decoder may then rely on it that lengths are true, and that the depth is bounded: rmp-serde
 /// itself bounds that of arrays and maps, but not that of enums within enums.
-pub(super) fn check(mut bytes: &[u8]) -> Result<(), Flaw> {
+#[inline]
+pub(super) fn check(bytes: &[u8]) -> Result<(), Flaw> {
     match bytes {
-        [] => return Err(Flaw::Missing),
+        [] => Err(Flaw::Missing),
         // What most small tasks carry needs no walk.
         [0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff]
         | [0xcc | 0xd0, _]
         | [0xcd | 0xd1, _, _]
         | [0xca | 0xce | 0xd2, _, _, _, _]
-        | [0xcb | 0xcf | 0xd3, _, _, _, _, _, _, _, _] => return Ok(()),
-        _ => {}
+        | [0xcb | 0xcf | 0xd3, _, _, _, _, _, _, _, _] => Ok(()),
+        _ => walk(bytes),
     }
+}
+
+fn walk(mut bytes: &[u8]) -> Result<(), Flaw> {
     skip(&mut bytes, MAX_DEPTH)?;
     match bytes.len() {
         0 => Ok(()),

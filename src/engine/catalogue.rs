@@ -6,10 +6,16 @@
 //!
 //! Kinds and classes are numbered, and their numbers are used again: neither nodes nor applications
 //! may fill the memory with ever new names. What nodes offer is in `offers`, the order across
-//! classes in `rounds`.
+//! classes in `rounds`, which classes rest in `pauses`, which kinds and classes are known in
+//! `register`, what goes on of a kind or of a group of its tasks in `limits` and `task_groups`.
 
+mod buckets;
+mod limits;
 mod offers;
+mod pauses;
+mod register;
 mod rounds;
+mod task_groups;
 #[cfg(test)]
 mod tests;
 
@@ -19,13 +25,18 @@ use std::sync::Arc;
 use super::bits::Bits;
 use super::heads::Heads;
 use super::placement::{Groups, OfferId};
+use super::priorities::Priorities;
 use super::queue::{ClassId, Hearer, PlacementRule, Queue, Turn};
-use super::tasks::{Company, Slot, Tasks};
-use crate::task::{Labels, TaskKind};
+use super::tasks::{Company, Slot, TaskGroupId, Tasks};
+use crate::task::{Labels, TaskGroup, TaskKind};
 
+pub(crate) use buckets::Left;
+pub(crate) use limits::Going;
+use limits::{Limited, Limits};
 pub(crate) use offers::names_bytes;
 use offers::{Offer, Profile};
 pub(crate) use rounds::Candidate;
+use task_groups::TaskGroups;
 
 /// Classes that are kept though they have no task, since most kinds and labels come again soon.
 /// Beyond these all are forgotten, so that an application may make up names without end.
@@ -50,6 +61,12 @@ struct Kind {
     labelled: HashMap<Arc<Labels>, Ways>,
     /// The offers that have it.
     offers: BTreeSet<OfferId>,
+    /// Whether an operator has paused it. It is remembered then.
+    paused: bool,
+    /// What may go on of it, if that is limited. It is remembered then, too.
+    limit: Option<Box<Limited>>,
+    /// The groups of its tasks.
+    groups: BTreeMap<TaskGroup, TaskGroupId>,
 }
 
 impl Kind {
@@ -58,6 +75,17 @@ impl Kind {
         let ways = self.classes.iter().chain(labelled);
         ways.flatten().flatten().copied()
     }
+}
+
+/// Whether the tasks of a class have turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// They have.
+    No,
+    /// Their kind is paused, or all are.
+    Paused,
+    /// As many of their kind go on, or have started of late, as may.
+    Limited,
 }
 
 /// Tasks that the same nodes may run in the same way.
@@ -75,6 +103,8 @@ struct Class {
     company: Option<Company>,
     /// Whether something of it may be placeable that was not at the last placement.
     changed: bool,
+    /// Whether none of its tasks has a turn.
+    rest: Rest,
     /// Unsettled tasks of this class, queued or not.
     members: usize,
     /// Whether it was said that no present node can run it.
@@ -95,6 +125,7 @@ impl Class {
             announced: None,
             company: None,
             changed: false,
+            rest: Rest::No,
             members: 0,
             noted: false,
             watched: BTreeSet::new(),
@@ -125,6 +156,16 @@ pub(crate) struct Catalogue {
     waiting: [Bits; 3],
     /// Those of them that callers alone wait for.
     for_callers: Bits,
+    /// How often a task has come to wait or has ceased to.
+    queue_changes: u64,
+    /// The priorities of what waits for its turn.
+    queued: Priorities,
+    /// How many due tasks have none, since they are paused.
+    resting: usize,
+    /// Whether an operator has paused all kinds.
+    all_paused: bool,
+    limits: Limits,
+    task_groups: TaskGroups,
     /// Classes in which something may be placeable that was not at the last placement.
     changed: Vec<ClassId>,
     groups: Groups,
@@ -138,38 +179,6 @@ pub(crate) struct Catalogue {
 }
 
 impl Catalogue {
-    /// Counts a new task among those of its class, and returns that.
-    pub fn join(
-        &mut self,
-        kind: &TaskKind,
-        labels: &Labels,
-        rule: PlacementRule,
-        hearer: Hearer,
-    ) -> ClassId {
-        let kind = self.intern(kind);
-        self.join_class(kind, labels, rule, hearer)
-    }
-
-    /// Counts a task of one class among those of the same kind and labels that are placed in this
-    /// rule and heard of by these, and returns that class. The task must not wait in the old one.
-    pub fn change(&mut self, old: ClassId, rule: PlacementRule, hearer: Hearer) -> ClassId {
-        let class = &self.classes[old as usize];
-        let (kind, labels) = (class.kind, Arc::clone(&class.labels));
-        let new = self.join_class(kind, &labels, rule, hearer);
-        self.leave(old);
-        new
-    }
-
-    /// One task less is of this class. Those without tasks are forgotten when there are many.
-    pub fn leave(&mut self, id: ClassId) {
-        let class = &mut self.classes[id as usize];
-        class.members -= 1;
-        let emptied = class.members == 0 && self.emptied.insert(id);
-        if emptied && self.emptied.len() > SPARE_CLASSES {
-            self.forget_empty_classes();
-        }
-    }
-
     /// Returns the kind of a class.
     pub fn kind(&self, id: ClassId) -> &TaskKind {
         let kind = self.classes[id as usize].kind;
@@ -203,16 +212,24 @@ impl Catalogue {
     #[must_use]
     pub fn enqueue(&mut self, tasks: &mut Tasks, slot: Slot) -> bool {
         let task = tasks.get(slot);
-        let (id, watched) = (task.class, task.watcher().is_some());
+        let (id, watched, group) = (task.class, task.watcher().is_some(), task.group());
         let turn = Turn::new(task.priority, task.rank);
+        let may_start = self.may_start(group);
         let class = &mut self.classes[id as usize];
-        class.queue.push(tasks, slot);
+        class.queue.push(tasks, slot, group, may_start);
+        self.queue_changes += 1;
+        match class.rest {
+            Rest::No if may_start => self.queued.add(turn.lateness),
+            Rest::Paused => self.resting += 1,
+            Rest::No | Rest::Limited => {}
+        }
         if watched {
             class.watched.insert(slot);
         }
         let news = watched || !class.noted;
-        // Behind the head it changes nothing.
-        if class.announced.is_none_or(|head| turn < head) {
+        // Behind the head it changes nothing, but among how many suspects that may be.
+        let isolated = class.rule == PlacementRule::Isolated;
+        if class.announced.is_none_or(|head| turn < head) || isolated {
             self.announce(tasks, id);
         }
         news && self.is_unschedulable(id)
@@ -221,13 +238,25 @@ impl Catalogue {
     /// Takes a due task out of its class.
     #[inline]
     pub fn dequeue(&mut self, tasks: &mut Tasks, slot: Slot) {
-        let id = tasks.get(slot).class;
+        let task = tasks.get(slot);
+        let (id, lateness, group) = (task.class, task.lateness(), task.group());
         let class = &mut self.classes[id as usize];
-        class.queue.remove(tasks, slot);
+        let had_turn = class.queue.remove(tasks, slot, group);
+        self.queue_changes += 1;
+        match class.rest {
+            Rest::No if had_turn => self.queued.remove(lateness),
+            Rest::Paused => self.resting -= 1,
+            Rest::No | Rest::Limited => {}
+        }
         if !class.watched.is_empty() {
             class.watched.remove(&slot);
         }
         self.announce(tasks, id);
+    }
+
+    /// Returns a number that differs whenever other tasks wait than before.
+    pub fn queue_changes(&self) -> u64 {
+        self.queue_changes
     }
 
     /// Returns whether a node offers a kind, present or not.
@@ -274,115 +303,6 @@ impl Catalogue {
         }
     }
 
-    fn intern(&mut self, kind: &TaskKind) -> KindId {
-        // Tasks of one kind tend to come one after the other, and a comparison costs less than a
-        // hash.
-        let last = self.kinds.get(self.last_kind as usize);
-        if last.is_none_or(|last| last.name != *kind) {
-            self.last_kind = self.find_or_add_kind(kind);
-        }
-        self.last_kind
-    }
-
-    fn find_or_add_kind(&mut self, kind: &TaskKind) -> KindId {
-        if let Some(&id) = self.kind_index.get(kind) {
-            return id;
-        }
-        let entry = Kind {
-            name: kind.clone(),
-            classes: Ways::default(),
-            labelled: HashMap::new(),
-            offers: BTreeSet::new(),
-        };
-        let id = fill(&mut self.kinds, &mut self.free_kinds, entry);
-        self.kind_index.insert(kind.clone(), id);
-        id
-    }
-
-    /// Forgets a kind that no node offers and no class has.
-    fn forget_unused_kind(&mut self, id: KindId) {
-        let kind = &mut self.kinds[id as usize];
-        if kind.offers.is_empty() && kind.all_classes().next().is_none() {
-            let name = std::mem::replace(&mut kind.name, TaskKind::from(""));
-            self.kind_index.remove(&name);
-            self.free_kinds.push(id);
-        }
-    }
-
-    fn join_class(
-        &mut self,
-        kind: KindId,
-        labels: &Labels,
-        rule: PlacementRule,
-        hearer: Hearer,
-    ) -> ClassId {
-        let entry = &self.kinds[kind as usize];
-        let known = if labels.is_empty() {
-            entry.classes[hearer as usize][rule as usize]
-        } else {
-            let known = entry.labelled.get(labels);
-            known.and_then(|ways| ways[hearer as usize][rule as usize])
-        };
-        let id = known.unwrap_or_else(|| self.add_class(kind, labels, rule, hearer));
-        self.classes[id as usize].members += 1;
-        id
-    }
-
-    fn add_class(
-        &mut self,
-        kind: KindId,
-        labels: &Labels,
-        rule: PlacementRule,
-        hearer: Hearer,
-    ) -> ClassId {
-        let labels = if labels.is_empty() {
-            Arc::clone(&self.no_labels)
-        } else {
-            Arc::new(labels.clone())
-        };
-        let class = Class::new(kind, Arc::clone(&labels), rule, hearer);
-        let id = fill(&mut self.classes, &mut self.free_classes, class);
-        let entry = &mut self.kinds[kind as usize];
-        if labels.is_empty() {
-            entry.classes[hearer as usize][rule as usize] = Some(id);
-        } else {
-            let ways = entry.labelled.entry(labels).or_default();
-            ways[hearer as usize][rule as usize] = Some(id);
-        }
-        self.find_groups(id);
-        id
-    }
-
-    fn forget_empty_classes(&mut self) {
-        for id in std::mem::take(&mut self.emptied) {
-            if self.classes[id as usize].members == 0 {
-                self.forget_class(id);
-            }
-        }
-    }
-
-    fn forget_class(&mut self, id: ClassId) {
-        let no_labels = Arc::clone(&self.no_labels);
-        let forgotten = Class::new(NO_KIND, no_labels, PlacementRule::Prefetch, Hearer::Client);
-        let class = std::mem::replace(&mut self.classes[id as usize], forgotten);
-        let kind = &mut self.kinds[class.kind as usize];
-        if class.labels.is_empty() {
-            kind.classes[class.hearer as usize][class.rule as usize] = None;
-        } else if let Some(ways) = kind.labelled.get_mut(&class.labels) {
-            ways[class.hearer as usize][class.rule as usize] = None;
-            if ways.iter().flatten().all(Option::is_none) {
-                kind.labelled.remove(&class.labels);
-            }
-        }
-        for group in class.groups.iter() {
-            if let Some(profile) = &mut self.profiles[group as usize] {
-                profile.classes.remove(id);
-            }
-        }
-        self.free_classes.push(id);
-        self.forget_unused_kind(class.kind);
-    }
-
     /// Returns how many kinds are known by name, and how many classes have tasks.
     pub fn in_use(&self) -> (usize, usize) {
         let classes = self.classes.iter().filter(|class| class.members > 0);
@@ -410,7 +330,9 @@ impl Catalogue {
             if class.members == 0 && !class.is_forgotten() && !self.emptied.contains(&id) {
                 return Err("a class without tasks would never be forgotten".to_owned());
             }
-            let head = class.queue.head(tasks).map(|(turn, _)| turn);
+            class.queue.check(tasks, |group| self.may_start(group))?;
+            let head = class.queue.head(tasks).filter(|_| class.rest == Rest::No);
+            let head = head.map(|(turn, _)| turn);
             let known = |rule: PlacementRule| self.waiting[rule as usize].contains(id);
             let for_callers = head.is_some() && class.hearer == Hearer::Callers;
             if head != class.announced
@@ -421,20 +343,8 @@ impl Catalogue {
             }
         }
         self.check_heads()?;
+        self.check_pauses()?;
+        self.check_groups(tasks)?;
         self.check_offers()
-    }
-}
-
-/// Puts an entry where one was forgotten, or at the end; returns its index.
-fn fill<T>(entries: &mut Vec<T>, free: &mut Vec<u32>, entry: T) -> u32 {
-    match free.pop() {
-        Some(id) => {
-            entries[id as usize] = entry;
-            id
-        }
-        None => {
-            entries.push(entry);
-            (entries.len() - 1) as u32
-        }
     }
 }

@@ -1,70 +1,59 @@
 //! Which part of a log is not needed any more, and what is written again so that more of it is not.
 //!
-//! Owns: what each batch that is kept has of living tasks, and the bounds on a log. Does not know:
-//! what a task is, how records are encoded, or how a log drops its beginning.
+//! Owns: what each batch that is kept has of living tasks, and when a log is too large. Does not
+//! know: what a task is, how records are encoded, or how a log drops its beginning.
 //!
 //! A log loses its beginning alone, up to any batch that has no living task: one that was accepted
-//! there, is not over, and was not written again since. So one task that waits for a month would
-//! keep a month of batches. When the log has grown beyond twice what lives, or is cut into too many
-//! small batches, the living tasks of the oldest batches are written again with the next ones, and
-//! the old ones go. That costs a bit a task, and for tasks that were written again about 30 bytes.
+//! there, is not over, and was not written again since. A task is over when its ending was
+//! confirmed and its key is free, as the [`ledger`](super::ledger) says. So one task that waits for
+//! a month would keep a month of batches. When the log has grown beyond twice what lives, or is cut
+//! into too many small batches, the living tasks of the oldest batches are written again with the
+//! next ones, and the old ones go. That costs a bit a task, and for tasks that were written again
+//! about 30 bytes.
 //!
 //! What is dropped must have a [`Head`](Record::Head) after it, that says anew what is not said
-//! task by task.
+//! task by task. That may be in the batch that drops it: both happen at once.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::record::{FinalOutcome, Record};
 use crate::task::{Options, TaskId};
 
+mod bounds;
 mod living;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::Bounds;
 use living::Living;
-
-/// How large a log may be beyond twice what lives in it.
-pub const ROOM: u64 = 16 << 20;
-
-/// How much is written again with one batch at most, but for a task that is larger.
-pub const AGAIN: u64 = 1 << 20;
-
-/// How many batches may be small.
-pub const MAX_SMALL: usize = 4096;
-
-/// Below how many bytes on average batches are small.
-pub const SMALL: u64 = 16 << 10;
-
-/// How much must be held by a head alone before another is asked for.
-pub const WORTH_A_HEAD: u64 = 1 << 20;
 
 /// The bookkeeping of one log, and what is to be done with it.
 ///
 /// Whoever seals a batch asks [`plan`](Self::plan) first: it puts a head first into the batch if
-/// that is wanted, appends what [`TaskFacts::rewritten`](super::ledger::TaskFacts::rewritten) gives
-/// for each task to be written again, and drops the log before the batch that is named. It then
-/// tells the records with [`sealed`](Self::sealed), and what became of them with
-/// [`stored`](Self::stored) or [`not_stored`](Self::not_stored). [`over`](Self::over) is told of
-/// each task whose ending was confirmed and whose key is free, once, or again, at any time from
-/// when its last record was made.
+/// that is wanted, appends what says anew all of each task to be written again, as it is then, and
+/// drops the log before the batch that is named. A task that cannot be written again now is left
+/// out. It then tells the records with [`sealed`](Self::sealed), and what became of them with
+/// [`stored`](Self::stored) or [`not_stored`](Self::not_stored).
 ///
-/// A scheduler that starts tells each batch that is there with [`found`](Self::found), and then
-/// which tasks live with [`keep`](Self::keep).
+/// A scheduler that starts tells each batch that is there with [`found`](Self::found).
 #[derive(Clone, Debug, Default)]
 pub struct Cleaning {
-    /// Those that are kept, oldest first, without gaps in their numbers.
+    bounds: Bounds,
+    /// The batches that are kept, oldest first, without gaps in their numbers.
     batches: VecDeque<Kept>,
-    /// The bytes of all.
+    /// The bytes of all batches.
     bytes: u64,
-    /// Of those the ones that living tasks take, by estimate.
+    /// The bytes that living tasks take, by estimate.
     living: u64,
-    /// The batch that has a task which was written again, and lives.
+    /// For each living task that was written again, the batch where that was.
     moved: BTreeMap<TaskId, u64>,
+    /// Tasks that have settled, and whose key is busy; and whether their ending is confirmed.
+    busy: BTreeMap<TaskId, bool>,
     /// Ids from here on are in no batch that is stored.
     next: u64,
     /// The last batch that has a head.
     last_head: u64,
-    under_way: Option<UnderWay>,
+    under_way: Option<UnstoredBatch>,
 }
 
 /// A batch that is kept.
@@ -83,21 +72,53 @@ struct Kept {
 
 /// A batch of which it is not known whether it is stored.
 #[derive(Clone, Debug)]
-struct UnderWay {
+struct UnstoredBatch {
     told: Told,
     truncate: Option<u64>,
-    /// Tasks that were over meanwhile.
-    over: Vec<TaskId>,
 }
 
 /// What the records of a batch say.
 #[derive(Clone, Debug)]
 struct Told {
     number: u64,
-    has_head: bool,
+    head: Option<ToldHead>,
     accepted: Vec<TaskId>,
     again: Vec<TaskId>,
     each: u64,
+    ends: Vec<TaskEnd>,
+}
+
+/// What a head says of what was written before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ToldHead {
+    /// All that was written before still holds.
+    GoesOn,
+    /// The log is a copy of another scheduler's, whose runs are not followed.
+    Copied,
+}
+
+/// A step of a task towards being over.
+#[derive(Clone, Copy, Debug)]
+enum TaskEnd {
+    /// The task has settled, and its key is busy.
+    Busy(TaskId),
+    /// The ending of the task is confirmed.
+    Confirmed(TaskId),
+    /// The key of the task is free.
+    Freed(TaskId),
+}
+
+/// What the next batch is in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// One like any other.
+    Plain,
+    /// One that begins with a head.
+    Headed,
+    /// The last but one of its term.
+    LastButOne,
+    /// The last of its term.
+    Last,
 }
 
 /// What to do with the next batch.
@@ -112,6 +133,14 @@ pub struct Plan {
 }
 
 impl Cleaning {
+    /// Returns the bookkeeping of an empty log that is to stay within these bounds.
+    pub fn within(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            ..Self::default()
+        }
+    }
+
     /// Returns how many bytes the log has.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -128,28 +157,47 @@ impl Cleaning {
     }
 
     /// Returns what to do with the next batch. Nothing may be under way.
-    pub fn plan(&self) -> Plan {
-        let last_head = self.last_head;
-        // The last batch stays in any case: the next one follows from it.
-        let dead = self.batches.iter().take(self.batches.len().max(1) - 1);
+    pub fn plan(&self, next: Next) -> Plan {
         let (mut count, mut bytes, mut held) = (0, 0, 0);
-        for batch in dead.take_while(|batch| batch.is_dead()) {
+        for batch in self.batches.iter().take_while(|batch| batch.is_dead()) {
             count += 1;
             bytes += batch.bytes;
-            held += batch.bytes * u64::from(batch.number >= last_head);
+            held += batch.bytes * u64::from(batch.number >= self.last_head);
         }
         let first = self.batches.front().map_or(0, |batch| batch.number);
-        let before = (first + count).min(last_head);
+        let dead = first + count;
         let left = (self.bytes - bytes, self.batches.len() - count as usize);
-        let again = if self.is_too_much(left) {
-            self.oldest(count as usize)
-        } else {
-            Vec::new()
+        let again = match next {
+            Next::Last => false,
+            Next::LastButOne => self.is_too_much(left, self.bounds.last_room),
+            Next::Plain | Next::Headed => self.is_too_much(left, self.bounds.room),
         };
-        let held_batches = (first + count).saturating_sub(last_head.max(first));
+        let again = match again {
+            true => self.oldest(count as usize),
+            false => Vec::new(),
+        };
+        let held_batches = dead.saturating_sub(self.last_head.max(first));
+        let head = match next {
+            Next::Headed => false,
+            Next::Last => held >= self.bounds.worth_a_last_head,
+            Next::Plain | Next::LastButOne => {
+                // What is written again leaves the first batch of all that is not dead.
+                let frees = !again.is_empty() && dead >= self.last_head;
+                let many = held_batches >= self.bounds.max_small as u64 / 2;
+                frees || many || held >= self.bounds.worth_a_head
+            }
+        };
+        let before = match head || next == Next::Headed {
+            true => dead,
+            false => dead.min(self.last_head),
+        };
+        let before = match next {
+            Next::Last => before,
+            Next::Plain | Next::Headed | Next::LastButOne => self.dropped_at_once(before),
+        };
         Plan {
             truncate: Some(before).filter(|&before| before > first),
-            head: !again.is_empty() || held >= WORTH_A_HEAD || held_batches >= MAX_SMALL as u64 / 2,
+            head,
             again,
         }
     }
@@ -157,10 +205,9 @@ impl Cleaning {
     /// Takes the records of the next batch, which is under way from now on, and before which batch
     /// the log loses its beginning with it.
     pub fn sealed(&mut self, number: u64, records: &[Record], truncate: Option<u64>) {
-        self.under_way = Some(UnderWay {
+        self.under_way = Some(UnstoredBatch {
             told: Told::of(number, records, self.next),
             truncate,
-            over: Vec::new(),
         });
     }
 
@@ -170,9 +217,6 @@ impl Cleaning {
             return;
         };
         self.add(batch.told, bytes);
-        for id in batch.over {
-            self.over(id);
-        }
         let before = batch.truncate.unwrap_or(0);
         while self.batches.front().is_some_and(|it| it.number < before) {
             let dropped = self.batches.pop_front();
@@ -185,40 +229,10 @@ impl Cleaning {
         self.under_way = None;
     }
 
-    /// Nothing of a task is needed any more.
-    pub fn over(&mut self, id: TaskId) {
-        if let Some(batch) = &mut self.under_way {
-            batch.over.push(id);
-        }
-        let number = self.moved.remove(&id);
-        let Some(batch) = self.batch_of(id, number) else {
-            return;
-        };
-        let lived = match number {
-            Some(_) => {
-                batch.again_living -= 1;
-                true
-            }
-            None => batch.accepted.clear(id),
-        };
-        let each = batch.each;
-        self.living -= each * u64::from(lived);
-    }
-
     /// Takes a batch that a scheduler found when it started.
     pub fn found(&mut self, number: u64, records: &[Record], bytes: u64) {
         let told = Told::of(number, records, self.next);
         self.add(told, bytes);
-    }
-
-    /// Tells which of the tasks that were found live.
-    pub fn keep(&mut self, lives: impl Fn(TaskId) -> bool) {
-        let accepted = self.batches.iter().flat_map(|batch| batch.accepted.iter());
-        let all = accepted.chain(self.moved.keys().copied());
-        let gone: Vec<_> = all.filter(|&id| !lives(id)).collect();
-        for id in gone {
-            self.over(id);
-        }
     }
 
     fn add(&mut self, told: Told, bytes: u64) {
@@ -226,8 +240,11 @@ impl Cleaning {
             self.over(id);
             self.moved.insert(id, told.number);
         }
-        if told.has_head {
+        if let Some(head) = told.head {
             self.last_head = told.number;
+            if head == ToldHead::Copied {
+                self.forget_runs();
+            }
         }
         let batch = Kept {
             number: told.number,
@@ -241,6 +258,51 @@ impl Cleaning {
         self.living += batch.each * batch.living();
         self.bytes += bytes;
         self.batches.push_back(batch);
+        for end in told.ends {
+            self.end(end);
+        }
+    }
+
+    fn end(&mut self, end: TaskEnd) {
+        match end {
+            TaskEnd::Busy(id) => _ = self.busy.entry(id).or_insert(false),
+            TaskEnd::Confirmed(id) => match self.busy.get_mut(&id) {
+                Some(confirmed) => *confirmed = true,
+                None => self.over(id),
+            },
+            TaskEnd::Freed(id) => {
+                if self.busy.remove(&id) == Some(true) {
+                    self.over(id);
+                }
+            }
+        }
+    }
+
+    /// Forgets what runs keep busy: the log goes on as another scheduler's, which follows none of
+    /// them.
+    fn forget_runs(&mut self) {
+        for (id, confirmed) in std::mem::take(&mut self.busy) {
+            if confirmed {
+                self.over(id);
+            }
+        }
+    }
+
+    /// Notes that a task is over: nothing that was written of it is needed any more.
+    fn over(&mut self, id: TaskId) {
+        let number = self.moved.remove(&id);
+        let Some(batch) = self.batch_of(id, number) else {
+            return;
+        };
+        let lived = match number {
+            Some(_) => {
+                batch.again_living -= 1;
+                true
+            }
+            None => batch.accepted.clear(id),
+        };
+        let each = batch.each;
+        self.living -= each * u64::from(lived);
     }
 
     /// Returns the batch of this number, or else the one that a task was accepted in.
@@ -257,9 +319,30 @@ impl Cleaning {
         self.batches.get_mut(at)
     }
 
-    fn is_too_much(&self, (bytes, batches): (u64, usize)) -> bool {
-        let is_large = bytes > (2 * self.living).saturating_add(ROOM);
-        is_large || (batches > MAX_SMALL && bytes / (batches as u64) < SMALL)
+    /// Returns whether anything is to be written again before a term ends.
+    pub fn is_too_much_to_leave(&self) -> bool {
+        let all = (self.bytes, self.batches.len());
+        self.living > 0 && self.is_too_much(all, self.bounds.last_room)
+    }
+
+    fn is_too_much(&self, (bytes, batches): (u64, usize), room: u64) -> bool {
+        let bounds = &self.bounds;
+        let is_large = bytes > (2 * self.living).saturating_add(room);
+        is_large || (batches > bounds.max_small && bytes / (batches as u64) < bounds.small)
+    }
+
+    /// Returns before which batch the log is dropped with one batch, of what could be.
+    fn dropped_at_once(&self, before: u64) -> u64 {
+        let (mut count, mut bytes) = (0, 0);
+        for batch in self.batches.iter().take_while(|it| it.number < before) {
+            count += 1;
+            bytes += batch.bytes;
+            let fits = count <= self.bounds.dropped && bytes <= self.bounds.dropped_bytes;
+            if count > 1 && !fits {
+                return batch.number;
+            }
+        }
+        before
     }
 
     /// Returns the living tasks of the oldest batches but for the first dead ones.
@@ -270,7 +353,7 @@ impl Cleaning {
             let moved = batch.again.iter().filter(here).copied();
             for id in batch.accepted.iter().chain(moved) {
                 bytes += batch.each;
-                if bytes > AGAIN && !again.is_empty() {
+                if bytes > self.bounds.again && !again.is_empty() {
                     again.sort_unstable();
                     return again;
                 }
@@ -296,11 +379,16 @@ impl Told {
     /// Tasks from `next` on are new.
     fn of(number: u64, records: &[Record], next: u64) -> Self {
         let (mut accepted, mut again) = (Vec::new(), Vec::new());
-        let (mut bytes, mut has_head) = (0, false);
+        let (mut bytes, mut told_head, mut ends) = (0, None, Vec::new());
         let mut last = None;
         for record in records {
             match record {
-                Record::Head(_) => has_head = true,
+                Record::Head(head) => {
+                    told_head = Some(match head.copied_from {
+                        None => ToldHead::GoesOn,
+                        Some(_) => ToldHead::Copied,
+                    });
+                }
                 Record::Accepted(task) => {
                     last = Some(task.id);
                     let is_new = task.id.get() >= next;
@@ -313,9 +401,16 @@ impl Told {
                     let failure = changed.last_failure.as_ref();
                     bytes += 128 + failure.map_or(0, |failure| failure.message.len());
                 }
-                Record::Settled(ending) if last == Some(ending.id) => {
-                    bytes += 128 + size_of_outcome(&ending.outcome);
+                Record::Settled(ending) => {
+                    if last == Some(ending.id) {
+                        bytes += 128 + size_of_outcome(&ending.outcome);
+                    }
+                    if !ending.busy.is_empty() {
+                        ends.push(TaskEnd::Busy(ending.id));
+                    }
                 }
+                Record::Confirmed(ids) => ends.extend(ids.iter().copied().map(TaskEnd::Confirmed)),
+                Record::Freed(id) => ends.push(TaskEnd::Freed(*id)),
                 _ => {}
             }
         }
@@ -326,10 +421,11 @@ impl Told {
         let tasks = accepted.len() + again.len();
         Self {
             number,
-            has_head,
+            head: told_head,
             accepted,
             again,
             each: bytes.div_ceil(tasks.max(1)) as u64,
+            ends,
         }
     }
 }

@@ -13,14 +13,14 @@ use std::ops::Bound::{Excluded, Unbounded};
 use super::queue::{ClassId, Turn};
 
 /// A class with due tasks, by the turn of its head.
-pub(crate) type Head = (Turn, ClassId);
+pub(crate) type ClassHead = (Turn, ClassId);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
-    first: Option<Head>,
+    first: Option<ClassHead>,
     /// All of them come after `first`, and there are none without it.
-    others: BTreeSet<Head>,
+    others: BTreeSet<ClassHead>,
 }
 
 impl Heads {
@@ -34,13 +34,13 @@ impl Heads {
     }
 
     /// Returns them all, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Head> {
+    pub fn iter(&self) -> impl Iterator<Item = ClassHead> {
         self.first.into_iter().chain(self.others.iter().copied())
     }
 
     /// Returns the first of those that come after `done`; the first of all without it.
     #[inline]
-    pub fn after(&self, done: Option<Head>) -> Option<Head> {
+    pub fn after(&self, done: Option<ClassHead>) -> Option<ClassHead> {
         let Some(done) = done else { return self.first };
         match self.first? {
             first if first > done => Some(first),

@@ -105,7 +105,7 @@ number! {
     Memory(u64), "memory-"
 }
 number! {
-    /// One connection, numbered by whoever drives the machine; never reused within a process.
+    /// One connection, numbered by the machine's driver; never reused within a process.
     LinkId(u64), "link-"
 }
 number! {
@@ -114,7 +114,7 @@ number! {
     NodeId(u32), "n"
 }
 number! {
-    /// A client, numbered by whoever drives the machine; never reused.
+    /// A client, numbered by the machine's driver; never reused.
     ClientId(u64), "client-"
 }
 number! {

@@ -10,31 +10,30 @@
 //! A *firm* fact is one that somebody waits for: an acceptance, an ending, a failed attempt. All
 //! others may be lost, and are stored in their company or after [`LAZY_WAIT`].
 
+mod failing;
+mod gathered;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cleaning::{Cleaning, Next};
 use super::ids::NodeIndex;
 use super::keep::Keep;
-use super::record::{Claim, NodeFact, Record, Reserved, Setting, Term};
+use super::record::{Claim, NodeFact, Record, Reserved, RetainedTask, Setting, Term};
 use super::wall::WallClock;
 use super::{Action, ClientId, SchedulerId, Timestamp};
 use crate::task::{Dispatch, TaskId};
 
-pub use state::{StoreFailure, StoreState};
+use gathered::RECORD_BYTES;
+pub(crate) use gathered::{Gathered, OnceStored, UnderWay};
+pub use state::{JournalState, StoreFailure};
 
 /// How long facts that nobody waits for wait for company.
 const LAZY_WAIT: Duration = Duration::from_millis(20);
 /// How soon a batch that was not stored is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// How large a batch may become: a larger one would hold up whoever waits for its first fact.
-const MAX_BYTES: usize = 8 << 20;
-/// How many facts it may have.
-const MAX_FACTS: usize = 65_536;
-/// About what a record takes beside its bodies.
-const RECORD_BYTES: usize = 64;
 
 /// Whether the store takes what it is given.
 #[derive(Debug)]
@@ -49,48 +48,12 @@ enum Health {
 
 /// How far the end of the term is.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+enum TermEnd {
     Open,
     /// The last batch that gathers says so; also of all tasks, if they and these go untold.
     Ending(Option<Vec<TaskId>>),
     /// That is under way, or stored.
     Written,
-}
-
-/// Facts that go into one batch. Tasks that go on are named, and written as they are at the seal.
-#[derive(Debug, Default)]
-pub(crate) struct Gathered {
-    /// Those of a batch that was not stored, then those that are said once, in order.
-    pub records: Vec<Record>,
-    pub accepted: Vec<TaskId>,
-    pub changed: Vec<TaskId>,
-    pub placed: Vec<TaskId>,
-    pub confirmed: Vec<TaskId>,
-    /// What follows when it is stored.
-    pub then: Then,
-    facts: usize,
-    bytes: usize,
-    /// When it is to be sealed; `None` while there is nothing in it.
-    due: Option<Timestamp>,
-}
-
-/// What follows when a batch is stored.
-#[derive(Debug, Default)]
-pub(crate) struct Then {
-    /// Assignments are sent.
-    pub staged: Vec<(TaskId, Dispatch)>,
-    /// Reports of these nodes may be acknowledged.
-    pub reported: Vec<NodeIndex>,
-}
-
-/// The batch that is under way.
-#[derive(Debug)]
-pub(crate) struct UnderWay {
-    pub batch: u64,
-    pub accepted: Vec<TaskId>,
-    pub then: Then,
-    /// What may be given out once it is stored.
-    pub reserved: Reserved,
 }
 
 /// See the module.
@@ -102,7 +65,8 @@ pub(crate) struct Journal {
     /// By this clock the times of all records of the term are told, though the clock be set: then
     /// all spans between them hold.
     frame: WallClock,
-    /// How far the clock had been set back when the term began, until its head is written.
+    /// The head that is still to be written: how far the clock had been set back when the term
+    /// began, unless the log says that already.
     pub head: Option<Duration>,
     /// What has been said of what may be given out.
     pub reserved: Reserved,
@@ -111,21 +75,27 @@ pub(crate) struct Journal {
     /// Nodes of which something else may be true by now.
     pub changed_nodes: BTreeSet<Arc<str>>,
     pub settings: Vec<Setting>,
-    /// Runs that are placed and not sent, ...
+    /// Runs that are placed and not sent.
     pub staged: BTreeSet<Dispatch>,
-    /// ... and those among them that are sent with the next flush.
+    /// Those of the staged runs that the next flush sends.
     pub to_send: Vec<(TaskId, Dispatch)>,
+    /// Tasks that have settled, and whose key is busy, as it was written down.
+    pub busy: BTreeMap<TaskId, RetainedTask>,
+    /// What the log has of all this, and what it need not have any more.
+    pub cleaning: Cleaning,
     /// The number of the first batch that gathers.
     next: u64,
     /// The batches that gather. The last one takes what arises.
     gathered: VecDeque<Gathered>,
+    /// The first dispatch that may not be written down with what was sealed so far.
+    unrecorded: u64,
     under_way: Option<UnderWay>,
     stored: u64,
     /// The last batch with a firm fact.
     firm: u64,
     promises: VecDeque<(u64, Action)>,
     health: Health,
-    end: End,
+    end: TermEnd,
     unstored_tasks: usize,
     unstored_bytes: u64,
     batches: u64,
@@ -134,8 +104,14 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// The journal of a term that begins now. `shows` is what the wall clock shows, `set_back` how
-    /// far it has been set back since the term before.
-    pub fn new(claim: Claim, shows: Timestamp, now: Timestamp, set_back: Duration) -> Self {
+    /// far it has been set back since the term before, and `cleaning` tells of what the log has.
+    pub fn new(
+        claim: Claim,
+        shows: Timestamp,
+        now: Timestamp,
+        set_back: Duration,
+        cleaning: Cleaning,
+    ) -> Self {
         let first = Gathered {
             due: Some(now),
             ..Gathered::default()
@@ -149,14 +125,17 @@ impl Journal {
             settings: Vec::new(),
             staged: BTreeSet::new(),
             to_send: Vec::new(),
+            busy: BTreeMap::new(),
+            cleaning,
             next: claim.last + 1,
             gathered: VecDeque::from([first]),
+            unrecorded: 0,
             under_way: None,
             stored: claim.last,
             firm: claim.last + 1,
             promises: VecDeque::new(),
             health: Health::Good,
-            end: End::Open,
+            end: TermEnd::Open,
             unstored_tasks: 0,
             unstored_bytes: 0,
             batches: 0,
@@ -170,8 +149,10 @@ impl Journal {
         self.claim.term
     }
 
+    /// Returns whose state the log has, if it is a copy and this term has written nothing.
     pub fn copied_from(&self) -> Option<SchedulerId> {
-        self.claim.copied_from
+        let is_first = self.stored == self.claim.last;
+        self.claim.copied_from.filter(|_| is_first)
     }
 
     /// Returns a moment as records tell it.
@@ -197,41 +178,30 @@ impl Journal {
         }
     }
 
-    /// Whether one more task of so many bytes may wait to be stored. One alone may have any size.
+    /// Returns whether one more task of so many bytes may wait to be stored. One alone may have any
+    /// size.
     pub fn admits(&self, bytes: usize, limit: u64) -> bool {
         let bytes = (bytes + RECORD_BYTES) as u64;
         self.unstored_tasks == 0 || self.unstored_bytes + bytes <= limit
     }
 
-    pub fn state(&self) -> StoreState {
-        StoreState {
-            failure: self.failure().cloned(),
-            unstored_tasks: self.unstored_tasks,
-            unstored_bytes: self.unstored_bytes,
-            batches: self.batches,
-            bytes: self.bytes,
-        }
-    }
-
     /// Returns the batch that takes a fact of so many bytes.
     fn last(&mut self, bytes: usize) -> &mut Gathered {
         let bytes = bytes + RECORD_BYTES;
-        let full = |last: &Gathered| {
-            last.facts >= MAX_FACTS || (last.facts > 0 && last.bytes + bytes > MAX_BYTES)
-        };
-        if self.gathered.back().is_none_or(full) {
+        if self.gathered.back().is_none_or(|last| last.is_full(bytes)) {
             self.gathered.push_back(Gathered::default());
         }
         let last = self.gathered.len() - 1;
         let last = &mut self.gathered[last];
-        last.facts += 1;
-        last.bytes += bytes;
+        last.count(bytes);
         last
     }
 
-    /// Returns the batch that takes a fact for which somebody waits.
-    fn firm(&mut self, now: Timestamp, bytes: usize) -> &mut Gathered {
-        self.last(bytes).due = Some(now);
+    /// Returns the batch that takes a fact for which somebody waits. It is due at this time at the
+    /// latest.
+    fn firm(&mut self, due: Timestamp, bytes: usize) -> &mut Gathered {
+        let last = self.last(bytes);
+        last.due = Some(last.due.map_or(due, |earlier| earlier.min(due)));
         self.firm = self.next + self.gathered.len() as u64 - 1;
         let last = self.gathered.len() - 1;
         &mut self.gathered[last]
@@ -283,6 +253,13 @@ impl Journal {
     /// A fact with bodies of so many bytes, for which somebody waits.
     pub fn record(&mut self, now: Timestamp, bytes: usize, record: Record) {
         self.firm(now, bytes).records.push(record);
+    }
+
+    /// How a task has ended, which is told before it is stored: only the node waits for that, to
+    /// forget what it has reported. So it waits for company, which spares the next `Execute` a
+    /// commit that is under way (bench row `durable-at-once`).
+    pub fn record_told(&mut self, now: Timestamp, bytes: usize, record: Record) {
+        self.firm(now + LAZY_WAIT, bytes).records.push(record);
     }
 
     /// A fact for which nobody waits.
@@ -345,8 +322,14 @@ impl Journal {
         // In order: none may overtake one that has waited.
         if self.firm > self.stored || !self.promises.is_empty() {
             let firm = self.firm;
+            let before = self.promises.len();
             let promises = actions.extract_if(.., |action| waits(action));
             self.promises.extend(promises.map(|action| (firm, action)));
+            if self.promises.len() > before
+                && let Some(at) = firm.checked_sub(self.next)
+            {
+                self.gathered[at as usize].due = Some(now);
+            }
         }
         let kept = |it: &(u64, Action)| it.0 <= self.stored;
         while self.promises.front().is_some_and(kept) {
@@ -364,10 +347,18 @@ impl Journal {
         }
     }
 
-    /// The term ends with what gathers now. With `untold` all is given up, and these go untold.
+    /// The term ends with a batch of its own after what gathers now: by then it is known what of
+    /// the log is over. With `untold` all is given up, and these go untold.
     pub fn end(&mut self, now: Timestamp, untold: Option<Vec<TaskId>>) {
-        if self.end == End::Open {
-            self.end = End::Ending(untold);
+        if self.end == TermEnd::Open {
+            self.end = TermEnd::Ending(untold);
+            self.gathered.retain(|it| !it.is_empty());
+            // What waits is written again before, if it is little and holds much up.
+            if self.gathered.is_empty() && self.cleaning.is_too_much_to_leave() {
+                self.gathered.push_back(Gathered::default());
+            }
+            self.gathered.iter_mut().for_each(|it| it.due = Some(now));
+            self.gathered.push_back(Gathered::default());
             self.firm(now, 0);
         }
     }
@@ -375,14 +366,15 @@ impl Journal {
     /// Returns what ends with the next batch, if that is the last one of the term.
     pub fn ends_with_next(&self) -> Option<Option<&[TaskId]>> {
         match &self.end {
-            End::Ending(untold) if self.gathered.len() == 1 => Some(untold.as_deref()),
+            TermEnd::Ending(untold) if self.gathered.len() == 1 => Some(untold.as_deref()),
             _ => None,
         }
     }
 
-    /// Whether it is written down that the term has ended: nothing that arises is, from then on.
+    /// Returns whether it is written down that the term has ended: nothing that arises is, from
+    /// then on.
     pub fn is_closed(&self) -> bool {
-        self.end == End::Written
+        self.end == TermEnd::Written
     }
 
     /// Returns when the next batch is to be sealed.
@@ -396,10 +388,10 @@ impl Journal {
         }
     }
 
-    /// Whether that the term has ended is stored: nothing may follow it.
+    /// Returns whether that the term has ended is stored: nothing may follow it.
     fn has_ended(&self) -> bool {
         let mut tried_again = self.gathered.iter().flat_map(|it| &it.records);
-        self.end == End::Written && !tried_again.any(|it| matches!(it, Record::Closed))
+        self.end == TermEnd::Written && !tried_again.any(|it| matches!(it, Record::Closed))
     }
 
     /// Returns the number of the next batch.
@@ -424,10 +416,39 @@ impl Journal {
         self.gathered.iter()
     }
 
-    /// Takes the next batch, which is under way from now on.
-    pub fn begin(&mut self, reserved: Reserved) {
+    /// The next batch is sealed, when `unrecorded` is the first dispatch that may have been given
+    /// out without a record in what gathers. Returns the first without one up to this batch: what
+    /// has gathered behind it may tell of any since the last one.
+    pub fn unrecorded_with_next(&mut self, unrecorded: u64) -> u64 {
+        if self.gathered.len() == 1 {
+            self.unrecorded = unrecorded;
+        }
+        self.unrecorded
+    }
+
+    /// A term begins, with the first dispatch of which there may be no record.
+    pub fn unrecorded_from(&mut self, dispatch: u64) {
+        self.unrecorded = dispatch;
+    }
+
+    /// Returns what the next batch is in any case.
+    pub fn next_is(&self) -> Next {
+        if self.is_closed() || self.ends_with_next().is_some() {
+            Next::Last
+        } else if self.head.is_some() {
+            Next::Headed
+        } else if self.end == TermEnd::Ending(None) && self.gathered.len() == 2 {
+            Next::LastButOne
+        } else {
+            Next::Plain
+        }
+    }
+
+    /// Takes the next batch, which is under way from now on. Its last records, so many, were
+    /// written again.
+    pub fn begin(&mut self, reserved: Reserved, again: usize) {
         if self.ends_with_next().is_some() {
-            self.end = End::Written;
+            self.end = TermEnd::Written;
         }
         let first = self.gathered.pop_front().unwrap_or_default();
         if self.gathered.is_empty() {
@@ -438,6 +459,7 @@ impl Journal {
             accepted: first.accepted,
             then: first.then,
             reserved,
+            again,
         });
         self.next += 1;
         self.reserved = reserved;
@@ -451,6 +473,7 @@ impl Journal {
     ) -> Option<(UnderWay, Option<StoreFailure>)> {
         let under_way = self.under_way.take_if(|it| it.batch <= batch)?;
         self.stored = under_way.batch;
+        self.cleaning.stored(bytes);
         self.batches += 1;
         self.bytes += bytes;
         let failure = match std::mem::replace(&mut self.health, Health::Good) {
@@ -458,43 +481,5 @@ impl Journal {
             Health::Failing { failure, .. } => Some(failure),
         };
         Some((under_way, failure))
-    }
-
-    /// The batch that is under way was not stored: what is left of it, `records`, is tried again.
-    /// Returns the tasks that were to be accepted with it.
-    pub fn batch_not_stored(&mut self, batch: u64, records: Vec<Record>) -> Vec<TaskId> {
-        let Some(under_way) = self.under_way.take_if(|it| it.batch == batch) else {
-            return Vec::new();
-        };
-        self.next = batch;
-        self.gathered.push_front(Gathered {
-            facts: records.len(),
-            // Nothing is added to it.
-            bytes: MAX_BYTES,
-            records,
-            then: under_way.then,
-            due: Some(Timestamp(0)),
-            ..Gathered::default()
-        });
-        under_way.accepted
-    }
-
-    /// Returns the tasks that were to be accepted with the batches that gather.
-    pub fn take_accepted(&mut self) -> Vec<TaskId> {
-        let batches = self.gathered.iter_mut();
-        batches
-            .flat_map(|it| std::mem::take(&mut it.accepted))
-            .collect()
-    }
-
-    /// Nothing can be stored. Returns whether that is new.
-    pub fn fails(&mut self, now: Timestamp, reason: String) -> bool {
-        let since = self.failure().map_or(now, |failure| failure.since);
-        let new = matches!(self.health, Health::Good);
-        self.health = Health::Failing {
-            failure: StoreFailure { since, reason },
-            again: now + TRY_AGAIN,
-        };
-        new
     }
 }

@@ -54,6 +54,7 @@ struct Bound {
 
 /// How a task has ended, without what it came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Ended {
     /// It has completed.
     Completed,
@@ -71,6 +72,14 @@ impl Ended {
     pub const fn number(self) -> u8 {
         self as u8
     }
+
+    pub(crate) fn of(outcome: &FinalOutcome) -> Self {
+        match outcome {
+            FinalOutcome::Completed(_) => Self::Completed,
+            FinalOutcome::Failed(_) => Self::Failed,
+            FinalOutcome::Cancelled => Self::Cancelled,
+        }
+    }
 }
 
 impl fmt::Display for Ended {
@@ -80,16 +89,6 @@ impl fmt::Display for Ended {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         })
-    }
-}
-
-impl From<&FinalOutcome> for Ended {
-    fn from(outcome: &FinalOutcome) -> Self {
-        match outcome {
-            FinalOutcome::Completed(_) => Self::Completed,
-            FinalOutcome::Failed(_) => Self::Failed,
-            FinalOutcome::Cancelled => Self::Cancelled,
-        }
     }
 }
 

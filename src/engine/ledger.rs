@@ -33,8 +33,8 @@ pub struct Stamp {
     pub batch: u64,
     /// The next id to be given out.
     pub next_task: u64,
-    /// The next dispatch to be given out. Those from here to what is reserved may have been given
-    /// out without a record.
+    /// The next dispatch to be given out, or the first of an earlier term of which not all nodes
+    /// have spoken. Those from here to what is reserved may have been given out without a record.
     pub next_dispatch: u64,
     /// When.
     pub at: Timestamp,
@@ -57,12 +57,12 @@ pub struct TaskFacts {
     /// As it was accepted.
     pub accepted: Box<AcceptedTask>,
     /// What has become of it.
-    pub state: TaskState,
+    pub state: LedgerState,
 }
 
 /// What has become of a task.
 #[derive(Clone, Debug, PartialEq)]
-pub enum TaskState {
+pub enum LedgerState {
     /// It has not settled.
     Open {
         /// What has changed since it was accepted.
@@ -74,7 +74,7 @@ pub enum TaskState {
     Settled {
         /// The ending.
         ending: Box<SettledTask>,
-        /// Whether whoever was to be told has been.
+        /// Whether its audience has been told.
         confirmed: bool,
     },
 }
@@ -88,7 +88,7 @@ pub struct Placing {
     pub run: PlacedRun,
 }
 
-/// The parts of [`TaskState::Open`].
+/// The parts of [`LedgerState::Open`].
 struct Open<'a> {
     changed: &'a mut Option<Box<Changed>>,
     placed: &'a mut Option<Box<Placing>>,
@@ -167,13 +167,13 @@ impl Ledger {
             }
             Record::Settled(ending) => match self.find(ending.id)? {
                 None => {}
-                Some(state @ TaskState::Open { .. }) => {
-                    *state = TaskState::Settled {
+                Some(state @ LedgerState::Open { .. }) => {
+                    *state = LedgerState::Settled {
                         ending,
                         confirmed: false,
                     };
                 }
-                Some(TaskState::Settled { .. }) => {
+                Some(LedgerState::Settled { .. }) => {
                     return Err(Illegal::SettledBefore(ending.id));
                 }
             },
@@ -278,9 +278,10 @@ impl Ledger {
             if head.scheduler != last.scheduler || !(same_id || copied) {
                 return Err(Illegal::OtherScheduler);
             }
-            if !same_id {
-                self.forget_runs();
-            }
+        }
+        // The head before it may have been dropped.
+        if head.copied_from.is_some() {
+            self.forget_runs();
         }
         self.reserve(head.reserved)?;
         self.set_back(head.set_back);
@@ -290,7 +291,7 @@ impl Ledger {
         }
         self.settings = Settings::default();
         for setting in &head.settings {
-            self.settings.set(*setting);
+            self.settings.set(setting.clone());
         }
         self.closed = false;
         self.head = Some(head);
@@ -318,7 +319,7 @@ impl Ledger {
         }
         for task in self.tasks.values_mut() {
             task.accepted.at = task.accepted.at - span;
-            if let TaskState::Open {
+            if let LedgerState::Open {
                 changed: Some(changed),
                 ..
             } = &mut task.state
@@ -334,14 +335,14 @@ impl Ledger {
     /// Nodes discard the runs of another scheduler id before they take any of this one.
     fn forget_runs(&mut self) {
         self.tasks.retain(|task| match &mut task.state {
-            TaskState::Open { changed, placed } => {
+            LedgerState::Open { changed, placed } => {
                 *placed = None;
                 if let Some(changed) = changed {
                     changed.held = None;
                 }
                 true
             }
-            TaskState::Settled { ending, confirmed } => {
+            LedgerState::Settled { ending, confirmed } => {
                 ending.busy.clear();
                 !*confirmed
             }
@@ -365,7 +366,7 @@ impl Ledger {
             task.id,
             TaskFacts {
                 accepted: task,
-                state: TaskState::Open {
+                state: LedgerState::Open {
                     changed: None,
                     placed: None,
                 },
@@ -401,7 +402,7 @@ impl Ledger {
     }
 
     /// Returns the state of a task; `None` if it belongs to the dropped beginning of the log.
-    fn find(&mut self, id: TaskId) -> Result<Option<&mut TaskState>, Illegal> {
+    fn find(&mut self, id: TaskId) -> Result<Option<&mut LedgerState>, Illegal> {
         let dropped = self.first.is_some_and(|first| id.get() < first.next_task);
         match self.tasks.get_mut(&id) {
             Some(task) => Ok(Some(&mut task.state)),
@@ -413,22 +414,22 @@ impl Ledger {
     fn open(&mut self, id: TaskId) -> Result<Option<Open<'_>>, Illegal> {
         match self.find(id)? {
             None => Ok(None),
-            Some(TaskState::Open { changed, placed }) => Ok(Some(Open { changed, placed })),
-            Some(TaskState::Settled { .. }) => Err(Illegal::SettledBefore(id)),
+            Some(LedgerState::Open { changed, placed }) => Ok(Some(Open { changed, placed })),
+            Some(LedgerState::Settled { .. }) => Err(Illegal::SettledBefore(id)),
         }
     }
 
     fn settled(&mut self, id: TaskId) -> Result<Option<(&mut SettledTask, &mut bool)>, Illegal> {
         match self.find(id)? {
             None => Ok(None),
-            Some(TaskState::Settled { ending, confirmed }) => Ok(Some((ending, confirmed))),
-            Some(TaskState::Open { .. }) => Err(Illegal::NotSettled(id)),
+            Some(LedgerState::Settled { ending, confirmed }) => Ok(Some((ending, confirmed))),
+            Some(LedgerState::Open { .. }) => Err(Illegal::NotSettled(id)),
         }
     }
 
     /// Forgets a task that is over.
     fn forget(&mut self, id: TaskId) {
-        let over = |task: &TaskFacts| matches!(&task.state, TaskState::Settled { ending, confirmed: true } if ending.busy.is_empty());
+        let over = |task: &TaskFacts| matches!(&task.state, LedgerState::Settled { ending, confirmed: true } if ending.busy.is_empty());
         if self.tasks.get(&id).is_some_and(over) {
             self.tasks.remove(&id);
         }
@@ -453,14 +454,14 @@ impl TaskFacts {
     pub fn rewritten(&self) -> Vec<Record> {
         let mut records = vec![Record::Accepted(self.accepted.clone())];
         match &self.state {
-            TaskState::Open { changed, placed } => {
+            LedgerState::Open { changed, placed } => {
                 records.extend(changed.clone().map(Record::Changed));
                 records.extend(placed.as_deref().map(|placing| Record::Placed {
                     at: placing.at.clone(),
                     runs: vec![placing.run],
                 }));
             }
-            TaskState::Settled { ending, confirmed } => {
+            LedgerState::Settled { ending, confirmed } => {
                 records.push(Record::Settled(ending.clone()));
                 if *confirmed {
                     records.push(Record::Confirmed(vec![ending.id]));

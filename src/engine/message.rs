@@ -3,7 +3,7 @@
 //! Owns: the messages and the order in which they may come. Does not know: bytes (the `net` layer
 //! turns messages into frames; between actors of one process they travel as they are).
 //!
-//! A link begins when both sides have proved themselves, whoever dialled. Then:
+//! A link begins when both sides have proved themselves, whichever of them dialled. Then:
 //!
 //! 1. The scheduler sends [`SchedulerHello`]. A node answers with [`NodeHello`] and, in as many
 //!    [`Holding`] messages as it takes, what it holds of this scheduler id: runs, and results that
@@ -46,9 +46,8 @@ pub const MAX_LABELS: usize = 256;
 pub const MAX_NAME_BYTES: usize = 256;
 /// The rule of such a name, as text.
 pub const NAME_RULE: &str = "1 to 256 bytes, none of them control or invisible characters";
-/// Whether a node, a scheduler or a label may have this name: 1 to [`MAX_NAME_BYTES`] bytes, none
-/// of them control or invisible characters, by which a peer could forge lines of a log, or pass for
-/// another.
+/// Returns whether a node, a scheduler or a label may have this name, by [`NAME_RULE`]: with
+/// invisible characters a peer could forge lines of a log, or pass for another.
 pub fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.contains(is_hidden)
 }
@@ -57,8 +56,7 @@ pub fn is_name(name: &str) -> bool {
 /// split.
 pub const MAX_BATCH: usize = 4096;
 
-/// The largest encoded progress value, in bytes: progress is told often and is not what a task is
-/// for.
+/// The largest encoded progress value, in bytes: progress is told often.
 pub const MAX_PROGRESS_BYTES: usize = 16 << 10;
 /// How long it takes in the long run until a task may tell another progress value.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(10);
@@ -67,9 +65,9 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToNode {
     /// The first message of a link.
-    Hello(SchedulerHello),
+    Hello(Box<SchedulerHello>),
     /// The link is up.
-    Welcome(Welcome),
+    Welcome(Box<Welcome>),
     /// The link is refused and will be closed.
     Refuse(LinkRefusal),
     /// Start these, in this order.
@@ -86,6 +84,9 @@ pub enum ToNode {
     Answer(u64),
     /// From now on run at most so many at once; what runs beyond ends by itself.
     Workers(u32),
+    /// So many tasks wait here for workers that were told as [`Report::Lent`]. When a run of
+    /// another scheduler has ended, its worker is kept for this one, up to its share.
+    Wants(u32),
     /// The policy of assignments that bring none.
     Retry(RetryPolicy),
     /// Finish what runs, return what has not started ([`Report::Returned`]), start nothing, then
@@ -103,7 +104,7 @@ pub enum ToNode {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToScheduler {
     /// The answer to the scheduler's hello.
-    Hello(NodeHello),
+    Hello(Box<NodeHello>),
     /// The link is refused and will be closed.
     Refuse(LinkRefusal),
     /// What the node holds.
@@ -214,7 +215,7 @@ impl NodeHello {
     }
 }
 
-/// What a node has seen that was sent nothing.
+/// Returns what a node has seen that was sent nothing.
 pub(crate) fn no_dispatch() -> Dispatch {
     Dispatch::new(0)
 }
@@ -319,7 +320,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Whether its task never runs twice at once.
+    /// Returns whether its task never runs twice at once.
     pub(crate) fn is_exclusive(&self) -> bool {
         self.terms.as_ref().is_some_and(|terms| terms.exclusive)
     }
@@ -402,17 +403,15 @@ pub enum Report {
     Ready,
     /// The node takes nothing new from now on, by the wish of its own process.
     Draining,
-    /// How many of the node's workers are out of reach: a handler blocks their thread, or a run
-    /// keeps them that the scheduler does not know, since it is for an earlier start of it or
-    /// another scheduler. Zero when they are back. The hello says how many are when it is written.
+    /// How many workers of the node are out of reach: a handler blocks their thread, or a run keeps
+    /// them that the scheduler does not know. Zero when they are back. The hello says it at first.
     Stalled {
         /// Workers that have no run of this scheduler, and cannot be used now.
         workers: u32,
         /// A task whose handler blocks its thread.
         task: Option<TaskId>,
     },
-    /// How many of the node's workers do nothing for this scheduler, since others have their share
-    /// of the process. The hello says nothing of it: none do before this is told.
+    /// How many of the node's workers others have now, or have a claim to; none before it is told.
     Lent {
         /// Those among its workers.
         workers: u32,
@@ -445,7 +444,7 @@ impl Report {
         }
     }
 
-    /// How long the output or message is that its node keeps with it until it is acknowledged.
+    /// Returns how long the output or message is that its node keeps until it is acknowledged.
     pub(crate) fn kept_bytes(&self) -> usize {
         match self {
             Self::Ended { end, .. } => match end {
@@ -464,13 +463,13 @@ pub enum End {
     /// The handler succeeded; its encoded output.
     Completed(Payload),
     /// It failed, and its policy gives it no other attempt.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// It failed, and another attempt is due after this long.
     Again {
         /// The wait.
         after: Duration,
         /// Why.
-        failure: Failure,
+        failure: Box<Failure>,
     },
     /// It was cancelled: it did not start, or has been stopped, or goes on (see `overrun`).
     Stopped,
@@ -479,7 +478,7 @@ pub enum End {
 }
 
 impl End {
-    /// Whether it is that of a run which has never started, if it is said to have run for so long.
+    /// Returns whether it ends a run that never started, if that is said to have run for so long.
     pub(super) fn is_of_no_run(&self, ran: Duration) -> bool {
         matches!(self, Self::Stopped | Self::Dropped) && ran.is_zero()
     }
@@ -490,6 +489,8 @@ impl End {
 pub enum RefusedBy {
     /// All its workers are taken.
     NoWorker,
+    /// Another scheduler has taken the worker since: it is as if the task had not been sent.
+    Lent,
     /// It is draining.
     Draining,
     /// Its unacknowledged results fill their budget.

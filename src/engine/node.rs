@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::message::{HeldRun, ToScheduler};
-use super::{LinkId, Memory, Timestamp, WorkerId};
+use super::{LinkId, Memory, Timestamp, WorkerId, move_behind};
 use crate::retry::RetryPolicy;
 use crate::task::TaskId;
 
@@ -31,12 +31,12 @@ mod withdrawal;
 mod workers;
 
 use dial::Dialler;
-use lease::Lease;
+use lease::OwnLease;
 use pipeline::Pipelines;
 use prefetch::Prefetched;
-use state::{Bond, Course, Current, Held, Link, LinkStage, Session};
-use tasks::Ended;
-use unacked::{Kept, Outbox};
+use state::{Bond, Course, Current, HeldDispatches, Link, LinkStage, Session};
+use tasks::AttemptEnd;
+use unacked::{Kept, OutgoingReports};
 use workers::Workers;
 
 pub use contract::{Gone, NodeAction, NodeEvent, NodeNote, NodeSpec, Serves};
@@ -52,15 +52,15 @@ pub struct NodeMachine {
     workers: Workers,
     prefetched: Prefetched,
     pipelines: Pipelines,
-    held: Held,
+    held: HeldDispatches,
     kept: Kept,
     /// Filled only while the link is up.
-    outbox: Outbox,
+    outbox: OutgoingReports,
     session: Option<Session>,
     memory: Memory,
     links: BTreeMap<LinkId, Link>,
     current: Option<Current>,
-    lease: Lease,
+    lease: OwnLease,
     /// Hellos written so far.
     hellos: u64,
     dialler: Dialler,
@@ -73,6 +73,8 @@ pub struct NodeMachine {
     reported_stalled: Option<u32>,
     /// The last number of workers that was told to work for others.
     reported_lent: u32,
+    /// How many tasks wait at its scheduler for these, by its last word on this link.
+    wants: u32,
     blamed: Option<TaskId>,
     actions: Vec<NodeAction>,
 }
@@ -86,14 +88,14 @@ impl NodeMachine {
             workers: Workers::new(spec.config.max_workers),
             prefetched: Prefetched::default(),
             pipelines: Pipelines::default(),
-            held: Held::default(),
+            held: HeldDispatches::default(),
             kept: Kept::default(),
-            outbox: Outbox::default(),
+            outbox: OutgoingReports::default(),
             session: None,
             memory: spec.memory,
             links: BTreeMap::new(),
             current: None,
-            lease: Lease::default(),
+            lease: OwnLease::default(),
             hellos: 0,
             dialler: Dialler::new(&spec.joins),
             course: Course::Serving,
@@ -101,6 +103,7 @@ impl NodeMachine {
             ready_acks: false,
             reported_stalled: Some(0),
             reported_lent: 0,
+            wants: 0,
             blamed: None,
             actions: Vec::new(),
             spec,
@@ -133,7 +136,7 @@ impl NodeMachine {
                 ran,
                 overrun,
             } => {
-                let ended = Ended {
+                let ended = AttemptEnd {
                     worker,
                     dispatch,
                     end,
@@ -172,7 +175,7 @@ impl NodeMachine {
         self.chain(now);
         self.sweep(now);
         // Before the reports: among these are a hello and its holdings, which the reports follow.
-        actions.append(&mut self.actions);
+        move_behind(&mut self.actions, actions);
         self.tell_workers();
         if let Some(Current {
             link,
@@ -192,10 +195,10 @@ impl NodeMachine {
         // After the reports, so that a goodbye is the last word on its link.
         self.finish(now);
         self.dial(now);
-        actions.append(&mut self.actions);
+        move_behind(&mut self.actions, actions);
     }
 
-    /// When the effects are to be taken again at the latest.
+    /// Returns when the effects are to be taken again at the latest.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         if self.is_gone() {
             return None;
@@ -224,13 +227,13 @@ impl NodeMachine {
         self.workers.iter().map(|(worker, _)| worker)
     }
 
-    /// What it holds for the scheduler that it serves: runs in order of their workers, then what is
-    /// pipelined to workers, then what waits, in order.
+    /// Returns what it holds for the scheduler that it serves: runs in order of their workers, then
+    /// what is pipelined to workers, then what waits, in order.
     pub fn holds(&self) -> Vec<HeldRun> {
         self.held_runs()
     }
 
-    /// Whether it has told that it is [`NodeAction::Gone`]. It serves nobody from then on.
+    /// Returns whether it has told that it is [`NodeAction::Gone`]. It serves nobody from then on.
     pub fn is_gone(&self) -> bool {
         self.course == Course::Gone
     }

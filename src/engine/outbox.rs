@@ -23,8 +23,8 @@ use crate::task::TaskId;
 mod held;
 mod queue;
 
-use held::Held;
-use queue::Queue;
+use held::HeldStatuses;
+use queue::StatusQueue;
 
 /// The most endings whose room is kept to be used again, 256 KiB: about as many as are confirmed at
 /// once, which is more than an allocator keeps ready.
@@ -46,14 +46,14 @@ struct Known {
     /// Unsettled tasks whose ending it is to be told.
     tasks: usize,
     /// What it has not confirmed; `None` if it is gone.
-    queue: Option<Queue>,
+    queue: Option<StatusQueue>,
 }
 
 impl Default for Known {
     fn default() -> Self {
         Self {
             tasks: 0,
-            queue: Some(Queue::default()),
+            queue: Some(StatusQueue::default()),
         }
     }
 }
@@ -72,11 +72,11 @@ pub(crate) struct Outbox {
     ready: BTreeSet<ClientId>,
     /// For callers, and whether nobody else is told.
     answers: Vec<(TaskStatus, bool)>,
-    held: Held,
+    held: HeldStatuses,
     /// Room of endings that were confirmed, to be used again.
     spares: Vec<Arc<Ending>>,
     window: usize,
-    /// Endings that need not be told any more, for whoever keeps them; `None` if nobody does.
+    /// Endings that need not be told any more, if there is a store to note it.
     pub over: Option<Vec<TaskId>>,
     pub unclaimed: u64,
     /// Endings that were only counted, since nobody wants to be told.
@@ -94,7 +94,7 @@ impl Outbox {
             unaddressed: VecDeque::new(),
             ready: BTreeSet::new(),
             answers: Vec::new(),
-            held: Held::new(config),
+            held: HeldStatuses::new(config),
             spares: Vec::new(),
             window: config.status_window,
             over: None,
@@ -119,7 +119,8 @@ impl Outbox {
         self.held.is_full()
     }
 
-    /// Why nothing new may come in, if so.
+    /// Returns why nothing new may come in, if so.
+    #[inline]
     pub fn fullness(&self) -> Option<Refusal> {
         self.held.fullness()
     }
@@ -217,7 +218,7 @@ impl Outbox {
     }
 
     /// The queue of a client that is there.
-    fn queue(&mut self, client: ClientId) -> Option<&mut Queue> {
+    fn queue(&mut self, client: ClientId) -> Option<&mut StatusQueue> {
         self.clients.get_mut(&client)?.queue.as_mut()
     }
 
@@ -226,8 +227,10 @@ impl Outbox {
         self.held.count(&status);
         let entry = self.clients.entry(client).or_default();
         let queue = entry.queue.get_or_insert_default();
+        // One behind others changes nothing.
+        let first = !queue.waits();
         queue.push(status);
-        if queue.is_ready(self.window) {
+        if first && queue.is_ready(self.window) {
             self.ready.insert(client);
         }
     }
@@ -331,7 +334,7 @@ impl Outbox {
     /// Appends what may go out now.
     pub fn flush(&mut self, actions: &mut Vec<Action>) {
         let warning = self.held.warning(self.client_state());
-        actions.extend(warning.map(Action::Note));
+        actions.extend(warning.map(|note| Action::Note(Box::new(note))));
         let answers = self.answers.drain(..);
         actions.extend(answers.map(|(status, alone)| Action::Answer { status, alone }));
         while let Some(client) = self.ready.pop_first() {
@@ -352,7 +355,7 @@ impl Outbox {
         }
         while let Some(client) = self.idle.pop_first() {
             let over = |entry: &Known| {
-                entry.tasks == 0 && entry.queue.as_ref().is_none_or(Queue::is_empty)
+                entry.tasks == 0 && entry.queue.as_ref().is_none_or(StatusQueue::is_empty)
             };
             if self.current != Current::Is(client) && self.clients.get(&client).is_some_and(over) {
                 self.clients.remove(&client);
@@ -366,7 +369,7 @@ impl Outbox {
         let mut all: Vec<_> = self.unaddressed.drain(..).collect();
         for entry in self.clients.values_mut() {
             let queue = entry.queue.as_mut().map(std::mem::take);
-            all.extend(queue.into_iter().flat_map(Queue::into_statuses));
+            all.extend(queue.into_iter().flat_map(StatusQueue::into_statuses));
         }
         // What a client is told besides is among the others already; its callers still hear it.
         let alone = self.answers.extract_if(.., |(_, alone)| *alone);
@@ -388,18 +391,27 @@ impl Outbox {
         for (client, queue) in queues() {
             let checked = queue.check(self.window);
             checked.map_err(|wrong| format!("G1: {client}: {wrong}"))?;
+            if queue.is_ready(self.window) && !self.ready.contains(client) {
+                return Err(format!("G1: {client} would not be told what waits for it"));
+            }
         }
         Ok(())
     }
 
     /// Returns the endings of which somebody is still to be told.
-    pub fn to_be_told(&self) -> impl Iterator<Item = TaskId> {
+    pub fn to_be_told(&self) -> impl Iterator<Item = &TaskStatus> {
         let queues = self.clients.values().filter_map(|it| it.queue.as_ref());
-        let held = queues.flat_map(Queue::statuses).chain(&self.unaddressed);
+        let held = queues
+            .flat_map(StatusQueue::statuses)
+            .chain(&self.unaddressed);
         let alone = self.answers.iter().filter(|(_, alone)| *alone);
         let all = held.chain(alone.map(|(status, _)| status));
-        let endings = all.filter(|status| !matches!(status.outcome, Outcome::Refused(_)));
-        endings.map(|status| status.id)
+        all.filter(|status| !matches!(status.outcome, Outcome::Refused(_)))
+    }
+
+    /// Returns how a task ended, if somebody is still to be told.
+    pub fn find(&self, task: TaskId) -> Option<&TaskStatus> {
+        self.to_be_told().find(|status| status.id == task)
     }
 
     /// Counts the clients for which unsettled tasks are engaged, to be compared with the tasks.

@@ -10,9 +10,9 @@
 //! measured with and without in one run, 2026-11-28. Where a few words are written at once, without
 //! TLS, it brings nothing. `MAX_REPORTS = 0` turns it off.
 
-/// Few enough to cost a node nothing, ...
+/// How many reports may wait. So few cost a node nothing.
 const MAX_REPORTS: usize = 64;
-/// ... their bodies included: a thousandth of what it may keep, by default.
+/// How many bytes of bodies may wait: a thousandth of what a node may keep, by default.
 const MAX_BYTES: usize = 64 << 10;
 
 /// See the module.
@@ -29,7 +29,8 @@ impl PendingAcks {
         self.bytes += bytes;
     }
 
-    /// Whether any are owed, and must not or need not wait: there is company, or they are many.
+    /// Returns whether any are owed, and must not or need not wait: there is company, or they are
+    /// many.
     pub fn is_due(&self, company: bool) -> bool {
         self.reports > 0 && (company || self.reports >= MAX_REPORTS || self.bytes >= MAX_BYTES)
     }

@@ -22,17 +22,26 @@ impl Default for Priorities {
 impl Priorities {
     #[inline]
     pub fn add(&mut self, lateness: u8) {
-        let count = &mut self.counts[usize::from(lateness)];
-        *count += 1;
-        if *count == 1 {
-            self.present[usize::from(lateness / 64)] |= 1 << (lateness % 64);
-        }
+        self.add_many(lateness, 1);
     }
 
     #[inline]
     pub fn remove(&mut self, lateness: u8) {
+        self.remove_many(lateness, 1);
+    }
+
+    /// Adds so many.
+    #[inline]
+    pub fn add_many(&mut self, lateness: u8, many: u32) {
+        self.counts[usize::from(lateness)] += many;
+        self.present[usize::from(lateness / 64)] |= u64::from(many > 0) << (lateness % 64);
+    }
+
+    /// Takes so many out that were added.
+    #[inline]
+    pub fn remove_many(&mut self, lateness: u8, many: u32) {
         let count = &mut self.counts[usize::from(lateness)];
-        *count -= 1;
+        *count -= many;
         if *count == 0 {
             self.present[usize::from(lateness / 64)] &= !(1 << (lateness % 64));
         }

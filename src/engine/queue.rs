@@ -6,10 +6,16 @@
 //! A lane is a list threaded through the task records in order of rank, so a pending task costs no
 //! entry of its own and leaves the middle at once. What comes back with an old rank (a rerouted
 //! task) waits in a small ordered map beside the list: no walk past others in either direction.
+//!
+//! Where tasks of a lane are in groups, these take turns (see `ring`). The lane stands among others
+//! under the rank of its oldest task that may start, whichever group's turn it is.
+
+mod ring;
 
 use std::collections::BTreeMap;
 
-use super::tasks::{List, NO_SLOT, Place, Slot, Stage, Tasks};
+use super::tasks::{List, NO_GROUP, NO_SLOT, Place, Slot, Stage, TaskGroupId, Tasks};
+use ring::Ring;
 
 /// Index of a class.
 pub(crate) type ClassId = u32;
@@ -52,31 +58,180 @@ impl Turn {
     }
 }
 
-#[derive(Debug)]
-struct Lane {
-    lateness: u8,
+/// Tasks of one lane and one group, in order of rank.
+#[derive(Debug, Default)]
+struct Row {
     list: List,
     returned: BTreeMap<u64, Slot>,
+    /// How many wait in it.
+    len: u32,
 }
 
-impl Lane {
+impl Row {
     #[inline]
-    fn head(&self, tasks: &Tasks) -> Option<(Turn, Slot)> {
+    fn head(&self, tasks: &Tasks) -> Option<(u64, Slot)> {
         let listed = (self.list.first != NO_SLOT)
             .then(|| (tasks.get(self.list.first).rank, self.list.first));
         let returned = self
             .returned
             .first_key_value()
             .map(|(&rank, &slot)| (rank, slot));
-        let (rank, slot) = match (listed, returned) {
-            (Some(listed), Some(returned)) => listed.min(returned),
-            (head, None) | (None, head) => head?,
+        match (listed, returned) {
+            (Some(listed), Some(returned)) => Some(listed.min(returned)),
+            (head, None) | (None, head) => head,
+        }
+    }
+
+    fn first_rank(&self, tasks: &Tasks) -> Option<u64> {
+        self.head(tasks).map(|(rank, _)| rank)
+    }
+
+    #[inline]
+    fn push(&mut self, tasks: &mut Tasks, slot: Slot) {
+        let rank = tasks.get(slot).rank;
+        let in_order = self.list.last == NO_SLOT || tasks.get(self.list.last).rank < rank;
+        if let Stage::Queued { place, .. } = &mut tasks.get_mut(slot).stage {
+            *place = if in_order {
+                Place::Listed
+            } else {
+                Place::Returned
+            };
+        }
+        if in_order {
+            tasks.link_last(&mut self.list, slot);
+        } else {
+            self.returned.insert(rank, slot);
+        }
+        self.len += 1;
+    }
+
+    #[inline]
+    fn remove(&mut self, tasks: &mut Tasks, slot: Slot) {
+        let task = tasks.get(slot);
+        let returned = matches!(
+            task.stage,
+            Stage::Queued {
+                place: Place::Returned,
+                ..
+            }
+        );
+        if returned {
+            self.returned.remove(&task.rank);
+        } else {
+            tasks.unlink(&mut self.list, slot);
+        }
+        self.len -= 1;
+    }
+}
+
+#[derive(Debug)]
+struct Lane {
+    lateness: u8,
+    /// Tasks without a group.
+    plain: Row,
+    /// Those with one, if there are any.
+    ring: Option<Box<Ring>>,
+    /// How many wait in it.
+    len: u32,
+    /// How many of these are of groups that may not start one.
+    kept: u32,
+}
+
+impl Lane {
+    fn new(lateness: u8) -> Self {
+        Self {
+            lateness,
+            plain: Row::default(),
+            ring: None,
+            len: 0,
+            kept: 0,
+        }
+    }
+
+    #[inline]
+    fn head(&self, tasks: &Tasks) -> Option<(Turn, Slot)> {
+        let (rank, slot) = match &self.ring {
+            None => self.plain.head(tasks)?,
+            Some(ring) => {
+                let (group, rank) = ring.first()?;
+                let row = match group {
+                    NO_GROUP => &self.plain,
+                    group => ring.row(group)?,
+                };
+                (rank, row.head(tasks)?.1)
+            }
         };
         let turn = Turn {
             lateness: self.lateness,
             rank,
         };
         Some((turn, slot))
+    }
+
+    /// Adds a task where others are in groups, or it is.
+    fn push_in_turn(&mut self, tasks: &mut Tasks, slot: Slot, group: TaskGroupId, may_start: bool) {
+        let plain = &mut self.plain;
+        let ring = self.ring.get_or_insert_with(|| {
+            let mut ring = Box::<Ring>::default();
+            ring.stand(NO_GROUP, plain.first_rank(tasks));
+            ring
+        });
+        let rank = match group {
+            NO_GROUP => {
+                plain.push(tasks, slot);
+                plain.first_rank(tasks)
+            }
+            group => ring.push(tasks, slot, group),
+        };
+        if may_start {
+            ring.stand(group, rank);
+        } else {
+            self.kept += 1;
+        }
+    }
+
+    /// Takes a task out. Returns whether it might have started.
+    #[inline]
+    fn remove(&mut self, tasks: &mut Tasks, slot: Slot, group: TaskGroupId) -> bool {
+        self.len -= 1;
+        let Some(ring) = &mut self.ring else {
+            self.plain.remove(tasks, slot);
+            return true;
+        };
+        let rank = match group {
+            NO_GROUP => {
+                self.plain.remove(tasks, slot);
+                self.plain.first_rank(tasks)
+            }
+            group => ring.remove(tasks, slot, group),
+        };
+        let may_start = ring.may_start(group);
+        if may_start {
+            ring.stand(group, rank);
+        } else {
+            self.kept -= 1;
+        }
+        if ring.is_empty() {
+            self.ring = None;
+        }
+        may_start
+    }
+
+    /// Lets a group have turns, or no more. Returns how many of its tasks wait here.
+    fn let_start(&mut self, tasks: &Tasks, group: TaskGroupId, may_start: bool) -> Option<u32> {
+        let ring = self.ring.as_mut()?;
+        let row = ring.row(group)?;
+        let (len, rank) = (row.len, row.first_rank(tasks));
+        if ring.may_start(group) == may_start {
+            return None;
+        }
+        if may_start {
+            self.kept -= len;
+        } else {
+            self.kept += len;
+        }
+        ring.stand(group, rank.filter(|_| may_start));
+        Some(len)
     }
 }
 
@@ -88,86 +243,129 @@ pub(crate) struct Queue {
     len: usize,
 }
 
+/// How many wait of one priority, as turns tell it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub lateness: u8,
+    pub all: u32,
+    /// Those of groups that may start one, and without a group.
+    pub in_turn: u32,
+}
+
 impl Queue {
     /// Returns how many wait.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The task whose turn it is.
+    /// Returns how many of them have turns.
+    pub fn in_turn(&self) -> usize {
+        self.counts().map(|it| it.in_turn as usize).sum()
+    }
+
+    /// Returns how many wait of each priority of which there are any.
+    pub fn counts(&self) -> impl Iterator<Item = Waiting> {
+        let lanes = self.lanes.iter().filter(|lane| lane.len > 0);
+        lanes.map(|lane| Waiting {
+            lateness: lane.lateness,
+            all: lane.len,
+            in_turn: lane.len - lane.kept,
+        })
+    }
+
+    /// The task whose turn it is, and the turn under which it stands among other classes.
     pub fn head(&self, tasks: &Tasks) -> Option<(Turn, Slot)> {
         self.lanes.iter().find_map(|lane| lane.head(tasks))
     }
 
-    /// Adds a due task, which is in its stage already, under the rank that it bears.
+    /// Adds a due task, which is in its stage already, under the rank that it bears. Its group may
+    /// start one, or not.
     #[inline]
-    pub fn push(&mut self, tasks: &mut Tasks, slot: Slot) {
-        let task = tasks.get(slot);
-        let turn = Turn::new(task.priority, task.rank);
-        let lane = self.lane(turn.lateness);
-        let in_order = lane.list.last == NO_SLOT || tasks.get(lane.list.last).rank < turn.rank;
-        if let Stage::Queued { place, .. } = &mut tasks.get_mut(slot).stage {
-            *place = if in_order {
-                Place::Listed
-            } else {
-                Place::Returned
-            };
-        }
-        if in_order {
-            tasks.link_last(&mut lane.list, slot);
+    pub fn push(&mut self, tasks: &mut Tasks, slot: Slot, group: TaskGroupId, may_start: bool) {
+        let lateness = tasks.get(slot).lateness();
+        let lane = self.lane(lateness);
+        if group == NO_GROUP && lane.ring.is_none() {
+            lane.plain.push(tasks, slot);
         } else {
-            lane.returned.insert(turn.rank, slot);
+            lane.push_in_turn(tasks, slot, group, may_start);
         }
+        lane.len += 1;
         self.len += 1;
     }
 
-    /// Takes out a task that waits.
+    /// Takes out a task that waits. Returns whether it had a turn.
     #[inline]
-    pub fn remove(&mut self, tasks: &mut Tasks, slot: Slot) {
-        let task = tasks.get(slot);
-        let turn = Turn::new(task.priority, task.rank);
-        let returned = matches!(
-            task.stage,
-            Stage::Queued {
-                place: Place::Returned,
-                ..
-            }
-        );
-        let at = self
-            .lanes
-            .binary_search_by_key(&turn.lateness, |lane| lane.lateness)
-            .expect("a queued task has a lane");
+    pub fn remove(&mut self, tasks: &mut Tasks, slot: Slot, group: TaskGroupId) -> bool {
+        let lateness = tasks.get(slot).lateness();
+        let at = self.find(lateness).expect("a queued task has a lane");
         let lane = &mut self.lanes[at];
-        if returned {
-            lane.returned.remove(&turn.rank);
-        } else {
-            tasks.unlink(&mut lane.list, slot);
-        }
+        let may_start = lane.remove(tasks, slot, group);
         // The lane of the default priority stays: it is the one that fills again.
-        if lane.list.first == NO_SLOT && lane.returned.is_empty() && turn.lateness != 127 {
+        if lane.len == 0 && lateness != 127 {
             self.lanes.remove(at);
         }
         self.len -= 1;
+        may_start
     }
 
-    fn lane(&mut self, lateness: u8) -> &mut Lane {
-        let at = match self
-            .lanes
-            .binary_search_by_key(&lateness, |lane| lane.lateness)
+    /// A task of this lateness and group has started: all other groups go before it. Returns
+    /// whether there are groups at all.
+    pub fn rotate(&mut self, lateness: u8, group: TaskGroupId) -> bool {
+        if let Ok(at) = self.find(lateness)
+            && let Some(ring) = &mut self.lanes[at].ring
         {
-            Ok(at) => at,
-            Err(at) => {
-                self.lanes.insert(
-                    at,
-                    Lane {
-                        lateness,
-                        list: List::default(),
-                        returned: BTreeMap::new(),
-                    },
-                );
-                at
+            ring.rotate(group);
+            return true;
+        }
+        false
+    }
+
+    /// Lets a group have turns, or no more. Returns how many of its tasks wait, by lateness.
+    pub fn let_start(
+        &mut self,
+        tasks: &Tasks,
+        group: TaskGroupId,
+        may_start: bool,
+    ) -> Vec<(u8, u32)> {
+        let lanes = self.lanes.iter_mut();
+        let moved = lanes.filter_map(|lane| {
+            let count = lane.let_start(tasks, group, may_start)?;
+            Some((lane.lateness, count))
+        });
+        moved.collect()
+    }
+
+    /// Checks that groups have turns that may start one, and no others.
+    pub fn check(
+        &self,
+        tasks: &Tasks,
+        may_start: impl Fn(TaskGroupId) -> bool,
+    ) -> Result<(), String> {
+        for lane in &self.lanes {
+            let kept = match &lane.ring {
+                Some(ring) if ring.is_empty() => return Err("a lane has an idle ring".to_owned()),
+                Some(ring) => ring.check(tasks, &lane.plain, &may_start)?,
+                None => 0,
+            };
+            if kept != lane.kept {
+                return Err("the tasks of groups at their limits are miscounted".to_owned());
             }
-        };
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn find(&self, lateness: u8) -> Result<usize, usize> {
+        let lanes = &self.lanes;
+        lanes.binary_search_by_key(&lateness, |lane| lane.lateness)
+    }
+
+    #[inline]
+    fn lane(&mut self, lateness: u8) -> &mut Lane {
+        let at = self.find(lateness).unwrap_or_else(|at| {
+            self.lanes.insert(at, Lane::new(lateness));
+            at
+        });
         &mut self.lanes[at]
     }
 }

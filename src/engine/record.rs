@@ -6,12 +6,13 @@
 //! All times are of the wall clock. What a record leaves out begins anew with the next term:
 //! clients, watchers, leases, sessions, totals, and what nodes tell by themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Incarnation, Memory, Reach, SchedulerId, Timestamp};
+use crate::limit::Limit;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::{Ending, Failure, Outcome};
@@ -64,7 +65,7 @@ pub enum Record {
     },
     /// A task has its one ending.
     Settled(Box<SettledTask>),
-    /// Whoever was to be told of the endings of these has been.
+    /// The audiences of these have been told of the endings.
     Confirmed(Vec<TaskId>),
     /// No run of this settled task can be going on any more: its key is free.
     Freed(TaskId),
@@ -84,8 +85,8 @@ pub struct Head {
     pub scheduler: Arc<str>,
     /// Whose state this is. It stays the same over all terms.
     pub scheduler_id: SchedulerId,
-    /// Whose state it was before, if this is the first term on a copy: what nodes have of that is
-    /// not followed.
+    /// Whose state it was before, if this is the first of the first term on a copy: what nodes have
+    /// of all that was written before is not followed.
     pub copied_from: Option<SchedulerId>,
     /// The term that writes this.
     pub term: Term,
@@ -190,6 +191,58 @@ pub struct RetainedTask {
     pub accepted: AcceptedTask,
     /// How it ended.
     pub ending: SettledTask,
+}
+
+impl Changed {
+    /// Returns what is true of a task of which nothing has changed.
+    pub fn nothing(id: TaskId) -> Self {
+        Self {
+            id,
+            failed_attempts: 0,
+            due: None,
+            over: Dispatch::new(0),
+            lost: Vec::new(),
+            lost_prefetched: None,
+            last_failure: None,
+            cancelling: false,
+            held: None,
+        }
+    }
+}
+
+impl AcceptedTask {
+    /// Returns a task as it was handed in, from its ending.
+    pub fn of_ending(ending: &Ending) -> Self {
+        Self {
+            id: ending.id,
+            at: Timestamp::of_system_time(ending.accepted_at),
+            kind: ending.kind.clone(),
+            args: ending.args.clone(),
+            options: ending.options.clone(),
+        }
+    }
+}
+
+impl SettledTask {
+    /// Returns how a task has ended, and the runs for which its key is busy; `None` if it was
+    /// refused: then it was never a task.
+    pub fn of_ending(ending: &Ending, busy: Vec<RunRef>) -> Option<Self> {
+        Some(Self {
+            id: ending.id,
+            outcome: match &ending.outcome {
+                Outcome::Completed(output) => FinalOutcome::Completed(output.clone()),
+                Outcome::Failed(failure) => FinalOutcome::Failed(failure.clone()),
+                Outcome::Cancelled => FinalOutcome::Cancelled,
+                Outcome::Refused(_) => return None,
+            },
+            node: ending.node.clone(),
+            attempts: ending.attempts,
+            reroutes: ending.reroutes,
+            started_at: ending.started_at.map(Timestamp::of_system_time),
+            at: Timestamp::of_system_time(ending.settled_at),
+            busy,
+        })
+    }
 }
 
 impl RetainedTask {
@@ -307,21 +360,36 @@ pub struct KnownProcess {
 }
 
 /// An operator's setting. The last one of its kind counts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Setting {
     /// Workers of all nodes.
     MaxWorkers(u32),
     /// How failed attempts are retried, unless a task says otherwise.
     Retry(RetryPolicy),
+    /// Whether no task of a kind is started, or of any kind.
+    Paused(Option<TaskKind>, bool),
+    /// Whether tasks of a kind are taken in.
+    Intake(TaskKind, bool),
+    /// What may go on of a kind.
+    Limit(TaskKind, Limit),
 }
 
 /// The settings that were set.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Settings {
     /// Workers of all nodes.
     pub max_workers: Option<u32>,
     /// How failed attempts are retried.
     pub retry: Option<RetryPolicy>,
+    /// Whether no task is started.
+    pub all_paused: bool,
+    /// Kinds of which no task is started.
+    pub paused: BTreeSet<TaskKind>,
+    /// Kinds of which no task is taken in.
+    pub closed: BTreeSet<TaskKind>,
+    /// What may go on of kinds: of those without a limit, too, since the settings at the start may
+    /// have one for them.
+    pub limits: BTreeMap<TaskKind, Limit>,
 }
 
 impl Settings {
@@ -330,19 +398,46 @@ impl Settings {
         match setting {
             Setting::MaxWorkers(workers) => self.max_workers = Some(workers),
             Setting::Retry(retry) => self.retry = Some(retry),
+            Setting::Paused(None, paused) => self.all_paused = paused,
+            Setting::Paused(Some(kind), paused) => put(&mut self.paused, kind, paused),
+            Setting::Intake(kind, open) => put(&mut self.closed, kind, !open),
+            Setting::Limit(kind, limit) => {
+                self.limits.insert(kind, limit);
+            }
         }
+    }
+
+    /// Returns whether a kind was paused by its name, or all were by none.
+    pub fn is_paused(&self, kind: Option<&TaskKind>) -> bool {
+        kind.map_or(self.all_paused, |kind| self.paused.contains(kind))
     }
 
     /// Returns them one by one, in a fixed order.
     pub fn list(&self) -> Vec<Setting> {
         let workers = self.max_workers.map(Setting::MaxWorkers);
         let retry = self.retry.map(Setting::Retry);
-        workers.into_iter().chain(retry).collect()
+        let all = self.all_paused.then_some(Setting::Paused(None, true));
+        let paused = self.paused.iter().cloned();
+        let paused = paused.map(|kind| Setting::Paused(Some(kind), true));
+        let closed = self.closed.iter().cloned();
+        let closed = closed.map(|kind| Setting::Intake(kind, false));
+        let limits = self.limits.iter();
+        let limits = limits.map(|(kind, limit)| Setting::Limit(kind.clone(), *limit));
+        let one = workers.into_iter().chain(retry).chain(all);
+        one.chain(paused).chain(closed).chain(limits).collect()
+    }
+}
+
+fn put(kinds: &mut BTreeSet<TaskKind>, kind: TaskKind, there: bool) {
+    if there {
+        kinds.insert(kind);
+    } else {
+        kinds.remove(&kind);
     }
 }
 
 impl NodeFact {
-    /// Whether nothing of the node is left but its name.
+    /// Returns whether nothing of the node is left but its name.
     pub fn is_vacant(&self) -> bool {
         matches!(self.process, ProcessFact::Removed(None)) && self.replaced.is_empty()
     }

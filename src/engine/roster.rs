@@ -33,7 +33,7 @@ pub(crate) use channel::{Channel, Outgoing};
 pub(crate) use lease::{Expired, Lease};
 use line::Line;
 pub(crate) use load::Load;
-pub(crate) use orphans::{Orphan, Waiting};
+pub(crate) use orphans::{Orphan, WaitingCancel};
 pub(crate) use process::{NodeProcess, Pace, Readiness, Standing};
 pub(crate) use redial::Redial;
 pub(crate) use state::{Drain, State};
@@ -99,7 +99,8 @@ impl Node {
         }
     }
 
-    /// Whether nothing is heard of it: it has no link, or its link has been silent for so long.
+    /// Returns whether nothing is heard of it: it has no link, or its link has been silent for so
+    /// long.
     pub fn is_silent(&self, now: Timestamp, silence: Duration) -> bool {
         !self.is_up() || self.last_heard + silence <= now
     }
@@ -156,7 +157,7 @@ impl Node {
         self.latest_process().filter(|process| !process.is_lost())
     }
 
-    /// Whether it was taken out by hand.
+    /// Returns whether it was taken out by hand.
     pub fn is_removed(&self) -> bool {
         matches!(self.state, State::Leaving(_) | State::Vacant | State::Free)
     }
@@ -166,7 +167,7 @@ impl Node {
         self.state = State::Leaving(self.state.take_latest_process());
     }
 
-    /// Whether it was taken out by hand, and processes of it are waited for.
+    /// Returns whether it was taken out by hand, and processes of it are waited for.
     pub fn is_leaving(&self) -> bool {
         matches!(self.state, State::Leaving(_))
     }
@@ -179,8 +180,8 @@ impl Node {
         }
     }
 
-    /// Whether no process of it is known to be alive, and none is asked for: it was taken out by
-    /// hand and has ended, or it had joined and was lost.
+    /// Returns whether no process of the node is known to be alive, and the scheduler looks for
+    /// none: the node was taken out by hand and has ended, or it had joined and was lost.
     pub fn is_away(&self) -> bool {
         match &self.state {
             State::Vacant => true,
@@ -199,7 +200,7 @@ impl Node {
         self.is_away() && !self.redial.is_out() && self.processes().all(over)
     }
 
-    /// Whether only its name is left, if that.
+    /// Returns whether only its name is left, if that.
     pub fn is_vacant(&self) -> bool {
         matches!(self.state, State::Vacant | State::Free)
     }
@@ -214,7 +215,7 @@ impl Node {
         self.latest_process().into_iter().chain(&self.past)
     }
 
-    /// Whether this is its process, or a replaced one that is on record.
+    /// Returns whether this is its process, or a replaced one that is on record.
     pub fn has_lived(&self, incarnation: Incarnation) -> bool {
         self.processes()
             .any(|process| process.incarnation == incarnation)
@@ -268,17 +269,17 @@ impl Node {
         self.drain = self.drain.and_then(|drain| drain.follows(incarnation));
     }
 
-    /// Whether it drains, by whose wish ever.
+    /// Returns whether it drains, by whose wish ever.
     pub fn drains(&self) -> bool {
         self.drain.is_some() || self.readiness() == Readiness::Leaving
     }
 
-    /// Whether it counts among the nodes that could run something.
+    /// Returns whether it counts among the nodes that could run something.
     pub fn takes_tasks(&self) -> bool {
         self.is_up() && !self.drains() && !self.is_removed()
     }
 
-    /// How much may be placed on it.
+    /// Returns how much may be placed on it.
     #[inline]
     pub fn room(&self, max_prefetch: u32) -> Room {
         if !self.takes_tasks() || self.readiness() != Readiness::Ready {
@@ -289,20 +290,21 @@ impl Node {
         self.load.room(self.orphan_count(), max_prefetch)
     }
 
-    /// Whether it waits for the acknowledgement of its reports: to start something, or to be gone.
+    /// Returns whether it waits for the acknowledgement of its reports: to start something, or to
+    /// be gone.
     fn waits(&self) -> bool {
         self.load.tally().prefetched > 0
             || self.readiness() != Readiness::Ready
             || self.drain.is_some()
     }
 
-    /// Whether an acknowledgement is owed, and due or in company.
+    /// Returns whether an acknowledgement is owed, and due or in company.
     pub fn owes(&self, company: bool) -> bool {
         let channel = self.channel();
         channel.is_some_and(|channel| channel.owes(company || self.waits()))
     }
 
-    /// What acknowledges its reports, if that is owed, and due or in company.
+    /// Returns what acknowledges its reports, if that is owed, and due or in company.
     pub fn acknowledge(&mut self, company: bool) -> Option<ToNode> {
         if !self.owes(company) {
             return None;
@@ -332,9 +334,9 @@ pub(crate) struct Roster {
     pub vacant: BTreeMap<Arc<str>, NodeIndex>,
     /// Records that name no node.
     pub free: Vec<NodeIndex>,
-    /// How many nodes may be away by now, ...
+    /// How many nodes may be away by now.
     pub away: usize,
-    /// ... and above how many it is looked which are gone.
+    /// With more than this away, those that are gone are looked for.
     pub look_above: usize,
     /// Nodes with something to send or a load to be entered.
     pub touched: Vec<NodeIndex>,

@@ -5,19 +5,20 @@
 //! are confirmed. Does not know: handlers, sockets, mailboxes, clocks.
 //!
 //! Its state is in parts: the records of tasks and of nodes, and, each with fields that nobody else
-//! changes, the catalogue (kinds, classes and groups of nodes), keys, statuses, timers, `sessions`
-//! and `retraction`. What each fact means for them is decided by chapter: `admission` takes tasks
-//! in, `classes` follows the catalogue, `placing` sends tasks to nodes, `retracting` asks them
-//! back, `reports` follows what nodes say of runs, `ends` decides what comes of an end, `settling`
-//! ends tasks, `orphans` are orphaned runs and what waits for them. `links` brings links up or
-//! down, `hello` decides who may speak for a node and `comparison` what of its runs is true,
-//! `losses` when a node is lost and `forgetting` how long it is remembered. `control` carries out
-//! an operator's wishes, `views` answers questions, `invariants` checks all of it.
+//! changes, the catalogue (kinds, classes and groups of nodes), keys, statuses, timers, `sessions`,
+//! `retraction` and `wants`. What each fact means for them is decided by chapter: `admission` takes
+//! tasks in, `classes` follows the catalogue, `placing` sends tasks to nodes, `retracting` asks
+//! them back, `wants` tells nodes what waits for workers that others have, `reports` follows what
+//! nodes say of runs, `ends` decides what comes of an end, `settling` ends tasks, `orphans` are
+//! orphaned runs and what waits for them. `links` brings links up or down, `hello` decides who may
+//! speak for a node and `comparison` what of its runs is true, `losses` when a node is lost and
+//! `forgetting` how long it is remembered. `control` carries out an operator's wishes, `pausing`
+//! and `limiting` those about kinds, `views` answers questions, `invariants` checks all of it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Going};
 use super::journal::Journal;
 use super::keys::Keys;
 use super::outbox::Outbox;
@@ -30,7 +31,7 @@ use super::tasks::{Phase, Slot, Stage, Task, Tasks};
 use super::timers::{Timer, Timers};
 use super::wall::WallClock;
 use super::watchers::Watchers;
-use super::{Action, Audience, ClientId, Event, NodeId, SchedulerId, Timestamp};
+use super::{Action, Audience, ClientId, Event, NodeId, SchedulerId, Timestamp, move_behind};
 use crate::config::SchedulerConfig;
 use crate::stats::{Totals, Unfinished};
 use crate::status::{TaskEvent, TaskEventKind, TaskStatus};
@@ -45,9 +46,11 @@ mod farewell;
 mod forgetting;
 mod hello;
 mod invariants;
+mod limiting;
 mod links;
 mod losses;
 mod orphans;
+mod pausing;
 mod placing;
 mod projection;
 mod recording;
@@ -55,6 +58,7 @@ mod recovery;
 mod reports;
 mod retracting;
 mod retraction;
+mod rewriting;
 mod sessions;
 mod settling;
 mod stored;
@@ -62,8 +66,9 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 mod views;
+mod wants;
 
-pub use super::journal::{StoreFailure, StoreState};
+pub use super::journal::{JournalState, StoreFailure};
 pub use invariants::Remains;
 pub use recovery::Unrecoverable;
 pub use retracting::order_bound;
@@ -73,6 +78,7 @@ use orphans::UnknownRuns;
 use retraction::Retraction;
 use sessions::Sessions;
 use takeover::Takeover;
+use wants::Wants;
 
 /// What is still taken in and placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +99,7 @@ const WALL_ROUND: Duration = Duration::from_millis(500);
 
 /// See the module.
 ///
-/// The machine does nothing of itself. Whoever drives it, at moments `now` that never go back,
+/// The machine does nothing of itself. Its driver, at moments `now` that never go back,
 ///
 /// 1. gives it what has come, as much as there is and in the order in which it came: commands
 ///    ([`submit`](Self::submit), [`cancel`](Self::cancel) and those of an operator), and facts,
@@ -130,6 +136,7 @@ pub struct SchedulerMachine {
     timers: Timers,
     sessions: Sessions,
     retraction: Retraction,
+    wants: Wants,
 
     unknown_runs: UnknownRuns,
     task_ids: Sequence,
@@ -137,8 +144,7 @@ pub struct SchedulerMachine {
     /// Turns among the tasks of one priority.
     ranks: Sequence,
     counts: [usize; 7],
-    /// The priorities of what waits here, and of what waits at nodes.
-    queued: Priorities,
+    /// The priorities of what waits at nodes.
     prefetched: Priorities,
     /// What operators have set. The policy of tasks that bring none is in `config` too.
     settings: Settings,
@@ -168,7 +174,8 @@ pub struct Rest {
 impl SchedulerMachine {
     /// A scheduler without nodes, clients and tasks. `config` must have been validated.
     pub fn new(name: Arc<str>, id: SchedulerId, config: SchedulerConfig, now: Timestamp) -> Self {
-        Self {
+        let limits = config.limits.clone();
+        let mut machine = Self {
             outbox: Outbox::new(&config),
             name,
             id,
@@ -186,12 +193,12 @@ impl SchedulerMachine {
             timers: Timers::default(),
             sessions: Sessions::default(),
             retraction: Retraction::default(),
+            wants: Wants::default(),
             unknown_runs: UnknownRuns::default(),
             task_ids: Sequence::from(1),
             dispatches: Sequence::from(1),
             ranks: Sequence::from(0),
             counts: [0; 7],
-            queued: Priorities::default(),
             prefetched: Priorities::default(),
             settings: Settings::default(),
             totals: Totals::default(),
@@ -200,7 +207,13 @@ impl SchedulerMachine {
             takeover: None,
             journal: None,
             actions: Vec::new(),
+        };
+        for (kind, limit) in limits {
+            let (tasks, nothing) = (&machine.tasks, Going::default());
+            let catalogue = &mut machine.catalogue;
+            catalogue.set_limit(tasks, now, &kind, limit, &nothing);
         }
+        machine
     }
 
     /// Counts ids and dispatches from this number on, instead of from 1. Call it before anything
@@ -262,29 +275,33 @@ impl SchedulerMachine {
     /// Places all that can be placed and appends the actions to perform, in order.
     pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         self.observe(now);
-        self.end_pause(now);
+        self.end_resync(now);
         self.pass_time(now);
         if self.journal.is_some() {
             self.send_staged(now);
         }
         self.enter_loads();
+        self.look_at_limits(now);
         self.place(now);
+        self.timers.set_limit(self.catalogue.next_limit());
         self.ask_back(now);
+        self.tell_wants();
         self.note_reroutes();
         self.forget_gone(now);
-        actions.append(&mut self.actions);
+        move_behind(&mut self.actions, actions);
         self.flush_nodes(actions);
         self.outbox.flush(actions);
         self.watchers.flush(actions);
         self.gate(now, actions);
     }
 
-    /// When the effects are to be taken again at the latest, or a batch is to be sealed.
+    /// Returns when the effects are to be taken again at the latest, or a batch is to be sealed.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         self.next_turn().into_iter().chain(self.seal_due()).min()
     }
 
-    /// When the effects are to be taken again at the latest, if no batch is to be sealed before.
+    /// Returns when the effects are to be taken again at the latest, if no batch is to be sealed
+    /// before.
     pub fn next_turn(&self) -> Option<Timestamp> {
         let look = self.now + WALL_ROUND;
         let look = self.timers.follows_wall().then_some(look);
@@ -296,23 +313,26 @@ impl SchedulerMachine {
         self.timers.wall().at(moment).to_system_time()
     }
 
-    /// Whether no task is unsettled.
+    /// Returns whether no task is unsettled.
     pub fn is_idle(&self) -> bool {
         self.tasks.len() == 0
     }
 
     /// Returns whether nothing is left to do by then: no task runs, is due, or waits for a next
     /// attempt that comes before. A task that waits for the time it was given is left to do later,
-    /// and so is all that does not run if only what runs is finished.
+    /// so is one of a paused kind, and so is all that does not run if only what runs is finished.
     pub fn is_drained(&self, until: Timestamp) -> bool {
         if self.intake == Intake::Finishing {
             return self.count_of(Phase::Running) + self.count_of(Phase::Prefetched) == 0;
         }
         let waiting = self.count_of(Phase::Later) + self.count_of(Phase::Backoff);
-        if self.tasks.len() > waiting {
+        if self.tasks.len() > waiting + self.catalogue.resting() {
             return false;
         }
-        let soon = |task: &Task| matches!(task.stage, Stage::Backoff { due } if due <= until);
+        let soon = |task: &Task| {
+            matches!(task.stage, Stage::Backoff { due } if due <= until)
+                && !self.catalogue.is_paused(task.class)
+        };
         self.count_of(Phase::Backoff) == 0 || !self.tasks.iter().any(|(_, task)| soon(task))
     }
 
@@ -353,12 +373,12 @@ impl SchedulerMachine {
                 Timer::Handshake(link) => self.handshake_overdue(now, link),
                 Timer::Node(node) => self.wake_at(now, node),
                 // Each flush looks whether the time has come.
-                Timer::Retract | Timer::Takeover => {}
+                Timer::Retract | Timer::Limit | Timer::Takeover => {}
             }
         }
     }
 
-    /// Tells whoever watches a task what has happened to it. `event` is made only if somebody does.
+    /// Tells the watcher of a task what has happened to it. `event` is made only if there is one.
     fn notify(&mut self, slot: Slot, event: impl FnOnce(&Self, &Task) -> TaskEventKind) {
         let task = self.tasks.get(slot);
         if let Some(watcher) = task.watcher() {
@@ -381,10 +401,8 @@ impl SchedulerMachine {
         if let Some(phase) = new {
             self.counts[phase as usize] += 1;
         }
-        match new {
-            Some(Phase::Queued) => self.queued.add(lateness),
-            Some(Phase::Prefetched) => self.prefetched.add(lateness),
-            _ => {}
+        if new == Some(Phase::Prefetched) {
+            self.prefetched.add(lateness);
         }
         self.leave_phase(old, lateness);
         if self.journal.is_some() {
@@ -399,10 +417,8 @@ impl SchedulerMachine {
         if let Some(phase) = phase {
             self.counts[phase as usize] -= 1;
         }
-        match phase {
-            Some(Phase::Queued) => self.queued.remove(lateness),
-            Some(Phase::Prefetched) => self.prefetched.remove(lateness),
-            _ => {}
+        if phase == Some(Phase::Prefetched) {
+            self.prefetched.remove(lateness);
         }
     }
 

@@ -32,7 +32,7 @@ impl Sequence {
         self.end = end;
     }
 
-    /// Whether the next number must not be told yet.
+    /// Returns whether the next number must not be told yet.
     #[inline]
     pub fn is_spent(&self) -> bool {
         self.next >= self.end

@@ -11,7 +11,7 @@ use super::numbered::Numbered;
 use super::{ClientId, Timestamp};
 use crate::payload::Payload;
 use crate::status::Failure;
-use crate::task::{Dispatch, TaskId, TaskKey};
+use crate::task::{Dispatch, TaskGroup, TaskId, TaskKey};
 
 mod blame;
 mod cancels;
@@ -20,7 +20,7 @@ mod stage;
 
 pub(crate) use blame::{Company, Losses, Suspects};
 pub(crate) use cancels::Cancels;
-pub(crate) use rare::Rare;
+pub(crate) use rare::{InGroup, Rare};
 pub(crate) use stage::{
     Addressee, Era, FirstDue, Held, Past, Phase, Place, Prefetch, Retract, Run, Stage, Start, Then,
 };
@@ -29,6 +29,11 @@ pub(crate) use stage::{
 pub(crate) type Slot = u32;
 /// No place.
 pub(crate) const NO_SLOT: Slot = u32::MAX;
+
+/// Index of a group of tasks.
+pub(crate) type TaskGroupId = u32;
+/// No group.
+pub(crate) const NO_GROUP: TaskGroupId = TaskGroupId::MAX;
 
 /// What an unsettled task is. Kept small: a pending one costs this, its index entry and its args.
 #[derive(Debug)]
@@ -76,6 +81,19 @@ impl Task {
     #[inline]
     pub fn key(&self) -> Option<&TaskKey> {
         self.rare.as_ref().and_then(|rare| rare.key.as_ref())
+    }
+
+    /// Returns its group.
+    #[inline]
+    pub fn group(&self) -> TaskGroupId {
+        let group = self.rare.as_ref().and_then(|rare| rare.group.as_ref());
+        group.map_or(NO_GROUP, |group| group.id)
+    }
+
+    /// Returns the name of its group.
+    pub fn group_name(&self) -> Option<&TaskGroup> {
+        let rare = self.rare.as_ref()?;
+        rare.group.as_ref().map(|group| &group.name)
     }
 
     pub fn deadline(&self) -> Option<Timestamp> {
@@ -199,10 +217,19 @@ impl Task {
 const CHUNK: usize = 512;
 const WORDS: usize = CHUNK / 64;
 
+/// Of a fixed length, so that no look at a task compares with one.
+type Slots = [Option<Task>; CHUNK];
+
+/// Made where it stays: on the stack it would be too large.
+fn no_tasks() -> Box<Slots> {
+    let slots: Box<[Option<Task>]> = std::iter::repeat_with(|| None).take(CHUNK).collect();
+    slots.try_into().expect("there are as many as were taken")
+}
+
 #[derive(Debug)]
 struct Chunk {
     /// Absent while no slot of it is used.
-    slots: Option<Box<[Option<Task>]>>,
+    slots: Option<Box<Slots>>,
     taken: [u64; WORDS],
     used: usize,
 }
@@ -280,9 +307,7 @@ impl Tasks {
         };
         let chunk = &mut self.chunks[index];
         let at = chunk.first_free().expect("an open chunk has a free slot");
-        let slots = chunk
-            .slots
-            .get_or_insert_with(|| std::iter::repeat_with(|| None).take(CHUNK).collect());
+        let slots = chunk.slots.get_or_insert_with(no_tasks);
         slots[at] = Some(task);
         chunk.taken[at / 64] |= 1 << (at % 64);
         chunk.used += 1;

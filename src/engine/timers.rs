@@ -15,8 +15,8 @@ use super::wall::WallClock;
 use super::{LinkId, Timestamp, work};
 use crate::task::{Dispatch, TaskId};
 
-/// What is waited for. Of those that fall at one instant, an earlier variant goes first: a task
-/// whose deadline passes as it becomes due does not become due.
+/// What is waited for. If several fall at one instant, the earlier variant goes first: a task whose
+/// deadline passes as it becomes due does not become due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// The deadline of a task, older tasks first.
@@ -35,6 +35,8 @@ pub(crate) enum Timer {
     Node(NodeIndex),
     /// Prefetched tasks are looked at, to retract some.
     Retract,
+    /// A kind may start another that starts as often as it may.
+    Limit,
     /// Nodes that an earlier term had are waited for no longer.
     Takeover,
 }
@@ -53,10 +55,12 @@ pub(crate) struct Timers {
     nodes: Vec<Option<Timestamp>>,
     /// When prefetched tasks are.
     retract: Option<Timestamp>,
+    /// When the first kind may start another.
+    limit: Option<Timestamp>,
 }
 
 impl Timers {
-    /// Starts a timer of a task or a link. Whoever starts it remembers `at`, to stop it.
+    /// Starts a timer of a task or a link. The caller remembers `at`, to stop it.
     pub fn start(&mut self, at: Timestamp, timer: Timer) {
         self.set_of(timer).insert((at, timer));
     }
@@ -83,7 +87,7 @@ impl Timers {
         self.wall
     }
 
-    /// Whether anything waits for a time of the wall clock.
+    /// Returns whether anything waits for a time of the wall clock.
     pub fn follows_wall(&self) -> bool {
         !self.planned.is_empty()
     }
@@ -115,6 +119,19 @@ impl Timers {
         }
     }
 
+    /// Sets when the first kind may start another, in place of what was set before.
+    pub fn set_limit(&mut self, at: Option<Timestamp>) {
+        if self.limit == at {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut self.limit, at) {
+            self.all.remove(&(old, Timer::Limit));
+        }
+        if let Some(at) = at {
+            self.all.insert((at, Timer::Limit));
+        }
+    }
+
     /// Returns the time of the next timer.
     pub fn next(&self) -> Option<Timestamp> {
         self.first().map(|(at, _)| at)
@@ -134,6 +151,7 @@ impl Timers {
         match timer {
             Timer::Node(node) => self.nodes[node as usize] = None,
             Timer::Retract => self.retract = None,
+            Timer::Limit => self.limit = None,
             _ => {}
         }
         Some((at, timer))
@@ -164,8 +182,9 @@ impl Timers {
         let nodes = self.nodes.iter().zip(0..);
         let nodes = nodes.filter_map(|(at, node)| Some(((*at)?, Timer::Node(node))));
         let retract = self.retract.map(|at| (at, Timer::Retract));
-        let noted: BTreeSet<_> = nodes.chain(retract).collect();
-        let alone = |timer| matches!(timer, Timer::Node(_) | Timer::Retract);
+        let limit = self.limit.map(|at| (at, Timer::Limit));
+        let noted: BTreeSet<_> = nodes.chain(retract).chain(limit).collect();
+        let alone = |timer| matches!(timer, Timer::Node(_) | Timer::Retract | Timer::Limit);
         if !self.iter().filter(|&(_, timer)| alone(timer)).eq(noted) {
             return Err("a look at a node is noted for another time than it comes at".to_owned());
         }

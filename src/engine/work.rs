@@ -1,7 +1,7 @@
 //! How much is gone through, counted in tests alone.
 //!
-//! Owns: the place at which each step is told. Does not know: what is counted. Whoever goes through
-//! nodes, classes or tasks in a turn counts each, so a test can say that a turn costs no more
+//! Owns: the place at which each step is told. Does not know: what is counted. A loop over nodes,
+//! classes or tasks in a turn counts each of them, so a test can say that a turn costs no more
 //! beside a thousand others.
 
 #[cfg(test)]

@@ -65,10 +65,19 @@ impl Attempts {
         }
     }
 
-    /// What to report. `jitter` is an even draw from all of `u64`.
-    pub fn verdict(self, tried: Tried, jitter: u64) -> End {
+    /// Returns what to report. `jitter` is asked for an even draw from all of `u64` where it
+    /// matters.
+    #[inline]
+    pub fn verdict(self, tried: Tried, jitter: impl FnOnce() -> u64) -> End {
         match tried {
-            Tried::Output(output) if output.len() > self.max_output => self.retry(
+            Tried::Output(output) if output.len() <= self.max_output => End::Completed(output),
+            tried => self.failed(tried, jitter()),
+        }
+    }
+
+    fn failed(self, tried: Tried, jitter: u64) -> End {
+        match tried {
+            Tried::Output(output) => self.retry(
                 Failure::new(
                     Cause::OutputTooLarge,
                     format!(
@@ -80,9 +89,8 @@ impl Attempts {
                 None,
                 jitter,
             ),
-            Tried::Output(output) => End::Completed(output),
             Tried::Error { message, after } => self.retry(Failure::new(Cause::Error, message), after, jitter),
-            Tried::Permanent { message } => End::Failed(Failure::new(Cause::Permanent, message)),
+            Tried::Permanent { message } => End::Failed(Box::new(Failure::new(Cause::Permanent, message))),
             Tried::Panicked { message, place } => {
                 let failure = Failure::new(Cause::Panic, message).raised_at(place);
                 self.retry(failure, None, jitter)
@@ -92,7 +100,7 @@ impl Attempts {
                 None,
                 jitter,
             ),
-            Tried::Codec { message } => End::Failed(Failure::new(Cause::Codec, message)),
+            Tried::Codec { message } => End::Failed(Box::new(Failure::new(Cause::Codec, message))),
         }
     }
 
@@ -100,9 +108,9 @@ impl Attempts {
         match self.policy.next_delay(self.attempt, jitter) {
             Some(delay) => End::Again {
                 after: asked.unwrap_or(delay),
-                failure,
+                failure: Box::new(failure),
             },
-            None => End::Failed(failure),
+            None => End::Failed(Box::new(failure)),
         }
     }
 }
@@ -132,7 +140,8 @@ mod tests {
     #[test]
     fn an_output_within_the_limit_completes() {
         let output = Payload::from(&[0; 10]);
-        let end = attempts(RetryPolicy::default(), 1).verdict(Tried::Output(output.clone()), EVEN);
+        let end =
+            attempts(RetryPolicy::default(), 1).verdict(Tried::Output(output.clone()), || EVEN);
         assert_eq!(end, End::Completed(output));
     }
 
@@ -157,10 +166,10 @@ mod tests {
         ];
         for (tried, expected) in all {
             let policy = RetryPolicy::default();
-            let end = attempts(policy, 1).verdict(tried.clone(), EVEN);
+            let end = attempts(policy, 1).verdict(tried.clone(), || EVEN);
             assert_eq!(cause(&end), Some(expected));
             assert!(matches!(end, End::Again { after, .. } if after == RetryPolicy::DEFAULT_DELAY));
-            let end = attempts(policy, 10).verdict(tried, EVEN);
+            let end = attempts(policy, 10).verdict(tried, || EVEN);
             assert_eq!(cause(&end), Some(expected));
             assert!(matches!(end, End::Failed(_)), "the tenth try is the last");
         }
@@ -174,7 +183,7 @@ mod tests {
             (Tried::Codec { message: message() }, Cause::Codec),
         ];
         for (tried, expected) in all {
-            let end = attempts(RetryPolicy::default().forever(), 1).verdict(tried, EVEN);
+            let end = attempts(RetryPolicy::default().forever(), 1).verdict(tried, || EVEN);
             assert!(matches!(&end, End::Failed(failure) if failure.cause == expected));
         }
     }
@@ -183,9 +192,9 @@ mod tests {
     fn the_wait_that_a_handler_asks_for_stands_and_its_attempt_counts() {
         let asked = Some(Duration::from_secs(77));
         let policy = RetryPolicy::default().max_attempts(2);
-        let end = attempts(policy, 1).verdict(error(asked), EVEN);
+        let end = attempts(policy, 1).verdict(error(asked), || EVEN);
         assert!(matches!(end, End::Again { after, .. } if Some(after) == asked));
-        let end = attempts(policy, 2).verdict(error(asked), EVEN);
+        let end = attempts(policy, 2).verdict(error(asked), || EVEN);
         assert!(matches!(end, End::Failed(_)));
     }
 
@@ -197,7 +206,7 @@ mod tests {
                 message,
                 place: None,
             },
-            EVEN,
+            || EVEN,
         );
         let End::Failed(failure) = end else {
             panic!("{end:?}")

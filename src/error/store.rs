@@ -6,47 +6,46 @@ use crate::task::TaskId;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Another process has it open, and still had when the time was over that
-    /// `Store::wait` gives.
+    /// Another process has the store open, and had it until the time of `Store::wait` was over.
     #[error(
         "another process has the store open; stop that one, wait for its end by `Store::wait`, or give this scheduler a \
          file of its own"
     )]
     Locked,
-    /// It may not be read or written.
+    /// This user may not read or write the store.
     #[error(
         "the store cannot be written: {0}; make the file and its directory writable for this user"
     )]
     ReadOnly(String),
-    /// There is no room on its disk.
+    /// There is no room on the disk of the store.
     #[error("there is no room to write to the store: {0}; free some space")]
     Full(String),
-    /// Its file or its directory is not there.
+    /// The file of the store, or its directory, is not there.
     #[error("the store is not there: {0}")]
     Missing(String),
-    /// What is read is not what was written.
+    /// The store is damaged: what is read is not what was written.
     #[error(
         "the store is damaged at batch {batch}: {what}; nothing of it was used or changed. Start from a backup, or let \
          `callboard store salvage` copy what is whole"
     )]
     Damaged {
-        /// The batch, or 0 if none can be named.
+        /// The first damaged batch; 0 if none can be named.
         batch: u64,
         /// What is wrong.
         what: String,
     },
-    /// A later version has written it.
+    /// A later version of callboard has written the store.
     #[error("a later version has written the store: {0}; use that version, or another file")]
     Newer(String),
-    /// It is another scheduler's.
+    /// The store belongs to another scheduler.
     #[error(
         "the store is that of the scheduler {scheduler:?}; start the scheduler by that name, or give it another file"
     )]
     Foreign {
-        /// Whose.
+        /// The name of that scheduler.
         scheduler: String,
     },
-    /// It is no store.
+    /// The file is no store.
     #[error("this is no store of callboard: {0}; it was left as it is, so name another file")]
     NotAStore(String),
     /// A task that is stored has larger args than the settings allow.
@@ -62,10 +61,10 @@ pub enum StoreError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// Something else went wrong with it.
+    /// Something else went wrong with the store.
     #[error("the store cannot be used: {0}")]
     Io(String),
-    /// The scheduler has none.
+    /// The scheduler has no store.
     #[error("the scheduler has no store; give its builder one by `store`")]
     NoStore,
     /// The scheduler has stopped.

@@ -178,7 +178,7 @@ impl<E: Remote> Carrier<E> {
     }
 }
 
-/// What the machine hears of an event.
+/// Returns what the machine hears of an event.
 fn fact<E: Remote>(link: LinkId, event: LinkEvent<E::In>) -> Option<E> {
     match event {
         LinkEvent::Message(message) => Some(E::message(link, message)),
@@ -189,10 +189,21 @@ fn fact<E: Remote>(link: LinkId, event: LinkEvent<E::In>) -> Option<E> {
 }
 
 impl<E: Remote> Connector<E> for Arc<Carrier<E>> {
-    fn dial(&self, whom: E::Peer, address: String, found_at: Option<String>) {
+    fn dial(
+        &self,
+        whom: E::Peer,
+        address: String,
+        found_at: Option<String>,
+        within: Option<Duration>,
+    ) {
         let carrier = Arc::clone(self);
+        let mut config = self.config.clone();
+        // One that hangs must not take the time of the next.
+        config.handshake_timeout = within.map_or(config.handshake_timeout, |within| {
+            within.min(config.handshake_timeout)
+        });
         self.network.spawn(async move {
-            match dial(&address, &carrier.trust, E::ROLE, &carrier.config).await {
+            match dial(&address, &carrier.trust, E::ROLE, &config).await {
                 Ok(proved) => {
                     let peer = Peer::Dialled(address);
                     actix_rt::spawn(carrier.carry(proved, Origin::Dialled(whom), peer));
@@ -263,7 +274,7 @@ impl<Out> Guard<Out> {
         }
     }
 
-    /// Whether there is anything to tell in what was admitted.
+    /// Returns whether there is anything to tell in what was admitted.
     fn has_news<In>(&mut self, events: &[LinkEvent<In>]) -> bool {
         let now = Instant::now();
         let news = match events {

@@ -74,8 +74,8 @@ pub async fn dial(
     }
 }
 
-/// Whether the machine at `host:port` answers that nothing listens there. Silence is no such
-/// answer.
+/// Returns whether the machine at `host:port` answers that nothing listens there. Silence is no
+/// such answer.
 pub async fn probe(address: &str) -> bool {
     match timeout(PROBE_TIMEOUT, connect(address, None, PROBE_TIMEOUT)).await {
         Ok(Err(error)) => error.refused,

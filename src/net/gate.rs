@@ -15,7 +15,7 @@ use crate::engine::message::{ToNode, ToScheduler};
 use crate::error::LinkRefusal;
 
 /// What a message says of its sender's name.
-pub(crate) enum Claim<'a> {
+pub(crate) enum Introduction<'a> {
     /// It is this.
     Name(&'a str),
     /// Nothing; but the message is a refusal, which ends this link and tells no more than why.
@@ -25,27 +25,27 @@ pub(crate) enum Claim<'a> {
 }
 
 pub(crate) trait Claiming {
-    /// See [`Claim`].
-    fn claim(&self) -> Claim<'_>;
+    /// See [`Introduction`].
+    fn introduction(&self) -> Introduction<'_>;
 }
 
 impl Claiming for ToScheduler {
-    fn claim(&self) -> Claim<'_> {
+    fn introduction(&self) -> Introduction<'_> {
         match self {
-            Self::Hello(hello) => Claim::Name(&hello.node),
+            Self::Hello(hello) => Introduction::Name(&hello.node),
             // A node may refuse in place of its hello.
-            Self::Refuse(_) => Claim::Words,
-            _ => Claim::Nothing,
+            Self::Refuse(_) => Introduction::Words,
+            _ => Introduction::Nothing,
         }
     }
 }
 
 impl Claiming for ToNode {
-    fn claim(&self) -> Claim<'_> {
+    fn introduction(&self) -> Introduction<'_> {
         match self {
-            Self::Hello(hello) => Claim::Name(&hello.scheduler),
+            Self::Hello(hello) => Introduction::Name(&hello.scheduler),
             // A scheduler always says hello first, and one of its refusals ends the node.
-            _ => Claim::Nothing,
+            _ => Introduction::Nothing,
         }
     }
 }
@@ -89,7 +89,7 @@ impl Gate {
             // Also before the hello: a long one over a slow line comes in parts for longer than a
             // side may be silent.
             LinkEvent::Heard | LinkEvent::Malformed(_) => true,
-            LinkEvent::Message(message) => match self.judge(message.claim()) {
+            LinkEvent::Message(message) => match self.judge(message.introduction()) {
                 Ok(()) => true,
                 Err(denied) => {
                     self.state = State::Shut;
@@ -101,16 +101,16 @@ impl Gate {
         refusal
     }
 
-    fn judge(&mut self, claim: Claim<'_>) -> Result<(), Denied> {
-        match claim {
-            Claim::Name(name) => {
+    fn judge(&mut self, introduction: Introduction<'_>) -> Result<(), Denied> {
+        match introduction {
+            Introduction::Name(name) => {
                 self.names.check(name)?;
                 self.state = State::Open;
                 Ok(())
             }
-            Claim::Words => Ok(()),
-            Claim::Nothing if self.state == State::Open => Ok(()),
-            Claim::Nothing => Err(Denied {
+            Introduction::Words => Ok(()),
+            Introduction::Nothing if self.state == State::Open => Ok(()),
+            Introduction::Nothing => Err(Denied {
                 refusal: LinkRefusal::Violation("it sent a message before its hello".to_owned()),
                 breach: true,
             }),
@@ -140,7 +140,10 @@ mod tests {
     }
 
     fn hello(node: &str) -> LinkEvent<ToScheduler> {
-        LinkEvent::Message(ToScheduler::Hello(NodeHello::new(node, Incarnation(1))))
+        LinkEvent::Message(ToScheduler::Hello(Box::new(NodeHello::new(
+            node,
+            Incarnation(1),
+        ))))
     }
 
     #[test]
@@ -157,7 +160,7 @@ mod tests {
         assert_eq!(events, []);
     }
 
-    /// What a peer sends, both what it may send and what it may not.
+    /// Returns what a peer sends, both what it may send and what it may not.
     fn event() -> impl Strategy<Value = LinkEvent<ToScheduler>> {
         (0..12u8).prop_map(|what| match what {
             0..3 => hello("node-1"),

@@ -21,10 +21,9 @@ use super::{Authenticated, LinkConfig, Role, Trust};
 use crate::error::LinkError;
 use crate::say::say;
 
-/// The waits after errors that are the system's, such as too many open files: from this, doubling,
-/// ...
+/// The first wait after an error that is the system's, such as too many open files. It doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
-/// ... up to this.
+/// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Why listening did not begin.
@@ -111,7 +110,7 @@ impl Listener {
         })
     }
 
-    /// Where it listens.
+    /// Returns where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -207,8 +206,8 @@ async fn accept(
     socket.accept().await
 }
 
-/// How long to wait before the next accept. What went wrong with the one connection that was
-/// accepted passes at once; anything else lasts, and would come again at once.
+/// Returns how long to wait before the next accept. What went wrong with the one connection that
+/// was accepted passes at once; anything else lasts, and would come again at once.
 fn wait_after(error: &io::Error, wait: Duration) -> Duration {
     match error.kind() {
         io::ErrorKind::ConnectionAborted

@@ -36,7 +36,7 @@ struct Sources {
 }
 
 impl LogLimiter {
-    /// Whether to tell of a refusal now, and then how many before it were not told.
+    /// Returns whether to tell of a refusal now, and then how many before it were not told.
     pub(super) fn tell(&self, peer: IpAddr) -> Option<u64> {
         let mut sources = lock(&self.0);
         sources.tell(source(peer), Clock::Process.now())
@@ -60,8 +60,8 @@ impl Sources {
         Some(0)
     }
 
-    /// Whether this source is, or can be, told apart. If there are too many, those that were quiet
-    /// make room.
+    /// Returns whether this source is, or can be, told apart. If there are too many, those that
+    /// were quiet make room.
     fn has_room(&mut self, source: IpAddr, now: Timestamp) -> bool {
         if self.last.contains_key(&Some(source)) || self.last.len() < MAX_SOURCES {
             return true;

@@ -34,7 +34,7 @@ pub(crate) enum Names {
 }
 
 impl Names {
-    /// Why the peer may not claim this name.
+    /// Returns why the peer may not claim this name.
     pub(super) fn check(&self, name: &str) -> Result<(), Denied> {
         #[cfg(not(feature = "tls"))]
         let _ = name;
@@ -66,8 +66,8 @@ pub(super) struct Denied {
     pub breach: bool,
 }
 
-/// Whether a process may have this name with TLS: one that is spelled one way only, since in a
-/// certificate upper and lower case are the same, and two nodes must not be.
+/// Returns whether a process may have this name with TLS: one that is spelled one way only, since
+/// in a certificate upper and lower case are the same, and two nodes must not be.
 #[cfg(feature = "tls")]
 pub(crate) fn check_name(name: &str) -> Result<(), TlsError> {
     let label = |label: &str| {

@@ -130,9 +130,9 @@ struct Inner {
 }
 
 struct State {
-    /// Of the files that were last read, of use or not.
+    /// The stamps of the files that were last read, whether or not these could be used.
     stamps: Stamps,
-    /// From the files that were last of use.
+    /// What was made of the last files that could be used.
     configs: Configs,
 }
 
@@ -143,9 +143,9 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// What a connection that begins now is to use. Looks at the files first, on a thread on which
-    /// that may take its time; while one connection's look takes long, others do with what is
-    /// known.
+    /// Returns what a connection that begins now is to use. Looks at the files first, on a thread
+    /// on which that may take its time; while one connection's look takes long, others do with what
+    /// is known.
     async fn current(&self) -> Configs {
         if !self.0.checking.swap(true, Ordering::AcqRel) {
             let check = Check(Arc::clone(&self.0));

@@ -28,7 +28,7 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// What is asked for on streams that are not within TLS.
+    /// Returns what is asked for on streams that are not within TLS.
     fn asks(&self) -> Asks<'_> {
         match self {
             Self::Open => Asks::Nothing,

@@ -123,7 +123,7 @@ impl Keeper {
     }
 }
 
-/// What the machine said of its end; `None` if its actor has ended before.
+/// Returns what the machine said of its end; `None` if its actor has ended before.
 async fn machine_gone(gone: &mut watch::Receiver<Option<engine::Gone>>) -> Option<engine::Gone> {
     let gone = gone.wait_for(Option::is_some).await;
     gone.ok().and_then(|gone| gone.clone())
@@ -147,7 +147,7 @@ mod tests {
     struct Panics;
 
     impl Connector<NodeEvent> for Panics {
-        fn dial(&self, _: String, _: String, _: Option<String>) {
+        fn dial(&self, _: String, _: String, _: Option<String>, _: Option<std::time::Duration>) {
             panic!("as it was told to");
         }
 

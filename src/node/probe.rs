@@ -34,7 +34,7 @@ pub(super) struct Probers {
 }
 
 /// Opens what there must be beside the listeners. Where there is no proof of trust, only this
-/// machine can be a scheduler, and none other reaches the port.
+/// machine can be a scheduler, and no other machine reaches the port.
 pub(super) async fn open_probe(
     host: &Host,
     trust: &Trust,

@@ -138,7 +138,8 @@ mod system {
         }
     }
 
-    /// Whether a signal does what it does by default. Where the system does not say, it does.
+    /// Returns whether a signal does what it does by default. Where the system does not say, it
+    /// does.
     fn has_default(signal: i32) -> bool {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let in_set = |name: &str| {
@@ -192,7 +193,7 @@ mod tests {
             self.signal.notify_one();
         }
 
-        /// Whether one counts, looked at now.
+        /// Returns whether one counts, looked at now.
         async fn counts(&mut self) -> bool {
             let next = self.counted.next(async || self.signal.notified().await);
             tokio::pin!(next);

@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{Claim, Guard, Inner, NAMES, PERMITS, Scheduler, Threads, UNNAMED, lock};
+use super::{Guard, Inner, NAMES, NameOwner, PERMITS, Scheduler, Threads, UNNAMED, lock};
 use crate::actors::Shutdown;
 use crate::actors::scheduler::{ClientGone, Handover, SchedulerParts};
 use crate::client::Client;
 use crate::clock::Clock;
-use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
+use crate::config::{FRAME_OVERHEAD, MIN_HANDSHAKE, SchedulerConfig};
 use crate::engine::SchedulerId;
 use crate::error::{ConfigError, NodeError, NodeStartError, StartError};
 use crate::host::Host;
 use crate::inbox::Inbox;
+use crate::limit::Limit;
 #[cfg(feature = "tls")]
 use crate::net::Tls;
 use crate::net::carrier::{Carrier, parting};
@@ -27,6 +28,7 @@ use crate::node::{Node, bind, check_names, random, trust};
 use crate::retry::RetryPolicy;
 #[cfg(feature = "store")]
 use crate::store::Store;
+use crate::task::TaskKind;
 
 mod begin;
 #[cfg(feature = "store")]
@@ -116,6 +118,15 @@ impl SchedulerBuilder {
     /// Sets how failed attempts are retried; see [`SchedulerConfig::retry`].
     pub fn retry(self, retry: RetryPolicy) -> Self {
         self.configure(|config| config.retry = retry)
+    }
+
+    /// Limits how many tasks of a kind may go on at once, and how often one may start; see
+    /// [`SchedulerConfig::limits`].
+    pub fn limit(self, kind: impl Into<TaskKind>, limit: Limit) -> Self {
+        let kind = kind.into();
+        self.configure(|config| {
+            config.limits.insert(kind, limit);
+        })
     }
 
     /// Sets who is told how tasks ended, unless a task has a client of its own.
@@ -352,7 +363,7 @@ impl SchedulerBuilder {
             number += 1;
             name = format!("{UNNAMED}-{number}").into();
         }
-        names.insert(Arc::clone(&name), Claim::Starts(Arc::clone(&name)));
+        names.insert(Arc::clone(&name), NameOwner::Starts(Arc::clone(&name)));
         Ok(name)
     }
 
@@ -424,9 +435,12 @@ impl SchedulerBuilder {
                 store: reader,
             }),
         };
+        scheduler.begin(self.client).await;
+        for listener in listeners {
+            carrier.listen(listener, parting());
+        }
         let reached = scheduler
-            .begin(
-                self.client,
+            .reach(
                 self.nodes,
                 self.start_timeout,
                 self.require_all,
@@ -438,22 +452,16 @@ impl SchedulerBuilder {
             let _ = scheduler.shutdown(Shutdown::Now).await;
             return Err(error);
         }
-        for listener in listeners {
-            carrier.listen(listener, parting());
-        }
         // If it has ended meanwhile its name is free, and may be another's.
         match lock(&NAMES).get_mut(&name) {
             Some(claim) if claim.is_of(&name) => {
-                *claim = Claim::Runs(Arc::clone(&scheduler.inner));
+                *claim = NameOwner::Runs(Arc::clone(&scheduler.inner));
                 Ok(scheduler)
             }
             _ => Err(NodeError::Stopped.into()),
         }
     }
 }
-
-/// The shortest time that a dial and its proof get.
-const MIN_HANDSHAKE: Duration = Duration::from_secs(1);
 
 fn start_error(error: NodeStartError) -> StartError {
     match error {

@@ -1,7 +1,7 @@
 //! What the handle of a scheduler does with its nodes.
 //!
 //! Owns: the methods that add nodes, take them out, and set their workers. Does not know: what
-//! follows for their tasks; every method is a message to the actor.
+//! follows for their tasks; that goes to the actor as a message.
 
 use std::sync::Arc;
 
@@ -28,7 +28,9 @@ impl Scheduler {
     ///
     /// # Errors
     ///
-    /// [`NodeError`]; one that cannot be reached is not added.
+    /// [`NodeError`]; one that cannot be reached is not added. One that worked for this scheduler
+    /// before a restart, by what the store says, is: it may still be at work, and is dialled until
+    /// it answers or is lost.
     pub async fn add_node(&self, node: Node) -> Result<(), NodeError> {
         node.check_settings()
             .map_err(|error| NodeError::Invalid(error.to_string()))?;

@@ -1,21 +1,24 @@
 //! What the handle does with a scheduler's store.
 //!
-//! Owns: the threads on which it is read while the scheduler goes on. Does not know: what is in it.
+//! Owns: the threads on which it is read while the scheduler goes on, and what is handed in again.
+//! Does not know: what is in it.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::Scheduler;
 use crate::contain::contained;
-use crate::error::StoreError;
+use crate::error::{Refusal, StoreError};
+use crate::execute::{Execute, ExecuteAgainError};
 use crate::status::TaskStatus;
 use crate::store::export::{ExportError, export};
 use crate::store::retained::{self, Cursor, SettledFilter};
-use crate::store::{LogError, Snapshot};
+use crate::store::{LogError, Snapshot, refused};
 use crate::task::{TaskId, TaskKey};
 
 /// Some of the tasks that a store keeps after their end, newest first.
@@ -26,6 +29,24 @@ pub struct SettledPage {
     pub statuses: Vec<TaskStatus>,
     /// Where the next page begins; `None` if there is none.
     pub next: Option<Cursor>,
+}
+
+/// What became of a task that was handed in again, one of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutedAgain {
+    /// The task that had settled.
+    pub of: TaskId,
+    /// The new task, or why it was refused.
+    pub answer: Result<TaskId, Refusal>,
+}
+
+/// How many tasks are handed in again at once.
+const AGAIN_AT_ONCE: usize = 1024;
+
+/// Due at once, though the first one had to wait.
+fn again(status: &TaskStatus) -> Execute {
+    Execute::again(status).delay(Duration::ZERO)
 }
 
 impl Scheduler {
@@ -53,7 +74,7 @@ impl Scheduler {
     /// The scheduler has no store or has stopped, or the file cannot be made.
     pub async fn backup(&self, path: impl Into<PathBuf>) -> Result<(), StoreError> {
         let path = path.into();
-        self.read_store(move |store| Ok(store.copy(&path)?)).await
+        self.read_store(move |store| store.copy(&path)).await
     }
 
     /// Writes every task in the store as a line of JSON, as they are at one moment, while the
@@ -80,8 +101,8 @@ impl Scheduler {
         let mut to = to;
         let exporting = move |store: &dyn Snapshot| match export(store, &mut to) {
             Ok(()) => Ok(to),
-            Err(ExportError::Store(error)) => Err(error.into()),
-            Err(ExportError::Write(error)) => Err(StoreError::Io(format!(
+            Err(ExportError::Store(error)) => Err(error),
+            Err(ExportError::Write(error)) => Err(LogError::Unavailable(format!(
                 "the export cannot be written: {error}"
             ))),
         };
@@ -152,11 +173,10 @@ impl Scheduler {
     ///
     /// ```no_run
     /// # use callboard::*;
-    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn example(scheduler: Scheduler) -> Result<(), error::StoreError> {
     /// let mut page = scheduler.failed(None, 100).await?;
     /// for status in &page.statuses {
     ///     println!("{}: {}", status.id, status.outcome);
-    ///     scheduler.execute(Execute::again(status)).await?;
     /// }
     /// page = scheduler.failed(page.next, 100).await?;
     /// # Ok(())
@@ -175,9 +195,94 @@ impl Scheduler {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<SettledPage, StoreError> {
+        let filter = SettledFilter::default();
+        self.settled_page(filter, after, limit).await
+    }
+
+    /// Hands a task in again that has settled and that the store [keeps](crate::Keep): as a new
+    /// one, due at once, with the same args and options. Returns its id. Its status says [whose
+    /// repeat](TaskStatus::again_of) it is, and goes to the scheduler's client.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # use std::error::Error;
+    /// # async fn example(scheduler: Scheduler, id: TaskId) -> Result<(), Box<dyn Error>> {
+    /// let again = scheduler.execute_again(id).await?;
+    /// println!("{again} repeats {id}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The first one stays kept, and a second call repeats it once more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves open whether the task was handed in.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExecuteAgainError`]. Nothing was handed in.
+    pub async fn execute_again(&self, id: TaskId) -> Result<TaskId, ExecuteAgainError> {
+        let status = self.settled(id).await?;
+        let status = status.ok_or(ExecuteAgainError::NotKept { id })?;
+        Ok(self.execute(again(&status)).await?)
+    }
+
+    /// Does what [`execute_again`](Self::execute_again) does with all tasks that a filter means, of
+    /// those that the store keeps now: the one that settled first is handed in first. Each is
+    /// accepted or refused by itself.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler) -> Result<(), Box<dyn std::error::Error>> {
+    /// let filter = SettledFilter::default().kind("mail").message("connection refused");
+    /// for again in scheduler.execute_again_all(filter).await? {
+    ///     println!("{}: {:?}", again.of, again.answer);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// All of them are in memory at once, as they are kept: 64 MiB of args and outcomes by default.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves open which tasks were handed in.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExecuteAgainError`]: the filter names neither a kind nor a part of the message nor a
+    /// time, or the store cannot be read. Nothing was handed in.
+    pub async fn execute_again_all(
+        &self,
+        filter: SettledFilter,
+    ) -> Result<Vec<ExecutedAgain>, ExecuteAgainError> {
+        if filter.means_all() {
+            return Err(ExecuteAgainError::MeansAll);
+        }
+        let mut kept = self.settled_page(filter, None, usize::MAX).await?.statuses;
+        kept.reverse();
+        let mut all = Vec::with_capacity(kept.len());
+        for statuses in kept.chunks(AGAIN_AT_ONCE) {
+            let answers = self.execute_many(statuses.iter().map(again).collect());
+            let answers = statuses.iter().zip(answers.await);
+            all.extend(answers.map(|(status, answer)| ExecutedAgain {
+                of: status.id,
+                answer: answer.map_err(|error| error.refusal),
+            }));
+        }
+        Ok(all)
+    }
+
+    async fn settled_page(
+        &self,
+        filter: SettledFilter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<SettledPage, StoreError> {
         let name = Arc::clone(&self.inner.name);
         let find = move |store: &dyn Snapshot| {
-            let page = retained::page(store, &SettledFilter::default(), after, limit)?;
+            let page = retained::page(store, &filter, after, limit)?;
             let tasks = page.tasks.into_iter();
             let statuses = tasks.map(|task| retained::status(task, Arc::clone(&name)));
             Ok(SettledPage {
@@ -191,16 +296,16 @@ impl Scheduler {
     /// Reads what is stored, on a thread of its own.
     async fn read_store<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&dyn Snapshot) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&dyn Snapshot) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let reader = self.inner.store.clone().ok_or(StoreError::NoStore)?;
         let (tx, rx) = oneshot::channel();
         let reading = move || {
             let read = contained(|| {
-                let snapshot = reader.snapshot()?;
-                read(&*snapshot.ok_or(StoreError::Stopped)?)
+                let snapshot = reader.snapshot().map_err(refused)?;
+                read(&*snapshot.ok_or(StoreError::Stopped)?).map_err(refused)
             });
-            let broken = |panic| Err(LogError::Unavailable(panic).into());
+            let broken = |panic| Err(StoreError::Io(panic));
             // Whoever asked may have gone.
             drop(tx.send(read.unwrap_or_else(broken)));
         };

@@ -186,9 +186,9 @@ impl Encoder {
 
 /// The names of the batch that is read.
 #[derive(Debug, Default)]
-struct Names<'a>(Vec<&'a str>);
+struct NameTable<'a>(Vec<&'a str>);
 
-impl<'a> Names<'a> {
+impl<'a> NameTable<'a> {
     fn text(&mut self, name: Name<'a>) -> Result<&'a str, Flaw> {
         match name {
             Name::Text(text) => {
@@ -213,7 +213,7 @@ type Source<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a, [
 pub fn decode(bytes: &[u8]) -> Result<Vec<Record>, Flaw> {
     let mut source = rmp_serde::Deserializer::from_read_ref(bytes);
     source.set_max_depth(MAX_DEPTH);
-    let mut names = Names::default();
+    let mut names = NameTable::default();
     let mut records = Vec::new();
     loop {
         let number = match u8::deserialize(&mut source) {
@@ -225,7 +225,11 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Record>, Flaw> {
     }
 }
 
-fn read<'a>(number: u8, source: &mut Source<'a>, names: &mut Names<'a>) -> Result<Record, Flaw> {
+fn read<'a>(
+    number: u8,
+    source: &mut Source<'a>,
+    names: &mut NameTable<'a>,
+) -> Result<Record, Flaw> {
     Ok(match number {
         HEAD => Record::Head(Box::new(HeadFields::deserialize(source)?.read(names)?)),
         RESERVED => {

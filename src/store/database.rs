@@ -15,11 +15,11 @@ pub type Fill<'a> = &'a dyn Fn(&Database) -> Result<(), LogError>;
 
 /// How a database is had, again after each error.
 pub trait Opener: Send {
-    /// Opens it; makes one if there is none, which is filled so before anybody sees it.
+    /// Opens the database. If it is missing, makes it, and fills it before anybody sees it.
     ///
     /// # Errors
     ///
-    /// It cannot be had.
+    /// The database can be neither opened nor made.
     fn open(&mut self, fill: Fill<'_>) -> Result<Database, LogError>;
 
     /// Returns how many bytes it takes where it is kept, if that can be told.
@@ -47,7 +47,7 @@ pub(super) fn guarded<R>(act: impl FnOnce() -> Result<R, LogError>) -> Result<R,
         .unwrap_or_else(|panic| Err(damaged(format!("the database could not go on: {panic}"))))
 }
 
-/// What an error of redb means.
+/// Returns what an error of redb means.
 pub(super) fn of(error: impl Into<redb::Error>) -> LogError {
     match error.into() {
         redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => LogError::Locked,
@@ -60,7 +60,7 @@ pub(super) fn of(error: impl Into<redb::Error>) -> LogError {
     }
 }
 
-/// What an error of a file means.
+/// Returns what an error of a file means.
 pub(super) fn of_io(error: &io::Error) -> LogError {
     let why = error.to_string();
     match error.kind() {

@@ -11,7 +11,7 @@ use super::recovery::read;
 use super::{LogError, Snapshot, retained};
 use crate::engine::Timestamp;
 use crate::engine::keep::Ended;
-use crate::engine::ledger::{Placing, TaskFacts, TaskState};
+use crate::engine::ledger::{LedgerState, Placing, TaskFacts};
 use crate::engine::record::{
     AcceptedTask, Changed, FinalOutcome, RetainedTask, RunRef, SettledTask,
 };
@@ -26,7 +26,7 @@ pub enum ExportError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] LogError),
-    /// What it was written to takes no more.
+    /// The output cannot be written.
     #[error("the export cannot be written: {0}")]
     Write(#[from] io::Error),
 }
@@ -95,13 +95,13 @@ pub struct TaskView<'a> {
 /// Where a task is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It waits, for a worker or for its time.
+    /// The task waits, for a worker or for its time.
     Pending,
-    /// It is with a node.
+    /// A node has the task.
     Placed,
-    /// It is exclusive, and waits for the end of a run that is no longer followed.
+    /// The task is exclusive, and waits for the end of a run that is no longer followed.
     Held,
-    /// It has settled.
+    /// The task has settled.
     Settled(Ended),
 }
 
@@ -130,13 +130,13 @@ impl State {
 }
 
 impl<'a> TaskView<'a> {
-    /// What a ledger has of a task.
+    /// Returns what a ledger has of a task.
     pub fn of(facts: &'a TaskFacts) -> Self {
         let (changed, placed, ending, told) = match &facts.state {
-            TaskState::Open { changed, placed } => {
+            LedgerState::Open { changed, placed } => {
                 (changed.as_deref(), placed.as_deref(), None, false)
             }
-            TaskState::Settled { ending, confirmed } => (None, None, Some(&**ending), *confirmed),
+            LedgerState::Settled { ending, confirmed } => (None, None, Some(&**ending), *confirmed),
         };
         Self {
             accepted: &facts.accepted,
@@ -147,7 +147,7 @@ impl<'a> TaskView<'a> {
         }
     }
 
-    /// What is kept of a task.
+    /// Returns what is kept of a task.
     pub fn retained(task: &'a RetainedTask) -> Self {
         Self {
             accepted: &task.accepted,
@@ -171,7 +171,7 @@ impl<'a> TaskView<'a> {
     /// Returns where it is.
     pub fn state(&self) -> State {
         match (self.ending, self.changed, self.placed) {
-            (Some(ending), ..) => State::Settled(Ended::from(&ending.outcome)),
+            (Some(ending), ..) => State::Settled(Ended::of(&ending.outcome)),
             (None, Some(changed), None) if changed.held.is_some() => State::Held,
             (None, _, Some(_)) => State::Placed,
             (None, _, None) => State::Pending,
@@ -293,6 +293,12 @@ fn options_fields(options: &Options, at: Timestamp, fields: &mut Vec<(&'static s
     };
     if let Some(key) = &options.key {
         fields.push(("key", Json::Text(key.as_str().to_owned())));
+    }
+    if let Some(group) = &options.group {
+        fields.push(("group", Json::Text(group.as_str().to_owned())));
+    }
+    if let Some(task) = options.again_of {
+        fields.push(("again_of", Json::Text(task.to_string())));
     }
     fields.push(("priority", Json::Raw(options.priority.0.to_string())));
     if let Some(timeout) = options.timeout {

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use super::recovery::{Progress, recover};
 use super::table::TableLog;
 use super::{Claimant, LogError, TaskLog};
+use crate::engine::found::Found;
 use crate::engine::keep::Keep;
-use crate::engine::ledger::Ledger;
 use crate::engine::record::Claim;
 use crate::error::StoreError;
 use crate::say::say;
 
-/// How often it is looked whether whoever has the store open has ended.
+/// How often a start looks whether the process that has the store open has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How often a start that takes long tells of itself.
@@ -32,10 +32,12 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// scheduler runs is of no use.
 ///
 /// ```
-/// use callboard::Store;
+/// use callboard::{Keep, Store};
 /// use std::time::Duration;
 ///
-/// let store = Store::file("/var/lib/shop/orders.redb").wait(Duration::from_secs(30));
+/// let store = Store::file("/var/lib/shop/orders.redb")
+///     .wait(Duration::from_secs(30))
+///     .keep(Keep::failures(Duration::from_secs(24 * 60 * 60)).at_most(10_000));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a store is given to a scheduler's builder"]
@@ -46,8 +48,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Keeps tasks in the file at this path, which is made if there is none. Its directory must be
-    /// there, and on a disk of this machine: a network's file system may not lock it.
+    /// Keeps tasks in the file at this path, and makes it if it is missing. Its directory must be
+    /// there, on a disk of this machine: a network's file system may not lock the file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -92,7 +94,7 @@ impl Store {
         };
         let path = self.path.display();
         let mut log = TableLog::at(&self.path);
-        let (claim, ledger) = loop {
+        let (claim, found) = loop {
             let watch = &mut |progress: Progress| {
                 if due() {
                     let Progress { batch, tasks } = progress;
@@ -107,15 +109,15 @@ impl Store {
                     }
                     thread::sleep(LOOK_AGAIN);
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(refused(error)),
             }
         };
-        say!(info: store = %path, term = claim.term.0, tasks = ledger.tasks().len(), took = ?began.elapsed(), "the store is open");
+        say!(info: store = %path, term = claim.term.0, tasks = found.ledger.tasks().len(), took = ?began.elapsed(), "the store is open");
         Ok(Opened {
             log: Box::new(log),
             keep: self.keep.clone(),
             claim,
-            ledger,
+            found,
         })
     }
 }
@@ -125,27 +127,26 @@ pub(crate) struct Opened {
     pub(crate) log: Box<dyn TaskLog>,
     pub(crate) keep: Keep,
     pub(crate) claim: Claim,
-    pub(crate) ledger: Ledger,
+    pub(crate) found: Found,
 }
 
-impl From<LogError> for StoreError {
-    fn from(error: LogError) -> Self {
-        match error {
-            LogError::Locked => Self::Locked,
-            LogError::ReadOnly(why) => Self::ReadOnly(why),
-            LogError::Full(why) => Self::Full(why),
-            LogError::Damaged { batch, what } => Self::Damaged { batch, what },
-            LogError::Newer(what) => Self::Newer(what),
-            LogError::Foreign { scheduler } => Self::Foreign { scheduler },
-            LogError::NotAStore(what) => Self::NotAStore(what),
-            LogError::Missing(what) => Self::Missing(what),
-            error @ LogError::NoDirectory(_) => Self::Missing(error.to_string()),
-            LogError::Unavailable(why) => Self::Io(why),
-            error @ (LogError::Fenced
-            | LogError::RolledBack
-            | LogError::Unknown(_)
-            | LogError::TooLarge { .. }
-            | LogError::Misplaced { .. }) => Self::Io(error.to_string()),
-        }
+/// Returns what an application is told of a log that cannot be used.
+pub(crate) fn refused(error: LogError) -> StoreError {
+    match error {
+        LogError::Locked => StoreError::Locked,
+        LogError::ReadOnly(why) => StoreError::ReadOnly(why),
+        LogError::Full(why) => StoreError::Full(why),
+        LogError::Damaged { batch, what } => StoreError::Damaged { batch, what },
+        LogError::Newer(what) => StoreError::Newer(what),
+        LogError::Foreign { scheduler } => StoreError::Foreign { scheduler },
+        LogError::NotAStore(what) => StoreError::NotAStore(what),
+        LogError::Missing(what) => StoreError::Missing(what),
+        error @ LogError::NoDirectory(_) => StoreError::Missing(error.to_string()),
+        LogError::Unavailable(why) => StoreError::Io(why),
+        error @ (LogError::Fenced
+        | LogError::RolledBack
+        | LogError::Unknown(_)
+        | LogError::TooLarge { .. }
+        | LogError::Misplaced { .. }) => StoreError::Io(error.to_string()),
     }
 }

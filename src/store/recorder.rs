@@ -5,19 +5,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::TaskLog;
-use super::writer::{ASK_AGAIN, CHECK_EVERY, LogWriter, Reader, WriterThread, Written};
+use super::writer::{ASK_AGAIN, CHECK_EVERY, IDLE, LogWriter, Reader, WriterThread, Written};
+use super::{TaskLog, refused};
 use crate::engine::Event;
 use crate::engine::keep::Keep;
 use crate::engine::ledger::Sealed;
 use crate::error::StoreError;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
-use crate::recorder::{Recorder, Report};
+use crate::recorder::{Recorder, StoreReport};
 use crate::sync::lock;
 
 /// Returns what drives a log that was claimed, which lies at `path` and keeps so much beside it.
@@ -46,6 +46,7 @@ pub(crate) fn recorder(
                 writer,
                 path,
                 unknown: None,
+                tidy_at: None,
                 last: None,
             };
             (Box::new(recorder), reader)
@@ -54,7 +55,7 @@ pub(crate) fn recorder(
 }
 
 /// When a batch was stored, and how long that took.
-type Last = (SystemTime, std::time::Duration);
+type Last = (SystemTime, Duration);
 
 /// A writer with a thread of its own.
 struct OnThread {
@@ -100,22 +101,24 @@ impl Recorder for OnThread {
         None
     }
 
-    fn report(&self) -> Report {
+    fn report(&self) -> StoreReport {
         report(&self.path, lock(&self.timing).last)
     }
 
-    fn close(self: Box<Self>) -> Result<(), StoreError> {
-        Ok(self.thread.close()?)
+    fn close(self: Box<Self>, limit: Duration) -> Result<(), StoreError> {
+        self.thread.close(limit).map_err(refused)
     }
 }
 
 /// A writer on the thread of the actor.
 struct Inline {
-    /// There until it is closed.
+    /// `None` once the log is closed.
     writer: Arc<Mutex<Option<LogWriter>>>,
     path: PathBuf,
-    /// A batch of which it is not known whether it is there, and when that is asked again.
+    /// A batch that may or may not be stored, and when the log is asked again.
     unknown: Option<(Sealed, Instant)>,
+    /// When it has been idle for long enough to give room back.
+    tidy_at: Option<Instant>,
     last: Option<Last>,
 }
 
@@ -124,6 +127,7 @@ impl Recorder for Inline {
         let begun = std::time::Instant::now();
         let (written, left) = lock(&self.writer).as_mut()?.append(sealed);
         self.unknown = left.map(|sealed| (sealed, Instant::now() + ASK_AGAIN));
+        self.tidy_at = Some(Instant::now() + IDLE);
         if matches!(written, Written::Stored { .. }) {
             self.last = Some((SystemTime::now(), begun.elapsed()));
         }
@@ -131,8 +135,12 @@ impl Recorder for Inline {
     }
 
     fn look(&mut self) -> Option<Event> {
+        let idle = |at: &mut Instant| *at <= Instant::now();
+        if self.unknown.is_none() && self.tidy_at.take_if(idle).is_some() {
+            lock(&self.writer).as_mut()?.tidy();
+        }
         let (sealed, _) = self.unknown.take_if(|(_, at)| *at <= Instant::now())?;
-        Some(event(match lock(&self.writer).as_mut()?.settle(sealed) {
+        Some(event(match lock(&self.writer).as_mut()?.resolve(sealed) {
             Ok(written) => written,
             Err((reason, sealed)) => {
                 self.unknown = Some((sealed, Instant::now() + ASK_AGAIN));
@@ -142,23 +150,24 @@ impl Recorder for Inline {
     }
 
     fn due(&self) -> Option<Instant> {
-        self.unknown.as_ref().map(|(_, at)| *at)
+        let unknown = self.unknown.as_ref().map(|(_, at)| *at);
+        unknown.or(self.tidy_at)
     }
 
-    fn report(&self) -> Report {
+    fn report(&self) -> StoreReport {
         report(&self.path, self.last)
     }
 
-    fn close(self: Box<Self>) -> Result<(), StoreError> {
+    fn close(self: Box<Self>, _: Duration) -> Result<(), StoreError> {
         match lock(&self.writer).take() {
-            Some(writer) => Ok(writer.close()?),
+            Some(writer) => writer.close().map_err(refused),
             None => Ok(()),
         }
     }
 }
 
-fn report(path: &Path, last: Option<Last>) -> Report {
-    Report {
+fn report(path: &Path, last: Option<Last>) -> StoreReport {
+    StoreReport {
         bytes: path.metadata().ok().map(|file| file.len()),
         last,
     }

@@ -5,6 +5,7 @@
 
 use super::row::{BatchReader, RowFlaw};
 use super::{Claimant, EachRow, LogError, Snapshot, TaskLog};
+use crate::engine::found::Found;
 use crate::engine::ledger::{Illegal, Ledger};
 use crate::engine::record::Claim;
 
@@ -27,10 +28,10 @@ pub fn recover(
     log: &mut dyn TaskLog,
     who: &Claimant<'_>,
     watch: &mut dyn FnMut(Progress),
-) -> Result<(Claim, Ledger), LogError> {
+) -> Result<(Claim, Found), LogError> {
     let claim = log.claim(who)?;
-    let ledger = fold(|each| log.replay(each), watch)?;
-    Ok((claim, ledger))
+    let found = fold(|each| log.replay(each), watch)?;
+    Ok((claim, found))
 }
 
 /// Folds what a log held at one moment.
@@ -39,16 +40,18 @@ pub fn recover(
 ///
 /// It cannot be read, or what is there cannot have been written so.
 pub fn read(from: &dyn Snapshot) -> Result<Ledger, LogError> {
-    fold(|each| from.replay(each), &mut drop)
+    Ok(fold(|each| from.replay(each), &mut drop)?.ledger)
 }
 
 fn fold(
     replay: impl FnOnce(EachRow<'_>) -> Result<(), LogError>,
     watch: &mut dyn FnMut(Progress),
-) -> Result<Ledger, LogError> {
+) -> Result<Found, LogError> {
     let mut reader = BatchReader::default();
-    let mut ledger = Ledger::default();
+    let mut found = Found::default();
+    let mut bytes = 0;
     replay(&mut |batch, row| {
+        bytes += row.len() as u64;
         let read = reader.row(row).map_err(|flaw| match flaw {
             RowFlaw::Newer(what) => LogError::Newer(what),
             RowFlaw::Damaged(what) => LogError::Damaged { batch, what },
@@ -64,22 +67,20 @@ fn fold(
             let what = format!("it says that it is batch {}", stamp.batch);
             return Err(LogError::Damaged { batch, what });
         }
-        ledger.begin(stamp).map_err(illegal)?;
-        for record in records {
-            ledger.apply(record).map_err(illegal)?;
-        }
+        let bytes = std::mem::take(&mut bytes);
+        found.batch(stamp, records, bytes).map_err(illegal)?;
         watch(Progress {
             batch,
-            tasks: ledger.tasks().len(),
+            tasks: found.ledger.tasks().len(),
         });
         Ok(())
     })?;
-    if let Some(last) = ledger.last() {
+    if let Some(last) = found.ledger.last() {
         let what = |illegal: Illegal| LogError::Damaged {
             batch: last.batch,
             what: illegal.to_string(),
         };
-        ledger.finish().map_err(what)?;
+        found.ledger.finish().map_err(what)?;
     }
-    Ok(ledger)
+    Ok(found)
 }

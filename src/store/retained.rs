@@ -30,7 +30,7 @@ const NO_KEY: u16 = u16::MAX;
 pub fn kept(task: &RetainedTask) -> KeptEnding {
     let options = task.accepted.options.as_deref();
     let key = options.and_then(|options| options.key.clone());
-    let ended = Ended::from(&task.ending.outcome);
+    let ended = Ended::of(&task.ending.outcome);
     let text = key.as_ref().map_or("", |key| key.as_str());
     // An accepted key is much shorter.
     let length = u16::try_from(text.len()).unwrap_or(NO_KEY);
@@ -133,8 +133,17 @@ pub fn find_by_key(from: &dyn Snapshot, key: &TaskKey) -> Result<Option<Retained
     from.kept_by_key(key)?.map(|bytes| read(&bytes)).transpose()
 }
 
-/// Which of the tasks that are kept are meant: those that have failed, unless another outcome is
+/// Chooses among the tasks that a store keeps: those that have failed, unless another outcome is
 /// named.
+///
+/// ```
+/// use callboard::SettledFilter;
+/// use std::time::{Duration, SystemTime};
+///
+/// let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
+/// let filter = SettledFilter::default().kind("mail").message("refused").since(yesterday);
+/// assert!(!filter.means_all());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct SettledFilter {
@@ -158,37 +167,55 @@ impl Default for SettledFilter {
 }
 
 impl SettledFilter {
-    /// Means those that have ended so.
+    /// Chooses those with this outcome, instead of those that have failed.
+    ///
+    /// ```
+    /// use callboard::{Ended, SettledFilter};
+    ///
+    /// let cancelled = SettledFilter::default().ended(Ended::Cancelled).kind("mail");
+    /// # assert!(!cancelled.means_all());
+    /// ```
     pub fn ended(mut self, ended: Ended) -> Self {
         self.ended = ended;
         self
     }
 
-    /// Means those of this kind alone.
+    /// Leaves out those of another kind.
     pub fn kind(mut self, kind: impl Into<TaskKind>) -> Self {
         self.kind = Some(kind.into());
         self
     }
 
-    /// Means those alone whose failure has this in its message.
+    /// Leaves out those whose failure does not have this in its message.
     pub fn message(mut self, part: impl Into<String>) -> Self {
         self.message = Some(part.into());
         self
     }
 
-    /// Means those alone that settled at this time or later.
+    /// Leaves out those that settled before this time.
     pub fn since(mut self, time: SystemTime) -> Self {
         self.since = Some(time);
         self
     }
 
-    /// Means those alone that settled before this time.
+    /// Leaves out those that settled at this time or later.
+    ///
+    /// ```
+    /// use callboard::SettledFilter;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// // Of an outage that began three hours ago and lasted two.
+    /// let hour = Duration::from_secs(3600);
+    /// let began = SystemTime::now() - 3 * hour;
+    /// let failed = SettledFilter::default().since(began).until(began + 2 * hour);
+    /// # assert!(!failed.means_all());
+    /// ```
     pub fn until(mut self, time: SystemTime) -> Self {
         self.until = Some(time);
         self
     }
 
-    /// Returns whether it means all that have ended so.
+    /// Returns whether all with this outcome pass.
     pub fn means_all(&self) -> bool {
         *self == Self::default().ended(self.ended)
     }
@@ -216,10 +243,10 @@ pub struct Cursor {
     id: TaskId,
 }
 
-/// Some of the tasks that are meant, newest first.
+/// Some of the chosen tasks, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
-    /// Which.
+    /// The tasks.
     pub tasks: Vec<RetainedTask>,
     /// Where the next page begins; `None` if there is none.
     pub next: Option<Cursor>,

@@ -37,10 +37,10 @@ const LAST: u32 = 1 << 31;
 /// Why a row cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowFlaw {
-    /// It was written by a later version.
+    /// A later version has written the row.
     #[error("it was written by a later version: {0}")]
     Newer(String),
-    /// It is not as it was written, or is out of place.
+    /// The row is not as it was written, or is out of place.
     #[error("{0}")]
     Damaged(String),
 }
@@ -49,7 +49,7 @@ impl From<Flaw> for RowFlaw {
     fn from(flaw: Flaw) -> Self {
         match flaw {
             Flaw::Newer(what) => Self::Newer(what),
-            // The checksum holds, so it was written so.
+            // The checksum holds, so the row is as it was written.
             Flaw::Malformed(what) => Self::Damaged(what),
         }
     }

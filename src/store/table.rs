@@ -40,7 +40,7 @@ const FORMAT_KEY: &str = "format";
 const SCHEDULER: &str = "scheduler";
 const ID: &str = "id";
 const TERM: &str = "term";
-/// There in a copy that was not opened to be written since.
+/// Present in a copy until somebody opens it to write.
 const COPY: &str = "copy";
 
 /// A file that is not larger is left as it is while it is written to.
@@ -105,8 +105,8 @@ impl<O: Opener> TableLog<O> {
         })
     }
 
-    /// Does something with the database, which is opened if it is not. Whatever goes wrong, it is
-    /// opened anew the next time.
+    /// Does something with the database, and opens it first if it is not open. After any error the
+    /// next call opens it anew.
     fn with<R>(
         &mut self,
         act: impl FnOnce(&Arc<Database>) -> Result<R, LogError>,
@@ -313,9 +313,9 @@ fn found(db: &Database) -> Result<(), LogError> {
 pub struct About {
     /// The name of the scheduler that has used it.
     pub scheduler: Option<String>,
-    /// Its id.
+    /// The id of that scheduler.
     pub scheduler_id: Option<SchedulerId>,
-    /// Its last start.
+    /// The term of its last start.
     pub term: Term,
     /// Whether it is a copy that nobody has used since.
     pub is_copy: bool,

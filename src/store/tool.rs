@@ -13,7 +13,7 @@ use super::retained::find;
 use super::table::TableLog;
 use super::writer::{CHECK_EVERY, LogWriter, Written};
 use super::{Claimant, LogError, Snapshot, TaskLog};
-use crate::engine::ledger::{Ledger, Sealed, Stamp, TaskState};
+use crate::engine::ledger::{Ledger, LedgerState, Sealed, Stamp};
 use crate::engine::record::{AcceptedTask, Head, Record, Reserved};
 use crate::engine::{SchedulerId, Timestamp, first_number};
 use crate::task::{Due, TaskId, TaskKey};
@@ -243,7 +243,7 @@ impl Tool {
         let from = self.now()?;
         let ledger = super::recovery::read(&*from)?;
         let task = match ledger.tasks().get(&id) {
-            Some(task) if matches!(task.state, TaskState::Open { .. }) => {
+            Some(task) if matches!(task.state, LedgerState::Open { .. }) => {
                 return Err(ToolError::Unsettled(id));
             }
             Some(task) => (*task.accepted).clone(),
@@ -260,7 +260,8 @@ impl Tool {
             scheduler: &scheduler,
             new_id,
         };
-        let (claim, ledger) = recover(&mut self.log, &claimant, &mut drop)?;
+        let (claim, found) = recover(&mut self.log, &claimant, &mut drop)?;
+        let ledger = found.ledger;
         let head = ledger.finish().map_err(|_| ToolError::Unused)?;
         let reserved = ledger.reserved();
         let last = ledger.last().ok_or(ToolError::Unused)?;
@@ -282,9 +283,9 @@ impl Tool {
             ..head.clone()
         };
         let mut options = task.options;
-        if let Some(options) = &mut options {
-            options.due = Due::Now;
-        }
+        let asked = options.get_or_insert_default();
+        asked.due = Due::Now;
+        asked.again_of = Some(id);
         let again = AcceptedTask {
             id: TaskId::new(number),
             at,
@@ -324,8 +325,8 @@ fn owner(ledger: &Ledger, key: &TaskKey) -> Option<TaskId> {
     let mut tasks = ledger.tasks().values();
     let owner = tasks.find(|task| {
         let is_taken = match &task.state {
-            TaskState::Open { .. } => true,
-            TaskState::Settled { ending, .. } => !ending.busy.is_empty(),
+            LedgerState::Open { .. } => true,
+            LedgerState::Settled { ending, .. } => !ending.busy.is_empty(),
         };
         is_taken && key_of(&task.accepted) == Some(key)
     });

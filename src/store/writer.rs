@@ -33,14 +33,14 @@ pub const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// What became of a batch, or of the store.
 #[derive(Debug, PartialEq)]
 pub enum Written {
-    /// It is durable.
+    /// The batch is durable.
     Stored {
         /// Its number.
         batch: u64,
         /// The bytes of its rows.
         bytes: usize,
     },
-    /// It is not there. The next batch has its number.
+    /// The batch is not there. The next one has its number.
     NotStored {
         /// Its number.
         batch: u64,
@@ -57,6 +57,13 @@ pub enum Written {
     },
 }
 
+/// What is known of a batch of which it is not known whether it is there.
+struct Unknown {
+    reason: LogError,
+    /// The bytes of its rows.
+    bytes: usize,
+}
+
 /// Writes to a log, on the thread of its caller.
 pub struct LogWriter {
     log: Box<dyn TaskLog>,
@@ -64,8 +71,8 @@ pub struct LogWriter {
     check_every: Duration,
     /// What was wrong when it was last looked at.
     wrong: Option<LogError>,
-    /// Why it is not known whether the batch under way is there.
-    unknown: Option<LogError>,
+    /// A batch of which it is not known whether it is there.
+    unknown: Option<Unknown>,
     /// What is kept of tasks that have settled; `None` if that is to stay as it is.
     keep: Option<Keep>,
     swept: Option<Instant>,
@@ -102,7 +109,8 @@ impl LogWriter {
         self.wrong.clone().map(|reason| Written::Failing { reason })
     }
 
-    /// Stores a batch. After [`Written::Failing`] [`settle`](Self::settle) tells what became of it.
+    /// Stores a batch. After [`Written::Failing`], [`resolve`](Self::resolve) says whether it is
+    /// there.
     pub fn append(&mut self, sealed: Sealed) -> (Written, Option<Sealed>) {
         let batch = sealed.stamp.batch;
         if let Some(Written::Failing { reason }) = self.check() {
@@ -140,8 +148,8 @@ impl LogWriter {
                 (Written::Stored { batch, bytes }, None)
             }
             Err(reason @ LogError::Unknown(_)) => {
-                self.unknown = Some(reason);
-                match self.settle(sealed) {
+                self.unknown = Some(Unknown { reason, bytes });
+                match self.resolve(sealed) {
                     Ok(written) => (written, None),
                     Err((reason, sealed)) => (Written::Failing { reason }, Some(sealed)),
                 }
@@ -151,22 +159,23 @@ impl LogWriter {
     }
 
     /// Learns whether the batch is there that [`append`](Self::append) has handed back. If it is
-    /// not, the reason is that of its commit, however long it could not be asked for.
+    /// not, the reason is the error of its commit, however long the answer took.
     ///
     /// # Errors
     ///
-    /// It cannot be learnt now. The batch is handed back.
-    pub fn settle(&mut self, sealed: Sealed) -> Result<Written, (LogError, Sealed)> {
+    /// The log cannot tell now. The batch is handed back.
+    pub fn resolve(&mut self, sealed: Sealed) -> Result<Written, (LogError, Sealed)> {
         let batch = sealed.stamp.batch;
         match self.log.reread() {
-            Ok(last) if last >= batch => {
-                self.unknown = None;
-                Ok(Written::Stored { batch, bytes: 0 })
-            }
-            Ok(_) => {
+            Ok(last) => {
                 let unknown = self.unknown.take();
+                if last >= batch {
+                    let bytes = unknown.map_or(0, |unknown| unknown.bytes);
+                    return Ok(Written::Stored { batch, bytes });
+                }
                 let commit_failed = || LogError::Unknown("its commit has failed".to_owned());
-                Ok(not_stored(sealed, unknown.unwrap_or_else(commit_failed)))
+                let reason = unknown.map_or_else(commit_failed, |unknown| unknown.reason);
+                Ok(not_stored(sealed, reason))
             }
             Err(reason) => Err((reason, sealed)),
         }
@@ -183,7 +192,7 @@ impl LogWriter {
         self.log.snapshot()
     }
 
-    /// Forgets what is kept of these tasks; returns of how many there was something.
+    /// Forgets what is kept of these tasks. Returns how many of them had been kept.
     ///
     /// # Errors
     ///
@@ -244,7 +253,7 @@ impl WriterThread {
         let named = thread::Builder::new().name("callboard-store".to_owned());
         let thread = named.spawn(move || {
             if let Some(reply) = run(&mut writer, &taken, &tell) {
-                // Whoever asked may have gone.
+                // The receiver may be gone.
                 let _ = reply.send(writer.close());
             }
         })?;
@@ -268,26 +277,35 @@ impl WriterThread {
         answer
     }
 
-    /// Has what is kept of these tasks forgotten; the answer says of how many there was something.
+    /// Has the thread forget what is kept of these tasks. The answer is how many had been kept.
     pub fn forget(&self, ids: Vec<TaskId>) -> Receiver<Result<usize, LogError>> {
         let (reply, answer) = channel();
         self.order(Order::Forget(ids, reply));
         answer
     }
 
-    /// Closes the log in order, and waits for that.
+    /// Closes the log in order, and waits for that at most for so long. A log that takes longer is
+    /// closed when its disk answers, or by the end of the process.
     ///
     /// # Errors
     ///
-    /// What was wrong. What was told to be stored is so all the same.
-    pub fn close(self) -> Result<(), LogError> {
+    /// The last error of the log. All that was reported as stored is stored all the same.
+    pub fn close(self, limit: Duration) -> Result<(), LogError> {
         let (reply, answer) = channel();
         self.order(Order::Close(reply));
-        let ended = |_| Err(LogError::Unavailable("its writer has ended".to_owned()));
-        let closed = answer.recv().unwrap_or_else(ended);
-        // It has caught what panicked there.
-        let _ = self.thread.join();
-        closed
+        match answer.recv_timeout(limit) {
+            Ok(closed) => {
+                // It has caught what panicked there.
+                let _ = self.thread.join();
+                closed
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(LogError::Unavailable("its writer has ended".to_owned()))
+            }
+            Err(RecvTimeoutError::Timeout) => Err(LogError::Unavailable(format!(
+                "its disk has not answered for {limit:?}"
+            ))),
+        }
     }
 
     fn order(&self, order: Order) {
@@ -331,7 +349,7 @@ impl Reader {
     }
 }
 
-/// Works until it is told to close; returns who waits for that, if anybody does.
+/// Works until it is told to close. Returns the sender to whoever waits for that, if anybody does.
 fn run(
     writer: &mut LogWriter,
     orders: &Receiver<Order>,
@@ -348,7 +366,7 @@ fn run(
         };
         let order = orders.recv_timeout(patience);
         if let Some(sealed) = unknown.take() {
-            match writer.settle(sealed) {
+            match writer.resolve(sealed) {
                 Ok(written) => tell(written),
                 Err((reason, sealed)) => {
                     unknown = Some(sealed);

@@ -107,3 +107,27 @@ fn a_new_scheduler_is_idle_and_holds_its_invariants() {
     assert_eq!(machine.check(), Ok(()));
     assert!(machine.unfinished().is_empty());
 }
+
+/// The lease of a node ends, and what it had starts again, a moment before something more urgent is
+/// due.
+#[test]
+fn what_starts_before_something_more_urgent_is_due_passes_nothing_over() {
+    let task = |priority, delay_ms| Step::Submit {
+        priority,
+        delay_ms,
+        exclusive: false,
+        key: None,
+    };
+    history(
+        0,
+        &[
+            Step::Connect(1),
+            task(0, None),
+            task(0, None),
+            Step::Advance(11_942),
+            task(1, Some(3059)),
+            Step::Advance(2226),
+            Step::Advance(832),
+        ],
+    );
+}

@@ -113,9 +113,9 @@ impl World {
         let end = match how {
             0 if attempt < 3 => End::Again {
                 after: Duration::from_millis(500),
-                failure,
+                failure: Box::new(failure),
             },
-            1 => End::Failed(failure),
+            1 => End::Failed(Box::new(failure)),
             _ => End::Completed(Payload::from(&dispatch.get().to_le_bytes())),
         };
         let again = matches!(end, End::Again { .. });
@@ -173,7 +173,7 @@ impl World {
         known.last = known.last.max(Some(dispatch));
         let it = &mut self.nodes[node];
         it.running.insert(dispatch, (task, assignment.attempt));
-        self.fresh.insert(task);
+        self.fresh.insert(task, self.now);
     }
 
     /// What waits at a node starts while workers are free: by priority, then in order of arrival.
@@ -257,7 +257,7 @@ impl World {
                     self.report(node, Report::Ready);
                 }
             }
-            ToNode::Retry(_) | ToNode::Drain | ToNode::Leave | ToNode::End => {}
+            ToNode::Retry(_) | ToNode::Wants(_) | ToNode::Drain | ToNode::Leave | ToNode::End => {}
         }
     }
 
@@ -293,7 +293,10 @@ impl World {
             reports: it.kept.clone(),
             last: true,
         };
-        for message in [ToScheduler::Hello(hello), ToScheduler::Holding(holding)] {
+        for message in [
+            ToScheduler::Hello(Box::new(hello)),
+            ToScheduler::Holding(holding),
+        ] {
             self.events.push_back(Event::Message { link, message });
         }
     }

@@ -46,8 +46,8 @@ pub struct World {
     pub tasks: BTreeMap<TaskId, Known>,
     pub tickets: Vec<(TaskId, Option<CancelAnswer>)>,
     pub events: VecDeque<Event>,
-    /// Tasks that started since the last command.
-    pub fresh: BTreeSet<TaskId>,
+    /// Tasks that started since the last command, and when.
+    pub fresh: BTreeMap<TaskId, Timestamp>,
     pub strict: bool,
 }
 
@@ -73,7 +73,7 @@ impl World {
             tasks: BTreeMap::new(),
             tickets: Vec::new(),
             events: VecDeque::new(),
-            fresh: BTreeSet::new(),
+            fresh: BTreeMap::new(),
             strict: max_prefetch == 0,
         }
     }
@@ -258,7 +258,7 @@ impl World {
                     "g12: a cancel is answered twice"
                 );
             }
-            Action::Note(Note::NodeLost { .. }) => {
+            Action::Note(note) if matches!(*note, Note::NodeLost { .. }) => {
                 for known in self.tasks.values_mut().filter(|known| known.last.is_some()) {
                     known.troubled = true;
                 }
@@ -339,9 +339,11 @@ impl World {
             if !self.strict {
                 continue;
             }
-            let worse = fresh.iter().find(|other| {
+            let worse = fresh.iter().find(|(other, started)| {
                 let other = &self.tasks[other];
-                !other.troubled
+                // What came due after that start was not passed over.
+                known.due <= **started
+                    && !other.troubled
                     && (-i16::from(other.priority), other.due)
                         > (-i16::from(known.priority), known.due)
             });

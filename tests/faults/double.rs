@@ -98,6 +98,7 @@ impl State {
                     () = self.talk(&commands, &events) => {}
                 }
             }
+            // The pause between two dials. Nothing tells when the scheduler can be reached again.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -146,7 +147,7 @@ impl State {
 
     fn greet(&mut self, commands: &Commands) {
         self.hello += 1;
-        commands.push(LinkCommand::Send(ToScheduler::Hello(NodeHello {
+        commands.push(LinkCommand::Send(ToScheduler::Hello(Box::new(NodeHello {
             number: self.hello,
             kinds: vec![KindOffer {
                 kind: "async".to_owned(),
@@ -154,7 +155,7 @@ impl State {
             }],
             workers: WORKERS,
             ..NodeHello::new(NAME, Incarnation(77))
-        })));
+        }))));
         let nothing = Holding {
             last: true,
             ..Holding::default()
@@ -194,6 +195,7 @@ impl State {
         );
         let number = self.taken;
         running.spawn(async move {
+            // How long the run takes, so that some go on whenever a fault comes.
             tokio::time::sleep(Duration::from_millis(20)).await;
             (number, assignment, going)
         });
@@ -280,11 +282,11 @@ fn verdict(assignment: &Assignment) -> End {
         .limit()
         .is_some_and(|limit| assignment.attempt >= limit);
     if last || work.how == Fails::Permanent {
-        End::Failed(failure)
+        End::Failed(Box::new(failure))
     } else {
         End::Again {
             after: Duration::from_millis(50),
-            failure,
+            failure: Box::new(failure),
         }
     }
 }

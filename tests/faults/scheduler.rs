@@ -207,6 +207,7 @@ async fn tell_of_nodes(scheduler: Scheduler) {
                 told.insert(node.name, state);
             }
         }
+        // Nothing tells of a node that is heard, so it is asked for.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -149,7 +149,7 @@ fn hosts(numbers: impl IntoIterator<Item = u8>) -> Vec<Host> {
     numbers.into_iter().map(Host::Node).collect()
 }
 
-/// A fault lasts so long; nothing is waited for.
+/// A fault lasts so long. There is no event to wait for: the length is what is tried.
 async fn lasts(span: Duration) {
     tokio::time::sleep(span).await;
 }

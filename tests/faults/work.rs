@@ -249,6 +249,7 @@ pub fn handlers() -> Handlers {
         .on_blocking("blocking", move |work: Work, cx: TaskContext| {
             let mut going = begin(&second, &work, &cx);
             for _ in 0..steps(&work) {
+                // The length of a step is the work: faults come in the middle of it.
                 thread::sleep(step(&work));
                 going.affect("step");
             }
@@ -259,6 +260,7 @@ pub fn handlers() -> Handlers {
 async fn work_async(ledger: Arc<Ledger>, work: Work, cx: TaskContext) -> Result<Output, TaskError> {
     let mut going = begin(&ledger, &work, &cx);
     for _ in 0..steps(&work) {
+        // As for the blocking ones.
         tokio::time::sleep(step(&work)).await;
         going.affect("step");
     }

@@ -16,7 +16,8 @@ const LAYERS: [(&str, &[&str]); 5] = [
     (
         "values",
         &[
-            "task", "retry", "status", "config", "error", "stats", "encoding", "payload", "contain",
+            "task", "retry", "status", "config", "error", "stats", "encoding", "payload",
+            "contain", "limit",
         ],
     ),
     // The drivers of the machines know no more of the world than these do.
@@ -396,6 +397,7 @@ fn every_async_method_of_the_api_says_what_dropping_its_future_does() {
     for file in [
         "scheduler.rs",
         "scheduler/asking.rs",
+        "scheduler/attaching.rs",
         "scheduler/builder.rs",
         "scheduler/nodes.rs",
         "node.rs",

@@ -229,6 +229,29 @@ async fn g13_a_task_that_waits_for_workers_where_there_are_none_is_told_so() {
 }
 
 #[actix::test]
+async fn a_kind_is_paused_and_its_intake_closed_until_the_operator_takes_it_back() {
+    let scheduler = one_worker("api-pause").start().await.unwrap();
+    scheduler.pause("echo").await.unwrap();
+    scheduler.pause_all().await.unwrap();
+    let id = scheduler.execute(echo(1)).await.unwrap();
+    scheduler.resume_all().await.unwrap();
+    let explained = scheduler.explain(id).await.unwrap().unwrap();
+    assert_eq!(explained.reason, Reason::Paused);
+    scheduler.close_intake("echo").await.unwrap();
+    let refused = scheduler.execute(echo(2)).await.unwrap_err();
+    assert!(refused.refusal.is_temporary(), "{refused}");
+    scheduler.open_intake("echo").await.unwrap();
+    let waits = scheduler.execute_and_wait(*refused.execute);
+    let resumes = async {
+        until(&scheduler, "both wait", |stats| stats.paused == 2).await;
+        scheduler.resume("echo").await.unwrap();
+    };
+    let (status, ()) = tokio::join!(waits, resumes);
+    assert_eq!(status.unwrap().output::<u64>(), Ok(2));
+    scheduler.shutdown(Shutdown::Now).await.unwrap();
+}
+
+#[actix::test]
 async fn a_status_is_not_shown_with_the_whole_of_its_args_and_output() {
     let scheduler = one_worker("api-debug").start().await.unwrap();
     let large = bytes::Bytes::from(vec![7; 1 << 20]);

@@ -164,6 +164,7 @@ pub async fn until(scheduler: &Scheduler, what: &str, holds: impl Fn(&Stats) -> 
                 return stats;
             }
             last = Some(stats);
+            // So that asking takes no core from what is waited for.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };

@@ -1,17 +1,24 @@
 //! A store: what outlasts a scheduler, and what is said of one that cannot be used.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
-use callboard::error::{StartError, StoreError};
-use callboard::stats::StoreState;
-use callboard::{Execute, Node, Outcome, Scheduler, SchedulerBuilder, Shutdown, Store, TaskStatus};
+use callboard::error::{AttachError, StartError, StoreError};
+use callboard::execute::ExecuteAgainError;
+use callboard::stats::{NodeState, Stats, StoreState};
+use callboard::{
+    Execute, Keep, Node, Outcome, Scheduler, SchedulerBuilder, SettledFilter, Shutdown, Store,
+    TaskId, TaskStatus,
+};
 use tempfile::TempDir;
 
-use crate::cluster::{Listener, brisk, calls, endings, execute, finish, here, until};
+use crate::cluster::{Listener, brisk, calls, endings, execute, finish, here, until, until_node};
 use crate::processes::gate::Gate;
 use crate::processes::handlers::handlers;
-use crate::processes::{NodeProcess, Role};
+use crate::processes::{NodeProcess, PATIENCE, Role};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A place for a store that nobody else has.
 struct Place(TempDir);
@@ -113,7 +120,7 @@ async fn what_was_left_goes_on_when_the_scheduler_is_started_again() {
     .await;
     let stuck = execute(&scheduler, calls(4, "gate", &gate.args())).await;
     let keyed = Execute::named("echo", &7u64).unwrap();
-    let keyed = keyed.key("seven").delay(Duration::from_secs(3600));
+    let keyed = keyed.key("seven").delay(HOUR);
     let later = scheduler.execute(keyed.clone()).await.unwrap();
     let visits = gate.take(2).await;
     let left = scheduler.shutdown(Shutdown::Now).await.unwrap();
@@ -170,6 +177,58 @@ async fn what_was_left_goes_on_when_the_scheduler_is_started_again() {
 }
 
 #[actix::test]
+async fn a_file_does_not_grow_with_what_has_settled_while_a_task_waits() {
+    let place = Place::new();
+    let size = || std::fs::metadata(place.path()).unwrap().len();
+    let mut client = Listener::start();
+    let scheduler = stored("durable-cleaned", &place)
+        .node(here(
+            handlers().on("size", async |text: String| Ok(text.len())),
+        ))
+        .client(client.recipient())
+        .start()
+        .await
+        .unwrap();
+    let waits = Execute::named("echo", &0u64).unwrap();
+    let waits = scheduler.execute(waits.delay(HOUR)).await.unwrap();
+    let args = "x".repeat(64 << 10);
+    let (waves, each) = (40, 40);
+    for _ in 0..waves {
+        execute(&scheduler, calls(each, "size", &args)).await;
+        told(&mut client, each).await;
+        assert!(size() < 64 << 20, "{} bytes while it runs", size());
+    }
+    let one_lives = |stats: &Stats| {
+        let store = stats.store.as_ref().unwrap();
+        stats.unconfirmed_statuses == 0 && store.living_bytes < 1 << 20
+    };
+    let store = until(&scheduler, "one task lives", one_lives).await.store;
+    let store = store.unwrap();
+    let written = store.batch_bytes;
+    assert!(written > 96 << 20, "{written} bytes in all");
+    assert!(store.living_bytes > 0, "{store:?}");
+    assert!(
+        store
+            .file_bytes
+            .is_some_and(|bytes| bytes >= store.log_bytes)
+    );
+    assert!(store.living_share() < 0.5, "{store:?}");
+    scheduler.shutdown(Shutdown::Now).await.unwrap();
+    assert!(size() < 2 << 20, "{} bytes while one task waits", size());
+
+    let scheduler = stored("durable-cleaned", &place)
+        .node(here(handlers()))
+        .client(client.recipient())
+        .start()
+        .await
+        .unwrap();
+    scheduler.cancel(waits).await.unwrap();
+    assert_eq!(told(&mut client, 1).await[0].id, waits, "it was kept");
+    finish(scheduler).await;
+    assert!(size() < 2 << 20, "{} bytes after the end", size());
+}
+
+#[actix::test]
 async fn g9_what_a_node_runs_goes_on_over_a_restart_of_the_scheduler() {
     let place = Place::new();
     let node = NodeProcess::spawn(&Role::new("outlives", 2)).await;
@@ -200,6 +259,21 @@ async fn g9_what_a_node_runs_goes_on_over_a_restart_of_the_scheduler() {
     }
     let stats = scheduler.stats().await.unwrap();
     assert_eq!(stats.store.unwrap().state, StoreState::Healthy);
+    finish(scheduler).await;
+}
+
+#[actix::test]
+async fn a_node_that_the_store_knows_may_be_named_when_it_is_up_already() {
+    let place = Place::new();
+    let node = NodeProcess::spawn(&Role::new("known", 1)).await;
+    let scheduler = stored("durable-known", &place).node(node.node());
+    let scheduler = scheduler.no_client().start().await.unwrap();
+    scheduler.shutdown(Shutdown::Now).await.unwrap();
+    let scheduler = stored("durable-known", &place).listen("127.0.0.1:0");
+    let scheduler = scheduler.no_client().start().await.unwrap();
+    until_node(&scheduler, "known", NodeState::Up).await;
+    let adding = tokio::time::timeout(PATIENCE, scheduler.add_node(node.node()));
+    adding.await.expect("it is up").unwrap();
     finish(scheduler).await;
 }
 
@@ -236,4 +310,111 @@ fn a_scheduler_on_one_thread_stores_on_that_thread() {
             scheduler.shutdown(Shutdown::Now).await.unwrap();
         }
     });
+}
+
+#[actix::test]
+async fn whoever_attaches_is_told_the_ending_of_a_task_that_an_earlier_start_took_in() {
+    let place = Place::new();
+    let gate = Gate::open().await;
+    let start = async || {
+        let store = place.store().keep(Keep::all(HOUR));
+        let builder = Scheduler::builder("durable-attach").store(store);
+        let builder = builder.configure(brisk).node(here(handlers()));
+        builder.no_client().start().await.unwrap()
+    };
+    let scheduler = start().await;
+    let task = Execute::named("gate", &gate.args()).unwrap();
+    let id = scheduler.execute(task).await.unwrap();
+    gate.next().await;
+    scheduler.shutdown(Shutdown::Now).await.unwrap();
+
+    let scheduler = start().await;
+    let visit = gate.next().await;
+    {
+        // One that does not wait for it leaves the other alone.
+        let mut dropped = pin!(scheduler.attach(id));
+        tokio::select! {
+            biased;
+            ended = &mut dropped => panic!("it has not ended: {ended:?}"),
+            _ = scheduler.stats() => {}
+        }
+    }
+    let mut attached = pin!(scheduler.attach(id));
+    tokio::select! {
+        biased;
+        ended = &mut attached => panic!("it has not ended: {ended:?}"),
+        _ = scheduler.stats() => {}
+    }
+    visit.release().await;
+    let status = attached.await.unwrap();
+    assert_eq!((status.id, status.outcome.is_completed()), (id, true));
+    let kept = scheduler.attach(id).await.unwrap();
+    assert_eq!((kept.id, &kept.outcome), (id, &status.outcome));
+    let id = TaskId::new(1);
+    let unknown = scheduler.attach(id).await.unwrap_err();
+    assert_eq!(unknown, AttachError::Unknown { id });
+    finish(scheduler.clone()).await;
+    let stopped = scheduler.attach(id).await.unwrap_err();
+    assert_eq!(stopped, AttachError::Stopped);
+}
+
+#[actix::test]
+async fn whoever_is_attached_when_the_scheduler_stops_is_told_so() {
+    let place = Place::new();
+    let scheduler = stored("durable-attach-stops", &place)
+        .node(here(handlers()))
+        .no_client();
+    let scheduler = scheduler.start().await.unwrap();
+    let later = Execute::named("echo", &0u64).unwrap().delay(HOUR);
+    let id = scheduler.execute(later).await.unwrap();
+    let ended = async {
+        scheduler.stats().await.unwrap();
+        scheduler.shutdown(Shutdown::Now).await.unwrap();
+    };
+    let (attached, ()) = tokio::join!(scheduler.attach(id), ended);
+    assert_eq!(attached.unwrap_err(), AttachError::Stopped);
+}
+
+#[actix::test]
+async fn what_has_failed_is_handed_in_again_one_by_one_or_by_a_filter_and_says_whose_repeat_it_is()
+{
+    let place = Place::new();
+    let mut client = Listener::start();
+    let scheduler = stored("durable-again", &place)
+        .node(here(handlers()))
+        .client(client.recipient())
+        .start()
+        .await
+        .unwrap();
+    let failing = || Execute::named("fail.permanently", &()).unwrap();
+    let failed = execute(&scheduler, [failing(), failing().key("second")]).await;
+    told(&mut client, 2).await;
+    let again = scheduler.execute_again(failed[0]).await.unwrap();
+    let statuses = told(&mut client, 1).await;
+    assert_eq!(
+        (statuses[0].id, statuses[0].again_of()),
+        (again, Some(failed[0]))
+    );
+    let kept = scheduler.settled(again).await.unwrap().unwrap();
+    assert_eq!(kept.again_of(), Some(failed[0]), "it is stored");
+
+    let unknown = scheduler.execute_again(TaskId::new(1)).await;
+    assert!(
+        matches!(unknown, Err(ExecuteAgainError::NotKept { id }) if id.get() == 1),
+        "{unknown:?}"
+    );
+    let all = scheduler.execute_again_all(SettledFilter::default()).await;
+    assert!(matches!(all, Err(ExecuteAgainError::MeansAll)), "{all:?}");
+    let none = SettledFilter::default().kind("another");
+    assert_eq!(scheduler.execute_again_all(none).await.unwrap(), []);
+    let filter = SettledFilter::default().kind("fail.permanently");
+    let all = scheduler.execute_again_all(filter).await.unwrap();
+    let of: Vec<_> = all.iter().map(|again| again.of).collect();
+    assert_eq!(of, [failed[0], failed[1], again], "first come first");
+    let statuses = endings(&mut client, 3).await;
+    for again in all {
+        let id = again.answer.unwrap();
+        assert_eq!(statuses[&id].again_of(), Some(again.of));
+    }
+    finish(scheduler).await;
 }

@@ -15,14 +15,24 @@ async fn node(name: &str) -> NodeHandle {
     node.threads(1).listen("127.0.0.1:0").start().await.unwrap()
 }
 
+/// What follows when a handler returns whose node has come to its end.
+#[derive(Debug, PartialEq, Eq)]
+enum Afterwards {
+    /// The node can still tell its result, which is the task's.
+    ItCounts,
+    /// Nobody tells its result, so the task runs again.
+    ItRunsAgain,
+}
+
 /// Asserts that an exclusive task whose handler blocks does not run a second time while it still
-/// runs the first, when its node comes to its end so and is in this state then, and that it does as
+/// runs the first, when its node comes to its end so and is in this state then, and what follows as
 /// soon as that has returned.
 async fn never_twice_at_once(
     name: &str,
     first: NodeHandle,
     end: impl AsyncFnOnce(NodeHandle),
     state: NodeState,
+    expected: Afterwards,
 ) {
     let second = node(&format!("{name}-second")).await;
     let mut client = Listener::start();
@@ -51,8 +61,18 @@ async fn never_twice_at_once(
         "it runs twice at once"
     );
     visit.release().await;
-    gate.next().await.release().await;
-    assert!(client.next().await.outcome.is_completed());
+    let afterwards = tokio::select! {
+        again = gate.next() => {
+            again.release().await;
+            assert!(client.next().await.outcome.is_completed());
+            Afterwards::ItRunsAgain
+        }
+        status = client.next() => {
+            assert!(status.outcome.is_completed(), "{status:?}");
+            Afterwards::ItCounts
+        }
+    };
+    assert_eq!(afterwards, expected);
     scheduler.shutdown(Shutdown::Now).await.unwrap();
     second.stop().await;
 }
@@ -61,7 +81,8 @@ async fn never_twice_at_once(
 async fn g10_a_node_whose_handle_is_dropped_is_not_dead_while_a_handler_runs() {
     let first = node("ends-dropped-first").await;
     let end = async |node| drop(node);
-    never_twice_at_once("ends-dropped", first, end, NodeState::Draining).await;
+    let counts = Afterwards::ItCounts;
+    never_twice_at_once("ends-dropped", first, end, NodeState::Draining, counts).await;
 }
 
 #[actix::test]
@@ -74,7 +95,8 @@ async fn g10_a_node_whose_actor_has_ended_is_not_dead_while_a_handler_runs() {
             .unwrap();
         assert_eq!(node.wait().await, NodeExit::Failed);
     };
-    never_twice_at_once("ends-halted", first, end, NodeState::Lost).await;
+    let again = Afterwards::ItRunsAgain;
+    never_twice_at_once("ends-halted", first, end, NodeState::Lost, again).await;
 }
 
 #[test]
@@ -92,7 +114,8 @@ fn g10_a_node_whose_system_has_stopped_is_not_dead_while_a_handler_runs() {
             system.stop();
             assert_eq!(node.wait().await, NodeExit::Failed);
         };
-        never_twice_at_once("ends-system", first, end, NodeState::Lost).await;
+        let again = Afterwards::ItRunsAgain;
+        never_twice_at_once("ends-system", first, end, NodeState::Lost, again).await;
     });
     thread.join().unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::time::Duration;
 
 use callboard::error::NodeError;
@@ -12,8 +13,8 @@ use crate::cluster::{
     Listener, brisk, calls, endings, execute, find, finish, nodes_of, runs, until, until_node,
 };
 use crate::processes::gate::Gate;
-use crate::processes::handlers::Log;
-use crate::processes::{NodeProcess, Role};
+use crate::processes::handlers::{Log, handlers};
+use crate::processes::{NodeProcess, PATIENCE, Role};
 
 /// An address of loopback at which nobody listens.
 fn nobody() -> SocketAddr {
@@ -106,6 +107,33 @@ async fn a_node_that_joins_gets_the_work_that_waits() {
     assert!(find(&scheduler.stats().await.unwrap(), "stranger").is_none());
     drop((friend, stranger));
     finish(scheduler).await;
+}
+
+#[actix::test]
+async fn a_node_joins_while_the_start_waits_for_one_that_is_silent() {
+    // The system takes connections to it, and nobody says anything on them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody().to_string();
+    let node = callboard::node("joins").handlers(handlers());
+    let node = node.join(address.clone()).start().await.unwrap();
+    let builder = Scheduler::builder("member-silent")
+        .node(Node::connect(
+            "silent",
+            silent.local_addr().unwrap().to_string(),
+        ))
+        .listen(address)
+        .no_client()
+        .start_timeout(PATIENCE)
+        .configure(brisk);
+    let mut starting = pin!(builder.start());
+    tokio::select! {
+        started = &mut starting => panic!("it has not waited: {started:?}"),
+        joined = node.joined() => joined.unwrap(),
+    }
+    // What is silent ends, which is an answer.
+    drop(silent);
+    finish(starting.await.unwrap()).await;
+    node.stop().await;
 }
 
 #[actix::test]

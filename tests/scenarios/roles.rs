@@ -52,7 +52,7 @@ impl Wire for Says {
 }
 
 fn hello() -> Says {
-    Says::Message(ToScheduler::Hello(NodeHello {
+    Says::Message(ToScheduler::Hello(Box::new(NodeHello {
         version_min: 1,
         version_max: 1,
         node: "evil".to_owned(),
@@ -72,7 +72,7 @@ fn hello() -> Says {
         refusal_means_dead: false,
         draining: false,
         max_frame: None,
-    }))
+    })))
 }
 
 /// Joins as the node "evil", says these as soon as the link is up, and waits until it is closed;

@@ -107,18 +107,21 @@ fn node_says(name: &str) -> Vec<ToScheduler> {
         last: true,
         ..Holding::default()
     };
-    vec![ToScheduler::Hello(hello), ToScheduler::Holding(held)]
+    vec![
+        ToScheduler::Hello(Box::new(hello)),
+        ToScheduler::Holding(held),
+    ]
 }
 
 fn scheduler_says(name: &str) -> ToNode {
-    ToNode::Hello(SchedulerHello {
+    ToNode::Hello(Box::new(SchedulerHello {
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
         scheduler: name.to_owned(),
         scheduler_id: SchedulerId(1),
         term: 0,
         max_frame: None,
-    })
+    }))
 }
 
 fn trust(authority: &Authority, name: &str) -> Trust {
@@ -140,7 +143,7 @@ async fn g11_a_node_that_joins_is_only_who_its_certificate_says() {
     let stranger = trust(&authority, "node-3");
     for (trust, claims, words) in [
         (&double, "node-1", "its certificate does not bear that name"),
-        (&double, "SLAVE2", "cannot stand in a certificate"),
+        (&double, "NODE2", "cannot stand in a certificate"),
         (&double, "tls-joined", "does not bear that name"),
         (
             &stranger,
@@ -308,14 +311,14 @@ async fn a_start_with_tls_says_what_is_wrong_with_names_files_and_secrets() {
     let error = listed.start().await.unwrap_err();
     assert!(matches!(error, StartError::Tls(_)));
     assert!(error.to_string().contains("\"my_node\""), "{error}");
-    let peers = ["node-1", "Slave 2"];
+    let peers = ["node-1", "Node 2"];
     let error = start("tls-start")
         .tls(tls.clone().peers(peers))
         .start()
         .await
         .unwrap_err();
     assert!(matches!(error, StartError::Tls(_)));
-    assert!(error.to_string().contains("\"Slave 2\""), "{error}");
+    assert!(error.to_string().contains("\"Node 2\""), "{error}");
     let error = start("tls-other")
         .tls(tls.clone())
         .start()

@@ -164,7 +164,7 @@ impl Cluster {
         }
         let mut ranges: Vec<(u64, Range<usize>)> = Vec::new();
         for told in handled {
-            self.oracle.on_confirmed(told.term, told.task);
+            self.oracle.on_confirmed(told.task);
             match ranges.last_mut() {
                 Some((delivery, range))
                     if *delivery == told.delivery && range.end == told.place =>
@@ -226,7 +226,7 @@ impl Cluster {
         }
         self.told(None, &status);
         if self.rng.u32(..8) == 0 {
-            self.oracle.on_unclaimed(self.term, status.id);
+            self.oracle.on_unclaimed(status.id);
             if self.scheduler.log.is_some() {
                 // Before it is written down that the caller has it.
                 self.scheduler_handles(SchedulerIn::Event(Event::Unclaimed(status)));

@@ -12,11 +12,12 @@ use callboard::__internals::engine::Event;
 use callboard::task::{Dispatch, TaskId};
 
 use crate::clients::{Client, Told};
+use crate::log::SimLog;
 use crate::neighbour::{Neighbour, NeighbourEv};
 use crate::network::{Dial, Host, Link};
 use crate::nodes::{NodeIn, Proc};
 use crate::oracle::{Expectation, Oracle};
-use crate::plan::{Family, Fault, MS, NodePlan, Plan, SECOND, Time, nanos, rescue};
+use crate::plan::{MS, NodePlan, Plan, SECOND, Time, rescue};
 use crate::scheduler::{Scheduler, SchedulerIn};
 use crate::trace::Trace;
 use crate::visitors::Visit;
@@ -76,7 +77,7 @@ pub enum Ev {
     },
     Submit(usize),
     Cancel {
-        term: usize,
+        life: usize,
         task: TaskId,
     },
     Fault(usize),
@@ -89,6 +90,7 @@ pub enum Ev {
     RemoveNode {
         node: usize,
     },
+    Unpause(usize),
     RestartScheduler,
     ThawScheduler,
     ThawNode {
@@ -164,7 +166,11 @@ pub struct Cluster {
     next_event: u64,
     pub steps: u64,
     pub pipelined: Pipelined,
+    /// Starts of the scheduler's process before this one.
     pub term: usize,
+    /// The same of its state: each start begins a life, unless a store has that of the start
+    /// before.
+    pub life: usize,
     pub scheduler: Scheduler,
     pub neighbour: Neighbour,
     pub nodes: Vec<NodePlan>,
@@ -204,7 +210,8 @@ impl Cluster {
             steps: 0,
             pipelined: Pipelined::default(),
             term: 0,
-            scheduler: Scheduler::start(0, &plan, 0),
+            life: 0,
+            scheduler: Scheduler::start((0, 0), plan.store.map(SimLog::new), &plan, 0),
             neighbour: Neighbour::default(),
             hosts: vec![Host::default(); nodes.len()],
             nodes,
@@ -340,7 +347,8 @@ impl Cluster {
     pub fn happen(&mut self, event: Ev) {
         match event {
             Ev::TickScheduler { generation } => {
-                if generation == self.scheduler.generation && !self.scheduler.frozen {
+                let it = &self.scheduler;
+                if it.alive && generation == it.generation && !it.frozen {
                     self.scheduler.tick_at = None;
                     self.tick_scheduler();
                 }
@@ -390,12 +398,13 @@ impl Cluster {
                     self.command(SchedulerIn::Submit(index));
                 }
             }
-            Ev::Cancel { term, task } => {
-                if term == self.term {
+            Ev::Cancel { life, task } => {
+                if life == self.life {
                     self.command(SchedulerIn::Cancel(task));
                 }
             }
             Ev::Fault(index) => self.fault(index),
+            Ev::Unpause(index) => self.unpause(index),
             Ev::Boot { node } => self.boot(node),
             Ev::AddNode { node } => self.command(SchedulerIn::AddNode(node)),
             Ev::RemoveNode { node } => self.command(SchedulerIn::RemoveNode(node)),
@@ -434,65 +443,6 @@ impl Cluster {
             0 => self.rng.u64(..self.plan.late.min(300 * MS)),
             1..4 => self.rng.u64(..MS),
             _ => 0,
-        }
-    }
-
-    /// Every fault heals; what is pending gets its time.
-    pub fn begin_quiet(&mut self) {
-        if self.plan.shut_down {
-            self.shut_down();
-            return;
-        }
-        self.say(|| "# quiet from here on".to_owned());
-        self.quiet = true;
-        self.operator_looks_at = self.now + 4 * nanos(self.plan.config.lease);
-        for host in &mut self.hosts {
-            *host = Host::default();
-        }
-        for link in &mut self.links {
-            for pipe in &mut link.pipes {
-                pipe.cut_until = 0;
-            }
-        }
-        self.neighbour_heals();
-        self.log_heals();
-        self.heal(true);
-        self.thaw_scheduler();
-        self.restart_scheduler();
-        for proc in 0..self.procs.len() {
-            self.thaw_node(proc);
-        }
-        if self.current_client.is_none() {
-            self.new_client();
-        }
-        for node in 0..self.nodes.len() {
-            if self
-                .plan
-                .nodes
-                .get(node)
-                .is_none_or(|plan| plan.from <= self.now)
-            {
-                self.boot(node);
-            }
-        }
-        if self.plan.family != Family::Order {
-            let rescue = self.nodes.len() - 1;
-            self.command(SchedulerIn::AddNode(rescue));
-        }
-        self.heal_workers();
-        self.after(
-            nanos(self.plan.config.lease) * 40 + 600 * SECOND,
-            Ev::Expect(Box::new(Expectation::Ended)),
-        );
-    }
-
-    /// No change of the number of workers outlasts the faults.
-    pub fn heal_workers(&mut self) {
-        let changed = self.plan.faults.iter().any(|(_, fault)| {
-            matches!(fault, Fault::SetWorkers { .. } | Fault::NodeWorkers { .. })
-        });
-        if changed {
-            self.command(SchedulerIn::SetWorkers(None, 3));
         }
     }
 }

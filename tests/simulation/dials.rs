@@ -79,6 +79,13 @@ impl Cluster {
         let cut = whose == Whose::Neighbours && cut.contains(&true);
         let unanswered =
             cut || self.hosts[host].is_cut(self.now) || (frozen && dial.probe.is_none());
+        if unanswered && dial.probe.is_none() && self.is_forwarded(&dial.address) {
+            // What stands in front finds nobody, and says so in its own name.
+            let delay = self.delay(false);
+            let (dial, refused) = (Box::new(dial), true);
+            self.after(delay, Ev::DialEnds { dial, refused });
+            return;
+        }
         if unanswered {
             self.dial_again(dial);
             return;
@@ -189,7 +196,12 @@ impl Cluster {
         link
     }
 
-    /// The address of a node's end of a link: nothing is in between.
+    fn is_forwarded(&self, address: &str) -> bool {
+        let mut nodes = self.nodes.iter();
+        nodes.any(|node| node.forwarded && node.name == address)
+    }
+
+    /// The address of a node's end of a link, as the scheduler sees it.
     fn end_of_node(&self, link: usize) -> String {
         let it = &self.links[link];
         let proc = &self.procs[it.proc];
@@ -237,7 +249,10 @@ impl Cluster {
             if !self.procs[proc].alive {
                 return;
             }
-            let address = self.end_of_node(link);
+            let mut address = self.end_of_node(link);
+            if self.is_forwarded(&address) {
+                address.push_str(" behind its forwarder");
+            }
             let dialled = match dialler {
                 Dialler::Node(address) => Some(address),
                 _ => None,

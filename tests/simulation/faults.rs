@@ -19,7 +19,13 @@ impl Cluster {
         let plan = self.plan.clone();
         let (_, fault) = &plan.faults[index];
         self.say(|| format!("# fault {fault:?}"));
-        self.oracle.on_fault(self.now, fault);
+        let wish = matches!(
+            fault,
+            Fault::Pause { .. } | Fault::Limit { .. } | Fault::CloseIntake { .. }
+        );
+        if !wish {
+            self.oracle.on_fault(self.now, fault);
+        }
         match *fault {
             Fault::RestartScheduler { down } => {
                 self.kill_scheduler();
@@ -49,12 +55,25 @@ impl Cluster {
             Fault::SetWorkers { node, workers } => {
                 self.command(SchedulerIn::SetWorkers(node, workers));
             }
+            Fault::Pause { kind, span } => {
+                self.command(SchedulerIn::Pause(kind, true));
+                self.after(span, Ev::Unpause(index));
+            }
+            Fault::Limit { kind, span, .. } => {
+                self.command(SchedulerIn::Limit(kind, Some(index)));
+                self.after(span, Ev::Unpause(index));
+            }
+            Fault::CloseIntake { kind, span } => {
+                self.command(SchedulerIn::Intake(kind, false));
+                self.after(span, Ev::Unpause(index));
+            }
             Fault::SetRetry { attempts } => {
                 let retry = RetryPolicy::default().max_attempts(attempts);
                 self.command(SchedulerIn::SetRetry(retry));
             }
             Fault::Neighbour(fault) => self.neighbour_fault(fault),
             Fault::Drain => self.command(SchedulerIn::Drain),
+            Fault::FinishRunning => self.command(SchedulerIn::FinishRunning),
             Fault::RemoveNode { node, back } => {
                 self.command(SchedulerIn::RemoveNode(node));
                 self.return_later(node, back);
@@ -96,6 +115,7 @@ impl Cluster {
             | Fault::NodeStops { node, .. }
             | Fault::NodeWorkers { node, .. }
             | Fault::Visit { node, .. }
+            | Fault::Crowd { node }
             | Fault::NoThread { node, .. }
             | Fault::Stall { node, .. } => node,
             _ => return,
@@ -170,7 +190,8 @@ impl Cluster {
                 self.procs[proc].no_thread_until = self.now + span;
             }
             Fault::Stall { span, .. } => self.stall(proc, span),
-            Fault::Visit { stays, .. } => self.visit(proc, stays),
+            Fault::Visit { stays, .. } => self.visit(proc, "visitor", stays),
+            Fault::Crowd { .. } => self.crowd(proc),
             _ => {}
         }
     }

@@ -65,7 +65,11 @@ struct ConfigText {
     max_prefetch: u32,
     heartbeat: Duration,
     lease: Duration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outlive: Option<Duration>,
     accept_joins: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    tell_at_once: bool,
 }
 
 impl From<&SchedulerConfig> for ConfigText {
@@ -80,7 +84,9 @@ impl From<&SchedulerConfig> for ConfigText {
             max_prefetch: config.max_prefetch,
             heartbeat: config.heartbeat,
             lease: config.lease,
+            outlive: config.outlive,
             accept_joins: config.accept_joins,
+            tell_at_once: config.tell_at_once,
         }
     }
 }
@@ -97,7 +103,9 @@ impl From<ConfigText> for SchedulerConfig {
         config.max_prefetch = text.max_prefetch;
         config.heartbeat = text.heartbeat;
         config.lease = text.lease;
+        config.outlive = text.outlive;
         config.accept_joins = text.accept_joins;
+        config.tell_at_once = text.tell_at_once;
         config
     }
 }
@@ -137,6 +145,7 @@ impl Default for TaskPlan {
             audience: AudiencePlan::Current,
             watched: false,
             cancel_after: None,
+            group: None,
         }
     }
 }

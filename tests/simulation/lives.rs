@@ -55,11 +55,25 @@ impl Cluster {
         if self.scheduler.alive {
             return;
         }
+        let log = self.scheduler.log.take();
+        match &log {
+            Some(log) => self.judge_found(log),
+            None => {
+                self.life += 1;
+                self.oracle.new_life();
+            }
+        }
+        if self.oracle.broken.is_some() {
+            return;
+        }
         self.term += 1;
-        let term = self.term;
-        self.say(|| format!("# the scheduler starts, term {term}"));
-        self.scheduler = Scheduler::start(term, &self.plan, self.now);
-        self.oracle.new_incarnation();
+        let (term, life) = (self.term, self.life);
+        self.say(|| format!("# the scheduler starts, term {term} of life {life}"));
+        // So that no tick of an earlier term is taken for one of this.
+        let generation = self.scheduler.generation + 1;
+        self.scheduler = Scheduler::start((term, life), log, &self.plan, self.now);
+        self.scheduler.generation = generation;
+        self.oracle.new_term(self.now);
         self.current_client = None;
         self.new_client();
         for node in 0..self.nodes.len() {
@@ -81,8 +95,11 @@ impl Cluster {
         self.say(|| "# the scheduler dies".to_owned());
         self.scheduler.alive = false;
         self.scheduler.frozen = false;
+        self.scheduler.dirty = false;
         self.scheduler.inbox.clear();
         self.scheduler.generation += 1;
+        self.note_what_is_stored();
+        self.log_crashes();
         self.oracle.disturbed(self.now);
         for proc in 0..self.procs.len() {
             if self.procs[proc].local && self.procs[proc].alive {

@@ -5,20 +5,21 @@
 
 use callboard::__internals::engine::Event;
 use callboard::__internals::engine::SchedulerId;
+use callboard::__internals::engine::found::Found;
 use callboard::__internals::engine::ledger::{Ledger, Sealed};
 use callboard::__internals::engine::record::{Claim, Term};
+use callboard::__internals::testing::{NARROW, RecordLog};
 
 use crate::cluster::{Cluster, Ev};
 use crate::plan::{SECOND, Time};
 use crate::scheduler::{SchedulerIn, clock};
 
 /// See the module.
-#[derive(Default)]
 pub struct SimLog {
     /// The longest time that an append takes.
     slow: Time,
-    /// The fold of what is stored.
-    ledger: Ledger,
+    /// What is stored, without what was dropped.
+    stored: RecordLog,
     under_way: Option<Sealed>,
     /// Until when nothing can be stored.
     full_until: Time,
@@ -26,52 +27,63 @@ pub struct SimLog {
     unknown_until: Time,
     /// Whether what became of the batch that is under way was not known for a while.
     unknown: bool,
-    /// When the machine last heard that nothing can be stored.
-    pub failed_at: Option<Time>,
-    /// Whether nothing was stored since.
-    pub failing: bool,
+    outage: Outage,
+}
+
+/// Whether the machine has heard that nothing can be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outage {
+    Never,
+    /// Nothing was stored since.
+    Lasts,
+    /// Something was stored at this time, for the first time since.
+    Over(Time),
 }
 
 impl SimLog {
     pub fn new(slow: Time) -> Self {
         Self {
             slow,
-            ..Self::default()
+            stored: RecordLog::within(NARROW),
+            under_way: None,
+            full_until: 0,
+            unknown_until: 0,
+            unknown: false,
+            outage: Outage::Never,
         }
     }
 
-    /// Whether what is sealed is not stored at once.
-    pub fn is_slow(&self) -> bool {
-        self.slow > 0
+    /// Whoever wrote to it has died. A batch that was under way is there, or not.
+    pub fn crash(&mut self, keeps: bool) -> Result<(), String> {
+        self.unknown = false;
+        let under_way = self.under_way.take().filter(|_| keeps);
+        let stored = under_way.map(|sealed| self.stored.append(sealed));
+        stored.transpose().map(drop)
+    }
+
+    /// What the next start on it may do.
+    pub fn claim(&self, scheduler_id: SchedulerId, term: usize) -> Claim {
+        let last = self.stored.ledger().last();
+        Claim {
+            scheduler_id,
+            term: Term(term as u64 + 1),
+            copied_from: None,
+            last: last.map_or(0, |last| last.batch),
+        }
+    }
+
+    /// What whoever starts on it finds.
+    pub fn found(&self) -> Result<Found, String> {
+        self.stored.found()
     }
 
     /// All that is sealed so far.
     fn sealed(&self) -> Result<Ledger, String> {
-        let mut ledger = self.ledger.clone();
-        if let Some(sealed) = &self.under_way {
-            fold(&mut ledger, sealed)?;
+        match &self.under_way {
+            None => Ok(self.stored.ledger().clone()),
+            Some(sealed) => self.stored.with(sealed),
         }
-        Ok(ledger)
     }
-}
-
-/// A start on an empty log.
-pub fn claim(scheduler_id: SchedulerId) -> Claim {
-    Claim {
-        scheduler_id,
-        term: Term(1),
-        copied_from: None,
-        last: 0,
-    }
-}
-
-fn fold(ledger: &mut Ledger, sealed: &Sealed) -> Result<(), String> {
-    let illegal = |illegal| format!("an illegal batch: {illegal}");
-    ledger.begin(sealed.stamp).map_err(illegal)?;
-    for record in sealed.records.iter().cloned() {
-        ledger.apply(record).map_err(illegal)?;
-    }
-    Ok(())
 }
 
 impl Cluster {
@@ -91,7 +103,10 @@ impl Cluster {
             self.oracle.fail("contract", None, text);
         }
         if slow == 0 {
-            self.appended();
+            // That is part of the turn that has sealed the batch.
+            if let Some(event) = self.append() {
+                self.scheduler_handles(SchedulerIn::Event(event));
+            }
             return true;
         }
         let span = self.log_rng.u64(..slow);
@@ -102,48 +117,48 @@ impl Cluster {
 
     /// The append of a batch has ended, or it is looked again what became of it.
     pub fn appended(&mut self) {
-        let Some(log) = &mut self.scheduler.log else {
-            return;
-        };
+        if let Some(event) = self.append() {
+            self.tell_scheduler(event);
+        }
+    }
+
+    /// Returns what is told of the batch that is under way.
+    fn append(&mut self) -> Option<Event> {
+        let log = self.scheduler.log.as_mut()?;
         if self.now < log.unknown_until {
-            (log.unknown, log.failing) = (true, true);
-            log.failed_at = Some(self.now);
+            (log.unknown, log.outage) = (true, Outage::Lasts);
             let term = self.term;
             self.after(SECOND, Ev::Appended { term });
             let reason = "nobody knows".to_owned();
-            self.hear_of_log(Event::StoreFailing { reason });
-            return;
+            return Some(Event::StoreFailing { reason });
         }
         let lost = std::mem::take(&mut log.unknown) && self.log_rng.bool();
-        let Some(sealed) = log.under_way.take() else {
-            return;
-        };
+        let sealed = log.under_way.take()?;
         let batch = sealed.stamp.batch;
-        let event = if lost || self.now < log.full_until {
-            log.failing = true;
-            log.failed_at = Some(self.now);
-            Event::NotStored {
+        if lost || self.now < log.full_until {
+            log.outage = Outage::Lasts;
+            return Some(Event::NotStored {
                 batch,
                 records: sealed.records,
                 reason: "it is full".to_owned(),
-            }
-        } else {
-            log.failing = false;
-            let folded = fold(&mut log.ledger, &sealed);
-            if let Err(text) = folded {
-                self.oracle.fail("log", None, text);
-            }
-            Event::Stored { batch, bytes: 1 }
-        };
-        self.hear_of_log(event);
+            });
+        }
+        if log.outage == Outage::Lasts {
+            log.outage = Outage::Over(self.now);
+        }
+        let bytes = log.stored.append(sealed).unwrap_or_else(|text| {
+            self.oracle.fail("log", None, text);
+            0
+        });
+        Some(Event::Stored { batch, bytes })
     }
 
-    /// At once without a delay, since then it is part of the turn that has sealed the batch.
-    fn hear_of_log(&mut self, event: Event) {
-        if self.scheduler.log.as_ref().is_some_and(SimLog::is_slow) {
-            self.tell_scheduler(event);
-        } else {
-            self.scheduler_handles(SchedulerIn::Event(event));
+    /// Its process has died.
+    pub fn log_crashes(&mut self) {
+        let keeps = self.log_rng.bool();
+        let crashed = self.scheduler.log.as_mut().map(|log| log.crash(keeps));
+        if let Some(Err(text)) = crashed {
+            self.oracle.fail("log", None, text);
         }
     }
 
@@ -165,15 +180,31 @@ impl Cluster {
         }
     }
 
+    /// Whether something is on its way into it.
+    pub fn is_log_behind(&self) -> bool {
+        let log = self.scheduler.log.as_ref();
+        log.is_some_and(|log| log.under_way.is_some())
+    }
+
     /// How long it may take until what is decided is told.
     pub fn log_takes(&self) -> Time {
         self.scheduler.log.as_ref().map_or(0, |log| 4 * log.slow)
     }
 
-    /// Whether the machine heard since then that nothing can be stored.
-    pub fn log_failed_since(&self, since: Time) -> bool {
+    /// Whether nothing can be stored, as far as the machine has heard.
+    pub fn log_fails(&self) -> bool {
         let log = self.scheduler.log.as_ref();
-        log.is_some_and(|log| log.failing || log.failed_at >= Some(since))
+        log.is_some_and(|log| log.outage == Outage::Lasts)
+    }
+
+    /// Whether nothing could be stored at any time since then, as far as the machine has heard.
+    pub fn log_failed_since(&self, since: Time) -> bool {
+        let outage = self.scheduler.log.as_ref().map(|log| log.outage);
+        match outage {
+            None | Some(Outage::Never) => false,
+            Some(Outage::Lasts) => true,
+            Some(Outage::Over(at)) => at >= since,
+        }
     }
 
     /// The log says what the machine believes.

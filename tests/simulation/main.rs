@@ -4,8 +4,8 @@
 //! prints its history; `SIM_SEEDS=100000` sets how many are tried and `SIM_FIRST` the first,
 //! `SIM_LINES` how many lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller
 //! history first. Beside this range, which is the same each time, each run tries `SIM_NEW` seeds
-//! that are new, and prints the first of them. `SIM_STORE=1` draws histories with a store too, of
-//! which some still fail.
+//! that are new, and prints the first of them. With `SIM_STORE=1` all families have a store now and
+//! then, and of these histories some still fail.
 //!
 //! A failure that is found is kept, so that it outlasts the seed that showed it: `SIM_SEED=123
 //! SIM_KEEP=g8_what_goes_wrong cargo test --test simulation one_seed` writes its plan, shrunk, to
@@ -30,6 +30,7 @@ mod network;
 mod nodes;
 mod oracle;
 mod plan;
+mod quiet;
 mod scheduler;
 mod trace;
 mod visitors;
@@ -228,6 +229,11 @@ fn g9_short_cuts_rerun_nothing_and_lose_nothing() {
 #[test]
 fn g8_dead_nodes_are_noticed_in_time_and_lose_nothing() {
     try_family(Family::Kills);
+}
+
+#[test]
+fn g1_g9_a_store_carries_all_over_restarts() {
+    try_family(Family::Restarts);
 }
 
 #[test]

@@ -53,8 +53,8 @@ pub enum Whose {
 }
 
 impl Whose {
-    pub fn of_term(term: usize) -> Self {
-        match term < FIRST_NEIGHBOUR {
+    pub fn of_life(life: usize) -> Self {
+        match life < FIRST_NEIGHBOUR {
             true => Self::Own,
             false => Self::Neighbours,
         }

@@ -3,7 +3,7 @@
 //! Owns: how a node's machine is driven. Does not know: the order of events, or what runs do (see
 //! `workers`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use callboard::__internals::engine::message::{Assignment, KindOffer, ToNode};
@@ -76,7 +76,7 @@ pub struct Proc {
     pub stalled: Vec<u32>,
     /// Until when no thread can be started there, and the workers that rest since one could not.
     pub no_thread_until: Time,
-    pub resting: Vec<u32>,
+    pub resting: BTreeSet<u32>,
     /// It was told to take nothing new.
     pub draining: bool,
     /// Its own process wants to end.
@@ -290,7 +290,7 @@ impl Cluster {
                 self.say(|| format!("{name} closes {link}: {reason}"));
                 self.close(self.link_index(link), UP, reason);
             }
-            NodeAction::Dial { address } => {
+            NodeAction::Dial { address, .. } => {
                 self.say(|| format!("{name} dials {address}"));
                 let dialler = Dialler::Node(address.clone());
                 let dial = Dial {
@@ -418,7 +418,7 @@ impl Cluster {
             workers_changed: false,
             stalled: Vec::new(),
             no_thread_until: 0,
-            resting: Vec::new(),
+            resting: BTreeSet::new(),
             draining: false,
             ending: false,
             dies_unseen: joins && probe.is_none(),

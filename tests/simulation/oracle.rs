@@ -8,10 +8,15 @@ mod cancels;
 mod dials;
 mod fleet;
 mod intake;
+mod limits;
 mod load;
+mod pauses;
 mod rest;
 mod runs;
 mod starts;
+mod statuses;
+mod terms;
+mod turns;
 mod wakeups;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,9 +30,9 @@ use callboard::task::{Dispatch, TaskId, TaskKey};
 
 use crate::cluster::Cluster;
 use crate::faults::span_of;
-use crate::plan::{Family, Fault, Mode, SECOND, TaskPlan, Time, nanos};
+use crate::plan::{Fault, SECOND, TaskPlan, Time, nanos};
 use crate::scheduler::clock;
-use crate::workers::{Run, output};
+use crate::workers::Run;
 
 pub struct Broken {
     pub promise: &'static str,
@@ -43,10 +48,19 @@ pub enum Given {
     Confirmed,
     Answered,
     Unclaimed,
+    /// In the store: the term before had decided it, and nobody is known to have handled it.
+    Stored,
 }
 
 pub struct Facts {
     plan: usize,
+    /// With which batch it is durable that it was accepted.
+    batch: u64,
+    /// Terms that have begun since it was accepted, and whether an earlier one has settled it.
+    restarts: usize,
+    settled_before: bool,
+    /// Whether it was said that it is still running, though it is to be cancelled.
+    cancel_promised: bool,
     sent: Submission,
     /// Who is told, beside callers that have joined.
     audience: Audience,
@@ -61,7 +75,8 @@ pub struct Facts {
     /// A cancel was asked before it was settled.
     to_be_cancelled: bool,
     must_be_cancelled: bool,
-    outcome: Option<Outcome>,
+    /// How it ended, as was told first in this term or a later one, and when.
+    told: Option<(Time, Outcome)>,
     given: Given,
 }
 
@@ -77,13 +92,17 @@ impl Facts {
             .and_then(|options| options.key.as_ref())
     }
 
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.told.as_ref().map(|(_, outcome)| outcome)
+    }
+
     /// What a status says otherwise than the task was handed in or has ended before.
     pub fn differs_from(&self, status: &TaskStatus) -> Option<&'static str> {
         let same = status.args == self.sent.args
             && status.kind == self.sent.kind
             && status.key.as_ref() == self.key()
             && &*status.scheduler == "sim";
-        let before = self.outcome.as_ref();
+        let before = self.outcome();
         if !same {
             Some("its status does not say what was handed in")
         } else if before.is_some_and(|before| *before != status.outcome) {
@@ -143,6 +162,8 @@ pub struct Oracle {
     /// How often nodes have refused something, and what was rerouted, in all terms.
     pub refusals: u64,
     pub reroutes: u64,
+    /// How often no thread could be started for a task. It goes back then, and its worker rests.
+    pub threadless: u64,
     serials: u64,
     tickets: Vec<Ticket>,
     /// Spans of faults, and of what they brought about.
@@ -171,6 +192,9 @@ pub struct Oracle {
     pub wakeups: wakeups::Wakeups,
     /// Whether a node was told to drain in this term.
     has_drained: bool,
+    terms: terms::Terms,
+    pauses: pauses::Pauses,
+    turns: turns::Turns,
 }
 
 impl Oracle {
@@ -184,6 +208,7 @@ impl Oracle {
             most_leaving: 0,
             refusals: 0,
             reroutes: 0,
+            threadless: 0,
             serials: 0,
             tickets: Vec::new(),
             disturbances: Vec::new(),
@@ -202,6 +227,9 @@ impl Oracle {
             closed: BTreeSet::new(),
             wakeups: wakeups::Wakeups::default(),
             has_drained: false,
+            terms: terms::Terms::default(),
+            pauses: pauses::Pauses::default(),
+            turns: turns::Turns::default(),
         }
     }
 
@@ -221,18 +249,26 @@ impl Oracle {
         self.serials
     }
 
-    /// All that was promised by an earlier term is void.
-    pub fn new_incarnation(&mut self) {
+    /// All that was promised in an earlier life is void.
+    pub fn new_life(&mut self) {
         self.tasks.push(BTreeMap::new());
+        self.superseded.clear();
+        self.terms = terms::Terms::default();
+    }
+
+    /// A term begins: what concerned only the process of the scheduler is void.
+    pub fn new_term(&mut self, now: Time) {
+        self.terms.begin(now);
         self.waiting.clear();
         self.rerouted = 0;
         self.most_leaving = 0;
         self.up.clear();
-        self.superseded.clear();
         self.current = None;
         self.dials = dials::Dials::default();
         self.wakeups.effect();
         self.has_drained = false;
+        self.pauses = pauses::Pauses::default();
+        self.turns.begin_anew();
     }
 
     pub fn now_tasks(&mut self) -> &mut BTreeMap<TaskId, Facts> {
@@ -306,14 +342,14 @@ impl Oracle {
     }
 
     pub fn on_unstarted(&mut self, run: &Run) {
-        let tasks = self.tasks.get_mut(run.term);
+        let tasks = self.tasks.get_mut(run.life);
         if let Some(facts) = tasks.and_then(|tasks| tasks.get_mut(&run.task)) {
             facts.starts.retain(|start| start.dispatch != run.dispatch);
         }
     }
 
     pub fn on_tried(&mut self, run: &Run, tried: &Tried) {
-        let tasks = self.tasks.get_mut(run.term);
+        let tasks = self.tasks.get_mut(run.life);
         let Some(facts) = tasks.and_then(|tasks| tasks.get_mut(&run.task)) else {
             return;
         };
@@ -331,148 +367,16 @@ impl Oracle {
         facts.failed_by.insert(cause);
     }
 
-    pub fn on_confirmed(&mut self, term: usize, task: TaskId) {
-        if let Some(facts) = self.tasks[term].get_mut(&task) {
+    pub fn on_confirmed(&mut self, task: TaskId) {
+        if let Some(facts) = self.now_tasks().get_mut(&task) {
             facts.given = Given::Confirmed;
         }
     }
 
-    pub fn on_unclaimed(&mut self, term: usize, task: TaskId) {
-        if let Some(facts) = self.tasks[term].get_mut(&task) {
+    pub fn on_unclaimed(&mut self, task: TaskId) {
+        if let Some(facts) = self.now_tasks().get_mut(&task) {
             facts.given = Given::Unclaimed;
         }
-    }
-
-    /// A new status, or one given again.
-    pub fn judge_status(
-        &mut self,
-        to: Option<u64>,
-        status: &TaskStatus,
-        family: Family,
-        plan: &TaskPlan,
-        now: Time,
-    ) -> Result<(), (&'static str, String)> {
-        let (current, gone) = (self.current, self.gone.clone());
-        let facts = self
-            .now_tasks()
-            .get_mut(&status.id)
-            .expect("looked up before");
-        if let Some(difference) = facts.differs_from(status) {
-            return Err(("G1", format!("{difference}: {}", status.outcome)));
-        }
-        match facts.given {
-            Given::Confirmed | Given::Answered => {
-                return Err(("G1", "its status was confirmed and is given again".into()));
-            }
-            // One that waited to be told may have been for a client that is gone by then.
-            Given::Nowhere if status.is_given_again() && family != Family::Durable => {
-                return Err(("G1", "its first status says that it is given again".into()));
-            }
-            Given::With(client) if !gone.contains(&client) || !status.is_given_again() => {
-                return Err((
-                    "G1",
-                    format!(
-                        "its status is given to {to:?} while client {client} has it, or is not marked"
-                    ),
-                ));
-            }
-            _ => {}
-        }
-        let wanted = match (facts.audience, facts.given) {
-            (Audience::Caller, Given::Nowhere) => None,
-            (Audience::Client(client), _) if !gone.contains(&client.0) => Some(client.0),
-            _ => current,
-        };
-        if wanted != to {
-            return Err((
-                "G1",
-                format!("its status goes to {to:?}, not to {wanted:?}"),
-            ));
-        }
-        facts.given = to.map_or(Given::Answered, Given::With);
-        if facts.outcome.is_none() {
-            facts.outcome = Some(status.outcome.clone());
-            facts.judge_outcome(status, family, plan, now)?;
-            facts.judge_runs(status, family)?;
-        }
-        Ok(())
-    }
-}
-
-impl Facts {
-    /// Whether an ending is true.
-    pub fn judge_outcome(
-        &self,
-        status: &TaskStatus,
-        family: Family,
-        plan: &TaskPlan,
-        now: Time,
-    ) -> Result<(), (&'static str, String)> {
-        let quiet = family.loses_no_node();
-        if self.must_be_cancelled && status.outcome != Outcome::Cancelled {
-            return Err((
-                "G12",
-                format!(
-                    "a cancel was said to have succeeded, and yet it {}",
-                    status.outcome
-                ),
-            ));
-        }
-        if self.to_be_cancelled && matches!(status.outcome, Outcome::Failed(_)) {
-            let text = format!("it was to be cancelled, and yet it {}", status.outcome);
-            return Err(("G12", text));
-        }
-        match &status.outcome {
-            Outcome::Completed(bytes) => {
-                if !self
-                    .completed
-                    .iter()
-                    .any(|dispatch| output(*dispatch) == *bytes)
-                {
-                    return Err((
-                        "G1",
-                        "it is said to have completed with what no run of it returned".into(),
-                    ));
-                }
-                if quiet && status.attempts as usize != self.starts.len() {
-                    return Err((
-                        "G1",
-                        format!(
-                            "{} attempts are told, {} were made",
-                            status.attempts,
-                            self.starts.len()
-                        ),
-                    ));
-                }
-            }
-            Outcome::Cancelled if self.cancel_asked => {}
-            Outcome::Cancelled => {
-                return Err(("G12", "it is cancelled, though nobody asked".into()));
-            }
-            Outcome::Failed(failure) => match failure.cause {
-                Cause::Deadline => {
-                    let due = plan
-                        .deadline
-                        .map(|deadline| self.accepted_at + nanos(deadline));
-                    if due.is_none_or(|due| now < due) {
-                        return Err(("G12", "its deadline has not passed".into()));
-                    }
-                }
-                // What was sent to a worker counts as started: whether it was is not known of a
-                // lost node.
-                Cause::NodeLost if !quiet && status.reroutes > 0 => {}
-                Cause::Permanent if plan.mode == Mode::Permanent => {}
-                cause if self.failed_by.contains(&cause) => {}
-                cause => {
-                    return Err((
-                        "G7",
-                        format!("it is said to have failed by {cause}, which did not happen"),
-                    ));
-                }
-            },
-            other => return Err(("G1", format!("it was accepted, and yet: {other}"))),
-        }
-        Ok(())
     }
 }
 

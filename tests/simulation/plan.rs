@@ -7,6 +7,7 @@ mod draw;
 mod faults;
 mod fleet;
 mod load;
+mod restarts;
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use serde::{Deserialize, Serialize};
 pub use fleet::{FleetPlan, NeighbourFault};
 
 use draw::{
-    draw_config, draw_net, draw_no_threads, draw_nodes, draw_removals, draw_replacements,
-    draw_tasks, draw_visits,
+    draw_config, draw_crowds, draw_forwarders, draw_net, draw_no_threads, draw_nodes, draw_pauses,
+    draw_removals, draw_replacements, draw_tasks, draw_visits,
 };
 
 /// Nanoseconds of true time since the start of a history.
@@ -55,10 +56,12 @@ pub enum Family {
     Everything,
     /// The same, with a store that is slow and fails.
     Durable,
+    /// A scheduler with a store that dies and starts again.
+    Restarts,
 }
 
-/// Whether histories with a store are drawn. Some of these still break a promise, so they are not
-/// among those that must hold.
+/// Whether families other than `Restarts` have a store, too. Some of these histories still break a
+/// promise, so they are not among those that must hold.
 pub fn stores() -> bool {
     std::env::var_os("SIM_STORE").is_some()
 }
@@ -72,6 +75,11 @@ impl Family {
     /// Whether no node is ever lost.
     pub fn loses_no_node(self) -> bool {
         self.has_no_faults() || self == Self::Cuts
+    }
+
+    /// Whether a store may take its time.
+    pub fn has_slow_stores(self) -> bool {
+        matches!(self, Self::Durable | Self::Restarts)
     }
 }
 
@@ -122,6 +130,9 @@ pub struct NodePlan {
     pub probe: bool,
     /// It lives in the scheduler's process.
     pub local: bool,
+    /// Something stands in front of where it listens, and answers for it: a refusal proves nothing.
+    #[serde(default)]
+    pub forwarded: bool,
     pub workers: u32,
     pub kinds: Vec<usize>,
     pub labels: Vec<String>,
@@ -170,6 +181,7 @@ pub struct TaskPlan {
     pub audience: AudiencePlan,
     pub watched: bool,
     pub cancel_after: Option<Time>,
+    pub group: Option<u8>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -231,6 +243,10 @@ pub enum Fault {
         node: usize,
         stays: Time,
     },
+    /// As many schedulers of other names as a node serves dial it, one after the other.
+    Crowd {
+        node: usize,
+    },
     RestartScheduler {
         down: Time,
     },
@@ -290,7 +306,29 @@ pub enum Fault {
         node: usize,
         span: Time,
     },
+    /// An operator pauses a kind, or all, for a while.
+    Pause {
+        kind: Option<usize>,
+        span: Time,
+    },
+    /// An operator limits a kind for a while: how many go on at once, and of each group, and how
+    /// many nanoseconds are between two starts, of which some may come at once.
+    Limit {
+        kind: usize,
+        concurrency: Option<u32>,
+        each: Option<u32>,
+        interval: Option<Time>,
+        burst: u32,
+        span: Time,
+    },
+    /// An operator closes the intake of a kind for a while.
+    CloseIntake {
+        kind: usize,
+        span: Time,
+    },
     Drain,
+    /// The scheduler finishes what runs, and starts nothing more.
+    FinishRunning,
     /// What happens to the other scheduler.
     Neighbour(NeighbourFault),
 }
@@ -311,6 +349,9 @@ impl Plan {
         // One in twenty has two schedulers.
         if seed % 20 == 7 {
             return fleet::draw(&mut rng);
+        }
+        if seed % 20 == 13 {
+            return restarts::draw(&mut rng);
         }
         let family = match rng.u32(..20) {
             0..2 => Family::Calm,
@@ -349,10 +390,10 @@ impl Plan {
             store: None,
         };
         plan.faults = match family {
-            Family::Calm | Family::Order | Family::Load | Family::Fleet => Vec::new(),
+            Family::Calm | Family::Order => Vec::new(),
             Family::Cuts => plan.draw_cuts(&mut rng),
             Family::Kills => plan.draw_kills(&mut rng),
-            Family::Everything | Family::Durable => plan.draw_everything(&mut rng),
+            _ => plan.draw_everything(&mut rng),
         };
         // Drawn last, so that a history of before is the same but for this.
         plan.late_answers = family == Family::Everything && rng.u32(..3) == 0;
@@ -384,6 +425,18 @@ impl Plan {
                 plan.draw_store(&mut rng);
             }
         }
+        if matches!(
+            plan.family,
+            Family::Kills | Family::Everything | Family::Durable
+        ) {
+            draw_forwarders(&mut rng, &mut plan.nodes);
+            draw_crowds(&mut rng, &mut plan);
+            draw_pauses(&mut rng, &mut plan);
+            if plan.shut_down && rng.bool() {
+                let at = rng.u64(plan.quiet_from / 2..plan.quiet_from);
+                plan.faults.push((at, Fault::FinishRunning));
+            }
+        }
         plan.faults.sort_by_key(|(at, _)| *at);
         if let Some((last, _)) = plan.faults.last() {
             plan.quiet_from = plan.quiet_from.max(*last + SECOND);
@@ -400,6 +453,7 @@ pub fn rescue() -> NodePlan {
         joins: false,
         probe: false,
         local: false,
+        forwarded: false,
         workers: 4,
         kinds: (0..KINDS.len()).collect(),
         labels: vec!["gpu".to_owned(), "north".to_owned()],

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use callboard::__internals::engine::ledger::Ledger;
 use callboard::__internals::engine::message::ToNode;
 use callboard::__internals::engine::scheduler::SchedulerMachine;
 use callboard::__internals::engine::{
@@ -19,7 +18,7 @@ use callboard::task::TaskId;
 
 use crate::brief;
 use crate::cluster::{Cluster, Ev};
-use crate::log::{SimLog, claim};
+use crate::log::SimLog;
 use crate::network::{DOWN, Dial, Dialler, Item};
 use crate::plan::{AudiencePlan, KINDS, MS, Plan, SECOND, TaskPlan, Time, nanos};
 
@@ -34,8 +33,13 @@ pub enum SchedulerIn {
     DrainNode(usize),
     SetWorkers(Option<usize>, u32),
     SetRetry(RetryPolicy),
+    Pause(Option<usize>, bool),
+    Intake(usize, bool),
+    /// The limit of a kind by the fault of this index, or none.
+    Limit(usize, Option<usize>),
     SetClient(Option<ClientId>),
     Drain,
+    FinishRunning,
 }
 
 pub struct Scheduler {
@@ -51,6 +55,8 @@ pub struct Scheduler {
     pub inbox: VecDeque<SchedulerIn>,
     pub dirty: bool,
     pub draining: bool,
+    /// Whether it finishes what runs, and starts nothing more.
+    pub finishing: bool,
     pub tick_at: Option<Timestamp>,
     pub generation: u64,
     /// The names of its nodes by number.
@@ -58,17 +64,22 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    pub fn start(term: usize, plan: &Plan, now: Time) -> Self {
-        let term = SchedulerId(500 + term as u64);
+    /// The start of a term of a life; with a store on what is found there.
+    pub fn start(
+        (term, life): (usize, usize),
+        log: Option<SimLog>,
+        plan: &Plan,
+        now: Time,
+    ) -> Self {
+        let id = SchedulerId(500 + life as u64);
         let config = plan.config.clone();
         let (at, name) = (clock(now), "sim".into());
-        let log = plan.store.map(SimLog::new);
-        let machine = match log {
-            None => SchedulerMachine::new(name, term, config, at),
-            // Each start finds an empty log so far.
-            Some(_) => {
-                SchedulerMachine::recover(name, config, Ledger::default(), claim(term), at, at)
-                    .expect("an empty log fits any settings")
+        let machine = match &log {
+            None => SchedulerMachine::new(name, id, config, at),
+            Some(log) => {
+                let found = log.found().expect("what is stored can be read");
+                SchedulerMachine::recover(name, config, found, log.claim(id, term), at, at)
+                    .expect("what was stored fits the same settings")
             }
         };
         Self {
@@ -81,6 +92,7 @@ impl Scheduler {
             inbox: VecDeque::new(),
             dirty: false,
             draining: false,
+            finishing: false,
             tick_at: None,
             generation: 0,
             names: BTreeMap::new(),
@@ -106,6 +118,7 @@ pub fn submission(task: &TaskPlan, serial: u64, audience: Audience) -> Submissio
     options.exclusive = task.exclusive;
     options.max_reroutes = task.max_reroutes;
     options.key = task.key.map(|key| format!("key{key}").into());
+    options.group = task.group.map(|group| format!("group{group}").into());
     let plain = options == callboard::task::Options::default();
     Submission {
         kind: KINDS[task.kind].0.into(),
@@ -174,6 +187,9 @@ impl Cluster {
                     .machine
                     .set_workers(now, name.as_deref(), workers);
             }
+            SchedulerIn::Pause(kind, paused) => self.pause(kind, paused),
+            SchedulerIn::Limit(kind, fault) => self.limit(kind, fault),
+            SchedulerIn::Intake(kind, open) => self.set_intake(kind, open),
             SchedulerIn::SetRetry(retry) => self.scheduler.machine.set_retry(now, retry),
             SchedulerIn::SetClient(client) => {
                 self.oracle.on_set_client(client);
@@ -182,6 +198,12 @@ impl Cluster {
             SchedulerIn::Drain => {
                 self.scheduler.draining = true;
                 self.scheduler.machine.drain(now);
+            }
+            SchedulerIn::FinishRunning => {
+                self.say(|| "# finish_running".to_owned());
+                self.scheduler.draining = true;
+                self.scheduler.finishing = true;
+                self.scheduler.machine.finish_running(now);
             }
         }
     }
@@ -279,6 +301,14 @@ impl Cluster {
                     self.procs[proc].answered(now, lease);
                 }
                 if let ToNode::Assign(assignments) = &message {
+                    // With a store, what was placed before is sent when that is stored.
+                    if self.scheduler.finishing && self.plan.store.is_none() {
+                        let text = "it starts something, though it only finishes what runs";
+                        self.fail("finish", assignments[0].task, text.to_owned());
+                    }
+                    self.judge_paused(assignments);
+                    self.judge_limits(assignments);
+                    self.judge_turns(assignments);
                     let name = &self.procs[self.links[link].proc].name;
                     self.oracle.placed(self.now, name, assignments);
                 }
@@ -315,7 +345,7 @@ impl Cluster {
                 self.judge_event(&event);
             }
             Action::TakenBack { refused } => self.taken_back(refused),
-            Action::Note(note) => self.note(note),
+            Action::Note(note) => self.note(*note),
         }
     }
 
@@ -348,11 +378,11 @@ impl Cluster {
                 self.say(|| format!("# submit {index} -> {accepted:?} {task:?}"));
                 self.accepted(accepted, index, sent);
                 if let Some(after) = task.cancel_after {
-                    let term = self.term;
+                    let life = self.life;
                     self.after(
                         after,
                         Ev::Cancel {
-                            term,
+                            life,
                             task: accepted.id(),
                         },
                     );

@@ -8,7 +8,7 @@ use std::time::Duration;
 use callboard::__internals::engine::message::{
     SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN, Welcome,
 };
-use callboard::__internals::engine::node::NodeEvent;
+use callboard::__internals::engine::node::{MAX_SCHEDULERS, NodeEvent};
 use callboard::__internals::engine::{LinkId, SchedulerId};
 use callboard::config::SchedulerConfig;
 
@@ -34,8 +34,16 @@ pub fn is_visitors(link: LinkId) -> bool {
 }
 
 impl Cluster {
-    /// A visitor says hello to a process.
-    pub fn visit(&mut self, proc: usize, stays: Time) {
+    /// So many schedulers come, each under a name of its own, that there is no seat left for one
+    /// that is away.
+    pub fn crowd(&mut self, proc: usize) {
+        for number in 0..MAX_SCHEDULERS {
+            self.visit(proc, &format!("one of many, {number}"), 0);
+        }
+    }
+
+    /// A visitor says hello to a process under this name.
+    pub fn visit(&mut self, proc: usize, name: &str, stays: Time) {
         let number = FIRST_LINK + self.visits.len() as u64;
         let link = LinkId(number);
         self.visits.push(Visit { proc, link, stays });
@@ -48,12 +56,12 @@ impl Cluster {
         let hello = SchedulerHello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
-            scheduler: "visitor".to_owned(),
+            scheduler: name.to_owned(),
             scheduler_id: SchedulerId(number),
             term: 0,
             max_frame: None,
         };
-        self.visitor_says(proc, link, ToNode::Hello(hello));
+        self.visitor_says(proc, link, ToNode::Hello(Box::new(hello)));
     }
 
     fn visitor_says(&mut self, proc: usize, link: LinkId, message: ToNode) {
@@ -87,7 +95,7 @@ impl Cluster {
             stop: Vec::new(),
             drain: false,
         };
-        self.visitor_says(visit.proc, visit.link, ToNode::Welcome(welcome));
+        self.visitor_says(visit.proc, visit.link, ToNode::Welcome(Box::new(welcome)));
     }
 
     pub fn visitor_goes(&mut self, Visit { proc, link, .. }: Visit) {

@@ -22,7 +22,7 @@ const NO_THREAD_PAUSE: Time = 1000 * MS;
 /// A handler at work.
 #[derive(Debug)]
 pub struct Run {
-    pub term: usize,
+    pub life: usize,
     pub task: TaskId,
     pub dispatch: Dispatch,
     pub exclusive: bool,
@@ -45,7 +45,7 @@ pub struct Run {
 impl Run {
     /// Which scheduler it is for.
     pub fn whose(&self) -> Whose {
-        Whose::of_term(self.term)
+        Whose::of_life(self.life)
     }
 
     /// Which try it is, from 1.
@@ -102,8 +102,8 @@ pub fn serial_of(args: &[u8]) -> u64 {
     u64::from_le_bytes(args[..8].try_into().unwrap())
 }
 
-/// The term of the scheduler in which a serial was given out.
-pub fn term_of(serial: u64) -> usize {
+/// The life of the scheduler in which a serial was given out.
+pub fn life_of(serial: u64) -> usize {
     usize::try_from(serial >> 32).unwrap()
 }
 
@@ -208,7 +208,7 @@ impl Cluster {
         let terms = assignment.terms.clone().unwrap_or_default();
         let behaviour = decode(&assignment.args);
         let run = Run {
-            term: term_of(serial_of(&assignment.args)),
+            life: life_of(serial_of(&assignment.args)),
             task,
             dispatch,
             exclusive: terms.exclusive,
@@ -255,19 +255,17 @@ impl Cluster {
 
     /// What no thread could be started for goes back, and its worker rests for a while.
     fn rest(&mut self, proc: usize, worker: WorkerId, assignment: Assignment) {
-        let resting = &mut self.procs[proc].resting;
-        if !resting.contains(&worker.0) {
-            resting.push(worker.0);
-        }
+        self.procs[proc].resting.insert(worker.0);
+        self.oracle.threadless += 1;
         self.worker_says(proc, NodeEvent::NoThread { worker, assignment });
-        let worker = worker.0;
+        let WorkerId(worker) = worker;
         self.after(NO_THREAD_PAUSE, Ev::Rested { proc, worker });
         self.begin_next(proc, worker);
     }
 
     pub fn rested(&mut self, proc: usize, worker: u32) {
         if self.procs[proc].alive {
-            self.procs[proc].resting.retain(|&it| it != worker);
+            self.procs[proc].resting.remove(&worker);
             // The pause ends on the worker's own thread: one that is blocked says so later.
             if self.procs[proc].stalled.contains(&worker) {
                 return;
@@ -426,7 +424,7 @@ impl Cluster {
             },
         };
         self.oracle.on_tried(run, &tried);
-        let end = Attempts::new(run.retry, attempt, 1 << 20).verdict(tried, jitter);
+        let end = Attempts::new(run.retry, attempt, 1 << 20).verdict(tried, || jitter);
         // Whoever was told to stop and did so says it by an error, most often.
         match end {
             End::Completed(_) => end,

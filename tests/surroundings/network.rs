@@ -74,7 +74,8 @@ pub fn sever(port: u16) {
 /// if there can be none here, which is said, and is a failure with `CALLBOARD_FAULTS=required`.
 pub fn play_apart(role: &str, set_up: &str) -> Option<ExitStatus> {
     let name = format!("cbsurroundings-{}-{role}", std::process::id());
-    if let Err(reason) = run(&["ip", "netns", "add", &name], "") {
+    let can = run(&["nft", "--version"], "");
+    if let Err(reason) = can.and_then(|()| run(&["ip", "netns", "add", &name], "")) {
         let required = std::env::var("CALLBOARD_FAULTS").is_ok_and(|wish| wish == "required");
         assert!(!required, "{role} is not tried: {reason}");
         eprintln!("{role} is not tried: {reason}");

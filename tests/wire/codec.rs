@@ -139,7 +139,7 @@ fn long_batches_are_split_and_only_the_last_holding_says_last() {
 
 #[test]
 fn the_largest_hello_and_a_long_welcome_pass() {
-    let hello = ToScheduler::Hello(NodeHello {
+    let hello = ToScheduler::Hello(Box::new(NodeHello {
         version_min: 1,
         version_max: 1,
         node: "n".repeat(MAX_NAME_BYTES),
@@ -161,7 +161,7 @@ fn the_largest_hello_and_a_long_welcome_pass() {
         refusal_means_dead: false,
         draining: false,
         max_frame: None,
-    });
+    }));
     assert_eq!(decode_whole::<ToScheduler>(encode(&hello)), [hello]);
 }
 
@@ -289,7 +289,7 @@ fn g11_what_is_not_ours_is_refused_in_words() {
 #[test]
 fn g11_too_many_or_too_long_names_are_refused() {
     let hello = |name: usize, kinds: usize, kind: usize, labels: usize| {
-        refused::<ToScheduler>(encode(&ToScheduler::Hello(NodeHello {
+        refused::<ToScheduler>(encode(&ToScheduler::Hello(Box::new(NodeHello {
             version_min: 1,
             version_max: 1,
             node: "n".repeat(name),
@@ -311,7 +311,7 @@ fn g11_too_many_or_too_long_names_are_refused() {
             refusal_means_dead: false,
             draining: false,
             max_frame: None,
-        })))
+        }))))
     };
     assert!(hello(MAX_NAME_BYTES + 1, 1, 1, 1).contains("a name of 257 bytes"));
     assert!(hello(1, MAX_KINDS + 1, 1, 1).contains("at most 4096 elements"));

@@ -114,7 +114,7 @@ fn beat(number: u64) -> ToScheduler {
 
 /// With so many kinds of the longest names.
 fn hello(kinds: usize) -> ToScheduler {
-    ToScheduler::Hello(NodeHello {
+    ToScheduler::Hello(Box::new(NodeHello {
         kinds: (0..kinds)
             .map(|n| KindOffer {
                 kind: format!("{n:0>256}"),
@@ -122,7 +122,7 @@ fn hello(kinds: usize) -> ToScheduler {
             })
             .collect(),
         ..NodeHello::new("node-1", Incarnation(1))
-    })
+    }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,6 +315,7 @@ async fn a_message_that_comes_byte_by_byte_arrives() {
     let (scheduler, mut peer) = bare(LinkConfig::default()).await;
     for byte in [0, 0, 0, 2, 23, 0x80] {
         peer.write_all(&[byte]).await.unwrap();
+        // The clock stands still until nobody has anything to do, so the byte has been read.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let events = scheduler.next().await;

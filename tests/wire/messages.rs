@@ -136,8 +136,8 @@ fn failure() -> impl Strategy<Value = Failure> {
 fn end() -> impl Strategy<Value = End> {
     prop_oneof![
         4 => body().prop_map(End::Completed),
-        1 => failure().prop_map(End::Failed),
-        1 => (span(), failure()).prop_map(|(after, failure)| End::Again { after, failure }),
+        1 => failure().prop_map(|failure| End::Failed(Box::new(failure))),
+        1 => (span(), failure()).prop_map(|(after, failure)| End::Again { after, failure: Box::new(failure) }),
         1 => Just(End::Stopped),
         1 => Just(End::Dropped),
     ]
@@ -149,6 +149,7 @@ fn report() -> impl Strategy<Value = Report> {
         RefusedBy::Draining,
         RefusedBy::KeptResults,
         RefusedBy::UnknownKind,
+        RefusedBy::Lent,
     ]);
     prop_oneof![
         (task(), dispatch()).prop_map(|(task, dispatch)| Report::Started { task, dispatch }),
@@ -295,17 +296,17 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
         )
             .prop_map(
                 |([version_min, version_max], scheduler, [scheduler_id, term], max_frame)| {
-                    ToNode::Hello(SchedulerHello {
+                    ToNode::Hello(Box::new(SchedulerHello {
                         version_min,
                         version_max,
                         scheduler,
                         scheduler_id: SchedulerId(scheduler_id),
                         term,
                         max_frame,
-                    })
+                    }))
                 }
             ),
-        welcome().prop_map(ToNode::Welcome),
+        welcome().prop_map(|welcome| ToNode::Welcome(Box::new(welcome))),
         refusal().prop_map(ToNode::Refuse),
         vec(assignment(), 0..20).prop_map(ToNode::Assign),
         vec(dispatch(), 0..50).prop_map(ToNode::Retract),
@@ -313,6 +314,7 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
         any::<u64>().prop_map(ToNode::Acknowledge),
         any::<u64>().prop_map(ToNode::Answer),
         any::<u32>().prop_map(ToNode::Workers),
+        any::<u32>().prop_map(ToNode::Wants),
         policy().prop_map(ToNode::Retry),
         Just(ToNode::Drain),
         Just(ToNode::Leave),
@@ -322,7 +324,7 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
 
 pub fn to_scheduler() -> impl Strategy<Value = ToScheduler> {
     prop_oneof![
-        node_hello().prop_map(ToScheduler::Hello),
+        node_hello().prop_map(|hello| ToScheduler::Hello(Box::new(hello))),
         refusal().prop_map(ToScheduler::Refuse),
         (vec(held(), 0..30), vec(report(), 0..20), any::<bool>()).prop_map(
             |(runs, reports, last)| ToScheduler::Holding(Holding {

@@ -354,6 +354,7 @@ async fn g11_a_handshake_that_comes_byte_by_byte_runs_out_of_time() {
         }
         sent += 1;
         assert!(sent < 100_000, "nobody ends it");
+        // The pace is the attack: the time of the handshake runs out between two bytes.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let address = format!("address={}", node.address);

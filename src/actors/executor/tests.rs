@@ -78,9 +78,9 @@ impl Bench {
         self.queue.extend(&mut vec![Order::Start(start)]);
     }
 
-    fn take_back(&self, dispatches: &[u64]) -> Vec<u64> {
+    fn withdraw(&self, dispatches: &[u64]) -> Vec<u64> {
         let mut back = dispatches.iter().copied().map(Dispatch::new).collect();
-        let taken = self.queue.take_back(&mut back).into_iter();
+        let taken = self.queue.withdraw(&mut back).into_iter();
         taken.map(|start| start.assignment.dispatch.get()).collect()
     }
 
@@ -252,7 +252,7 @@ fn g12_a_chained_start_is_taken_back_from_either_place_in_the_queue_or_not_at_al
         tokio::task::yield_now().await;
         // This one has not even been looked at.
         bench.start(1, 4);
-        assert_eq!(bench.take_back(&[1, 2, 4]), [4, 2]);
+        assert_eq!(bench.withdraw(&[1, 2, 4]), [4, 2]);
         gate.add_permits(1);
         assert_eq!(ended(bench.event().await), 1);
         assert_eq!(ended(bench.event().await), 3);

@@ -3,6 +3,7 @@
 //! Owns: the senders of these answers. Does not know: what the answers mean.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use tokio::sync::oneshot;
 
@@ -37,6 +38,16 @@ impl Callers {
         answered
     }
 
+    /// Forgets who does not wait for a task any more.
+    pub fn let_go(&mut self, id: TaskId) {
+        if let Entry::Occupied(mut callers) = self.statuses.entry(id) {
+            callers.get_mut().retain(|caller| !caller.is_closed());
+            if callers.get().is_empty() {
+                callers.remove();
+            }
+        }
+    }
+
     /// Nobody is to wait for a task any more: it was not accepted after all.
     pub fn forget(&mut self, id: TaskId) {
         self.statuses.remove(&id);
@@ -56,5 +67,26 @@ impl Callers {
                 let _ = caller.send(answer);
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_that_are_gone_leave_nothing_behind() {
+        let mut callers = Callers::default();
+        let task = TaskId::new(1);
+        let (first, gone) = oneshot::channel();
+        let (second, stays) = oneshot::channel();
+        callers.wait(task, first);
+        callers.wait(task, second);
+        drop(gone);
+        callers.let_go(task);
+        assert_eq!(callers.statuses[&task].len(), 1);
+        drop(stays);
+        callers.let_go(task);
+        assert!(callers.statuses.is_empty());
     }
 }

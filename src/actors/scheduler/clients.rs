@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use actix::Recipient;
 
-use super::deliveries::{Answers, Found, Gathered};
+use super::deliveries::{Answered, Answers, Gathered};
 use crate::client::Client;
 use crate::engine::{ClientId, Event};
 use crate::status::{TaskEvent, TaskStatus};
@@ -190,9 +190,9 @@ impl Clients {
                 });
             });
             match found {
-                Found::Waiting => return true,
-                Found::All => {}
-                Found::Gone => events.push(Event::ClientGone { client }),
+                Answered::Waiting => return true,
+                Answered::All => {}
+                Answered::Gone => events.push(Event::ClientGone { client }),
             }
             false
         });

@@ -66,7 +66,7 @@ impl Gathered {
                 client.recipient().do_send(status);
             }
             let one = Answers {
-                waiting: Waiting::Group(send(client, last), self.deliveries),
+                waiting: AwaitedAnswers::Group(send(client, last), self.deliveries),
                 woken: Woken::new(bell),
             };
             return vec![one];
@@ -79,7 +79,7 @@ impl Gathered {
                 let slots = slots.map(|(_, status)| Slot::Sent(send(client, status)));
                 let slots = slots.collect();
                 answers.push(Answers {
-                    waiting: Waiting::Each(Each {
+                    waiting: AwaitedAnswers::Each(Each {
                         delivery,
                         from,
                         left: places.len(),
@@ -93,8 +93,8 @@ impl Gathered {
     }
 }
 
-/// What has become of answers that are waited for.
-pub(super) enum Found {
+/// How far the answers of a client are that are waited for.
+pub(super) enum Answered {
     /// Some are still to come.
     Waiting,
     /// All have come.
@@ -105,11 +105,11 @@ pub(super) enum Found {
 
 /// Answers of a client that are waited for.
 pub(super) struct Answers {
-    waiting: Waiting,
+    waiting: AwaitedAnswers,
     woken: Arc<Woken>,
 }
 
-enum Waiting {
+enum AwaitedAnswers {
     /// One answer confirms these deliveries.
     Group(Request, Vec<(u64, usize)>),
     Each(Each),
@@ -155,24 +155,24 @@ impl Answers {
         round: bool,
         connected: impl Fn() -> bool,
         mut handled: impl FnMut(u64, Range<usize>),
-    ) -> Found {
+    ) -> Answered {
         if !self.woken.take() && !round {
-            return Found::Waiting;
+            return Answered::Waiting;
         }
         let waker = Waker::from(Arc::clone(&self.woken));
         let mut cx = Context::from_waker(&waker);
         match &mut self.waiting {
-            Waiting::Group(answer, deliveries) => match answer.as_mut().poll(&mut cx) {
-                Poll::Pending => Found::Waiting,
+            AwaitedAnswers::Group(answer, deliveries) => match answer.as_mut().poll(&mut cx) {
+                Poll::Pending => Answered::Waiting,
                 Poll::Ready(Ok(())) => {
                     for (delivery, count) in deliveries.drain(..) {
                         handled(delivery, 0..count);
                     }
-                    Found::All
+                    Answered::All
                 }
-                Poll::Ready(Err(_)) => Found::Gone,
+                Poll::Ready(Err(_)) => Answered::Gone,
             },
-            Waiting::Each(each) => each.look(round, &mut cx, connected, handled),
+            AwaitedAnswers::Each(each) => each.look(round, &mut cx, connected, handled),
         }
     }
 }
@@ -184,13 +184,13 @@ impl Each {
         cx: &mut Context<'_>,
         connected: impl Fn() -> bool,
         mut handled: impl FnMut(u64, Range<usize>),
-    ) -> Found {
+    ) -> Answered {
         // Most clients handle them in order. Until the last is answered it alone is waited for, so
         // that one wake-up does for all; a client whose last takes long is heard at the next round.
         if !round && let Some(slot @ Slot::Sent(_)) = self.slots.last_mut() {
             slot.look(cx);
             if matches!(slot, Slot::Sent(_)) {
-                return Found::Waiting;
+                return Answered::Waiting;
             }
         }
         for (at, slot) in self.slots.iter_mut().enumerate() {
@@ -198,7 +198,7 @@ impl Each {
             match slot {
                 Slot::Sent(_) | Slot::Told => continue,
                 Slot::Answered => {}
-                Slot::Dropped if !connected() => return Found::Gone,
+                Slot::Dropped if !connected() => return Answered::Gone,
                 Slot::Dropped if !round => continue,
                 // A panic of its handler ended the handling, and the client has outlived it.
                 Slot::Dropped => {}
@@ -209,9 +209,9 @@ impl Each {
             handled(self.delivery, place..place + 1);
         }
         if self.left == 0 {
-            Found::All
+            Answered::All
         } else {
-            Found::Waiting
+            Answered::Waiting
         }
     }
 }

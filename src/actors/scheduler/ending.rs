@@ -17,10 +17,14 @@ use crate::execute::Leftovers;
 use crate::say::say;
 use crate::sync::lock;
 
-/// The part of a drain's time that is kept for the last words of links, ...
+/// One part in so many of a drain's time is kept for the last words of links.
 const LAST_WORDS_SHARE: u32 = 10;
-/// ... at the most this much. They are short, and only a peer that does not read makes them long.
+/// The longest time that is kept for these. They are short, and take long only if a peer does not
+/// read.
 const MAX_LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long the end waits for a disk that does not answer, unless it has a time of its own.
+pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was left at the end, for whoever takes it first. Whoever asked may have stopped waiting, so
 /// it is here and not in the answer.
@@ -55,7 +59,7 @@ impl Handover {
 }
 
 /// Somebody who waits for the end.
-pub(super) enum Waiting {
+pub(super) enum Waiter {
     /// To be given what was left.
     Taker(OneshotSender<Result<Leftovers, Stopped>>),
     /// To be told that it may be taken.
@@ -63,11 +67,11 @@ pub(super) enum Waiting {
 }
 
 /// A shutdown that is under way.
-pub(super) struct Ending {
+pub(super) struct ShutdownStep {
     stage: Stage,
     /// When the last words are to have been said, too.
     over: Option<Timestamp>,
-    waiting: Vec<Waiting>,
+    waiting: Vec<Waiter>,
 }
 
 enum Stage {
@@ -76,8 +80,11 @@ enum Stage {
         until: Option<Timestamp>,
         rest: RestGoes,
     },
-    /// What the store has still to take goes there.
-    Storing { leftovers: Leftovers },
+    /// What the store has still to take goes there, if it does by then.
+    Storing {
+        leftovers: Leftovers,
+        until: Timestamp,
+    },
 }
 
 /// What becomes of the tasks that have not settled, where there is a store.
@@ -89,11 +96,11 @@ enum RestGoes {
     Away,
 }
 
-impl Ending {
+impl ShutdownStep {
     pub fn until(&self) -> Option<Timestamp> {
         match self.stage {
             Stage::Working { until, .. } => until,
-            Stage::Storing { .. } => self.over,
+            Stage::Storing { until, .. } => Some(until),
         }
     }
 }
@@ -104,7 +111,7 @@ impl Core {
         &mut self,
         now: Timestamp,
         shutdown: Shutdown,
-        waiting: Option<Waiting>,
+        waiting: Option<Waiter>,
     ) {
         self.machine.drain(now);
         let (until, over) = match shutdown {
@@ -121,7 +128,7 @@ impl Core {
             Shutdown::Discard => RestGoes::Away,
             _ => RestGoes::On,
         };
-        let ending = self.ending.get_or_insert(Ending {
+        let ending = self.ending.get_or_insert(ShutdownStep {
             stage: Stage::Working { until, rest },
             over,
             waiting: Vec::new(),
@@ -157,9 +164,8 @@ impl Core {
                 }
                 self.begin_storing(now, rest);
             }
-            Stage::Storing { .. } => {
-                let late = ending.over.is_some_and(|over| over <= now);
-                if self.is_unstored() && !self.store_fails() && !late {
+            Stage::Storing { until, .. } => {
+                if self.is_unstored() && !self.store_fails() && now < until {
                     return;
                 }
                 self.finish(now);
@@ -178,7 +184,8 @@ impl Core {
             _ => self.wind_up(now),
         };
         if let Some(ending) = &mut self.ending {
-            ending.stage = Stage::Storing { leftovers };
+            let until = ending.over.unwrap_or(now + STORE_PATIENCE);
+            ending.stage = Stage::Storing { leftovers, until };
         }
         match self.recorder {
             // The turns that follow store it.
@@ -196,7 +203,7 @@ impl Core {
             self.left.keep_to(over.since(now));
         }
         let leftovers = match ending.stage {
-            Stage::Storing { leftovers } => leftovers,
+            Stage::Storing { leftovers, .. } => leftovers,
             Stage::Working { .. } => Leftovers::default(),
         };
         say!(info: scheduler = %self.machine.name(),
@@ -209,7 +216,7 @@ impl Core {
         self.hand_over(leftovers, ending.waiting);
     }
 
-    /// What stays in the store, for the next start.
+    /// Returns what stays in the store, for the next start.
     fn stored_leftovers(&self, now: Timestamp) -> Leftovers {
         let stats = self.machine.stats(now);
         let waiting = stats.pending + stats.due_later + stats.waiting_retries + stats.held;
@@ -255,20 +262,20 @@ impl Core {
     }
 
     /// Ends, and gives what is left to whoever takes it.
-    fn hand_over(&mut self, leftovers: Leftovers, waiting: Vec<Waiting>) {
+    fn hand_over(&mut self, leftovers: Leftovers, waiting: Vec<Waiter>) {
         self.left.put(leftovers);
         self.end();
         for waiting in waiting {
             match waiting {
                 // Whoever has stopped waiting takes nothing; the others hear that it has stopped.
-                Waiting::Taker(taker) if taker.is_closed() => {}
-                Waiting::Taker(taker) => {
+                Waiter::Taker(taker) if taker.is_closed() => {}
+                Waiter::Taker(taker) => {
                     let given = self.left.take().ok_or(Stopped);
                     if let Err(Ok(back)) = taker.send(given) {
                         self.left.put(back);
                     }
                 }
-                Waiting::Told(told) => drop(told.send(Ok(()))),
+                Waiter::Told(told) => drop(told.send(Ok(()))),
             }
         }
     }

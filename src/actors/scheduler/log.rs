@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// What is written of what a log is told.
+    /// Returns what is written of what a log is told.
     fn written(tell: impl FnOnce(&mut Log)) -> String {
         let lines = Lines::default();
         let writer = lines.clone();

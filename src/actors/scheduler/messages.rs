@@ -10,16 +10,18 @@ use std::sync::Arc;
 
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{ActorContext, Context, Handler, Message, ResponseFuture};
+use tokio::sync::oneshot;
 
-use super::ending::Waiting;
+use super::ending::Waiter;
 use super::replies::Reply;
 use super::{Answer, Core, SchedulerActor, Taken};
+use crate::actors::kinds::{CloseIntake, OpenIntake, Pause, Resume, SetLimit};
 use crate::actors::{
-    AddNode, Cancel, DeclareDead, DrainNode, End, Explain, GetStats, GetUnfinished, Halt, NoClient,
-    RemoveNode, SetClient, SetRetry, SetWorkers, Shutdown, Submit,
+    AddNode, Attach, Cancel, DeclareDead, Detach, DrainNode, Explain, GetStats, GetUnfinished,
+    Halt, HandleShutdown, NoClient, RemoveNode, SetClient, SetRetry, SetWorkers, Shutdown, Submit,
 };
-use crate::engine::{Origin, Refused};
-use crate::error::{NodeError, Stopped};
+use crate::engine::{Attached, Origin, Refused};
+use crate::error::{KindError, NodeError, Stopped};
 use crate::execute::{Execute, ExecuteMany, Leftovers};
 use crate::links::Incoming;
 use crate::stats::{Explanation, Stats, Unfinished};
@@ -51,6 +53,10 @@ impl fmt::Debug for ExecuteManyReply {
 
 impl MessageResponse<SchedulerActor, Execute> for ExecuteReply {
     fn handle(self, _: &mut Context<SchedulerActor>, tx: Option<OneshotSender<Answer>>) {
+        // Nobody waits to hear that it was accepted.
+        if self.result.is_ok() && tx.is_none() {
+            return;
+        }
         let Some(core) = self.core else {
             return;
         };
@@ -157,6 +163,46 @@ impl Handler<Submit> for SchedulerActor {
     }
 }
 
+impl Handler<Attach> for SchedulerActor {
+    type Result = ResponseFuture<Result<Attached, Stopped>>;
+
+    fn handle(&mut self, attach: Attach, _: &mut Self::Context) -> Self::Result {
+        let Attach { task, caller } = attach;
+        let over = self.with(|core, now| {
+            // Whoever is gone before it came to be asked is not to be let go of later.
+            if caller.is_closed() {
+                return None;
+            }
+            match core.machine.attach(now, task) {
+                Attached::Waits => {
+                    core.callers.wait(task, caller);
+                    None
+                }
+                Attached::Over(status) => {
+                    let (tx, over) = oneshot::channel();
+                    core.answer(Reply::Over(tx, status), Vec::new(), None);
+                    Some(over)
+                }
+            }
+        });
+        Box::pin(async move {
+            match over? {
+                Some(over) => over.await.map(Attached::Over).map_err(|_| Stopped),
+                None => Ok(Attached::Waits),
+            }
+        })
+    }
+}
+
+impl Handler<Detach> for SchedulerActor {
+    type Result = ();
+
+    fn handle(&mut self, detach: Detach, _: &mut Self::Context) {
+        // One that has ended has let go of all.
+        let _ = self.with(|core, _| core.callers.let_go(detach.0));
+    }
+}
+
 impl Handler<Cancel> for SchedulerActor {
     type Result = ResponseFuture<Result<CancelAnswer, Stopped>>;
 
@@ -235,10 +281,14 @@ impl Handler<AddNode> for SchedulerActor {
                 });
                 core.machine.handle(now, opened);
             }
-            Ok::<_, NodeError>(core.nodes.expect(node))
+            // The store may have known it: then it may be up already, or be at work where it cannot
+            // be reached.
+            let keep = keep || core.machine.may_work(node);
+            let is_up = core.machine.is_up(node);
+            Ok::<_, NodeError>((core.nodes.expect(node, is_up), keep))
         });
         Box::pin(async move {
-            let up = added??;
+            let (up, keep) = added??;
             let reason = match up.await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(reason)) => reason,
@@ -310,6 +360,46 @@ impl Handler<SetRetry> for SchedulerActor {
     }
 }
 
+impl Handler<Pause> for SchedulerActor {
+    type Result = Result<(), KindError>;
+
+    fn handle(&mut self, Pause(kind): Pause, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| core.machine.pause(now, kind.as_ref()))?
+    }
+}
+
+impl Handler<Resume> for SchedulerActor {
+    type Result = Result<(), Stopped>;
+
+    fn handle(&mut self, Resume(kind): Resume, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| core.machine.resume(now, kind.as_ref()))
+    }
+}
+
+impl Handler<CloseIntake> for SchedulerActor {
+    type Result = Result<(), KindError>;
+
+    fn handle(&mut self, CloseIntake(kind): CloseIntake, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| core.machine.close_intake(now, &kind))?
+    }
+}
+
+impl Handler<OpenIntake> for SchedulerActor {
+    type Result = Result<(), Stopped>;
+
+    fn handle(&mut self, OpenIntake(kind): OpenIntake, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| core.machine.open_intake(now, &kind))
+    }
+}
+
+impl Handler<SetLimit> for SchedulerActor {
+    type Result = Result<(), KindError>;
+
+    fn handle(&mut self, set: SetLimit, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, now| core.machine.set_limit(now, &set.kind, set.limit))?
+    }
+}
+
 impl Handler<SetClient> for SchedulerActor {
     type Result = Result<(), Stopped>;
 
@@ -333,7 +423,7 @@ impl Handler<NoClient> for SchedulerActor {
 pub struct EndReply<R> {
     core: Option<Rc<RefCell<Core>>>,
     shutdown: Shutdown,
-    waiting: fn(OneshotSender<Result<R, Stopped>>) -> Waiting,
+    waiting: fn(OneshotSender<Result<R, Stopped>>) -> Waiter,
 }
 
 impl<R> fmt::Debug for EndReply<R> {
@@ -361,7 +451,7 @@ impl SchedulerActor {
     fn end_reply<R>(
         &self,
         shutdown: Shutdown,
-        waiting: fn(OneshotSender<Result<R, Stopped>>) -> Waiting,
+        waiting: fn(OneshotSender<Result<R, Stopped>>) -> Waiter,
     ) -> EndReply<R> {
         let core = self.core.clone();
         EndReply {
@@ -376,15 +466,15 @@ impl Handler<Shutdown> for SchedulerActor {
     type Result = EndReply<Leftovers>;
 
     fn handle(&mut self, shutdown: Shutdown, _: &mut Self::Context) -> Self::Result {
-        self.end_reply(shutdown, Waiting::Taker)
+        self.end_reply(shutdown, Waiter::Taker)
     }
 }
 
-impl Handler<End> for SchedulerActor {
+impl Handler<HandleShutdown> for SchedulerActor {
     type Result = EndReply<()>;
 
-    fn handle(&mut self, end: End, _: &mut Self::Context) -> Self::Result {
-        self.end_reply(end.0, Waiting::Told)
+    fn handle(&mut self, end: HandleShutdown, _: &mut Self::Context) -> Self::Result {
+        self.end_reply(end.0, Waiter::Told)
     }
 }
 

@@ -1,22 +1,25 @@
-//! The answers to `Execute`, until they may be given.
+//! The answers to `Execute` and to `Attach`, until they may be given.
 //!
-//! Owns: that an acceptance is told only when what it promises is stored. Does not know: when that
-//! is, or why a task is refused.
+//! Owns: that an acceptance, or an end, is told only when what it promises is stored. Does not
+//! know: when that is, or why a task is refused.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use actix::dev::OneshotSender;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Answer;
 use crate::contain::shielded;
 use crate::execute::{Execute, ExecuteError};
+use crate::status::TaskStatus;
 use crate::task::TaskId;
 
 /// An answer, and who waits for it.
 pub(super) enum Reply {
     One(OneshotSender<Answer>, Answer),
     Many(OneshotSender<Vec<Answer>>, Vec<Answer>),
+    /// A task is over, and has ended so if that is known here.
+    Over(oneshot::Sender<Option<TaskStatus>>, Option<TaskStatus>),
 }
 
 /// What was handed in and has joined an earlier task, by that task's id.
@@ -111,18 +114,20 @@ impl Reply {
         shielded(|| match self {
             Self::One(tx, answer) => drop(tx.send(answer)),
             Self::Many(tx, answers) => drop(tx.send(answers)),
+            Self::Over(tx, status) => drop(tx.send(status)),
         });
     }
 
-    /// Whether it tells that anything was accepted.
+    /// Returns whether it tells that anything was accepted, or is over.
     pub fn promises(&self) -> bool {
-        self.accepted().next().is_some()
+        matches!(self, Self::Over(..)) || self.accepted().next().is_some()
     }
 
     fn answers(&mut self) -> &mut [Answer] {
         match self {
             Self::One(_, answer) => std::slice::from_mut(answer),
             Self::Many(_, answers) => answers,
+            Self::Over(..) => &mut [],
         }
     }
 
@@ -130,6 +135,7 @@ impl Reply {
         let answers = match self {
             Self::One(_, answer) => std::slice::from_ref(answer),
             Self::Many(_, answers) => answers,
+            Self::Over(..) => &[],
         };
         answers
             .iter()

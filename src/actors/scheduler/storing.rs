@@ -7,13 +7,14 @@ use std::collections::HashMap;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::ending::STORE_PATIENCE;
 use super::replies::{Joined, Reply};
 use super::{Answer, Core, Taken};
 use crate::contain::contained;
 use crate::engine::{Event, Refused, Timestamp};
 use crate::error::StoreError;
 use crate::links::Incoming;
-use crate::recorder::Report;
+use crate::recorder::StoreReport;
 use crate::say::say;
 use crate::stats::{Stats, StoreState, StoreStats};
 use crate::task::TaskId;
@@ -40,7 +41,7 @@ impl Core {
     pub(super) fn stats(&self, now: Timestamp) -> Stats {
         let mut stats = self.machine.stats(now);
         if let (Some(recorder), Some(store)) = (&self.recorder, self.machine.store_state()) {
-            let Report { bytes, last } = recorder.report();
+            let StoreReport { bytes, last } = recorder.report();
             let state = store.failure.map_or(StoreState::Healthy, |failure| {
                 let ago = now.since(failure.since);
                 StoreState::Failing {
@@ -55,6 +56,8 @@ impl Core {
                 batches: store.batches,
                 batch_bytes: store.bytes,
                 file_bytes: bytes,
+                log_bytes: store.log_bytes,
+                living_bytes: store.living_bytes,
                 last_commit: last.map(|(at, _)| at),
                 commit_time: last.map(|(_, took)| took),
             });
@@ -62,19 +65,20 @@ impl Core {
         stats
     }
 
-    /// Whether nothing can be stored.
+    /// Returns whether nothing can be stored.
     pub(super) fn store_fails(&self) -> bool {
         let state = self.machine.store_state();
         state.is_some_and(|state| state.failure.is_some())
     }
 
-    /// Closes the store, and tells whoever waits for what it had been given.
+    /// Closes the store, and tells whoever waits for what it had been given. On a disk that hangs
+    /// it is not waited for longer than a while.
     pub(super) fn close_store(&mut self) {
         let Some(recorder) = self.recorder.take() else {
             return;
         };
-        if let Err(error) =
-            contained(|| recorder.close()).unwrap_or_else(|panic| Err(StoreError::Io(panic)))
+        if let Err(error) = contained(|| recorder.close(STORE_PATIENCE))
+            .unwrap_or_else(|panic| Err(StoreError::Io(panic)))
         {
             say!(warn: scheduler = %self.machine.name(), reason = %error, "the store was not closed in order; the next start sees to it");
         }
@@ -89,7 +93,7 @@ impl Core {
         }
     }
 
-    /// Whether what is decided now is not stored yet.
+    /// Returns whether what is decided now is not stored yet.
     pub(super) fn is_unstored(&self) -> bool {
         self.machine.promised_with() > self.machine.stored()
     }
@@ -121,7 +125,7 @@ impl Core {
     }
 
     /// Refuses tasks that had been accepted and could not be stored.
-    pub(super) fn take_back(&mut self, now: Timestamp, refused: Vec<(TaskId, Refused)>) {
+    pub(super) fn refuse_after_all(&mut self, now: Timestamp, refused: Vec<(TaskId, Refused)>) {
         let awaited = self.replies.awaited();
         let mut answers = HashMap::new();
         for (id, refused) in refused {

@@ -5,15 +5,21 @@ use std::time::Duration;
 use actix::{Handler, Message};
 
 use super::*;
+use crate::actors::tests::paused_runtime;
 use crate::actors::{AddNode, Cancel, Shutdown, Submit};
 use crate::engine::NodeId;
+use crate::engine::found::Found;
+use crate::engine::ledger::Sealed;
+use crate::engine::record::{Claim, Term};
+use crate::error::StoreError;
+use crate::recorder::StoreReport;
 use crate::status::CancelAnswer;
 
 /// Panics when it is to dial.
 struct Bomb;
 
 impl Connector<Event> for Bomb {
-    fn dial(&self, _: NodeId, _: String, _: Option<String>) {
+    fn dial(&self, _: NodeId, _: String, _: Option<String>, _: Option<Duration>) {
         panic!("a dial");
     }
 
@@ -98,14 +104,7 @@ async fn a_panic_of_a_message_ends_the_scheduler_and_what_was_pending_is_told() 
 
 #[test]
 fn a_shutdown_keeps_its_time_with_the_last_words_of_its_links() {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    };
-    actix::System::with_tokio_rt(runtime).block_on(async {
+    actix::System::with_tokio_rt(paused_runtime).block_on(async {
         for millis in [0, 1, 50, 1_000, 5_000, 60_000, 86_400_000] {
             let limit = Duration::from_millis(millis);
             let left = Handover::default();
@@ -125,5 +124,47 @@ fn a_shutdown_keeps_its_time_with_the_last_words_of_its_links() {
                 "it waits for what is due"
             );
         }
+    });
+}
+
+/// A disk that does not answer.
+struct Deaf;
+
+impl Recorder for Deaf {
+    fn append(&mut self, _: Sealed) -> Option<Event> {
+        None
+    }
+
+    fn report(&self) -> StoreReport {
+        StoreReport::default()
+    }
+
+    fn close(self: Box<Self>, _: Duration) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_does_not_answer_holds_up_no_end_for_long() {
+    actix::System::with_tokio_rt(paused_runtime).block_on(async {
+        let clock = Clock::Tokio;
+        let mut parts = parts(clock, Handover::default(), Box::new(()));
+        let claim = Claim {
+            scheduler_id: SchedulerId(1),
+            term: Term(1),
+            copied_from: None,
+            last: 0,
+        };
+        let (name, config) = (Arc::clone(&parts.name), parts.config.clone());
+        let now = Timestamp::default();
+        let machine =
+            SchedulerMachine::recover(name, config, Found::default(), claim, now, now).unwrap();
+        let recorder: Box<dyn Recorder> = Box::new(Deaf);
+        parts.kept = Some(Kept { machine, recorder });
+        let addr = parts.start(None);
+        let began = Instant::now();
+        addr.send(Shutdown::Now).await.unwrap().unwrap();
+        let exact = ending::STORE_PATIENCE + Duration::from_millis(2);
+        assert!(began.elapsed() <= exact, "{:?}", began.elapsed());
     });
 }

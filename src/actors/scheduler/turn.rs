@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::deliveries::Gathered;
-use super::ending::Ending;
+use super::ending::ShutdownStep;
 use super::{ClientGone, Core};
 use crate::actors::{Shutdown, sleep_until, yield_once};
 use crate::contain::contained;
@@ -30,7 +30,7 @@ const SMALL_TURN: usize = 4;
 /// a small group; a wake-up costs as much as ten statuses.
 const MAX_DELIVERY: usize = 1024;
 
-/// How often it is looked whether the clients are still there: an actor's end is not announced.
+/// How often a turn looks whether the clients are still there: an actor's end is not announced.
 const CLIENT_ROUND: Duration = Duration::from_millis(500);
 
 impl Core {
@@ -78,7 +78,7 @@ impl Core {
         let ending = self
             .ending
             .as_ref()
-            .and_then(Ending::until)
+            .and_then(ShutdownStep::until)
             .map(|until| Instant::now() + until.since(now));
         let store = self.recorder.as_ref().and_then(|it| it.due());
         [due, clients, ending, store].into_iter().flatten().min()
@@ -135,7 +135,7 @@ impl Core {
                 node,
                 address,
                 found_at,
-            } => self.connector.dial(node, address, found_at),
+            } => self.connector.dial(node, address, found_at, None),
             Action::Probe {
                 node,
                 incarnation,
@@ -172,7 +172,7 @@ impl Core {
             Action::Notify { watcher, event } => self.clients.notify(watcher, event),
             Action::TakenBack { refused } => {
                 let now = self.clock.now();
-                self.take_back(now, refused);
+                self.refuse_after_all(now, refused);
             }
             Action::Note(note) => {
                 let now = self.clock.now();

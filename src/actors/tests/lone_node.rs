@@ -136,14 +136,14 @@ impl LoneNode {
     }
 
     async fn greet(&mut self) {
-        self.tell(ToNode::Hello(SchedulerHello {
+        self.tell(ToNode::Hello(Box::new(SchedulerHello {
             version_min: 1,
             version_max: 1,
             scheduler: "test".to_owned(),
             scheduler_id: SchedulerId(1),
             term: 0,
             max_frame: None,
-        }));
+        })));
         loop {
             if let ToScheduler::Holding(holding) = self.hear().await
                 && holding.last
@@ -151,7 +151,7 @@ impl LoneNode {
                 break;
             }
         }
-        self.tell(ToNode::Welcome(Welcome {
+        self.tell(ToNode::Welcome(Box::new(Welcome {
             version: 1,
             heartbeat: Duration::from_secs(2),
             lease: Duration::from_secs(15),
@@ -161,7 +161,7 @@ impl LoneNode {
             acknowledged: 0,
             stop: Vec::new(),
             drain: false,
-        }));
+        })));
     }
 
     pub fn tell(&self, message: ToNode) {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::actors::WorkerThreads;
-use crate::actors::tests::lone_node::{LoneNode, parts};
+use crate::actors::tests::{
+    lone_node::{LoneNode, parts},
+    paused_runtime,
+};
 use crate::clock::Clock;
 use crate::engine::message::{End, Report, Terms, ToNode};
 use crate::handlers::{Handlers, TaskContext, TaskError};
@@ -339,18 +342,11 @@ async fn a_node_that_is_ended_drops_what_runs_and_waits_for_nothing() {
 
 #[test]
 fn on_the_current_thread_a_node_lives_under_a_paused_clock() {
-    let runtime = || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap()
-    };
     let handlers = Handlers::new().on("sleep", async |hours: u64| {
         tokio::time::sleep(Duration::from_secs(3600 * hours)).await;
         Ok(())
     });
-    actix::System::with_tokio_rt(runtime).block_on(async move {
+    actix::System::with_tokio_rt(paused_runtime).block_on(async move {
         let began = tokio::time::Instant::now();
         let mut node = LoneNode::start_here(handlers, 2).await;
         for hours in [2u64, 1, 3, 1] {

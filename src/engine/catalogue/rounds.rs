@@ -10,8 +10,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use super::{Catalogue, Class, Heads};
-use crate::engine::heads::Head;
+use super::{Catalogue, Class, Heads, Rest};
+use crate::engine::heads::ClassHead;
 use crate::engine::placement::{GroupId, NodeIndex};
 use crate::engine::queue::{ClassId, Hearer, PlacementRule, Turn};
 use crate::engine::tasks::{Company, Tasks};
@@ -27,25 +27,25 @@ const MOST_TRIED: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Round {
     /// Classes to look at, under the turn of the head that each had.
-    known: BinaryHeap<Reverse<Head>>,
+    known: BinaryHeap<Reverse<ClassHead>>,
     /// Whether all that wait are looked at, in order, until what has changed has no room.
     all: bool,
     /// What was looked at last: all before it were.
-    done: Option<Head>,
+    done: Option<ClassHead>,
 }
 
 impl Round {
     /// A class has another head, which is to be looked at.
-    pub fn push(&mut self, head: Head) {
+    pub fn push(&mut self, head: ClassHead) {
         self.known.push(Reverse(head));
     }
 }
 
 /// What the choice of a node asks of it.
 pub(crate) trait Candidate {
-    /// Whether it takes a suspect that may be among so many.
+    /// Returns whether it takes a suspect that may be among so many.
     fn takes_suspect(&self, node: NodeIndex, company: Company) -> bool;
-    /// What must go first at it, if it has no free worker, beside what waits for one.
+    /// Returns what must go first at it, if it has no free worker, beside what waits for one.
     fn retracted(&self, node: NodeIndex) -> Option<Turn>;
 }
 
@@ -54,7 +54,10 @@ impl Catalogue {
     #[inline]
     pub(super) fn announce(&mut self, tasks: &Tasks, id: ClassId) {
         let class = &mut self.classes[id as usize];
-        let head = class.queue.head(tasks);
+        let head = match class.rest {
+            Rest::No => class.queue.head(tasks),
+            Rest::Paused | Rest::Limited => None,
+        };
         if class.rule == PlacementRule::Isolated {
             class.company = head.and_then(|(_, slot)| tasks.get(slot).company());
         }
@@ -174,7 +177,7 @@ impl Catalogue {
     }
 
     /// Returns the class that is looked at next, under the turn of its head.
-    pub fn next(&mut self, round: &mut Round) -> Option<Head> {
+    pub fn next(&mut self, round: &mut Round) -> Option<ClassHead> {
         loop {
             work::step();
             let known = round.known.peek().map(|&Reverse(head)| head);
@@ -191,7 +194,7 @@ impl Catalogue {
                 round.done = Some(next);
                 return Some(next);
             }
-            // It has another head by now.
+            // The class has another head by now.
             round
                 .known
                 .extend(announced.map(|turn| Reverse((turn, next.1))));
@@ -199,21 +202,29 @@ impl Catalogue {
     }
 
     #[inline]
-    fn next_of_all(&self, round: &Round) -> Option<Head> {
+    fn next_of_all(&self, round: &Round) -> Option<ClassHead> {
         if !round.all {
             return None;
         }
-        // Most often all that waits is of one rule.
-        let heads = self.heads.iter().filter(|heads| !heads.is_empty());
-        heads.filter_map(|heads| heads.after(round.done)).min()
+        let mut first: Option<ClassHead> = None;
+        for heads in &self.heads {
+            // Most often all that waits is of one rule.
+            if !heads.is_empty()
+                && let Some(head) = heads.after(round.done)
+                && first.is_none_or(|first| head < first)
+            {
+                first = Some(head);
+            }
+        }
+        first
     }
 
     /// Returns the new head of a class that was looked at; `true` if it is the next to be looked
     /// at.
     #[inline]
-    pub fn next_head(&self, round: &Round, id: ClassId) -> Option<(Head, bool)> {
+    pub fn next_head(&self, round: &Round, id: ClassId) -> Option<(ClassHead, bool)> {
         let head = self.announced(id)?;
-        let goes_first = |other: Option<Head>| other.is_none_or(|other| head <= other);
+        let goes_first = |other: Option<ClassHead>| other.is_none_or(|other| head <= other);
         let known = round.known.peek().map(|&Reverse(head)| head);
         Some((
             head,
@@ -222,13 +233,13 @@ impl Catalogue {
     }
 
     /// Returns the heads of the classes that callers alone wait for, in order.
-    pub fn heads_for_callers(&self) -> BTreeSet<Head> {
+    pub fn heads_for_callers(&self) -> BTreeSet<ClassHead> {
         let waiting = self.for_callers.iter().inspect(|_| work::step());
         waiting.filter_map(|id| self.announced(id)).collect()
     }
 
     /// Returns the head by which a class is known.
-    pub fn announced(&self, id: ClassId) -> Option<Head> {
+    pub fn announced(&self, id: ClassId) -> Option<ClassHead> {
         Some((self.classes[id as usize].announced?, id))
     }
 
@@ -244,7 +255,7 @@ impl Catalogue {
     #[inline]
     pub fn choose(
         &mut self,
-        (turn, id): Head,
+        (turn, id): ClassHead,
         nodes: &impl Candidate,
     ) -> Option<(NodeIndex, bool)> {
         let Class {
@@ -267,7 +278,7 @@ impl Catalogue {
                 (nearest, true) => {
                     // What goes first at the least loaded may not at another, which would be given
                     // to what comes after this head (G6).
-                    let mut others = self.groups.prefetched_nodes(groups).take(MOST_TRIED);
+                    let others = || self.groups.prefetched_nodes(groups).take(MOST_TRIED);
                     let may_wait = |node| {
                         work::step();
                         let barrier = self.barrier(node, nodes);
@@ -275,7 +286,10 @@ impl Catalogue {
                         barrier.is_none_or(|barrier| turn < barrier)
                     };
                     let node = Some(nearest).filter(|&node| may_wait(node));
-                    (node.or_else(|| others.find(|&node| may_wait(node)))?, true)
+                    (
+                        node.or_else(|| others().find(|&node| may_wait(node)))?,
+                        true,
+                    )
                 }
                 free => free,
             },
@@ -313,6 +327,31 @@ impl Catalogue {
         let group = self.groups.group_of(node)?;
         let plain = self.first_at(group, PlacementRule::Prefetch);
         plain.into_iter().chain(self.barrier(node, nodes)).min()
+    }
+
+    /// Returns how many due tasks wait that a node may run, up to `most`: all of them, or only
+    /// those for which callers alone wait.
+    pub fn count_waiting(&self, node: NodeIndex, most: u32, for_callers: bool) -> u32 {
+        let group = self.groups.group_of(node);
+        let profile = group.and_then(|group| self.profiles[group as usize].as_ref());
+        let Some(profile) = profile.filter(|_| most > 0) else {
+            return 0;
+        };
+        let waiting = match for_callers {
+            true => std::slice::from_ref(&self.for_callers),
+            false => self.waiting.as_slice(),
+        };
+        let ids = waiting.iter().flat_map(|of| of.common(&profile.classes));
+        let mut count = 0;
+        for id in ids {
+            work::step();
+            count += self.classes[id as usize].queue.in_turn();
+            if count >= most as usize {
+                return most;
+            }
+        }
+        // Less than `most`.
+        count as u32
     }
 
     /// The best turn of this rule among what waits for a group of nodes.

@@ -17,9 +17,9 @@ pub struct Living {
 
 #[derive(Clone, Debug)]
 enum Bits {
-    /// One for each id from this one on.
+    /// A bit for each id from this one on.
     Dense { from: u64, bits: Vec<u64> },
-    /// In their order; those that live.
+    /// The ids of those that live, in order.
     Sparse(Vec<TaskId>),
 }
 
@@ -49,7 +49,7 @@ impl Living {
         }
     }
 
-    /// Returns the first id beyond it.
+    /// Returns the first id after this batch.
     pub fn end(&self) -> u64 {
         self.end
     }
@@ -59,7 +59,7 @@ impl Living {
         self.count
     }
 
-    /// Returns whether this one is in it and lives.
+    /// Returns whether this task is of the batch and lives.
     pub fn has(&self, id: TaskId) -> bool {
         match &self.kept {
             Bits::Dense { from, bits } => bit(*from, id)
@@ -68,7 +68,7 @@ impl Living {
         }
     }
 
-    /// One does not live any more; returns whether it did.
+    /// Notes that a task does not live any more. Returns whether it did.
     pub fn clear(&mut self, id: TaskId) -> bool {
         if !self.has(id) {
             return false;

@@ -17,6 +17,8 @@ struct Book {
     /// The records of each batch that is kept, and their bytes.
     log: BTreeMap<u64, (Vec<Record>, u64)>,
     living: BTreeMap<TaskId, usize>,
+    /// What is over, and is written down with the next batch that is stored.
+    over: Vec<TaskId>,
     next: u64,
     last: u64,
 }
@@ -72,18 +74,34 @@ impl Book {
     /// Stores a batch with new tasks of these sizes, or fails to; `meanwhile` is done when it is
     /// under way.
     fn seal(&mut self, sizes: &[usize], is_stored: bool, meanwhile: impl FnOnce(&mut Self)) {
-        let plan = self.cleaning.plan();
+        let next = match self.log.is_empty() {
+            true => Next::Headed,
+            false => Next::Plain,
+        };
+        self.seal_as(next, sizes, is_stored, meanwhile);
+    }
+
+    fn seal_as(
+        &mut self,
+        next: Next,
+        sizes: &[usize],
+        is_stored: bool,
+        meanwhile: impl FnOnce(&mut Self),
+    ) {
+        let plan = self.cleaning.plan(next);
         let mut records = Vec::new();
-        if plan.head || self.log.is_empty() {
+        if plan.head || next == Next::Headed {
             records.push(head());
         }
-        for id in &plan.again {
+        let over = std::mem::take(&mut self.over);
+        for id in plan.again.iter().filter(|id| !over.contains(id)) {
             let size = self
                 .living
                 .get(id)
                 .expect("only what lives is written again");
             records.push(accepted(*id, *size));
         }
+        records.push(Record::Confirmed(over.clone()));
         let new: Vec<_> = (self.next..)
             .map(TaskId::new)
             .zip(sizes.iter().copied())
@@ -94,6 +112,7 @@ impl Book {
         meanwhile(self);
         if !is_stored {
             self.cleaning.not_stored();
+            self.over.extend(over);
             return;
         }
         let bytes = bytes_of(&records);
@@ -108,7 +127,7 @@ impl Book {
 
     fn over(&mut self, id: TaskId) {
         self.living.remove(&id);
-        self.cleaning.over(id);
+        self.over.push(id);
     }
 
     /// Nothing that lives was dropped, nor the head, and what is counted is there.
@@ -126,7 +145,10 @@ impl Book {
         let bytes = self.log.values().map(|(_, bytes)| bytes).sum::<u64>();
         assert_eq!(self.cleaning.bytes(), bytes);
         assert_eq!(self.cleaning.batches(), self.log.len());
-        assert_eq!(alive(&self.cleaning), self.living.keys().copied().collect());
+        // What is over counts until that is stored.
+        let mut living = alive(&self.cleaning);
+        living.retain(|id| !self.over.contains(id));
+        assert_eq!(living, self.living.keys().copied().collect());
     }
 
     /// What a scheduler knows that starts on it.
@@ -135,12 +157,11 @@ impl Book {
         for (number, (records, bytes)) in &self.log {
             cleaning.found(*number, records, *bytes);
         }
-        cleaning.keep(|id| self.living.contains_key(&id));
         cleaning
     }
 
     fn bound(&self) -> u64 {
-        2 * self.cleaning.living_bytes() + ROOM
+        2 * self.cleaning.living_bytes() + self.cleaning.bounds.room
     }
 }
 
@@ -156,10 +177,10 @@ fn what_is_over_in_order_is_dropped_and_never_written_again() {
         book.seal(&[100; 100], true, |_| {});
         let first: Vec<_> = book.living.keys().copied().take(100).collect();
         first.into_iter().for_each(|id| book.over(id));
-        assert_eq!(book.cleaning.plan().again, []);
+        assert_eq!(book.cleaning.plan(Next::Plain).again, []);
     }
     assert!(
-        book.cleaning.bytes() < 2 * WORTH_A_HEAD,
+        book.cleaning.bytes() < 2 * book.cleaning.bounds.worth_a_head,
         "{}",
         book.cleaning.bytes()
     );
@@ -179,25 +200,47 @@ fn one_task_that_waits_is_written_again_and_keeps_nothing_else() {
             .filter(|&id| id != waits)
             .collect();
         ended.into_iter().for_each(|id| book.over(id));
-        assert!(book.cleaning.bytes() <= book.bound() + 2 * AGAIN);
+        assert!(book.cleaning.bytes() <= book.bound() + 2 * book.cleaning.bounds.again);
     }
     assert!(book.log.keys().next().is_some_and(|&first| first > 300));
     book.over(waits);
+    book.seal(&[], true, |_| {});
     assert_eq!(alive(&book.cleaning), BTreeSet::new());
+}
+
+#[test]
+fn a_term_that_ends_leaves_little_beside_a_task_that_waits() {
+    let mut book = Book::new();
+    book.seal(&[1000], true, |_| {});
+    book.seal(&[10_000; 100], true, |_| {});
+    let mut ended: Vec<_> = book.living.keys().copied().collect();
+    let waits = ended.remove(0);
+    ended.into_iter().for_each(|id| book.over(id));
+    book.seal(&[], true, |_| {});
+    assert!(
+        book.cleaning.is_too_much_to_leave(),
+        "{waits} keeps a megabyte"
+    );
+    book.seal_as(Next::LastButOne, &[], true, |_| {});
+    book.seal_as(Next::Last, &[], true, |_| {});
+    assert!(book.cleaning.bytes() < 10_000, "{}", book.cleaning.bytes());
+    assert_eq!(alive(&book.cleaning), BTreeSet::from([waits]));
+    assert!(!book.found().is_too_much_to_leave());
 }
 
 #[test]
 fn many_small_batches_are_merged() {
     let mut book = Book::new();
     let mut most = 0;
-    for _ in 0..3 * MAX_SMALL {
+    let max_small = book.cleaning.bounds.max_small;
+    for _ in 0..3 * max_small {
         book.seal(&[10], true, |_| {});
         most = most.max(book.cleaning.batches());
     }
     // One is too many, the next one has what is written again, and with the one after that the old
     // ones go.
-    assert!(most <= MAX_SMALL + 3, "{most} batches");
-    assert_eq!(book.living.len(), 3 * MAX_SMALL);
+    assert!(most <= max_small + 3, "{most} batches");
+    assert_eq!(book.living.len(), 3 * max_small);
 }
 
 #[test]
@@ -225,17 +268,17 @@ fn what_ends_while_it_is_being_written_again_stays_over() {
             book.over(last);
         }
         // It may have been written again before; so it is made too much once more.
-        while !book.cleaning.plan().again.contains(&first) {
+        while !book.cleaning.plan(Next::Plain).again.contains(&first) {
             book.seal(&[1 << 20], true, |_| {});
             let last = *book.living.keys().next_back().unwrap();
             book.over(last);
         }
         book.seal(&[], is_stored, |book| book.over(first));
+        book.seal(&[], true, |_| {});
         assert!(
             !alive(&book.cleaning).contains(&first),
             "stored: {is_stored}"
         );
-        book.seal(&[], true, |_| {});
     }
 }
 
@@ -276,7 +319,8 @@ proptest! {
                         }
                     }
                 }
-                _ => book.cleaning.over(TaskId::new(u64::from(number % 1000))),
+                // What was dropped, or never was.
+                _ => book.over.push(TaskId::new(u64::from(number % 1000))),
             }
         }
         for _ in 0..200 {
@@ -285,6 +329,7 @@ proptest! {
         assert!(book.cleaning.bytes() <= book.bound(), "{} bytes, {} live", book.cleaning.bytes(), book.cleaning.living_bytes());
         let living: Vec<_> = book.living.keys().copied().collect();
         living.into_iter().for_each(|id| book.over(id));
+        book.seal(&[], true, |_| {});
         assert_eq!((book.cleaning.living, book.cleaning.moved.len()), (0, 0));
     }
 }

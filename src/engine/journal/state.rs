@@ -2,12 +2,13 @@
 //!
 //! Owns: the values. Does not know: how they come about.
 
+use super::Journal;
 use crate::engine::Timestamp;
 
 /// How the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct StoreState {
+pub struct JournalState {
     /// Since when nothing can be stored and why, if so.
     pub failure: Option<StoreFailure>,
     /// Tasks that wait to be stored.
@@ -18,6 +19,10 @@ pub struct StoreState {
     pub batches: u64,
     /// The bytes of these.
     pub bytes: u64,
+    /// The bytes that the log has.
+    pub log_bytes: u64,
+    /// How many of them are needed still, by estimate.
+    pub living_bytes: u64,
 }
 
 /// Why nothing can be stored.
@@ -26,6 +31,21 @@ pub struct StoreState {
 pub struct StoreFailure {
     /// Since when.
     pub since: Timestamp,
-    /// In words for whoever can mend it.
+    /// In words for an operator.
     pub reason: String,
+}
+
+impl Journal {
+    /// Returns how the store is.
+    pub fn state(&self) -> JournalState {
+        JournalState {
+            failure: self.failure().cloned(),
+            unstored_tasks: self.unstored_tasks,
+            unstored_bytes: self.unstored_bytes,
+            batches: self.batches,
+            bytes: self.bytes,
+            log_bytes: self.cleaning.bytes(),
+            living_bytes: self.cleaning.living_bytes(),
+        }
+    }
 }

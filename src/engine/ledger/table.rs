@@ -192,7 +192,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Timestamp;
-    use crate::engine::ledger::TaskState;
+    use crate::engine::ledger::LedgerState;
     use crate::engine::record::AcceptedTask;
 
     fn facts(id: TaskId, at: u64) -> TaskFacts {
@@ -204,7 +204,7 @@ mod tests {
                 args: b"".into(),
                 options: None,
             }),
-            state: TaskState::Open {
+            state: LedgerState::Open {
                 changed: None,
                 placed: None,
             },

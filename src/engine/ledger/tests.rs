@@ -165,19 +165,19 @@ impl Author {
             (9, _) if what > 200 => return self.restart(),
             (9, _) => return self.clean(usize::from(pick)),
             (_, Some((id, task))) => match (&task.state, what % 10) {
-                (TaskState::Open { placed: None, .. }, 3..6) => {
+                (LedgerState::Open { placed: None, .. }, 3..6) => {
                     self.next_dispatch += 1;
                     placed(id.get(), self.next_dispatch - 1)
                 }
-                (TaskState::Open { placed, .. }, 3..7) => {
+                (LedgerState::Open { placed, .. }, 3..7) => {
                     let over = placed.as_ref().map_or(0, |it| it.run.dispatch.get());
                     changed(id.get(), over)
                 }
-                (TaskState::Open { .. }, _) => settled(id.get(), pick & 1 == 1),
-                (TaskState::Settled { ending, .. }, 8) if !ending.busy.is_empty() => {
+                (LedgerState::Open { .. }, _) => settled(id.get(), pick & 1 == 1),
+                (LedgerState::Settled { ending, .. }, 8) if !ending.busy.is_empty() => {
                     Record::Freed(**id)
                 }
-                (TaskState::Settled { .. }, _) => Record::Confirmed(vec![**id]),
+                (LedgerState::Settled { .. }, _) => Record::Confirmed(vec![**id]),
             },
         };
         self.open.push(record);
@@ -331,8 +331,8 @@ fn a_placing_that_is_over_is_none_and_a_later_one_counts() {
         let all = [&[head(1), accepted(1)], records].concat();
         let ledger = fold(&[(stamp(1, 1), all)]).unwrap();
         match &ledger.tasks()[&TaskId::new(1)].state {
-            TaskState::Open { placed, .. } => placed.as_ref().map(|it| it.run.dispatch.get()),
-            TaskState::Settled { .. } => panic!("nothing has settled it"),
+            LedgerState::Open { placed, .. } => placed.as_ref().map(|it| it.run.dispatch.get()),
+            LedgerState::Settled { .. } => panic!("nothing has settled it"),
         }
     };
     assert_eq!(placing(&[placed(1, 4)]), Some(4));
@@ -375,7 +375,7 @@ fn a_clock_that_was_set_back_takes_what_waits_along() {
     let ledger = fold(&[first, (stamp(2, 2), vec![Record::Head(again)])]).unwrap();
     let task = &ledger.tasks()[&TaskId::new(60)];
     assert_eq!(task.accepted.at, Timestamp(20));
-    let TaskState::Open {
+    let LedgerState::Open {
         changed: Some(changed),
         ..
     } = &task.state
@@ -445,7 +445,7 @@ fn a_copy_keeps_its_tasks_and_forgets_their_runs() {
         ledger.tasks().keys().copied().collect::<Vec<_>>(),
         [TaskId::new(1)]
     );
-    let TaskState::Open { placed, .. } = &ledger.tasks()[&TaskId::new(1)].state else {
+    let LedgerState::Open { placed, .. } = &ledger.tasks()[&TaskId::new(1)].state else {
         panic!("it goes on");
     };
     assert_eq!(*placed, None);

@@ -3,7 +3,7 @@
 //! Owns: what must hold after every event. Does not know: how it comes about.
 
 use super::NodeMachine;
-use super::state::{LinkStage, Place};
+use super::state::{LinkStage, Whereabouts};
 use super::workers::Owner;
 
 impl NodeMachine {
@@ -38,7 +38,7 @@ impl NodeMachine {
         let mut held = self.prefetched.len() + pipelined.count();
         for (spot, waiting) in self.prefetched.iter() {
             let dispatch = waiting.assignment.dispatch;
-            if self.held.get(&dispatch) != Some(&Place::Prefetched(spot)) {
+            if self.held.get(&dispatch) != Some(&Whereabouts::Prefetched(spot)) {
                 return Err(format!("{dispatch} waits and is not found"));
             }
         }
@@ -48,7 +48,7 @@ impl NodeMachine {
                 continue;
             }
             held += 1;
-            if self.held.get(&dispatch) != Some(&Place::Worker(worker)) {
+            if self.held.get(&dispatch) != Some(&Whereabouts::Worker(worker)) {
                 return Err(format!("{dispatch} runs on {worker} and is not found"));
             }
         }

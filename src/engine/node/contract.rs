@@ -197,6 +197,9 @@ pub enum NodeAction {
     Dial {
         /// Where.
         address: String,
+        /// How long the dial and its proof may take at most, by the lease. `None` leaves it to the
+        /// driver, before any scheduler has said what its lease is.
+        within: Option<Duration>,
     },
     /// Run an assignment on a worker. If that is occupied, the worker begins it when its run has
     /// really ended, in the order of these actions, unless it is taken back before.

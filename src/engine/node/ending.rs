@@ -33,9 +33,9 @@
 
 use std::time::Duration;
 
-use super::lease::Lease;
+use super::lease::OwnLease;
 use super::state::{Bond, Course, LinkStage};
-use super::workers::{Owner, State};
+use super::workers::{Owner, RunState};
 use super::{Gone, NodeAction, NodeMachine, NodeNote};
 use crate::engine::message::{Report, ToScheduler};
 use crate::engine::{LinkId, Timestamp};
@@ -106,7 +106,7 @@ impl NodeMachine {
         for (worker, run) in self.workers.iter_mut() {
             // Others were told to stop before.
             if run.owner == Owner::Session && run.state.goes_on() {
-                run.state = State::Cancelled;
+                run.state = RunState::Cancelled;
                 let dispatch = run.dispatch;
                 self.actions.push(NodeAction::Stop { worker, dispatch });
             }
@@ -122,7 +122,7 @@ impl NodeMachine {
         self.blamed = None;
     }
 
-    /// Whether another scheduler may come after one that has let it go.
+    /// Returns whether another scheduler may come after one that has let it go.
     fn may_be_dialled(&self) -> bool {
         !self.dialler.has_addresses() && !self.spec.local
     }
@@ -215,7 +215,7 @@ impl NodeMachine {
         if forgotten.is_some_and(|session| session.bond > Bond::Greeted) {
             self.memory = self.memory.next();
         }
-        self.lease = Lease::default();
+        self.lease = OwnLease::default();
         self.retry = Default::default();
         self.workers.set_limit(self.own_workers);
     }
@@ -229,7 +229,7 @@ impl NodeMachine {
         }
     }
 
-    /// When waiting for the scheduler alone becomes useless.
+    /// Returns when waiting for the scheduler alone becomes useless.
     pub(super) fn hopeless(&self) -> Option<Timestamp> {
         let session = self.session.as_ref()?;
         if !self.takes_nothing() || self.workers.busy() > 0 {

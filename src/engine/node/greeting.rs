@@ -6,7 +6,7 @@
 
 use super::lease::MIN_HEARTBEAT;
 use super::state::{Bond, Course, Current, LinkStage, Session};
-use super::workers::{Known, Owner, State};
+use super::workers::{Known, Owner, RunState};
 use super::{Gone, NodeAction, NodeMachine, NodeNote};
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::message::{
@@ -129,6 +129,7 @@ impl NodeMachine {
         let out_of_reach = self.workers.out_of_reach();
         self.reported_stalled = (out_of_reach == 0).then_some(0);
         self.reported_lent = 0;
+        self.wants = 0;
         let hello = NodeHello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
@@ -147,7 +148,7 @@ impl NodeMachine {
             draining: self.takes_nothing(),
             max_frame: self.spec.max_frame,
         };
-        self.send(link, ToScheduler::Hello(hello));
+        self.send(link, ToScheduler::Hello(Box::new(hello)));
         for part in self.kept.holdings(self.holds()) {
             self.send(link, ToScheduler::Holding(part));
         }
@@ -160,14 +161,14 @@ impl NodeMachine {
         self.lease.greeted(now);
     }
 
-    /// What the node holds for the scheduler that it serves.
+    /// Returns what the node holds for the scheduler that it serves.
     pub(super) fn held_runs(&self) -> Vec<HeldRun> {
         let running = self.workers.iter().filter_map(|(_, run)| {
             let state = match (run.owner, run.state) {
                 // The scheduler that is served has never heard of it.
                 (Owner::Nobody, _) => return None,
                 // Neither has an end to report any more, and both still take a worker.
-                (Owner::Left, _) | (Owner::Session, State::Overrun) => HeldState::Overrun,
+                (Owner::Left, _) | (Owner::Session, RunState::Overrun) => HeldState::Overrun,
                 (Owner::Session, _) => HeldState::Running,
             };
             Some(HeldRun {
@@ -273,7 +274,7 @@ impl NodeMachine {
         }
         for (_, run) in self.workers.iter_mut() {
             let unknown = run.owner == Owner::Session && run.known == Known::No;
-            if unknown && run.state != State::Overrun {
+            if unknown && run.state != RunState::Overrun {
                 let (task, dispatch) = (run.task, run.dispatch);
                 let position = self.outbox.push(Report::Started { task, dispatch });
                 run.known = Known::Announced(position);

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::config::MIN_HANDSHAKE;
 use crate::engine::Timestamp;
 use crate::engine::message::{Beat, Welcome};
 
@@ -32,7 +33,7 @@ pub(super) enum LeaseStage {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct OwnLease {
     heartbeat: Duration,
     /// `None` until the first welcome, and in a local node.
     term: Option<Duration>,
@@ -52,7 +53,7 @@ pub(super) struct Lease {
     next_beat: Option<Timestamp>,
 }
 
-impl Default for Lease {
+impl Default for OwnLease {
     fn default() -> Self {
         Self {
             heartbeat: DEFAULT_HEARTBEAT,
@@ -70,10 +71,16 @@ impl Default for Lease {
     }
 }
 
-impl Lease {
+impl OwnLease {
     /// After so long without a sign of life a link is thought broken.
     pub(super) fn silence(&self) -> Duration {
         self.heartbeat.saturating_mul(2)
+    }
+
+    /// Returns how long a dial may take before the next one has a better chance; `None` before a
+    /// welcome.
+    pub(super) fn dial_limit(&self) -> Option<Duration> {
+        self.term.map(|_| self.heartbeat.max(MIN_HANDSHAKE))
     }
 
     pub(super) fn term(&self) -> Option<Duration> {
@@ -170,7 +177,7 @@ impl Lease {
         }
     }
 
-    /// How long the last answer took, on the link that there is.
+    /// Returns how long the last answer took, on the link that there is.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
@@ -185,7 +192,7 @@ impl Lease {
         self.unanswered.clear();
     }
 
-    /// When the next stage begins.
+    /// Returns when the next stage begins.
     pub(super) fn due(&self) -> Option<Timestamp> {
         self.due
     }
@@ -202,7 +209,7 @@ impl Lease {
         Some(self.stage)
     }
 
-    /// When a link that is up but never answers has been useless for a whole lease.
+    /// Returns when a link that is up but never answers has been useless for a whole lease.
     pub(super) fn hopeless(&self) -> Option<Timestamp> {
         let term = self.term?;
         Some(self.from + term.saturating_mul(2) + self.outlive)

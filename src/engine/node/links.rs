@@ -78,9 +78,9 @@ impl NodeMachine {
             ToNode::Hello(_) if self.is_current(link) => {
                 Err("a second hello on one link".to_owned())
             }
-            ToNode::Hello(hello) => self.hello(now, link, hello),
+            ToNode::Hello(hello) => self.hello(now, link, *hello),
             _ if !self.is_current(link) => Err("a message before the hello".to_owned()),
-            ToNode::Welcome(welcome) => self.welcome(now, welcome),
+            ToNode::Welcome(welcome) => self.welcome(now, *welcome),
             _ if !self.is_up() => Err("a message before the welcome".to_owned()),
             message => self.command(now, message),
         };
@@ -101,6 +101,7 @@ impl NodeMachine {
                 self.expire(now);
             }
             ToNode::Workers(workers) => self.workers.set_limit(workers),
+            ToNode::Wants(tasks) => self.wants = tasks,
             ToNode::Retry(retry) => self.retry = retry,
             ToNode::Drain => self.drain(Gone::Dismissed),
             ToNode::Leave => self.leave(),
@@ -158,6 +159,8 @@ impl NodeMachine {
         // The runs go on, and what they report is kept: a short cut costs nothing (G9).
         let up = self.is_up();
         self.current = None;
+        // Nothing can come for a worker that would be kept for it.
+        self.wants = 0;
         self.lease.link_down();
         let unsent = self.outbox.drain();
         if self.spec.local {
@@ -203,11 +206,12 @@ impl NodeMachine {
         if self.dial_due().is_some_and(|due| due <= now)
             && let Some(address) = self.dialler.dial(now)
         {
-            self.actions.push(NodeAction::Dial { address });
+            let within = self.lease.dial_limit();
+            self.actions.push(NodeAction::Dial { address, within });
         }
     }
 
-    /// When to dial next, if nothing is heard until then.
+    /// Returns when to dial next, if nothing is heard until then.
     pub(super) fn dial_due(&self) -> Option<Timestamp> {
         // A node that ends dials only to be rid of what it holds for the scheduler that it serves.
         let nothing_left = match self.course {

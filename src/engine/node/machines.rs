@@ -18,7 +18,7 @@ use super::state::Bond;
 use super::{Gone, NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use crate::config::NodeConfig;
 use crate::engine::message::ToNode;
-use crate::engine::{LinkId, Memory, SchedulerId, Timestamp, WorkerId};
+use crate::engine::{LinkId, Memory, SchedulerId, Timestamp, WorkerId, move_behind};
 
 /// Workers of all seats have numbers of their own.
 const _: () = assert!(NodeConfig::MAX_WORKERS < 1 << 20 && MAX_SCHEDULERS < 1 << 11);
@@ -34,12 +34,15 @@ pub struct Machines {
     serves: Serves,
     /// Where links are that have not said hello.
     lobby: NodeMachine,
+    /// When the lobby's effects are due; `None` while nothing can follow there. No other turn asks
+    /// it.
+    lobby_due: Option<Timestamp>,
     /// By seat; a seat is free once its scheduler is forgotten.
     seats: Vec<Option<Seated>>,
     links: BTreeMap<LinkId, Way>,
     /// Workers, within a seat, whose thread is blocked: at every seat, later ones included.
     blocked: BTreeSet<WorkerId>,
-    course: Course,
+    course: ProcessCourse,
     /// The greatest numbers that any machine has given out whose scheduler was forgotten: none may
     /// come again under the name of this process.
     hellos: u64,
@@ -53,7 +56,7 @@ pub struct Machines {
 
 /// How far the process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Course {
+enum ProcessCourse {
     Serving,
     /// It was told to end.
     Ending,
@@ -69,7 +72,7 @@ struct Seated {
     start: Option<(SchedulerId, u64)>,
     machine: NodeMachine,
     /// The workers that it has just given up.
-    claim: shares::Claim,
+    claim: shares::FreedWorkers,
     /// Why its machine is gone.
     gone: Option<Gone>,
 }
@@ -99,13 +102,14 @@ impl Machines {
         };
         let mut machines = Self {
             lobby: NodeMachine::new(spec.clone()),
+            lobby_due: Some(Timestamp::default()),
             memory: spec.memory,
             spec,
             serves,
             seats: Vec::new(),
             links: BTreeMap::new(),
             blocked: BTreeSet::new(),
-            course: Course::Serving,
+            course: ProcessCourse::Serving,
             hellos: 0,
             reports: 0,
             changes: 0,
@@ -143,7 +147,7 @@ impl Machines {
             NodeEvent::Message {
                 link,
                 message: ToNode::Hello(hello),
-            } => self.hello(now, *link, hello.clone()),
+            } => self.hello(now, *link, (**hello).clone()),
             NodeEvent::Message { link, .. } | NodeEvent::Heard { link } => {
                 if let Some(holder) = self.holder_of(*link) {
                     self.tell(now, holder, event);
@@ -195,7 +199,7 @@ impl Machines {
 
     /// Lets every machine decide, and appends the actions to perform, in order.
     pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
-        actions.append(&mut self.actions);
+        move_behind(&mut self.actions, actions);
         self.share_out(now);
         for seat in 0..self.seats.len() {
             let Some(seated) = &mut self.seats[seat] else {
@@ -214,18 +218,25 @@ impl Machines {
                 self.finish_action(seat, action);
             }
         }
+        if self.lobby_due.is_some_and(|due| due <= now) {
+            self.take_effects_of_lobby(now, actions);
+        }
+        if let Some(why) = self.finish() {
+            self.course = ProcessCourse::Gone;
+            actions.push(NodeAction::Gone(why));
+        }
+    }
+
+    fn take_effects_of_lobby(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
         let first = actions.len();
         self.lobby.take_effects(now, actions);
+        self.lobby_due = self.lobby.next_wakeup();
         for mut action in actions.split_off(first) {
             self.finish_action(0, &mut action);
-            // It is nobody's.
+            // No scheduler is concerned when the lobby ends.
             if !matches!(action, NodeAction::Gone(_)) {
                 actions.push(action);
             }
-        }
-        if let Some(why) = self.finish() {
-            self.course = Course::Gone;
-            actions.push(NodeAction::Gone(why));
         }
     }
 
@@ -235,7 +246,7 @@ impl Machines {
             return None;
         }
         let seated = self.seated().filter_map(|it| it.machine.next_wakeup());
-        let others = [self.lobby.next_wakeup(), self.next_claim_end()];
+        let others = [self.lobby_due, self.next_claim_end()];
         seated.chain(others.into_iter().flatten()).min()
     }
 
@@ -256,7 +267,7 @@ impl Machines {
 
     /// Returns whether it has told that it is [`NodeAction::Gone`].
     pub fn is_gone(&self) -> bool {
-        self.course == Course::Gone
+        self.course == ProcessCourse::Gone
     }
 
     /// Returns the names of the schedulers that are served.
@@ -289,6 +300,11 @@ impl Machines {
             seated.machine.check()?;
         }
         self.lobby.check()?;
+        if let Some(due) = self.lobby.next_wakeup()
+            && self.lobby_due.is_none_or(|known| known > due)
+        {
+            return Err("the lobby's effects are due before they are taken".to_owned());
+        }
         for (link, way) in &self.links {
             if let Holder::Seat(seat) = way.holder
                 && self.seats.get(seat).is_none_or(Option::is_none)
@@ -318,7 +334,10 @@ impl Machines {
     #[inline]
     fn machine(&mut self, holder: Holder) -> Option<&mut NodeMachine> {
         match holder {
-            Holder::Lobby => Some(&mut self.lobby),
+            Holder::Lobby => {
+                self.lobby_due = Some(Timestamp::default());
+                Some(&mut self.lobby)
+            }
             Holder::Seat(seat) => {
                 let seated = self.seats.get_mut(seat)?.as_mut()?;
                 Some(&mut seated.machine)
@@ -340,10 +359,12 @@ impl Machines {
             seated.machine.handle(now, event());
         }
         self.lobby.handle(now, event());
+        self.lobby_due = Some(now);
     }
 
-    /// A thread is blocked, by the run of the first of these workers if anybody's. It has workers
-    /// of all seats, of the same numbers; only whose run it is may blame it.
+    /// Notes that a thread is blocked, by the run of the first of these workers if it has one. The
+    /// thread has workers of every seat, under the same numbers; only the machine whose run it is
+    /// may blame it.
     fn stalled(&mut self, now: Timestamp, workers: &[WorkerId]) {
         let active = workers.first().map(|worker| worker.seat());
         let workers = within(workers);
@@ -359,12 +380,12 @@ impl Machines {
     }
 
     fn end(&mut self) {
-        if self.course == Course::Serving {
-            self.course = Course::Ending;
+        if self.course == ProcessCourse::Serving {
+            self.course = ProcessCourse::Ending;
         }
     }
 
-    /// Why nothing is left to do, if that is so.
+    /// Returns why nothing is left to do, if that is so.
     fn finish(&self) -> Option<Gone> {
         if self.is_gone() || self.seated().any(|it| it.gone.is_none()) {
             return None;
@@ -373,7 +394,7 @@ impl Machines {
         let replaced = self.seated().any(|it| it.gone == Some(Gone::Replaced));
         match self.course {
             _ if replaced => Some(Gone::Replaced),
-            Course::Ending => Some(Gone::Drained),
+            ProcessCourse::Ending => Some(Gone::Drained),
             // Who listens and has served nobody so far waits.
             _ => seated.next(),
         }

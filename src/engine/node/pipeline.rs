@@ -15,9 +15,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::lease::LeaseStage;
-use super::prefetch::Waiting;
-use super::state::Place;
-use super::workers::{Known, Owner, Run, State};
+use super::prefetch::WaitingAssignment;
+use super::state::Whereabouts;
+use super::workers::{Known, Owner, RunState, WorkerRun};
 use super::{NodeAction, NodeMachine};
 use crate::engine::message::{Assignment, Report};
 use crate::engine::{Timestamp, WorkerId};
@@ -55,7 +55,7 @@ pub(super) enum Why {
 #[derive(Debug)]
 pub(super) struct Pipelined {
     /// What it will be on its worker.
-    pub(super) run: Run,
+    pub(super) run: WorkerRun,
     bytes: u64,
     /// Set once it was asked back.
     pub(super) why: Option<Why>,
@@ -88,7 +88,7 @@ impl Pipelines {
         };
     }
 
-    /// How many may be behind one run.
+    /// Returns how many may be behind one run.
     fn depth(&self) -> usize {
         let average = Duration::from_nanos(self.average);
         if average.is_zero() || average > SHORT_RUN {
@@ -115,8 +115,17 @@ impl Pipelines {
         self.lists.get(worker.0 as usize).map_or(0, VecDeque::len)
     }
 
+    /// Returns whether one more may follow. Behind one that was asked back none may: that one waits
+    /// at its place again, and would come after what it goes before (G6).
     #[inline]
-    fn push(&mut self, worker: WorkerId, run: Run, bytes: u64) {
+    fn takes_more(&self, worker: WorkerId, depth: usize) -> bool {
+        self.lists.get(worker.0 as usize).is_none_or(|list| {
+            list.len() < depth && list.back().is_none_or(|last| last.why.is_none())
+        })
+    }
+
+    #[inline]
+    fn push(&mut self, worker: WorkerId, run: WorkerRun, bytes: u64) {
         let index = worker.0 as usize;
         if self.lists.len() <= index {
             self.lists.resize_with(index + 1, VecDeque::new);
@@ -209,7 +218,7 @@ impl NodeMachine {
         };
     }
 
-    /// Whether a worker may have a pipeline.
+    /// Returns whether a worker may have a pipeline.
     fn may_pipeline(&self, now: Timestamp, worker: WorkerId) -> bool {
         // What is behind a run must be short of its turn. One that was told to stop, that overruns,
         // that blocks, or that an earlier scheduler left behind may hold its worker for long.
@@ -256,7 +265,7 @@ impl NodeMachine {
         }
         let mut fit = std::mem::take(&mut self.pipelines.fit);
         fit.extend(self.workers.usable().filter(|&worker| {
-            self.pipelines.len_of(worker) < depth && self.may_pipeline(now, worker)
+            self.pipelines.takes_more(worker, depth) && self.may_pipeline(now, worker)
         }));
         self.spread(depth, &fit);
         fit.clear();
@@ -292,13 +301,13 @@ impl NodeMachine {
         if !may {
             return false;
         }
-        let Some((spot, Waiting { assignment, .. })) = self.prefetched.pop() else {
+        let Some((spot, WaitingAssignment { assignment, .. })) = self.prefetched.pop() else {
             return false;
         };
         let mut run = self.run_of(&assignment);
         run.spot = Some(spot);
         let bytes = assignment.args.len() as u64;
-        self.held.insert(run.dispatch, Place::Worker(worker));
+        self.held.insert(run.dispatch, Whereabouts::Worker(worker));
         self.pipelines.push(worker, run, bytes);
         let retry = self.retry_of(&assignment);
         self.actions.push(NodeAction::Start {
@@ -327,15 +336,15 @@ impl NodeMachine {
                 run.known = Known::Announced(position);
             }
             match why {
-                Some(Why::Cancel) => run.state = State::Cancelled,
-                Some(Why::Drop) => run.state = State::Dropping,
+                Some(Why::Cancel) => run.state = RunState::Cancelled,
+                Some(Why::Drop) => run.state = RunState::Dropping,
                 // If it has begun, it goes on here.
-                Some(Why::Return) => run.state = State::Retracted,
+                Some(Why::Return) => run.state = RunState::Retracted,
                 Some(Why::Requeue) | None => {}
             }
         } else {
             // Its scheduler has let it go: if it has begun, it is stopped like the run before it.
-            run.state = State::Cancelled;
+            run.state = RunState::Cancelled;
         }
         if !run.state.goes_on() {
             self.actions.push(NodeAction::Stop { worker, dispatch });
@@ -344,14 +353,14 @@ impl NodeMachine {
     }
 
     /// Asks one pipelined assignment back.
-    pub(super) fn take_back(&mut self, worker: WorkerId, dispatch: Dispatch, why: Why) {
+    pub(super) fn ask_back(&mut self, worker: WorkerId, dispatch: Dispatch, why: Why) {
         if let Some(pipelined) = self.pipelines.find(worker, dispatch) {
             ask_back(&mut self.actions, worker, pipelined, why);
         }
     }
 
     /// Asks all back that are pipelined for the scheduler which is served.
-    pub(super) fn take_all_back(&mut self, why: Why) {
+    pub(super) fn ask_all_back(&mut self, why: Why) {
         for (worker, pipelined) in self.pipelines.iter_mut() {
             ask_back(&mut self.actions, worker, pipelined, why);
         }
@@ -383,20 +392,25 @@ impl NodeMachine {
         }
         self.held.remove(&dispatch);
         // Without a reason of its own it comes from a stalled thread, and waits again like one
-        // asked back to do so. What may not wait any more, for whatever has happened since, goes to
-        // the scheduler.
+        // asked back to do so, and so does what is pipelined behind it. What may not wait any more,
+        // for whatever has happened since, goes to the scheduler.
+        if pipelined.why.is_none() {
+            for behind in &mut self.pipelines.lists[worker.0 as usize] {
+                ask_back(&mut self.actions, worker, behind, Why::Requeue);
+            }
+        }
         match (pipelined.why, pipelined.run.spot) {
             (Some(Why::Cancel), _) => self.never_started(assignment.task, dispatch),
             (Some(Why::Requeue) | None, Some(spot)) if self.may_wait(&assignment) => {
                 let start_reported = false;
                 self.prefetched.put_back(
                     spot,
-                    Waiting {
+                    WaitingAssignment {
                         assignment,
                         start_reported,
                     },
                 );
-                self.held.insert(dispatch, Place::Prefetched(spot));
+                self.held.insert(dispatch, Whereabouts::Prefetched(spot));
             }
             _ => self.give_back(assignment.task, dispatch),
         }
@@ -422,7 +436,7 @@ impl NodeMachine {
                 return Err(format!("{dispatch} is pipelined and was not asked back"));
             }
             if run.owner == Owner::Session
-                && self.held.get(&dispatch) != Some(&Place::Worker(worker))
+                && self.held.get(&dispatch) != Some(&Whereabouts::Worker(worker))
             {
                 return Err(format!(
                     "{dispatch} is pipelined to {worker} and is not found"

@@ -26,7 +26,7 @@ const SLACK: usize = 64;
 
 /// An assignment that waits.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaitingAssignment {
     pub(super) assignment: Assignment,
     /// Whether its scheduler believes that it runs: a stalled thread gave it back.
     pub(super) start_reported: bool,
@@ -43,12 +43,20 @@ pub(super) struct Spot {
 /// until gaps outnumber the rest.
 #[derive(Debug, Default)]
 struct Lane {
-    entries: VecDeque<(u64, Option<Waiting>)>,
+    entries: VecDeque<(u64, Option<WaitingAssignment>)>,
     live: usize,
 }
 
 impl Lane {
+    #[inline]
     fn tidy(&mut self) {
+        // Most often there is no gap.
+        if self.entries.len() > self.live {
+            self.close_gaps();
+        }
+    }
+
+    fn close_gaps(&mut self) {
         while let Some((_, None)) = self.entries.front() {
             self.entries.pop_front();
         }
@@ -74,8 +82,8 @@ impl Prefetched {
         self.len == 0
     }
 
-    /// Whether one more may wait, if so many with so many bytes wait elsewhere, and the bounds are
-    /// for so many.
+    /// Returns whether one more may wait, if so many with so many bytes wait elsewhere, and the
+    /// bounds are for so many.
     #[inline]
     pub(super) fn has_room(
         &self,
@@ -90,13 +98,14 @@ impl Prefetched {
 
     /// The one that [`Prefetched::pop`] would take.
     #[inline]
-    pub(super) fn first(&self) -> Option<&Waiting> {
+    pub(super) fn first(&self) -> Option<&WaitingAssignment> {
         let mut lanes = self.lanes.iter().rev();
         let (_, lane) = lanes.find(|(_, lane)| lane.live > 0)?;
         lane.entries.front()?.1.as_ref()
     }
 
     /// Adds an assignment behind all of its priority.
+    #[inline]
     pub(super) fn push(&mut self, assignment: Assignment) -> Spot {
         let lane = assignment
             .terms
@@ -104,7 +113,7 @@ impl Prefetched {
             .map_or(0, |terms| i16::from(terms.priority));
         self.push_to(
             lane,
-            Waiting {
+            WaitingAssignment {
                 assignment,
                 start_reported: false,
             },
@@ -112,12 +121,12 @@ impl Prefetched {
     }
 
     /// Adds an assignment before all that were not yet started.
-    pub(super) fn push_front(&mut self, waiting: Waiting) -> Spot {
+    pub(super) fn push_front(&mut self, waiting: WaitingAssignment) -> Spot {
         self.push_to(FRONT, waiting)
     }
 
     /// Adds an assignment where it has waited before.
-    pub(super) fn put_back(&mut self, spot: Spot, waiting: Waiting) {
+    pub(super) fn put_back(&mut self, spot: Spot, waiting: WaitingAssignment) {
         let lane = self.lane(spot.lane);
         let bytes = waiting.assignment.args.len() as u64;
         let place = lane
@@ -134,7 +143,7 @@ impl Prefetched {
     }
 
     #[inline]
-    fn push_to(&mut self, lane: i16, waiting: Waiting) -> Spot {
+    fn push_to(&mut self, lane: i16, waiting: WaitingAssignment) -> Spot {
         let index = self.next;
         self.next += 1;
         self.len += 1;
@@ -147,8 +156,13 @@ impl Prefetched {
 
     #[inline]
     fn lane_at(&self, number: i16) -> Result<usize, usize> {
-        self.lanes
-            .binary_search_by_key(&number, |(number, _)| *number)
+        match self.lanes[..] {
+            // Most often all that waits is of one priority.
+            [(only, _)] if only == number => Ok(0),
+            _ => self
+                .lanes
+                .binary_search_by_key(&number, |(number, _)| *number),
+        }
     }
 
     #[inline]
@@ -161,8 +175,8 @@ impl Prefetched {
     }
 
     /// Takes the first.
-    #[inline]
-    pub(super) fn pop(&mut self) -> Option<(Spot, Waiting)> {
+    #[inline(always)]
+    pub(super) fn pop(&mut self) -> Option<(Spot, WaitingAssignment)> {
         if self.len == 0 {
             return None;
         }
@@ -188,7 +202,7 @@ impl Prefetched {
     }
 
     /// Takes the one at this spot.
-    pub(super) fn take(&mut self, spot: Spot) -> Option<Waiting> {
+    pub(super) fn take(&mut self, spot: Spot) -> Option<WaitingAssignment> {
         let at = self.lane_at(spot.lane).ok()?;
         let (_, lane) = &mut self.lanes[at];
         let place = lane
@@ -207,7 +221,7 @@ impl Prefetched {
     }
 
     /// All that wait, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Spot, &Waiting)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Spot, &WaitingAssignment)> {
         self.lanes.iter().rev().flat_map(|(lane, entries)| {
             let lane = *lane;
             entries.entries.iter().filter_map(move |(index, waiting)| {

@@ -52,13 +52,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Whether a hello is that of the scheduler which is served, in whatever term: what it has
-    /// given the node is its own over all of them.
+    /// Returns whether a hello is that of the scheduler which is served, in whatever term: what it
+    /// has given the node is its own over all of them.
     pub(super) fn is_of(&self, hello: &SchedulerHello) -> bool {
         self.scheduler == hello.scheduler && self.scheduler_id == hello.scheduler_id
     }
 
-    /// Whether a later term of the scheduler that says hello is served.
+    /// Returns whether a later term of the scheduler that says hello is served.
     pub(super) fn supersedes(&self, hello: &SchedulerHello) -> bool {
         self.is_of(hello) && self.term > hello.term
     }
@@ -93,7 +93,7 @@ pub(super) enum LinkStage {
 
 /// Where a dispatch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Whereabouts {
     /// With this worker: its run, or pipelined behind it. One entry for both, since nearly every
     /// short task goes from the one to the other.
     Worker(WorkerId),
@@ -101,4 +101,4 @@ pub(super) enum Place {
 }
 
 /// Where each held dispatch is.
-pub(super) type Held = Numbered<Dispatch, Place>;
+pub(super) type HeldDispatches = Numbered<Dispatch, Whereabouts>;

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::lease::LeaseStage;
-use super::prefetch::{MAX_PREFETCH, Spot, Waiting};
-use super::state::Place;
+use super::prefetch::{MAX_PREFETCH, Spot, WaitingAssignment};
+use super::state::Whereabouts;
 use super::unacked::bounded;
-use super::workers::{Known, Owner, Run, State};
+use super::workers::{Known, Owner, RunState, WorkerRun};
 use super::{NodeAction, NodeMachine};
 use crate::engine::message::{Assignment, End, RefusedBy, Report};
 use crate::engine::{Timestamp, WorkerId};
@@ -23,7 +23,7 @@ use crate::task::{Dispatch, TaskId};
 const MAX_UNSTARTED_REPORTS: usize = 4 * MAX_PREFETCH;
 
 /// An attempt's end, as its worker tells it.
-pub(super) struct Ended {
+pub(super) struct AttemptEnd {
     pub(super) worker: WorkerId,
     pub(super) dispatch: Dispatch,
     pub(super) end: End,
@@ -58,7 +58,7 @@ impl NodeMachine {
                     let start_reported = !assignment.prefetched;
                     self.start(
                         now,
-                        Waiting {
+                        WaitingAssignment {
                             assignment,
                             start_reported,
                         },
@@ -67,25 +67,15 @@ impl NodeMachine {
                 }
                 None => {
                     let dispatch = assignment.dispatch;
-                    let spot = match assignment.prefetched {
-                        true => self.prefetched.push(assignment),
-                        // Its scheduler believes that it runs.
-                        false => {
-                            let start_reported = true;
-                            self.prefetched.push_front(Waiting {
-                                assignment,
-                                start_reported,
-                            })
-                        }
-                    };
-                    self.held.insert(dispatch, Place::Prefetched(spot));
+                    let spot = self.prefetched.push(assignment);
+                    self.held.insert(dispatch, Whereabouts::Prefetched(spot));
                 }
             }
         }
         Ok(())
     }
 
-    /// Why an assignment can neither start nor wait.
+    /// Returns why an assignment can neither start nor wait.
     fn refusal(&self, assignment: &Assignment) -> Option<RefusedBy> {
         // What holds for good comes first, so that the scheduler does not try again here in vain.
         if self.takes_nothing() {
@@ -103,12 +93,11 @@ impl NodeMachine {
             return Some(RefusedBy::NoWorker);
         }
         // Only what was prefetched may wait. What was sent to a free worker is running for its
-        // scheduler: it starts now or is refused, unless another scheduler has the worker beyond
-        // its share of the process.
+        // scheduler: it starts now or is refused. If it waited, it would be running nowhere, and
+        // could not be asked back for a worker that is free elsewhere.
         let pipelined = (self.pipelines.len(), self.pipelines.bytes());
-        let may_wait = assignment.prefetched || self.workers.waits_for_others();
         if self.can_start()
-            || (may_wait
+            || (assignment.prefetched
                 && self
                     .prefetched
                     .has_room(assignment, pipelined, self.sharers))
@@ -116,6 +105,8 @@ impl NodeMachine {
             None
         } else if self.keeps_too_much() && self.workers.has_free() {
             Some(RefusedBy::KeptResults)
+        } else if self.workers.waits_for_others() {
+            Some(RefusedBy::Lent)
         } else {
             Some(RefusedBy::NoWorker)
         }
@@ -142,7 +133,7 @@ impl NodeMachine {
         self.kept.bytes() >= most.max(1)
     }
 
-    /// Whether something would start now.
+    /// Returns whether something would start now.
     pub(super) fn can_start(&self) -> bool {
         self.workers.has_free()
             && !self.takes_nothing()
@@ -161,8 +152,8 @@ impl NodeMachine {
     }
 
     /// Puts an assignment on a free worker.
-    fn start(&mut self, now: Timestamp, waiting: Waiting, spot: Option<Spot>) {
-        let Waiting {
+    fn start(&mut self, now: Timestamp, waiting: WaitingAssignment, spot: Option<Spot>) {
+        let WaitingAssignment {
             assignment,
             start_reported,
         } = waiting;
@@ -176,7 +167,7 @@ impl NodeMachine {
             Known::No
         };
         let retry = self.retry_of(&assignment);
-        let run = Run {
+        let run = WorkerRun {
             known,
             started: now,
             spot,
@@ -184,7 +175,7 @@ impl NodeMachine {
         };
         // The callers have asked `can_start`.
         if let Some(worker) = self.workers.occupy(run) {
-            self.held.insert(dispatch, Place::Worker(worker));
+            self.held.insert(dispatch, Whereabouts::Worker(worker));
             self.actions.push(NodeAction::Start {
                 worker,
                 assignment,
@@ -193,17 +184,17 @@ impl NodeMachine {
         }
     }
 
-    /// What an assignment is on its worker, before its start.
-    pub(super) fn run_of(&self, assignment: &Assignment) -> Run {
+    /// Returns what an assignment is on its worker, before its start.
+    pub(super) fn run_of(&self, assignment: &Assignment) -> WorkerRun {
         let terms = assignment.terms.as_deref();
-        Run {
+        WorkerRun {
             task: assignment.task,
             dispatch: assignment.dispatch,
             kind: assignment.kind,
             blocking: self.blocks(assignment),
             exclusive: assignment.is_exclusive(),
             watched: terms.is_some_and(|terms| terms.watched),
-            state: State::Running,
+            state: RunState::Running,
             owner: Owner::Session,
             known: Known::No,
             started: Timestamp::default(),
@@ -221,8 +212,8 @@ impl NodeMachine {
         terms.and_then(|terms| terms.retry).unwrap_or(self.retry)
     }
 
-    pub(super) fn ended(&mut self, now: Timestamp, ended: Ended) {
-        let Ended {
+    pub(super) fn ended(&mut self, now: Timestamp, ended: AttemptEnd) {
+        let AttemptEnd {
             worker,
             dispatch,
             end,
@@ -238,7 +229,7 @@ impl NodeMachine {
         // The worker comes first, whether or not anybody wants to hear of the run: it is free when
         // the handler has ended, and not before (G4).
         if overrun {
-            run.state = State::Overrun;
+            run.state = RunState::Overrun;
         } else {
             self.succeed(now, worker);
         }
@@ -252,18 +243,20 @@ impl NodeMachine {
         if !overrun {
             self.held.remove(&dispatch);
         }
-        if before == State::Overrun {
+        if before == RunState::Overrun && (overrun || matches!(end, End::Stopped | End::Dropped)) {
             // Its end was reported when it was dropped.
             if !overrun {
                 self.report_freed(task, dispatch);
             }
             return;
         }
+        // One that was dropped and could not be stopped has come to an end of its own all the same.
+        // It is told instead: what was done need not be done again, if nobody has begun it anew.
         // A start that has not been sent yet need not be: the end says that there was one.
         self.outbox.retract(known);
         let end = match end {
             // A worker knows that it was told to stop, but not why.
-            End::Stopped if before == State::Dropping => End::Dropped,
+            End::Stopped if before == RunState::Dropping => End::Dropped,
             end => match &self.session {
                 Some(session) => bounded(end, session.max_output),
                 None => end,
@@ -285,7 +278,7 @@ impl NodeMachine {
         };
         let (task, owner) = (run.task, run.owner);
         // Its end has not been told, and must be (G1): the worker owes that first.
-        if owner == Owner::Session && run.state != State::Overrun {
+        if owner == Owner::Session && run.state != RunState::Overrun {
             return;
         }
         self.succeed(now, worker);
@@ -310,7 +303,7 @@ impl NodeMachine {
         };
         // Progress is never kept: it is worth nothing once the attempt has ended or a link was
         // lost.
-        let goes_on = run.owner == Owner::Session && run.state != State::Overrun;
+        let goes_on = run.owner == Owner::Session && run.state != RunState::Overrun;
         if up && goes_on && run.watched {
             let task = run.task;
             self.outbox.push(Report::Progress {
@@ -347,9 +340,9 @@ impl NodeMachine {
         match run.state {
             // It waits for another worker: where it was before, or, if its scheduler believes that
             // it runs, before all that do not.
-            State::Running if self.may_wait(&assignment) => {
+            RunState::Running if self.may_wait(&assignment) => {
                 let start_reported = run.known != Known::No && !unheard;
-                let waiting = Waiting {
+                let waiting = WaitingAssignment {
                     assignment,
                     start_reported,
                 };
@@ -360,15 +353,15 @@ impl NodeMachine {
                     }
                     _ => self.prefetched.push_front(waiting),
                 };
-                self.held.insert(dispatch, Place::Prefetched(spot));
+                self.held.insert(dispatch, Whereabouts::Prefetched(spot));
             }
             // What has not started is not dropped: the scheduler may place it elsewhere at once.
-            State::Running | State::Retracted | State::Dropping => {
+            RunState::Running | RunState::Retracted | RunState::Dropping => {
                 self.give_back(run.task, dispatch);
             }
-            State::Cancelled => self.never_started(run.task, dispatch),
+            RunState::Cancelled => self.never_started(run.task, dispatch),
             // It was reported as dropped, since its handler could not be stopped; it never began.
-            State::Overrun => self.report_freed(run.task, dispatch),
+            RunState::Overrun => self.report_freed(run.task, dispatch),
         }
     }
 
@@ -378,8 +371,8 @@ impl NodeMachine {
         // First the worker, so that nothing goes to it at once.
         self.workers.set_stalled(&[worker], true);
         let run = self.workers.run_mut(worker, assignment.dispatch);
-        if let Some(run) = run.filter(|run| run.state == State::Running) {
-            run.state = State::Retracted;
+        if let Some(run) = run.filter(|run| run.state == RunState::Running) {
+            run.state = RunState::Retracted;
         }
         self.unstarted(now, worker, assignment);
     }

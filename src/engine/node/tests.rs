@@ -83,14 +83,14 @@ fn hello(scheduler: &str, scheduler_id: u64) -> ToNode {
 }
 
 fn hello_in(scheduler: &str, scheduler_id: u64, term: u64) -> ToNode {
-    ToNode::Hello(SchedulerHello {
+    ToNode::Hello(Box::new(SchedulerHello {
         version_min: VERSION_MIN,
         version_max: VERSION_MAX,
         scheduler: scheduler.to_owned(),
         scheduler_id: SchedulerId(scheduler_id),
         term,
         max_frame: None,
-    })
+    }))
 }
 
 fn welcome() -> Welcome {
@@ -206,7 +206,7 @@ impl Bench {
     fn serve(&mut self, scheduler_id: u64, welcome: Welcome) -> LinkId {
         let link = self.open(None);
         self.say(link, hello("a", scheduler_id));
-        let actions = self.say(link, ToNode::Welcome(welcome));
+        let actions = self.say(link, ToNode::Welcome(Box::new(welcome)));
         assert!(closed(&actions).is_empty(), "{actions:?}");
         link
     }
@@ -303,7 +303,7 @@ fn hellos(actions: &[NodeAction]) -> Vec<&NodeHello> {
     sent(actions)
         .into_iter()
         .filter_map(|message| match message {
-            ToScheduler::Hello(hello) => Some(hello),
+            ToScheduler::Hello(hello) => Some(&**hello),
             _ => None,
         })
         .collect()
@@ -365,7 +365,7 @@ fn dialled(actions: &[NodeAction]) -> Vec<&str> {
     actions
         .iter()
         .filter_map(|action| match action {
-            NodeAction::Dial { address } => Some(address.as_str()),
+            NodeAction::Dial { address, .. } => Some(address.as_str()),
             _ => None,
         })
         .collect()

@@ -170,18 +170,23 @@ impl Kept {
 
 /// An end as the scheduler takes it: an output that is too large is a failure. There is no other
 /// attempt, which would find the same scheduler.
+#[inline(always)]
 pub(super) fn bounded(end: End, max_output: usize) -> End {
     match end {
-        End::Completed(output) if output.len() > max_output => End::Failed(Failure::new(
-            Cause::OutputTooLarge,
-            format!(
-                "the output is {} bytes, and the scheduler takes {max_output}; return a reference to it, or raise \
-                 `max_frame` on the scheduler",
-                output.len()
-            ),
-        )),
+        End::Completed(output) if output.len() > max_output => too_large(output.len(), max_output),
         end => end,
     }
+}
+
+#[cold]
+fn too_large(bytes: usize, max_output: usize) -> End {
+    End::Failed(Box::new(Failure::new(
+        Cause::OutputTooLarge,
+        format!(
+            "the output is {bytes} bytes, and the scheduler takes {max_output}; return a reference to it, or raise \
+             `max_frame` on the scheduler"
+        ),
+    )))
 }
 
 fn weight(report: &Report) -> u64 {
@@ -198,13 +203,13 @@ fn never_started(report: &Report) -> bool {
 
 /// Reports to send at the next flush, in order.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(super) struct OutgoingReports {
     reports: Vec<Option<Report>>,
     /// How many were taken out before; positions count from 1.
     before: u64,
 }
 
-impl Outbox {
+impl OutgoingReports {
     /// Adds a report; the answer is its position.
     pub(super) fn push(&mut self, report: Report) -> u64 {
         self.reports.push(Some(report));

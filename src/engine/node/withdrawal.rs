@@ -6,8 +6,8 @@
 use super::lease::LeaseStage;
 use super::pipeline::Why;
 use super::prefetch::Spot;
-use super::state::Place;
-use super::workers::{Owner, State};
+use super::state::Whereabouts;
+use super::workers::{Owner, RunState};
 use super::{NodeAction, NodeMachine, NodeNote};
 use crate::engine::Timestamp;
 use crate::engine::message::{Assignment, End, Report};
@@ -18,9 +18,9 @@ impl NodeMachine {
     pub(super) fn retract(&mut self, dispatches: &[Dispatch]) {
         for &dispatch in dispatches {
             match self.held.get(&dispatch) {
-                Some(&Place::Prefetched(spot)) => self.give_back_spot(spot),
+                Some(&Whereabouts::Prefetched(spot)) => self.give_back_spot(spot),
                 // Its run is found in no pipeline, and goes on.
-                Some(&Place::Worker(worker)) => self.take_back(worker, dispatch, Why::Return),
+                Some(&Whereabouts::Worker(worker)) => self.ask_back(worker, dispatch, Why::Return),
                 None => {}
             }
         }
@@ -38,21 +38,23 @@ impl NodeMachine {
     pub(super) fn cancel(&mut self, dispatches: &[Dispatch]) {
         for &dispatch in dispatches {
             match self.held.get(&dispatch) {
-                Some(&Place::Prefetched(spot)) => {
+                Some(&Whereabouts::Prefetched(spot)) => {
                     if let Some(waiting) = self.prefetched.take(spot) {
                         self.held.remove(&dispatch);
                         self.never_started(waiting.assignment.task, dispatch);
                     }
                 }
-                Some(&Place::Worker(worker)) => match self.workers.run_mut(worker, dispatch) {
-                    Some(run) if run.state.goes_on() => {
-                        run.state = State::Cancelled;
-                        self.actions.push(NodeAction::Stop { worker, dispatch });
+                Some(&Whereabouts::Worker(worker)) => {
+                    match self.workers.run_mut(worker, dispatch) {
+                        Some(run) if run.state.goes_on() => {
+                            run.state = RunState::Cancelled;
+                            self.actions.push(NodeAction::Stop { worker, dispatch });
+                        }
+                        // It was told to stop before, and its end will say so.
+                        Some(_) => {}
+                        None => self.ask_back(worker, dispatch, Why::Cancel),
                     }
-                    // It was told to stop before, and its end will say so.
-                    Some(_) => {}
-                    None => self.take_back(worker, dispatch, Why::Cancel),
-                },
+                }
                 None => {}
             }
         }
@@ -61,7 +63,7 @@ impl NodeMachine {
     /// Gives back all that waits, or only what is exclusive, which is never pipelined.
     pub(super) fn return_waiting(&mut self, all: bool) {
         if all {
-            self.take_all_back(Why::Return);
+            self.ask_all_back(Why::Return);
         }
         let spots: Vec<Spot> = self
             .prefetched
@@ -78,7 +80,7 @@ impl NodeMachine {
     /// it is dropped at once for the scheduler, and its worker is freed when it really ends.
     pub(super) fn drop_runs(&mut self, now: Timestamp, all: bool) {
         if all {
-            self.take_all_back(Why::Drop);
+            self.ask_all_back(Why::Drop);
         }
         let mut overruns = Vec::new();
         let mut runs = 0;
@@ -93,10 +95,10 @@ impl NodeMachine {
             // The end of an async run follows at once, and its worker reports it. A blocking one
             // may take any time, for which the scheduler must not wait.
             if run.blocking {
-                run.state = State::Overrun;
+                run.state = RunState::Overrun;
                 overruns.push(*run);
             } else {
-                run.state = State::Dropping;
+                run.state = RunState::Dropping;
             }
         }
         for run in overruns {

@@ -10,7 +10,7 @@ use crate::task::{Dispatch, TaskId};
 
 /// How far a run on a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum RunState {
     /// It runs.
     Running,
     /// It runs, unless it had not begun when its scheduler asked for it back.
@@ -23,8 +23,8 @@ pub(super) enum State {
     Overrun,
 }
 
-impl State {
-    /// Whether it was not told to stop, and has no end.
+impl RunState {
+    /// Returns whether it was not told to stop, and has no end.
     pub(super) fn goes_on(self) -> bool {
         matches!(self, Self::Running | Self::Retracted)
     }
@@ -54,7 +54,7 @@ pub(super) enum Known {
 
 /// What occupies a worker.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
+pub(super) struct WorkerRun {
     pub(super) task: TaskId,
     pub(super) dispatch: Dispatch,
     /// The index of its kind in what the node offers.
@@ -62,7 +62,7 @@ pub(super) struct Run {
     pub(super) blocking: bool,
     pub(super) exclusive: bool,
     pub(super) watched: bool,
-    pub(super) state: State,
+    pub(super) state: RunState,
     pub(super) owner: Owner,
     pub(super) known: Known,
     pub(super) started: Timestamp,
@@ -77,8 +77,6 @@ pub(super) struct Share {
     pub(super) target: u32,
     /// How many it may have now.
     pub(super) now: u32,
-    /// How many its scheduler is to count on.
-    pub(super) promised: u32,
 }
 
 impl Share {
@@ -86,13 +84,12 @@ impl Share {
     pub(super) const WHOLE: Self = Self {
         target: u32::MAX,
         now: u32::MAX,
-        promised: u32::MAX,
     };
 }
 
 #[derive(Clone, Debug, Default)]
 struct Slot {
-    run: Option<Run>,
+    run: Option<WorkerRun>,
     stalled: bool,
 }
 
@@ -144,9 +141,11 @@ impl Workers {
         self.stalled_free + self.left_over
     }
 
-    /// Workers that do nothing for this scheduler, since others have their share.
+    /// Workers that can do nothing for this scheduler now, since others have them or their share.
+    /// What is out of reach is told apart.
     pub(super) fn lent(&self) -> u32 {
-        self.limit.saturating_sub(self.share.promised)
+        let within_reach = self.limit.saturating_sub(self.stalled_free);
+        within_reach.saturating_sub(self.share.now)
     }
 
     /// Gives every run to another owner, but for those of an earlier start of the scheduler.
@@ -171,12 +170,12 @@ impl Workers {
         self.busy + self.stalled_free < self.limit
     }
 
-    /// Whether a worker would be free if others had not their share of the process.
+    /// Returns whether a worker would be free if others had not their share of the process.
     pub(super) fn waits_for_others(&self) -> bool {
         self.busy >= self.share.now && self.is_within_limit()
     }
 
-    /// Whether more run than the share.
+    /// Returns whether more run than the share.
     pub(super) fn is_over_share(&self) -> bool {
         self.busy > self.share.target
     }
@@ -209,7 +208,7 @@ impl Workers {
     }
 
     /// Occupies a free worker. The caller has asked [`Workers::has_free`].
-    pub(super) fn occupy(&mut self, run: Run) -> Option<WorkerId> {
+    pub(super) fn occupy(&mut self, run: WorkerRun) -> Option<WorkerId> {
         if !self.has_free() {
             return None;
         }
@@ -231,18 +230,22 @@ impl Workers {
     }
 
     /// The run of this number on this worker.
-    pub(super) fn run_mut(&mut self, worker: WorkerId, dispatch: Dispatch) -> Option<&mut Run> {
+    pub(super) fn run_mut(
+        &mut self,
+        worker: WorkerId,
+        dispatch: Dispatch,
+    ) -> Option<&mut WorkerRun> {
         let run = self.slots.get_mut(worker.0 as usize)?.run.as_mut()?;
         (run.dispatch == dispatch).then_some(run)
     }
 
     /// The run on this worker.
-    pub(super) fn run(&self, worker: WorkerId) -> Option<&Run> {
+    pub(super) fn run(&self, worker: WorkerId) -> Option<&WorkerRun> {
         self.slots.get(worker.0 as usize)?.run.as_ref()
     }
 
     /// Gives an occupied worker to another run, without a pause.
-    pub(super) fn replace(&mut self, worker: WorkerId, run: Run) {
+    pub(super) fn replace(&mut self, worker: WorkerId, run: WorkerRun) {
         if let Some(slot) = self.slots.get_mut(worker.0 as usize)
             && let Some(old) = &mut slot.run
         {
@@ -252,7 +255,7 @@ impl Workers {
         }
     }
 
-    /// Whether something may begin on this worker when its run has ended.
+    /// Returns whether something may begin on this worker when its run has ended.
     pub(super) fn is_usable(&self, worker: WorkerId) -> bool {
         let slot = self.slots.get(worker.0 as usize);
         worker.0 < self.limit && slot.is_some_and(|slot| !slot.stalled)
@@ -267,7 +270,7 @@ impl Workers {
     }
 
     /// Frees an occupied worker.
-    pub(super) fn free(&mut self, worker: WorkerId) -> Option<Run> {
+    pub(super) fn free(&mut self, worker: WorkerId) -> Option<WorkerRun> {
         let slot = self.slots.get_mut(worker.0 as usize)?;
         let run = slot.run.take()?;
         self.busy -= 1;
@@ -315,7 +318,7 @@ impl Workers {
     }
 
     /// Every occupied worker, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Run)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &WorkerRun)> {
         self.slots
             .iter()
             .zip(0..)
@@ -323,7 +326,7 @@ impl Workers {
     }
 
     /// Every occupied worker, in order.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut Run)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut WorkerRun)> {
         self.slots
             .iter_mut()
             .zip(0..)

@@ -18,7 +18,7 @@ const MUCH_SHARE: usize = 10;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldStatuses {
     statuses: usize,
     /// Of args, outputs and messages of failures in them.
     bytes: u64,
@@ -31,7 +31,7 @@ pub(super) struct Held {
     warned: StatusRoom,
 }
 
-impl Held {
+impl HeldStatuses {
     pub fn new(config: &SchedulerConfig) -> Self {
         Self {
             statuses: 0,
@@ -52,6 +52,7 @@ impl Held {
         self.bytes
     }
 
+    #[inline]
     pub fn count(&mut self, status: &TaskStatus) {
         let bytes = weight(status);
         self.statuses += 1;
@@ -62,6 +63,7 @@ impl Held {
         }
     }
 
+    #[inline]
     pub fn uncount(&mut self, status: &TaskStatus) {
         let bytes = weight(status);
         self.statuses -= 1;
@@ -88,14 +90,19 @@ impl Held {
             || self.bytes >= self.bytes_limit.div_ceil(parts as u64)
     }
 
-    /// Why nothing new may come in, if so.
+    /// Returns why nothing new may come in, if so.
+    #[inline]
     pub fn fullness(&self) -> Option<Refusal> {
         if self.statuses >= self.limit {
             return Some(Refusal::ClientBehind { limit: self.limit });
         }
-        (self.bytes >= self.bytes_limit).then_some(Refusal::StatusBytesFull {
-            limit: self.bytes_limit,
-        })
+        // Made only here: one that is thrown away has to be dropped.
+        if self.bytes >= self.bytes_limit {
+            return Some(Refusal::StatusBytesFull {
+                limit: self.bytes_limit,
+            });
+        }
+        None
     }
 
     /// Returns whether there is room to tell of a refusal.

@@ -19,7 +19,7 @@ struct Delivery {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct StatusQueue {
     /// In order of their numbers. One of which nothing is open is not kept, so that a status that
     /// is never confirmed keeps nothing but its own delivery.
     deliveries: VecDeque<Delivery>,
@@ -29,14 +29,19 @@ pub(super) struct Queue {
     waiting: VecDeque<TaskStatus>,
 }
 
-impl Queue {
+impl StatusQueue {
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty() && self.waiting.is_empty()
     }
 
+    /// Returns whether a status waits for its way to the client.
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Returns whether a status can go to the client now.
     pub fn is_ready(&self, window: usize) -> bool {
-        !self.waiting.is_empty() && self.with_client < window
+        self.waits() && self.with_client < window
     }
 
     pub fn push(&mut self, status: TaskStatus) {

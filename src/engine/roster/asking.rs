@@ -22,8 +22,8 @@ impl Node {
         }
     }
 
-    /// Whether it is dialled, if it listens: one that was taken out by hand as long as its lease
-    /// runs, since it has to hear of that.
+    /// Returns whether it is dialled, if it listens: one that was taken out by hand as long as its
+    /// lease runs, since it has to hear of that.
     pub fn is_dialled(&self) -> bool {
         match &self.state {
             State::Connecting | State::Member(_) | State::Dead => true,
@@ -32,9 +32,10 @@ impl Node {
         }
     }
 
-    /// Whether it is dialled though it is up: a process that was dialled has been replaced by one
-    /// that joined, and something waits for the end of a run of it. It listens, so it tells of that
-    /// when it is dialled; and whoever answers in its place, or that nobody does, proves it dead.
+    /// Returns whether it is dialled though it is up: a process that was dialled has been replaced
+    /// by one that joined, and something waits for the end of a run of it. It listens, so it tells
+    /// of that when it is dialled. If another process answers there, or the dial is refused, it is
+    /// dead.
     pub fn is_dialled_for_the_past(&self) -> bool {
         let present = self.latest_process();
         present.is_some_and(|process| process.joined)
@@ -76,8 +77,8 @@ impl Node {
         Some(address)
     }
 
-    /// Whether a process of it is dead if nobody listens at this address any more, or another
-    /// process does; whatever the address, if an operator says so.
+    /// Returns whether a process of it is dead if nobody listens at this address any more, or
+    /// another process does; whatever the address, if an operator says so.
     pub fn proves_dead(&self, process: &NodeProcess, address: Option<&str>) -> bool {
         match self.refusal_means_dead {
             Some(true) => !process.joined,

@@ -1,7 +1,7 @@
 //! The link of a node that is up, and what gathers to go out on it.
 //!
-//! Owns: assignments, cancels and retractions until the next flush, and the acknowledgement that is
-//! pending_acks. Does not know: which reports were taken, or how a batch is cut to fit. It ends
+//! Owns: assignments, cancels, retractions and wants until the next flush, and the acknowledgement
+//! that is owed. Does not know: which reports were taken, or how a batch is cut to fit. It ends
 //! with its link: the next comparison tells anew what must be said.
 
 use crate::engine::message::Assignment;
@@ -15,6 +15,7 @@ pub(crate) struct Outgoing {
     pub assign: Vec<Assignment>,
     pub cancel: Vec<Dispatch>,
     pub retract: Vec<Dispatch>,
+    pub wants: Option<u32>,
 }
 
 /// See the module.
@@ -23,6 +24,9 @@ pub(crate) struct Channel {
     link: LinkId,
     since: Timestamp,
     pending_acks: PendingAcks,
+    /// What it was told last of the tasks that wait for workers which others have, if it has told
+    /// nothing of such workers since.
+    wants: Option<u32>,
     outgoing: Outgoing,
 }
 
@@ -34,6 +38,7 @@ impl Channel {
             link,
             since,
             pending_acks: PendingAcks::default(),
+            wants: Some(0),
             outgoing: Outgoing {
                 cancel,
                 ..Outgoing::default()
@@ -62,19 +67,37 @@ impl Channel {
         self.outgoing.retract.push(dispatch);
     }
 
+    /// So many tasks wait for workers of the node that others have. Returns whether that is news to
+    /// it.
+    pub fn want(&mut self, tasks: u32) -> bool {
+        let news = self.wants.replace(tasks) != Some(tasks);
+        if news {
+            self.outgoing.wants = Some(tasks);
+        }
+        news
+    }
+
+    /// The node has told how many of its workers others have: it may have dropped what it knew of
+    /// the tasks that wait for them.
+    pub fn lent(&mut self) {
+        self.wants = self.wants.filter(|&tasks| tasks == 0);
+    }
+
     /// The node was told to leave, which stops all that it has: no cancel has to say so.
     pub fn told_to_leave(&mut self) {
         self.outgoing.cancel.clear();
     }
 
-    /// Whether an acknowledgement would have company.
+    /// Returns whether an acknowledgement would have company.
     pub fn has_outgoing(&self) -> bool {
         let Outgoing {
             assign,
             cancel,
             retract,
+            wants,
         } = &self.outgoing;
-        !(assign.is_empty() && cancel.is_empty() && retract.is_empty())
+        let runs = assign.is_empty() && cancel.is_empty() && retract.is_empty();
+        !runs || wants.is_some()
     }
 
     /// Takes what has gathered.
@@ -87,7 +110,7 @@ impl Channel {
         self.pending_acks.add(reports, bytes);
     }
 
-    /// Whether an acknowledgement is owed, and due or in company.
+    /// Returns whether an acknowledgement is owed, and due or in company.
     pub fn owes(&self, company: bool) -> bool {
         self.pending_acks.is_due(company)
     }

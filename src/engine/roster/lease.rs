@@ -90,8 +90,8 @@ impl Lease {
     }
 
     /// It ends no sooner, since what the node has said may not have been read. This is done once in
-    /// a silence: whoever drives the machine and is always late has read all that there was by the
-    /// next turn. Returns whether this changes when it ends.
+    /// a silence: even a driver that is always late has read all that there was by the next turn.
+    /// Returns whether this changes when it ends.
     pub fn defer(&mut self, to: Timestamp) -> bool {
         let deferred = match self.expiry {
             Expiry::Runs(until) | Expiry::LastLook(until) => until < to,

@@ -68,7 +68,7 @@ pub(crate) struct Load {
     set: Option<u32>,
     /// Workers that do not answer, or that are kept by runs which this scheduler does not know.
     stalled: u32,
-    /// Workers that do nothing for this scheduler, since others have their share.
+    /// Workers that can do nothing for this scheduler, since others have them or their share.
     lent: u32,
     /// The task that was blamed when it last told that some do not.
     blamed: Option<Option<TaskId>>,
@@ -135,6 +135,11 @@ impl Load {
     /// So many of its workers do nothing for this scheduler now.
     pub fn lent(&mut self, workers: u32) {
         self.lent = workers.min(self.workers);
+    }
+
+    /// Workers that do nothing for this scheduler now.
+    pub fn lent_workers(&self) -> u32 {
+        self.lent
     }
 
     /// A task is at it: ahead of its workers if so many bytes of args wait there, or else running.
@@ -204,8 +209,8 @@ impl Load {
         self.pace = Pace::HeldUp;
     }
 
-    /// How long a task waits at it before it is asked back for a better use: the asking takes as
-    /// long.
+    /// Returns how long a task waits at it before it is asked back for a better use: the asking
+    /// takes as long.
     pub fn ripe_after(&self) -> Duration {
         RIPE_AFTER.max(self.round_trip().saturating_mul(2))
     }
@@ -218,15 +223,15 @@ impl Load {
         round_trip.saturating_add(run).saturating_mul(times)
     }
 
-    /// Whether a suspect may be put on it: neither that one nor any that it has would be among too
-    /// many.
+    /// Returns whether a suspect may be put on it: neither that one nor any that it has would be
+    /// among too many.
     pub fn takes_suspect(&self, company: Company) -> bool {
         let least = self.companies.keys().next();
         let most = least.map_or(company, |&least| least.min(company));
         self.tally.suspects < most.get()
     }
 
-    /// What a task costs beside its run.
+    /// Returns what a task costs beside its run.
     pub fn round_trip(&self) -> Duration {
         Duration::from_nanos(self.round_trip)
     }
@@ -247,7 +252,7 @@ impl Load {
         self.workers.saturating_sub(taken)
     }
 
-    /// How much may be placed on a node that takes tasks.
+    /// Returns how much may be placed on a node that takes tasks.
     #[inline]
     pub fn room(&self, orphaned: usize, max_prefetch: u32) -> Room {
         let prefetched = self.tally.prefetched;
@@ -270,9 +275,9 @@ impl Load {
         }
     }
 
-    /// How many tasks may wait at the node, so that its workers do not wait for a round trip: what
-    /// they do in two of them. None when a run takes more than four: then the wait is small beside
-    /// it, and a task that waits at a node cannot run at another.
+    /// Returns how many tasks may wait at the node, so that its workers do not wait for a round
+    /// trip: what they do in two of them. None when a run takes more than four: then the wait is
+    /// small beside it, and a task that waits at a node cannot run at another.
     #[inline]
     fn prefetches(&self, max_prefetch: u32) -> u32 {
         if self.run_time == 0

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::Timestamp;
 use crate::engine::tasks::Cancels;
 use crate::status::CancelAnswer;
-use crate::task::{TaskId, TaskKey};
+use crate::task::{TaskGroup, TaskId, TaskKey, TaskKind};
 
 /// A run that the scheduler no longer follows and that may still be going on.
 #[derive(Clone, Debug)]
@@ -16,6 +16,10 @@ pub(crate) struct Orphan {
     pub task: TaskId,
     /// Whether it can only end by itself.
     pub blocking: bool,
+    /// Its kind, against the limit of which it counts, if that is known.
+    pub kind: Option<TaskKind>,
+    /// Its group, against the limit of which it counts.
+    pub group: Option<TaskGroup>,
     /// The key that stays until it has ended.
     pub key: Option<TaskKey>,
     /// Whether its (exclusive) task is held until it has ended.
@@ -25,12 +29,12 @@ pub(crate) struct Orphan {
     /// Whether its task counts it. The word of a node is not enough for that.
     pub counted: bool,
     /// The cancels that wait to hear what became of it; its task has settled.
-    pub waiting: Option<Box<Waiting>>,
+    pub waiting: Option<Box<WaitingCancel>>,
 }
 
 /// See [`Orphan::waiting`].
 #[derive(Clone, Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingCancel {
     pub cancels: Cancels,
     /// What is true of the earlier runs, and so of the task if this one has never started.
     pub before: CancelAnswer,
@@ -42,6 +46,8 @@ impl Orphan {
         Self {
             task,
             blocking,
+            kind: None,
+            group: None,
             key,
             holds_task: false,
             unknown: false,
@@ -50,9 +56,18 @@ impl Orphan {
         }
     }
 
-    /// When it has ended at the latest, if it can be stopped, in a process whose own half of the
-    /// lease ended at `safe_at`: an exclusive run stops at four fifths of it, any other by `margin`
-    /// after its end.
+    /// The same, which counts against the limits of its kind and group.
+    pub fn counted_as(self, kind: &TaskKind, group: Option<&TaskGroup>) -> Self {
+        Self {
+            kind: Some(kind.clone()),
+            group: group.cloned(),
+            ..self
+        }
+    }
+
+    /// Returns when it has ended at the latest, if it can be stopped, in a process whose own half
+    /// of the lease ended at `safe_at`: an exclusive run stops at four fifths of it, any other by
+    /// `margin` after its end.
     pub fn safe_at(&self, safe_at: Timestamp, margin: Duration) -> Option<Timestamp> {
         let margin = if self.holds_task {
             Duration::ZERO

@@ -35,9 +35,9 @@ pub(crate) enum Pace {
     Slow(Duration),
 }
 
-/// A link is slow if a round trip on it takes more than this share of the lease, ...
+/// A link is slow once a round trip takes more than one part in so many of the lease.
 const SLOW_SHARE: u32 = 5;
-/// ... and until one takes less than this.
+/// A slow link is slow until a round trip takes less than one part in so many of the lease.
 const QUICK_SHARE: u32 = 10;
 
 impl Pace {
@@ -105,6 +105,8 @@ pub(crate) struct NodeProcess {
     pub readiness: Readiness,
     pub pace: Pace,
     pub lease: Lease,
+    /// The batch with which it is stored that the node has this process; 0 without a store.
+    pub stored_with: u64,
     /// The last report of it that was taken.
     pub taken: u64,
     /// The last one that may be acknowledged: what it has brought is stored, if anything is.
@@ -130,6 +132,7 @@ impl NodeProcess {
             readiness: Readiness::Ready,
             pace: Pace::Unknown,
             lease: Lease::new(now, lease),
+            stored_with: 0,
             taken: 0,
             acknowledged: 0,
             unstored: VecDeque::new(),
@@ -159,6 +162,7 @@ impl NodeProcess {
             readiness: Readiness::Ready,
             pace: Pace::Unknown,
             lease,
+            stored_with: 0,
             taken: 0,
             acknowledged: 0,
             unstored: VecDeque::new(),
@@ -167,7 +171,8 @@ impl NodeProcess {
         }
     }
 
-    /// What the next term is to know of it: where a refusal proves that it is dead, among that.
+    /// Returns what the next term is to know of it: where a refusal proves that it is dead, among
+    /// that.
     pub fn known(&self) -> KnownProcess {
         KnownProcess {
             incarnation: self.incarnation,
@@ -195,7 +200,7 @@ impl NodeProcess {
         self.readiness = Readiness::Ready;
     }
 
-    /// It has refused something. Whoever drains refuses all, and stays as it is.
+    /// Notes that it has refused something. One that drains refuses all, and stays `Leaving`.
     pub fn has_refused(&mut self) {
         if self.readiness == Readiness::Ready {
             self.readiness = Readiness::Refusing;
@@ -261,7 +266,7 @@ impl NodeProcess {
         (reports, bytes)
     }
 
-    /// Whether something waits to be stored before it is acknowledged.
+    /// Returns whether something waits to be stored before it is acknowledged.
     pub fn has_unstored(&self) -> bool {
         !self.unstored.is_empty()
     }

@@ -28,7 +28,7 @@ enum Way {
 }
 
 impl Way {
-    /// When it may begin; `None` while it is under way.
+    /// Returns when it may begin; `None` while it is under way.
     fn due(self) -> Option<Timestamp> {
         match self {
             Self::Ready => Some(Timestamp::default()),
@@ -94,7 +94,7 @@ impl Redial {
         self.probe.due()
     }
 
-    /// Whether an answer may still come.
+    /// Returns whether an answer may still come.
     pub fn is_out(&self) -> bool {
         self.dial.is_out() || self.probe.is_out()
     }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::{Intake, SchedulerMachine};
 use crate::engine::message::{MAX_LABELS, NAME_RULE, is_name};
 use crate::engine::tasks::{
-    Addressee, Era, FirstDue, NO_SLOT, Past, Prefetch, Rare, Slot, Stage, Task,
+    Addressee, Era, FirstDue, InGroup, NO_SLOT, Past, Prefetch, Rare, Slot, Stage, Task,
 };
 use crate::engine::timers::Timer;
-use crate::engine::{Accepted, Audience, ClientId, Refused, Submission, Timestamp};
+use crate::engine::{Accepted, Attached, Audience, ClientId, Refused, Submission, Timestamp};
 use crate::error::Refusal;
 use crate::status::{Ending, Outcome, TaskStatus};
-use crate::task::{Due, Labels, Options, TaskId, TaskKey};
+use crate::task::{Due, Labels, Options, TaskGroup, TaskId, TaskKey};
 
 /// What nearly every task asks of its node.
 pub(super) static NO_LABELS: Labels = Labels::new();
@@ -69,10 +69,20 @@ impl SchedulerMachine {
         }
     }
 
+    /// Has a caller wait for the ending of a task that was handed in before, if it has not settled.
+    pub fn attach(&mut self, now: Timestamp, task: TaskId) -> Attached {
+        self.observe(now);
+        if self.tasks.find(task).is_none() {
+            return Attached::Over(self.outbox.find(task).cloned());
+        }
+        self.join(task, Audience::Caller);
+        Attached::Waits
+    }
+
     /// Returns an audience as a task keeps it, which it is to tell of its ending from now on.
     fn engage(&mut self, audience: Audience) -> Addressee {
         let addressee = Addressee::of(audience);
-        // Its number may not fit, and then another is told.
+        // The client's number may not fit, and then another is told.
         if let Audience::Client(client) = addressee.audience() {
             self.outbox.engage(client);
         }
@@ -148,6 +158,9 @@ impl SchedulerMachine {
                 return Ok(Some(joined));
             }
         }
+        if let Some(refusal) = self.intake_refuses(&submission.kind) {
+            return Err(refusal);
+        }
         if let Some(refusal) = self.store_refuses(submission.args.len()) {
             return Err(refusal);
         }
@@ -219,6 +232,7 @@ impl SchedulerMachine {
         let labels = options.map_or(&NO_LABELS, |options| &options.labels);
         let (rule, hearer) = (Self::rule_of(&task), Self::hearer_of(&task));
         task.class = self.catalogue.join(&submission.kind, labels, rule, hearer);
+        self.catalogue.join_group(&mut task);
         if let Some(key) = task.key() {
             self.keys.claim(key.clone(), id);
         }
@@ -242,6 +256,7 @@ impl SchedulerMachine {
     }
 
     /// A task is accepted for good: it waits until it is due.
+    #[inline(always)]
     pub(super) fn begin(&mut self, now: Timestamp, slot: Slot, due: FirstDue) {
         let task = self.tasks.get(slot);
         if let Some(deadline) = task.deadline() {
@@ -255,7 +270,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// What few tasks need, of one that was accepted at this moment.
+    /// Returns what few tasks need, of one that was accepted at this moment.
+    #[inline]
     pub(super) fn rare_of(
         &mut self,
         accepted_at: Timestamp,
@@ -278,6 +294,8 @@ impl SchedulerMachine {
             rare.retry = options.retry;
             rare.max_reroutes = options.max_reroutes;
             rare.key = options.key.clone();
+            rare.group = options.group.clone().map(InGroup::new);
+            rare.again_of = options.again_of;
             rare.exclusive = options.exclusive;
         }
         Some(Box::new(rare))
@@ -302,6 +320,7 @@ impl SchedulerMachine {
     }
 
     /// A task is due for the first time, or after a wait: its turn counts from now.
+    #[inline(always)]
     pub(super) fn became_due(&mut self, slot: Slot) {
         self.tasks.get_mut(slot).rank = self.ranks.take();
         self.enqueue(slot, None);
@@ -330,5 +349,9 @@ fn check_options(options: &Options) -> Result<(), Refusal> {
     let key = options.key.as_ref().map(|key| key.as_str().len());
     let fits = key.is_none_or(|bytes| (1..=TaskKey::MAX_BYTES).contains(&bytes));
     let reason = format_args!("it must have 1 to {} bytes", TaskKey::MAX_BYTES);
-    check(fits, "key", reason)
+    check(fits, "key", reason)?;
+    let group = options.group.as_ref().map(|group| group.as_str().len());
+    let fits = group.is_none_or(|bytes| (1..=TaskGroup::MAX_BYTES).contains(&bytes));
+    let reason = format_args!("it must have 1 to {} bytes", TaskGroup::MAX_BYTES);
+    check(fits, "group", reason)
 }

@@ -91,7 +91,7 @@ impl SchedulerMachine {
                 .filter(|process| entry.proves_dead(process, asked_at.as_deref()))
                 .map(|process| process.incarnation)
                 .collect();
-            self.end_retired(now, node, |process| ended.contains(&process.incarnation));
+            self.end_replaced(now, node, |process| ended.contains(&process.incarnation));
         }
         self.timers.wake_at(node, now);
     }
@@ -121,10 +121,10 @@ impl SchedulerMachine {
                     now,
                     node,
                     Loss::Dead,
-                    "nobody listens at the port that it named to be probed",
+                    "the port that it named for probes refuses connections",
                 );
             }
-            self.end_retired(now, node, |process| process.incarnation == incarnation);
+            self.end_replaced(now, node, |process| process.incarnation == incarnation);
         }
         self.timers.wake_at(node, now);
     }
@@ -135,8 +135,8 @@ impl SchedulerMachine {
         session.is_some_and(|session| !session.is_up())
     }
 
-    /// Whether a process of a node that was replaced is at the other end of a link, and is heard
-    /// out there.
+    /// Returns whether a process of a node that was replaced is at the other end of a link, and is
+    /// heard out there.
     fn hears_out(&self, node: NodeIndex) -> bool {
         let awaited = |process: &NodeProcess| !process.orphans.is_empty();
         self.roster.get(node).past.iter().any(awaited) && self.sessions.hear_out(node)

@@ -71,6 +71,7 @@ impl SchedulerMachine {
 
     /// Lets a due task wait for its turn, under the rank that it bears. `given_up` is a run that
     /// was lost with its node and may be the task's again.
+    #[inline]
     pub(super) fn enqueue(&mut self, slot: Slot, given_up: Option<Run>) {
         let stage = Stage::Queued {
             place: Place::Listed,
@@ -80,6 +81,7 @@ impl SchedulerMachine {
         self.enter_lane(slot);
     }
 
+    #[inline]
     fn enter_lane(&mut self, slot: Slot) {
         if self.catalogue.enqueue(&mut self.tasks, slot) {
             let class = self.tasks.get(slot).class;
@@ -115,11 +117,12 @@ impl SchedulerMachine {
     fn tell_unschedulable(&mut self, class: ClassId, slots: Vec<Slot>) {
         let reason = self.catalogue.why_unschedulable(class);
         if let Some(first) = self.catalogue.note_unschedulable(&self.tasks, class) {
-            self.actions.push(Action::Note(Note::Unschedulable {
-                task: self.tasks.get(first).id,
-                kind: self.catalogue.kind(class).clone(),
-                reason: reason.clone(),
-            }));
+            self.actions
+                .push(Action::Note(Box::new(Note::Unschedulable {
+                    task: self.tasks.get(first).id,
+                    kind: self.catalogue.kind(class).clone(),
+                    reason: reason.clone(),
+                })));
         }
         for slot in slots {
             self.notify(slot, |_, _| TaskEventKind::Unschedulable {

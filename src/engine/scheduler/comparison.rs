@@ -6,15 +6,16 @@
 use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
-use super::reports::Run;
+use super::reports::Told;
 use super::sessions::{Comparison, Speaker, TooMany};
+use super::takeover::ToldRun;
 use crate::engine::message::{
     HeldRun, HeldState, Holding, NodeHello, Report, ToNode, VERSION_MAX, Welcome,
 };
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Channel, NodeProcess, Readiness, Standing, State};
 use crate::engine::{Action, LinkId, Note, Timestamp};
-use crate::task::{Dispatch, TaskId};
+use crate::task::Dispatch;
 
 impl SchedulerMachine {
     pub(super) fn compare_begins(
@@ -35,13 +36,14 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         entry.handshake = Some(link);
         entry.last_heard = now;
+        let is_new = entry.latest_process().is_none();
         // A process before this one was ended or replaced when the hello was admitted.
-        if entry.latest_process().is_none() {
+        if is_new {
             entry.state = State::Member(NodeProcess::new(&hello, !dialled, now, lease));
             entry.drain_follows(hello.incarnation);
         }
         let process = entry.process_mut();
-        // Whoever was ever reached at its address listens there.
+        // A process that was ever reached at its address listens there.
         process.joined &= !dialled;
         if dialled {
             process.found_at = found_at;
@@ -50,6 +52,9 @@ impl SchedulerMachine {
         process.probe.clone_from(&hello.probe);
         self.set_offer(node, &hello.kinds, hello.labels);
         self.node_changed(node);
+        if is_new {
+            self.store_process(now, node);
+        }
     }
 
     pub(super) fn holding(
@@ -65,7 +70,11 @@ impl SchedulerMachine {
         let reports = holding.reports.into_iter();
         let news: Vec<_> = reports.filter(|report| report.seq() > taken).collect();
         let told = news.iter().filter_map(run_of);
-        let held = holding.runs.iter().map(|run| (run.task, run.dispatch));
+        let held = holding.runs.iter().map(|run| ToldRun {
+            task: run.task,
+            dispatch: run.dispatch,
+            started: run.state != HeldState::Prefetched,
+        });
         self.adopt(now, node, told.chain(held));
         self.reports(now, node, news)?;
         for run in &holding.runs {
@@ -154,11 +163,11 @@ impl SchedulerMachine {
             joined,
         };
         let (removed, present) = (entry.is_removed(), entry.takes_tasks());
-        self.send(link, ToNode::Welcome(welcome));
+        self.send(link, ToNode::Welcome(Box::new(welcome)));
         if removed {
             self.send(link, ToNode::Leave);
         }
-        self.actions.push(Action::Note(note));
+        self.actions.push(Action::Note(Box::new(note)));
         if hello.out_of_reach == 0 {
             self.forgotten_ended(now, node);
         }
@@ -184,7 +193,7 @@ impl SchedulerMachine {
                 Some(run) if run.state == HeldState::Running => self.started(now, slot),
                 // What was asked back on the older link may never have been read there.
                 Some(_) => self.forget_retraction(slot),
-                // It was lost on the way.
+                // The run was lost on the way.
                 None => self.never_started(now, slot, false),
             }
         }
@@ -194,7 +203,7 @@ impl SchedulerMachine {
         let silent = matches!(self.roster.get(node).state, State::Leaving(_));
         for dispatch in ended {
             if forgotten {
-                // It goes on, for all that is known, until the node says goodbye.
+                // The run goes on, for all that is known, until the node says goodbye.
             } else if silent {
                 self.orphan_ended(now, node, dispatch);
             } else {
@@ -205,16 +214,17 @@ impl SchedulerMachine {
         let mut stop = Vec::new();
         for run in held.values() {
             match self.find_held(node, run.task, run.dispatch) {
-                Run::Live(_) => continue,
-                Run::GivenUp(slot) if run.state == HeldState::Running && self.keeps_runs(node) => {
-                    // The node has gone on with it, and no later run was begun: the cut costs
-                    // nothing.
-                    self.take_back(slot);
-                    self.started(now, slot);
+                Told::Live(_) => continue,
+                // The node has it, and no later run was begun: the cut costs nothing. What only
+                // waits there is taken back, too, since it may start before a stop arrives.
+                Told::GivenUp(slot) if run.state != HeldState::Overrun && self.keeps_runs(node) => {
+                    self.reclaim(slot);
+                    if run.state == HeldState::Running {
+                        self.started(now, slot);
+                    }
                     continue;
                 }
-                // What only waits there is not worth taking back: the task waits here as well.
-                Run::GivenUp(_) | Run::Orphan | Run::Stale => {}
+                Told::GivenUp(_) | Told::Orphan | Told::Stale => {}
             }
             stop.push(run.dispatch);
             if !self.roster.get(node).process().has_orphan(run.dispatch) {
@@ -234,14 +244,22 @@ pub(super) fn check_told(holding: &Holding) -> Result<(), String> {
 }
 
 /// The run of which a report tells, if it is of one.
-fn run_of(report: &Report) -> Option<(TaskId, Dispatch)> {
-    match report {
+fn run_of(report: &Report) -> Option<ToldRun> {
+    let (task, dispatch, started) = match report {
         Report::Started { task, dispatch }
         | Report::Ended { task, dispatch, .. }
         | Report::Freed { task, dispatch, .. }
-        | Report::Refused { task, dispatch, .. }
-        | Report::Returned { task, dispatch, .. }
-        | Report::Progress { task, dispatch, .. } => Some((*task, *dispatch)),
-        Report::Ready | Report::Draining | Report::Stalled { .. } | Report::Lent { .. } => None,
-    }
+        | Report::Progress { task, dispatch, .. } => (*task, *dispatch, true),
+        Report::Refused { task, dispatch, .. } | Report::Returned { task, dispatch, .. } => {
+            (*task, *dispatch, false)
+        }
+        Report::Ready | Report::Draining | Report::Stalled { .. } | Report::Lent { .. } => {
+            return None;
+        }
+    };
+    Some(ToldRun {
+        task,
+        dispatch,
+        started,
+    })
 }

@@ -51,6 +51,18 @@ impl SchedulerMachine {
         Ok(Self::node_id(node))
     }
 
+    /// Returns whether a node is up.
+    pub fn is_up(&self, node: NodeId) -> bool {
+        let entry = self.roster.nodes.get(node.0 as usize);
+        entry.is_some_and(Node::is_up)
+    }
+
+    /// Returns whether a process of a node may be alive, and so be at work for this scheduler.
+    pub fn may_work(&self, node: NodeId) -> bool {
+        let entry = self.roster.nodes.get(node.0 as usize);
+        entry.is_some_and(|entry| entry.latest_process().is_some())
+    }
+
     /// Sets whether a refusal at a node's address means that its process is dead; without it the
     /// addresses decide that both sides of its link see. It holds for links from now on.
     pub fn believe_refusals(&mut self, node: NodeId, refusal_means_dead: Option<bool>) {
@@ -146,7 +158,7 @@ impl SchedulerMachine {
             && let Some(link) = entry.link()
         {
             self.send(link, ToNode::Drain);
-            // It goes only when it has been told that its reports were taken.
+            // The node goes only when it has been told that its reports were taken.
             self.roster.touch(node);
         }
         self.set_present(node, false);
@@ -217,7 +229,7 @@ impl SchedulerMachine {
         self.outbox.current()
     }
 
-    /// Whether statuses wait for a client, or for its confirmation.
+    /// Returns whether statuses wait for a client, or for its confirmation.
     pub fn has_unconfirmed(&self) -> bool {
         self.outbox.held() > 0
     }

@@ -44,15 +44,17 @@ impl SchedulerMachine {
     ) {
         let mut run = self.take_off(slot);
         let Run { node, dispatch, .. } = run;
+        self.end_is_known(slot, dispatch);
         let (direct, assigned_at) = (run.started, run.since);
         let whole = now.since(assigned_at);
         let gave_up = matches!(end, End::Stopped | End::Dropped);
+        let dropped = end == End::Dropped;
         // What was sent to a free worker may have been given back by it, and have been stopped
         // while it waited.
         let ran_at_all = overrun || !end.is_of_no_run(ran);
         if ran_at_all && !direct {
-            // Its start was not told apart from its end. What it says it ran cannot have begun
-            // before it had it.
+            // The start was not told apart from the end. The run cannot have begun before the node
+            // had it, whatever the node says.
             run.since = assigned_at.max(now - ran);
         }
         run.started = ran_at_all;
@@ -63,8 +65,10 @@ impl SchedulerMachine {
             task.has_started();
         }
         if overrun {
-            // Its attempt is over, and it still has its worker.
+            // The attempt is over, and the run still has its worker.
+            let kind = self.catalogue.kind(task.class);
             let orphan = Orphan::of_run(task.id, true, task.key().cloned());
+            let orphan = orphan.counted_as(kind, task.group_name());
             self.add_orphan(node, dispatch, orphan);
         } else if !gave_up {
             // A run that outlasted its link says nothing of the way there and back, nor does one of
@@ -82,7 +86,7 @@ impl SchedulerMachine {
         match end {
             End::Completed(output) => {
                 self.roster.get_mut(node).settled += 1;
-                self.settle(now, slot, Outcome::Completed(output), CancelAnswer::TooLate);
+                self.settle_detached(now, slot, Outcome::Completed(output), CancelAnswer::TooLate);
             }
             End::Failed(_) | End::Again { .. } | End::Stopped | End::Dropped if cancelling => {
                 let answer = self.answer_without_run(now, slot);
@@ -91,24 +95,28 @@ impl SchedulerMachine {
                     task.failed_attempts = task.failed_attempts.saturating_add(1);
                     self.roster.get_mut(node).settled += 1;
                 }
-                self.settle(now, slot, Outcome::Cancelled, answer);
+                self.settle_detached(now, slot, Outcome::Cancelled, answer);
             }
             End::Failed(failure) => {
                 self.roster.get_mut(node).settled += 1;
                 let task = self.tasks.get_mut(slot);
                 task.failed_attempts = task.failed_attempts.saturating_add(1);
-                self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
+                self.settle_detached(now, slot, Outcome::Failed(*failure), CancelAnswer::TooLate);
             }
-            End::Again { after, failure } => self.try_again(now, slot, after, failure, orphaned),
+            End::Again { after, failure } => self.try_again(now, slot, after, *failure, orphaned),
             End::Stopped | End::Dropped => {
                 if !back {
                     self.rerouted(slot, node, "stopped");
                 }
-                match orphaned.filter(|_| self.tasks.get(slot).is_exclusive()) {
-                    // Its end was told, so nothing that its handler still says makes it the task's
-                    // again.
-                    Some(run) => self.hold(slot, run, Then::Queue),
-                    None => self.enqueue(slot, None),
+                let exclusive = self.tasks.get(slot).is_exclusive();
+                match (orphaned.filter(|_| exclusive), dropped) {
+                    // The node has dropped it, and nothing else may run before its handler has
+                    // ended. If that ends by itself, its end is the task's.
+                    (Some(run), true) => self.hold(slot, run, Then::QueueUnlessItReturns),
+                    // The run was stopped by a wish of this side, so nothing that its handler still
+                    // says makes it the task's again.
+                    (Some(run), false) => self.hold(slot, run, Then::Queue),
+                    (None, _) => self.enqueue(slot, None),
                 }
             }
         }
@@ -136,7 +144,7 @@ impl SchedulerMachine {
                 failure: failure.clone(),
                 again: true,
             };
-            self.actions.push(Action::Note(note));
+            self.actions.push(Action::Note(Box::new(note)));
         }
         self.notify(slot, |_, _| TaskEventKind::Retrying { after, failure });
         let due = now + after;
@@ -156,7 +164,8 @@ impl SchedulerMachine {
     }
 
     /// An assignment did not start and is not at its node: its task is pending again under the rank
-    /// that it had. One that was asked back, or was counted as rerouted already, is not `rerouted`.
+    /// that it had. One that was asked back, that found its worker lent, or that was counted as
+    /// rerouted already, is not `rerouted`.
     pub(super) fn never_started(&mut self, now: Timestamp, slot: Slot, asked_back: bool) {
         let run = self.take_off(slot);
         // What was sent to a free worker counted as started until now.
@@ -203,12 +212,12 @@ impl SchedulerMachine {
     /// Says of each node once what was rerouted since the last flush.
     pub(super) fn note_reroutes(&mut self) {
         for ((node, reason), count) in self.reroutes.take() {
-            self.actions.push(Action::Note(Note::Rerouted {
+            self.actions.push(Action::Note(Box::new(Note::Rerouted {
                 node: Self::node_id(node),
                 name: self.roster.get(node).name.clone(),
                 reason,
                 count,
-            }));
+            })));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
 use super::comparison::check_told;
-use super::sessions::{Comparison, Speaker, Stage};
+use super::sessions::{Comparison, SessionStage, Speaker};
 use crate::engine::message::{
     Beat, HeldRun, Holding, NodeHello, Report, ToNode, ToScheduler, VERSION_MAX, Welcome,
 };
@@ -21,7 +21,7 @@ use crate::error::LinkRefusal;
 use crate::task::Dispatch;
 
 impl SchedulerMachine {
-    /// Whether another process of its name has taken the place of the one that says hello.
+    /// Returns whether another process of its name has taken the place of the one that says hello.
     pub(super) fn is_replaced(&self, node: NodeIndex, incarnation: Incarnation) -> bool {
         let entry = self.roster.get(node);
         entry.incarnation() != Some(incarnation) && entry.has_lived(incarnation)
@@ -61,8 +61,8 @@ impl SchedulerMachine {
         self.timers.wake_at(node, now);
     }
 
-    /// It tells a part of what it holds. When that is whole, what it does not name has ended; all
-    /// else is to stop, and to be told of when it has.
+    /// A process that was replaced tells a part of what it holds. When that is whole, what it does
+    /// not name has ended; all else is to stop, and to be told of when it has.
     pub(super) fn holding_at_last(
         &mut self,
         now: Timestamp,
@@ -121,10 +121,10 @@ impl SchedulerMachine {
             stop: held.into_keys().collect(),
             drain: false,
         };
-        self.send(link, ToNode::Welcome(welcome));
+        self.send(link, ToNode::Welcome(Box::new(welcome)));
     }
 
-    /// What it says after that. `Err` says how it broke the protocol.
+    /// Returns what it says after that. `Err` says how it broke the protocol.
     pub(super) fn last_words(
         &mut self,
         now: Timestamp,
@@ -140,7 +140,7 @@ impl SchedulerMachine {
                 if answered >= number || !self.sessions.take_beat(link, number) {
                     return Err("its beats are out of order".to_owned());
                 }
-                // Its lease goes on, and with it what ends with that.
+                // The lease goes on, and with it what ends with the lease.
                 let lease = self.config.lease;
                 for process in self.replaced_mut(node, incarnation) {
                     process.lease.answered(now, number, lease);
@@ -163,7 +163,7 @@ impl SchedulerMachine {
             }
             // Nothing runs there any more.
             ToScheduler::Goodbye => {
-                self.end_retired(now, node, |process| process.incarnation == incarnation)
+                self.end_replaced(now, node, |process| process.incarnation == incarnation)
             }
             _ => return Err("it sent another hello, or again what it holds".to_owned()),
         }
@@ -188,30 +188,35 @@ impl SchedulerMachine {
             let mut own = self.replaced_mut(node, incarnation);
             if let Some(process) = own.find(|process| process.memory == memory) {
                 process.take_report(seq);
-                // It brings nothing that is stored. What it told before may have.
+                // This report brings nothing that is stored. What was told before may have.
                 if !process.has_unstored() {
                     process.may_acknowledge();
                 }
             }
         }
-        let (dispatch, ran) = match report {
+        let (task, dispatch, ran) = match report {
             Report::Stalled { workers: 0, .. } => {
                 self.end_unremembered(now, node, incarnation, memory);
                 return;
             }
             Report::Ended {
+                task,
                 dispatch,
                 end,
                 ran,
                 overrun: false,
                 ..
-            } => (dispatch, !end.is_of_no_run(ran)),
-            Report::Freed { dispatch, .. } => (dispatch, true),
-            Report::Refused { dispatch, .. } | Report::Returned { dispatch, .. } => {
-                (dispatch, false)
+            } => (task, dispatch, !end.is_of_no_run(ran)),
+            Report::Freed { task, dispatch, .. } => (task, dispatch, true),
+            Report::Refused { task, dispatch, .. } | Report::Returned { task, dispatch, .. } => {
+                (task, dispatch, false)
             }
             _ => return,
         };
+        // Also if nothing waits for it any more, as after the end of its lease.
+        if !ran {
+            self.deny_start(task, dispatch);
+        }
         self.ended_at_last(now, node, incarnation, dispatch, ran);
     }
 
@@ -269,7 +274,7 @@ impl SchedulerMachine {
         incarnation: Incarnation,
         memory: Memory,
     ) {
-        self.end_retired(now, node, |process| {
+        self.end_replaced(now, node, |process| {
             process.incarnation == incarnation && process.memory != memory
         });
     }
@@ -293,7 +298,7 @@ impl SchedulerMachine {
         past.filter(move |process| process.incarnation == incarnation)
     }
 
-    /// Whether something waits for the end of a run that a replaced process may have.
+    /// Returns whether something waits for the end of a run that a replaced process may have.
     fn is_awaited(&self, node: NodeIndex, incarnation: Incarnation) -> bool {
         let mut own = self.replaced(node, incarnation);
         own.any(|process| !process.orphans.is_empty())
@@ -302,7 +307,7 @@ impl SchedulerMachine {
     /// Nothing waits for it any more.
     fn dismiss(&mut self, now: Timestamp, link: LinkId) {
         let session = self.sessions.get(link);
-        if let Some(Stage::Farewell(hello)) = session.map(|session| &session.stage) {
+        if let Some(SessionStage::Farewell(hello)) = session.map(|session| &session.stage) {
             let name = hello.node.clone();
             self.send(link, ToNode::Refuse(LinkRefusal::Replaced { name }));
         }

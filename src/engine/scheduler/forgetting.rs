@@ -19,8 +19,8 @@ use crate::engine::work;
 /// The most nodes that are gone and remembered, but for those that something names.
 pub(super) const MAX_GONE: usize = 1024;
 
-/// How many more may be gone before it is looked again which those are: that goes through all
-/// tasks.
+/// How many more may be gone before the scheduler looks again which those are: that goes through
+/// all tasks.
 const ROUND: usize = 128;
 
 impl SchedulerMachine {

@@ -84,8 +84,8 @@ impl SchedulerMachine {
         (*peer == hello.address).then(|| peer.clone())
     }
 
-    /// Whether another process that says this hello proves that a process of the node is dead:
-    /// nobody else can listen at the address at which that was found.
+    /// Returns whether another process that says this hello proves that a process of the node is
+    /// dead: nobody else can listen at the address at which that was found.
     fn stands_in_place_of(
         &self,
         node: NodeIndex,
@@ -146,7 +146,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Whether this is another process of a node that was removed.
+    /// Returns whether this is another process of a node that was removed.
     fn is_unwanted(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let entry = self.roster.get(node);
         entry.is_removed() && !entry.has_lived(hello.incarnation)
@@ -168,7 +168,7 @@ impl SchedulerMachine {
         self.fail(now, link, "the node was removed");
     }
 
-    /// Whether this incarnation of the node may be the one that counts.
+    /// Returns whether this incarnation of the node may be the one that counts.
     fn admit_incarnation(
         &mut self,
         now: Timestamp,
@@ -243,10 +243,10 @@ impl SchedulerMachine {
             })
             .map(|process| process.incarnation)
             .collect();
-        self.end_retired(now, node, |process| ended.contains(&process.incarnation));
+        self.end_replaced(now, node, |process| ended.contains(&process.incarnation));
     }
 
-    /// Whether what all nodes offer would become too much to remember.
+    /// Returns whether what all nodes offer would become too much to remember.
     fn offers_too_much(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let kinds = hello.kinds.iter().map(|offer| &offer.kind);
         let own = names_bytes(kinds.chain(&hello.labels));
@@ -264,8 +264,8 @@ impl SchedulerMachine {
             .take_if(|it| *it == link);
     }
 
-    /// Whether a later hello of this incarnation was heard already: two links may bring them in
-    /// either order, and the node has left the link of the earlier one.
+    /// Returns whether a later hello of this incarnation was heard already: two links may bring
+    /// them in either order, and the node has left the link of the earlier one.
     fn is_outdated(&self, node: NodeIndex, hello: &NodeHello) -> bool {
         let process = self.roster.get(node).latest_process();
         process.is_some_and(|process| {
@@ -285,7 +285,7 @@ impl SchedulerMachine {
     }
 }
 
-/// What a hello may contain.
+/// Returns what a hello may contain.
 fn check_hello(hello: &NodeHello) -> Result<(), String> {
     if !is_name(&hello.node) {
         return Err(

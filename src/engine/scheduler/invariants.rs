@@ -10,7 +10,7 @@ use crate::engine::roster::State;
 use crate::engine::tasks::{Era, Held, Phase, Stage, Task};
 use crate::engine::timers::Timer;
 
-/// What is remembered, as numbers: for whoever looks whether all is forgotten that should be.
+/// How much is remembered, to check that all is forgotten that should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Remains {
@@ -47,7 +47,11 @@ impl SchedulerMachine {
         let of_tasks = |timer: &Timer| {
             !matches!(
                 timer,
-                Timer::Node(_) | Timer::Retract | Timer::Handshake(_) | Timer::Takeover
+                Timer::Node(_)
+                    | Timer::Retract
+                    | Timer::Limit
+                    | Timer::Handshake(_)
+                    | Timer::Takeover
             )
         };
         let timers = self.timers.iter().filter(|(_, timer)| of_tasks(timer));
@@ -80,6 +84,8 @@ impl SchedulerMachine {
         self.catalogue.check(&self.tasks)?;
         self.check_totals()?;
         self.check_audiences()?;
+        self.check_pauses()?;
+        self.check_limits()?;
         self.outbox.check()
     }
 
@@ -135,7 +141,7 @@ impl SchedulerMachine {
             let deadline = task.deadline();
             let deferred = match task.stage {
                 Stage::Unstored { .. } => true,
-                _ => task.era != Era::Present && self.is_pausing(),
+                _ => task.era != Era::Present && self.is_resyncing(),
             };
             if deadline.is_some_and(|deadline| {
                 !deferred && !self.timers.contains(deadline, Timer::Deadline(id, slot))
@@ -151,11 +157,12 @@ impl SchedulerMachine {
             }
         }
         for (of, phase) in [
-            (&self.queued, Phase::Queued),
+            (self.catalogue.queued(), Phase::Queued),
             (&self.prefetched, Phase::Prefetched),
         ] {
             let tasks = self.tasks.iter().map(|(_, task)| task);
-            let tasks = tasks.filter(|task| task.stage.phase() == Some(phase));
+            let rests = |task: &Task| phase == Phase::Queued && self.catalogue.rests(task);
+            let tasks = tasks.filter(|task| task.stage.phase() == Some(phase) && !rests(task));
             let ends = tasks.map(Task::lateness).fold(None, |ends, one| {
                 let (first, last) = ends.unwrap_or((one, one));
                 Some((one.min(first), one.max(last)))
@@ -215,8 +222,8 @@ impl SchedulerMachine {
                     .get(link)
                     .is_some_and(|session| session.set_up_by() == Some(at)),
                 Timer::Node(node) => (node as usize) < self.roster.nodes.len(),
-                Timer::Retract => true,
-                Timer::Takeover => self.is_pausing(),
+                Timer::Retract | Timer::Limit => true,
+                Timer::Takeover => self.is_resyncing(),
             };
             if !wanted {
                 return Err(format!("nobody waits for {timer:?} at {at:?}"));
@@ -304,7 +311,7 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// What is counted as it comes and goes is what is there.
+    /// Checks that what is counted as it comes and goes is what is there.
     fn check_totals(&self) -> Result<(), String> {
         self.sessions.check()?;
         for (index, node) in (0..).zip(&self.roster.nodes) {
@@ -323,7 +330,7 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// What is remembered of orphans agrees with them.
+    /// Checks that what is remembered of orphans agrees with them.
     fn check_orphans(&self) -> Result<(), String> {
         let nodes = self.roster.nodes.iter();
         let processes = nodes.flat_map(|node| node.processes());

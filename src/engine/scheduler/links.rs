@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::SchedulerMachine;
 use super::losses::Loss;
-use super::sessions::{Session, Speaker, Stage};
+use super::sessions::{Session, SessionStage, Speaker};
 use crate::engine::message::{Beat, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Standing, State};
@@ -60,14 +60,14 @@ impl SchedulerMachine {
         self.sessions.open(now, link, set_up_by, node, host, peer);
         self.send(
             link,
-            ToNode::Hello(SchedulerHello {
+            ToNode::Hello(Box::new(SchedulerHello {
                 version_min: VERSION_MIN,
                 version_max: VERSION_MAX,
                 scheduler: self.name.to_string(),
                 scheduler_id: self.id,
                 term: self.term.0,
                 max_frame: Some(self.config.max_frame as u64),
-            }),
+            })),
         );
     }
 
@@ -79,8 +79,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// How long a side may be silent while a link is set up: short enough that a cut in the middle
-    /// costs no lease.
+    /// Returns how long a side may be silent while a link is set up: short enough that a cut in the
+    /// middle costs no lease.
     fn handshake_limit(&self) -> Duration {
         self.config
             .heartbeat
@@ -116,7 +116,7 @@ impl SchedulerMachine {
         self.totals.violations += 1;
         // Before its hello was taken, nobody knows that it is the node which was dialled.
         let session = self.sessions.get(link);
-        let known = session.filter(|session| !matches!(session.stage, Stage::Greeted));
+        let known = session.filter(|session| !matches!(session.stage, SessionStage::Greeted));
         if let Some(node) = known.and_then(|session| session.node) {
             self.roster.get_mut(node).violations += 1;
         }
@@ -136,16 +136,16 @@ impl SchedulerMachine {
     ) {
         let reason = refusal.to_string();
         let node = self.sessions.get(link).and_then(|session| session.node);
-        // Whoever else says its name tells nothing of a node that is up.
+        // Another process that uses its name tells nothing of a node that is up.
         let entry = node.map(|node| self.roster.get_mut(node));
         if let Some(entry) = entry.filter(|entry| !entry.is_up()) {
             entry.reason.clone_from(&reason);
         }
-        self.actions.push(Action::Note(Note::NodeRefused {
+        self.actions.push(Action::Note(Box::new(Note::NodeRefused {
             node: node.map(Self::node_id),
             name: name.into(),
             reason: reason.clone(),
-        }));
+        })));
         self.send(link, ToNode::Refuse(refusal));
         self.fail(now, link, &reason);
     }
@@ -155,9 +155,11 @@ impl SchedulerMachine {
             return;
         };
         let limit = match session.stage {
-            // It beats as on a link that is up.
-            Stage::Farewell(_) => self.config.heartbeat.saturating_mul(2),
-            Stage::Greeted | Stage::Comparing(_) | Stage::Up => self.handshake_limit(),
+            // A process that was replaced beats as on a link that is up.
+            SessionStage::Farewell(_) => self.config.heartbeat.saturating_mul(2),
+            SessionStage::Greeted | SessionStage::Comparing(_) | SessionStage::Up => {
+                self.handshake_limit()
+            }
         };
         let until = session.heard_at + limit;
         if until > now {
@@ -192,8 +194,8 @@ impl SchedulerMachine {
         let Some(node) = ended.as_ref().and_then(|session| session.node) else {
             return;
         };
-        // It may be the link that is being set up, the one that is up, or one that was replaced and
-        // says nothing of its node any more.
+        // This link may be the one that is being set up, the one that is up, or one that was
+        // replaced and says nothing of its node any more.
         let entry = self.roster.get_mut(node);
         if entry.handshake == Some(link) {
             entry.handshake = None;
@@ -209,20 +211,21 @@ impl SchedulerMachine {
                 // A link within the process breaks with its end.
                 self.lose(now, node, Loss::Dead, reason);
             } else {
-                // Its process may go on: it keeps its tasks until its lease ends.
+                // The process may go on: it keeps its tasks until its lease ends.
                 let name = self.roster.get(node).name.clone();
-                self.actions.push(Action::Note(Note::NodeUnreachable {
-                    node: Self::node_id(node),
-                    name,
-                    reason: reason.to_owned(),
-                }));
+                self.actions
+                    .push(Action::Note(Box::new(Note::NodeUnreachable {
+                        node: Self::node_id(node),
+                        name,
+                        reason: reason.to_owned(),
+                    })));
             }
         }
         self.timers.wake_at(node, now);
     }
 
-    /// A link was closed before it was up. Whoever waits for the node hears why, as of a dial that
-    /// failed; a refusal in words has said it already.
+    /// A link was closed before it was up. Callers that wait for the node hear why, as after a dial
+    /// that failed; a refusal in words has told them already.
     fn setup_failed(&mut self, node: NodeIndex, reason: &str) {
         let entry = self.roster.get_mut(node);
         if entry.is_up() || entry.reason == reason {
@@ -236,11 +239,11 @@ impl SchedulerMachine {
 
     /// Tells an operator why no link to a node has come about.
     pub(super) fn note_refused(&mut self, node: NodeIndex, reason: &str) {
-        self.actions.push(Action::Note(Note::NodeRefused {
+        self.actions.push(Action::Note(Box::new(Note::NodeRefused {
             node: Some(Self::node_id(node)),
             name: self.roster.get(node).name.clone(),
             reason: reason.to_owned(),
-        }));
+        })));
     }
 
     /// The node has no link that counts any more. It keeps its tasks.
@@ -267,7 +270,7 @@ impl SchedulerMachine {
     /// Notes that something came on a link. Only one that is up speaks for its node.
     pub(super) fn heard(&mut self, now: Timestamp, link: LinkId) -> Option<&Session> {
         let session = self.sessions.heard(now, link)?;
-        if let (Some(node), Stage::Up) = (session.node, &session.stage) {
+        if let (Some(node), SessionStage::Up) = (session.node, &session.stage) {
             self.roster.get_mut(node).heard(now, self.config.lease);
         }
         Some(session)
@@ -277,29 +280,33 @@ impl SchedulerMachine {
         let Some(session) = self.heard(now, link) else {
             return;
         };
-        // Each stage takes its own messages; anything else is a breach, whoever sends it.
+        // Each stage takes its own messages; anything else is a breach.
         let outcome = match (&session.stage, session.node, message) {
             (_, _, ToScheduler::Refuse(refusal)) => {
                 self.was_refused(now, link, &refusal);
                 Ok(())
             }
-            (Stage::Greeted, _, ToScheduler::Hello(hello)) => self.node_hello(now, link, hello),
-            (Stage::Comparing(comparison), Some(node), ToScheduler::Holding(holding)) => {
+            (SessionStage::Greeted, _, ToScheduler::Hello(hello)) => {
+                self.node_hello(now, link, *hello)
+            }
+            (SessionStage::Comparing(comparison), Some(node), ToScheduler::Holding(holding)) => {
                 let process = (comparison.hello.incarnation, comparison.hello.memory);
                 match comparison.speaker {
                     Speaker::Present => self.holding(now, link, node, holding),
                     Speaker::Replaced => self.holding_at_last(now, link, node, process, holding),
                 }
             }
-            (Stage::Farewell(hello), Some(node), message) => {
+            (SessionStage::Farewell(hello), Some(node), message) => {
                 let process = (hello.incarnation, hello.memory);
                 self.last_words(now, link, node, process, message)
             }
-            (Stage::Up, Some(node), ToScheduler::Beat(beat)) => self.beat(now, link, node, beat),
-            (Stage::Up, Some(node), ToScheduler::Reports(reports)) => {
+            (SessionStage::Up, Some(node), ToScheduler::Beat(beat)) => {
+                self.beat(now, link, node, beat)
+            }
+            (SessionStage::Up, Some(node), ToScheduler::Reports(reports)) => {
                 self.reports(now, node, reports)
             }
-            (Stage::Up, Some(node), ToScheduler::Goodbye) => {
+            (SessionStage::Up, Some(node), ToScheduler::Goodbye) => {
                 self.goodbye(now, link, node);
                 Ok(())
             }
@@ -307,10 +314,10 @@ impl SchedulerMachine {
                 "it sent {} while the link was {}",
                 name_of(&message),
                 match stage {
-                    Stage::Greeted => "waiting for its hello",
-                    Stage::Comparing(_) => "being compared",
-                    Stage::Up => "up",
-                    Stage::Farewell(_) => "that of a process which another has replaced",
+                    SessionStage::Greeted => "waiting for its hello",
+                    SessionStage::Comparing(_) => "being compared",
+                    SessionStage::Up => "up",
+                    SessionStage::Farewell(_) => "that of a process which another has replaced",
                 }
             )),
         };
@@ -352,12 +359,12 @@ impl SchedulerMachine {
             && process.paced(round_trip, lease)
         {
             let name = entry.name.clone();
-            self.actions.push(Action::Note(Note::SlowLink {
+            self.actions.push(Action::Note(Box::new(Note::SlowLink {
                 node: Self::node_id(node),
                 name,
                 round_trip,
                 lease,
-            }));
+            })));
         }
         let entry = self.roster.get_mut(node);
         let acknowledge = entry.acknowledge(true);
@@ -384,10 +391,10 @@ impl SchedulerMachine {
         self.lose(now, node, Loss::Left, "it has left");
         let entry = self.roster.get_mut(node);
         entry.redial.left(now, entry.usual_pause());
-        self.actions.push(Action::Note(Note::NodeLeft {
+        self.actions.push(Action::Note(Box::new(Note::NodeLeft {
             node: Self::node_id(node),
             name,
-        }));
+        })));
     }
 }
 

@@ -31,7 +31,7 @@ impl SchedulerMachine {
     pub(super) fn wake_at(&mut self, now: Timestamp, node: NodeIndex) {
         let entry = self.roster.get(node);
         if entry.is_local() {
-            // Of a process elsewhere that had its name before, runs may be going on.
+            // A process elsewhere that had this name before may still have runs.
             if !entry.past.is_empty() {
                 self.end_safe_orphans(now, node);
                 self.plan_wakeup(now, node);
@@ -42,8 +42,8 @@ impl SchedulerMachine {
             .leased()
             .and_then(|process| process.lease.expired(now))
         {
-            // Whoever drives the machine may have been asleep: what the node has said is read
-            // before it is lost.
+            // The driver of the machine may have been asleep: what the node has said is read before
+            // it is lost.
             Some(Expired::Look) => {
                 let last_look = now + self.config.heartbeat / LAST_LOOK;
                 let process = self.roster.get_mut(node).process_mut();
@@ -138,21 +138,21 @@ impl SchedulerMachine {
         self.enter_load(node);
         self.roster.touch(node);
         if was_with_us && loss != Loss::Left {
-            self.actions.push(Action::Note(Note::NodeLost {
+            self.actions.push(Action::Note(Box::new(Note::NodeLost {
                 node: Self::node_id(node),
                 name,
                 rerouted,
                 dead,
                 reason: reason.to_owned(),
-            }));
+            })));
         }
         self.leave_recorded(node);
         self.finish_removal(now, node);
         self.timers.wake_at(node, now);
     }
 
-    /// Forgets a node that was taken out by hand when all its processes have ended. Whoever took it
-    /// out vouches that one from which nothing has come until its lease was over is dead.
+    /// Forgets a node that was taken out by hand when all its processes have ended. By that command
+    /// the operator vouches that a process which is silent until its lease is over is dead.
     pub(super) fn finish_removal(&mut self, now: Timestamp, node: NodeIndex) {
         if !self.roster.get(node).is_leaving() {
             return;
@@ -162,7 +162,7 @@ impl SchedulerMachine {
         let is_over = |process: &NodeProcess| {
             process.orphans.is_empty() || process.lease.safe_at() + margin <= now
         };
-        self.end_retired(now, node, is_over);
+        self.end_replaced(now, node, is_over);
         let entry = self.roster.get(node);
         // What it has forgotten goes on with it.
         let over = entry.latest_process().is_none_or(|present| {
@@ -194,7 +194,7 @@ impl SchedulerMachine {
         if !alive && entry.latest_process().is_some() {
             self.lose(now, node, Loss::Dead, "it was declared dead");
         }
-        self.end_retired(now, node, |_| true);
+        self.end_replaced(now, node, |_| true);
         self.finish_removal(now, node);
         self.timers.wake_at(node, now);
         replaced || !alive
@@ -233,10 +233,13 @@ impl SchedulerMachine {
         task.may_have_run();
         let (id, exclusive, cancelling) = (task.id, task.is_exclusive(), task.is_cancelling());
         let key = task.key().cloned();
-        // Only an exclusive task and a key wait for the end of such a run; all else is run again at
-        // once.
-        if loss == Loss::Unproven && (exclusive || key.is_some()) {
-            let orphan = Orphan::of_run(id, blocking, key);
+        let kind = self.catalogue.kind(task.class);
+        let group = task.group_name();
+        let limited = self.catalogue.counts_runs(kind, group);
+        // Only an exclusive task, a key and a limit wait for the end of such a run; all else is run
+        // again at once.
+        if loss == Loss::Unproven && (exclusive || key.is_some() || limited) {
+            let orphan = Orphan::of_run(id, blocking, key).counted_as(kind, group);
             self.add_orphan(node, run.dispatch, orphan);
         }
         // Any end of a task that is to be cancelled is that cancel.
@@ -256,8 +259,8 @@ impl SchedulerMachine {
         let task = self.tasks.get_mut(slot);
         let rare = task.rare();
         if run.started {
-            // It may be what ended the node: who keeps losing nodes is failed, not toured round
-            // the cluster.
+            // The task may be what ended the node: one that keeps losing nodes is failed, not
+            // toured round the cluster.
             rare.lost_on.add(lost, suspects);
             let limit = rare.max_reroutes.unwrap_or(self.config.max_reroutes) as usize;
             if rare.lost_on.counted() > limit {
@@ -318,16 +321,22 @@ impl SchedulerMachine {
     }
 
     /// A process of a node that was thought lost is back: what it was blamed for is taken back.
+    /// A run of its that was given up and not taken back stays on record: that it will not be is
+    /// decided with its task, or with the process.
     pub(super) fn process_returned(&mut self, node: NodeIndex) {
         let process = self.roster.get_mut(node).process_mut();
         let incarnation = process.incarnation;
-        for id in std::mem::take(&mut process.lost_tasks) {
+        let mut lost = std::mem::take(&mut process.lost_tasks);
+        lost.retain(|&id| {
             let Some(slot) = self.tasks.find(id) else {
-                continue;
+                return false;
             };
             self.uncount_loss(slot, node, incarnation);
             self.reclass(slot);
-        }
+            let given_up = self.tasks.get(slot).stage.given_up();
+            given_up.is_some_and(|run| run.node == node)
+        });
+        self.roster.get_mut(node).process_mut().lost_tasks = lost;
     }
 
     /// Takes back what one task blames a process of a node for. Its class is left to the caller.
@@ -363,8 +372,9 @@ impl SchedulerMachine {
                 continue;
             };
             let task = self.tasks.get_mut(slot);
-            if task.stage.given_up().is_some_and(|run| run.node == node) {
+            if let Some(run) = task.stage.given_up().filter(|run| run.node == node) {
                 task.give_up_for_good();
+                self.run_is_over(slot, run.dispatch);
                 self.task_changed(slot);
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
 use crate::engine::record::Record;
-use crate::engine::roster::{NodeProcess, Orphan, Waiting};
+use crate::engine::roster::{NodeProcess, Orphan, WaitingCancel};
 use crate::engine::tasks::{Slot, Stage, Then};
 use crate::engine::timers::Timer;
 use crate::engine::{Incarnation, Timestamp};
@@ -20,11 +20,11 @@ use crate::task::{Dispatch, TaskId};
 /// all nodes.
 const MAX_UNKNOWN_RUNS: usize = 1 << 20;
 
-/// Retired incarnations of one node that are remembered though no run of theirs is waited for, so
+/// Replaced incarnations of one node that are remembered though no run of theirs is waited for, so
 /// that they are refused if they return; beyond it the oldest is forgotten. A process with a run
 /// that is waited for is remembered for as long as that is, and so there are no more of them than
 /// such runs.
-pub(super) const MAX_RETIRED: usize = 16;
+pub(super) const MAX_REPLACED: usize = 16;
 
 /// How many runs are known by their nodes' word alone.
 #[derive(Debug, Default)]
@@ -48,8 +48,8 @@ impl UnknownRuns {
 }
 
 impl SchedulerMachine {
-    /// Whether a run of this task may be going on in a process of a node that was lost with it.
-    /// What can be stopped was stopped when the incarnation's own half of the lease ended.
+    /// Returns whether a run of this task may be going on in a process of a node that was lost with
+    /// it. What can be stopped was stopped when the incarnation's own half of the lease ended.
     pub(super) fn process_may_run(
         &self,
         now: Timestamp,
@@ -65,7 +65,7 @@ impl SchedulerMachine {
     }
 
     pub(super) fn add_orphan(&mut self, node: NodeIndex, dispatch: Dispatch, orphan: Orphan) {
-        // Whoever had the run or told of it is there.
+        // The process that had the run, or has told of it, is on record.
         let incarnation = self.roster.get(node).process().incarnation;
         self.add_orphan_of(node, incarnation, dispatch, orphan);
     }
@@ -81,7 +81,7 @@ impl SchedulerMachine {
         if !self.roster.get(node).has_lived(incarnation) {
             return;
         }
-        // Its node may have told lies of it before.
+        // The node may have told lies of this run before.
         self.remove_orphan(node, dispatch);
         if let Some(key) = &orphan.key {
             self.keys.orphan_began(key);
@@ -94,6 +94,8 @@ impl SchedulerMachine {
         let mut processes = self.roster.get_mut(node).processes_mut();
         let process = processes.find(|process| process.incarnation == incarnation);
         let safe_at = process.map(|process| {
+            let group = orphan.group.as_ref();
+            self.catalogue.orphan(orphan.kind.as_ref(), group, true);
             process.orphans.insert(dispatch, orphan);
             process.lease.safe_at()
         });
@@ -118,9 +120,9 @@ impl SchedulerMachine {
         self.add_orphan(node, dispatch, orphan);
     }
 
-    /// Whether a task's run was lost with the present incarnation of a node, which has not been
-    /// taken back so far: then it may have that run, and no node can say so of a task that it never
-    /// had.
+    /// Returns whether a task's run was lost with the present incarnation of a node, which has not
+    /// been taken back so far: then it may have that run, and no node can say so of a task that it
+    /// never had.
     fn was_lost_here(&self, node: NodeIndex, task: TaskId) -> bool {
         let incarnation = self.roster.get(node).incarnation();
         let here = incarnation.map(|incarnation| (Self::node_id(node), incarnation));
@@ -160,6 +162,8 @@ impl SchedulerMachine {
             let freed = self.keys.orphan_ended(key);
             freed.into_iter().for_each(|id| self.key_was_freed(id));
         }
+        let group = orphan.group.as_ref();
+        self.catalogue.orphan(orphan.kind.as_ref(), group, false);
         if orphan.unknown {
             self.unknown_runs.forget();
         }
@@ -174,6 +178,7 @@ impl SchedulerMachine {
     /// The key of a task that has settled is free.
     pub(super) fn key_was_freed(&mut self, id: TaskId) {
         if let Some(journal) = &mut self.journal {
+            journal.busy.remove(&id);
             journal.record_lazily(self.now, Record::Freed(id));
         }
     }
@@ -193,7 +198,12 @@ impl SchedulerMachine {
         self.orphan_ended(now, node, dispatch);
     }
 
-    fn stop_orphan_patience(&mut self, node: NodeIndex, dispatch: Dispatch, waiting: &Waiting) {
+    fn stop_orphan_patience(
+        &mut self,
+        node: NodeIndex,
+        dispatch: Dispatch,
+        waiting: &WaitingCancel,
+    ) {
         for at in waiting.cancels.times() {
             self.timers.stop(at, Timer::OrphanPatience(dispatch, node));
         }
@@ -231,7 +241,7 @@ impl SchedulerMachine {
         let Stage::Held(held) = &task.stage else {
             return;
         };
-        // It may be held by a later run.
+        // The task may be held by a later run.
         if (held.run.node, held.run.dispatch) != (node, dispatch) {
             return;
         }
@@ -246,8 +256,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// How long after the end of a node's own half of its lease a run that is not exclusive may be
-    /// going on: it outlives that, and gets a heartbeat to stop.
+    /// Returns how long after the end of a node's own half of its lease a run that is not exclusive
+    /// may be going on: it outlives that, and gets a heartbeat to stop.
     pub(super) fn margin(&self) -> Duration {
         self.outlive + self.config.heartbeat
     }
@@ -275,10 +285,14 @@ impl SchedulerMachine {
         self.end_idle_orphans(now, node);
     }
 
-    /// Whether nothing waits for the end of an orphaned run: its task has settled, and it has no
-    /// key.
+    /// Returns whether nothing waits for the end of an orphaned run: its task has settled, it has
+    /// no key, and it counts against no limit.
     pub(super) fn is_idle_orphan(&self, orphan: &Orphan) -> bool {
-        orphan.key.is_none() && !orphan.holds_task && self.tasks.find(orphan.task).is_none()
+        let (mut kind, group) = (orphan.kind.iter(), orphan.group.as_ref());
+        orphan.key.is_none()
+            && !kind.any(|kind| self.catalogue.counts_runs(kind, group))
+            && !orphan.holds_task
+            && self.tasks.find(orphan.task).is_none()
     }
 
     /// Ends the orphans of replaced incarnations that nobody waits for: those of tasks that have
@@ -302,16 +316,16 @@ impl SchedulerMachine {
             idle += 1;
         }
         past.retain(|process| {
-            let forget = process.orphans.is_empty() && idle > MAX_RETIRED;
+            let forget = process.orphans.is_empty() && idle > MAX_REPLACED;
             idle -= usize::from(forget);
             !forget
         });
         self.node_changed(node);
     }
 
-    /// Retired incarnations whose process is known to have ended. What the present process has
+    /// Replaced incarnations whose process is known to have ended. What the present process has
     /// forgotten goes on with it.
-    pub(super) fn end_retired(
+    pub(super) fn end_replaced(
         &mut self,
         now: Timestamp,
         node: NodeIndex,

@@ -35,7 +35,7 @@ impl SchedulerMachine {
         if !self.catalogue.has_changed()
             || self.intake == Intake::Finishing
             || self.dispatches.is_spent()
-            || self.is_pausing()
+            || self.is_resyncing()
         {
             return;
         }
@@ -81,6 +81,10 @@ impl SchedulerMachine {
             if self.dispatches.is_spent() {
                 return;
             }
+            // Another class of its kind may have used up what was left of a limit.
+            if self.catalogue.announced(class).is_none() {
+                continue;
+            }
             let Some((node, prefetched)) = self.catalogue.choose((turn, class), &self.roster)
             else {
                 continue;
@@ -94,7 +98,7 @@ impl SchedulerMachine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn assign(&mut self, now: Timestamp, node: NodeIndex, slot: Slot, prefetched: bool) {
         // Numbers rise over all nodes, so that a later run fences off an earlier one.
         let dispatch = Dispatch::new(self.dispatches.take());
@@ -114,6 +118,7 @@ impl SchedulerMachine {
             started: !prefetched,
         };
         self.put_on(slot, run, suspect);
+        self.catalogue.has_started(&self.tasks, now, slot);
         // Only a node that is up has room for it.
         let sent = assignment.is_some();
         match assignment {
@@ -128,7 +133,7 @@ impl SchedulerMachine {
     }
 
     /// Returns what is sent to a node of a task that is placed on it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn assignment(
         &self,
         now: Timestamp,
@@ -154,11 +159,13 @@ impl SchedulerMachine {
     }
 
     /// Counts a task among the runs of a node: as a suspect, if it is placed among so many.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_on(&mut self, slot: Slot, run: Run, suspect: Option<Company>) {
         self.enter(slot, Stage::of(run, suspect));
         let node = run.node;
-        let prefetched = (!run.started).then(|| self.tasks.get(slot).args.len());
+        let task = self.tasks.get(slot);
+        let prefetched = (!run.started).then(|| task.args.len());
+        self.catalogue.run_began(task);
         let entry = self.roster.get_mut(node);
         entry.load.put_on(prefetched, suspect);
         if prefetched.is_some() {
@@ -205,6 +212,7 @@ impl SchedulerMachine {
         let (suspect, retracting) = (task.stage.suspect(), task.stage.retracting());
         let prefetched = (!run.started).then(|| task.args.len());
         let node = run.node;
+        self.catalogue.run_over(task);
         if let Some(why) = retracting {
             self.retract_over(node, run.dispatch, why);
         }
@@ -216,6 +224,7 @@ impl SchedulerMachine {
             line.remove(&mut self.tasks, slot, retracting.is_some());
         }
         entry.load.take_off(prefetched, suspect);
+        self.run_is_over(slot, run.dispatch);
         self.enter(slot, Stage::left(run));
         self.roster.touch(node);
         run
@@ -251,11 +260,16 @@ impl SchedulerMachine {
                 assign,
                 cancel,
                 retract,
+                wants,
             } = entry.channel_mut().take_outgoing();
             in_batches(cancel, |batch| send(ToNode::Cancel(batch)));
             in_batches(assign, |batch| send(ToNode::Assign(batch)));
             // Behind the assignments, since one of them may be asked back at once.
             in_batches(retract, |batch| send(ToNode::Retract(batch)));
+            // Behind the assignments, which wait here no longer.
+            if let Some(tasks) = wants {
+                send(ToNode::Wants(tasks));
+            }
         }
     }
 }
@@ -270,10 +284,15 @@ fn in_batches<T>(mut all: Vec<T>, mut send: impl FnMut(Vec<T>)) {
     }
 }
 
+#[inline]
 fn terms_of(now: Timestamp, task: &Task) -> Option<Box<Terms>> {
     if task.priority == 0 && task.rare.is_none() {
         return None;
     }
+    rare_terms_of(now, task)
+}
+
+fn rare_terms_of(now: Timestamp, task: &Task) -> Option<Box<Terms>> {
     let mut terms = Terms {
         priority: task.priority,
         ..Terms::default()

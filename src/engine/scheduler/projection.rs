@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 
 use super::SchedulerMachine;
+use crate::engine::Timestamp;
 use crate::engine::journal::Journal;
-use crate::engine::ledger::{Ledger, Placing, Stamp, TaskFacts, TaskState};
+use crate::engine::ledger::{Ledger, LedgerState, Placing, Stamp, TaskFacts};
 use crate::engine::record::{AcceptedTask, Changed, Settings};
 use crate::engine::tasks::Slot;
-use crate::engine::{Action, Timestamp};
 use crate::task::{Dispatch, Due, TaskId};
 
 impl SchedulerMachine {
@@ -31,7 +31,7 @@ impl SchedulerMachine {
                 term: journal.term(),
                 batch: number,
                 next_task: self.task_ids.next(),
-                next_dispatch: self.dispatches.next(),
+                next_dispatch: self.unrecorded_from(),
                 at,
             };
             let illegal = |illegal| format!("batch {number} would be illegal: {illegal}");
@@ -69,24 +69,18 @@ impl SchedulerMachine {
         ledger: &Ledger,
         at: Timestamp,
     ) -> Result<(), String> {
-        let mut untold: BTreeSet<TaskId> = self.outbox.to_be_told().collect();
-        untold.extend(journal.promises().filter_map(|action| match action {
-            Action::Answer {
-                status,
-                alone: true,
-            } => Some(status.id),
-            _ => None,
-        }));
+        let untold = self.untold(journal).map(|status| status.id);
+        let mut untold: BTreeSet<TaskId> = untold.collect();
         let mut open = 0;
         for (id, facts) in ledger.tasks().iter() {
             match &facts.state {
-                TaskState::Open { .. } => {
+                LedgerState::Open { .. } => {
                     let slot = self.tasks.find(*id);
                     let slot = slot.ok_or_else(|| format!("{id} goes on in the log alone"))?;
                     open += 1;
                     self.check_task(journal, slot, facts, at)?;
                 }
-                TaskState::Settled { ending, confirmed } => {
+                LedgerState::Settled { ending, confirmed } => {
                     if self.tasks.find(*id).is_some() {
                         return Err(format!("{id} has settled in the log alone"));
                     }
@@ -137,21 +131,11 @@ impl SchedulerMachine {
                 "{written:?} is written down, and here is {accepted:?}"
             ));
         }
-        let TaskState::Open { changed, placed } = &facts.state else {
+        let LedgerState::Open { changed, placed } = &facts.state else {
             return Ok(());
         };
-        // Of a task that is not stored yet no more is known.
-        let nothing = Changed {
-            id: task.id,
-            failed_attempts: 0,
-            due: None,
-            over: Dispatch::new(0),
-            lost: Vec::new(),
-            lost_prefetched: None,
-            last_failure: None,
-            cancelling: false,
-            held: None,
-        };
+        // While nothing more is stored of a task, nothing has changed since it was accepted.
+        let nothing = Changed::nothing(task.id);
         let written = changed.as_deref().cloned().unwrap_or(nothing);
         let (written, believed) = (still(written, at), still(self.changed(journal, task), at));
         if written != believed {
@@ -197,13 +181,13 @@ fn in_force(mut task: AcceptedTask, at: Timestamp) -> AcceptedTask {
     task
 }
 
-/// What of a change still makes a difference, and can be told again.
+/// Returns what of a change still makes a difference, and can be told again.
 fn still(mut changed: Changed, at: Timestamp) -> Changed {
     changed.due = changed.due.filter(|&due| due > at);
     // All that the task does not have is over; which that is, its placing says.
     changed.over = Dispatch::new(0);
     if let Some(run) = &mut changed.held {
-        // It moves on while the process is heard.
+        // This time moves on while the process is heard.
         run.not_before = Timestamp(0);
     }
     changed.lost.sort();

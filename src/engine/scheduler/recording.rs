@@ -17,7 +17,7 @@ use crate::engine::record::{
 };
 use crate::engine::roster::{Node, NodeProcess, Orphan, State};
 use crate::engine::tasks::{FirstDue, Run, Slot, Stage, Task, Then};
-use crate::status::{Ending, Outcome};
+use crate::status::Ending;
 use crate::task::{Dispatch, Due, Options, TaskId};
 
 /// How many ids, and how many dispatches, are reserved at once. The next ones are when half of them
@@ -69,7 +69,8 @@ impl SchedulerMachine {
             })));
         }
         records.extend(gathered.records.iter().cloned());
-        if first && head.is_none() {
+        // Nothing follows the end of the term, if that is tried again.
+        if first && head.is_none() && !journal.is_closed() {
             if reserved != journal.reserved {
                 records.push(Record::Reserved(reserved));
             }
@@ -82,7 +83,7 @@ impl SchedulerMachine {
                 (!same).then(|| Record::Node(Box::new(fact)))
             });
             records.extend(nodes);
-            records.extend(journal.settings.iter().copied().map(Record::Setting));
+            records.extend(journal.settings.iter().cloned().map(Record::Setting));
         }
         let accepted = self.going_on(&gathered.accepted);
         records
@@ -128,7 +129,7 @@ impl SchedulerMachine {
         ));
     }
 
-    fn compose_placed(&self, placed: &[TaskId], records: &mut Vec<Record>) {
+    pub(super) fn compose_placed(&self, placed: &[TaskId], records: &mut Vec<Record>) {
         let mut runs: BTreeMap<ProcessRef, Vec<PlacedRun>> = BTreeMap::new();
         for task in self.going_on(placed) {
             if let Some((at, run)) = self.placing(task) {
@@ -140,7 +141,7 @@ impl SchedulerMachine {
     }
 
     /// Returns those of these tasks that have not settled, each once.
-    fn going_on(&self, ids: &[TaskId]) -> impl Iterator<Item = &Task> {
+    pub(super) fn going_on(&self, ids: &[TaskId]) -> impl Iterator<Item = &Task> {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
@@ -197,12 +198,12 @@ impl SchedulerMachine {
         };
         // What is not the run that it has, or may have again, is over.
         let run = task.stage.placed().or_else(|| task.stage.given_up());
-        let next = run.map_or(self.dispatches.next(), |run| run.dispatch.get());
+        let over = run.map(|run| Dispatch::new(run.dispatch.get().saturating_sub(1)));
         Changed {
             id: task.id,
             failed_attempts: task.failed_attempts,
             due: due.map(|due| journal.time(due)),
-            over: Dispatch::new(next.saturating_sub(1)),
+            over: over.unwrap_or_else(|| self.all_over(task)),
             lost: lost.map(named).collect(),
             lost_prefetched: rare.and_then(|rare| rare.lost_prefetched_on.as_ref().map(named)),
             last_failure: task.last_failure().cloned(),
@@ -269,35 +270,35 @@ impl SchedulerMachine {
         let Some(journal) = &self.journal else {
             return;
         };
-        let (outcome, bytes) = match &ending.outcome {
-            Outcome::Completed(output) => (FinalOutcome::Completed(output.clone()), output.len()),
-            Outcome::Failed(failure) => {
-                (FinalOutcome::Failed(failure.clone()), failure.message.len())
-            }
-            Outcome::Cancelled => (FinalOutcome::Cancelled, 0),
-            // It has never been a task.
-            Outcome::Refused(_) => return,
+        let busy = self.busy_runs(journal, ending);
+        // What was refused has never been a task.
+        let Some(mut settled) = SettledTask::of_ending(ending, busy) else {
+            return;
         };
-        let settled = SettledTask {
-            id: ending.id,
-            outcome,
-            node: ending.node.clone(),
-            attempts: ending.attempts,
-            reroutes: ending.reroutes,
-            started_at: last_start.map(|at| journal.time(at)),
-            at: journal.time(now),
-            busy: self.busy_runs(journal, ending),
+        settled.at = journal.time(now);
+        settled.started_at = last_start.map(|at| journal.time(at));
+        let bytes = match &settled.outcome {
+            FinalOutcome::Completed(output) => output.len(),
+            FinalOutcome::Failed(failure) => failure.message.len(),
+            FinalOutcome::Cancelled => 0,
         };
-        let retained = journal.keep.keeps(Ended::from(&settled.outcome));
-        let retained = retained.then(|| RetainedTask {
-            accepted: accepted_as(ending),
+        let task = || RetainedTask {
+            accepted: AcceptedTask::of_ending(ending),
             ending: settled.clone(),
-        });
+        };
+        let retained = journal.keep.keeps(Ended::of(&settled.outcome));
+        let retained = retained.then(task);
+        let busy = (!settled.busy.is_empty()).then(task);
         if let Some(journal) = &mut self.journal {
-            journal.record(now, bytes, Record::Settled(Box::new(settled)));
+            journal.busy.extend(busy.map(|task| (ending.id, task)));
+            let record = match self.config.tell_at_once {
+                true => Journal::record_told,
+                false => Journal::record,
+            };
+            record(journal, now, bytes, Record::Settled(Box::new(settled)));
             if let Some(retained) = retained {
                 let bytes = bytes + ending.args.len();
-                journal.record(now, bytes, Record::Retained(Box::new(retained)));
+                record(journal, now, bytes, Record::Retained(Box::new(retained)));
             }
         }
     }
@@ -383,17 +384,6 @@ impl SchedulerMachine {
             Stage::Queued { .. } if !was_waiting => journal.changed_lazily(self.now, task.id),
             _ => {}
         }
-    }
-}
-
-/// A task as it was handed in, from its ending.
-fn accepted_as(ending: &Ending) -> AcceptedTask {
-    AcceptedTask {
-        id: ending.id,
-        at: Timestamp::of_system_time(ending.accepted_at),
-        kind: ending.kind.clone(),
-        args: ending.args.clone(),
-        options: ending.options.clone(),
     }
 }
 

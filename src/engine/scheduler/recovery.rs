@@ -4,15 +4,16 @@
 //! goes on. Does not know: what is stored later, how it is read, or what nodes say to it (see
 //! `takeover`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::SchedulerMachine;
-use super::takeover::{Pause, Recorded, Takeover};
+use super::takeover::{Earlier, Recorded, Resync, Takeover};
 use crate::config::SchedulerConfig;
+use crate::engine::found::Found;
 use crate::engine::journal::Journal;
-use crate::engine::ledger::{Ledger, Placing, TaskState};
+use crate::engine::ledger::{Ledger, LedgerState, Placing};
 use crate::engine::placement::NodeIndex;
 use crate::engine::record::{
     AcceptedTask, Changed, Claim, KnownProcess, NodeFact, ProcessFact, ProcessRef, Timing,
@@ -47,9 +48,9 @@ pub enum Unrecoverable {
 }
 
 impl SchedulerMachine {
-    /// A scheduler that goes on from what a store has, as `claim` allows, when the wall clock shows
-    /// `wall`. `config` must have been validated. Nodes that are to be there are added after that:
-    /// one that the store knows keeps what it runs.
+    /// A scheduler that goes on from what was found in a store, as `claim` allows, when the wall
+    /// clock shows `wall`. `config` must have been validated. Nodes that are to be there are added
+    /// after that: one that the store knows keeps what it runs.
     ///
     /// # Errors
     ///
@@ -57,11 +58,12 @@ impl SchedulerMachine {
     pub fn recover(
         name: Arc<str>,
         config: SchedulerConfig,
-        ledger: Ledger,
+        found: Found,
         claim: Claim,
         wall: Timestamp,
         now: Timestamp,
     ) -> Result<Self, Unrecoverable> {
+        let Found { ledger, cleaning } = found;
         let set_back = ledger
             .last()
             .map_or(Duration::ZERO, |last| last.at.since(wall));
@@ -77,9 +79,10 @@ impl SchedulerMachine {
         machine.task_ids.end_at(0);
         machine.dispatches.end_at(0);
         machine.outbox.over = Some(Vec::new());
-        machine.journal = Some(Box::new(Journal::new(claim, wall, now, set_back)));
+        machine.journal = Some(Box::new(Journal::new(claim, wall, now, set_back, cleaning)));
         let Ok(head) = ledger.finish() else {
             // Nothing was ever stored.
+            machine.nothing_is_recorded();
             return Ok(machine);
         };
         let before = head.timing;
@@ -87,7 +90,7 @@ impl SchedulerMachine {
             clock: WallClock::showing(wall, now),
             set_back,
         };
-        let until = now + machine.longest_pause();
+        let until = now + machine.longest_resync();
         machine.timers.start(until, Timer::Takeover);
         let timing = Timing {
             heartbeat: machine.config.heartbeat,
@@ -97,20 +100,26 @@ impl SchedulerMachine {
         let last = ledger.last();
         let tail = last.map_or(0, |last| last.next_dispatch)..reserved.dispatches;
         machine.takeover = Some(Box::new(Takeover {
-            pause: Some(Pause {
+            resync: Some(Resync {
                 until,
                 deadlines: Vec::new(),
                 cancels: Vec::new(),
                 doomed: Vec::new(),
             }),
             tail,
+            over: HashMap::new(),
             first: machine.dispatches.next(),
             recorded: BTreeMap::new(),
             silent: Vec::new(),
-            timing,
+            earlier: (timing != machine.own_timing()).then(|| Earlier {
+                timing,
+                until: now + timing.lease + timing.outlive + timing.heartbeat,
+            }),
             rolled_back: false,
         }));
-        // Its own half of the lease, which the term before had renewed up to now at the latest.
+        machine.nothing_is_recorded();
+        // A node's own half of the lease, which the term before had renewed up to now at the
+        // latest.
         let outlives = before.outlive.saturating_sub(machine.outlive);
         let safe_at = now + timing.lease + outlives;
         let placed_by = last.map_or(now, |last| times.moment(last.at).min(now));
@@ -128,6 +137,16 @@ impl SchedulerMachine {
             local: BTreeMap::new(),
         };
         recovery.run(ledger)
+    }
+}
+
+impl SchedulerMachine {
+    /// What is given out from now on is not written down.
+    fn nothing_is_recorded(&mut self) {
+        let from = self.unrecorded_from();
+        if let Some(journal) = &mut self.journal {
+            journal.unrecorded_from(from);
+        }
     }
 }
 
@@ -191,7 +210,9 @@ struct Open {
 
 impl Recovery {
     fn run(mut self, ledger: Ledger) -> Result<SchedulerMachine, Unrecoverable> {
-        self.machine.settings = *ledger.settings();
+        self.machine.settings = ledger.settings().clone();
+        self.machine.follow_pauses();
+        self.machine.follow_limits(self.now);
         if let Some(retry) = self.machine.settings.retry {
             self.machine.config.retry = retry;
         }
@@ -208,13 +229,13 @@ impl Recovery {
         for (_, facts) in ledger.into_tasks() {
             let accepted = facts.accepted;
             match facts.state {
-                TaskState::Open { changed, placed } => open.push(Open {
+                LedgerState::Open { changed, placed } => open.push(Open {
                     due: first_due(&accepted, changed.as_deref()),
                     accepted,
                     changed,
                     placed,
                 }),
-                TaskState::Settled { ending, confirmed } => {
+                LedgerState::Settled { ending, confirmed } => {
                     settled.push((accepted, ending, confirmed));
                 }
             }
@@ -232,8 +253,8 @@ impl Recovery {
         Ok(self.machine)
     }
 
-    /// A node that the store knows. Of one that was never reached, or whose processes have ended,
-    /// nothing goes on: it is there again if it is added.
+    /// Goes on with a node that the store knows. Nothing is left of one that was never reached, or
+    /// whose processes have ended: it is there again only if it is added.
     fn node(&mut self, fact: NodeFact) {
         let local = fact.reach == Reach::Local;
         let state = match &fact.process {
@@ -305,7 +326,7 @@ impl Recovery {
     }
 }
 
-/// When a task is due, or was, as it was stored.
+/// Returns when a task is due, or was, as it was stored.
 fn first_due(accepted: &AcceptedTask, changed: Option<&Changed>) -> Timestamp {
     if let Some(due) = changed.and_then(|changed| changed.due) {
         return due;

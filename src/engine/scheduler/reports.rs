@@ -9,7 +9,7 @@ use super::SchedulerMachine;
 use crate::engine::message::{MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{NodeProcess, Readiness};
-use crate::engine::tasks::{self, Prefetch, Retract, Slot, Stage};
+use crate::engine::tasks::{Prefetch, Retract, Run, Slot, Stage};
 use crate::engine::{Action, Note, Timestamp};
 use crate::payload::Payload;
 use crate::status::TaskEventKind;
@@ -21,7 +21,7 @@ use crate::task::{Dispatch, TaskId};
 const PROGRESS_SLACK: Duration = Duration::from_secs(6);
 
 /// What a run of which a node tells is to the scheduler.
-pub(super) enum Run {
+pub(super) enum Told {
     /// The latest run of this task, which the node has.
     Live(Slot),
     /// The latest run of this task. It was given up for lost, and may be taken back.
@@ -41,47 +41,46 @@ impl SchedulerMachine {
         reports: Vec<Report>,
     ) -> Result<(), String> {
         for report in reports {
+            let (mut new, mut stored) = (true, None);
             if let Some(seq) = report.seq() {
                 let entry = self.roster.get_mut(node);
                 let process = entry.process_mut();
-                let new = process.take_report(seq);
+                new = process.take_report(seq);
                 if self.journal.is_some() {
-                    let bytes = report.kept_bytes();
-                    if new {
-                        self.report(now, node, report)?;
-                    } else {
-                        self.totals.stale_reports += 1;
+                    stored = Some(report.kept_bytes());
+                } else {
+                    process.may_acknowledge();
+                    // The welcome acknowledges what comes in a comparison.
+                    if !entry.is_local() && entry.is_up() {
+                        entry.channel_mut().owe(1, report.kept_bytes());
                     }
-                    self.acknowledge_later(node, bytes);
-                    continue;
-                }
-                process.may_acknowledge();
-                // The welcome acknowledges what comes in a comparison.
-                if !entry.is_local() && entry.is_up() {
-                    entry.channel_mut().owe(1, report.kept_bytes());
-                }
-                self.roster.touch(node);
-                if !new {
-                    self.totals.stale_reports += 1;
-                    continue;
+                    self.roster.touch(node);
                 }
             }
-            self.report(now, node, report)?;
+            if new {
+                self.report(now, node, report)?;
+            } else {
+                self.totals.stale_reports += 1;
+            }
+            if let Some(bytes) = stored {
+                self.acknowledge_later(node, bytes);
+            }
         }
         Ok(())
     }
 
+    #[inline(always)]
     fn report(&mut self, now: Timestamp, node: NodeIndex, report: Report) -> Result<(), String> {
         match report {
             Report::Started { task, dispatch } => match self.find_run(node, task, dispatch)? {
-                Run::Live(slot) => self.started(now, slot),
-                Run::GivenUp(slot) if self.keeps_runs(node) => {
-                    // It goes on, so a second run beside it would be one too many.
-                    self.take_back(slot);
+                Told::Live(slot) => self.started(now, slot),
+                Told::GivenUp(slot) if self.keeps_runs(node) => {
+                    // The run goes on, so a second one beside it would be one too many.
+                    self.reclaim(slot);
                     self.started(now, slot);
                 }
-                Run::GivenUp(_) | Run::Orphan => {}
-                Run::Stale => self.totals.stale_reports += 1,
+                Told::GivenUp(_) | Told::Orphan => {}
+                Told::Stale => self.totals.stale_reports += 1,
             },
             Report::Ended {
                 task,
@@ -94,25 +93,27 @@ impl SchedulerMachine {
                 // What it has refused it may take now. If not, it refuses once more.
                 self.reporter(node).turned_ready();
                 match self.find_run(node, task, dispatch)? {
-                    Run::Live(slot) => self.ended(now, slot, false, end, ran, overrun),
-                    Run::GivenUp(slot) => {
-                        // Its end counts as if it had never been given up: what it has done is not
-                        // done again.
-                        self.take_back(slot);
+                    Told::Live(slot) => self.ended(now, slot, false, end, ran, overrun),
+                    Told::GivenUp(slot) => {
+                        // The end counts as if the run had never been given up: what it has done
+                        // is not done again.
+                        self.reclaim(slot);
                         self.ended(now, slot, true, end, ran, overrun);
                     }
                     // The run was given up before: what came of it is late, and only its worker
                     // counts.
-                    Run::Orphan => {
+                    Told::Orphan => {
                         self.totals.stale_reports += 1;
+                        self.ended_before(task, dispatch, &end);
                         if !overrun && end.is_of_no_run(ran) {
                             self.orphan_never_ran(now, node, dispatch);
                         } else if !overrun {
                             self.orphan_ended(now, node, dispatch);
                         }
                     }
-                    Run::Stale => {
+                    Told::Stale => {
                         self.totals.stale_reports += 1;
+                        self.ended_before(task, dispatch, &end);
                         if !overrun && end.is_of_no_run(ran) {
                             self.deny_start(task, dispatch);
                         }
@@ -147,9 +148,12 @@ impl SchedulerMachine {
                     self.reporter(node).readiness = Readiness::Leaving;
                     self.set_present(node, false);
                 }
-                self.came_back(now, node, task, dispatch)?;
+                let lent = reason == RefusedBy::Lent;
+                self.not_started(now, node, task, dispatch, lent)?;
             }
-            Report::Returned { task, dispatch, .. } => self.came_back(now, node, task, dispatch)?,
+            Report::Returned { task, dispatch, .. } => {
+                self.not_started(now, node, task, dispatch, false)?;
+            }
             Report::Draining => {
                 // What it has goes on or comes back; it only takes nothing new.
                 self.reporter(node).readiness = Readiness::Leaving;
@@ -158,8 +162,8 @@ impl SchedulerMachine {
             }
             Report::Ready => {
                 let process = self.reporter(node);
-                // Draining is for good. Whoever took it back again and again would have every task
-                // that waits looked at each time.
+                // Draining is for good. A node that took it back again and again would have every
+                // task that waits looked at each time.
                 if process.readiness == Readiness::Leaving {
                     return Err("it would start something again, though it drains".to_owned());
                 }
@@ -176,7 +180,12 @@ impl SchedulerMachine {
                 }
             }
             Report::Lent { workers } => {
-                self.roster.get_mut(node).load.lent(workers);
+                let entry = self.roster.get_mut(node);
+                entry.load.lent(workers);
+                if let Some(channel) = entry.state.channel_mut() {
+                    channel.lent();
+                }
+                self.wants.lent(node);
                 self.roster.touch(node);
             }
             Report::Progress {
@@ -191,14 +200,14 @@ impl SchedulerMachine {
                     ));
                 }
                 match self.find_run(node, task, dispatch)? {
-                    Run::Live(slot) => self.progress(now, slot, value),
-                    Run::GivenUp(slot) if self.keeps_runs(node) => {
+                    Told::Live(slot) => self.progress(now, slot, value),
+                    Told::GivenUp(slot) if self.keeps_runs(node) => {
                         // What makes progress goes on.
-                        self.take_back(slot);
+                        self.reclaim(slot);
                         self.progress(now, slot, value);
                     }
                     // What such a run tells is not its task's progress any more.
-                    Run::GivenUp(_) | Run::Orphan | Run::Stale => {}
+                    Told::GivenUp(_) | Told::Orphan | Told::Stale => {}
                 }
             }
         }
@@ -248,7 +257,6 @@ impl SchedulerMachine {
     }
 
     /// Nor one that another node was given.
-    #[inline]
     pub(super) fn check_holder(
         &self,
         node: NodeIndex,
@@ -285,41 +293,63 @@ impl SchedulerMachine {
     }
 
     /// Finds what a reported run is to the scheduler. `Err` if the node cannot have it.
-    #[inline]
-    fn find_run(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Result<Run, String> {
+    #[inline(always)]
+    fn find_run(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Result<Told, String> {
+        // Of what it has and was sent, nothing else has to be checked.
+        match self.find_live(node, task, dispatch) {
+            Some(slot) if !self.is_staged(dispatch) => Ok(Told::Live(slot)),
+            _ => self.find_other(node, task, dispatch),
+        }
+    }
+
+    fn find_other(
+        &self,
+        node: NodeIndex,
+        task: TaskId,
+        dispatch: Dispatch,
+    ) -> Result<Told, String> {
         self.check_holder(node, task, dispatch)?;
         Ok(self.find_held(node, task, dispatch))
     }
 
-    /// Finds what a run is to the scheduler of which its node has told before.
+    /// Finds the task that a node has by this run.
     #[inline]
-    pub(super) fn find_held(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Run {
-        if let Some(slot) = self.tasks.find(task) {
-            let stage = &self.tasks.get(slot).stage;
-            let is_it = |run: &tasks::Run| run.dispatch == dispatch && run.node == node;
-            if stage.placed().filter(is_it).is_some() {
-                return Run::Live(slot);
-            }
-            if stage.given_up().filter(is_it).is_some() && self.may_take_back(slot, node) {
-                return Run::GivenUp(slot);
-            }
+    fn find_live(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Option<Slot> {
+        self.tasks.find(task).filter(|&slot| {
+            let run = self.tasks.get(slot).stage.placed();
+            run.is_some_and(|run| run.dispatch == dispatch && run.node == node)
+        })
+    }
+
+    /// Finds what a run is to the scheduler of which its node has told before.
+    pub(super) fn find_held(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Told {
+        if let Some(slot) = self.find_live(node, task, dispatch) {
+            return Told::Live(slot);
+        }
+        if let Some(slot) = self.tasks.find(task)
+            && let Some(run) = self.tasks.get(slot).stage.given_up()
+            && (run.node, run.dispatch) == (node, dispatch)
+            && self.may_reclaim(slot, node)
+        {
+            return Told::GivenUp(slot);
         }
         if self.roster.get(node).process().has_orphan(dispatch) {
-            Run::Orphan
+            Told::Orphan
         } else {
-            Run::Stale
+            Told::Stale
         }
     }
 
-    /// Whether a run that goes on at a node may be its task's again. One that was taken out stops
-    /// all that it has, and tells of no end of it: only an end that it had told before may count.
+    /// Returns whether a run that goes on at a node may be its task's again. One that was taken out
+    /// stops all that it has, and tells of no end of it: only an end that it had told before may
+    /// count.
     pub(super) fn keeps_runs(&self, node: NodeIndex) -> bool {
         !self.roster.get(node).is_removed()
     }
 
-    /// Whether a run that was given up may be its task's again: not if the task has lost two other
-    /// nodes and its node has another such, which only a node that lies can bring about.
-    fn may_take_back(&self, slot: Slot, node: NodeIndex) -> bool {
+    /// Returns whether a run that was given up may be its task's again: not if the task has lost
+    /// two other nodes and its node has another such, which only a node that lies can bring about.
+    fn may_reclaim(&self, slot: Slot, node: NodeIndex) -> bool {
         let entry = self.roster.get(node);
         let here = entry
             .incarnation()
@@ -331,7 +361,7 @@ impl SchedulerMachine {
 
     /// A run that was given up for lost goes on, and no later one was begun: it is the task's run
     /// again, and its loss is not counted.
-    pub(super) fn take_back(&mut self, slot: Slot) {
+    pub(super) fn reclaim(&mut self, slot: Slot) {
         let stage = &self.tasks.get(slot).stage;
         let Some(run) = stage.given_up() else {
             return;
@@ -352,7 +382,7 @@ impl SchedulerMachine {
     /// A task that waited at its node has started.
     pub(super) fn started(&mut self, now: Timestamp, slot: Slot) {
         if let Stage::Prefetched { suspect, .. } = self.tasks.get(slot).stage {
-            let run = tasks::Run {
+            let run = Run {
                 since: now,
                 started: true,
                 ..self.take_off(slot)
@@ -363,30 +393,32 @@ impl SchedulerMachine {
         }
     }
 
-    /// An assignment was not started and is not at the node any more.
-    fn came_back(
+    /// An assignment was not started and is not at the node any more. If its worker was `lent`
+    /// meanwhile, it is as if it had never been sent.
+    fn not_started(
         &mut self,
         now: Timestamp,
         node: NodeIndex,
         task: TaskId,
         dispatch: Dispatch,
+        lent: bool,
     ) -> Result<(), String> {
         match self.find_run(node, task, dispatch)? {
-            Run::Live(slot) => {
+            Told::Live(slot) => {
                 let why = self.tasks.get(slot).stage.retracting();
                 if matches!(why, Some(Retract::FreeElsewhere | Retract::HeldUp)) {
                     self.tasks.get_mut(slot).prefetch = Prefetch::Spent;
                 }
-                self.never_started(now, slot, why.is_some());
+                self.never_started(now, slot, lent || why.is_some());
             }
-            Run::GivenUp(slot) => {
-                // Its loss ended no run, so it is not counted; but the task was counted as rerouted
+            Told::GivenUp(slot) => {
+                // The loss ended no run, so it is not counted; but the task was counted as rerouted
                 // then.
-                self.take_back(slot);
+                self.reclaim(slot);
                 self.never_started(now, slot, true);
             }
-            Run::Orphan => self.orphan_never_ran(now, node, dispatch),
-            Run::Stale => {
+            Told::Orphan => self.orphan_never_ran(now, node, dispatch),
+            Told::Stale => {
                 self.totals.stale_reports += 1;
                 self.deny_start(task, dispatch);
             }
@@ -412,16 +444,16 @@ impl SchedulerMachine {
                 let class = self.tasks.get(self.tasks.find(task)?).class;
                 Some((task, self.catalogue.kind(class).clone()))
             });
-            self.actions.push(Action::Note(Note::NodeStalled {
+            self.actions.push(Action::Note(Box::new(Note::NodeStalled {
                 node: Self::node_id(node),
                 name,
                 task,
-            }));
+            })));
         }
         self.roster.touch(node);
     }
 
-    /// Whether a run of a task is at a node, or may be.
+    /// Returns whether a run of a task is at a node, or may be.
     fn has_at(&self, node: NodeIndex, task: TaskId) -> bool {
         let slot = self.tasks.find(task);
         let placed = slot.is_some_and(|slot| {

@@ -11,7 +11,8 @@
 //!   less urgent is about, which would start before it ([`PASSED_AFTER`]), and whatever else there
 //!   is after [`HELD_UP_AFTER`].
 //!
-//! When the scheduler finishes what runs and starts nothing more, all of them are asked back.
+//! When the scheduler finishes what runs and starts nothing more, all of them are asked back; when
+//! a kind is paused, or more of it go on than its limit allows, all of that kind.
 //!
 //! What was asked back for a free worker, or for having been held up, is sent to free workers only
 //! from then on. Nothing that comes after it is prefetched to its nodes meanwhile, and what is less
@@ -76,7 +77,7 @@ struct Ask {
 
 /// What is to be asked back from a node.
 #[derive(Default)]
-struct Found {
+struct ToAskBack {
     tasks: Vec<Ask>,
     /// When the next task may have to be.
     next: Option<Timestamp>,
@@ -109,11 +110,12 @@ impl SchedulerMachine {
     /// grow with anything.
     fn reasons(&self) -> Option<Reasons> {
         let (first, last) = (self.prefetched.first()?, self.prefetched.last()?);
-        let queued = self.queued.last().unwrap_or(0);
+        let queued = self.catalogue.queued();
+        let (most, least) = (queued.first(), queued.last().unwrap_or(0));
         let reasons = Reasons {
             idle: self.catalogue.has_free(),
-            overtaken: self.queued.first().is_some_and(|queued| queued < last),
-            lowest: last.max(queued).max(self.retraction.lowest_placed()),
+            overtaken: most.is_some_and(|queued| queued < last),
+            lowest: last.max(least).max(self.retraction.lowest_placed()),
             ending: self.intake == Intake::Finishing,
         };
         let any = reasons.idle || reasons.overtaken || reasons.ending || first < reasons.lowest;
@@ -133,7 +135,7 @@ impl SchedulerMachine {
             self.retraction.look_again_at(now + HELD_UP_AFTER);
             return lanes;
         }
-        let Found { tasks, next } = self.find(now, node, reasons);
+        let ToAskBack { tasks, next } = self.find(now, node, reasons);
         if let Some(next) = next {
             self.retraction.look_again_at(next);
         }
@@ -144,7 +146,7 @@ impl SchedulerMachine {
     }
 
     /// Finds what is to be asked back from a node.
-    fn find(&mut self, now: Timestamp, node: NodeIndex, reasons: &Reasons) -> Found {
+    fn find(&mut self, now: Timestamp, node: NodeIndex, reasons: &Reasons) -> ToAskBack {
         let entry = self.roster.get(node);
         let ripe_after = entry.load.ripe_after();
         let held_up_after = entry.load.held_up_after(WAITS);
@@ -152,12 +154,19 @@ impl SchedulerMachine {
             .overtaken
             .then(|| self.catalogue.waiting(node, &self.roster))
             .flatten();
-        let mut found = Found::default();
+        let mut found = ToAskBack::default();
         let overtaken = waiting.and_then(|first| self.first_overtaken(now, node, first));
         // Of each node as many as it has free workers, whichever lanes they are taken from.
         let mut taken: Vec<NodeIndex> = Vec::new();
         for (key, list) in entry.line.lanes() {
             work::step();
+            let withdrawn = if self.catalogue.is_paused(key.class) {
+                Some(Retract::Paused)
+            } else if self.catalogue.is_exceeded(key.class) {
+                Some(Retract::OverLimit)
+            } else {
+                reasons.ending.then_some(Retract::Ending)
+            };
             let others = self.catalogue.has_other(key.class, node);
             let overtakes = waiting.is_some_and(|first| first.lateness < key.lateness);
             let mut free = match reasons.idle && others {
@@ -174,8 +183,8 @@ impl SchedulerMachine {
                     continue;
                 };
                 let (ripe_at, held_up_at) = (since + ripe_after, since + held_up_after);
-                if reasons.ending {
-                    let (why, claims) = (Retract::Ending, None);
+                if let Some(why) = withdrawn {
+                    let claims = None;
                     found.tasks.push(Ask { slot, why, claims });
                     continue;
                 }
@@ -274,7 +283,7 @@ impl SchedulerMachine {
     }
 }
 
-impl Found {
+impl ToAskBack {
     fn look_again_at(&mut self, at: Option<Timestamp>) {
         self.next = self.next.into_iter().chain(at).min();
     }

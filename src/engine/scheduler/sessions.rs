@@ -37,7 +37,7 @@ pub(super) struct Comparison {
 
 /// How far a link is.
 #[derive(Debug)]
-pub(super) enum Stage {
+pub(super) enum SessionStage {
     /// The scheduler has said hello.
     Greeted,
     /// The node has, and tells what it holds.
@@ -51,7 +51,7 @@ pub(super) enum Stage {
 /// One connection. It is changed by [`Sessions`] alone, which hands it out to be read.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub stage: Stage,
+    pub stage: SessionStage,
     /// The node that was dialled, or that has said hello.
     pub node: Option<NodeIndex>,
     /// The host from which the node dialled; `None` if the scheduler dialled.
@@ -65,28 +65,28 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Returns when it is looked at whether it was silent, unless it is up.
+    /// Returns when the scheduler looks whether the link was silent, unless it is up.
     pub(super) fn set_up_by(&self) -> Option<Timestamp> {
         (!self.is_up()).then_some(self.set_up_by)
     }
 
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.stage, Stage::Up)
+        matches!(self.stage, SessionStage::Up)
     }
 
-    /// Whether it is that of a process which another has replaced.
+    /// Returns whether it is that of a process which another has replaced.
     fn hears_out(&self) -> bool {
         match &self.stage {
-            Stage::Comparing(comparison) => comparison.speaker == Speaker::Replaced,
-            Stage::Farewell(_) => true,
-            Stage::Greeted | Stage::Up => false,
+            SessionStage::Comparing(comparison) => comparison.speaker == Speaker::Replaced,
+            SessionStage::Farewell(_) => true,
+            SessionStage::Greeted | SessionStage::Up => false,
         }
     }
 
     fn held(&self) -> usize {
         match &self.stage {
-            Stage::Comparing(comparison) => comparison.held.len(),
-            Stage::Greeted | Stage::Up | Stage::Farewell(_) => 0,
+            SessionStage::Comparing(comparison) => comparison.held.len(),
+            SessionStage::Greeted | SessionStage::Up | SessionStage::Farewell(_) => 0,
         }
     }
 }
@@ -130,13 +130,14 @@ impl Sessions {
         setting_up.min().map(|(_, link)| link)
     }
 
-    /// Whether a process of this node that was replaced is heard on one of them. It looks at all.
+    /// Returns whether a process of this node that was replaced is heard on one of them. It looks
+    /// at all.
     pub(super) fn hear_out(&self, node: NodeIndex) -> bool {
         let mut all = self.by_link.values();
         all.any(|session| session.node == Some(node) && session.hears_out())
     }
 
-    /// Begins a session with the node that was dialled, or with whoever dialled from `host`.
+    /// Begins a session with the node that was dialled, or with a peer that dialled from `host`.
     pub(super) fn open(
         &mut self,
         now: Timestamp,
@@ -147,7 +148,7 @@ impl Sessions {
         peer: String,
     ) {
         let session = Session {
-            stage: Stage::Greeted,
+            stage: SessionStage::Greeted,
             node,
             host,
             peer,
@@ -192,7 +193,7 @@ impl Sessions {
         })
     }
 
-    /// Whoever is at the other end has said hello as this node: from now on it tells what it holds.
+    /// The peer has said hello as this node: from now on it tells what it holds.
     pub(super) fn begin_comparison(
         &mut self,
         link: LinkId,
@@ -202,7 +203,7 @@ impl Sessions {
     ) {
         if let Some(session) = self.by_link.get_mut(&link) {
             session.node = Some(node);
-            session.stage = Stage::Comparing(Box::new(Comparison {
+            session.stage = SessionStage::Comparing(Box::new(Comparison {
                 speaker,
                 hello,
                 held: BTreeMap::new(),
@@ -217,7 +218,8 @@ impl Sessions {
             return Err(TooMany::Compared);
         }
         let session = self.by_link.get_mut(&link);
-        let Some(Stage::Comparing(comparison)) = session.map(|session| &mut session.stage) else {
+        let Some(SessionStage::Comparing(comparison)) = session.map(|session| &mut session.stage)
+        else {
             return Ok(());
         };
         // What is told twice counts once, so the growth is counted and not what has come.
@@ -236,19 +238,19 @@ impl Sessions {
     /// process. Returns what it has told.
     pub(super) fn finish_comparison(&mut self, link: LinkId) -> Option<Box<Comparison>> {
         let session = self.by_link.get_mut(&link)?;
-        let Stage::Comparing(comparison) = &session.stage else {
+        let SessionStage::Comparing(comparison) = &session.stage else {
             return None;
         };
         self.compared -= comparison.held.len();
         let next = match comparison.speaker {
-            Speaker::Present => Stage::Up,
-            Speaker::Replaced => Stage::Farewell(Box::new(comparison.hello.clone())),
+            Speaker::Present => SessionStage::Up,
+            Speaker::Replaced => SessionStage::Farewell(Box::new(comparison.hello.clone())),
         };
         let before = std::mem::replace(&mut session.stage, next);
         self.setting_up -= usize::from(session.is_up());
         match before {
-            Stage::Comparing(comparison) => Some(comparison),
-            Stage::Greeted | Stage::Up | Stage::Farewell(_) => None,
+            SessionStage::Comparing(comparison) => Some(comparison),
+            SessionStage::Greeted | SessionStage::Up | SessionStage::Farewell(_) => None,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Orphan, Waiting};
+use crate::engine::roster::{Orphan, WaitingCancel};
 use crate::engine::tasks::{Era, Past, Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Audience, Note, Timestamp};
@@ -13,8 +13,8 @@ use crate::status::{CancelAnswer, Cause, Ending, Failure, Outcome};
 use crate::task::{Dispatch, TaskId, TaskKind};
 
 impl SchedulerMachine {
-    /// Settles a task that no node has any more: its one ending. `answer` is for whoever asked to
-    /// cancel it.
+    /// Settles a task that no node has any more: its one ending. `answer` is for the callers
+    /// that asked to cancel it.
     pub(super) fn settle(
         &mut self,
         now: Timestamp,
@@ -23,6 +23,18 @@ impl SchedulerMachine {
         answer: CancelAnswer,
     ) {
         self.detach(slot);
+        self.settle_detached(now, slot, outcome, answer);
+    }
+
+    /// Settles a task that waits nowhere and is at no node: as [`SchedulerMachine::settle`], for
+    /// what has just been taken off its node.
+    pub(super) fn settle_detached(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        outcome: Outcome,
+        answer: CancelAnswer,
+    ) {
         let task = self.tasks.get(slot);
         let last_start = task.last_start();
         let options = self.options(task);
@@ -60,7 +72,7 @@ impl SchedulerMachine {
             key = rare.key;
             callers = rare.callers;
         }
-        // The attempts that failed are counted already, by whoever settles it.
+        // The attempts that failed are counted already, by the caller.
         let last_attempt = u32::from(outcome.is_completed());
         match &outcome {
             Outcome::Completed(_) => self.totals.completed += 1,
@@ -88,14 +100,14 @@ impl SchedulerMachine {
             self.write_settled(now, &ending, last_start.map(|start| start.at));
         }
         if let Outcome::Failed(failure) = &ending.outcome {
-            self.actions.push(Action::Note(Note::Failed {
+            self.actions.push(Action::Note(Box::new(Note::Failed {
                 task: ending.id,
                 kind: ending.kind.clone(),
                 attempt: ending.attempts,
                 node: ending.node.clone(),
                 failure: failure.clone(),
                 again: false,
-            }));
+            })));
         }
         let status = self.outbox.status(ending);
         // Callers that joined are answered beside the audience, which alone has to confirm.
@@ -111,7 +123,7 @@ impl SchedulerMachine {
 
     /// Takes a task out of all that counts it, and returns its kind and its record. The next task
     /// takes its slot, so the caller stops every timer that names it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_out(&mut self, slot: Slot) -> (TaskKind, Task) {
         let task = self.tasks.get(slot);
         let (phase, lateness) = (task.stage.phase(), task.lateness());
@@ -119,6 +131,7 @@ impl SchedulerMachine {
         let task = self.tasks.remove(slot);
         // The name is taken before the class is left, which may forget it with its last task.
         let kind = self.catalogue.kind(task.class).clone();
+        self.catalogue.leave_group(&task);
         self.catalogue.leave(task.class);
         (kind, task)
     }
@@ -130,7 +143,7 @@ impl SchedulerMachine {
     }
 
     /// Takes a task out of wherever it waits. One that a node has must have been taken off it.
-    fn detach(&mut self, slot: Slot) {
+    pub(super) fn detach(&mut self, slot: Slot) {
         let task = self.tasks.get(slot);
         match &task.stage {
             Stage::Queued { .. } => self.catalogue.dequeue(&mut self.tasks, slot),
@@ -160,13 +173,15 @@ impl SchedulerMachine {
         let task = self.tasks.get_mut(slot);
         // What was prefetched may have started unheard.
         task.may_have_run();
+        let kind = self.catalogue.kind(task.class);
         let orphan = Orphan::of_run(task.id, blocking, task.key().cloned());
+        let orphan = orphan.counted_as(kind, task.group_name());
         self.add_orphan(run.node, run.dispatch, orphan);
         self.roster.get_mut(run.node).cancel(run.dispatch);
         run
     }
 
-    /// Whether the handler of a task cannot be stopped at this node.
+    /// Returns whether the handler of a task cannot be stopped at this node.
     pub(super) fn blocks_at(&self, slot: Slot, node: NodeIndex) -> bool {
         self.blocks(self.tasks.get(slot), node)
     }
@@ -178,8 +193,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// What a cancel is told of a task that no node has any more: an earlier run, whose attempt is
-    /// over or whose node was lost, may still be going on.
+    /// Returns what a cancel is told of a task that no node has any more: an earlier run, whose
+    /// attempt is over or whose node was lost, may still be going on.
     pub(super) fn answer_without_run(&self, now: Timestamp, slot: Slot) -> CancelAnswer {
         let task = self.tasks.get(slot);
         let goes_on = task.rare.as_ref().is_some_and(|rare| {
@@ -201,7 +216,7 @@ impl SchedulerMachine {
         let task = self.tasks.get(slot);
         let (cancelling, placed) = (task.is_cancelling(), task.stage.placed());
         if placed.is_some_and(|run| run.started) {
-            // Its attempt is over, though nobody waits for the node to stop it.
+            // The attempt is over, though nobody waits for the node to stop it.
             let task = self.tasks.get_mut(slot);
             task.failed_attempts = task.failed_attempts.saturating_add(1);
         }
@@ -235,13 +250,13 @@ impl SchedulerMachine {
             if let Some(orphan) = self.find_orphan(node, dispatch)
                 && !cancels.is_empty()
             {
-                orphan.waiting = Some(Box::new(Waiting { cancels, before }));
+                orphan.waiting = Some(Box::new(WaitingCancel { cancels, before }));
             }
         }
         self.settle(now, slot, Outcome::Cancelled, CancelAnswer::StillRunning);
     }
 
-    /// What a task whose deadline has passed has failed by.
+    /// Returns what a task whose deadline has passed has failed by.
     fn too_late(&self, slot: Slot) -> Failure {
         let task = self.tasks.get(slot);
         let deadline = task.deadline();
@@ -287,11 +302,11 @@ impl SchedulerMachine {
             | Stage::Queued { .. } => {
                 self.settle_cancelled(now, slot);
             }
-            // It is cancelled once it is stored; or an earlier run may be going on, and the truth
-            // is not known before that has ended.
+            // The task is cancelled once it is stored; or an earlier run may be going on, and the
+            // truth is not known before that has ended.
             Stage::Unstored { .. } | Stage::Held(_) => self.cancel_asked(slot, first),
             Stage::Prefetched { node, dispatch, .. } | Stage::Running { node, dispatch, .. } => {
-                // Its node answers, or the patience ends. Once told, it need not be told again.
+                // The node answers, or the patience ends. Once told, it need not be told again.
                 if first {
                     self.roster.get_mut(node).cancel(dispatch);
                     self.roster.touch(node);

@@ -4,9 +4,9 @@
 //! not know: how facts become records (see `recording`), in which batch each goes (see the
 //! journal), or where batches are kept.
 
-use super::{Intake, SchedulerMachine, StoreState};
+use super::{Intake, JournalState, SchedulerMachine};
 use crate::engine::ids::NodeIndex;
-use crate::engine::journal::{Then, UnderWay};
+use crate::engine::journal::{OnceStored, UnderWay};
 use crate::engine::keep::Keep;
 use crate::engine::ledger::{Sealed, Stamp};
 use crate::engine::record::{Record, Setting};
@@ -26,15 +26,23 @@ impl SchedulerMachine {
         self.observe(now);
         self.note_confirmed();
         let mut journal = self.journal.take()?;
+        if self.earlier_timing_ended(now) {
+            journal.head.get_or_insert_default();
+        }
         let sealed = journal.due().filter(|&due| due <= now).and_then(|_| {
             let at = journal.time(now);
+            let plan = journal.cleaning.plan(journal.next_is());
+            if plan.head {
+                journal.head.get_or_insert_default();
+            }
             let gathered = journal.gathered().next()?;
-            let records = self.compose(&journal, gathered, true, at);
+            let mut records = self.compose(&journal, gathered, true, at);
+            let again = self.write_again(&journal, &plan.again, &mut records);
             let stamp = Stamp {
                 term: journal.term(),
                 batch: journal.next(),
                 next_task: self.task_ids.next(),
-                next_dispatch: self.dispatches.next(),
+                next_dispatch: journal.unrecorded_with_next(self.unrecorded_from()),
                 at,
             };
             for record in &records {
@@ -55,11 +63,14 @@ impl SchedulerMachine {
             journal.head = None;
             journal.changed_nodes.clear();
             journal.settings.clear();
-            journal.begin(self.reservation(&journal));
+            journal
+                .cleaning
+                .sealed(stamp.batch, &records, plan.truncate);
+            journal.begin(self.reservation(&journal), again);
             Some(Sealed {
                 stamp,
                 records,
-                truncate: None,
+                truncate: plan.truncate,
             })
         });
         self.journal = Some(journal);
@@ -85,7 +96,7 @@ impl SchedulerMachine {
     }
 
     /// Returns how the store is, if there is one.
-    pub fn store_state(&self) -> Option<StoreState> {
+    pub fn store_state(&self) -> Option<JournalState> {
         self.journal.as_ref().map(|journal| journal.state())
     }
 
@@ -93,7 +104,7 @@ impl SchedulerMachine {
         self.journal.as_ref()?.due()
     }
 
-    /// Why a task with so many bytes of args cannot wait to be stored.
+    /// Returns why a task with so many bytes of args cannot wait to be stored.
     pub(super) fn store_refuses(&self, bytes: usize) -> Option<Refusal> {
         let journal = self.journal.as_ref()?;
         if let Some(failure) = journal.failure() {
@@ -140,7 +151,7 @@ impl SchedulerMachine {
 
     /// Takes an operator's setting over, and writes it down.
     pub(super) fn set(&mut self, setting: Setting) {
-        self.settings.set(setting);
+        self.settings.set(setting.clone());
         if let Some(journal) = &mut self.journal {
             journal.set(self.now, setting);
         }
@@ -183,13 +194,27 @@ impl SchedulerMachine {
         }
     }
 
-    /// Whether a task is sent to a node only when it is stored that it was: if two runs of it must
-    /// never overlap, or if it may end this process.
+    /// A node has a process that the store does not know. The next term would not wait for its word
+    /// of what it runs, so nothing is sent to it before that is stored.
+    pub(super) fn store_process(&mut self, now: Timestamp, node: NodeIndex) {
+        if let Some(journal) = &mut self.journal
+            && !self.roster.get(node).is_local()
+        {
+            self.roster.get_mut(node).process_mut().stored_with = journal.firm_batch(now);
+        }
+    }
+
+    /// Returns whether a task is sent to a node only when it is stored that it was: if two runs of
+    /// it must never overlap, if it may end this process, or if the store does not know the node's.
     #[inline]
     pub(super) fn must_be_stored(&self, node: NodeIndex, task: &Task) -> bool {
-        self.journal.is_some()
-            && (task.is_exclusive()
-                || (task.era != Era::Present && self.roster.get(node).is_local()))
+        let Some(journal) = &self.journal else {
+            return false;
+        };
+        let entry = self.roster.get(node);
+        task.is_exclusive()
+            || (task.era != Era::Present && entry.is_local())
+            || entry.process().stored_with > journal.stored()
     }
 
     /// A task that was placed waits until that is stored.
@@ -202,6 +227,7 @@ impl SchedulerMachine {
         }
     }
 
+    #[inline]
     pub(super) fn is_staged(&self, dispatch: Dispatch) -> bool {
         let journal = self.journal.as_ref();
         journal.is_some_and(|journal| journal.staged.contains(&dispatch))
@@ -280,13 +306,14 @@ impl SchedulerMachine {
         if let Some(failure) = failure {
             let failed_for = now.since(failure.since);
             self.actions
-                .push(Action::Note(Note::StoreBack { failed_for }));
+                .push(Action::Note(Box::new(Note::StoreBack { failed_for })));
         }
         let UnderWay {
             batch,
             accepted,
-            then: Then { staged, reported },
+            then: OnceStored { staged, reported },
             reserved,
+            ..
         } = under_way;
         self.task_ids.end_at(reserved.tasks);
         self.dispatches.end_at(reserved.dispatches);
@@ -325,25 +352,12 @@ impl SchedulerMachine {
         &mut self,
         now: Timestamp,
         batch: u64,
-        mut records: Vec<Record>,
+        records: Vec<Record>,
         reason: String,
     ) {
         let Some(journal) = &mut self.journal else {
             return;
         };
-        // Nothing else is said of what was to be accepted, but that it was to be cancelled.
-        let accepted: std::collections::BTreeSet<_> = records
-            .iter()
-            .filter_map(|record| match record {
-                Record::Accepted(task) => Some(task.id),
-                _ => None,
-            })
-            .collect();
-        records.retain(|record| match record {
-            Record::Accepted(_) => false,
-            Record::Changed(changed) => !accepted.contains(&changed.id),
-            _ => true,
-        });
         let refused = journal.batch_not_stored(batch, records);
         self.refuse_unstored(refused, &reason);
         self.store_failing(now, reason);
@@ -359,7 +373,7 @@ impl SchedulerMachine {
         if journal.fails(now, reason.clone()) {
             let reason = reason.clone();
             self.actions
-                .push(Action::Note(Note::StoreFailing { reason }));
+                .push(Action::Note(Box::new(Note::StoreFailing { reason })));
         }
         self.refuse_unstored(refused, &reason);
     }

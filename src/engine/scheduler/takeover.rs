@@ -1,28 +1,33 @@
 //! What a term does not know of the one before, until its nodes have spoken.
 //!
-//! Owns: the pause before anything is placed, the runs that nodes have and no record tells of, the
-//! nodes that only the store knows, and the sign of a store that was put back. Does not know: how
-//! records are read (see `recovery`).
+//! Owns: the *resync* before anything is placed, the runs that nodes have and no record tells of,
+//! the nodes that only the store knows, and the sign of a store that was put back. Does not know:
+//! how records are read (see `recovery`).
 //!
 //! A placing is stored lazily, so the last ones of a term may have been sent without a record: the
 //! *tail* of its dispatches. For these alone a node's word counts. Nothing is placed, and no
 //! deadline or cancel settles a task of that term, before every node that was up has spoken, is
-//! lost or dead, or the pause is over.
+//! lost or dead, or the resync has lasted long enough. If this term ends before that, its tail is
+//! the next one's too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::Duration;
 
 use super::SchedulerMachine;
-use crate::engine::message::HeldRun;
+use crate::engine::message::{End, HeldRun};
 use crate::engine::placement::NodeIndex;
 use crate::engine::record::Timing;
 use crate::engine::roster::{Orphan, State};
-use crate::engine::tasks::{Era, Run, Slot, Stage};
+use crate::engine::tasks::{Era, Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Incarnation, NodeId, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Outcome};
 use crate::task::{Dispatch, TaskId, TaskKey};
+
+mod over;
+
+pub(super) use over::Over;
 
 /// What a lost process of the scheduler itself is told to have ended by.
 const OWN_END: &str = "the scheduler's own process has ended";
@@ -30,19 +35,30 @@ const OWN_END: &str = "the scheduler's own process has ended";
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Takeover {
-    pub(super) pause: Option<Pause>,
+    pub(super) resync: Option<Resync>,
     /// Dispatches that may have been given out without a record.
     pub(super) tail: Range<u64>,
+    /// Which runs are over of tasks of an earlier term, where that is known.
+    pub(super) over: HashMap<TaskId, Over>,
     /// The first dispatch of this term.
     pub(super) first: u64,
     /// Nodes that only the store knows so far.
     pub(super) recorded: BTreeMap<NodeIndex, Recorded>,
     /// Processes that were up and have not spoken in this term.
     pub(super) silent: Vec<(NodeIndex, Incarnation)>,
-    /// What nodes may still go by: the longer of what this term says and the one before.
-    pub(super) timing: Timing,
+    /// What nodes of the term before may still go by, as long as that is not what this one says.
+    pub(super) earlier: Option<Earlier>,
     /// Whether it was told that the store was put back.
     pub(super) rolled_back: bool,
+}
+
+/// What nodes may still go by that were not heard in this term: the longer of what it says and the
+/// one before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Earlier {
+    pub(super) timing: Timing,
+    /// When none does any more.
+    pub(super) until: Timestamp,
 }
 
 /// What is known of a node that nobody has named in this term. It may be named at any time, and
@@ -57,9 +73,17 @@ pub(super) enum Recorded {
     Left,
 }
 
-/// What waits for the nodes to speak.
+/// A run of which a node tells before anything else.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToldRun {
+    pub(super) task: TaskId,
+    pub(super) dispatch: Dispatch,
+    pub(super) started: bool,
+}
+
+/// The resync, and what waits for its end: until then nodes speak.
 #[derive(Debug)]
-pub(super) struct Pause {
+pub(super) struct Resync {
     pub(super) until: Timestamp,
     /// Tasks that have a deadline.
     pub(super) deadlines: Vec<TaskId>,
@@ -70,35 +94,100 @@ pub(super) struct Pause {
 }
 
 impl SchedulerMachine {
-    /// How long at most nodes that were up are waited for.
-    pub(super) fn longest_pause(&self) -> Duration {
+    /// Returns how long at most nodes that were up are waited for.
+    pub(super) fn longest_resync(&self) -> Duration {
         let redial = self.config.heartbeat.saturating_mul(2) + Duration::from_secs(1);
         redial.min(self.config.lease)
     }
 
-    /// Whether nothing is placed, since nodes of the term before may have more than is known.
+    /// Returns whether nothing is placed, since nodes of the term before may have more than is
+    /// known.
     #[inline]
-    pub(super) fn is_pausing(&self) -> bool {
+    pub(super) fn is_resyncing(&self) -> bool {
         let takeover = self.takeover.as_ref();
-        takeover.is_some_and(|takeover| takeover.pause.is_some())
+        takeover.is_some_and(|takeover| takeover.resync.is_some())
     }
 
-    /// What nodes may still go by.
-    pub(super) fn timing(&self) -> Timing {
-        match &self.takeover {
-            Some(takeover) => takeover.timing,
-            None => Timing {
-                heartbeat: self.config.heartbeat,
-                lease: self.config.lease,
-                outlive: self.outlive,
-            },
+    /// Returns the first dispatch that may have been given out without a record of it.
+    pub(super) fn unrecorded_from(&self) -> u64 {
+        match self.takeover.as_deref() {
+            Some(Takeover {
+                resync: Some(_),
+                tail,
+                ..
+            }) => tail.start,
+            _ => self.dispatches.next(),
         }
     }
 
-    /// Ends the pause, if every node that was up has spoken, is lost or dead, or it has lasted.
-    pub(super) fn end_pause(&mut self, now: Timestamp) {
+    /// Returns the dispatch up to which all runs are over of a task that has none.
+    pub(super) fn all_over(&self, task: &Task) -> Dispatch {
+        match self.takeover.as_deref() {
+            // Another node may have a run of it, of which nothing is known.
+            Some(takeover)
+                if takeover.resync.is_some() && task.era == Era::Past && !task.is_exclusive() =>
+            {
+                let over = takeover.over.get(&task.id);
+                over.map_or(Dispatch::new(0), Over::upto)
+            }
+            _ => Dispatch::new(self.dispatches.next().saturating_sub(1)),
+        }
+    }
+
+    /// A run of a task is over, as far as the task goes.
+    #[inline(always)]
+    pub(super) fn run_is_over(&mut self, slot: Slot, dispatch: Dispatch) {
+        if self.takeover.is_some()
+            && let Some(over) = self.over_of(slot)
+        {
+            over.is_over(dispatch);
+        }
+    }
+
+    /// A node tells how a run of a task has ended.
+    #[inline]
+    pub(super) fn end_is_known(&mut self, slot: Slot, dispatch: Dispatch) {
+        if self.takeover.is_some()
+            && let Some(over) = self.over_of(slot)
+        {
+            over.ended(dispatch);
+        }
+    }
+
+    fn over_of(&mut self, slot: Slot) -> Option<&mut Over> {
+        let takeover = self.takeover.as_mut()?;
+        let task = self.tasks.get(slot);
+        let over = (task.era == Era::Past).then(|| takeover.over.entry(task.id))?;
+        Some(over.or_insert_with(Over::nothing))
+    }
+
+    /// Returns what nodes may still go by.
+    pub(super) fn timing(&self) -> Timing {
+        let earlier = self.takeover.as_ref().and_then(|it| it.earlier);
+        earlier.map_or(self.own_timing(), |earlier| earlier.timing)
+    }
+
+    /// Returns what nodes go by that were heard in this term.
+    pub(super) fn own_timing(&self) -> Timing {
+        Timing {
+            heartbeat: self.config.heartbeat,
+            lease: self.config.lease,
+            outlive: self.outlive,
+        }
+    }
+
+    /// Returns whether no node goes by the timing of an earlier term any more, which is to be
+    /// written down: the next term would wait for it too.
+    pub(super) fn earlier_timing_ended(&mut self, now: Timestamp) -> bool {
+        let ended = |earlier: &mut Earlier| earlier.until <= now;
+        let earlier = self.takeover.as_mut().map(|it| &mut it.earlier);
+        earlier.is_some_and(|earlier| earlier.take_if(ended).is_some())
+    }
+
+    /// Ends the resync, if every node that was up has spoken, is lost or dead, or it has lasted.
+    pub(super) fn end_resync(&mut self, now: Timestamp) {
         let Some(Takeover {
-            pause: Some(Pause { until, .. }),
+            resync: Some(Resync { until, .. }),
             silent,
             ..
         }) = self.takeover.as_deref()
@@ -114,15 +203,15 @@ impl SchedulerMachine {
             return;
         }
         self.timers.stop(until, Timer::Takeover);
-        let pause = self.takeover.as_mut().and_then(|it| it.pause.take());
-        if let Some(pause) = pause {
-            self.resume(now, pause);
+        let resync = self.takeover.as_mut().and_then(|it| it.resync.take());
+        if let Some(resync) = resync {
+            self.go_on(now, resync);
         }
     }
 
     /// What had waited goes on.
-    fn resume(&mut self, now: Timestamp, pause: Pause) {
-        for id in pause.cancels {
+    fn go_on(&mut self, now: Timestamp, resync: Resync) {
+        for id in resync.cancels {
             if let Some(slot) = self.tasks.find(id)
                 && self.tasks.get(slot).is_cancelling()
                 && waits_here(&self.tasks.get(slot).stage)
@@ -130,7 +219,7 @@ impl SchedulerMachine {
                 self.settle_cancelled(now, slot);
             }
         }
-        for id in pause.doomed {
+        for id in resync.doomed {
             if let Some(slot) = self.tasks.find(id)
                 && waits_here(&self.tasks.get(slot).stage)
             {
@@ -138,7 +227,7 @@ impl SchedulerMachine {
                 self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
             }
         }
-        for id in pause.deadlines {
+        for id in resync.deadlines {
             if let Some(slot) = self.tasks.find(id)
                 && let Some(deadline) = self.tasks.get(slot).deadline()
             {
@@ -147,53 +236,108 @@ impl SchedulerMachine {
         }
     }
 
-    /// A task is to be cancelled. Returns whether that waits for the end of the pause, since a node
-    /// may have a run of it of which nothing is known.
+    /// A task is to be cancelled. Returns whether that waits for the end of the resync, since a
+    /// node may have a run of it of which nothing is known.
     pub(super) fn must_wait_for_word_of(&mut self, slot: Slot) -> bool {
         let task = self.tasks.get(slot);
         let waits = task.era == Era::Past && waits_here(&task.stage);
-        let pause = self.takeover.as_mut().and_then(|it| it.pause.as_mut());
-        match pause.filter(|_| waits) {
-            Some(pause) => {
-                pause.cancels.push(task.id);
+        let resync = self.takeover.as_mut().and_then(|it| it.resync.as_mut());
+        match resync.filter(|_| waits) {
+            Some(resync) => {
+                resync.cancels.push(task.id);
                 true
             }
             None => false,
         }
     }
 
-    /// A node tells of these runs. What is in the tail, and whose task waits here and is not
-    /// exclusive, may be its task's.
+    /// A node tells of these runs. What is in the tail, later than what is known of its task, and
+    /// not exclusive, may be its task's.
     pub(super) fn adopt(
         &mut self,
         now: Timestamp,
         node: NodeIndex,
-        told: impl Iterator<Item = (TaskId, Dispatch)>,
+        told: impl Iterator<Item = ToldRun>,
     ) {
         let Some(takeover) = &self.takeover else {
             return;
         };
         let tail = takeover.tail.clone();
-        for (id, dispatch) in told.filter(|(_, dispatch)| tail.contains(&dispatch.get())) {
+        for run in told.filter(|run| tail.contains(&run.dispatch.get())) {
+            let (id, dispatch) = (run.task, run.dispatch);
+            let over = self.takeover.as_ref().and_then(|it| it.over.get(&id));
+            if over.is_some_and(|over| dispatch <= over.upto()) {
+                continue;
+            }
             let Some(slot) = self.tasks.find(id) else {
                 continue;
             };
-            let task = self.tasks.get_mut(slot);
+            let task = self.tasks.get(slot);
             // The exclusive are stored before they are sent.
             if task.era != Era::Past || task.is_exclusive() {
                 continue;
             }
-            if let Stage::Queued { given_up, .. } = &mut task.stage
-                && given_up.as_ref().is_none_or(|run| run.dispatch < dispatch)
-            {
-                *given_up = Some(Box::new(Run {
-                    node,
-                    dispatch,
-                    since: now,
-                    started: true,
-                }));
+            let known = task.stage.placed();
+            let known = known.or_else(|| task.stage.given_up());
+            if known.is_some_and(|run| run.dispatch >= dispatch) {
+                continue;
+            }
+            let run = Run {
+                node,
+                dispatch,
+                since: now,
+                started: run.started,
+            };
+            // Whatever was recorded of the task was over when this run of it was sent.
+            match &mut self.tasks.get_mut(slot).stage {
+                Stage::Queued { given_up, .. } => *given_up = Some(Box::new(run)),
+                Stage::Prefetched { .. } | Stage::Running { .. } => {
+                    self.abandon(slot);
+                    if let (Some(over), Some(recorded)) = (self.over_of(slot), known) {
+                        over.superseded(recorded.dispatch);
+                    }
+                    self.enqueue(slot, Some(run));
+                }
+                Stage::Later { .. } | Stage::Planned { .. } | Stage::Backoff { .. } => {
+                    self.detach(slot);
+                    self.enqueue(slot, Some(run));
+                }
+                Stage::New | Stage::Unstored { .. } | Stage::Held(_) | Stage::Left { .. } => {
+                    continue;
+                }
+            }
+            // Unless it is taken back, it is over when its process is.
+            let process = self.roster.get_mut(node).process_mut();
+            process.lost_tasks.push(id);
+            if let Some(journal) = &mut self.journal {
+                journal.placed(now, id);
             }
         }
+    }
+
+    /// A node tells that a run has ended which is not its task's, since another node has told of a
+    /// later one. An attempt of the term before that has failed counts all the same.
+    pub(super) fn ended_before(&mut self, id: TaskId, dispatch: Dispatch, end: &End) {
+        let (Some(takeover), Some(slot)) = (&self.takeover, self.tasks.find(id)) else {
+            return;
+        };
+        let End::Again { failure, .. } = end else {
+            return;
+        };
+        let task = self.tasks.get(slot);
+        let nothing = Over::nothing();
+        let over = takeover.over.get(&id).unwrap_or(&nothing);
+        let is_news = over.is_news(dispatch, &takeover.tail);
+        let later = |run: Run| run.dispatch > dispatch;
+        let is_later = task.stage.placed().is_none_or(later);
+        if !is_news || !is_later || task.era != Era::Past || task.is_exclusive() {
+            return;
+        }
+        self.end_is_known(slot, dispatch);
+        let task = self.tasks.get_mut(slot);
+        task.failed_attempts = task.failed_attempts.saturating_add(1);
+        task.rare().last_failure = Some((**failure).clone());
+        self.task_changed(slot);
     }
 
     /// A node has told all that it holds.
@@ -221,7 +365,11 @@ impl SchedulerMachine {
             let Some((&feared, orphan)) = feared.next() else {
                 continue;
             };
-            let orphan = Orphan::of_run(run.task, true, orphan.key.clone());
+            let orphan = Orphan {
+                kind: orphan.kind.clone(),
+                group: orphan.group.clone(),
+                ..Orphan::of_run(run.task, true, orphan.key.clone())
+            };
             self.add_orphan(node, run.dispatch, orphan);
             self.remove_orphan(node, feared);
         }
@@ -250,7 +398,8 @@ impl SchedulerMachine {
             || number >= self.dispatches.next();
         if unknown && !takeover.rolled_back {
             takeover.rolled_back = true;
-            self.actions.push(Action::Note(Note::RolledBack { seen }));
+            self.actions
+                .push(Action::Note(Box::new(Note::RolledBack { seen })));
         }
     }
 
@@ -332,14 +481,14 @@ impl SchedulerMachine {
         let limit = rare.max_reroutes.unwrap_or(limit) as usize;
         let doomed = rare.lost_on.counted() > limit;
         self.reclass(slot);
-        let pause = self.takeover.as_mut().and_then(|it| it.pause.as_mut());
-        if let Some(pause) = pause.filter(|_| doomed) {
-            pause.doomed.push(id);
+        let resync = self.takeover.as_mut().and_then(|it| it.resync.as_mut());
+        if let Some(resync) = resync.filter(|_| doomed) {
+            resync.doomed.push(id);
         }
     }
 }
 
-/// Whether a task waits here for no run that is known.
+/// Returns whether a task waits here for no run that is known.
 fn waits_here(stage: &Stage) -> bool {
     matches!(
         stage,

@@ -6,18 +6,22 @@
 mod acknowledgements;
 mod bounds;
 mod cancels;
+mod common;
 mod cost;
 mod dead;
 mod farewell;
 mod finish;
 mod forgotten;
+mod grouping;
 mod held;
 mod incarnations;
 mod joins;
 mod kept;
 mod late;
 mod left_over;
+mod limiting;
 mod memory;
+mod pausing;
 mod poison;
 mod prefetched;
 mod recovery;
@@ -30,7 +34,9 @@ mod slow;
 mod stored;
 mod tail;
 mod taken_over;
+mod terms;
 mod wall;
+mod wants;
 
 use std::time::Duration;
 
@@ -39,7 +45,7 @@ use kept::Kept;
 use super::SchedulerMachine;
 use crate::config::SchedulerConfig;
 use crate::engine::message::{
-    Assignment, End, HeldRun, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler, Welcome,
+    Assignment, End, HeldRun, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
 };
 use crate::engine::{
     Accepted, Action, Audience, ClientId, Event, Incarnation, LinkId, NodeId, Note, Origin,
@@ -107,6 +113,8 @@ struct Board {
     assigned: Vec<(LinkId, Assignment)>,
     /// What nodes were asked to give back.
     retracted: Vec<(LinkId, Dispatch)>,
+    /// How many tasks nodes were told to wait for workers that others have.
+    wants: Vec<(LinkId, u32)>,
     told: Vec<TaskStatus>,
     /// What callers were answered, and whether nobody else is told.
     answered: Vec<(TaskStatus, bool)>,
@@ -176,6 +184,7 @@ impl Board {
             reports: 0,
             assigned: Vec::new(),
             retracted: Vec::new(),
+            wants: Vec::new(),
             told: Vec::new(),
             answered: Vec::new(),
             notified: 0,
@@ -241,8 +250,16 @@ impl Board {
                     .extend(runs.into_iter().map(|dispatch| (link, dispatch))),
                 Action::Send {
                     link,
-                    message: ToNode::Welcome(Welcome { drain: true, .. }) | ToNode::Drain,
+                    message: ToNode::Wants(tasks),
+                } => self.wants.push((link, tasks)),
+                Action::Send {
+                    link,
+                    message: ToNode::Drain,
                 } => self.drains.push(link),
+                Action::Send {
+                    link,
+                    message: ToNode::Welcome(welcome),
+                } if welcome.drain => self.drains.push(link),
                 Action::Dial {
                     address, found_at, ..
                 } => {
@@ -258,22 +275,27 @@ impl Board {
                 Action::Close { link, reason } => self.closed.push((link, reason)),
                 Action::CancelAnswer { answer, .. } => self.answers.push(answer),
                 Action::TakenBack { refused } => self.taken_back.extend(refused),
-                Action::Note(Note::StoreFailing { .. }) => self.store_goes_on.push(false),
-                Action::Note(Note::StoreBack { .. }) => self.store_goes_on.push(true),
-                Action::Note(Note::Rerouted {
-                    name,
-                    reason,
-                    count,
-                    ..
-                }) => self.reroutes.push((reason, name.to_string(), count)),
-                Action::Note(Note::StatusesHeld { held, room, .. }) => {
-                    self.warned.push((held, room));
-                }
-                Action::Note(Note::SlowLink {
-                    name, round_trip, ..
-                }) => self.slow.push((name.to_string(), round_trip)),
+                Action::Note(note) => self.noted(*note),
                 _ => {}
             }
+        }
+    }
+
+    fn noted(&mut self, note: Note) {
+        match note {
+            Note::StoreFailing { .. } => self.store_goes_on.push(false),
+            Note::StoreBack { .. } => self.store_goes_on.push(true),
+            Note::Rerouted {
+                name,
+                reason,
+                count,
+                ..
+            } => self.reroutes.push((reason, name.to_string(), count)),
+            Note::StatusesHeld { held, room, .. } => self.warned.push((held, room)),
+            Note::SlowLink {
+                name, round_trip, ..
+            } => self.slow.push((name.to_string(), round_trip)),
+            _ => {}
         }
     }
 
@@ -337,7 +359,7 @@ impl Board {
     /// The same with all that it holds, in one part.
     fn join_with(&mut self, hello: NodeHello, mut holding: Holding) -> LinkId {
         let link = self.open();
-        self.say(link, ToScheduler::Hello(hello));
+        self.say(link, ToScheduler::Hello(Box::new(hello)));
         holding.last = true;
         self.say(link, ToScheduler::Holding(holding));
         link
@@ -351,7 +373,7 @@ impl Board {
             origin,
             peer: String::new(),
         });
-        self.say(link, ToScheduler::Hello(hello));
+        self.say(link, ToScheduler::Hello(Box::new(hello)));
         let nothing = Holding {
             last: true,
             ..Holding::default()

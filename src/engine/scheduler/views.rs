@@ -26,6 +26,9 @@ impl SchedulerMachine {
             due_later: self.count_of(Phase::Later),
             waiting_retries: self.count_of(Phase::Backoff),
             held: self.count_of(Phase::Held),
+            paused: self.catalogue.resting(),
+            pauses: self.pauses(),
+            limits: self.limit_stats(),
             running: self.count_of(Phase::Running),
             args_bytes: self.tasks.args_bytes(),
             unconfirmed_statuses: self.outbox.held(),
@@ -40,7 +43,7 @@ impl SchedulerMachine {
                 .collect(),
             totals,
             flushes: self.flushes,
-            // Whoever drives the machine knows more of it.
+            // The machine's driver fills this in.
             store: None,
         }
     }
@@ -118,9 +121,9 @@ impl SchedulerMachine {
         }
     }
 
-    /// Returns the options of a task as it was handed in, if it had any. Of a delay, what is left
-    /// of it is given.
-    #[inline]
+    /// Returns the options of a task as it was handed in, if it had any. A delay is what is left of
+    /// it.
+    #[inline(always)]
     pub(super) fn options(&self, task: &Task) -> Option<Box<Options>> {
         let due = match task.stage {
             Stage::Later { due }
@@ -137,7 +140,7 @@ impl SchedulerMachine {
     }
 
     /// Returns the options of a task with this due time, if any is not the default.
-    #[inline]
+    #[inline(always)]
     pub(super) fn options_with(&self, task: &Task, due: Due) -> Option<Box<Options>> {
         let labels = self.catalogue.labels(task.class);
         if task.rare.is_none() && task.priority == 0 && labels.is_empty() && due == Due::Now {
@@ -154,11 +157,13 @@ impl SchedulerMachine {
             options.exclusive = rare.exclusive;
             options.max_reroutes = rare.max_reroutes;
             options.key = rare.key.clone();
+            options.group = task.group_name().cloned();
+            options.again_of = rare.again_of;
         }
         Some(options)
     }
 
-    /// What an unsettled task waits for; `None` if no unsettled task has this id.
+    /// Returns what an unsettled task waits for; `None` if no unsettled task has this id.
     pub fn explain(&self, now: Timestamp, task: TaskId) -> Option<Explanation> {
         let slot = self.tasks.find(task)?;
         let task = self.tasks.get(slot);
@@ -187,7 +192,7 @@ impl SchedulerMachine {
             },
             Stage::New | Stage::Left { .. } | Stage::Queued { .. } => {
                 nodes = self.objections(slot);
-                self.why_queued(task.class)
+                self.why_queued(now, task)
             }
         };
         let running = matches!(task.stage, Stage::Running { .. });
@@ -200,10 +205,15 @@ impl SchedulerMachine {
         })
     }
 
-    fn why_queued(&self, class: ClassId) -> Reason {
+    fn why_queued(&self, now: Timestamp, task: &Task) -> Reason {
+        let class = task.class;
         let suspect = self.catalogue.rule(class) == PlacementRule::Isolated;
         if self.intake == Intake::Finishing {
             Reason::Ending
+        } else if self.catalogue.is_paused(class) {
+            Reason::Paused
+        } else if let Some(reason) = self.why_limited(now, task) {
+            reason
         } else if self.outbox.is_full() && self.catalogue.hearer(class) == Hearer::Client {
             Reason::ClientBehind
         } else if self.catalogue.is_unschedulable(class) {
@@ -217,7 +227,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Whether a node that may run a class, and is up, has any workers at all.
+    /// Returns whether a node that may run a class, and is up, has any workers at all.
     fn has_workers(&self, class: ClassId) -> bool {
         let labels = self.catalogue.labels(class);
         self.roster.names.values().any(|&index| {
@@ -229,7 +239,7 @@ impl SchedulerMachine {
         })
     }
 
-    /// What speaks against each node.
+    /// Returns what speaks against each node.
     fn objections(&self, slot: Slot) -> Vec<(std::sync::Arc<str>, String)> {
         let task = self.tasks.get(slot);
         let (class, company) = (task.class, task.company());

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 use crate::engine::{Timestamp, work};
 
-/// The cancels of one task, or of one run of it. Whoever keeps them has one timer for each time at
-/// which the patience of some of them ends.
+/// The cancels of one task, or of one run of it. Their owner has one timer for each time at which
+/// the patience of some of them ends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cancels(VecDeque<(Timestamp, u64)>);
 

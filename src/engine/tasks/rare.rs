@@ -3,11 +3,11 @@
 //! Owns: the options of a task that has any, its watcher and cancels, and what became of its
 //! earlier runs. Does not know: what is common to all tasks.
 
-use super::{Cancels, Losses, Start};
+use super::{Cancels, Losses, NO_GROUP, Start, TaskGroupId};
 use crate::engine::{ClientId, Incarnation, NodeId, Timestamp};
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
-use crate::task::TaskKey;
+use crate::task::{TaskGroup, TaskId, TaskKey};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -17,6 +17,9 @@ pub(crate) struct Rare {
     pub retry: Option<RetryPolicy>,
     pub max_reroutes: Option<u32>,
     pub key: Option<TaskKey>,
+    pub group: Option<InGroup>,
+    /// The task that it repeats.
+    pub again_of: Option<TaskId>,
     pub watcher: Option<ClientId>,
     /// Whether callers wait for its ending beside its audience.
     pub callers: bool,
@@ -41,6 +44,20 @@ pub(crate) struct Rare {
     pub last_failure: Option<Failure>,
     /// When its progress has come as fast as it may: see `reports`.
     pub progress_until: Timestamp,
+}
+
+/// The group of a task: its name, and its number in the catalogue.
+#[derive(Debug)]
+pub(crate) struct InGroup {
+    pub name: TaskGroup,
+    pub id: TaskGroupId,
+}
+
+impl InGroup {
+    /// A group that the catalogue does not know yet.
+    pub fn new(name: TaskGroup) -> Self {
+        Self { name, id: NO_GROUP }
+    }
 }
 
 /// Starts that a node may deny: more only a task has whose nodes were removed under it again and

@@ -129,6 +129,10 @@ pub(crate) enum Retract {
     HeldUp,
     /// The scheduler ends when what runs has ended.
     Ending,
+    /// Its kind is paused, or all are.
+    Paused,
+    /// More of its kind go on than its limit allows, which was lowered.
+    OverLimit,
 }
 
 /// Where in its lane a due task waits.
@@ -233,6 +237,7 @@ impl Stage {
     }
 
     /// Returns the run that was given up and may be the task's again.
+    #[inline]
     pub fn given_up(&self) -> Option<Run> {
         match self {
             Self::Queued { given_up, .. } => given_up.as_deref().copied(),

@@ -15,7 +15,7 @@ use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::frame::{Frame, HOLDING, at_end, malformed, unencodable};
-use super::framing::{Begun, COPY_BELOW, Frames, LONG, MAX_CHUNK};
+use super::framing::{COPY_BELOW, FrameStart, Frames, LONG, MAX_CHUNK};
 use crate::engine::message::{End, Holding, MAX_BATCH, Report};
 use crate::error::LinkError;
 use crate::payload::Payload;
@@ -120,7 +120,7 @@ fn write_long<T: Element>(frames: &mut Frames, rest: &[T]) -> Result<bool, LinkE
 /// A frame that is being written.
 struct Writing<'a> {
     frames: &'a mut Frames,
-    begun: Begun,
+    begun: FrameStart,
     long: bool,
     elements: usize,
     bodies: usize,

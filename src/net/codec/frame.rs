@@ -13,7 +13,7 @@ pub(crate) const HELLO: u8 = 1;
 pub(crate) const REFUSE: u8 = 2;
 pub(crate) const WELCOME: u8 = 3;
 pub(crate) const ASSIGN: u8 = 4;
-pub(crate) const RECALL: u8 = 5;
+pub(crate) const RETRACT: u8 = 5;
 pub(crate) const CANCEL: u8 = 6;
 pub(crate) const ACKNOWLEDGE: u8 = 7;
 pub(crate) const ANSWER: u8 = 8;
@@ -22,6 +22,7 @@ pub(crate) const RETRY: u8 = 10;
 pub(crate) const DRAIN: u8 = 11;
 pub(crate) const LEAVE: u8 = 12;
 pub(crate) const END: u8 = 13;
+pub(crate) const WANTS: u8 = 14;
 pub(crate) const HOLDING: u8 = 20;
 pub(crate) const BEAT: u8 = 21;
 pub(crate) const REPORTS: u8 = 22;
@@ -49,7 +50,7 @@ pub(crate) fn unencodable(error: rmp_serde::encode::Error) -> LinkError {
     LinkError::Malformed(format!("this side could not encode a message: {error}"))
 }
 
-/// Whether nothing follows in a deserializer: one more value cannot even begin.
+/// Returns whether nothing follows in a deserializer: one more value cannot even begin.
 pub(crate) fn at_end<'de, R: rmp_serde::decode::ReadSlice<'de>>(
     deserializer: &mut rmp_serde::Deserializer<R>,
 ) -> Result<(), LinkError> {

@@ -62,7 +62,7 @@ struct Part {
 
 /// Where a frame that is being written begins in the tail.
 #[derive(Clone, Copy, Debug)]
-pub struct Begun(usize);
+pub struct FrameStart(usize);
 
 impl Frames {
     /// Nothing yet. Bodies above `chunk_bytes` will be cut, those above `max_body` refused.
@@ -76,48 +76,48 @@ impl Frames {
         }
     }
 
-    /// How many bytes wait.
+    /// Returns how many bytes wait.
     pub fn len(&self) -> usize {
         self.bytes + self.tail.len()
     }
 
-    /// Whether nothing waits.
+    /// Returns whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether a body of this size has to travel in chunks.
+    /// Returns whether a body of this size has to travel in chunks.
     pub fn is_long(&self, body: usize) -> bool {
         body > self.chunk_bytes
     }
 
     /// Begins a frame; its content is put into [`Frames::tail`].
-    pub fn begin(&mut self, kind: u8) -> Begun {
-        let begun = Begun(self.tail.len());
+    pub fn begin(&mut self, kind: u8) -> FrameStart {
+        let begun = FrameStart(self.tail.len());
         self.tail.put_u32(0);
         self.tail.put_u8(kind);
         begun
     }
 
-    /// Where the content of a begun frame is written.
+    /// Returns where the content of a begun frame is written.
     pub fn tail(&mut self) -> &mut BytesMut {
         &mut self.tail
     }
 
-    /// How long a begun frame is so far, without its length.
-    pub fn length_of(&self, begun: Begun) -> usize {
+    /// Returns how long a begun frame is so far, without its length.
+    pub fn length_of(&self, begun: FrameStart) -> usize {
         self.tail.len() - begun.0 - 4
     }
 
     /// Writes a number of 4 bytes over what stands `offset` bytes into a begun frame's content.
-    pub fn overwrite(&mut self, begun: Begun, offset: usize, value: u32) {
+    pub fn overwrite(&mut self, begun: FrameStart, offset: usize, value: u32) {
         let at = begun.0 + 5 + offset;
         self.tail[at..at + 4].copy_from_slice(&value.to_be_bytes());
     }
 
     /// Says that the heads of a begun frame are written and that `bodies` more bytes follow by
     /// [`Frames::body`].
-    pub fn end_heads(&mut self, begun: Begun, bodies: usize) {
+    pub fn end_heads(&mut self, begun: FrameStart, bodies: usize) {
         let length = self.length_of(begun) + bodies;
         debug_assert!(length <= MAX_WIRE_FRAME, "a frame of {length} bytes");
         // At most MAX_WIRE_FRAME.
@@ -151,7 +151,7 @@ impl Frames {
     /// # Errors
     ///
     /// If it is longer than it may be at all.
-    pub fn end_control(&mut self, begun: Begun) -> Result<(), LinkError> {
+    pub fn end_control(&mut self, begun: FrameStart) -> Result<(), LinkError> {
         if self.length_of(begun) <= MAX_CHUNK {
             self.end_heads(begun, 0);
             self.end();
@@ -306,7 +306,7 @@ impl Assembly {
         self.limit = limit.max(MAX_LONG_CONTROL);
     }
 
-    /// Whether a body is being put together.
+    /// Returns whether a body is being put together.
     pub fn has_begun(&self) -> bool {
         self.chunk > 0
     }
@@ -361,12 +361,12 @@ impl Assembly {
         }
     }
 
-    /// How long the last chunk of the body is that is being put together; 0 if none is.
+    /// Returns how long the last chunk of the body is that is being put together; 0 if none is.
     pub fn chunk(&self) -> usize {
         self.chunk
     }
 
-    /// What is missing of the chunk that has begun.
+    /// Returns what is missing of the chunk that has begun.
     pub fn missing(&self) -> usize {
         self.missing
     }
@@ -379,7 +379,8 @@ impl Assembly {
         taken
     }
 
-    /// Where what is missing of the chunk can be read to; then [`Assembly::filled`] is to be told.
+    /// Returns where what is missing of the chunk can be read to; then [`Assembly::filled`] is to
+    /// be told.
     pub fn room(&mut self) -> Limit<&mut Vec<u8>> {
         (&mut self.bytes).limit(self.missing)
     }

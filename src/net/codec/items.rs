@@ -127,6 +127,7 @@ impl Element for Report {
                     RefusedBy::Draining => 1,
                     RefusedBy::KeptResults => 2,
                     RefusedBy::UnknownKind => 3,
+                    RefusedBy::Lent => 4,
                 };
                 head(tail, &(REFUSED, seq, task, dispatch, reason))
             }
@@ -182,6 +183,7 @@ impl Element for Report {
                     1 => RefusedBy::Draining,
                     2 => RefusedBy::KeptResults,
                     3 => RefusedBy::UnknownKind,
+                    4 => RefusedBy::Lent,
                     other => return Err(no_such("refusal", other)),
                 },
             },
@@ -273,13 +275,16 @@ fn read_ended<'de, A: SeqAccess<'de>>(
         COMPLETED => End::Completed(fields.body(bodies)?),
         FAILED => {
             let failure = read_failure(&mut fields)?;
-            End::Failed(failure.raised_at(read_place(&mut fields)?))
+            End::Failed(Box::new(failure.raised_at(read_place(&mut fields)?)))
         }
         AGAIN => {
             let failure = read_failure(&mut fields)?;
             let after = fields.next()?;
             let failure = failure.raised_at(read_place(&mut fields)?);
-            End::Again { after, failure }
+            End::Again {
+                after,
+                failure: Box::new(failure),
+            }
         }
         STOPPED => End::Stopped,
         _ => End::Dropped,

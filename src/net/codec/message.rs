@@ -13,8 +13,8 @@ use bytes::{Buf, BytesMut};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::frame::{
-    ACKNOWLEDGE, ANSWER, ASSIGN, BEAT, CANCEL, DRAIN, END, GOODBYE, HELLO, HOLDING, LEAVE, RECALL,
-    REFUSE, REPORTS, RETRY, WELCOME, WORKERS,
+    ACKNOWLEDGE, ANSWER, ASSIGN, BEAT, CANCEL, DRAIN, END, GOODBYE, HELLO, HOLDING, LEAVE, REFUSE,
+    REPORTS, RETRACT, RETRY, WANTS, WELCOME, WORKERS,
 };
 use super::framing::{Assembly, CHUNK, Frames, LONG, MAX_WIRE_FRAME};
 use super::{bulk, control};
@@ -28,7 +28,7 @@ const ELEMENT_WEIGHT: usize = 96;
 
 /// A message that has a form as bytes.
 pub trait Wire: Sized + Send {
-    /// Whether it is a proof of life, which may overtake all others.
+    /// Returns whether it is a proof of life, which may overtake all others.
     fn overtakes(&self) -> bool;
 
     /// About how many bytes the link alone holds while this waits to be sent.
@@ -47,7 +47,8 @@ pub trait Wire: Sized + Send {
     /// If it has a body that is larger than may be sent.
     fn encode(&self, frames: &mut Frames) -> Result<(), LinkError>;
 
-    /// The message in a frame. Of a message that was sent in several frames each gives a message.
+    /// Returns the message in a frame. A message that was sent in several frames comes as several
+    /// messages, one for each frame.
     ///
     /// # Errors
     ///
@@ -136,7 +137,8 @@ impl MessageReader {
         Ok(Some(Arrived::Message(message)))
     }
 
-    /// Whether a chunk has come in part; what is missing of it can be read where it belongs.
+    /// Returns whether a chunk has come in part; what is missing of it can be read where it
+    /// belongs.
     pub fn is_within_chunk(&self) -> bool {
         self.assembly.missing() > 0
     }
@@ -152,7 +154,7 @@ impl MessageReader {
         self.assembly.filled(count);
     }
 
-    /// How long the last chunk was, if the next frame may well be another; otherwise 0.
+    /// Returns how long the last chunk was, if the next frame may well be another; otherwise 0.
     pub fn last_chunk(&self) -> usize {
         self.assembly.chunk()
     }
@@ -231,11 +233,12 @@ impl Wire for ToNode {
             Self::Hello(hello) => control::encode(frames, HELLO, hello),
             Self::Welcome(welcome) => control::encode(frames, WELCOME, welcome),
             Self::Refuse(refusal) => control::encode_refusal(frames, refusal),
-            Self::Retract(runs) => control::encode_runs(frames, RECALL, runs),
+            Self::Retract(runs) => control::encode_runs(frames, RETRACT, runs),
             Self::Cancel(runs) => control::encode_runs(frames, CANCEL, runs),
             Self::Acknowledge(number) => control::encode_number(frames, ACKNOWLEDGE, *number),
             Self::Answer(number) => control::encode_number(frames, ANSWER, *number),
             Self::Workers(number) => control::encode_number(frames, WORKERS, (*number).into()),
+            Self::Wants(number) => control::encode_number(frames, WANTS, (*number).into()),
             Self::Retry(policy) => control::encode_policy(frames, policy),
             Self::Drain => control::encode_nothing(frames, DRAIN),
             Self::Leave => control::encode_nothing(frames, LEAVE),
@@ -246,10 +249,10 @@ impl Wire for ToNode {
     fn decode(frame: Frame) -> Result<Self, LinkError> {
         Ok(match frame.kind {
             ASSIGN => Self::Assign(bulk::decode(frame)?),
-            HELLO => Self::Hello(control::decode_scheduler_hello(&frame)?),
-            WELCOME => Self::Welcome(control::decode_welcome(&frame)?),
+            HELLO => Self::Hello(Box::new(control::decode_scheduler_hello(&frame)?)),
+            WELCOME => Self::Welcome(Box::new(control::decode_welcome(&frame)?)),
             REFUSE => Self::Refuse(control::decode_refusal(&frame)?),
-            RECALL => Self::Retract(control::decode_runs(&frame)?),
+            RETRACT => Self::Retract(control::decode_runs(&frame)?),
             CANCEL => Self::Cancel(control::decode_runs(&frame)?),
             ACKNOWLEDGE => Self::Acknowledge(control::decode_number(&frame)?),
             ANSWER => Self::Answer(control::decode_number(&frame)?),
@@ -257,6 +260,12 @@ impl Wire for ToNode {
                 let number = control::decode_number(&frame)?;
                 Self::Workers(u32::try_from(number).map_err(|_| {
                     LinkError::Malformed(format!("{number} is no number of workers"))
+                })?)
+            }
+            WANTS => {
+                let number = control::decode_number(&frame)?;
+                Self::Wants(u32::try_from(number).map_err(|_| {
+                    LinkError::Malformed(format!("{number} is no number of tasks that wait"))
                 })?)
             }
             RETRY => Self::Retry(control::decode_policy(&frame)?),
@@ -303,7 +312,7 @@ impl Wire for ToScheduler {
             REPORTS => Self::Reports(bulk::decode(frame)?),
             HOLDING => Self::Holding(bulk::decode_holding(frame)?),
             BEAT => Self::Beat(control::decode_beat(&frame)?),
-            HELLO => Self::Hello(control::decode_node_hello(&frame)?),
+            HELLO => Self::Hello(Box::new(control::decode_node_hello(&frame)?)),
             REFUSE => Self::Refuse(control::decode_refusal(&frame)?),
             GOODBYE => control::decode_nothing(&frame).map(|()| Self::Goodbye)?,
             _ => return Err(frame.unknown()),

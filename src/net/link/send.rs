@@ -40,10 +40,10 @@ use crate::net::codec::framing::{BURST, Burst, Frames};
 use crate::net::codec::message::Wire;
 use crate::sync::lock;
 
-/// How many messages may be written in the place of the link's task, and ...
+/// How many messages the caller's thread may write in the place of the link's task.
 const MAX_AT_ONCE: usize = 4;
-/// ... how many bytes they may have. With so much at once another thread had better write while
-/// this one works on, and what is as small as that is one piece, for one system call.
+/// How many bytes these may have. With more it is better that another thread writes while this one
+/// works on. So few bytes are one piece, for one system call.
 const MAX_BYTES_AT_ONCE: usize = 4 << 10;
 
 /// How long a broken connection is read on. What the peer said before is there, and so is the end.
@@ -72,7 +72,7 @@ impl<Out> Shared<Out> {
 }
 
 impl<Out> LinkWriter<Out> {
-    /// Of a link that is to run.
+    /// Returns the writer of a link that is to run.
     pub fn new() -> Self {
         Self::from(Inbox::new())
     }
@@ -157,7 +157,7 @@ impl<Out: Wire> LinkWriter<Out> {
 }
 
 impl<Out> From<Inbox<LinkCommand<Out>>> for LinkWriter<Out> {
-    /// Of a link that is to run, whose commands come from here.
+    /// Returns the writer of a link that is to run and takes its commands from this inbox.
     fn from(commands: Inbox<LinkCommand<Out>>) -> Self {
         Self {
             commands,

@@ -27,7 +27,7 @@ use crate::net::names::Names;
 /// waits behind little.
 const MAX_UNSENT: usize = 16 << 10;
 
-/// Of a plain greeting.
+/// The first byte of a plain greeting.
 const FIRST_OF_MAGIC: u8 = b'c';
 
 /// Secures the connection, and exchanges greetings within.

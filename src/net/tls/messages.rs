@@ -58,7 +58,7 @@ fn of(error: &Error) -> String {
     }
 }
 
-/// What is wrong with a certificate; what it is stands before.
+/// Returns what is wrong with a certificate; what it is stands before.
 pub(super) fn of_certificate(error: &Error) -> String {
     let Error::InvalidCertificate(error) = error else {
         return format!("cannot be used: {error}");

@@ -1,5 +1,8 @@
 //! What is done as soon as a scheduler runs: its client is set, and its nodes are reached.
 //!
+//! Nodes that join are let in between the two: while the start waits for one that is silent,
+//! another may be at work for the scheduler since before a restart, and is to be heard.
+//!
 //! Owns: how long the start waits for them, and which of them must be up. Does not know: how a node
 //! is reached.
 
@@ -17,21 +20,24 @@ use crate::node::{Node, Place};
 use crate::scheduler::Scheduler;
 
 impl Scheduler {
-    /// Sets the client and reaches the nodes.
-    pub(super) async fn begin(
-        &self,
-        client: ClientChoice,
-        nodes: Vec<Node>,
-        timeout: Duration,
-        require_all: bool,
-        others_may_join: bool,
-    ) -> Result<(), StartError> {
-        // It has just started; if its System is stopping, the nodes below say so.
+    /// Sets the client.
+    pub(super) async fn begin(&self, client: ClientChoice) {
+        // It has just started; if its System is stopping, its nodes will say so.
         let _ = match client {
             ClientChoice::Next => Ok(()),
             ClientChoice::Nobody => self.no_client().await,
             ClientChoice::Is(client) => self.set_client(client).await,
         };
+    }
+
+    /// Reaches the nodes.
+    pub(super) async fn reach(
+        &self,
+        nodes: Vec<Node>,
+        timeout: Duration,
+        require_all: bool,
+        others_may_join: bool,
+    ) -> Result<(), StartError> {
         let mut waiting = HashMap::new();
         for node in nodes {
             let name = node.name;

@@ -68,17 +68,11 @@ impl Opening {
             log,
             keep,
             claim,
-            ledger,
+            found,
         } = self.store.open(&who, given_up)?;
         let (wall, now) = (self.clock.wall(), self.clock.now());
-        let recovered = SchedulerMachine::recover(
-            Arc::clone(&self.name),
-            self.config,
-            ledger,
-            claim,
-            wall,
-            now,
-        );
+        let recovered =
+            SchedulerMachine::recover(Arc::clone(&self.name), self.config, found, claim, wall, now);
         let path = self.store.path().to_owned();
         let machine = recovered.map_err(store_error)?.keeping(keep.clone());
         let recorder = recorder(log, keep, path, inbox);

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Encoder, Flaw, Name, Names, newer};
+use super::{Encoder, Flaw, Name, NameTable, newer};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::status::{Cause, Failure};
 use crate::task::{Due, Options, Priority, TaskKey};
@@ -53,7 +53,7 @@ impl<'a> OptionsFields<'a> {
         }
     }
 
-    pub fn read(self, names: &mut Names<'a>) -> Result<Options, Flaw> {
+    pub fn read(self, names: &mut NameTable<'a>) -> Result<Options, Flaw> {
         let label = |name| names.text(name).map(str::to_owned);
         Ok(Options {
             labels: self
@@ -78,6 +78,9 @@ impl<'a> OptionsFields<'a> {
             exclusive: self.exclusive,
             max_reroutes: self.max_reroutes,
             key: self.key.map(TaskKey::new),
+            // These stand beside the options.
+            again_of: None,
+            group: None,
         })
     }
 }

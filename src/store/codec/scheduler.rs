@@ -9,11 +9,13 @@ use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::options::RetryFields;
-use super::{Encoder, Flaw, Name, Names, newer};
+use super::{Encoder, Flaw, Name, NameTable, newer};
 use crate::engine::record::{
     Head, KnownProcess, NodeFact, ProcessFact, Reserved, Setting, Term, Timing,
 };
 use crate::engine::{Incarnation, Memory, Reach, SchedulerId, Timestamp};
+use crate::limit::{Bounds, Limit, Rate};
+use crate::task::TaskKind;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct HeadFields<'a> {
@@ -53,7 +55,7 @@ impl<'a> HeadFields<'a> {
         }
     }
 
-    pub fn read(self, names: &mut Names<'a>) -> Result<Head, Flaw> {
+    pub fn read(self, names: &mut NameTable<'a>) -> Result<Head, Flaw> {
         let nodes = self.nodes.into_iter().map(|node| node.read(names));
         let settings = self.settings.into_iter().map(SettingFields::read);
         Ok(Head {
@@ -134,7 +136,7 @@ impl<'a> NodeFields<'a> {
         }
     }
 
-    pub fn read(self, names: &mut Names<'a>) -> Result<NodeFact, Flaw> {
+    pub fn read(self, names: &mut NameTable<'a>) -> Result<NodeFact, Flaw> {
         let misfit = |what: &str| Flaw::Malformed(format!("{what} of a node that has none"));
         let known = self.known.map(|known| KnownProcess {
             incarnation: Incarnation(known.process),
@@ -168,17 +170,85 @@ impl<'a> NodeFields<'a> {
 pub(super) enum SettingFields {
     MaxWorkers(u32),
     Retry(RetryFields),
+    /// The kind, or none for all.
+    Paused(Option<String>, bool),
+    Intake(String, bool),
+    Limit(String, LimitFields),
     Unknown(u8),
 }
 
 const MAX_WORKERS: u8 = 1;
 const RETRY: u8 = 2;
+const PAUSED: u8 = 3;
+const INTAKE: u8 = 4;
+const LIMIT: u8 = 5;
+
+/// What a kind may, and each group of it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct LimitFields {
+    of_kind: BoundsFields,
+    of_groups: Option<BoundsFields>,
+}
+
+/// How many at once, how many starts in so many nanoseconds, and how many of these at once.
+#[derive(Serialize, Deserialize)]
+pub(super) struct BoundsFields {
+    concurrency: Option<u32>,
+    rate: Option<(u32, u64)>,
+    burst: Option<u32>,
+}
+
+impl BoundsFields {
+    fn of(bounds: &Bounds) -> Self {
+        let nanos = |period: Duration| u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            concurrency: bounds.concurrency,
+            rate: bounds.rate.map(|rate| (rate.starts, nanos(rate.period))),
+            burst: bounds.burst,
+        }
+    }
+
+    fn read(&self) -> Bounds {
+        Bounds {
+            concurrency: self.concurrency,
+            rate: self.rate.map(|(starts, period)| Rate {
+                starts,
+                period: Duration::from_nanos(period),
+            }),
+            burst: self.burst,
+        }
+    }
+}
+
+impl LimitFields {
+    fn of(limit: &Limit) -> Self {
+        Self {
+            of_kind: BoundsFields::of(&limit.of_kind()),
+            of_groups: limit.of_groups().as_ref().map(BoundsFields::of),
+        }
+    }
+
+    fn read(&self) -> Result<Limit, Flaw> {
+        let groups = self.of_groups.as_ref().map(BoundsFields::read);
+        let limit = Limit::of_bounds(self.of_kind.read(), groups);
+        limit.check().map_err(Flaw::Malformed)?;
+        Ok(limit)
+    }
+}
 
 impl SettingFields {
     pub fn of(setting: &Setting) -> Self {
         match setting {
             Setting::MaxWorkers(workers) => Self::MaxWorkers(*workers),
             Setting::Retry(retry) => Self::Retry(RetryFields::of(retry)),
+            Setting::Paused(kind, paused) => {
+                let kind = kind.as_ref().map(|kind| kind.as_str().to_owned());
+                Self::Paused(kind, *paused)
+            }
+            Setting::Intake(kind, open) => Self::Intake(kind.as_str().to_owned(), *open),
+            Setting::Limit(kind, limit) => {
+                Self::Limit(kind.as_str().to_owned(), LimitFields::of(limit))
+            }
         }
     }
 
@@ -186,6 +256,9 @@ impl SettingFields {
         match self {
             Self::MaxWorkers(workers) => Ok(Setting::MaxWorkers(workers)),
             Self::Retry(retry) => retry.read().map(Setting::Retry),
+            Self::Paused(kind, paused) => Ok(Setting::Paused(kind.map(TaskKind::new), paused)),
+            Self::Intake(kind, open) => Ok(Setting::Intake(TaskKind::new(kind), open)),
+            Self::Limit(kind, limit) => Ok(Setting::Limit(TaskKind::new(kind), limit.read()?)),
             Self::Unknown(number) => Err(newer("the setting", number)),
         }
     }
@@ -196,6 +269,9 @@ impl Serialize for SettingFields {
         match self {
             Self::MaxWorkers(workers) => (MAX_WORKERS, workers).serialize(serializer),
             Self::Retry(retry) => (RETRY, retry).serialize(serializer),
+            Self::Paused(kind, paused) => (PAUSED, (kind, paused)).serialize(serializer),
+            Self::Intake(kind, open) => (INTAKE, (kind, open)).serialize(serializer),
+            Self::Limit(kind, limit) => (LIMIT, (kind, limit)).serialize(serializer),
             Self::Unknown(number) => (number, ()).serialize(serializer),
         }
     }
@@ -220,6 +296,18 @@ impl<'de> Deserialize<'de> for SettingFields {
                         SettingFields::MaxWorkers(pair.next_element()?.ok_or_else(none)?)
                     }
                     RETRY => SettingFields::Retry(pair.next_element()?.ok_or_else(none)?),
+                    PAUSED => {
+                        let (kind, paused) = pair.next_element()?.ok_or_else(none)?;
+                        SettingFields::Paused(kind, paused)
+                    }
+                    INTAKE => {
+                        let (kind, open) = pair.next_element()?.ok_or_else(none)?;
+                        SettingFields::Intake(kind, open)
+                    }
+                    LIMIT => {
+                        let (kind, limit) = pair.next_element()?.ok_or_else(none)?;
+                        SettingFields::Limit(kind, limit)
+                    }
                     unknown => {
                         pair.next_element::<IgnoredAny>()?.ok_or_else(none)?;
                         SettingFields::Unknown(unknown)

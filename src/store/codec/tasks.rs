@@ -3,17 +3,19 @@
 //! Owns: which field stands where. Does not know: which number a record has. These are values of
 //! their own, so that a public type may gain a field and the form stays what it is.
 
-use serde::de::IgnoredAny;
+use std::fmt;
+
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::options::{FailureFields, OptionsFields};
-use super::{Encoder, Flaw, Name, Names, newer};
+use super::{Encoder, Flaw, Name, NameTable, newer};
 use crate::engine::record::{
     AcceptedTask, Changed, FinalOutcome, PlacedRun, ProcessRef, RunRef, SettledTask,
 };
 use crate::engine::{Incarnation, Timestamp};
 use crate::payload::Payload;
-use crate::task::{Dispatch, TaskId, TaskKind};
+use crate::task::{Dispatch, Options, TaskGroup, TaskId, TaskKind};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct AcceptedFields<'a> {
@@ -23,8 +25,8 @@ pub(super) struct AcceptedFields<'a> {
     kind: Name<'a>,
     args: Payload,
     options: Option<Box<OptionsFields<'a>>>,
-    /// What later versions add to a task: each with its number.
-    extensions: Vec<(u8, Unread)>,
+    /// What few tasks have: each with its number.
+    extensions: Vec<Extension>,
 }
 
 impl<'a> AcceptedFields<'a> {
@@ -36,19 +38,29 @@ impl<'a> AcceptedFields<'a> {
             kind: encoder.name(task.kind.as_str()),
             args: task.args.clone(),
             options: options.map(|options| Box::new(OptionsFields::of(options, encoder))),
-            extensions: Vec::new(),
+            extensions: options.map_or_else(Vec::new, |options| extensions(options)),
         }
     }
 
-    pub fn read(self, names: &mut Names<'a>) -> Result<AcceptedTask, Flaw> {
-        if let Some((number, _)) = self.extensions.first() {
-            return Err(newer("the extension of a task", *number));
-        }
+    pub fn read(self, names: &mut NameTable<'a>) -> Result<AcceptedTask, Flaw> {
         let kind = TaskKind::new(names.text(self.kind)?);
-        let options = self
+        let mut options = self
             .options
             .map(|options| options.read(names))
             .transpose()?;
+        for extension in self.extensions {
+            match extension {
+                Extension::AgainOf(task) => {
+                    options.get_or_insert_default().again_of = Some(TaskId::new(task));
+                }
+                Extension::Group(group) => {
+                    options.get_or_insert_default().group = Some(TaskGroup::new(group));
+                }
+                Extension::Unread(number) => {
+                    return Err(newer("the extension of a task", number));
+                }
+            }
+        }
         Ok(AcceptedTask {
             id: TaskId::new(self.id),
             at: Timestamp(self.at),
@@ -59,18 +71,66 @@ impl<'a> AcceptedFields<'a> {
     }
 }
 
-/// A value of a later version. None is written.
-struct Unread;
+fn extensions(options: &Options) -> Vec<Extension> {
+    let again_of = options.again_of.map(|task| Extension::AgainOf(task.get()));
+    let group = options.group.as_ref();
+    let group = group.map(|group| Extension::Group(group.as_str().to_owned()));
+    again_of.into_iter().chain(group).collect()
+}
 
-impl Serialize for Unread {
+/// What few tasks have: a number and a value.
+enum Extension {
+    /// The task that it repeats.
+    AgainOf(u64),
+    /// Its group.
+    Group(String),
+    /// That of a later version, with this number. None is written.
+    Unread(u8),
+}
+
+const AGAIN_OF: u8 = 1;
+const GROUP: u8 = 2;
+
+impl Serialize for Extension {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_unit()
+        match self {
+            Self::AgainOf(task) => (AGAIN_OF, task).serialize(serializer),
+            Self::Group(group) => (GROUP, group).serialize(serializer),
+            Self::Unread(number) => (number, ()).serialize(serializer),
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for Unread {
+impl<'de> Deserialize<'de> for Extension {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
+        deserializer.deserialize_tuple(2, ReadExtension)
+    }
+}
+
+/// Reads an [`Extension`].
+struct ReadExtension;
+
+impl<'de> Visitor<'de> for ReadExtension {
+    type Value = Extension;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number and a value")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Extension, A::Error> {
+        let missing = |at| A::Error::invalid_length(at, &"a number and a value");
+        let number = seq.next_element()?.ok_or_else(|| missing(0))?;
+        if number == AGAIN_OF {
+            let task = seq.next_element()?.ok_or_else(|| missing(1))?;
+            return Ok(Extension::AgainOf(task));
+        }
+        if number == GROUP {
+            let group = seq.next_element()?.ok_or_else(|| missing(1))?;
+            return Ok(Extension::Group(group));
+        }
+        seq.next_element::<IgnoredAny>()?
+            .ok_or_else(|| missing(1))?;
+        Ok(Extension::Unread(number))
     }
 }
 
@@ -104,7 +164,7 @@ impl<'a> ChangedFields<'a> {
         }
     }
 
-    pub fn read(self, names: &mut Names<'a>) -> Result<Changed, Flaw> {
+    pub fn read(self, names: &mut NameTable<'a>) -> Result<Changed, Flaw> {
         let mut process = |it: ProcessFields<'a>| it.read(names);
         Ok(Changed {
             id: TaskId::new(self.id),
@@ -148,7 +208,7 @@ impl<'a> PlacedFields<'a> {
         }
     }
 
-    pub fn read(self, names: &mut Names<'a>) -> Result<(ProcessRef, Vec<PlacedRun>), Flaw> {
+    pub fn read(self, names: &mut NameTable<'a>) -> Result<(ProcessRef, Vec<PlacedRun>), Flaw> {
         let run = |(task, dispatch, bits)| {
             if bits & !(PREFETCHED | BLOCKING) != 0 {
                 return Err(newer("the kind of a placing", bits));
@@ -207,7 +267,7 @@ impl<'a> SettledFields<'a> {
         }
     }
 
-    pub fn read(self, names: &mut Names<'a>) -> Result<SettledTask, Flaw> {
+    pub fn read(self, names: &mut NameTable<'a>) -> Result<SettledTask, Flaw> {
         let outcome = match (self.outcome, self.output, self.failure) {
             (COMPLETED, Some(output), None) => FinalOutcome::Completed(output),
             (FAILED, None, Some(failure)) => FinalOutcome::Failed(failure.read()?),
@@ -243,7 +303,7 @@ impl<'a> ProcessFields<'a> {
         Self(encoder.name(&process.node), process.incarnation.0)
     }
 
-    fn read(self, names: &mut Names<'a>) -> Result<ProcessRef, Flaw> {
+    fn read(self, names: &mut NameTable<'a>) -> Result<ProcessRef, Flaw> {
         Ok(ProcessRef {
             node: names.text(self.0)?.into(),
             incarnation: Incarnation(self.1),
@@ -261,7 +321,7 @@ impl<'a> RunFields<'a> {
         Self(at, run.dispatch.get(), run.blocking, run.not_before.0)
     }
 
-    fn read(self, names: &mut Names<'a>) -> Result<RunRef, Flaw> {
+    fn read(self, names: &mut NameTable<'a>) -> Result<RunRef, Flaw> {
         Ok(RunRef {
             at: self.0.read(names)?,
             dispatch: Dispatch::new(self.1),

@@ -13,10 +13,11 @@ use crate::engine::record::{
     ProcessRef, RunRef, SettledTask, Term, Timing,
 };
 use crate::engine::{Incarnation, Memory, Reach, SchedulerId, Timestamp};
+use crate::limit::Limit;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::{Cause, Failure};
-use crate::task::{Dispatch, Due, Options, Priority, TaskId, TaskKey};
+use crate::task::{Dispatch, Due, Options, Priority, TaskGroup, TaskId, TaskKey};
 
 fn time() -> impl Strategy<Value = Timestamp> {
     any::<u64>().prop_map(Timestamp)
@@ -89,11 +90,16 @@ fn due() -> impl Strategy<Value = Due> {
 fn options() -> impl Strategy<Value = Options> {
     let first = (any::<i8>(), due(), option::of(span()), option::of(span()));
     let second = (option::of(retry()), btree_set(name(), 0..3), any::<bool>());
-    let third = (option::of(any::<u32>()), option::of(name()));
+    let third = (
+        option::of(any::<u32>()),
+        option::of(name()),
+        option::of(id()),
+        option::of(name()),
+    );
     (first, second, third).prop_map(|(first, second, third)| {
         let (priority, due, timeout, deadline) = first;
         let (retry, labels, exclusive) = second;
-        let (max_reroutes, key) = third;
+        let (max_reroutes, key, again_of, group) = third;
         Options {
             priority: Priority(priority),
             due,
@@ -104,6 +110,8 @@ fn options() -> impl Strategy<Value = Options> {
             exclusive,
             max_reroutes,
             key: key.map(TaskKey::new),
+            again_of,
+            group: group.map(TaskGroup::new),
         }
     })
 }
@@ -235,10 +243,29 @@ fn node() -> impl Strategy<Value = NodeFact> {
         })
 }
 
+fn limit() -> impl Strategy<Value = Limit> {
+    let some = || proptest::option::of(1..=u32::MAX);
+    let rate = proptest::option::of((1..=u32::MAX, 1..=u64::MAX, 1..=u32::MAX));
+    let one = (some(), rate).prop_map(|(concurrency, rate)| {
+        let limit = concurrency.map_or_else(Limit::new, Limit::concurrency);
+        rate.map_or(limit, |(starts, period, burst)| {
+            limit
+                .rate(starts, Duration::from_nanos(period))
+                .burst(burst)
+        })
+    });
+    (one.clone(), one).prop_map(|(of_kind, of_groups)| of_kind.each_group(of_groups))
+}
+
 fn setting() -> impl Strategy<Value = Setting> {
     prop_oneof![
         any::<u32>().prop_map(Setting::MaxWorkers),
         retry().prop_map(Setting::Retry),
+        (any::<Option<String>>(), any::<bool>())
+            .prop_map(|(kind, paused)| Setting::Paused(kind.map(Into::into), paused)),
+        (any::<String>(), any::<bool>())
+            .prop_map(|(kind, open)| Setting::Intake(kind.into(), open)),
+        (any::<String>(), limit()).prop_map(|(kind, limit)| Setting::Limit(kind.into(), limit)),
     ]
 }
 

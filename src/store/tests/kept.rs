@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use super::WHO;
+use crate::engine::found::Found;
 use crate::engine::ledger::tests::fold;
 use crate::engine::ledger::{Sealed, Stamp};
 use crate::engine::record::{
@@ -28,7 +29,7 @@ fn a_file_that_was_written_by_the_first_version_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     fs::copy(KEPT, &path).unwrap();
-    let (claim, ledger) = recover(&mut TableLog::at(&path), &WHO, &mut drop).unwrap();
+    let (claim, Found { ledger, .. }) = recover(&mut TableLog::at(&path), &WHO, &mut drop).unwrap();
     assert_eq!(
         (claim.scheduler_id, claim.term, claim.last),
         (SchedulerId(7), Term(2), 3)
@@ -90,6 +91,8 @@ fn options(due: Due, retry: RetryPolicy) -> Options {
         exclusive: true,
         max_reroutes: Some(2),
         key: Some("order-17".into()),
+        again_of: None,
+        group: None,
     }
 }
 

@@ -1,19 +1,21 @@
 //! From records to a file and back: the writer and the recovery.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::WHO;
 use super::disk::{Disk, DiskOpener, Fault};
 use crate::engine::Timestamp;
+use crate::engine::found::Found;
 use crate::engine::ledger::tests::{Author, fold};
 use crate::engine::ledger::{Ledger, Sealed, Stamp};
-use crate::engine::record::{Record, Term};
+use crate::engine::record::{Claim, Record, Term};
 use crate::store::recovery::recover;
 use crate::store::row::BatchWriter;
 use crate::store::table::TableLog;
 use crate::store::writer::{CHECK_EVERY, LogWriter, WriterThread, Written};
-use crate::store::{Batch, LogError, TaskLog};
+use crate::store::{Batch, Claimant, EachRow, LogError, Snapshot, TaskLog};
+use crate::task::TaskId;
 
 fn sealed(stamp: Stamp, records: Vec<Record>) -> Sealed {
     Sealed {
@@ -62,11 +64,11 @@ fn what_a_scheduler_wrote_is_what_the_next_one_knows() {
     }
     let snapshot = writer.snapshot().recv().unwrap().unwrap();
     snapshot.copy(&folder.path().join("copy")).unwrap();
-    writer.close().unwrap();
-    let (claim, ledger) = recover(&mut TableLog::at(&path), &WHO, &mut drop).unwrap();
+    writer.close(Duration::MAX).unwrap();
+    let (claim, Found { ledger, .. }) = recover(&mut TableLog::at(&path), &WHO, &mut drop).unwrap();
     assert_eq!(claim.last, author.batches.len() as u64);
     assert_eq!(ledger, fold(&author.batches).unwrap());
-    let (_, copied) = recover(
+    let (_, Found { ledger: copied, .. }) = recover(
         &mut TableLog::at(folder.path().join("copy")),
         &WHO,
         &mut drop,
@@ -77,7 +79,8 @@ fn what_a_scheduler_wrote_is_what_the_next_one_knows() {
 
 #[test]
 fn an_empty_log_recovers_to_nothing() {
-    let (claim, ledger) = recover(&mut on(&Disk::default()), &WHO, &mut drop).unwrap();
+    let (claim, Found { ledger, .. }) =
+        recover(&mut on(&Disk::default()), &WHO, &mut drop).unwrap();
     assert_eq!((claim.term, claim.last), (Term(1), 0));
     assert_eq!(ledger, Ledger::default());
 }
@@ -101,7 +104,7 @@ fn what_cannot_have_been_written_is_refused_with_its_batch() {
             other => panic!("{other:?}"),
         }
     };
-    let unknown = [head(), vec![Record::Freed(crate::task::TaskId::new(5))]].concat();
+    let unknown = [head(), vec![Record::Freed(TaskId::new(5))]].concat();
     let (batch, what) = refused(stamp(3), 3, &unknown);
     assert_eq!((batch, &*what), (3, "t5 is spoken of, and is not there"));
     assert_eq!(
@@ -127,8 +130,11 @@ fn a_writer_tells_what_became_of_a_batch_whose_commit_failed() {
     assert!(matches!(failing, Written::Failing { .. }), "{failing:?}");
     let unknown = unknown.expect("it is handed back");
     disk.set(Fault::None);
-    let settled = writer.settle(unknown).expect("it is known now");
-    assert_eq!(settled, Written::Stored { batch: 1, bytes: 0 });
+    let settled = writer.resolve(unknown).expect("it is known now");
+    assert!(
+        matches!(settled, Written::Stored { batch: 1, bytes } if bytes > 0),
+        "{settled:?}"
+    );
 
     disk.set(Fault::Full(disk.len()));
     let mut batch = 2;
@@ -169,7 +175,7 @@ fn a_batch_of_which_nothing_was_known_for_a_while_is_refused_for_what_went_wrong
         }
         other => panic!("{other:?}"),
     }
-    writer.close().unwrap();
+    writer.close(Duration::MAX).unwrap();
 }
 
 #[cfg(unix)]
@@ -188,4 +194,65 @@ fn a_writer_refuses_what_nobody_would_find_again() {
     std::fs::rename(folder.path().join("away"), &path).unwrap();
     let (stored, _) = writer.append(sealed(stamp(1), head()));
     assert!(matches!(stored, Written::Stored { .. }), "{stored:?}");
+}
+
+/// A log whose disk does not answer when it is closed.
+struct Hangs(TableLog<DiskOpener>, Receiver<()>);
+
+impl TaskLog for Hangs {
+    fn claim(&mut self, who: &Claimant<'_>) -> Result<Claim, LogError> {
+        self.0.claim(who)
+    }
+
+    fn replay(&mut self, each: EachRow<'_>) -> Result<(), LogError> {
+        self.0.replay(each)
+    }
+
+    fn append(&mut self, batch: &Batch<'_>) -> Result<(), LogError> {
+        self.0.append(batch)
+    }
+
+    fn reread(&mut self) -> Result<u64, LogError> {
+        self.0.reread()
+    }
+
+    fn truncate(&mut self, before: u64) -> Result<(), LogError> {
+        self.0.truncate(before)
+    }
+
+    fn check(&mut self) -> Result<(), LogError> {
+        self.0.check()
+    }
+
+    fn max_row(&self) -> usize {
+        self.0.max_row()
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot>, LogError> {
+        self.0.snapshot()
+    }
+
+    fn forget(&mut self, ids: &[TaskId]) -> Result<usize, LogError> {
+        self.0.forget(ids)
+    }
+
+    fn close(self: Box<Self>) -> Result<(), LogError> {
+        // Until the test is over.
+        let _ = self.1.recv();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_at_the_close_is_not_waited_for_for_ever() {
+    let (over, hangs) = channel();
+    let log = Hangs(on(&Disk::default()), hangs);
+    let writer = LogWriter::new(Box::new(log), CHECK_EVERY);
+    let writer = WriterThread::start(writer, drop).unwrap();
+    let closed = writer.close(Duration::from_millis(1));
+    assert!(
+        matches!(&closed, Err(LogError::Unavailable(why)) if why.contains("has not answered")),
+        "{closed:?}"
+    );
+    drop(over);
 }

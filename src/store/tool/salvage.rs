@@ -190,7 +190,7 @@ impl Fold {
                 ..head.clone()
             }))
         };
-        // Were it refused, so would be what follows, and that is counted.
+        // If it is refused, so is what follows, and that is counted.
         let _ = self.ledger.apply(record);
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 use super::*;
+use crate::engine::found::Found;
 use crate::engine::ledger::tests::head;
 use crate::engine::record::{FinalOutcome, PlacedRun, ProcessRef, RetainedTask, SettledTask, Term};
 use crate::engine::{Incarnation, keep::Keep};
@@ -300,7 +301,7 @@ fn a_salvaged_store_has_what_is_whole_and_a_scheduler_starts_on_it_as_another() 
         (Vec::new(), 2, 1)
     );
     let who = Claimant { new_id: NEW, ..WHO };
-    let (claim, ledger) = recover(&mut TableLog::at(&to), &who, &mut drop).unwrap();
+    let (claim, Found { ledger, .. }) = recover(&mut TableLog::at(&to), &who, &mut drop).unwrap();
     assert_eq!(
         (claim.scheduler_id, claim.copied_from),
         (NEW, Some(WHO.new_id))
@@ -322,7 +323,7 @@ fn a_store_without_its_first_head_is_salvaged_all_the_same() {
     let to = place.of("saved");
     let salvaged = open(&place.path).salvage(&to).unwrap();
     assert_eq!((salvaged.batches, salvaged.tasks), (5, 4));
-    let (_, ledger) = recover(&mut TableLog::at(&to), &WHO, &mut drop).unwrap();
+    let (_, Found { ledger, .. }) = recover(&mut TableLog::at(&to), &WHO, &mut drop).unwrap();
     assert_eq!(ledger.tasks().len(), 4);
 }
 
@@ -351,14 +352,15 @@ fn what_has_settled_is_handed_in_again_and_nothing_else_is() {
         assert_eq!(claim.last, 6, "nothing was written");
         let first = again(3).unwrap();
         assert!(matches!(again(3), Err(ToolError::KeyTaken { other, .. }) if other == first));
-        let (_, ledger) = recover(&mut TableLog::at(&place.path), &WHO, &mut drop).unwrap();
+        let (_, Found { ledger, .. }) =
+            recover(&mut TableLog::at(&place.path), &WHO, &mut drop).unwrap();
         let task = &ledger.tasks()[&first];
-        assert!(matches!(task.state, TaskState::Open { .. }));
+        assert!(matches!(task.state, LedgerState::Open { .. }));
         assert_eq!(task.accepted.args, accepted(3, None).args);
         let options = task.accepted.options.as_ref().unwrap();
         assert_eq!(
-            (options.due, &options.key),
-            (Due::Now, &Some(TaskKey::new("free")))
+            (options.due, options.again_of, &options.key),
+            (Due::Now, Some(TaskId::new(3)), &Some(TaskKey::new("free")))
         );
         assert!(first.get() >= 6 && ledger.reserved().tasks > first.get());
         assert_eq!(ledger.is_closed(), is_closed);

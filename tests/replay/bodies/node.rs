@@ -224,14 +224,14 @@ impl Stage {
 
     fn word(&mut self, input: &mut Input) -> ToNode {
         match input.below(24) {
-            0 => ToNode::Hello(SchedulerHello {
+            0 => ToNode::Hello(Box::new(SchedulerHello {
                 version_min: input.number_32(),
                 version_max: input.number_32(),
                 scheduler: "s".repeat(input.below(256) * 2),
                 scheduler_id: SchedulerId(input.number()),
                 term: input.number(),
                 max_frame: None,
-            }),
+            })),
             1 => hello("one", u64::from(input.bool()), input.below(3) as u64),
             2 => self.welcome(input),
             3 => ToNode::Refuse(match input.below(3) {
@@ -251,6 +251,7 @@ impl Stage {
             15 | 16 => ToNode::Acknowledge(self.seq),
             17 => ToNode::Answer(input.number()),
             18 | 19 => ToNode::Answer(self.beat),
+            20 if input.bool() => ToNode::Wants(input.number_32()),
             20 => ToNode::Workers(input.number_32()),
             21 => ToNode::Retry(policy(input)),
             22 => ToNode::Drain,
@@ -302,7 +303,7 @@ impl Stage {
 
     fn welcome(&mut self, input: &mut Input) -> ToNode {
         let odd = input.below(4) == 0;
-        ToNode::Welcome(Welcome {
+        ToNode::Welcome(Box::new(Welcome {
             version: if odd { input.number_32() } else { 1 },
             heartbeat: if odd {
                 input.duration()
@@ -324,7 +325,7 @@ impl Stage {
             acknowledged: if odd { input.number() } else { self.seq },
             stop: self.runs(input),
             drain: input.below(16) == 1,
-        })
+        }))
     }
 
     fn handle(&mut self, event: NodeEvent) {
@@ -363,7 +364,7 @@ impl Stage {
                 let place = self.open.iter().position(|&open| open == link);
                 self.open.remove(place.expect("a link is closed once"));
             }
-            NodeAction::Dial { address } => {
+            NodeAction::Dial { address, .. } => {
                 assert!(!self.dials.contains(&address), "one dial for an address");
                 self.dials.push(address);
             }
@@ -427,14 +428,14 @@ impl Stage {
 }
 
 fn hello(scheduler: &str, scheduler_id: u64, term: u64) -> ToNode {
-    ToNode::Hello(SchedulerHello {
+    ToNode::Hello(Box::new(SchedulerHello {
         version_min: 1,
         version_max: 1,
         scheduler: scheduler.to_owned(),
         scheduler_id: SchedulerId(scheduler_id),
         term,
         max_frame: None,
-    })
+    }))
 }
 
 pub fn policy(input: &mut Input) -> RetryPolicy {

@@ -123,7 +123,10 @@ impl Cluster {
             return None;
         }
         let plan = &self.nodes[it.node];
-        let told = death == Death::Process && if plan.joins { plan.probe } else { plan.listens };
+        // What stands in front of it answers for it.
+        let told = death == Death::Process
+            && !plan.forwarded
+            && if plan.joins { plan.probe } else { plan.listens };
         let late = match self.plan.is_always_late() {
             true => self.plan.late,
             false => 0,

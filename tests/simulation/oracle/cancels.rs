@@ -46,7 +46,7 @@ impl Cluster {
                 .fail("G12", None, format!("there is no cancel {ticket}"));
             return;
         };
-        let (task, term) = (it.task, it.term);
+        let (task, term, life) = (it.task, it.term, self.life);
         if std::mem::replace(&mut it.answered, true) || term != self.term {
             self.fail("G12", task, "its cancel is answered twice".into());
             return;
@@ -64,7 +64,7 @@ impl Cluster {
                 proc.alive
                     && !self.oracle.superseded.contains(&proc.incarnation)
                     && runs.any(|run| {
-                        run.term == term
+                        run.life == life
                             && run.task == task
                             && run.started < asked
                             && !run.stop_asked
@@ -79,20 +79,18 @@ impl Cluster {
             );
         }
         let going = match answer {
-            CancelAnswer::Stopped => self.still_going(term, task),
+            CancelAnswer::Stopped => self.still_going(task),
             _ => None,
         };
-        let has_run = self
-            .oracle
-            .now_tasks()
-            .get(&task)
-            .is_some_and(|facts| !facts.starts.is_empty());
+        let facts = self.oracle.now_tasks().get(&task);
+        let has_run = facts.is_some_and(|facts| !facts.starts.is_empty());
+        let may_be_unknown = self.may_be_unknown(task);
         let true_answer = match answer {
             // What could not be stored was never accepted.
             CancelAnswer::NotFound => settled_before || !self.is_accepted(task),
             CancelAnswer::TooLate => settled,
             CancelAnswer::Stopped => settled && going.is_none(),
-            CancelAnswer::NeverStarted => settled && !has_run,
+            CancelAnswer::NeverStarted => settled && (!has_run || may_be_unknown),
             // What was on its way to a node that was lost may have begun there.
             CancelAnswer::StillRunning => {
                 !settled_before && (has_run || self.oracle.is_disturbed(0, self.now))
@@ -110,7 +108,8 @@ impl Cluster {
             return;
         };
         let cancelled = matches!(answer, CancelAnswer::Stopped | CancelAnswer::NeverStarted);
-        let told = facts.outcome.clone();
+        facts.cancel_promised |= answer == CancelAnswer::StillRunning;
+        let told = facts.outcome().cloned();
         facts.must_be_cancelled |= cancelled;
         let contradiction = match told {
             Some(Outcome::Cancelled) => answer == CancelAnswer::TooLate && !settled_before,
@@ -129,8 +128,9 @@ impl Cluster {
     /// Returns the node where a run of the task goes on that is said to have stopped. One whose
     /// process is frozen has stopped if it gets no further when that wakes; one on a node that is
     /// lost may still be about to stop.
-    fn still_going(&mut self, term: usize, task: TaskId) -> Option<Arc<str>> {
+    fn still_going(&mut self, task: TaskId) -> Option<Arc<str>> {
         let (now, lease) = (self.now, nanos(self.plan.config.lease));
+        let life = self.life;
         let mut going = None;
         for proc in &mut self.procs {
             if proc.passes_for_dead(now, lease) {
@@ -138,7 +138,7 @@ impl Cluster {
             }
             let lost = self.oracle.superseded.contains(&proc.incarnation);
             for (worker, run) in &mut proc.runs {
-                if run.term != term || run.task != task || run.vouched || run.last_step {
+                if run.life != life || run.task != task || run.vouched || run.last_step {
                     continue;
                 }
                 if run.blocking {

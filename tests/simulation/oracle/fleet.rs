@@ -1,15 +1,22 @@
 //! What a scheduler may count on where another has the same nodes: its share of their workers.
 //!
-//! Owns: the judgement of a worker that is lent away too early, and of a share that does not come
-//! back. Does not know: anything else that must hold, which is what must hold without the other.
+//! Owns: the judgement of a worker that is lent away too early, of a share that does not come back,
+//! and of workers that neither uses while a task waits. Does not know: anything else that must
+//! hold, which is what must hold without the other.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use super::Oracle;
+use super::load::may_run;
 use crate::cluster::Cluster;
 use crate::network::Whose;
-use crate::plan::{MS, Time, nanos};
+use crate::plan::{MS, SECOND, Time, nanos};
 use crate::workers::Run;
+
+/// For how long a worker may be kept for the other: once since it has used it, and once since it
+/// wants it. Its round trip may have been measured while it slept.
+const KEPT: Time = 250 * MS + SECOND;
 
 /// By process.
 #[derive(Default)]
@@ -20,6 +27,8 @@ pub struct Shares {
     lacks_since: BTreeMap<usize, Time>,
     /// When the other scheduler ended last.
     changed_at: Time,
+    /// Since when each has had a free worker, for all that was seen.
+    free_since: BTreeMap<usize, Time>,
 }
 
 impl Oracle {
@@ -73,6 +82,7 @@ impl Cluster {
             self.fail("G4", run.task, text);
             return;
         }
+        self.oracle.shares.free_since.remove(&proc);
         // The way there and back.
         let round_trip = 2 * self.plan.net.max;
         let now = self.now;
@@ -100,9 +110,9 @@ impl Cluster {
         }
     }
 
-    /// For how long what was sent for a worker of its share may wait there: nothing is preempted,
-    /// and what the other can no longer want is dropped within a sixth of a lease.
-    pub fn shared_bound(&self) -> Time {
+    /// For how long the other may have a worker beyond its share: nothing is preempted, and what
+    /// it can no longer want is dropped within a sixth of a lease.
+    fn longest_beyond_share(&self) -> Time {
         let Some(fleet) = &self.plan.fleet else {
             return 0;
         };
@@ -121,7 +131,8 @@ impl Cluster {
             return;
         }
         let now = self.now;
-        let patience = self.shared_bound() + 10 * plan.net.max + 6 * plan.late + 300 * MS;
+        let patience =
+            self.longest_beyond_share() + 10 * plan.net.max + 6 * plan.late + KEPT + 50 * MS;
         let settled = self.oracle.shares.changed_at + nanos(plan.config.lease);
         let alone = !self.neighbour.is_alive() && now > settled;
         for proc in 0..self.procs.len() {
@@ -153,6 +164,49 @@ impl Cluster {
                 self.oracle.fail("share", None, text);
                 return;
             }
+        }
+    }
+
+    /// G5: no worker is free for long while a task waits that it may run, here or at another node.
+    /// It may be kept for the other scheduler for a while, which has just used it or wants it.
+    pub fn judge_idle_shared(&mut self) {
+        let plan = self.plan.clone();
+        let now = self.now;
+        for proc in 0..self.procs.len() {
+            let Some((each, all)) = self.bounds_of(proc) else {
+                return;
+            };
+            let it = &self.procs[proc];
+            let is_up = self.oracle.up.get(&*it.name) == Some(&it.incarnation);
+            let busy = it.runs.len();
+            let is_free = is_up && busy < all && self.running(proc, Whose::Own) < each;
+            let free_since = &mut self.oracle.shares.free_since;
+            match is_free {
+                true => drop(free_since.entry(proc).or_insert(now)),
+                false => drop(free_since.remove(&proc)),
+            }
+        }
+        // Asked for when it has waited for two round trips; then it comes, and goes.
+        let patience = 5 * self.longest_round_trip() + 6 * plan.late + KEPT + 60 * MS;
+        let Some(tasks) = self.oracle.tasks.last() else {
+            return;
+        };
+        let changed_at = self.oracle.changed_at.max(self.oracle.shares.changed_at);
+        let free_since = &self.oracle.shares.free_since;
+        let idle = tasks.iter().filter(|(_, facts)| facts.waits());
+        let idle = idle.filter_map(|(id, facts)| {
+            let task = &plan.tasks[facts.plan];
+            let since = facts.due(task).max(facts.last_placed()).max(changed_at);
+            let is_idle = |&(&proc, &free): &(&usize, &Time)| {
+                may_run(&self.procs[proc], task) && since.max(free) + patience < now
+            };
+            let (&proc, &free) = free_since.iter().find(is_idle)?;
+            Some((*id, self.procs[proc].name.clone(), free))
+        });
+        if let Some((task, name, free)) = idle.into_iter().next() {
+            let free = Duration::from_nanos(free);
+            let text = format!("{name} has had a free worker since {free:?}, and yet it waits");
+            self.fail("G5", task, text);
         }
     }
 }

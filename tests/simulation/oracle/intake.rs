@@ -13,7 +13,6 @@ use callboard::task::{TaskId, TaskKey};
 
 use super::{Expectation, Facts, Given};
 use crate::cluster::{Cluster, Ev};
-use crate::log::SimLog;
 use crate::plan::{MS, TaskPlan, nanos};
 use crate::scheduler::clock;
 
@@ -24,7 +23,7 @@ impl Cluster {
             Some(key) => 1 << 31 | u64::from(key),
             None => self.oracle.next_serial(),
         };
-        (self.term as u64) << 32 | low
+        (self.life as u64) << 32 | low
     }
 
     pub fn accepted(&mut self, accepted: Accepted, index: usize, sent: Submission) {
@@ -61,10 +60,18 @@ impl Cluster {
                 self.oracle.joined(id, sent.audience);
             }
             Accepted::New(id) => {
+                if self.oracle.pauses.is_closed(&sent.kind) {
+                    self.fail(
+                        "G2",
+                        id,
+                        "it is accepted, though its intake is closed".into(),
+                    );
+                }
                 if let Some(key) = &key {
                     self.judge_new_key(id, key);
                 }
                 let last = self.oracle.now_tasks().keys().next_back().copied();
+                let last = last.max(self.oracle.terms.last_task);
                 if last.is_some_and(|last| last >= id) {
                     self.fail("G1", id, format!("its id does not follow {last:?}"));
                 }
@@ -73,6 +80,10 @@ impl Cluster {
                 }
                 let facts = Facts {
                     plan: index,
+                    batch: self.scheduler.machine.promised_with(),
+                    restarts: 0,
+                    settled_before: false,
+                    cancel_promised: false,
                     audience: sent.audience,
                     sent,
                     accepted_at: now,
@@ -84,7 +95,7 @@ impl Cluster {
                     cancel_asked: false,
                     to_be_cancelled: false,
                     must_be_cancelled: false,
-                    outcome: None,
+                    told: None,
                     given: Given::Nowhere,
                 };
                 self.oracle.now_tasks().insert(id, facts);
@@ -120,7 +131,7 @@ impl Cluster {
                     format!("{task} has the key {key} and is not settled"),
                 );
             }
-            let term = self.term;
+            let life = self.life;
             let mut going = false;
             let (now, lease) = (self.now, nanos(self.plan.config.lease));
             for proc in &mut self.procs {
@@ -128,7 +139,7 @@ impl Cluster {
                     continue;
                 }
                 for run in proc.runs.values_mut() {
-                    if run.term != term || run.task != task || run.vouched || run.last_step {
+                    if run.life != life || run.task != task || run.vouched || run.last_step {
                         continue;
                     }
                     if proc.frozen && !run.blocking {
@@ -216,9 +227,8 @@ impl Cluster {
         let config = &self.plan.config;
         let just = match &refused.refusal {
             Refusal::Draining => self.scheduler.draining,
-            Refusal::StoreFailed { .. } => {
-                self.scheduler.log.as_ref().is_some_and(|log| log.failing)
-            }
+            Refusal::IntakeClosed { kind } => before.pauses.closed.contains(kind),
+            Refusal::StoreFailed { .. } => self.log_fails(),
             Refusal::QueueFull { .. } => unsettled >= config.max_tasks,
             Refusal::ClientBehind { .. } => {
                 sent.audience != Audience::Caller
@@ -286,7 +296,8 @@ impl Cluster {
     /// Whoever waits is answered when the ending is decided, whatever clients do; and when it is
     /// stored.
     pub fn judge_waiting(&mut self) {
-        if self.scheduler.log.as_ref().is_some_and(SimLog::is_slow) {
+        let machine = &self.scheduler.machine;
+        if machine.promised_with() > machine.stored() {
             return;
         }
         let waiting = self.oracle.waiting.iter();

@@ -65,7 +65,7 @@ impl Sent {
     }
 }
 
-fn may_run(proc: &Proc, task: &TaskPlan) -> bool {
+pub fn may_run(proc: &Proc, task: &TaskPlan) -> bool {
     proc.kinds.contains(&task.kind) && task.labels.iter().all(|label| proc.labels.contains(label))
 }
 
@@ -79,13 +79,13 @@ impl Oracle {
 impl Facts {
     /// Whether it waits for a worker, as far as is known here: it has not started.
     pub fn waits(&self) -> bool {
-        self.starts.is_empty() && self.outcome.is_none() && !self.cancel_asked
+        self.starts.is_empty() && self.told.is_none() && !self.cancel_asked
     }
 }
 
 impl Cluster {
     /// The longest round trip that a scheduler may have learned.
-    fn longest_round_trip(&self) -> Time {
+    pub fn longest_round_trip(&self) -> Time {
         // Either side may be some milliseconds late to send, and a worker to tell.
         2 * self.plan.net.max + 6 * MS
     }
@@ -95,7 +95,7 @@ impl Cluster {
     fn order_bound(&self) -> Time {
         let longest = self.longest_round_trip();
         let late = 6 * self.plan.late + 20 * MS;
-        HELD_UP.max(4 * (longest + 4 * longest)) + 4 * longest + PAUSES + late + self.shared_bound()
+        HELD_UP.max(4 * (longest + 4 * longest)) + 4 * longest + PAUSES + late
     }
 
     /// Nothing that goes first, and that this node may run, has waited for longer than may be since
@@ -113,11 +113,14 @@ impl Cluster {
             return;
         };
         let my_plan = &plan.tasks[mine.plan];
+        let grouped = plan.tasks.iter().any(|task| task.group.is_some());
         let first = tasks.iter().find(|(id, facts)| {
             let task = &plan.tasks[facts.plan];
             let due = facts.due(task);
             let slack = match task.priority.cmp(&my_plan.priority) {
                 Ordering::Less => return false,
+                // Groups take turns among equals: see `turns`.
+                Ordering::Equal if grouped => return false,
                 Ordering::Equal if due + bound > mine.due(my_plan) => return false,
                 Ordering::Equal => now - mine.last_placed() + bound,
                 Ordering::Greater => bound,

@@ -79,14 +79,17 @@ impl Cluster {
             self.judge_idle_under_load();
         }
         self.judge_shares();
-        // How many workers are another scheduler's is judged there.
-        let alone = self.plan.fleet.is_none();
-        if alone && self.in_flight == 0 && self.is_at_rest() {
-            self.judge_idle_workers();
+        match &self.plan.fleet {
+            // The other one is hardly ever at rest.
+            Some(_) => self.judge_idle_shared(),
+            // Nothing is placed any more.
+            None if self.scheduler.finishing => {}
+            None if self.in_flight == 0 && self.is_at_rest() => self.judge_idle_workers(),
+            None => {}
         }
         let deadly = matches!(
             self.plan.family,
-            Family::Kills | Family::Everything | Family::Durable
+            Family::Kills | Family::Everything | Family::Durable | Family::Restarts
         );
         if self.quiet && deadly && self.now > self.operator_looks_at {
             self.operator_looks_at = self.now + 5 * SECOND + 2 * self.plan.late;
@@ -111,7 +114,7 @@ impl Cluster {
     /// free when the lease is over, and what blocks when its process is known to have ended; where
     /// nothing can tell of that end, an operator declares it dead.
     pub fn judge_held(&mut self) {
-        let term = self.term;
+        let life = self.life;
         let waiting = self.scheduler.machine.unfinished().into_iter();
         let held =
             waiting.filter_map(|task| self.scheduler.machine.explain(clock(self.now), task.id));
@@ -122,7 +125,7 @@ impl Cluster {
             })
             .filter(|(task, _)| {
                 let mut runs = self.procs.iter().flat_map(|proc| proc.runs.values());
-                !runs.any(|run| run.term == term && run.task == *task)
+                !runs.any(|run| run.life == life && run.task == *task)
             })
             .filter_map(|(task, name)| {
                 let node = self.nodes.iter().position(|node| node.name == *name);
@@ -158,12 +161,13 @@ impl Cluster {
 
     /// Whether nobody can see that the runs of a process have ended: it had joined and named no
     /// port to probe when it died, or another process has that port and is dialled, in which case
-    /// it names none, so that nobody knows the two to be the same.
+    /// it names none, so that nobody knows the two to be the same; or something answered for it
+    /// where it listened.
     fn ended_unseen(&self, proc: &Proc) -> bool {
         let node = &self.nodes[proc.node];
         let joined = proc.double || node.joins;
         let taken = node.listens && self.listeners.contains_key(&proc.probe_address());
-        !proc.alive && (proc.dies_unseen || joined && taken)
+        !proc.alive && (proc.dies_unseen || joined && taken || node.forwarded)
     }
 
     /// Whether no process that was told to take nothing new is still there; it may take its time.
@@ -217,6 +221,7 @@ impl Cluster {
     pub fn is_at_rest(&self) -> bool {
         let now = clock(self.now);
         self.is_network_whole()
+            && !self.is_log_behind()
             && self.have_nodes_told()
             && self
                 .scheduler
@@ -280,6 +285,15 @@ impl Cluster {
                 // It waits for the store.
                 | Reason::NotStored
                 | Reason::Exclusive { .. } => true,
+                // Nodes of the term before are waited for.
+                _ if self.may_resync() => true,
+                Reason::AtLimit { .. }
+                | Reason::RateUsedUp { .. }
+                | Reason::GroupAtLimit { .. }
+                | Reason::GroupRateUsedUp { .. } => {
+                    stats.limits.iter().any(|it| it.kind == task.kind)
+                }
+                Reason::Paused => stats.pauses.all || stats.pauses.kinds.contains(&task.kind),
                 // What is placed and not sent has its worker until that is stored.
                 _ if self.log_failed_since(self.now.saturating_sub(3 * SECOND)) => true,
                 // What an unreachable node holds has to wait for its lease.
@@ -333,7 +347,9 @@ impl Cluster {
         let stats = self.stats();
         let counted =
             stats.pending + stats.due_later + stats.waiting_retries + stats.held + stats.running;
-        let accepted = self.oracle.now_tasks().len() as u64;
+        let tasks = self.oracle.now_tasks().values();
+        let accepted = tasks.clone().filter(|it| it.restarts == 0).count() as u64;
+        let settled = tasks.filter(|it| !it.settled_before).count() as u64;
         if counted != 0 || stats.unconfirmed_statuses != 0 || stats.args_bytes != 0 {
             self.oracle.fail(
                 "G1",
@@ -341,12 +357,12 @@ impl Cluster {
                 format!("all has ended, and yet the stats count something: {stats:?}"),
             );
         }
-        if stats.totals.executed != accepted || stats.totals.settled() != accepted {
+        if stats.totals.executed != accepted || stats.totals.settled() != settled {
             self.oracle.fail(
                 "G1",
                 None,
                 format!(
-                    "{accepted} tasks were accepted and have ended, but the totals are {:?}",
+                    "{accepted} tasks were accepted and {settled} have ended, but the totals are {:?}",
                     stats.totals
                 ),
             );
@@ -401,9 +417,9 @@ impl Cluster {
     }
 
     /// No storm of refusals, and nothing is sent round the cluster: what a history costs is less
-    /// than twice its tasks, whatever goes wrong in it.
+    /// than twice its tasks, whatever goes wrong in it, and what the lack of threads sends back.
     fn judge_cost(&mut self) {
-        let most = 2 * self.plan.tasks.len() as u64 + 20;
+        let most = 2 * self.plan.tasks.len() as u64 + 20 + self.oracle.threadless;
         let cost = (self.oracle.refusals, self.oracle.reroutes);
         if cost.0.max(cost.1) > most {
             let text = format!("(refusals, reroutes) are {cost:?}, more than {most}");

@@ -18,7 +18,7 @@ use crate::scheduler::clock;
 
 /// What was sent to a node.
 pub struct Placing {
-    dispatch: Dispatch,
+    pub dispatch: Dispatch,
     node: Arc<str>,
     prefetched: bool,
     at: SystemTime,
@@ -28,6 +28,8 @@ pub struct Placing {
     unstarted: Option<SystemTime>,
     /// Whether its node has said that it has nothing of it any more.
     over: bool,
+    /// Whether an earlier term has sent it, which may not have been stored.
+    before: bool,
 }
 
 /// Whether a run was made, as far as the scheduler could know.
@@ -42,12 +44,23 @@ fn time(now: Time) -> SystemTime {
     clock(now).to_system_time()
 }
 
+impl Placing {
+    fn sent_at(&self) -> Time {
+        self.at.duration_since(time(0)).map_or(0, nanos)
+    }
+}
+
 impl Facts {
     /// When it was sent to a node last.
     pub fn last_placed(&self) -> Time {
-        let since = |at: SystemTime| at.duration_since(time(0)).ok();
-        let last = self.placings.last();
-        last.and_then(|placing| since(placing.at)).map_or(0, nanos)
+        self.placings.last().map_or(0, Placing::sent_at)
+    }
+
+    /// When a run of it was sent to its node.
+    pub fn placed_at(&self, dispatch: Dispatch) -> Time {
+        let mut placings = self.placings.iter();
+        let placing = placings.find(|placing| placing.dispatch == dispatch);
+        placing.map_or(0, Placing::sent_at)
     }
 
     /// Where it was sent last.
@@ -60,6 +73,11 @@ impl Facts {
         self.placings.last().is_some_and(|placing| !placing.over)
     }
 
+    /// Another term begins.
+    pub fn forget_term_of_runs(&mut self) {
+        self.placings.iter_mut().for_each(|it| it.before = true);
+    }
+
     fn made(&self, placing: &Placing, settled_at: SystemTime, told_in_order: bool) -> Made {
         let before = |at: Option<SystemTime>| at.is_some_and(|at| at <= settled_at);
         let mut starts = self.starts.iter();
@@ -70,6 +88,7 @@ impl Facts {
             // A deadline that passes meanwhile may have come first, or not.
             _ if placing.unstarted == Some(settled_at) => Made::Perhaps,
             _ if before(placing.unstarted) => Made::No,
+            (_, true) if placing.before => Made::Perhaps,
             (false, true) => Made::Yes,
             (true, true) if heard && told_in_order => Made::Yes,
             (true, false) if !heard => Made::No,
@@ -100,6 +119,8 @@ impl Facts {
         }
         // The run that completed was not lost.
         let lost = self.placings.len() - usize::from(status.outcome.is_completed());
+        // That it was placed may have been stored before it was sent.
+        let lost = lost + self.restarts;
         if status.reroutes as usize > lost {
             let text = format!(
                 "{} nodes are said to have been lost under it, and {lost} runs of it can have been",
@@ -115,8 +136,10 @@ impl Facts {
         status: &TaskStatus,
         made: &[Made],
     ) -> Result<(), (&'static str, String)> {
+        // Of what had ended before this term only the number of attempts is known.
+        let known = !self.placings.iter().any(|placing| placing.before);
         if status.node.is_some() != status.started_at.is_some()
-            || (status.attempts > 0 && status.node.is_none())
+            || (status.attempts > 0 && status.node.is_none() && known)
         {
             let text = format!(
                 "its node is {:?}, its start {:?}, and it has made {} attempts",
@@ -124,6 +147,9 @@ impl Facts {
             );
             return Err(("G1", text));
         }
+        // When it started is known no closer than that it was in an earlier term.
+        let told_before =
+            |placing: &Placing| placing.before && status.node.as_ref() == Some(&placing.node);
         let mut next = status.settled_at;
         for (placing, made) in self.placings.iter().zip(made).rev() {
             let told_here = status.node.as_ref() == Some(&placing.node)
@@ -132,6 +158,7 @@ impl Facts {
                     .is_some_and(|at| (placing.at..=next).contains(&at));
             match made {
                 Made::Yes | Made::Perhaps if told_here => return Ok(()),
+                Made::Perhaps if told_before(placing) => return Ok(()),
                 Made::Yes => {
                     let text = format!(
                         "its last run was {} on {}, and its status says {:?} at {:?}",
@@ -157,6 +184,7 @@ impl Facts {
 impl Oracle {
     pub fn placed(&mut self, now: Time, node: &Arc<str>, assignments: &[Assignment]) {
         for run in assignments {
+            self.judge_number(run);
             let Some(facts) = self.now_tasks().get_mut(&run.task) else {
                 continue;
             };
@@ -169,6 +197,7 @@ impl Oracle {
                 heard: None,
                 unstarted: None,
                 over: false,
+                before: false,
             });
             self.sent.placed(now, node);
         }

@@ -55,7 +55,9 @@ impl Cluster {
             self.judge_priority(proc, run.task);
         }
         self.judge_overlap(proc, run);
-        if let Some(facts) = self.oracle.tasks[run.term].get_mut(&run.task) {
+        self.judge_paused_start(run);
+        self.judge_limited_start(run);
+        if let Some(facts) = self.oracle.tasks[run.life].get_mut(&run.task) {
             facts.starts.push(Start {
                 dispatch: run.dispatch,
                 attempt: run.attempt(),
@@ -72,7 +74,7 @@ impl Cluster {
         run: &Run,
     ) -> Result<(), (&'static str, String)> {
         let it = &self.procs[proc];
-        let Some(facts) = self.oracle.tasks[run.term].get(&run.task) else {
+        let Some(facts) = self.oracle.tasks[run.life].get(&run.task) else {
             return Err(("G1", "it is started, but was never accepted".into()));
         };
         if serial_of(&facts.sent.args) != run.serial() {
@@ -89,8 +91,8 @@ impl Cluster {
             .iter()
             .any(|start| start.proc == proc && start.dispatch > run.dispatch);
         let last = facts.starts.iter().map(|start| start.dispatch).max();
-        // An earlier term's tasks are promised nothing any more.
-        let promised = run.term == self.term;
+        // An earlier life's tasks are promised nothing any more.
+        let promised = run.life == self.life;
         if last.filter(|_| promised).is_some_and(|last| {
             run.dispatch == last
                 || (run.dispatch < last
@@ -102,7 +104,8 @@ impl Cluster {
             .starts
             .iter()
             .any(|start| start.attempt == run.attempt());
-        if again && self.plan.family.loses_no_node() {
+        let again = again && self.plan.family.loses_no_node();
+        if again || self.is_held_elsewhere(facts, run) {
             return Err((
                 "G9",
                 format!("attempt {} is started again at {}", run.attempt(), it.name),
@@ -111,9 +114,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// Without faults a worker that the scheduler takes for free is free.
+    /// Without faults a worker that the scheduler takes for free is free. Where two schedulers have
+    /// the same workers, either may take one before it hears of the other: how often that may
+    /// happen is judged at the end.
     pub fn judge_refusals(&mut self, event: &Event) {
-        if !self.plan.family.has_no_faults() {
+        let fleet = self.plan.fleet.as_ref();
+        let shares = fleet.is_some_and(|fleet| fleet.max_workers_total.is_some());
+        if shares || !self.plan.family.has_no_faults() {
             return;
         }
         let Event::Message {
@@ -152,7 +159,7 @@ impl Cluster {
             let (priority, due) = rank(facts);
             // A retry counts from when it is due again, which is judged no closer than that.
             facts.starts.is_empty()
-                && facts.outcome.is_none()
+                && facts.told.is_none()
                 && !facts.cancel_asked
                 && **id != started
                 && due + slack < now
@@ -169,7 +176,7 @@ impl Cluster {
 
     /// Two runs of an exclusive task never make progress at once; nor do two tasks with one key.
     pub fn judge_overlap(&mut self, proc: usize, run: &Run) {
-        let key = self.oracle.tasks[run.term]
+        let key = self.oracle.tasks[run.life]
             .get(&run.task)
             .and_then(|facts| facts.key().cloned());
         let mut broken = None;
@@ -178,12 +185,12 @@ impl Cluster {
             let (frozen, name) = (it.frozen, it.name.clone());
             let for_dead = it.passes_for_dead(now, lease);
             for (worker, rival) in &mut it.runs {
-                if rival.term != run.term || rival.vouched || for_dead || rival.last_step {
+                if rival.life != run.life || rival.vouched || for_dead || rival.last_step {
                     continue;
                 }
                 let same_task = rival.task == run.task;
                 let same_key = key.is_some()
-                    && self.oracle.tasks[rival.term]
+                    && self.oracle.tasks[rival.life]
                         .get(&rival.task)
                         .and_then(Facts::key)
                         == key.as_ref();

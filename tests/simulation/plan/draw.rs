@@ -89,6 +89,7 @@ pub fn draw_nodes(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<
                 joins: (3..=5).contains(&how),
                 probe: (3..=5).contains(&how) && rng.bool(),
                 local,
+                forwarded: false,
                 workers: if family == Family::Order {
                     1
                 } else {
@@ -244,6 +245,7 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
         },
         watched: one_in(rng, 8),
         cancel_after: (!draw.calm && one_in(rng, 10)).then(|| rng.u64(..8 * SECOND)),
+        group: None,
     }
 }
 
@@ -274,6 +276,7 @@ pub fn keyed(rng: &mut fastrand::Rng, key: u8, draw: &Draw) -> TaskPlan {
         },
         watched: false,
         cancel_after: (!draw.calm && rng.u32(..4) == 0).then(|| rng.u64(..8 * SECOND)),
+        group: None,
     }
 }
 
@@ -358,5 +361,74 @@ pub fn draw_replacements(rng: &mut fastrand::Rng, plan: &mut Plan) {
     if rng.bool() {
         let dies = double + SECOND + rng.u64(..20 * SECOND);
         plan.faults.push((dies, Fault::KillOlder { node }));
+    }
+}
+
+/// Nodes with a forwarder in front.
+pub fn draw_forwarders(rng: &mut fastrand::Rng, nodes: &mut [NodePlan]) {
+    if rng.u32(..6) == 0 {
+        for node in nodes.iter_mut().filter(|node| node.listens && !node.local) {
+            node.forwarded = rng.bool();
+        }
+    }
+}
+
+/// So many schedulers that a node must forget one that has been away: its own among them, if the
+/// lease is over.
+pub fn draw_crowds(rng: &mut fastrand::Rng, plan: &mut Plan) {
+    let lease = nanos(plan.config.lease);
+    for index in 0..plan.faults.len() {
+        let (at, fault) = &plan.faults[index];
+        let (node, span) = match *fault {
+            Fault::CutHost { node, span, .. } => (node, span),
+            Fault::FreezeScheduler { span } => (rng.usize(..plan.nodes.len()), span),
+            _ => continue,
+        };
+        if span > lease && rng.u32(..3) == 0 {
+            let at = at + rng.u64(lease..span);
+            plan.faults.push((at, Fault::Crowd { node }));
+        }
+    }
+}
+
+/// Operators who pause kinds and close intakes for a while.
+pub fn draw_pauses(rng: &mut fastrand::Rng, plan: &mut Plan) {
+    if rng.u32(..3) > 0 {
+        return;
+    }
+    for _ in 0..rng.usize(1..4) {
+        let at = rng.u64(..plan.quiet_from);
+        let (kind, span) = (rng.usize(..KINDS.len()), rng.u64(..10 * SECOND));
+        let fault = match rng.u32(..6) {
+            0 => Fault::CloseIntake { kind, span },
+            4.. => Fault::Limit {
+                kind,
+                concurrency: rng.bool().then(|| rng.u32(1..5)),
+                each: rng.bool().then(|| rng.u32(1..3)),
+                interval: rng.bool().then(|| rng.u64(1..500 * MS)),
+                burst: rng.u32(1..6),
+                span: 4 * span,
+            },
+            1 => Fault::Pause { kind: None, span },
+            _ => Fault::Pause {
+                kind: Some(kind),
+                span,
+            },
+        };
+        plan.faults.push((at, fault));
+    }
+    draw_groups(rng, &mut plan.tasks);
+}
+
+/// Tasks in groups: of some much is to be done, of others little.
+pub fn draw_groups(rng: &mut fastrand::Rng, tasks: &mut [TaskPlan]) {
+    if rng.bool() {
+        return;
+    }
+    let groups = rng.u8(1..8);
+    // Tasks of one key are equal, so that they join.
+    for task in tasks.iter_mut().filter(|task| task.key.is_none()) {
+        let most = rng.u8(0..=groups);
+        task.group = (most > 0).then(|| rng.u8(..most));
     }
 }

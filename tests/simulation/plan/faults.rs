@@ -7,7 +7,7 @@ use super::{Fault, MS, Plan, SECOND, Time, nanos};
 impl Plan {
     /// The longest cut that must cost nothing: the lease, less a heartbeat and a second. A history
     /// with exclusive tasks must stay within four fifths of the lease, when a node drops them.
-    fn harmless(&self) -> Time {
+    pub fn harmless(&self) -> Time {
         let lease = nanos(self.config.lease);
         let kept = if self.tasks.iter().any(|task| task.exclusive) {
             lease / 5 * 4

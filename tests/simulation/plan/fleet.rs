@@ -125,6 +125,7 @@ fn draw_nodes(rng: &mut fastrand::Rng) -> Vec<NodePlan> {
                 joins,
                 probe: joins && rng.bool(),
                 local: false,
+                forwarded: false,
                 workers: rng.u32(1..=6),
                 kinds: (0..KINDS.len()).collect(),
                 labels: Vec::new(),

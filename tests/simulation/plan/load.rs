@@ -5,6 +5,7 @@
 
 use callboard::config::SchedulerConfig;
 
+use super::draw::draw_groups;
 use super::{Family, KINDS, MS, NetPlan, NodePlan, Plan, SECOND, TaskPlan, Time};
 
 /// What a history asks of its tasks.
@@ -53,6 +54,7 @@ pub fn draw(mut rng: fastrand::Rng, big: bool) -> Plan {
     if rng.u32(..3) == 0 {
         tasks.extend(nobodys(rng, last));
     }
+    draw_groups(rng, &mut tasks);
     Plan {
         family: Family::Load,
         config,
@@ -85,6 +87,7 @@ fn draw_nodes(rng: &mut fastrand::Rng, big: bool) -> Vec<NodePlan> {
             joins: false,
             probe: false,
             local: index == 0 && rng.u32(..5) == 0,
+            forwarded: false,
             workers: if narrow { 1 } else { rng.u32(1..=workers) },
             kinds: (0..KINDS.len()).filter(|_| rng.u32(..8) != 0).collect(),
             labels: ["gpu", "north"]

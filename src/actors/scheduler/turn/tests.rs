@@ -48,7 +48,7 @@ impl LinkSender<ToNode> for Recorder {
 struct Interrupter(Inbox<Incoming<Event>>);
 
 impl Connector<Event> for Interrupter {
-    fn dial(&self, _: NodeId, _: String, _: Option<String>) {
+    fn dial(&self, _: NodeId, _: String, _: Option<String>, _: Option<Duration>) {
         self.0.push(Event::Heard { link: LINK }.into());
     }
 
@@ -93,7 +93,7 @@ async fn board_at(clock: Clock) -> (Addr<SchedulerActor>, mpsc::UnboundedReceive
         let link = LINK;
         inbox.push(Event::Message { link, message }.into());
     };
-    say(ToScheduler::Hello(hello));
+    say(ToScheduler::Hello(Box::new(hello)));
     let holding = Holding {
         last: true,
         ..Default::default()

@@ -3,8 +3,8 @@
 //! Owns: the seats, from a scheduler's first hello until it is forgotten, and moving links and
 //! addresses to the scheduler that says hello on them. Does not know: what follows from a hello.
 
-use super::shares::Claim;
-use super::{Course, Holder, MAX_SCHEDULERS, Machines, Seated};
+use super::shares::FreedWorkers;
+use super::{Holder, MAX_SCHEDULERS, Machines, ProcessCourse, Seated};
 use crate::engine::message::{SchedulerHello, ToNode, is_name};
 use crate::engine::node::{Gone, NodeAction, NodeEvent, NodeMachine, NodeSpec};
 use crate::engine::{LinkId, SchedulerId, Timestamp};
@@ -38,7 +38,7 @@ impl Machines {
         {
             seated.start = Some((hello.scheduler_id, hello.term));
         }
-        let message = ToNode::Hello(hello);
+        let message = ToNode::Hello(Box::new(hello));
         self.tell(now, holder, NodeEvent::Message { link, message });
     }
 
@@ -60,7 +60,7 @@ impl Machines {
             return Ok(Holder::Seat(seat));
         }
         // Those that are served may come back to hear how their runs ended; nobody else comes now.
-        if self.course != Course::Serving {
+        if self.course != ProcessCourse::Serving {
             return Err(LinkRefusal::Stopping);
         }
         if !self.serves.only.is_empty() && !self.serves.only.iter().any(|only| only == name) {
@@ -88,7 +88,7 @@ impl Machines {
     /// Begins anew for a start of a scheduler whose start before had the node drained, or told it
     /// to leave.
     fn renew(&mut self, now: Timestamp, seat: usize, hello: &SchedulerHello) {
-        let serving = self.course == Course::Serving;
+        let serving = self.course == ProcessCourse::Serving;
         let Some(seated) = &mut self.seats[seat] else {
             return;
         };
@@ -105,7 +105,7 @@ impl Machines {
                 scheduler,
                 start: None,
                 machine,
-                claim: Claim::default(),
+                claim: FreedWorkers::default(),
                 gone: None,
             });
             self.seats_changed();
@@ -209,7 +209,7 @@ impl Machines {
             scheduler,
             start: None,
             machine: self.machine_for(address),
-            claim: Claim::default(),
+            claim: FreedWorkers::default(),
             gone: None,
         });
         self.seats_changed();
@@ -266,7 +266,8 @@ impl Machines {
     }
 }
 
-/// Whether a hello is that of another start of a scheduler than this, and of no earlier one.
+/// Returns whether a hello comes from another start of a scheduler than this one, and from no
+/// earlier one.
 fn is_another((id, term): (SchedulerId, u64), hello: &SchedulerHello) -> bool {
     id != hello.scheduler_id || term < hello.term
 }

@@ -4,9 +4,10 @@
 //! the others, and the claims of schedulers whose next task is on its way. Does not know: what
 //! runs, or how a scheduler is told.
 //!
-//! Nothing is preempted: who has more than its share, since others wanted nothing, starts nothing
-//! new until it has no more. Each scheduler is told to count on its equal share at least, whatever
-//! is lent: only what it sends shows that it wants its share back.
+//! Nothing is preempted: a scheduler that has more than its share, since others wanted nothing,
+//! starts nothing new until it has no more. Each scheduler is told how many workers others have
+//! now, and tells how many tasks wait for those. So its tasks wait where they may still go to any
+//! node, and a worker that comes back is kept for them until the first of them has come.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,6 +22,8 @@ const FIRST_PATIENCE: Duration = Duration::from_millis(50);
 /// A claim lasts for two round trips, but no longer than this: until then the worker is idle if
 /// nothing comes.
 const MAX_PATIENCE: Duration = Duration::from_millis(250);
+/// The longest time for which a worker is kept for a scheduler that wants it.
+const MAX_PATIENCE_WITH_WANTS: Duration = Duration::from_secs(1);
 /// What the scheduler needs to decide, beside the way there and back.
 const TO_DECIDE: Duration = Duration::from_millis(2);
 
@@ -29,46 +32,74 @@ const TO_DECIDE: Duration = Duration::from_millis(2);
 /// worker. Without this memory a run of another scheduler, which may be long, would begin there in
 /// between, again and again.
 #[derive(Debug, Default)]
-pub(super) struct Claim {
-    wanted: u32,
+pub(super) struct FreedWorkers {
+    used: u32,
     /// When each claim ends, in the order in which the workers were given up.
     ends: VecDeque<Timestamp>,
+    /// Until when a worker is kept for what waits at the scheduler, if one is free for it.
+    offered: Option<Timestamp>,
 }
 
-impl Claim {
-    /// Takes note of how many workers are wanted, and returns that with what is still claimed, up
-    /// to `most`.
-    fn renew(&mut self, now: Timestamp, wanted: u32, patience: Duration, most: u32) -> u32 {
+impl FreedWorkers {
+    /// Takes note of how many workers are used, and returns that with what is still claimed, up to
+    /// `most`.
+    fn renew(&mut self, now: Timestamp, used: u32, patience: Duration, most: u32) -> u32 {
         while self.ends.front().is_some_and(|&end| end <= now) {
             self.ends.pop_front();
         }
-        let used_again = wanted.saturating_sub(self.wanted) as usize;
+        let used_again = used.saturating_sub(self.used) as usize;
+        if used_again > 0 {
+            // What it was offered is taken. The rest is offered anew.
+            self.offered = None;
+        }
         self.ends.drain(..used_again.min(self.ends.len()));
-        let given_up = self.wanted.saturating_sub(wanted).min(most) as usize;
+        let given_up = self.used.saturating_sub(used).min(most) as usize;
         if !patience.is_zero() {
             let end = now + patience;
             self.ends.extend(std::iter::repeat_n(end, given_up));
         }
-        self.wanted = wanted;
-        let room = most.saturating_sub(wanted) as usize;
+        self.used = used;
+        let room = most.saturating_sub(used) as usize;
         self.ends.truncate(room);
         // At most as many as there are workers.
-        wanted + self.ends.len() as u32
+        used + self.ends.len() as u32
+    }
+
+    /// Returns whether a scheduler has let a worker that it wanted be free for too long: it may be
+    /// frozen, or what waited there has gone elsewhere.
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.offered.is_some_and(|until| until <= now)
+    }
+
+    /// Takes note of whether a worker is free for what waits at the scheduler, which has so much
+    /// time to send it.
+    fn offer(&mut self, now: Timestamp, is_free: bool, patience: Duration) {
+        self.offered = is_free.then(|| self.offered.unwrap_or(now + patience));
+    }
+
+    /// Returns when it changes by itself.
+    fn next_end(&self) -> Option<Timestamp> {
+        self.ends
+            .front()
+            .copied()
+            .into_iter()
+            .chain(self.offered)
+            .min()
     }
 }
 
 impl Machines {
-    /// When the next claim ends, if somebody waits for its worker.
+    /// Returns when the next claim ends, if somebody waits for its worker.
     pub(super) fn next_claim_end(&self) -> Option<Timestamp> {
         self.serves.max_workers?;
         let waits = |machine: &NodeMachine| {
-            !machine.prefetched.is_empty() && machine.workers.waits_for_others()
+            let wants = machine.wants > 0 || !machine.prefetched.is_empty();
+            wants && machine.workers.waits_for_others()
         };
         if !self.seated().any(|it| waits(&it.machine)) {
             return None;
         }
-        let ends = self.seated().filter_map(|it| it.claim.ends.front());
-        ends.copied().min()
+        self.seated().filter_map(|it| it.claim.next_end()).min()
     }
 
     /// Gives every machine its share of the workers of the process, and lets it start what it can
@@ -84,53 +115,56 @@ impl Machines {
         let mut wants = Vec::with_capacity(seated);
         for it in self.seats.iter_mut().flatten() {
             busy += it.machine.workers.busy();
+            let limit = it.machine.workers.limit();
             // What was lent to it goes back at once, so only its own share can be claimed.
-            let most = equal.min(it.machine.workers.limit());
-            let patience = patience(&it.machine);
-            wants.push(it.claim.renew(now, wanted(&it.machine), patience, most));
+            let most = equal.min(limit);
+            let used = used(&it.machine);
+            let claimed = it.claim.renew(now, used, patience(&it.machine), most);
+            if it.claim.is_over(now) || it.machine.takes_nothing() {
+                it.machine.wants = 0;
+            }
+            // What is claimed is claimed for what waits, too.
+            let wanted = used.saturating_add(it.machine.wants).min(limit);
+            wants.push(claimed.max(wanted));
         }
         let shares = shares(all, &wants);
         // What nobody wants now is open to all: the first task that comes may take it.
         let spare = all.saturating_sub(shares.iter().sum());
         let mut free = all.saturating_sub(busy);
-        let mut machines: Vec<(u32, &mut NodeMachine)> = self
-            .seats
-            .iter_mut()
-            .flatten()
-            .map(|it| &mut it.machine)
-            .zip(shares)
-            .map(|(machine, share)| (share + spare, machine))
-            .collect();
+        let seated = self.seats.iter_mut().flatten().zip(shares);
+        let mut seated: Vec<_> = seated.map(|(it, share)| (share + spare, it)).collect();
         // Who lacks most of its share comes first.
-        machines.sort_by_key(|(target, machine)| {
-            std::cmp::Reverse(target.saturating_sub(machine.workers.busy()))
+        seated.sort_by_key(|(target, it)| {
+            std::cmp::Reverse(target.saturating_sub(it.machine.workers.busy()))
         });
         let share = |target: u32, busy: u32, free: u32| Share {
             target,
             now: target.min(busy + free),
-            promised: target.max(equal),
         };
-        for (target, machine) in &mut machines {
-            let before = machine.workers.busy();
-            machine.workers.set_share(share(*target, before, free));
+        for (target, it) in &mut seated {
+            let before = it.machine.workers.busy();
+            it.machine.workers.set_share(share(*target, before, free));
             // It starts what it can before the next is asked, so that no worker is given twice.
-            machine.pump(now);
-            free -= machine.workers.busy() - before;
+            it.machine.pump(now);
+            free -= it.machine.workers.busy() - before;
         }
         // What the others have started since is free for nobody.
-        for (target, machine) in &mut machines {
-            let busy = machine.workers.busy();
-            machine.workers.set_share(share(*target, busy, free));
+        for (target, it) in &mut seated {
+            let workers = &mut it.machine.workers;
+            workers.set_share(share(*target, workers.busy(), free));
+            let is_free = it.machine.wants > 0 && workers.has_free();
+            it.claim
+                .offer(now, is_free, patience_with_wants(&it.machine));
         }
     }
 }
 
-/// How many workers a machine could use.
-fn wanted(machine: &NodeMachine) -> u32 {
+/// Returns how many workers a machine could use for what it has.
+fn used(machine: &NodeMachine) -> u32 {
     let waiting = machine.prefetched.len() + machine.pipelines.len();
     let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-    let wanted = machine.workers.busy().saturating_add(waiting);
-    wanted.min(machine.workers.limit())
+    let used = machine.workers.busy().saturating_add(waiting);
+    used.min(machine.workers.limit())
 }
 
 /// For how long a worker that was given up is claimed: not at all if no task can come for it.
@@ -142,6 +176,13 @@ fn patience(machine: &NodeMachine) -> Duration {
     measured.map_or(FIRST_PATIENCE, |round_trip| {
         (2 * round_trip + TO_DECIDE).min(MAX_PATIENCE)
     })
+}
+
+/// For how long a free worker is kept for what waits at a scheduler that was told of it. It has
+/// said that it wants it, so its link may be slow. A round trip that took very long was held up.
+fn patience_with_wants(machine: &NodeMachine) -> Duration {
+    let measured = machine.lease.round_trip().unwrap_or_default();
+    (2 * measured).clamp(MAX_PATIENCE, MAX_PATIENCE_WITH_WANTS)
 }
 
 /// Shares so many workers equally among those who want so many: nobody has more than it wants, and

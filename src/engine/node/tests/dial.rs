@@ -30,7 +30,7 @@ fn joined() -> (Bench, LinkId) {
     assert_eq!(dialled(&bench.effects()), ["one"]);
     let link = bench.open(Some("one"));
     bench.say(link, hello("a", 1));
-    bench.say(link, ToNode::Welcome(welcome()));
+    bench.say(link, ToNode::Welcome(Box::new(welcome())));
     (bench, link)
 }
 
@@ -39,6 +39,32 @@ fn g8_a_joined_node_dials_again_at_once_when_its_link_closes() {
     let (mut bench, link) = joined();
     assert!(dialled(&bench.after(Duration::from_secs(1))).is_empty());
     assert_eq!(dialled(&bench.cut(link)), ["one"]);
+}
+
+#[test]
+fn g9_a_dial_that_hangs_takes_no_more_than_a_heartbeat_of_the_lease() {
+    let within = |actions: &[NodeAction]| {
+        let dials = actions.iter().filter_map(|action| match action {
+            NodeAction::Dial { within, .. } => Some(*within),
+            _ => None,
+        });
+        dials.last().expect("it dials")
+    };
+    let mut bench = Bench::new(joining(&["one"]));
+    assert_eq!(within(&bench.effects()), None, "no lease is known");
+    for (heartbeat, limit) in [(HEARTBEAT, HEARTBEAT), (HEARTBEAT / 20, HEARTBEAT / 2)] {
+        let link = bench.open(Some("one"));
+        bench.say(link, hello("a", 1));
+        let welcome = Welcome {
+            heartbeat,
+            ..welcome()
+        };
+        bench.say(link, ToNode::Welcome(Box::new(welcome)));
+        // By then the first one may be cut off, or silent.
+        let mut actions = bench.after(Duration::from_secs(1));
+        actions.extend(bench.cut(link));
+        assert_eq!(within(&actions), Some(limit));
+    }
 }
 
 #[test]
@@ -51,7 +77,7 @@ fn g8_a_joined_node_dials_a_fresh_link_after_two_silent_heartbeats() {
     let fresh = bench.open(Some("one"));
     let actions = bench.say(fresh, hello("a", 1));
     assert_eq!(closed(&actions), [link]);
-    bench.say(fresh, ToNode::Welcome(welcome()));
+    bench.say(fresh, ToNode::Welcome(Box::new(welcome())));
     assert!(dialled(&bench.after(Duration::from_secs(3))).is_empty());
 }
 

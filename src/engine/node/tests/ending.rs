@@ -55,7 +55,7 @@ fn a_drain_by_the_scheduler_dismisses() {
         drain: true,
         ..welcome()
     };
-    let actions = bench.say(link, ToNode::Welcome(drain));
+    let actions = bench.say(link, ToNode::Welcome(Box::new(drain)));
     assert_eq!(gone(&actions), Some(&Gone::Dismissed));
 }
 
@@ -86,7 +86,9 @@ fn g9_a_drained_node_brings_its_results_over_a_new_link() {
         acknowledged: 1,
         ..welcome()
     };
-    assert!(says_goodbye(&bench.say(newer, ToNode::Welcome(all))));
+    assert!(says_goodbye(
+        &bench.say(newer, ToNode::Welcome(Box::new(all)))
+    ));
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn a_leave_discards_all_work_and_says_goodbye_when_nothing_runs() {
         2,
         "the scheduler's settings went with it"
     );
-    bench.say(other, ToNode::Welcome(welcome()));
+    bench.say(other, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(started(&bench.assign(other, vec![at_once(1)])).len(), 1);
 }
 
@@ -164,7 +166,7 @@ fn a_leave_dismisses_a_node_that_joined() {
     bench.effects();
     let link = bench.open(Some("one"));
     bench.say(link, hello("a", 1));
-    bench.say(link, ToNode::Welcome(welcome()));
+    bench.say(link, ToNode::Welcome(Box::new(welcome())));
     let actions = bench.say(link, ToNode::Leave);
     assert!(says_goodbye(&actions));
     assert_eq!(gone(&actions), Some(&Gone::Dismissed));
@@ -180,7 +182,7 @@ fn g10_a_leaving_node_still_tells_a_new_link_what_runs() {
     let actions = bench.say(newer, hello("a", 1));
     assert!(hellos(&actions)[0].draining);
     assert_eq!(holdings(&actions)[0].runs.len(), 1);
-    let actions = bench.say(newer, ToNode::Welcome(welcome()));
+    let actions = bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert!(!says_goodbye(&actions));
     assert!(says_goodbye(&bench.ended(0, 1, End::Stopped)));
 }
@@ -206,7 +208,7 @@ fn a_node_that_drains_between_its_hello_and_the_welcome_says_so() {
     let link = bench.open(None);
     bench.say(link, hello("a", 1));
     bench.event(NodeEvent::Drain);
-    let actions = bench.say(link, ToNode::Welcome(welcome()));
+    let actions = bench.say(link, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(told(&actions), ["draining"]);
     bench.ended(0, 1, done());
     assert!(says_goodbye(&bench.say(link, ToNode::Acknowledge(1))));

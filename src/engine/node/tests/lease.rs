@@ -1,6 +1,7 @@
 //! Beats, and what the end of the lease does.
 
 use super::*;
+use crate::status::{Cause, Failure};
 
 #[test]
 fn a_beat_is_sent_every_heartbeat_and_names_the_last_answer() {
@@ -69,8 +70,29 @@ fn g10_exclusive_runs_are_dropped_at_four_fifths_of_the_lease() {
     let actions = bench.say(newer, hello("a", 1));
     let kept: Vec<_> = holdings(&actions)[0].reports.iter().map(in_short).collect();
     assert_eq!(kept, ["dropped #3 and goes on", "dropped #1"]);
-    bench.say(newer, ToNode::Welcome(welcome()));
+    bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(told(&bench.ended(2, 3, End::Stopped)), ["freed #3"]);
+}
+
+#[test]
+fn g9_a_run_that_was_dropped_and_ends_by_itself_tells_its_result() {
+    let ends = [
+        (done(), "completed #1"),
+        (End::Stopped, "freed #1"),
+        (
+            End::Failed(Box::new(Failure::new(Cause::Error, "no"))),
+            "failed #1",
+        ),
+    ];
+    for (end, expected) in ends {
+        let (mut bench, link) = Bench::up(spec(1));
+        bench.assign(link, vec![exclusive(1, BLOCKING)]);
+        let actions = bench.after(LEASE / 5 * 4);
+        assert_eq!(told(&actions), ["dropped #1 and goes on"]);
+        assert_eq!(told(&bench.ended(0, 1, end)), [expected]);
+        assert_eq!(bench.node.running(), 0);
+        assert!(bench.node.holds().is_empty());
+    }
 }
 
 #[test]
@@ -93,9 +115,9 @@ fn g8_every_run_is_dropped_at_the_end_of_the_lease() {
         kept,
         ["returned #3", "dropped #2 and goes on", "completed #1"]
     );
-    bench.say(newer, ToNode::Welcome(welcome()));
+    bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(started(&bench.assign(newer, vec![at_once(4)])), [(0, 4)]);
-    assert_eq!(told(&bench.ended(1, 2, done())), ["freed #2"]);
+    assert_eq!(told(&bench.ended(1, 2, End::Stopped)), ["freed #2"]);
 }
 
 #[test]

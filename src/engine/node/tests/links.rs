@@ -37,14 +37,14 @@ fn a_link_without_a_common_version_is_refused_in_words() {
     let link = bench.open(None);
     let actions = bench.say(
         link,
-        ToNode::Hello(SchedulerHello {
+        ToNode::Hello(Box::new(SchedulerHello {
             version_min: VERSION_MAX + 1,
             version_max: VERSION_MAX + 3,
             scheduler: "a".to_owned(),
             scheduler_id: SchedulerId(1),
             term: 0,
             max_frame: None,
-        }),
+        })),
     );
     assert!(matches!(
         refusals(&actions)[..],
@@ -110,7 +110,7 @@ fn another_life_finds_the_old_ones_work_stopped_and_discarded() {
     assert!(parts[0].runs.is_empty() && parts[0].reports.is_empty());
     // The old runs keep their workers, and are spoken of no more than that.
     assert_eq!(hellos(&actions)[0].out_of_reach, 2);
-    bench.say(newer, ToNode::Welcome(welcome()));
+    bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(
         told(&bench.assign(newer, vec![at_once(1)])),
         ["refused #1 NoWorker"]
@@ -192,7 +192,7 @@ fn g9_what_happens_before_the_welcome_is_told_after_it() {
         sent(&actions).is_empty(),
         "nothing between hello and welcome"
     );
-    let actions = bench.say(newer, ToNode::Welcome(welcome()));
+    let actions = bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(told(&actions), ["completed #1", "started #3"]);
 }
 
@@ -204,7 +204,7 @@ fn g9_what_the_holdings_tell_is_not_told_again() {
     assert_eq!(started(&bench.ended(0, 1, done())), [(0, 2)]);
     let newer = bench.open(None);
     bench.say(newer, hello("a", 1));
-    let actions = bench.say(newer, ToNode::Welcome(welcome()));
+    let actions = bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert!(told(&actions).is_empty());
 }
 
@@ -224,7 +224,7 @@ fn g9_what_the_holdings_call_waiting_is_told_when_it_starts() {
     let newer = bench.open(None);
     let actions = bench.say(newer, hello("a", 1));
     assert_eq!(holdings(&actions)[0].runs[0].state, HeldState::Prefetched);
-    bench.say(newer, ToNode::Welcome(welcome()));
+    bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     let actions = bench.event(NodeEvent::Resumed { workers });
     assert_eq!(told(&actions)[0], "started #1");
 }
@@ -277,7 +277,7 @@ fn g11_messages_out_of_turn_close_their_link() {
     assert!(is_violation(&actions) && closed(&actions) == [link]);
 
     let link = bench.serve(1, welcome());
-    let actions = bench.say(link, ToNode::Welcome(welcome()));
+    let actions = bench.say(link, ToNode::Welcome(Box::new(welcome())));
     assert!(is_violation(&actions));
 
     let link = bench.serve(1, welcome());
@@ -318,7 +318,9 @@ fn g11_absurd_numbers_close_their_link() {
         let mut bench = Bench::new(spec(2));
         let link = bench.open(None);
         bench.say(link, hello("a", 1));
-        assert!(is_violation(&bench.say(link, ToNode::Welcome(welcome))));
+        assert!(is_violation(
+            &bench.say(link, ToNode::Welcome(Box::new(welcome)))
+        ));
     }
     let (mut bench, link) = Bench::up(spec(2));
     assert!(is_violation(&bench.say(link, ToNode::Acknowledge(1))));
@@ -348,12 +350,12 @@ fn the_welcome_sets_workers_and_forgets_and_stops() {
     bench.say(newer, hello("a", 1));
     let actions = bench.say(
         newer,
-        ToNode::Welcome(Welcome {
+        ToNode::Welcome(Box::new(Welcome {
             workers: Some(5),
             acknowledged: 1,
             stop: vec![d(2), d(99)],
             ..welcome()
-        }),
+        })),
     );
     assert_eq!(stopped(&actions), [(1, 2)]);
     assert_eq!(told(&bench.ended(1, 2, End::Stopped)), ["stopped #2"]);
@@ -419,7 +421,7 @@ fn g9_an_output_that_the_scheduler_does_not_take_is_a_failure_in_words_kept_or_n
     assert!(is_too_large(not), "{not:?}");
     // One that ends now, before the welcome, is told after it.
     bench.ended(2, 3, large(101));
-    let actions = bench.say(link, ToNode::Welcome(welcome()));
+    let actions = bench.say(link, ToNode::Welcome(Box::new(welcome())));
     assert!(reports(&actions).iter().any(is_too_large), "{actions:?}");
 }
 

@@ -94,7 +94,7 @@ impl Fleet {
     pub(super) fn serve_in(&mut self, scheduler: &str, scheduler_id: u64, term: u64) -> LinkId {
         let (link, actions) = self.greet_in(scheduler, scheduler_id, term);
         assert!(closed(&actions).is_empty(), "{actions:?}");
-        let actions = self.say(link, ToNode::Welcome(welcome()));
+        let actions = self.say(link, ToNode::Welcome(Box::new(welcome())));
         assert!(closed(&actions).is_empty(), "{actions:?}");
         link
     }
@@ -108,7 +108,7 @@ impl Fleet {
     ) -> LinkId {
         let (link, actions) = self.greet(scheduler, scheduler_id, dialled);
         assert!(closed(&actions).is_empty(), "{actions:?}");
-        let actions = self.say(link, ToNode::Welcome(welcome()));
+        let actions = self.say(link, ToNode::Welcome(Box::new(welcome())));
         assert!(closed(&actions).is_empty(), "{actions:?}");
         link
     }

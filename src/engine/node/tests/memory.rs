@@ -16,7 +16,7 @@ fn told_to(bench: &mut Bench, scheduler: &str, scheduler_id: u64) -> (LinkId, Me
 }
 
 fn welcomed(bench: &mut Bench, link: LinkId) {
-    let actions = bench.say(link, ToNode::Welcome(welcome()));
+    let actions = bench.say(link, ToNode::Welcome(Box::new(welcome())));
     assert!(closed(&actions).is_empty(), "{actions:?}");
 }
 

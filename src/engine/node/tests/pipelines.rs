@@ -135,7 +135,7 @@ fn a_chained_run_that_ended_before_the_news_left_is_not_told_as_started() {
 }
 
 #[test]
-fn a_recall_takes_back_what_has_not_begun_and_leaves_what_has() {
+fn a_retraction_takes_back_what_has_not_begun_and_leaves_what_has() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let actions = bench.say(link, ToNode::Retract(vec![d(2), d(3)]));
@@ -150,7 +150,7 @@ fn a_recall_takes_back_what_has_not_begun_and_leaves_what_has() {
 }
 
 #[test]
-fn a_recalled_one_is_returned_though_it_was_thought_to_have_begun() {
+fn a_retracted_one_is_returned_though_it_was_thought_to_have_begun() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2)]);
     bench.say(link, ToNode::Retract(vec![d(2)]));
@@ -267,6 +267,25 @@ fn g7_a_chain_on_a_stalled_thread_goes_elsewhere() {
 }
 
 #[test]
+fn g6_what_a_stalled_thread_gives_back_keeps_its_place() {
+    let (mut bench, link) = Bench::quick(spec(1));
+    bench.assign(link, (2..=5).map(prefetched).collect());
+    // The thread gives back what it has, one by one, and learns of the last only then.
+    let actions = bench.given_back(0, prefetched(2));
+    assert_eq!(taken_back(&actions), [(0, 3), (0, 4), (0, 5)]);
+    assert_eq!(
+        started(&actions),
+        [],
+        "none goes behind what comes after it"
+    );
+    for number in 3..=4 {
+        assert_eq!(started(&bench.given_back(0, prefetched(number))), []);
+    }
+    let actions = bench.given_back(0, prefetched(5));
+    assert_eq!(started(&actions), [(0, 2), (0, 3), (0, 4), (0, 5)]);
+}
+
+#[test]
 fn g9_nothing_is_chained_when_too_much_is_kept() {
     let mut spec = spec(1);
     spec.config.max_kept_bytes = 500;
@@ -339,7 +358,7 @@ fn g9_a_chain_survives_a_broken_link() {
     let held = holdings(&actions);
     assert_eq!(held[0].runs[0].dispatch, d(2));
     assert_eq!(held[0].runs[0].state, HeldState::Running);
-    let actions = bench.say(back, ToNode::Welcome(welcome()));
+    let actions = bench.say(back, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(told(&actions), [""; 0]);
     assert_eq!(told(&bench.took(0, 2, SHORT)), ["completed #2"]);
 }

@@ -19,7 +19,7 @@ fn named(probes: &[&str], refusal_means_dead: Option<bool>, address: &str) -> No
     let mut hellos = sent(&actions)
         .into_iter()
         .filter_map(|message| match message {
-            ToScheduler::Hello(hello) => Some(hello.clone()),
+            ToScheduler::Hello(hello) => Some((**hello).clone()),
             _ => None,
         });
     hellos.next().expect("the node says hello")

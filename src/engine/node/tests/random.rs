@@ -100,7 +100,7 @@ impl Driver {
                 let place = self.open.iter().position(|&open| open == link);
                 self.open.remove(place.expect("a link is closed once"));
             }
-            NodeAction::Dial { address } => {
+            NodeAction::Dial { address, .. } => {
                 assert!(!self.under_way.contains(&address), "one dial per address");
                 self.under_way.push(address);
             }
@@ -321,13 +321,15 @@ impl Driver {
     fn word(&self, word: Word) -> ToNode {
         match word {
             Word::Hello(a, (id, term)) => hello_in(if a { "a" } else { "b" }, id, term),
-            Word::Welcome(acknowledged, workers, outlive, stop) => ToNode::Welcome(Welcome {
-                outlive: LEASE * outlive,
-                acknowledged: acknowledged.min(self.seq),
-                workers,
-                stop: stop.into_iter().map(d).collect(),
-                ..welcome()
-            }),
+            Word::Welcome(acknowledged, workers, outlive, stop) => {
+                ToNode::Welcome(Box::new(Welcome {
+                    outlive: LEASE * outlive,
+                    acknowledged: acknowledged.min(self.seq),
+                    workers,
+                    stop: stop.into_iter().map(d).collect(),
+                    ..welcome()
+                }))
+            }
             Word::Refuse(replaced) => {
                 let name = String::new();
                 ToNode::Refuse(match replaced {
@@ -343,6 +345,7 @@ impl Driver {
             Word::Answer(number) => ToNode::Answer(number),
             Word::AnswerLast => ToNode::Answer(self.beat),
             Word::Workers(workers) => ToNode::Workers(workers),
+            Word::Wants(tasks) => ToNode::Wants(tasks),
             Word::Drain => ToNode::Drain,
             Word::Leave => ToNode::Leave,
         }

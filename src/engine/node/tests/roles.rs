@@ -29,7 +29,7 @@ fn is_a_breach(message: ToNode, words: &str) {
 fn g11_what_comes_out_of_turn_closes_the_link_and_stops_nothing() {
     is_a_breach(hello("a", 1), "a second hello");
     is_a_breach(hello("b", 9), "a second hello");
-    is_a_breach(ToNode::Welcome(welcome()), "a second welcome");
+    is_a_breach(ToNode::Welcome(Box::new(welcome())), "a second welcome");
     is_a_breach(ToNode::Acknowledge(1), "was acknowledged");
     is_a_breach(ToNode::Acknowledge(u64::MAX), "was acknowledged");
     is_a_breach(ToNode::Answer(1), "was answered");

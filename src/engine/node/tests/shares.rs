@@ -50,8 +50,16 @@ impl Shared {
     }
 
     fn send(&mut self, who: usize, count: usize) {
+        self.send_all(who, count, prefetched);
+    }
+
+    fn send_at_once(&mut self, who: usize, count: usize) {
+        self.send_all(who, count, at_once);
+    }
+
+    fn send_all(&mut self, who: usize, count: usize, task: fn(u64) -> Assignment) {
         for _ in 0..count {
-            let task = prefetched(self.next);
+            let task = task(self.next);
             self.next += 1;
             let message = ToNode::Assign(vec![task]);
             let actions = self.fleet.say(self.links[who], message);
@@ -105,34 +113,73 @@ fn of_the_workers_of_a_process_two_schedulers_with_the_same_load_have_half_each(
 }
 
 #[test]
-fn a_scheduler_is_told_of_what_others_have_and_counts_on_its_share() {
+fn a_scheduler_is_told_of_what_others_have_and_its_share_comes_back_for_what_it_wants() {
     let mut shared = Shared::new();
     shared.send(0, 8);
-    // It has sent nothing, and may count on its two.
-    assert_eq!(shared.lent[1], "lent 2");
-    shared.send(1, 1);
-    assert_eq!(shared.lent, ["lent 1", "lent 2"]);
+    assert_eq!(
+        shared.lent[1], "lent 4",
+        "nothing that it sends could start"
+    );
+    let actions = shared.fleet.say(shared.links[1], ToNode::Wants(3));
+    shared.heard(&actions);
+    // What comes back is kept for it, up to its share, and it hears of each.
+    for (ended, lent) in [(1, "lent 3"), (2, "lent 2"), (3, "lent 2")] {
+        shared.end_one([true; 2]);
+        assert_eq!(shared.lent[1], lent, "after {ended} runs");
+    }
+    assert_eq!((shared.has(0), shared.has(1)), (2, 0));
+    shared.send_at_once(1, 2);
+    assert_eq!((shared.has(0), shared.has(1)), (2, 2));
+    assert_eq!(shared.lent, ["lent 2", "lent 2"]);
 }
 
 #[test]
-fn what_is_sent_to_a_worker_that_another_scheduler_has_waits_for_it() {
+fn g5_what_is_sent_for_a_worker_that_another_scheduler_has_does_not_wait_there() {
     let mut fleet = Fleet::with(spec(1), &[], Some(1));
     let a = fleet.serve("a", 1, None);
     let b = fleet.serve("b", 1, None);
     let [of_a] = fleet.start(a, 1)[..] else {
         panic!("it starts")
     };
-    // Its scheduler knows of no other.
+    // The news of the other has not come to its scheduler, for which this would be running.
     let actions = fleet.say(b, ToNode::Assign(vec![at_once(1)]));
-    assert_eq!(fleet.node.running(), 1);
-    let told = told(&actions);
-    assert!(
-        told.iter().all(|told| !told.starts_with("refused")),
-        "{told:?}"
-    );
+    assert_eq!(told(&actions), ["refused #1 Lent"]);
+    fleet.say(b, ToNode::Wants(1));
+    let actions = fleet.say(a, ToNode::Assign(vec![prefetched(2)]));
+    assert_eq!(starts(&actions), 0);
     let actions = fleet.ended(of_a, 1);
-    let starts = |action: &NodeAction| matches!(action, NodeAction::Start { .. });
-    assert!(actions.iter().any(starts), "{actions:?}");
+    assert_eq!(starts(&actions), 0, "it is kept for what the other wants");
+    assert!(told_on(&actions).contains(&(b, "ready".to_owned())));
+    assert_eq!(fleet.start(b, 2).len(), 1);
+}
+
+#[test]
+fn g5_a_worker_that_is_wanted_and_not_used_is_lent_again() {
+    let mut fleet = Fleet::with(spec(1), &[], Some(1));
+    let a = fleet.serve("a", 1, None);
+    let b = fleet.serve("b", 1, None);
+    let [of_a] = fleet.start(a, 1)[..] else {
+        panic!("it starts")
+    };
+    fleet.say(b, ToNode::Wants(1));
+    fleet.say(a, ToNode::Assign(vec![prefetched(2)]));
+    assert_eq!(starts(&fleet.ended(of_a, 1)), 0);
+    let due = fleet.node.next_wakeup().expect("it is not kept for ever");
+    assert_eq!(starts(&fleet.at(due)), 1);
+}
+
+#[test]
+fn a_scheduler_that_is_cut_off_wants_nothing() {
+    let mut fleet = Fleet::with(spec(1), &[], Some(1));
+    let a = fleet.serve("a", 1, None);
+    let b = fleet.serve("b", 1, None);
+    let [of_a] = fleet.start(a, 1)[..] else {
+        panic!("it starts")
+    };
+    fleet.say(b, ToNode::Wants(1));
+    fleet.cut(b);
+    fleet.say(a, ToNode::Assign(vec![prefetched(2)]));
+    assert_eq!(starts(&fleet.ended(of_a, 1)), 1);
 }
 
 /// Two schedulers over a process of two workers: the first has more than enough to do, the second

@@ -30,7 +30,7 @@ fn g4_an_overrun_keeps_its_worker_until_it_really_ends() {
     let (mut bench, link) = Bench::up(spec(1));
     bench.assign(link, vec![at_once(1), prefetched(2)]);
     let timeout = Failure::new(Cause::Timeout, "late");
-    let actions = bench.overrun(0, 1, End::Failed(timeout));
+    let actions = bench.overrun(0, 1, End::Failed(Box::new(timeout)));
     assert_eq!(told(&actions), ["failed #1 and goes on"]);
     assert_eq!((started(&actions).len(), bench.node.running()), (0, 1));
     let actions = bench.freed(0, 1);
@@ -136,7 +136,7 @@ fn readiness_that_was_told_on_a_lost_link_is_told_again() {
     let newer = bench.open(None);
     bench.say(newer, hello("a", 1));
     assert_eq!(
-        told(&bench.say(newer, ToNode::Welcome(welcome()))),
+        told(&bench.say(newer, ToNode::Welcome(Box::new(welcome())))),
         ["ready"]
     );
 }
@@ -236,7 +236,7 @@ fn g12_a_cancel_of_what_runs_is_answered_by_its_worker() {
 }
 
 #[test]
-fn a_recall_gives_back_what_has_not_started() {
+fn a_retraction_gives_back_what_has_not_started() {
     let (mut bench, link) = Bench::up(spec(1));
     bench.assign(link, vec![at_once(1), prefetched(2), prefetched(3)]);
     let actions = bench.say(link, ToNode::Retract(vec![d(1), d(3), d(9)]));
@@ -305,7 +305,7 @@ fn g7_a_new_link_is_told_of_a_blocked_thread() {
     bench.cut(link);
     let newer = bench.open(None);
     bench.say(newer, hello("a", 1));
-    let actions = bench.say(newer, ToNode::Welcome(welcome()));
+    let actions = bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(told(&actions), ["stalled 1 Some(t1)"]);
 }
 
@@ -319,7 +319,7 @@ fn g7_another_incarnation_is_told_of_a_blocked_thread_and_of_no_task_that_is_not
     let newer = bench.open(None);
     let actions = bench.say(newer, hello("a", 2));
     assert_eq!(hellos(&actions)[0].out_of_reach, 2);
-    let actions = bench.say(newer, ToNode::Welcome(welcome()));
+    let actions = bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(told(&actions), ["stalled 2 None"]);
 }
 

@@ -15,7 +15,7 @@ fn greet(bench: &mut Bench, term: u64) -> (LinkId, Vec<NodeAction>) {
 fn up_in(spec: NodeSpec, term: u64, welcome: Welcome) -> (Bench, LinkId) {
     let mut bench = Bench::new(spec);
     let (link, _) = greet(&mut bench, term);
-    let actions = bench.say(link, ToNode::Welcome(welcome));
+    let actions = bench.say(link, ToNode::Welcome(Box::new(welcome)));
     assert!(closed(&actions).is_empty(), "{actions:?}");
     (bench, link)
 }
@@ -44,7 +44,7 @@ fn g9_a_later_term_takes_a_node_over_at_once_with_its_runs_and_results() {
     assert_eq!(held, [d(3), d(2)]);
     let kept: Vec<_> = holdings(&actions)[0].reports.iter().map(in_short).collect();
     assert_eq!(kept, ["completed #1"]);
-    bench.say(newer, ToNode::Welcome(welcome()));
+    bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(told(&bench.ended(1, 2, done())), ["completed #2"]);
 }
 
@@ -55,7 +55,7 @@ fn g10_nothing_of_an_earlier_term_is_read_once_a_later_one_has_come() {
     let (newer, _) = greet(&mut bench, 2);
     assert!(bench.assign(older, vec![at_once(2)]).is_empty());
     assert!(bench.say(older, ToNode::Cancel(vec![d(1)])).is_empty());
-    bench.say(newer, ToNode::Welcome(welcome()));
+    bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     assert_eq!(bench.node.running(), 1);
 }
 
@@ -109,7 +109,7 @@ fn g3_a_hello_names_the_highest_dispatch_that_was_ever_sent() {
     bench.ended(0, 7, done());
     let (newer, actions) = greet(&mut bench, 2);
     assert_eq!(seen(&actions), d(9));
-    bench.say(newer, ToNode::Welcome(welcome()));
+    bench.say(newer, ToNode::Welcome(Box::new(welcome())));
     // Also what it has refused.
     let refused = told(&bench.assign(newer, vec![task(12, 99, false, None)]));
     assert_eq!(refused[0], "refused #12 UnknownKind");
@@ -202,7 +202,7 @@ fn g11_a_welcome_lets_no_run_outlive_its_lease_by_more_than_a_day() {
         outlive: Duration::MAX,
         ..welcome()
     };
-    let actions = bench.say(link, ToNode::Welcome(absurd));
+    let actions = bench.say(link, ToNode::Welcome(Box::new(absurd)));
     assert!(matches!(
         refusals(&actions)[..],
         [LinkRefusal::Violation(_)]

@@ -10,7 +10,7 @@ use crate::engine::record::{AcceptedTask, Changed, RetainedTask, RunRef, Settled
 use crate::engine::roster::Orphan;
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::scheduler::admission::NO_LABELS;
-use crate::engine::scheduler::takeover::Pause;
+use crate::engine::scheduler::takeover::{Over, Resync};
 use crate::engine::tasks::{
     Addressee, Era, NO_SLOT, Past, Prefetch, Rare, Run, Slot, Stage, Suspects, Task, Then,
 };
@@ -57,10 +57,15 @@ impl Recovery {
         let slot = self.enter(*accepted, changed.as_deref());
         if self.machine.tasks.get(slot).is_cancelling() {
             let id = self.machine.tasks.get(slot).id;
-            self.pause().cancels.push(id);
+            self.resync().cancels.push(id);
         }
         let held = changed.as_deref().and_then(|changed| changed.held.clone());
         let over = changed.as_deref().map(|changed| changed.over);
+        if let Some(over) = over.filter(|over| over.get() > 0) {
+            let id = self.machine.tasks.get(slot).id;
+            let takeover = self.machine.takeover.as_mut();
+            takeover.map(|it| it.over.insert(id, Over::found(over)));
+        }
         let due = changed.and_then(|changed| changed.due);
         let due = due.map(|due| self.times.moment(due));
         match (placed, held) {
@@ -78,10 +83,10 @@ impl Recovery {
         Ok(())
     }
 
-    fn pause(&mut self) -> &mut Pause {
+    fn resync(&mut self) -> &mut Resync {
         let takeover = self.machine.takeover.as_mut();
-        let pause = takeover.and_then(|takeover| takeover.pause.as_mut());
-        pause.expect("a recovery begins with a pause")
+        let resync = takeover.and_then(|takeover| takeover.resync.as_mut());
+        resync.expect("a recovery begins with a resync")
     }
 
     /// Makes the record of a task, which is in no place yet.
@@ -121,6 +126,7 @@ impl Recovery {
         let rule = SchedulerMachine::rule_of(&task);
         let hearer = SchedulerMachine::hearer_of(&task);
         task.class = machine.catalogue.join(&kind, labels, rule, hearer);
+        machine.catalogue.join_group(&mut task);
         if let Some(key) = task.key() {
             machine.keys.claim(key.clone(), id);
         }
@@ -128,7 +134,7 @@ impl Recovery {
         let deadline = task.deadline();
         let slot = machine.tasks.insert(task);
         if deadline.is_some() {
-            self.pause().deadlines.push(id);
+            self.resync().deadlines.push(id);
         }
         self.keep_due(slot, options.map_or(Due::Now, |options| options.due));
         slot
@@ -242,6 +248,7 @@ impl Recovery {
             }
             Where::Replaced(node) => {
                 let run_there = run_on(node);
+                self.machine.run_is_over(slot, run.dispatch);
                 self.orphan(slot, node, at.incarnation, run.dispatch, run.blocking, true);
                 let machine = &mut self.machine;
                 machine.tasks.get_mut(slot).may_have_run();
@@ -255,6 +262,7 @@ impl Recovery {
             Where::Own => {
                 let node = self.named(&at.node);
                 let machine = &mut self.machine;
+                machine.run_is_over(slot, run.dispatch);
                 machine.enqueue(slot, None);
                 machine.task_changed(slot);
                 let place = (node, at.incarnation);
@@ -262,6 +270,7 @@ impl Recovery {
                 self.local.entry(place).or_default().push(lost);
             }
             Where::Over => {
+                self.machine.run_is_over(slot, run.dispatch);
                 self.machine.tasks.get_mut(slot).may_have_run();
                 self.machine.enqueue(slot, None);
                 self.machine.task_changed(slot);
@@ -305,8 +314,8 @@ impl Recovery {
         self.machine.hold(slot, run, then);
     }
 
-    /// A run of a task may be going on in this process. Only an exclusive task, and a key, wait for
-    /// its end.
+    /// A run of a task may be going on in this process. Only an exclusive task, a key and a limit
+    /// wait for its end.
     fn orphan(
         &mut self,
         slot: Slot,
@@ -318,12 +327,15 @@ impl Recovery {
     ) {
         let task = self.machine.tasks.get(slot);
         let key = task.key().cloned();
-        if !task.is_exclusive() && key.is_none() {
+        let kind = self.machine.catalogue.kind(task.class);
+        let group = task.group_name();
+        let limited = self.machine.catalogue.counts_runs(kind, group);
+        if !task.is_exclusive() && key.is_none() && !limited {
             return;
         }
         let orphan = Orphan {
             counted,
-            ..Orphan::of_run(task.id, blocking, key)
+            ..Orphan::of_run(task.id, blocking, key).counted_as(kind, group)
         };
         let machine = &mut self.machine;
         machine.add_orphan_of(node, incarnation, dispatch, orphan);
@@ -345,9 +357,18 @@ impl Recovery {
                     self.find(&run.at, own)
                 {
                     let orphan = Orphan::of_run(ending.id, run.blocking, Some(key.clone()));
+                    let group = accepted.options.as_ref().and_then(|it| it.group.as_ref());
+                    let orphan = orphan.counted_as(&accepted.kind, group);
                     let machine = &mut self.machine;
                     machine.add_orphan_of(node, run.at.incarnation, run.dispatch, orphan);
                 }
+            }
+            if let Some(journal) = &mut self.machine.journal {
+                let mut accepted = accepted.clone();
+                accepted.at = accepted.at - self.times.set_back;
+                let ending = ending.clone();
+                let task = RetainedTask { accepted, ending };
+                journal.busy.insert(task.accepted.id, task);
             }
             self.machine.keys.settled(&key);
             if self.machine.keys.find(&key).is_none() {

@@ -15,7 +15,10 @@ use crate::task::{Dispatch, Options, TaskId};
 
 fn again(after: Duration) -> End {
     let failure = Failure::new(Cause::Error, "no");
-    End::Again { after, failure }
+    End::Again {
+        after,
+        failure: Box::new(failure),
+    }
 }
 
 fn report(board: &mut Board, link: LinkId, report: Report) {
@@ -256,7 +259,7 @@ fn g11_runs_that_are_compared_are_counted_until_they_are_whole_or_their_link_is_
     for whole in [false, true] {
         let link = board.open();
         let hello = board.hello("first", 1);
-        board.say(link, ToScheduler::Hello(hello));
+        board.say(link, ToScheduler::Hello(Box::new(hello)));
         // What is told twice is kept once.
         board.say(link, part(false));
         board.say(link, part(false));

@@ -13,7 +13,7 @@ use crate::task::{Options, TaskId};
 fn again(cause: Cause) -> End {
     End::Again {
         after: Duration::from_secs(60),
-        failure: Failure::new(cause, "no"),
+        failure: Box::new(Failure::new(cause, "no")),
     }
 }
 
@@ -85,7 +85,7 @@ fn g12_a_cancel_says_that_a_run_on_a_lost_node_may_go_on_until_its_node_has_drop
             let failure = Failure::new(Cause::Error, "no");
             let end = End::Again {
                 after: Duration::from_secs(60),
-                failure,
+                failure: Box::new(failure),
             };
             board.end(task, end, false);
             board.wait(wait);

@@ -30,7 +30,7 @@ fn opens(board: &mut Board, link: u64, origin: Origin, peer: &str, hello: NodeHe
         origin,
         peer: peer.to_owned(),
     });
-    board.say(link, ToScheduler::Hello(hello));
+    board.say(link, ToScheduler::Hello(Box::new(hello)));
     let nothing = Holding {
         last: true,
         ..Holding::default()
@@ -143,8 +143,8 @@ fn g8_a_node_that_joined_through_a_translation_of_addresses_is_not_probed() {
 
 /// The node "first" was dialled, runs an exclusive task that blocks, and has been silent; another
 /// process has joined under its name. Returns the link of that one.
-fn replaced_by_one_that_joined(address: &str) -> (Board, LinkId) {
-    let mut board = dialling(None);
+fn replaced_by_one_that_joined(address: &str, refusal_means_dead: Option<bool>) -> (Board, LinkId) {
+    let mut board = dialling(refusal_means_dead);
     let hello = at(&mut board, 1, address);
     let link = opens(&mut board, 101, Origin::Dialled(FIRST), LISTED, hello);
     board.submit_exclusive(BLOCKS);
@@ -174,18 +174,18 @@ fn held_while_up(board: &Board, joined: LinkId) -> usize {
 
 #[test]
 fn g10_a_process_that_was_dialled_is_asked_for_when_another_has_joined_in_its_place() {
-    let (mut board, joined) = replaced_by_one_that_joined(LISTED);
+    let (mut board, joined) = replaced_by_one_that_joined(LISTED, None);
     refused(&mut board);
     assert_eq!(held_while_up(&board, joined), 0);
 
     // It lives, and runs nothing any more.
-    let (mut board, joined) = replaced_by_one_that_joined(LISTED);
+    let (mut board, joined) = replaced_by_one_that_joined(LISTED, None);
     let hello = at(&mut board, 1, LISTED);
     opens(&mut board, 102, Origin::Dialled(FIRST), LISTED, hello);
     assert_eq!(held_while_up(&board, joined), 0);
 
     // It goes on, and is asked no more while it is heard.
-    let (mut board, joined) = replaced_by_one_that_joined(LISTED);
+    let (mut board, joined) = replaced_by_one_that_joined(LISTED, None);
     let (_, run) = board.assigned[0].clone();
     let hello = at(&mut board, 1, LISTED);
     let link = LinkId(102);
@@ -194,7 +194,7 @@ fn g10_a_process_that_was_dialled_is_asked_for_when_another_has_joined_in_its_pl
         origin: Origin::Dialled(FIRST),
         peer: LISTED.to_owned(),
     });
-    board.say(link, ToScheduler::Hello(hello));
+    board.say(link, ToScheduler::Hello(Box::new(hello)));
     let holding = Holding {
         runs: vec![HeldRun {
             task: run.task,
@@ -223,10 +223,30 @@ fn g10_a_process_that_was_dialled_is_asked_for_when_another_has_joined_in_its_pl
 }
 
 #[test]
+fn g10_an_operator_decides_whether_a_refused_dial_proves_a_replaced_process_dead() {
+    // It listens behind a forwarder, so the address at which it was found says nothing.
+    for (refusal_means_dead, held) in [(Some(true), 0), (None, 1), (Some(false), 1)] {
+        let (mut board, joined) = replaced_by_one_that_joined("127.0.0.1:9", refusal_means_dead);
+        refused(&mut board);
+        assert_eq!(
+            held_while_up(&board, joined),
+            held,
+            "{refusal_means_dead:?}"
+        );
+    }
+}
+
+#[test]
 fn g10_a_third_process_proves_dead_the_one_in_whose_place_it_listens() {
-    // Behind a forwarder it says nothing of the first one.
-    for (address, held) in [(LISTED, 0), ("127.0.0.1:9", 1)] {
-        let (mut board, joined) = replaced_by_one_that_joined(address);
+    const FORWARDED: &str = "127.0.0.1:9";
+    // Behind a forwarder it says nothing of the first one, unless an operator decides that it does.
+    for (address, refusal_means_dead, held) in [
+        (LISTED, None, 0),
+        (FORWARDED, None, 1),
+        (FORWARDED, Some(true), 0),
+        (LISTED, Some(false), 1),
+    ] {
+        let (mut board, joined) = replaced_by_one_that_joined(address, refusal_means_dead);
         let hello = at(&mut board, 3, address);
         opens(&mut board, 102, Origin::Dialled(FIRST), LISTED, hello);
         assert_eq!(held_while_up(&board, joined), held, "{address}");

@@ -181,7 +181,7 @@ fn g8_a_replaced_process_of_which_nothing_is_awaited_is_refused_at_once() {
     let second = board.join("first", 2, Vec::new());
     let link = board.open();
     let hello = board.hello("first", 1);
-    board.say(link, ToScheduler::Hello(hello));
+    board.say(link, ToScheduler::Hello(Box::new(hello)));
     assert!(is_closed(&board, link));
     assert!(!is_closed(&board, second));
     assert_ne!(board.assignment(task).1.dispatch, run.dispatch);
@@ -237,4 +237,36 @@ fn g12_a_run_of_a_replaced_process_is_forgotten_when_its_task_has_settled_elsewh
     board.wait(4 * LEASE);
     assert_eq!(orphans(&board), 0);
     assert_eq!(board.machine.check(), Ok(()));
+}
+
+#[test]
+fn g1_what_a_replaced_process_had_refused_is_not_said_to_have_run_there() {
+    let mut board = Board::new();
+    let link = board.join("first", 1, Vec::new());
+    let blocking = board.submit_exclusive(BLOCKS);
+    let task = board.submit_exclusive(STOPS);
+    let ((_, goes_on), (_, run)) = (board.assignment(blocking), board.assignment(task));
+    board.cut(link);
+    // Its lease ends: what can be dropped is awaited no longer.
+    board.wait(4 * LEASE);
+    let mut hello = board.hello("first", 2);
+    hello.kinds.clear();
+    board.join_by(hello, Vec::new());
+    let refused = Report::Refused {
+        seq: 1,
+        task,
+        dispatch: run.dispatch,
+        reason: RefusedBy::NoWorker,
+    };
+    let holding = Holding {
+        reports: vec![refused],
+        ..holds(&goes_on)
+    };
+    returns(&mut board, holding);
+    board.cancel(task);
+    let status = board.told.last().expect("it has settled");
+    assert_eq!(
+        (status.id, &status.node, status.started_at),
+        (task, &None, None)
+    );
 }

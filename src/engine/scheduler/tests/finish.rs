@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Board, STOPS, ended};
+use super::{Board, STOPS};
 use crate::engine::LinkId;
 use crate::engine::message::{End, Report, ToScheduler};
 use crate::payload::Payload;
@@ -13,17 +13,7 @@ use crate::task::{Dispatch, TaskId};
 /// A node of two workers that is sent tasks prefetched, and what it was sent: two run and the rest
 /// waits there.
 fn busy() -> (Board, Vec<TaskId>) {
-    let mut board = Board::new();
-    board.machine.config.max_prefetch = 16;
-    board.join("first", 1, Vec::new());
-    for _ in 0..20 {
-        let task = board.submit(STOPS);
-        let (link, run) = board.assignment(task);
-        board.reports += 1;
-        let end = End::Completed(Payload::new());
-        let report = ended(board.reports, &run, end, Duration::from_micros(1));
-        board.say(link, ToScheduler::Reports(vec![report]));
-    }
+    let (mut board, _) = Board::with_fast_node();
     let tasks: Vec<_> = (0..5).map(|_| board.submit(STOPS)).collect();
     assert!(
         tasks
@@ -95,7 +85,10 @@ fn what_was_sent_ahead_is_asked_back_and_nothing_is_placed_while_what_runs_is_fi
         &mut board,
         tasks[0],
         Dispatch::new(first),
-        End::Again { after, failure },
+        End::Again {
+            after,
+            failure: Box::new(failure),
+        },
     );
     end(
         &mut board,

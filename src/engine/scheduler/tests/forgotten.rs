@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::common::done;
 use super::{Board, STOPS};
-use crate::engine::message::{End, ToScheduler};
+use crate::engine::message::ToScheduler;
 use crate::engine::scheduler::forgetting::MAX_GONE;
 use crate::engine::scheduler::hello::MAX_NODES;
 use crate::engine::work::steps_of;
 use crate::engine::{Audience, Event, LinkId, NodeId, Reach};
-use crate::payload::Payload;
 use crate::task::Options;
 
 /// Names as an orchestrator gives them, each for one process alone.
@@ -17,10 +17,6 @@ const PODS: usize = 100_000;
 
 fn pod(number: usize) -> String {
     format!("pod-{number:08x}")
-}
-
-fn done() -> End {
-    End::Completed(Payload::new())
 }
 
 /// What is remembered is bounded, wherever it is.

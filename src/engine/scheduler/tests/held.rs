@@ -1,7 +1,7 @@
 //! What is held for clients, and what goes on though there is no room for more.
 
+use super::common::done;
 use super::{Board, STOPS};
-use crate::engine::message::End;
 use crate::engine::{Action, Audience, ClientId, Event, Submission};
 use crate::error::Refusal;
 use crate::payload::Payload;
@@ -17,10 +17,6 @@ fn board(max_statuses: usize) -> Board {
     board.machine.set_client(board.now, None);
     board.join("first", 1, Vec::new());
     board
-}
-
-fn done() -> End {
-    End::Completed(Payload::new())
 }
 
 /// So many tasks end for the next client.

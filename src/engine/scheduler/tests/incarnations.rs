@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::message::{End, HeldRun, HeldState, Holding, NodeHello, ToScheduler};
-use crate::engine::scheduler::orphans::MAX_RETIRED;
+use crate::engine::scheduler::orphans::MAX_REPLACED;
 use crate::engine::{Event, Incarnation, LinkId, NodeId, Origin, Reach};
 use crate::payload::Payload;
 use crate::stats::NodeState;
@@ -37,7 +37,7 @@ fn g8_a_port_to_probe_is_that_of_the_host_which_dialled_and_of_no_other() {
         });
         let mut hello = board.hello("first", 1);
         hello.probe = Some(port.to_owned());
-        board.say(link, ToScheduler::Hello(hello));
+        board.say(link, ToScheduler::Hello(Box::new(hello)));
         assert!(board.closed.is_empty(), "{:?}", board.closed);
         let process = board.machine.roster.nodes[0].latest_process();
         process.and_then(|process| process.probe.clone())
@@ -261,11 +261,11 @@ fn g10_of_replaced_incarnations_those_are_remembered_whose_runs_are_waited_for()
         link = replace(&mut board, link, incarnation, Vec::new());
     }
     assert_eq!(board.machine.stats(board.now).held, tasks.len());
-    let retired = &board.machine.roster.nodes[0].past;
-    assert_eq!(retired.len(), tasks.len() + MAX_RETIRED);
+    let replaced = &board.machine.roster.nodes[0].past;
+    assert_eq!(replaced.len(), tasks.len() + MAX_REPLACED);
     // The last of those that nobody waits for.
     assert!(
-        retired
+        replaced
             .iter()
             .any(|process| process.incarnation == Incarnation(100))
     );
@@ -466,7 +466,7 @@ fn dials_first(board: &mut Board, link: LinkId, incarnation: u64) {
         peer: String::new(),
     });
     let hello = board.hello("first", incarnation);
-    board.say(link, ToScheduler::Hello(hello));
+    board.say(link, ToScheduler::Hello(Box::new(hello)));
     let nothing = Holding {
         last: true,
         ..Holding::default()

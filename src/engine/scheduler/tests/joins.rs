@@ -2,7 +2,7 @@
 
 use super::{Board, STOPS};
 use crate::engine::message::End;
-use crate::engine::{Accepted, Audience, ClientId, Submission};
+use crate::engine::{Accepted, Attached, Audience, ClientId, Submission};
 use crate::payload::Payload;
 use crate::task::{Options, TaskId};
 
@@ -56,4 +56,34 @@ fn g1_whoever_joins_a_task_for_which_only_callers_wait_is_told_too() {
         let answered: Vec<_> = board.answered.iter().map(|(it, _)| it.id).collect();
         assert_eq!(answered, [task], "the first caller is answered still");
     }
+}
+
+#[test]
+fn g1_whoever_attaches_to_a_task_is_answered_beside_its_client() {
+    let mut board = Board::new();
+    let task = board.submit(STOPS);
+    let attached = board.machine.attach(board.now, task);
+    assert!(matches!(attached, Attached::Waits), "{attached:?}");
+    board.join("node", 1, Vec::new());
+    board.end(task, End::Completed(Payload::new()), false);
+    let told: Vec<_> = board.told.iter().map(|status| status.id).collect();
+    let answered = board.answered.iter();
+    let answered: Vec<_> = answered.map(|(it, alone)| (it.id, *alone)).collect();
+    assert_eq!((told, answered), (vec![task], vec![(task, false)]));
+}
+
+#[test]
+fn whoever_attaches_to_a_task_that_is_over_hears_how_it_ended_while_that_is_to_be_told() {
+    let mut board = Board::new();
+    board.machine.set_client(board.now, None);
+    let task = board.submit(STOPS);
+    board.join("node", 1, Vec::new());
+    board.end(task, End::Completed(Payload::new()), false);
+    match board.machine.attach(board.now, task) {
+        Attached::Over(Some(status)) => assert_eq!(status.id, task),
+        other => panic!("{other:?}"),
+    }
+    board.machine.tell_nobody(board.now);
+    let unknown = board.machine.attach(board.now, task);
+    assert!(matches!(unknown, Attached::Over(None)), "{unknown:?}");
 }

@@ -5,13 +5,13 @@
 
 use super::{Board, STOPS};
 use crate::config::SchedulerConfig;
-use crate::engine::ledger::{Ledger, Sealed};
+use crate::engine::ledger::Sealed;
 use crate::engine::record::{Claim, Record, Term};
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::{Audience, ClientId, Event, SchedulerId, Submission, Timestamp};
 use crate::error::Refusal;
 use crate::payload::Payload;
-use crate::testing::{Checks, DrivenScheduler};
+use crate::testing::{Checks, DrivenScheduler, NARROW, RecordLog};
 
 /// The first term on an empty log.
 pub(super) fn claim() -> Claim {
@@ -24,10 +24,9 @@ pub(super) fn claim() -> Claim {
 }
 
 /// What is kept of what a machine writes down, and when it is told that it is stored.
-#[derive(Default)]
 pub(super) struct Kept {
-    /// The fold of all that was stored.
-    pub(super) ledger: Ledger,
+    /// What was stored, without what was dropped.
+    pub(super) log: RecordLog,
     /// Whether a batch is not stored before a test says so.
     pub(super) by_hand: bool,
     pub(super) under_way: Option<Sealed>,
@@ -42,11 +41,11 @@ impl Kept {
             assert!(self.under_way.is_none(), "two batches are under way");
             self.under_way = Some(sealed);
         }
-        let mut ledger = self.ledger.clone();
-        if let Some(sealed) = &self.under_way {
-            fold(&mut ledger, sealed);
-        }
-        if let Err(wrong) = machine.check_log(&ledger) {
+        let ledger = match &self.under_way {
+            None => Ok(self.log.ledger().clone()),
+            Some(sealed) => self.log.with(sealed),
+        };
+        if let Err(wrong) = ledger.and_then(|ledger| machine.check_log(&ledger)) {
             panic!("{wrong}");
         }
         if self.by_hand { None } else { self.stored() }
@@ -54,19 +53,24 @@ impl Kept {
 
     pub(super) fn stored(&mut self) -> Option<Event> {
         let sealed = self.under_way.take()?;
-        fold(&mut self.ledger, &sealed);
         let batch = sealed.stamp.batch;
-        self.records.extend(sealed.records);
-        Some(Event::Stored { batch, bytes: 1 })
+        self.records.extend(sealed.records.iter().cloned());
+        match self.log.append(sealed) {
+            Ok(bytes) => Some(Event::Stored { batch, bytes }),
+            Err(wrong) => panic!("{wrong}"),
+        }
     }
 }
 
-fn fold(ledger: &mut Ledger, sealed: &Sealed) {
-    let begun = ledger.begin(sealed.stamp);
-    let applied = sealed.records.iter().cloned();
-    let applied = applied.map(|record| ledger.apply(record));
-    let illegal = [begun].into_iter().chain(applied).find_map(Result::err);
-    assert_eq!(illegal, None, "{sealed:?}");
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            log: RecordLog::within(NARROW),
+            by_hand: false,
+            under_way: None,
+            records: Vec::new(),
+        }
+    }
 }
 
 impl Board {
@@ -78,12 +82,13 @@ impl Board {
             config = Some(it.clone());
         });
         let (now, config) = (board.now, config.unwrap_or_default());
-        let begun =
-            SchedulerMachine::recover("board".into(), config, Ledger::default(), claim(), now, now);
+        let kept = Kept::default();
+        let found = kept.log.found().expect("it is empty");
+        let begun = SchedulerMachine::recover("board".into(), config, found, claim(), now, now);
         let machine = begun.expect("an empty log fits any settings");
         board.machine = DrivenScheduler::new(machine, Checks::EachStep);
         board.machine.set_client(now, Some(ClientId(1)));
-        board.store = Some(Kept::default());
+        board.store = Some(kept);
         board.settle_down();
         board
     }

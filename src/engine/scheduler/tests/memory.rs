@@ -205,7 +205,7 @@ fn g8_a_late_hello_of_a_memory_that_is_over_counts_for_nothing() {
     let early = remembers(&mut board, 1, 0);
     let link = returns(&mut board, 2, 0);
     let late = board.open();
-    board.say(late, ToScheduler::Hello(early));
+    board.say(late, ToScheduler::Hello(Box::new(early)));
     assert_eq!(board.closed.len(), 1);
     assert_eq!(board.closed[0].0, late);
     let task = board.submit(STOPS);

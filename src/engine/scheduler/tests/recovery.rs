@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::common::done;
 use super::{BLOCKS, Board, STOPS};
 use crate::config::SchedulerConfig;
 use crate::engine::message::{Assignment, End, HeldRun, HeldState};
@@ -18,7 +19,7 @@ use crate::testing::{Checks, DrivenScheduler};
 const SECOND: Duration = Duration::from_secs(1);
 pub(super) const LEASE: Duration = Duration::from_secs(15);
 /// The longest wait for nodes that were up.
-pub(super) const PAUSE: Duration = Duration::from_secs(5);
+pub(super) const RESYNC: Duration = Duration::from_secs(5);
 
 impl Board {
     /// The process is killed, and another one goes on from what was stored.
@@ -59,15 +60,15 @@ impl Board {
         let store = self.store();
         store.under_way = None;
         store.by_hand = false;
-        let ledger = store.ledger.clone();
+        let found = store.log.found().expect("what is kept can be read");
         let claim = Claim {
             scheduler_id: id,
             term,
             copied_from: (id != before).then_some(before),
-            last: ledger.last().map_or(0, |last| last.batch),
+            last: found.ledger.last().map_or(0, |last| last.batch),
         };
         let wall = self.now - set_back;
-        SchedulerMachine::recover("board".into(), config, ledger, claim, wall, self.now)
+        SchedulerMachine::recover("board".into(), config, found, claim, wall, self.now)
     }
 
     pub(super) fn submit_keyed(&mut self, kind: &str, key: &str) -> TaskId {
@@ -103,10 +104,6 @@ impl Board {
     fn held_tasks(&self) -> usize {
         self.machine.stats(self.now).held
     }
-}
-
-pub(super) fn done() -> End {
-    End::Completed(Payload::new())
 }
 
 pub(super) fn holds(run: &Assignment) -> Vec<HeldRun> {
@@ -175,7 +172,7 @@ fn g9_a_restart_within_the_lease_reruns_nothing_and_loses_no_result() {
     board.restart();
     assert_eq!(board.running(), 1);
     board.join("first", 1, holds(&run));
-    board.wait(PAUSE);
+    board.wait(RESYNC);
     assert!(board.assigned.is_empty());
     board.return_with(&run, done());
     assert_eq!(board.told.len(), 1);
@@ -202,7 +199,7 @@ fn a_failed_attempt_that_is_told_twice_around_a_kill_counts_once() {
     let (mut board, run) = running(STOPS, Options::default());
     let again = || End::Again {
         after: 3 * SECOND,
-        failure: Failure::new(Cause::Error, "no"),
+        failure: Box::new(Failure::new(Cause::Error, "no")),
     };
     board.end(run.task, again(), false);
     board.restart();
@@ -283,7 +280,7 @@ fn g10_a_replaced_process_that_comes_back_first_is_refused() {
     assert_ne!(nodes[0].state, NodeState::Up, "it is not the node any more");
     // By its word its run has ended.
     board.join("first", 2, Vec::new());
-    board.wait(PAUSE);
+    board.wait(RESYNC);
     assert!(board.assignment(task).1.dispatch > run.dispatch);
 }
 
@@ -323,7 +320,7 @@ fn g7_an_end_in_order_is_no_loss() {
     board.wait(SECOND);
     board.machine.close(board.now);
     board.wait(SECOND);
-    let closed = board.store().ledger.is_closed();
+    let closed = board.store().log.ledger().is_closed();
     assert!(closed, "the term has ended in order");
     for starts in 1..3 {
         board.restart();
@@ -416,7 +413,7 @@ fn a_key_stays_taken_over_a_kill() {
     board.end_of(
         link,
         &run,
-        End::Failed(Failure::new(Cause::Timeout, "")),
+        End::Failed(Box::new(Failure::new(Cause::Timeout, ""))),
         true,
     );
     board.wait(SECOND);
@@ -477,14 +474,14 @@ fn g3_ids_and_dispatches_rise_over_all_terms() {
     for set_back in [0, 100] {
         board.restart_with(set_back * SECOND, |_| {});
         board.join("second", 2, Vec::new());
-        board.wait(PAUSE);
+        board.wait(RESYNC);
         let task = board.submit(STOPS);
         let (_, run) = board.assignment(task);
         assert!(task > before.0 && run.dispatch > before.1);
         before = (task, run.dispatch);
         board.wait(SECOND);
     }
-    let last = board.store().ledger.reserved();
+    let last = board.store().log.ledger().reserved();
     assert!(last.tasks > before.0.get() && last.dispatches > before.1.get());
 }
 

@@ -34,10 +34,13 @@ fn with_node() -> (DrivenScheduler, NodeId) {
         last: true,
         ..Holding::default()
     };
-    for message in [ToScheduler::Hello(hello), ToScheduler::Holding(held)] {
+    for message in [
+        ToScheduler::Hello(Box::new(hello)),
+        ToScheduler::Holding(held),
+    ] {
         machine.handle(START, Event::Message { link, message });
     }
-    let up = |action: &Action| matches!(action, Action::Note(Note::NodeUp { .. }));
+    let up = |action: &Action| matches!(action, Action::Note(note) if matches!(**note, Note::NodeUp { .. }));
     assert!(machine.effects(START).iter().any(up));
     (machine, node)
 }
@@ -71,7 +74,7 @@ fn g8_a_process_that_closes_its_port_after_its_link_is_known_dead_within_fifty_m
         now = machine.next_wakeup().unwrap();
     }
     fail(&mut machine, now, node, true);
-    let lost = |action: &Action| matches!(action, Action::Note(Note::NodeLost { .. }));
+    let lost = |action: &Action| matches!(action, Action::Note(note) if matches!(**note, Note::NodeLost { .. }));
     assert!(machine.effects(now).iter().any(lost));
     let took = now.since(cut);
     assert!(took <= Duration::from_millis(50), "it took {took:?}");

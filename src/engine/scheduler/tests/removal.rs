@@ -91,7 +91,7 @@ fn g10_a_node_that_is_removed_while_its_hello_is_compared_is_told_to_leave() {
     let second = board.join("second", 2, Vec::new());
     let link = board.open();
     let hello = board.hello("first", 1);
-    board.say(link, ToScheduler::Hello(hello));
+    board.say(link, ToScheduler::Hello(Box::new(hello)));
     remove(&mut board);
     let runs = vec![running(&board, task)];
     let last = true;

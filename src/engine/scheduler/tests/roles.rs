@@ -162,9 +162,10 @@ fn g11_a_stall_accuses_no_task_that_its_node_never_had() {
         let event = Event::Message { link, message };
         stage.board.machine.handle(now, event);
         let note = stage.board.machine.actions.iter().find_map(|it| match it {
-            Action::Note(Note::NodeStalled { task, .. }) => {
-                Some(task.as_ref().map(|(task, _)| *task))
-            }
+            Action::Note(note) => match &**note {
+                Note::NodeStalled { task, .. } => Some(task.as_ref().map(|(task, _)| *task)),
+                _ => None,
+            },
             _ => None,
         });
         assert_eq!(note, Some(named));
@@ -186,7 +187,10 @@ fn g7_a_stall_is_noted_when_it_begins_with_its_task_and_kind_and_not_when_its_ha
             .handle(now, Event::Message { link, message });
         let actions = std::mem::take(&mut stage.board.machine.actions);
         let tasks = actions.into_iter().filter_map(|it| match it {
-            Action::Note(Note::NodeStalled { task, .. }) => Some(task),
+            Action::Note(note) => match *note {
+                Note::NodeStalled { task, .. } => Some(task),
+                _ => None,
+            },
             _ => None,
         });
         tasks.collect::<Vec<_>>()
@@ -274,7 +278,10 @@ fn g11_beats_out_of_order_are_a_breach() {
 fn g11_what_comes_out_of_turn_is_a_breach() {
     let mut stage = Stage::new();
     let hello = stage.board.hello("evil", 2);
-    stage.breaks_by(ToScheduler::Hello(hello), "a hello while the link was up");
+    stage.breaks_by(
+        ToScheduler::Hello(Box::new(hello)),
+        "a hello while the link was up",
+    );
 
     let holding = ToScheduler::Holding(Holding::default());
     Stage::new().breaks_by(holding, "what it holds while the link was up");
@@ -303,7 +310,9 @@ fn g11_a_holding_without_an_end_is_waited_for_and_holds_up_nobody() {
     stage.board.cut(stage.evil);
     stage.evil = stage.board.open();
     let hello = stage.board.hello("evil", 2);
-    stage.board.say(stage.evil, ToScheduler::Hello(hello));
+    stage
+        .board
+        .say(stage.evil, ToScheduler::Hello(Box::new(hello)));
     for _ in 0..100 {
         stage
             .board
@@ -366,7 +375,9 @@ fn g11_a_hello_that_is_out_of_bounds_is_a_breach_of_nobody() {
     stage.evil = stage.board.open();
     let mut hello = stage.board.hello("", 2);
     hello.node = String::new();
-    stage.board.say(stage.evil, ToScheduler::Hello(hello));
+    stage
+        .board
+        .say(stage.evil, ToScheduler::Hello(Box::new(hello)));
     stage.was_a_breach("its name is empty", 0);
 }
 
@@ -382,7 +393,7 @@ fn g11_a_name_that_could_forge_a_line_of_a_log_is_a_breach() {
         let mut hello = board.hello("other", 3);
         change(&mut hello, forged);
         let link = board.open();
-        board.say(link, ToScheduler::Hello(hello));
+        board.say(link, ToScheduler::Hello(Box::new(hello)));
         let [(closed, reason)] = &board.closed[..] else {
             panic!("one link is closed, not {:?}", board.closed);
         };
@@ -407,7 +418,7 @@ fn g13_a_node_that_does_not_take_the_largest_args_is_refused_and_not_remembered(
         let mut hello = board.hello("other", 3);
         hello.max_frame = max_frame;
         let link = board.open();
-        board.say(link, ToScheduler::Hello(hello));
+        board.say(link, ToScheduler::Hello(Box::new(hello)));
         let said = board
             .closed
             .iter()

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{BLOCKS, Board, STOPS, ended, superseded};
+use super::{BLOCKS, Board, STOPS, superseded};
 use crate::engine::message::{
     End, HeldRun, HeldState, Holding, NodeHello, RefusedBy, Report, ToScheduler,
 };
@@ -24,7 +24,10 @@ fn options(change: impl FnOnce(&mut Options)) -> impl FnOnce(&mut Submission) {
 
 fn again(after: Duration) -> End {
     let failure = Failure::new(Cause::Error, "no");
-    End::Again { after, failure }
+    End::Again {
+        after,
+        failure: Box::new(failure),
+    }
 }
 
 fn refuse(board: &mut Board, task: TaskId) {
@@ -57,17 +60,7 @@ fn settled(board: &Board) -> u64 {
 
 /// A busy node, and a task with a deadline that was prefetched to it.
 pub(super) fn prefetched() -> (Board, TaskId) {
-    let mut board = Board::new();
-    board.machine.config.max_prefetch = 16;
-    board.join("first", 1, Vec::new());
-    for _ in 0..20 {
-        let task = board.submit(STOPS);
-        let (link, run) = board.assignment(task);
-        board.reports += 1;
-        let end = End::Completed(Payload::new());
-        let ended = ended(board.reports, &run, end, Duration::from_micros(1));
-        report(&mut board, link, ended);
-    }
+    let (mut board, _) = Board::with_fast_node();
     board.told.clear();
     board.submit(STOPS);
     board.submit(STOPS);
@@ -306,6 +299,36 @@ fn g7_a_run_that_is_taken_back_counts_as_the_suspect_that_it_is() {
     assert_eq!(board.machine.roster.get(2).load.tally().suspects, 1);
 }
 
+/// A node has dropped the run of an exclusive task, and its handler has ended since.
+fn dropped_and_ended(
+    end: impl FnOnce(&mut Board, LinkId, &crate::engine::message::Assignment),
+) -> (Board, TaskId) {
+    let mut board = Board::new();
+    board.join("first", 1, Vec::new());
+    let task = board.submit_exclusive(BLOCKS);
+    let (link, run) = board.assignment(task);
+    board.end(task, End::Dropped, true);
+    assert_eq!(board.machine.stats(board.now).held, 1);
+    end(&mut board, link, &run);
+    assert_eq!(board.machine.check(), Ok(()));
+    (board, task)
+}
+
+#[test]
+fn g9_a_run_that_was_dropped_and_completes_all_the_same_is_not_repeated() {
+    let (board, task) = dropped_and_ended(|board, link, run| {
+        board.end_of(link, run, End::Completed(Payload::new()), false);
+    });
+    assert!(told(&board, task).outcome.is_completed());
+    assert_eq!(board.assigned.len(), 1);
+}
+
+#[test]
+fn g10_a_run_that_was_dropped_is_repeated_when_its_handler_has_given_up() {
+    let (board, task) = dropped_and_ended(|board, link, run| board.freed(link, run));
+    assert_eq!(board.assignment(task).1.dispatch, Dispatch::new(2));
+}
+
 #[test]
 fn g11_a_node_does_not_touch_the_cancel_of_a_task_that_it_never_had() {
     let lies: [fn(TaskId, Dispatch) -> ToScheduler; 2] = [
@@ -342,7 +365,7 @@ fn g11_a_node_does_not_touch_the_cancel_of_a_task_that_it_never_had() {
         let message = lie(task, first.dispatch);
         let evil = if matches!(message, ToScheduler::Holding(_)) {
             let evil = board.open();
-            board.say(evil, ToScheduler::Hello(hello));
+            board.say(evil, ToScheduler::Hello(Box::new(hello)));
             evil
         } else {
             board.join_by(hello, Vec::new())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::kept::claim;
 use super::{Board, STOPS, ended};
-use crate::engine::ledger::Ledger;
+use crate::engine::found::Found;
 use crate::engine::message::{Beat, End, Holding, Report, ToScheduler};
 use crate::engine::record::Record;
 use crate::engine::scheduler::SchedulerMachine;
@@ -86,7 +86,43 @@ fn g1_told_at_once_an_ending_waits_for_nothing() {
     board.end(task, End::Completed(Payload::new()), false);
     assert_eq!(board.told.len(), 1);
     board.confirm_all();
+    board.wait(SECOND);
     board.batch_stored();
+}
+
+#[test]
+fn told_at_once_an_ending_is_stored_and_acknowledged_in_company() {
+    let mut board = Board::stored(|config| config.tell_at_once = true);
+    let link = board.join("first", 1, Vec::new());
+    let tasks = [board.submit(STOPS), board.submit(STOPS)];
+    board.wait(SECOND);
+    board.by_hand();
+    board.end(tasks[0], End::Completed(Payload::new()), false);
+    assert!(board.told.len() == 1 && !board.under_way());
+    let acknowledges = |board: &mut Board, number| {
+        let (answered, round_trip) = (0, None);
+        let beat = Beat {
+            number,
+            answered,
+            round_trip,
+        };
+        board.say(link, ToScheduler::Beat(beat));
+        board.said.contains(&"acknowledge")
+    };
+    assert!(!acknowledges(&mut board, 1), "it is not stored");
+    board.submit(STOPS);
+    assert!(board.under_way(), "with the ending");
+    board.batch_stored();
+    assert!(acknowledges(&mut board, 2));
+    // Without company it is stored all the same.
+    board.wait(SECOND);
+    while board.under_way() {
+        board.batch_stored();
+    }
+    board.end(tasks[1], End::Completed(Payload::new()), false);
+    assert!(board.told.len() == 2 && !board.under_way());
+    board.wait(SECOND / 50);
+    assert!(board.under_way());
 }
 
 #[test]
@@ -321,7 +357,7 @@ fn a_short_task_costs_no_record_of_its_placing() {
 fn g3_no_dispatch_is_given_out_before_it_is_reserved() {
     let mut board = Board::stored(|_| {});
     board.join("first", 1, Vec::new());
-    let last = board.store().ledger.reserved().dispatches - 1;
+    let last = board.store().log.ledger().reserved().dispatches - 1;
     board.machine.dispatches.skip_to(last);
     board.by_hand();
     board.submit(STOPS);
@@ -344,7 +380,7 @@ fn g1_a_promise_waits_for_a_batch_that_has_what_it_says_however_much_gathers() {
     board.machine = {
         let (now, config) = (board.now, crate::config::SchedulerConfig::default());
         let begun =
-            SchedulerMachine::recover("board".into(), config, Ledger::default(), claim(), now, now);
+            SchedulerMachine::recover("board".into(), config, Found::default(), claim(), now, now);
         DrivenScheduler::new(begun.expect("an empty log"), Checks::Never)
     };
     board.store = None;
@@ -387,9 +423,12 @@ fn a_term_that_ends_in_order_says_so_last_and_leaves_its_nodes_at_work() {
     assert_eq!(board.closed[0].0, link);
     let told = |what: &&str| ["leave", "end"].contains(what);
     assert!(!board.said.iter().any(told));
-    board.batch_not_stored();
-    board.wait(SECOND);
-    board.batch_stored();
+    // First what had gathered, then the end.
+    for _ in 0..2 {
+        board.batch_not_stored();
+        board.wait(SECOND);
+        board.batch_stored();
+    }
     assert_eq!(board.store().records.last(), Some(&Record::Closed));
     board.wait(Duration::from_secs(60));
     let due = board.machine.next_wakeup();
@@ -406,4 +445,25 @@ fn g1_what_waits_to_be_told_to_a_client_that_is_gone_is_told_to_the_next_alone()
     board.settle_down();
     board.batch_stored();
     assert_eq!(board.told.len(), 1);
+}
+
+#[test]
+fn what_a_node_that_returned_did_not_take_back_is_written_off_with_it() {
+    let (mut board, link, task) = running();
+    board.store().by_hand = false;
+    board.settle_down();
+    board.cut(link);
+    board.wait(60 * SECOND);
+    // It has nothing of the task, and takes nothing new.
+    let mut hello = board.hello("first", 1);
+    hello.draining = true;
+    let link = board.join_by(hello, Vec::new());
+    assert!(board.machine.remove_node(board.now, "first").is_ok());
+    board.settle_down();
+    board.say(link, ToScheduler::Goodbye);
+    // What is written down is compared with what is believed in each step.
+    board.wait(SECOND);
+    board.restart();
+    board.join("second", 2, Vec::new());
+    board.assignment(task);
 }

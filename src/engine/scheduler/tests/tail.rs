@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::recovery::{LEASE, PAUSE, done, holds, stored};
-use super::{Board, STOPS};
-use crate::engine::message::{Assignment, End, HeldRun, HeldState, NodeHello};
+use super::common::done;
+use super::recovery::{LEASE, RESYNC, holds, stored};
+use super::{Board, STOPS, ended};
+use crate::engine::message::{
+    Assignment, End, HeldRun, HeldState, Holding, NodeHello, RefusedBy, Report, ToScheduler,
+};
 use crate::engine::{Action, Note};
 use crate::error::Refusal;
-use crate::status::{CancelAnswer, Cause, Outcome};
+use crate::status::{CancelAnswer, Cause, Failure, Outcome};
 use crate::task::{Dispatch, Options};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,7 +34,7 @@ fn unrecorded(options: Options) -> (Board, Assignment) {
 fn g9_what_a_node_has_of_the_tail_is_its_task_s_run() {
     let (mut board, run) = unrecorded(Options::default());
     board.join("second", 2, Vec::new());
-    board.wait(PAUSE - SECOND);
+    board.wait(RESYNC - SECOND);
     assert!(
         board.assigned.is_empty(),
         "nothing is placed before its node could speak"
@@ -45,6 +48,69 @@ fn g9_what_a_node_has_of_the_tail_is_its_task_s_run() {
 }
 
 #[test]
+fn g9_what_a_node_has_of_the_tail_counts_however_many_terms_end_before_it_speaks() {
+    let (mut board, run) = unrecorded(Options::default());
+    for _ in 0..3 {
+        board.wait(SECOND);
+        board.restart();
+        board.settle_down();
+    }
+    let link = board.join("first", 1, holds(&run));
+    board.wait(RESYNC);
+    assert!(board.assigned.is_empty(), "nothing runs again");
+    board.end_of(link, &run, done(), false);
+    assert_eq!(board.told.len(), 1);
+}
+
+#[test]
+fn a_failed_attempt_of_the_tail_counts_once_however_many_terms_end_before_all_have_spoken() {
+    let (mut board, first) = stored();
+    board.join("second", 2, Vec::new());
+    board.wait(SECOND);
+    board.by_hand();
+    let task = board.submit(STOPS);
+    board.batch_stored();
+    let (link, run) = board.assignment(task);
+    assert_eq!(link, first, "the one that returns");
+    let again = || End::Again {
+        after: 3 * SECOND,
+        failure: Box::new(Failure::new(Cause::Error, "no")),
+    };
+    for _ in 0..3 {
+        board.restart();
+        board.settle_down();
+        board.return_with(&run, again());
+        assert_eq!(board.machine.stats(board.now).waiting_retries, 1);
+        board.wait(SECOND / 2);
+    }
+    board.join("second", 2, Vec::new());
+    board.wait(4 * SECOND);
+    assert_eq!(board.assignment(task).1.attempt, 2);
+}
+
+#[test]
+fn g9_nothing_is_sent_to_a_process_before_it_is_stored_that_its_node_has_it() {
+    let mut board = Board::stored(|_| {});
+    let task = board.submit(STOPS);
+    board.wait(SECOND);
+    board.by_hand();
+    board.join("first", 1, Vec::new());
+    assert!(board.assigned.is_empty());
+    board.batch_stored();
+    while board.assigned.is_empty() {
+        board.batch_stored();
+    }
+    let (_, run) = board.assignment(task);
+    board.restart();
+    board.join("second", 2, Vec::new());
+    board.wait(RESYNC - SECOND);
+    assert!(board.assigned.is_empty(), "the first is waited for");
+    board.join("first", 1, holds(&run));
+    board.wait(RESYNC);
+    assert!(board.assigned.is_empty(), "nothing runs again");
+}
+
+#[test]
 fn g9_a_result_of_the_tail_counts() {
     let (mut board, run) = unrecorded(Options::default());
     board.return_with(&run, done());
@@ -52,20 +118,86 @@ fn g9_a_result_of_the_tail_counts() {
     assert!(matches!(board.told[0].outcome, Outcome::Completed(_)));
 }
 
+/// A task that is recorded as placed on "first", and was sent to "second" after that, of which no
+/// record tells; its scheduler was started again.
+fn moved(options: Options) -> (Board, Assignment) {
+    let (mut board, _) = stored();
+    board.join("second", 2, Vec::new());
+    let task = board.submit_with(STOPS, |it| it.options = Some(Box::new(options)));
+    let (link, run) = board.assignment(task);
+    board.wait(SECOND);
+    board.by_hand();
+    board.reports += 1;
+    let refused = Report::Refused {
+        seq: board.reports,
+        task,
+        dispatch: run.dispatch,
+        reason: RefusedBy::NoWorker,
+    };
+    board.say(link, ToScheduler::Reports(vec![refused]));
+    let (elsewhere, second) = board.assignment(task);
+    assert!(elsewhere != link && second.dispatch > run.dispatch);
+    board.restart();
+    board.settle_down();
+    assert_eq!(board.machine.stats(board.now).running, 1, "on the first");
+    (board, second)
+}
+
 #[test]
-fn what_only_waits_at_a_node_is_placed_anew() {
+fn g9_a_run_of_the_tail_counts_whichever_of_two_nodes_speaks_first() {
+    for first_speaks_first in [true, false] {
+        let (mut board, run) = moved(Options::default());
+        if first_speaks_first {
+            board.join("first", 1, Vec::new());
+        }
+        let link = board.join("second", 2, holds(&run));
+        if !first_speaks_first {
+            board.join("first", 1, Vec::new());
+        }
+        board.wait(SECOND);
+        assert!(board.assigned.is_empty(), "nothing runs again");
+        board.end_of(link, &run, done(), false);
+        assert_eq!(board.told.len(), 1);
+        assert_eq!(board.told[0].node.as_deref(), Some("second"));
+        assert_eq!(board.told[0].reroutes, 0);
+    }
+}
+
+#[test]
+fn g9_a_result_of_the_tail_counts_before_the_node_of_an_earlier_run_has_spoken() {
+    let (mut board, run) = moved(Options::default());
+    let hello = board.hello("second", 2);
+    let reports = vec![ended(1, &run, done(), SECOND)];
+    board.join_with(
+        hello,
+        Holding {
+            reports,
+            ..Default::default()
+        },
+    );
+    assert_eq!(board.told.len(), 1);
+    board.join("first", 1, Vec::new());
+    board.wait(SECOND);
+    assert!(board.assigned.is_empty() && board.told.len() == 1);
+}
+
+#[test]
+fn g9_what_waits_at_a_node_stays_there_since_it_may_start_before_a_stop_arrives() {
     let (mut board, run) = unrecorded(Options::default());
     let runs = vec![HeldRun {
         task: run.task,
         dispatch: run.dispatch,
         state: HeldState::Prefetched,
     }];
-    board.join("first", 1, runs);
-    assert!(board.assignment(run.task).1.dispatch > run.dispatch);
+    let link = board.join("first", 1, runs);
+    board.wait(SECOND);
+    assert!(board.assigned.is_empty());
+    board.end_of(link, &run, done(), false);
+    assert_eq!(board.told.len(), 1);
 }
 
 #[test]
-fn the_pause_is_over_when_every_node_that_was_up_has_spoken() {
+fn the_resync_is_over_when_every_node_that_was_up_has_spoken() {
     let (mut board, run) = unrecorded(Options::default());
     board.join("second", 2, Vec::new());
     assert!(board.assigned.is_empty());
@@ -74,10 +206,10 @@ fn the_pause_is_over_when_every_node_that_was_up_has_spoken() {
 }
 
 #[test]
-fn a_node_that_is_silent_for_longer_than_the_pause_costs_a_rerun_and_no_second_ending() {
+fn a_node_that_is_silent_for_longer_than_the_resync_costs_a_rerun_and_no_second_ending() {
     let (mut board, run) = unrecorded(Options::default());
     board.join("second", 2, Vec::new());
-    board.wait(PAUSE);
+    board.wait(RESYNC);
     let (_, second) = board.assignment(run.task);
     assert!(second.dispatch > run.dispatch, "G3");
     board.return_with(&run, done());
@@ -139,7 +271,7 @@ fn no_deadline_settles_a_task_before_its_node_could_speak() {
         deadline: Some(2 * SECOND),
         ..Options::default()
     });
-    board.wait(PAUSE);
+    board.wait(RESYNC);
     assert!(matches!(&board.told[0].outcome, Outcome::Failed(it) if it.cause == Cause::Deadline));
 }
 
@@ -154,7 +286,7 @@ fn g12_a_cancel_waits_for_the_word_of_a_node_that_may_have_the_task() {
     assert_eq!(board.answers, [CancelAnswer::Stopped]);
     let (mut board, run) = unrecorded(Options::default());
     board.cancel(run.task);
-    board.wait(PAUSE);
+    board.wait(RESYNC);
     assert_eq!(board.told[0].outcome, Outcome::Cancelled);
 }
 
@@ -165,7 +297,7 @@ fn settled_elsewhere() -> (Board, Assignment) {
         ..Options::default()
     });
     board.join("second", 2, Vec::new());
-    board.wait(PAUSE);
+    board.wait(RESYNC);
     board.end(run.task, done(), false);
     assert_eq!(board.told.len(), 1);
     (board, run)
@@ -180,7 +312,7 @@ fn a_key_waits_for_the_silent_node_that_may_have_a_run_of_its_task() {
     let (mut board, _) = settled_elsewhere();
     assert!(is_busy(&mut board));
     let outlive = Duration::from_secs(60);
-    board.wait(LEASE - PAUSE + outlive);
+    board.wait(LEASE - RESYNC + outlive);
     assert!(is_busy(&mut board));
     board.wait(3 * SECOND);
     assert!(!is_busy(&mut board));
@@ -224,16 +356,16 @@ fn a_store_that_was_put_back_is_found_out_by_what_a_node_has_seen() {
             board.now,
             crate::engine::Event::Message {
                 link,
-                message: crate::engine::message::ToScheduler::Hello(hello),
+                message: crate::engine::message::ToScheduler::Hello(Box::new(hello)),
             },
         );
         let actions = board.machine.effects(board.now);
-        let rolled_back = |it: &&Action| matches!(it, Action::Note(Note::RolledBack { .. }));
+        let rolled_back = |it: &&Action| matches!(it, Action::Note(note) if matches!(**note, Note::RolledBack { .. }));
         actions.iter().filter(rolled_back).count()
     };
     let (mut board, run) = unrecorded(Options::default());
     assert_eq!(notes(&mut board, run.dispatch.get()), 0, "it was reserved");
-    let reserved = board.store().ledger.reserved().dispatches;
+    let reserved = board.store().log.ledger().reserved().dispatches;
     let (mut board, _) = unrecorded(Options::default());
     assert_eq!(notes(&mut board, reserved + (1 << 40)), 1);
     assert_eq!(notes(&mut board, reserved + (1 << 40)), 0, "once");

@@ -39,7 +39,7 @@ fn reached(board: &mut Board, node: NodeId, link: u64, peer: &str, hello: NodeHe
         origin: Origin::Dialled(node),
         peer: peer.to_owned(),
     });
-    board.say(link, ToScheduler::Hello(hello));
+    board.say(link, ToScheduler::Hello(Box::new(hello)));
     let nothing = Holding {
         last: true,
         ..Holding::default()
@@ -149,4 +149,20 @@ fn g10_a_node_of_the_scheduler_s_own_process_takes_the_name_of_one_that_is_cut_o
     assert!(board.assigned.is_empty());
     board.wait(3 * SECOND);
     board.assignment(task);
+}
+
+#[test]
+fn a_longer_lease_of_an_earlier_term_holds_until_nobody_goes_by_it_and_no_longer() {
+    let mut board = Board::stored(|config| config.lease = 4 * LEASE);
+    board.join("first", 1, Vec::new());
+    board.restart_with(Duration::ZERO, |config| config.lease = LEASE);
+    board.wait(SECOND);
+    assert_eq!(board.machine.timing().lease, 4 * LEASE);
+    let outlive = board.machine.timing().outlive;
+    board.wait(4 * LEASE + outlive + 5 * SECOND);
+    board.submit(STOPS);
+    board.settle_down();
+    assert_eq!(board.machine.timing().lease, LEASE);
+    board.restart();
+    assert_eq!(board.machine.timing().lease, LEASE, "it is written down");
 }

@@ -242,7 +242,9 @@ impl Stage {
     /// A link as an honest node sets it up, so that what follows is heard.
     fn serve(&mut self, input: &mut Input) {
         let link = self.open(came());
-        let hello = self.with(link, |knows| ToScheduler::Hello(knows.hello(input)));
+        let hello = self.with(link, |knows| {
+            ToScheduler::Hello(Box::new(knows.hello(input)))
+        });
         self.say(link, &hello);
         let holding = self.with(link, |knows| knows.holding(input));
         self.say(link, &holding);

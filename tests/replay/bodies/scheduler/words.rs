@@ -35,7 +35,7 @@ pub struct Knows {
 impl Knows {
     pub fn word(&mut self, input: &mut Input) -> ToScheduler {
         match input.below(16) {
-            0 => ToScheduler::Hello(self.hello(input)),
+            0 => ToScheduler::Hello(Box::new(self.hello(input))),
             1 => self.odd_hello(input),
             2 => ToScheduler::Refuse(LinkRefusal::Stopping),
             3 => self.holding(input),
@@ -125,7 +125,7 @@ impl Knows {
         if hello.incarnation == EPOCH {
             hello.incarnation = Incarnation(0);
         }
-        ToScheduler::Hello(hello)
+        ToScheduler::Hello(Box::new(hello))
     }
 
     fn run(&self, input: &mut Input) -> (TaskId, Dispatch) {
@@ -175,11 +175,12 @@ impl Knows {
                 seq: self.number(input),
                 task,
                 dispatch,
-                reason: match input.below(4) {
+                reason: match input.below(5) {
                     0 => RefusedBy::NoWorker,
                     1 => RefusedBy::Draining,
                     2 => RefusedBy::KeptResults,
-                    _ => RefusedBy::UnknownKind,
+                    3 => RefusedBy::UnknownKind,
+                    _ => RefusedBy::Lent,
                 },
             },
             11 => Report::Returned {
@@ -230,10 +231,10 @@ impl Knows {
 fn end(input: &mut Input) -> End {
     let failure = Failure::new(Cause::Error, "no");
     match input.below(8) {
-        0 => End::Failed(failure),
+        0 => End::Failed(Box::new(failure)),
         1 => End::Again {
             after: input.duration(),
-            failure,
+            failure: Box::new(failure),
         },
         2 => End::Stopped,
         3 => End::Dropped,

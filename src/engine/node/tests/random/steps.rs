@@ -40,6 +40,7 @@ pub(super) enum Word {
     Answer(u64),
     AnswerLast,
     Workers(u32),
+    Wants(u32),
     Drain,
     Leave,
 }
@@ -89,6 +90,7 @@ fn words() -> impl Strategy<Value = Word> {
         4 => Just(Word::AcknowledgeAll),
         4 => Just(Word::AnswerLast),
         1 => (0..5u32).prop_map(Word::Workers),
+        1 => (0..5u32).prop_map(Word::Wants),
         1 => odd,
     ]
 }

@@ -1,0 +1,51 @@
+//! What the tests of several promises begin with and look at.
+//!
+//! Owns: nodes that are large or fast, and views of a board. Does not know: what must be true.
+
+use std::time::Duration;
+
+use super::{Board, STOPS, ended};
+use crate::engine::LinkId;
+use crate::engine::message::{End, ToScheduler};
+use crate::payload::Payload;
+use crate::stats::Reason;
+use crate::task::TaskId;
+
+pub(super) fn done() -> End {
+    End::Completed(Payload::new())
+}
+
+impl Board {
+    /// Begins with a node of two workers to which tasks are prefetched: its runs are so short that
+    /// the way is longer.
+    pub(super) fn with_fast_node() -> (Self, LinkId) {
+        let mut board = Self::new();
+        board.machine.config.max_prefetch = 16;
+        let link = board.join("first", 1, Vec::new());
+        for _ in 0..20 {
+            let task = board.submit(STOPS);
+            let (link, run) = board.assignment(task);
+            board.reports += 1;
+            let report = ended(board.reports, &run, done(), Duration::from_micros(1));
+            board.say(link, ToScheduler::Reports(vec![report]));
+        }
+        (board, link)
+    }
+
+    /// Joins a node of many workers.
+    pub(super) fn join_large(&mut self, name: &str, incarnation: u64) -> LinkId {
+        let mut hello = self.hello(name, incarnation);
+        hello.workers = 20;
+        self.join_by(hello, Vec::new())
+    }
+
+    /// Returns the tasks that were sent to nodes, in order.
+    pub(super) fn placed(&self) -> Vec<TaskId> {
+        self.assigned.iter().map(|(_, run)| run.task).collect()
+    }
+
+    /// Returns what a task waits for.
+    pub(super) fn why(&self, task: TaskId) -> Option<Reason> {
+        self.machine.explain(self.now, task).map(|why| why.reason)
+    }
+}

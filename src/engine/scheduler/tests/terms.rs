@@ -1,0 +1,148 @@
+//! What counts of the runs of the term before that ended, or were sent, while little was stored.
+
+use std::time::Duration;
+
+use super::recovery::{RESYNC, holds, stored};
+use super::{Board, STOPS, ended};
+use crate::engine::message::{Assignment, End, HeldRun, HeldState, Holding, ToScheduler};
+use crate::engine::{LinkId, Reach};
+use crate::retry::RetryPolicy;
+use crate::status::{Cause, Failure};
+use crate::task::{Due, Options};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn again() -> End {
+    End::Again {
+        after: Duration::ZERO,
+        failure: Box::new(Failure::new(Cause::Error, "no")),
+    }
+}
+
+#[test]
+fn g9_a_run_counts_that_was_placed_behind_a_batch_which_is_tried_again() {
+    let (mut board, _) = stored();
+    let task = board.submit_with(STOPS, |it| {
+        it.options = Some(Box::new(Options {
+            due: Due::After(SECOND),
+            ..Options::default()
+        }));
+    });
+    board.wait(SECOND / 2);
+    board.by_hand();
+    board.machine.set_retry(board.now, RetryPolicy::default());
+    board.wait(SECOND / 4);
+    assert!(board.under_way() && board.assigned.is_empty());
+    board.wait(SECOND);
+    let (_, run) = board.assignment(task);
+    board.batch_not_stored();
+    board.wait(SECOND);
+    board.batch_stored();
+    board.restart();
+    board.settle_down();
+    assert_eq!(
+        board.machine.stats(board.now).running,
+        0,
+        "it is in no record"
+    );
+    board.join("first", 1, holds(&run));
+    board.wait(RESYNC);
+    assert!(board.assigned.is_empty(), "nothing runs again");
+}
+
+/// A task of which the first attempt failed on "first", and the second was sent to "second", and
+/// neither is stored; its scheduler was started again.
+fn failed_and_sent(recorded: bool) -> (Board, [Assignment; 2]) {
+    let (mut board, first) = stored();
+    board.join("second", 2, Vec::new());
+    board.wait(SECOND);
+    if !recorded {
+        board.by_hand();
+    }
+    let task = board.submit(STOPS);
+    if !recorded {
+        board.batch_stored();
+    }
+    let (link, run) = board.assignment(task);
+    assert_eq!(link, first);
+    if recorded {
+        board.wait(SECOND);
+    }
+    board.by_hand();
+    board.end_of(link, &run, again(), false);
+    board.cut(first);
+    board.wait(SECOND);
+    let (link, second) = board.assignment(task);
+    assert!(link != first && second.attempt == 2);
+    board.restart();
+    board.settle_down();
+    (board, [run, second])
+}
+
+#[test]
+fn an_attempt_that_has_failed_counts_though_a_later_one_is_told_of_before_it() {
+    for (recorded, has_ended) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (mut board, [first, second]) = failed_and_sent(recorded);
+        let hello = board.hello("second", 2);
+        let mut holding = Holding::default();
+        match has_ended {
+            true => holding.reports.push(ended(1, &second, again(), SECOND)),
+            false => holding.runs = holds(&second),
+        }
+        let link = board.join_with(hello, holding);
+        board.return_with(&first, again());
+        if !has_ended {
+            board.end_of(link, &second, again(), false);
+        }
+        board.wait(2 * RESYNC);
+        let (_, third) = board.assignment(first.task);
+        assert_eq!(third.attempt, 3, "recorded: {recorded}, ended: {has_ended}");
+    }
+}
+
+#[test]
+fn what_did_not_start_in_the_tail_is_written_off_with_its_node() {
+    let (mut board, _) = stored();
+    let task = board.submit(STOPS);
+    let (_, run) = board.assignment(task);
+    board.restart();
+    board.settle_down();
+    let mut hello = board.hello("first", 1);
+    hello.draining = true;
+    let waits = HeldRun {
+        task,
+        dispatch: run.dispatch,
+        state: HeldState::Prefetched,
+    };
+    let link = board.join_by(hello, vec![waits]);
+    board.wait(RESYNC);
+    board.say(link, ToScheduler::Goodbye);
+    // What is written down is compared with what is believed in each step.
+    board.wait(SECOND);
+    board.restart();
+    board.join("second", 2, Vec::new());
+    board.wait(RESYNC);
+    board.assignment(task);
+}
+
+#[test]
+fn what_ran_in_the_own_process_is_over_while_other_nodes_are_waited_for() {
+    let mut board = Board::stored(|_| {});
+    let node = board
+        .machine
+        .add_node(board.now, "own".into(), Reach::Local);
+    let hello = board.hello("own", 1000);
+    board.dialled(node.expect("it is free"), LinkId(9000), hello);
+    let task = board.submit(STOPS);
+    board.wait(SECOND);
+    board.assignment(task);
+    board.join("first", 1, Vec::new());
+    board.wait(SECOND);
+    board.restart();
+    // What is written down is compared with what is believed in each step.
+    board.wait(SECOND);
+    assert!(board.assigned.is_empty(), "the first is waited for");
+    board.join("first", 1, Vec::new());
+    board.wait(SECOND);
+    board.assignment(task);
+}

@@ -1,0 +1,192 @@
+//! No more of a kind go on, or start, than its limit allows.
+//!
+//! Owns: what was limited in this term and what was sent since, and the judgement of what is sent
+//! meanwhile. Does not know: when a limit is set.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use callboard::__internals::engine::message::Assignment;
+use callboard::Limit;
+use callboard::stats::NodeState;
+use callboard::task::TaskKind;
+
+use super::Facts;
+use crate::cluster::Cluster;
+use crate::network::Whose;
+use crate::plan::{Fault, KINDS, Time, nanos};
+use crate::scheduler::clock;
+use crate::workers::Run;
+
+/// By kind, what limits it, and when tasks of it were sent since.
+#[derive(Default)]
+pub struct Limits(BTreeMap<usize, Limited>);
+
+impl Limits {
+    /// Returns whether the groups of a kind are limited.
+    pub fn limits_groups(&self, kind: usize) -> bool {
+        self.0.get(&kind).is_some_and(|it| it.each.is_some())
+    }
+}
+
+struct Limited {
+    since: Time,
+    concurrency: Option<u32>,
+    each: Option<u32>,
+    interval: Option<Time>,
+    burst: usize,
+    sent: Vec<Time>,
+}
+
+impl Cluster {
+    pub fn limit(&mut self, kind: usize, fault: Option<usize>) {
+        let (now, name) = (clock(self.now), TaskKind::from(KINDS[kind].0));
+        let fault = fault.map(|index| self.plan.faults[index].1.clone());
+        self.say(|| format!("# limit {name} {fault:?}"));
+        self.oracle.turns.begin_anew();
+        let Some(Fault::Limit {
+            concurrency,
+            each,
+            interval,
+            burst,
+            ..
+        }) = fault
+        else {
+            let set = self.scheduler.machine.set_limit(now, &name, Limit::new());
+            assert_eq!(set, Ok(()));
+            self.oracle.pauses.limits.0.remove(&kind);
+            return;
+        };
+        let mut limit = concurrency.map_or_else(Limit::new, Limit::concurrency);
+        if let Some(interval) = interval {
+            limit = limit.rate(1, Duration::from_nanos(interval)).burst(burst);
+        }
+        if let Some(each) = each {
+            limit = limit.each_group(Limit::concurrency(each));
+        }
+        let set = self.scheduler.machine.set_limit(now, &name, limit);
+        assert_eq!(set, Ok(()));
+        let limited = Limited {
+            since: self.now,
+            concurrency,
+            each,
+            interval,
+            burst: burst as usize,
+            sent: Vec::new(),
+        };
+        self.oracle.pauses.limits.0.insert(kind, limited);
+    }
+
+    /// Of a limited kind nothing is sent while as many go on in truth as may, or sooner than it
+    /// may.
+    pub fn judge_limits(&mut self, assignments: &[Assignment]) {
+        for assignment in assignments {
+            let task = assignment.task;
+            let facts = self.oracle.tasks.last().and_then(|tasks| tasks.get(&task));
+            let kind = facts.and_then(|facts| KINDS.iter().position(|it| facts.sent.kind == it.0));
+            let Some(kind) = kind else {
+                continue;
+            };
+            let group = facts.and_then(|facts| self.plan.tasks[facts.plan].group);
+            if let Some(text) = self.too_many(kind, group, Time::MAX) {
+                self.fail("limit", task, format!("it is sent while {text}"));
+                return;
+            }
+            let (now, stored) = (self.now, self.plan.store.is_some());
+            let Some(limited) = self.oracle.pauses.limits.0.get_mut(&kind) else {
+                continue;
+            };
+            limited.sent.push(now);
+            let before = limited.sent.iter().rev().nth(limited.burst);
+            let soon = match (limited.interval, before) {
+                // With a store what was placed evenly is sent when that is stored.
+                (Some(interval), Some(&before)) if !stored => now - before < interval,
+                _ => false,
+            };
+            if soon {
+                self.fail(
+                    "limit",
+                    task,
+                    "it is sent sooner than its rate allows".into(),
+                );
+            }
+        }
+    }
+
+    /// Nothing starts that was sent since the limit was set while as many go on as may.
+    pub fn judge_limited_start(&mut self, run: &Run) {
+        if run.whose() != Whose::Own || run.life != self.life {
+            return;
+        }
+        let tasks = self.oracle.tasks.last();
+        let Some(facts) = tasks.and_then(|tasks| tasks.get(&run.task)) else {
+            return;
+        };
+        let (task, placed) = (&self.plan.tasks[facts.plan], facts.last_placed());
+        let (kind, group) = (task.kind, task.group);
+        if let Some(text) = self.too_many(kind, group, placed) {
+            self.fail("limit", run.task, format!("it starts while {text}"));
+        }
+    }
+
+    /// Says how many go on of a kind, or of a group, if these are as many as may and the limit was
+    /// set before this time.
+    fn too_many(&mut self, kind: usize, group: Option<u8>, placed: Time) -> Option<String> {
+        let limited = self.oracle.pauses.limits.0.get(&kind)?;
+        if placed < limited.since {
+            return None;
+        }
+        let (most, each) = (
+            limited.concurrency,
+            limited.each.filter(|_| group.is_some()),
+        );
+        let since = limited.since;
+        let many = |going: usize, most: Option<u32>| most.is_some_and(|it| going >= it as usize);
+        let (all, grouped) = self.going(kind, group, 0);
+        if !many(all, most) && !many(grouped, each) {
+            return None;
+        }
+        let (all, grouped) = self.going(kind, group, since);
+        if many(all, most) {
+            return Some(format!("{all} of its kind go on, as many as may"));
+        }
+        many(grouped, each).then(|| format!("{grouped} of its group go on, as many as may"))
+    }
+
+    /// Counts the runs of a kind that go on in truth, and those of a group of it, but for those of
+    /// processes that sleep past their lease, which stop when they wake, and those that were sent
+    /// before this time to processes that are lost or replaced: these may have been given up while
+    /// nothing was limited, and are not followed then.
+    fn going(&mut self, kind: usize, group: Option<u8>, since: Time) -> (usize, usize) {
+        let (now, lease, life) = (self.now, nanos(self.plan.config.lease), self.life);
+        let nodes = if since > 0 {
+            self.stats().nodes
+        } else {
+            Vec::new()
+        };
+        let nodes = nodes.iter().filter(|node| node.state != NodeState::Lost);
+        let followed: Vec<_> = nodes.filter_map(|node| node.incarnation).collect();
+        let tasks = self.oracle.tasks.last();
+        let (mut all, mut grouped) = (0, 0);
+        for proc in &mut self.procs {
+            if !proc.alive || proc.frozen || proc.passes_for_dead(now, lease) {
+                continue;
+            }
+            let incarnation = proc.incarnation.0;
+            for run in proc.runs.values() {
+                let facts = tasks.and_then(|tasks| tasks.get(&run.task));
+                let facts = facts.filter(|facts| facts.sent.kind == *KINDS[kind].0);
+                let own = run.whose() == Whose::Own && run.life == life;
+                let given_up = |facts: &Facts| {
+                    facts.placed_at(run.dispatch) < since && !followed.contains(&incarnation)
+                };
+                let counts = own && !run.vouched && !run.last_step;
+                if let Some(facts) = facts.filter(|facts| counts && !given_up(facts)) {
+                    all += 1;
+                    grouped += usize::from(self.plan.tasks[facts.plan].group == group);
+                }
+            }
+        }
+        (all, grouped)
+    }
+}

@@ -1,0 +1,147 @@
+//! G1: whether a status is told to whom it must be, and whether what it says is true.
+//!
+//! Owns: the judgement of an ending. Does not know: what a status says of runs (see `runs`).
+
+use callboard::__internals::engine::Audience;
+use callboard::status::{Cause, Outcome, TaskStatus};
+
+use super::{Facts, Given, Oracle};
+use crate::plan::{Family, Mode, TaskPlan, Time, nanos};
+use crate::workers::output;
+
+impl Oracle {
+    /// A new status, or one given again.
+    pub fn judge_status(
+        &mut self,
+        to: Option<u64>,
+        status: &TaskStatus,
+        family: Family,
+        plan: &TaskPlan,
+        now: Time,
+    ) -> Result<(), (&'static str, String)> {
+        let (current, gone) = (self.current, self.gone.clone());
+        let facts = self
+            .now_tasks()
+            .get_mut(&status.id)
+            .expect("looked up before");
+        if let Some(difference) = facts.differs_from(status) {
+            return Err(("G1", format!("{difference}: {}", status.outcome)));
+        }
+        match facts.given {
+            Given::Confirmed | Given::Answered => {
+                return Err(("G1", "its status was confirmed and is given again".into()));
+            }
+            Given::Stored if !status.is_given_again() => {
+                return Err(("G1", "a status of an earlier term is not marked".into()));
+            }
+            // One that waited to be told may have been for a client that is gone by then.
+            Given::Nowhere if status.is_given_again() && !family.has_slow_stores() => {
+                return Err(("G1", "its first status says that it is given again".into()));
+            }
+            Given::With(client) if !gone.contains(&client) || !status.is_given_again() => {
+                return Err((
+                    "G1",
+                    format!(
+                        "its status is given to {to:?} while client {client} has it, or is not marked"
+                    ),
+                ));
+            }
+            _ => {}
+        }
+        let wanted = match (facts.audience, facts.given) {
+            (Audience::Caller, Given::Nowhere) => None,
+            (Audience::Client(client), _) if !gone.contains(&client.0) => Some(client.0),
+            _ => current,
+        };
+        if wanted != to {
+            return Err((
+                "G1",
+                format!("its status goes to {to:?}, not to {wanted:?}"),
+            ));
+        }
+        facts.given = to.map_or(Given::Answered, Given::With);
+        if facts.told.is_none() {
+            facts.told = Some((now, status.outcome.clone()));
+            facts.judge_outcome(status, family, plan, now)?;
+            facts.judge_runs(status, family)?;
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
+    /// Whether an ending is true.
+    pub fn judge_outcome(
+        &self,
+        status: &TaskStatus,
+        family: Family,
+        plan: &TaskPlan,
+        now: Time,
+    ) -> Result<(), (&'static str, String)> {
+        let quiet = family.loses_no_node();
+        if self.must_be_cancelled && status.outcome != Outcome::Cancelled {
+            return Err((
+                "G12",
+                format!(
+                    "a cancel was said to have succeeded, and yet it {}",
+                    status.outcome
+                ),
+            ));
+        }
+        if self.to_be_cancelled && matches!(status.outcome, Outcome::Failed(_)) {
+            let text = format!("it was to be cancelled, and yet it {}", status.outcome);
+            return Err(("G12", text));
+        }
+        match &status.outcome {
+            Outcome::Completed(bytes) => {
+                if !self
+                    .completed
+                    .iter()
+                    .any(|dispatch| output(*dispatch) == *bytes)
+                {
+                    return Err((
+                        "G1",
+                        "it is said to have completed with what no run of it returned".into(),
+                    ));
+                }
+                if quiet && status.attempts as usize != self.starts.len() {
+                    return Err((
+                        "G1",
+                        format!(
+                            "{} attempts are told, {} were made",
+                            status.attempts,
+                            self.starts.len()
+                        ),
+                    ));
+                }
+            }
+            Outcome::Cancelled if self.cancel_asked => {}
+            Outcome::Cancelled => {
+                return Err(("G12", "it is cancelled, though nobody asked".into()));
+            }
+            Outcome::Failed(failure) => match failure.cause {
+                Cause::Deadline => {
+                    let due = plan
+                        .deadline
+                        .map(|deadline| self.accepted_at + nanos(deadline));
+                    if due.is_none_or(|due| now < due) {
+                        return Err(("G12", "its deadline has not passed".into()));
+                    }
+                }
+                // What was sent to a worker counts as started: whether it was is not known of a
+                // lost node.
+                Cause::NodeLost if !quiet && status.reroutes > 0 => {}
+                Cause::Permanent if plan.mode == Mode::Permanent => {}
+                cause if self.failed_by.contains(&cause) => {}
+                cause => {
+                    return Err((
+                        "G7",
+                        format!("it is said to have failed by {cause}, which did not happen"),
+                    ));
+                }
+            },
+            other => return Err(("G1", format!("it was accepted, and yet: {other}"))),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Histories of a scheduler with a store that dies and starts again.
+//!
+//! Owns: when it dies, and for how long it is away. Does not know: what a start finds.
+
+use std::time::Duration;
+
+use super::draw::{draw_config, draw_net, draw_nodes, draw_tasks};
+use super::{Family, Fault, MS, Plan, SECOND, Time, nanos};
+
+pub fn draw(rng: &mut fastrand::Rng) -> Plan {
+    let family = Family::Restarts;
+    let mut config = draw_config(rng, family);
+    // The default is longer than a history.
+    config.outlive = Some(Duration::from_nanos(rng.u64(..=nanos(config.lease))));
+    let net = draw_net(rng, family, &config);
+    let active = rng.u64(10..40) * SECOND;
+    let mut nodes = draw_nodes(rng, family, active);
+    if rng.u32(..3) == 0 {
+        let node = &mut nodes[0];
+        (node.local, node.listens, node.joins, node.probe) = (true, false, false, false);
+    }
+    let tasks = draw_tasks(rng, family, active);
+    let mut plan = Plan {
+        family,
+        config,
+        net,
+        nodes,
+        tasks,
+        faults: Vec::new(),
+        quiet_from: active,
+        late: 5 * MS,
+        client_pace: rng.u64(..20) * MS,
+        late_answers: rng.u32(..3) == 0,
+        shut_down: false,
+        fleet: None,
+        store: None,
+    };
+    plan.draw_store(rng);
+    if rng.u32(..4) == 0 {
+        plan.store = Some(0);
+    }
+    if rng.bool() {
+        plan.draw_restarts_in_time(rng);
+    } else {
+        plan.draw_restarts(rng);
+    }
+    plan.faults.sort_by_key(|(at, _)| *at);
+    if let Some((last, _)) = plan.faults.last() {
+        plan.quiet_from = plan.quiet_from.max(*last + SECOND);
+    }
+    plan.config.tell_at_once = rng.u32(..5) == 0;
+    plan
+}
+
+impl Plan {
+    /// How long a scheduler must be up before it may be away again for as long as costs nothing.
+    fn between_restarts(&self) -> Time {
+        2 * nanos(self.config.heartbeat) + 3 * SECOND
+    }
+
+    fn draw_restarts_in_time(&mut self, rng: &mut fastrand::Rng) {
+        let most = self.harmless();
+        let mut at = SECOND + rng.u64(..8 * SECOND);
+        while at < self.quiet_from {
+            let down = match rng.u32(..3) {
+                0 => most,
+                1 => rng.u64(..SECOND),
+                _ => rng.u64(..most),
+            };
+            self.faults.push((at, Fault::RestartScheduler { down }));
+            at += down + self.between_restarts() + rng.u64(..8 * SECOND);
+        }
+    }
+
+    fn draw_restarts(&mut self, rng: &mut fastrand::Rng) {
+        for _ in 0..rng.u32(1..8) {
+            let at = rng.u64(..self.quiet_from);
+            let down = match rng.bool() {
+                true => rng.u64(..SECOND),
+                false => rng.u64(..2 * nanos(self.config.lease)),
+            };
+            self.faults.push((at, Fault::RestartScheduler { down }));
+        }
+    }
+
+    /// Whether all that goes wrong is that the scheduler is away now and then, never for so long
+    /// that it may cost a run, and that its store fails.
+    pub fn only_restarts_in_time(&self) -> bool {
+        let mut back = 0;
+        self.family == Family::Restarts
+            && self.faults.iter().all(|(at, fault)| match fault {
+                Fault::RestartScheduler { down } => {
+                    let in_time = *down <= self.harmless() && *at >= back;
+                    back = at + down + self.between_restarts();
+                    in_time
+                }
+                Fault::StoreFull { .. } | Fault::StoreUnknown { .. } => true,
+                _ => false,
+            })
+    }
+}
