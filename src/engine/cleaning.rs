@@ -108,6 +108,13 @@ enum TaskEnd {
     Freed(TaskId),
 }
 
+impl TaskEnd {
+    fn task(self) -> TaskId {
+        let (Self::Busy(id) | Self::Confirmed(id) | Self::Freed(id)) = self;
+        id
+    }
+}
+
 /// What the next batch is in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -381,6 +388,9 @@ impl Told {
         let (mut accepted, mut again) = (Vec::new(), Vec::new());
         let (mut bytes, mut told_head, mut ends) = (0, None, Vec::new());
         let mut last = None;
+        // What was said of a task before it is written again counts no more: whoever begins to
+        // read here knows nothing of that.
+        let mut anew = BTreeMap::new();
         for record in records {
             match record {
                 Record::Head(head) => {
@@ -391,6 +401,9 @@ impl Told {
                 }
                 Record::Accepted(task) => {
                     last = Some(task.id);
+                    if !ends.is_empty() {
+                        anew.insert(task.id, ends.len());
+                    }
                     let is_new = task.id.get() >= next;
                     if is_new { &mut accepted } else { &mut again }.push(task.id);
                     let options = task.options.as_deref().map_or(0, size_of_options);
@@ -414,6 +427,9 @@ impl Told {
                 _ => {}
             }
         }
+        let ends = ends.into_iter().enumerate();
+        let ends = ends.filter(|(at, end)| anew.get(&end.task()).is_none_or(|first| at >= first));
+        let ends = ends.map(|(_, end)| end).collect();
         for ids in [&mut accepted, &mut again] {
             ids.sort_unstable();
             ids.dedup();

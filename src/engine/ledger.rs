@@ -325,7 +325,7 @@ impl Ledger {
             } = &mut task.state
             {
                 changed.due = changed.due.map(|due| due - span);
-                if let Some(run) = &mut changed.held {
+                for run in &mut changed.orphans {
                     run.not_before = run.not_before - span;
                 }
             }
@@ -338,6 +338,7 @@ impl Ledger {
             LedgerState::Open { changed, placed } => {
                 *placed = None;
                 if let Some(changed) = changed {
+                    changed.orphans.clear();
                     changed.held = None;
                 }
                 true

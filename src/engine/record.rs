@@ -159,8 +159,18 @@ pub struct Changed {
     pub last_failure: Option<Failure>,
     /// Whether a cancel was asked for.
     pub cancelling: bool,
-    /// The orphaned run that an exclusive task waits for.
-    pub held: Option<RunRef>,
+    /// Runs of it that were given up, or whose attempt is over, and that may be going on.
+    pub orphans: Vec<RunRef>,
+    /// Which of them an exclusive task waits for.
+    pub held: Option<Dispatch>,
+}
+
+impl Changed {
+    /// Returns the orphaned run that an exclusive task waits for.
+    pub fn held_by(&self) -> Option<&RunRef> {
+        let held = self.held?;
+        self.orphans.iter().find(|run| run.dispatch == held)
+    }
 }
 
 /// How a task ended. Its kind, args and options are those that were accepted.
@@ -205,6 +215,7 @@ impl Changed {
             lost_prefetched: None,
             last_failure: None,
             cancelling: false,
+            orphans: Vec::new(),
             held: None,
         }
     }

@@ -172,7 +172,7 @@ impl<'a> TaskView<'a> {
     pub fn state(&self) -> State {
         match (self.ending, self.changed, self.placed) {
             (Some(ending), ..) => State::Settled(Ended::of(&ending.outcome)),
-            (None, Some(changed), None) if changed.held.is_some() => State::Held,
+            (None, Some(changed), None) if changed.held_by().is_some() => State::Held,
             (None, _, Some(_)) => State::Placed,
             (None, _, None) => State::Pending,
         }
@@ -226,7 +226,11 @@ impl<'a> TaskView<'a> {
             if changed.cancelling {
                 fields.push(("cancel_asked", Json::Flag(true)));
             }
-            if let Some(held) = &changed.held {
+            if !changed.orphans.is_empty() {
+                let orphans = changed.orphans.iter().map(run);
+                fields.push(("may_still_run", Json::List(orphans.collect())));
+            }
+            if let Some(held) = changed.held_by() {
                 fields.push(("held_by", run(held)));
             }
         }

@@ -7,8 +7,11 @@ use proptest::prelude::{ProptestConfig, any, prop};
 use proptest::proptest;
 
 use super::*;
-use crate::engine::record::{AcceptedTask, Head, Reserved, Term, Timing};
-use crate::engine::{SchedulerId, Timestamp};
+use crate::engine::record::{
+    AcceptedTask, Head, ProcessRef, Reserved, RunRef, SettledTask, Term, Timing,
+};
+use crate::engine::{Incarnation, SchedulerId, Timestamp};
+use crate::task::Dispatch;
 
 /// A log, and who writes to it.
 #[derive(Default)]
@@ -254,6 +257,37 @@ fn a_task_larger_than_all_that_is_written_again_at_once_is_written_again_alone()
     }
     assert!(book.cleaning.bytes() <= book.bound() + (4 << 20));
     assert_eq!(book.living.len(), 2);
+}
+
+#[test]
+fn a_busy_key_that_is_confirmed_and_written_again_in_one_batch_lives_for_whoever_starts_there() {
+    let id = TaskId::new(6);
+    let run = RunRef {
+        at: ProcessRef {
+            node: "north".into(),
+            incarnation: Incarnation(1),
+        },
+        dispatch: Dispatch::new(6),
+        blocking: true,
+        not_before: Timestamp(0),
+    };
+    let settled = Record::Settled(Box::new(SettledTask {
+        id,
+        outcome: FinalOutcome::Cancelled,
+        node: None,
+        attempts: 1,
+        reroutes: 0,
+        started_at: None,
+        at: Timestamp(0),
+        busy: vec![run],
+    }));
+    let confirmed = || Record::Confirmed(vec![id]);
+    let again = [confirmed(), accepted(id, 10), settled, confirmed()];
+    let mut cleaning = Cleaning::default();
+    cleaning.found(45, &again, 500);
+    assert_eq!(alive(&cleaning), BTreeSet::from([id]));
+    cleaning.found(46, &[Record::Freed(id)], 50);
+    assert!(alive(&cleaning).is_empty());
 }
 
 #[test]

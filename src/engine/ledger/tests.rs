@@ -66,6 +66,7 @@ fn changed(id: u64, over: u64) -> Record {
         lost_prefetched: None,
         last_failure: None,
         cancelling: false,
+        orphans: Vec::new(),
         held: None,
     }))
 }

@@ -340,7 +340,7 @@ impl SchedulerMachine {
         for orphan in orphans {
             unknown += usize::from(orphan.unknown);
             if orphan.counted {
-                *counted.entry(orphan.task).or_insert(0_u32) += 1;
+                *counted.entry(orphan.task).or_insert(0) += 1;
             }
         }
         if unknown != self.unknown_runs.count() {
@@ -350,7 +350,7 @@ impl SchedulerMachine {
             ));
         }
         for (_, task) in self.tasks.iter() {
-            let known = task.rare.as_ref().map_or(0, |rare| rare.orphans);
+            let known = task.rare.as_ref().map_or(0, |rare| rare.orphans.len());
             let there = counted.get(&task.id).copied().unwrap_or(0);
             if known != there {
                 return Err(format!(

@@ -89,7 +89,12 @@ impl SchedulerMachine {
         if orphan.counted
             && let Some(slot) = self.tasks.find(orphan.task)
         {
-            self.tasks.get_mut(slot).rare().orphans += 1;
+            self.tasks
+                .get_mut(slot)
+                .rare()
+                .orphans
+                .push((node, dispatch));
+            self.task_changed(slot);
         }
         let mut processes = self.roster.get_mut(node).processes_mut();
         let process = processes.find(|process| process.incarnation == incarnation);
@@ -170,7 +175,9 @@ impl SchedulerMachine {
         if orphan.counted
             && let Some(slot) = self.tasks.find(orphan.task)
         {
-            self.tasks.get_mut(slot).rare().orphans -= 1;
+            let rare = self.tasks.get_mut(slot).rare();
+            rare.orphans.retain(|it| *it != (node, dispatch));
+            self.task_changed(slot);
         }
         self.roster.touch(node);
     }

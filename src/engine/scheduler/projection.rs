@@ -186,10 +186,11 @@ fn still(mut changed: Changed, at: Timestamp) -> Changed {
     changed.due = changed.due.filter(|&due| due > at);
     // All that the task does not have is over; which that is, its placing says.
     changed.over = Dispatch::new(0);
-    if let Some(run) = &mut changed.held {
+    for run in &mut changed.orphans {
         // This time moves on while the process is heard.
         run.not_before = Timestamp(0);
     }
+    changed.orphans.sort_by_key(|run| run.dispatch);
     changed.lost.sort();
     changed
 }

@@ -16,7 +16,7 @@ use crate::engine::record::{
     Record, Reserved, RetainedTask, RunRef, SettledTask,
 };
 use crate::engine::roster::{Node, NodeProcess, Orphan, State};
-use crate::engine::tasks::{FirstDue, Run, Slot, Stage, Task, Then};
+use crate::engine::tasks::{FirstDue, Slot, Stage, Task, Then};
 use crate::status::Ending;
 use crate::task::{Dispatch, Due, Options, TaskId};
 
@@ -192,8 +192,10 @@ impl SchedulerMachine {
             },
             _ => None,
         };
+        let orphans = rare.map_or(&[][..], |rare| &rare.orphans);
+        let orphans = orphans.iter().filter_map(|&it| self.orphaned(journal, it));
         let held = match &task.stage {
-            Stage::Held(held) => self.orphaned(journal, held.run),
+            Stage::Held(held) => Some(held.run.dispatch),
             _ => None,
         };
         // What is not the run that it has, or may have again, is over.
@@ -208,17 +210,22 @@ impl SchedulerMachine {
             lost_prefetched: rare.and_then(|rare| rare.lost_prefetched_on.as_ref().map(named)),
             last_failure: task.last_failure().cloned(),
             cancelling: task.is_cancelling(),
+            orphans: orphans.collect(),
             held,
         }
     }
 
-    /// Returns an orphaned run of a task that waits for its end.
-    fn orphaned(&self, journal: &Journal, run: Run) -> Option<RunRef> {
-        let node = self.roster.get(run.node);
+    /// Returns an orphaned run of a task that goes on.
+    fn orphaned(
+        &self,
+        journal: &Journal,
+        (node, dispatch): (NodeIndex, Dispatch),
+    ) -> Option<RunRef> {
+        let node = self.roster.get(node);
         let mut processes = node.processes();
         processes.find_map(|process| {
-            let orphan = process.orphans.get(&run.dispatch)?;
-            Some(self.run_ref(journal, node, process, run.dispatch, orphan))
+            let orphan = process.orphans.get(&dispatch)?;
+            Some(self.run_ref(journal, node, process, dispatch, orphan))
         })
     }
 

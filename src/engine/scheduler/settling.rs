@@ -198,7 +198,7 @@ impl SchedulerMachine {
     pub(super) fn answer_without_run(&self, now: Timestamp, slot: Slot) -> CancelAnswer {
         let task = self.tasks.get(slot);
         let goes_on = task.rare.as_ref().is_some_and(|rare| {
-            rare.orphans > 0
+            !rare.orphans.is_empty()
                 || rare.lost_processes().any(|&(node, incarnation)| {
                     self.process_may_run(now, slot, node.0, incarnation)
                 })

@@ -4,10 +4,11 @@
 //! earlier runs. Does not know: what is common to all tasks.
 
 use super::{Cancels, Losses, NO_GROUP, Start, TaskGroupId};
+use crate::engine::ids::NodeIndex;
 use crate::engine::{ClientId, Incarnation, NodeId, Timestamp};
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
-use crate::task::{TaskGroup, TaskId, TaskKey};
+use crate::task::{Dispatch, TaskGroup, TaskId, TaskKey};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -40,7 +41,7 @@ pub(crate) struct Rare {
     /// the last that is certain.
     pub starts: Vec<Start>,
     /// Earlier runs of it that are orphans.
-    pub orphans: u32,
+    pub orphans: Vec<(NodeIndex, Dispatch)>,
     pub last_failure: Option<Failure>,
     /// When its progress has come as fast as it may: see `reports`.
     pub progress_until: Timestamp,

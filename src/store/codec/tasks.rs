@@ -145,7 +145,8 @@ pub(super) struct ChangedFields<'a> {
     lost_prefetched: Option<ProcessFields<'a>>,
     last_failure: Option<FailureFields<'a>>,
     cancelling: bool,
-    held: Option<RunFields<'a>>,
+    orphans: Vec<RunFields<'a>>,
+    held: Option<u64>,
 }
 
 impl<'a> ChangedFields<'a> {
@@ -160,7 +161,11 @@ impl<'a> ChangedFields<'a> {
             lost_prefetched: changed.lost_prefetched.as_ref().map(&mut process),
             last_failure: changed.last_failure.as_ref().map(FailureFields::of),
             cancelling: changed.cancelling,
-            held: changed.held.as_ref().map(|run| RunFields::of(run, encoder)),
+            orphans: {
+                let orphans = changed.orphans.iter();
+                orphans.map(|run| RunFields::of(run, encoder)).collect()
+            },
+            held: changed.held.map(Dispatch::get),
         }
     }
 
@@ -179,7 +184,13 @@ impl<'a> ChangedFields<'a> {
             lost_prefetched: self.lost_prefetched.map(&mut process).transpose()?,
             last_failure: self.last_failure.map(FailureFields::read).transpose()?,
             cancelling: self.cancelling,
-            held: self.held.map(|run| run.read(names)).transpose()?,
+            orphans: {
+                let orphans = self.orphans.into_iter();
+                orphans
+                    .map(|run| run.read(names))
+                    .collect::<Result<_, _>>()?
+            },
+            held: self.held.map(Dispatch::new),
         })
     }
 }

@@ -155,8 +155,9 @@ fn changed() -> impl Strategy<Value = Record> {
         option::of(process()),
         option::of(failure()),
     );
-    (first, second, any::<bool>(), option::of(run())).prop_map(
-        |(first, second, cancelling, held)| {
+    let third = (vec(run(), 0..3), option::of(dispatch()));
+    (first, second, any::<bool>(), third).prop_map(
+        |(first, second, cancelling, (orphans, held))| {
             let (id, failed_attempts, due, over) = first;
             let (lost, lost_prefetched, last_failure) = second;
             Record::Changed(Box::new(Changed {
@@ -168,6 +169,7 @@ fn changed() -> impl Strategy<Value = Record> {
                 lost_prefetched,
                 last_failure,
                 cancelling,
+                orphans,
                 held,
             }))
         },

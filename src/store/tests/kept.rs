@@ -183,7 +183,8 @@ fn batches() -> Vec<(Stamp, Vec<Record>)> {
         lost_prefetched: Some(process("here")),
         last_failure: Some(failure.clone()),
         cancelling: true,
-        held: Some(run(4)),
+        orphans: vec![run(3), run(4)],
+        held: Some(Dispatch::new(4)),
     };
     let first = vec![
         head(),

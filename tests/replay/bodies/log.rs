@@ -171,7 +171,8 @@ fn record(what: usize, input: &mut Input<'_>) -> Record {
             lost_prefetched: None,
             last_failure: None,
             cancelling: input.bool(),
-            held: input.bool().then(|| run_of(input)),
+            orphans: input.bool().then(|| run_of(input)).into_iter().collect(),
+            held: input.bool().then(|| dispatch(input)),
         })),
         8..10 => Record::Placed {
             at: process(input),

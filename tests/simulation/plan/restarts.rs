@@ -49,6 +49,7 @@ pub fn draw(rng: &mut fastrand::Rng) -> Plan {
         plan.quiet_from = plan.quiet_from.max(*last + SECOND);
     }
     plan.config.tell_at_once = rng.u32(..5) == 0;
+    plan.draw_cancels_after_a_start(rng);
     plan
 }
 
@@ -80,6 +81,23 @@ impl Plan {
                 false => rng.u64(..2 * nanos(self.config.lease)),
             };
             self.faults.push((at, Fault::RestartScheduler { down }));
+        }
+    }
+
+    /// Cancels some tasks in the second after a start, in which few nodes have told what they run.
+    fn draw_cancels_after_a_start(&mut self, rng: &mut fastrand::Rng) {
+        let starts = self.faults.iter().filter_map(|(at, fault)| match fault {
+            Fault::RestartScheduler { down } => Some((*at, at + down)),
+            _ => None,
+        });
+        for (died, started) in starts {
+            for _ in 0..rng.u32(..4) {
+                let task = rng.choice(&mut self.tasks).filter(|task| task.at < died);
+                if let Some(task) = task {
+                    let asked = started + rng.u64(..SECOND);
+                    task.cancel_after = Some(asked - task.at);
+                }
+            }
         }
     }
 

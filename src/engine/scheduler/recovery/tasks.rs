@@ -6,7 +6,7 @@
 use super::{Open, Own, Recovery, Unrecoverable, Where};
 use crate::engine::ledger::Placing;
 use crate::engine::placement::NodeIndex;
-use crate::engine::record::{AcceptedTask, Changed, RetainedTask, RunRef, SettledTask};
+use crate::engine::record::{AcceptedTask, Changed, PlacedRun, RetainedTask, RunRef, SettledTask};
 use crate::engine::roster::Orphan;
 use crate::engine::scheduler::SchedulerMachine;
 use crate::engine::scheduler::admission::NO_LABELS;
@@ -51,7 +51,9 @@ impl Recovery {
         }
         let placed = placed.filter(|_| !self.is_copy);
         let changed = changed.map(|mut changed| {
-            changed.held.take_if(|_| self.is_copy);
+            if self.is_copy {
+                changed.orphans.clear();
+            }
             changed
         });
         let slot = self.enter(*accepted, changed.as_deref());
@@ -59,7 +61,17 @@ impl Recovery {
             let id = self.machine.tasks.get(slot).id;
             self.resync().cancels.push(id);
         }
-        let held = changed.as_deref().and_then(|changed| changed.held.clone());
+        let held = changed.as_deref().and_then(Changed::held_by).cloned();
+        let held = held.filter(|held| {
+            let mut placed = placed.iter();
+            placed.all(|it| it.run.dispatch <= held.dispatch)
+        });
+        let orphans = changed.as_deref().map(|changed| changed.orphans.clone());
+        for run in orphans.unwrap_or_default() {
+            if held.as_ref() != Some(&run) {
+                self.may_go_on(slot, &run, own);
+            }
+        }
         let over = changed.as_deref().map(|changed| changed.over);
         if let Some(over) = over.filter(|over| over.get() > 0) {
             let id = self.machine.tasks.get(slot).id;
@@ -69,16 +81,12 @@ impl Recovery {
         let due = changed.and_then(|changed| changed.due);
         let due = due.map(|due| self.times.moment(due));
         match (placed, held) {
-            (placed, Some(held))
-                if placed
-                    .as_ref()
-                    .is_none_or(|it| it.run.dispatch <= held.dispatch) =>
-            {
+            (_, Some(held)) => {
                 let ended = over.is_some_and(|over| held.dispatch <= over);
                 self.held(slot, &held, ended, due, own);
             }
-            (Some(placed), _) => self.placed(slot, &placed, own),
-            (None, _) => self.waits(slot, due),
+            (Some(placed), None) => self.placed(slot, &placed, own),
+            (None, None) => self.waits(slot, due),
         }
         Ok(())
     }
@@ -238,7 +246,7 @@ impl Recovery {
             }
             Where::Lost(node) => {
                 let run_there = run_on(node);
-                self.orphan(slot, node, at.incarnation, run.dispatch, run.blocking, true);
+                self.given_up(slot, node, at.incarnation, run);
                 let machine = &mut self.machine;
                 machine.tasks.get_mut(slot).may_have_run();
                 let entry = machine.roster.get(node);
@@ -249,7 +257,7 @@ impl Recovery {
             Where::Replaced(node) => {
                 let run_there = run_on(node);
                 self.machine.run_is_over(slot, run.dispatch);
-                self.orphan(slot, node, at.incarnation, run.dispatch, run.blocking, true);
+                self.given_up(slot, node, at.incarnation, run);
                 let machine = &mut self.machine;
                 machine.tasks.get_mut(slot).may_have_run();
                 if machine.tasks.get(slot).is_exclusive() {
@@ -292,14 +300,7 @@ impl Recovery {
                 return;
             }
         };
-        self.orphan(
-            slot,
-            node,
-            held.at.incarnation,
-            held.dispatch,
-            held.blocking,
-            true,
-        );
+        self.orphan(slot, node, held);
         let run = Run {
             node,
             dispatch: held.dispatch,
@@ -314,30 +315,45 @@ impl Recovery {
         self.machine.hold(slot, run, then);
     }
 
-    /// A run of a task may be going on in this process. Only an exclusive task, a key and a limit
-    /// wait for its end.
-    fn orphan(
+    /// An earlier run of a task may be going on.
+    fn may_go_on(&mut self, slot: Slot, run: &RunRef, own: &Own) {
+        self.machine.tasks.get_mut(slot).may_have_run();
+        match self.find(&run.at, own) {
+            Where::Leased(node) | Where::Lost(node) | Where::Replaced(node) => {
+                self.orphan(slot, node, run);
+            }
+            Where::Own | Where::Over => self.machine.task_changed(slot),
+        }
+    }
+
+    /// The last run of a task may be going on in a process that has lost it. Only an exclusive
+    /// task, a key and a limit wait for its end.
+    fn given_up(&mut self, slot: Slot, node: NodeIndex, incarnation: Incarnation, run: &PlacedRun) {
+        let task = self.machine.tasks.get(slot);
+        let kind = self.machine.catalogue.kind(task.class);
+        let limited = (self.machine.catalogue).counts_runs(kind, task.group_name());
+        if task.is_exclusive() || task.key().is_some() || limited {
+            self.add_orphan(slot, node, incarnation, run.dispatch, run.blocking);
+        }
+    }
+
+    fn orphan(&mut self, slot: Slot, node: NodeIndex, run: &RunRef) {
+        self.add_orphan(slot, node, run.at.incarnation, run.dispatch, run.blocking);
+    }
+
+    fn add_orphan(
         &mut self,
         slot: Slot,
         node: NodeIndex,
         incarnation: Incarnation,
         dispatch: Dispatch,
         blocking: bool,
-        counted: bool,
     ) {
-        let task = self.machine.tasks.get(slot);
-        let key = task.key().cloned();
-        let kind = self.machine.catalogue.kind(task.class);
-        let group = task.group_name();
-        let limited = self.machine.catalogue.counts_runs(kind, group);
-        if !task.is_exclusive() && key.is_none() && !limited {
-            return;
-        }
-        let orphan = Orphan {
-            counted,
-            ..Orphan::of_run(task.id, blocking, key).counted_as(kind, group)
-        };
         let machine = &mut self.machine;
+        let task = machine.tasks.get(slot);
+        let kind = machine.catalogue.kind(task.class);
+        let orphan = Orphan::of_run(task.id, blocking, task.key().cloned());
+        let orphan = orphan.counted_as(kind, task.group_name());
         machine.add_orphan_of(node, incarnation, dispatch, orphan);
     }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::recovery::{RESYNC, holds, stored};
-use super::{Board, STOPS, ended};
+use super::{BLOCKS, Board, STOPS, ended};
 use crate::engine::message::{Assignment, End, HeldRun, HeldState, Holding, ToScheduler};
 use crate::engine::{LinkId, Reach};
+use crate::limit::Limit;
 use crate::retry::RetryPolicy;
-use crate::status::{Cause, Failure};
+use crate::status::{CancelAnswer, Cause, Failure};
 use crate::task::{Due, Options};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -145,4 +146,60 @@ fn what_ran_in_the_own_process_is_over_while_other_nodes_are_waited_for() {
     board.join("first", 1, Vec::new());
     board.wait(SECOND);
     board.assignment(task);
+}
+
+/// A task of which the attempt on "first" has timed out; its run goes on. The scheduler was started
+/// again.
+fn timed_out_and_goes_on(board: &mut Board) -> Assignment {
+    let task = board.submit(BLOCKS);
+    let (link, run) = board.assignment(task);
+    let end = End::Again {
+        after: 60 * SECOND,
+        failure: Box::new(Failure::new(Cause::Timeout, "it took too long")),
+    };
+    board.end_of(link, &run, end, true);
+    board.wait(SECOND);
+    board.restart();
+    run
+}
+
+#[test]
+fn g12_a_cancel_after_a_restart_says_that_a_run_which_timed_out_goes_on() {
+    let after_cancel = |freed: Option<bool>| {
+        let (mut board, _) = stored();
+        let run = timed_out_and_goes_on(&mut board);
+        if let Some(freed) = freed {
+            let held = HeldRun {
+                state: HeldState::Overrun,
+                ..holds(&run)[0]
+            };
+            let link = board.join("first", 1, vec![held]);
+            if freed {
+                board.freed(link, &run);
+            }
+        }
+        board.cancel(run.task);
+        board.wait(SECOND);
+        board.answers.clone()
+    };
+    assert_eq!(after_cancel(None), [CancelAnswer::StillRunning]);
+    assert_eq!(after_cancel(Some(false)), [CancelAnswer::StillRunning]);
+    assert_eq!(after_cancel(Some(true)), [CancelAnswer::Stopped]);
+}
+
+#[test]
+fn a_run_that_timed_out_counts_against_its_limit_after_a_restart() {
+    let (mut board, _) = stored();
+    let limited = board
+        .machine
+        .set_limit(board.now, &BLOCKS.into(), Limit::concurrency(1));
+    assert!(limited.is_ok());
+    timed_out_and_goes_on(&mut board);
+    board.join("second", 1, Vec::new());
+    let waits = board.submit(BLOCKS);
+    board.wait(2 * RESYNC);
+    assert!(board.assigned.is_empty(), "the run may be going on");
+    board.join("first", 1, Vec::new());
+    board.wait(SECOND);
+    board.assignment(waits);
 }
