@@ -63,7 +63,8 @@ pub(crate) struct Submit {
     pub(crate) reply: oneshot::Sender<Result<TaskId, ExecuteError>>,
     /// Waits for the status of this task alone.
     pub(crate) caller: Option<oneshot::Sender<TaskStatus>>,
-    /// They are never closed: whether the scheduler drains or has stopped is its actor's to say.
+    /// The permit of the handle's queue, which is never closed: whether the scheduler drains or has
+    /// stopped is its actor's to say.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 

@@ -18,13 +18,13 @@ pub enum Clock {
     /// The wall clock as it was when the process first asked, and from then on tokio's clock; for
     /// tests in which that is paused.
     Tokio,
-    /// That of the process beside a wall clock that shows so many nanoseconds more than it; for
-    /// tests that set it.
+    /// The clock of the process beside a wall clock that shows so many nanoseconds more than it;
+    /// for tests that set it.
     Set(&'static AtomicI64),
 }
 
 impl Clock {
-    /// This moment.
+    /// Returns this moment.
     pub fn now(self) -> Timestamp {
         match self {
             Self::Process | Self::Set(_) => {

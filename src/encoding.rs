@@ -91,7 +91,7 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(payload: &Payload) -> Result
     }
 }
 
-/// Says what is wrong, and what can be done about it where serde is the limit.
+/// Returns what is wrong, and what can be done about it where serde is the limit.
 fn message(error: impl Display) -> String {
     let message = error.to_string();
     let hint = if message.contains("128 is not supported") {

@@ -99,7 +99,7 @@ pub struct Submission {
 /// What became of an accepted [`Submission`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is a task of its own.
+    /// The submission is a task of its own.
     New(TaskId),
     /// A task with its key, kind and args is there already; nothing was added. That task keeps its
     /// audience, unless only callers waited for it: then this submission's audience is told
@@ -108,7 +108,7 @@ pub enum Accepted {
 }
 
 impl Accepted {
-    /// The task that will have the ending.
+    /// Returns the task that will have the ending.
     pub fn id(self) -> TaskId {
         match self {
             Self::New(id) | Self::Joined(id) => id,
@@ -119,11 +119,11 @@ impl Accepted {
 /// What is known of a task whose ending somebody else wants to be told.
 #[derive(Clone, Debug)]
 pub enum Attached {
-    /// It has not settled. Its status goes out as [`Action::Answer`], beside what its audience is
-    /// told.
+    /// The task has not settled. Its status goes out as [`Action::Answer`], beside what its
+    /// audience is told.
     Waits,
-    /// It has settled, and this is how, if somebody is still to be told; or there was no such task.
-    /// This may be told once all that is decided now is stored.
+    /// The task has settled, and this is how, if somebody is still to be told; or there was no such
+    /// task. This may be told once all that is decided now is stored.
     Over(Option<TaskStatus>),
 }
 
@@ -139,11 +139,11 @@ pub struct Refused {
 /// How a node is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// It lives in this process; its link does not break and needs no lease.
+    /// The node lives in this process; its link does not break and needs no lease.
     Local,
     /// The scheduler dials it at this address.
     Dial(String),
-    /// It dials the scheduler.
+    /// The node dials the scheduler.
     Joins,
 }
 
@@ -220,7 +220,7 @@ pub enum Event {
         client: ClientId,
         /// The number of the delivery.
         delivery: u64,
-        /// Which of its statuses, by their places in it.
+        /// The statuses of it that were handled, by their places.
         handled: Range<usize>,
     },
     /// What the wall clock shows. It is told before what refers to it, and with each look.
@@ -237,16 +237,16 @@ pub enum Event {
     Unclaimed(TaskStatus),
     /// All up to this batch is durable.
     Stored {
-        /// Its number.
+        /// The number of the batch.
         batch: u64,
         /// The bytes that it takes; 0 if they are not known.
         bytes: u64,
     },
     /// The batch that was under way is not there: the next one has its number.
     NotStored {
-        /// Its number.
+        /// The number of the batch.
         batch: u64,
-        /// What was in it.
+        /// The records of the batch.
         records: Vec<Record>,
         /// Why, in words for an operator.
         reason: String,
@@ -339,7 +339,7 @@ pub enum Action {
     /// audience is told, see
     /// [`tell_refusal`](scheduler::SchedulerMachine::tell_refusal).
     TakenBack {
-        /// Which, and why.
+        /// The tasks that were refused, and why.
         refused: Vec<(TaskId, Refused)>,
     },
     /// Something an operator wants to read.
@@ -398,7 +398,7 @@ pub enum Note {
     NodeRefused {
         /// The node, if it is known.
         node: Option<NodeId>,
-        /// Its name, or what it said.
+        /// The name of the node, or what it said.
         name: Arc<str>,
         /// Why.
         reason: String,
@@ -473,12 +473,12 @@ pub enum Note {
     },
     /// What was to be stored is.
     StoreBack {
-        /// For how long nothing could be.
+        /// How long nothing could be stored.
         failed_for: Duration,
     },
     /// No present node can run this task; said once per kind and labels, until a node can.
     Unschedulable {
-        /// One such task.
+        /// One task that waits for such a node.
         task: TaskId,
         /// The kind.
         kind: TaskKind,

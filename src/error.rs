@@ -112,7 +112,7 @@ pub enum Refusal {
     /// The caller's fault: an option is out of its range.
     #[error("the option `{option}` is out of range: {reason}")]
     InvalidOption {
-        /// Which.
+        /// The option that is wrong.
         option: Cow<'static, str>,
         /// Why.
         reason: String,
@@ -458,7 +458,7 @@ impl From<Stopped> for NodeError {
 #[error("the setting `{setting}` cannot be so: {reason}")]
 #[non_exhaustive]
 pub struct ConfigError {
-    /// Which setting.
+    /// The setting that is wrong.
     pub setting: &'static str,
     /// What is wrong and what would be right.
     pub reason: String,

@@ -442,7 +442,7 @@ pub enum ExecuteAgainError {
         "the filter means every task that has ended so; name a kind, a part of the message, or a time"
     )]
     MeansAll,
-    /// It cannot be told what the store keeps.
+    /// The store cannot tell what it keeps.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The new task was not accepted.

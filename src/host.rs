@@ -32,12 +32,13 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// The calling thread, for tests in which everything is to stay on it.
+    /// Returns the calling thread, for tests in which everything is to stay on it.
     pub fn current() -> Self {
         Self::on(None, None)
     }
 
-    /// A control thread in the System of the calling thread, or in one of its own if there is none.
+    /// Starts a control thread in the System of the calling thread, or in one of its own if there
+    /// is none.
     ///
     /// # Errors
     ///
@@ -99,7 +100,7 @@ impl Host {
         self
     }
 
-    /// The network's thread.
+    /// Returns the network's thread, and starts it first if there is none.
     pub async fn network(&self) -> io::Result<ArbiterHandle> {
         if let Some(network) = &*lock(&self.network) {
             return Ok(network.clone());

@@ -30,7 +30,7 @@ struct State<T> {
 }
 
 impl<T> Inbox<T> {
-    /// An empty, open inbox.
+    /// Makes an empty, open inbox.
     pub fn new() -> Self {
         Self(Arc::new(Shared {
             state: Mutex::new(State {
@@ -99,7 +99,7 @@ impl<T> Inbox<T> {
         poll_fn(|cx| self.poll_ready(cx)).await;
     }
 
-    /// [`Inbox::ready`], for a hand-written future.
+    /// Polls as [`Inbox::ready`] waits, for a hand-written future.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_ready() {
             return Poll::Ready(());

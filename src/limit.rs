@@ -54,7 +54,7 @@ pub(crate) struct Rate {
 }
 
 impl Limit {
-    /// No limit, to which a [`rate`](Limit::rate) can be added.
+    /// Makes a limit that limits nothing, to which a [`rate`](Limit::rate) can be added.
     ///
     /// ```
     /// use std::time::Duration;

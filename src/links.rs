@@ -23,22 +23,22 @@ pub trait LinkFact: Sized + Send + 'static {
     /// Who is dialled.
     type Peer: Send + 'static;
 
-    /// A proved connection is open.
+    /// Tells that a proved connection is open.
     fn opened(link: LinkId, origin: Origin<Self::Peer>, ends: Ends) -> Self;
-    /// A message has arrived.
+    /// Tells that a message has arrived.
     fn message(link: LinkId, message: Self::In) -> Self;
-    /// A part of a message has arrived.
+    /// Tells that a part of a message has arrived.
     fn heard(link: LinkId) -> Self;
-    /// What has arrived is no message. `None` where the close that follows says as much.
+    /// Tells that what has arrived is no message. `None` where the close that follows says as much.
     fn malformed(link: LinkId, reason: String) -> Option<Self>;
-    /// A connection is closed, by whichever side.
+    /// Tells that a connection is closed, by whichever side.
     fn closed(link: LinkId, reason: String) -> Self;
-    /// A dial did not lead to a link; `refused` says whether the address answered that nobody
-    /// listens there.
+    /// Tells that a dial did not lead to a link; `refused` says whether the address answered that
+    /// nobody listens there.
     fn dial_failed(peer: Self::Peer, refused: bool, reason: String) -> Self;
-    /// The link, if this says that it is closed.
+    /// Returns the link, if this says that it is closed.
     fn closes(&self) -> Option<LinkId>;
-    /// The message that refuses a link.
+    /// Returns the message that refuses a link.
     fn refuse(refusal: LinkRefusal) -> Self::Out;
 }
 
@@ -171,9 +171,9 @@ pub trait Connector<E: LinkFact>: Send {
 /// The addresses of both ends of a connection, as its socket has them; empty within a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ends {
-    /// That of this side.
+    /// The address of this side.
     pub ours: String,
-    /// That of the other one.
+    /// The address of the other side.
     pub theirs: String,
 }
 
@@ -215,7 +215,7 @@ impl<E: LinkFact> From<E> for Incoming<E> {
 /// The links of an actor, and what its turn has to say on each.
 pub(crate) struct Links<E: LinkFact> {
     open: HashMap<LinkId, Way<E::Out>>,
-    /// Those on which something has to go out.
+    /// The links on which something has to go out.
     spoken: Vec<LinkId>,
 }
 
@@ -269,7 +269,7 @@ impl<E: LinkFact> Links<E> {
         }
     }
 
-    /// Has a message go out by the end of the turn. If the link is closed, it is dropped.
+    /// Sends a message by the end of the turn. If the link is closed, it is dropped.
     pub fn send(&mut self, link: LinkId, message: E::Out) {
         if let Some(way) = self.open.get_mut(&link) {
             // Each link that has something to say stands in the list once.

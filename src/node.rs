@@ -381,7 +381,7 @@ impl Drop for NodeHandle {
     }
 }
 
-/// A random number that tells one start from another.
+/// Returns a random number that tells one start from another.
 pub(crate) fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| {
         // Without a source of randomness, the time and this thread still tell starts apart.

@@ -24,7 +24,7 @@ pub(crate) struct Panic {
     pub place: Option<Box<str>>,
 }
 
-/// Has the places of panics noted from now on.
+/// Notes the places of panics from now on.
 pub(crate) fn note_places() {
     static ONCE: Once = Once::new();
     if thread::panicking() {
@@ -47,7 +47,8 @@ pub(crate) fn note_places() {
     });
 }
 
-/// As [`contained`], for what a user wants to find in the code.
+/// Runs what [`contained`] would, for what a user wants to find in the code: a panic comes with its
+/// place.
 #[inline]
 pub(crate) fn contained_with_place<R>(user: impl FnOnce() -> R) -> Result<R, Panic> {
     contained(user).map_err(|message| Panic {

@@ -79,7 +79,7 @@ impl Payload {
         }
     }
 
-    /// The shared bytes; `None` if they are so few that they are kept in it.
+    /// Returns the shared bytes; `None` if they are so few that they are kept in it.
     pub(crate) fn shared(&self) -> Option<&Bytes> {
         match &self.0 {
             Kept::Inline { .. } => None,
@@ -87,7 +87,7 @@ impl Payload {
         }
     }
 
-    /// The first `length` bytes, which `bytes` loses. It must have as many.
+    /// Takes the first `length` bytes, which `bytes` loses. It must have as many.
     pub(crate) fn split_from(bytes: &mut Bytes, length: usize) -> Self {
         match Self::inline(&bytes[..length]) {
             Some(payload) => {
@@ -102,7 +102,7 @@ impl Payload {
         Self(Kept::Shared(Shared(bytes)))
     }
 
-    /// A payload of so few bytes that they are kept in it.
+    /// Makes a payload of so few bytes that they are kept in it.
     fn inline(slice: &[u8]) -> Option<Self> {
         let mut bytes = [0; INLINE];
         bytes.get_mut(..slice.len())?.copy_from_slice(slice);

@@ -14,8 +14,8 @@ use crate::error::StoreError;
 /// Stores batches, one at a time, and never blocks its caller but at its end: or, where all is to
 /// stay on one thread, at once.
 pub trait Recorder: Send {
-    /// Has a batch stored. What became of it is returned, if it is known at once, or comes through
-    /// the inbox.
+    /// Asks for a batch to be stored. What became of it is returned, if it is known at once, or
+    /// comes through the inbox.
     fn append(&mut self, sealed: Sealed) -> Option<Event>;
 
     /// Looks again for what could not be known at once, and gives room back that is not needed,

@@ -99,8 +99,8 @@ impl Repeats {
         Some(0)
     }
 
-    /// What this was about is over: returns how often it had been warned of, if it was more
-    /// than once.
+    /// Takes in that what this was about is over: returns how often it had been warned of, if it
+    /// was more than once.
     pub(crate) fn over(&mut self, about: &str) -> Option<u64> {
         let mut times = 0;
         self.0.retain(|(other, _), series| {

@@ -109,7 +109,7 @@ impl RetryPolicy {
         self
     }
 
-    /// The wait between two attempts.
+    /// Returns the wait between two attempts.
     #[cfg(feature = "store")]
     pub(crate) const fn backoff(&self) -> Backoff {
         self.backoff

@@ -117,7 +117,7 @@ static NAMES: Mutex<std::collections::BTreeMap<Arc<str>, NameOwner>> =
 
 /// Who has a name.
 enum NameOwner {
-    /// One that is being started, and this very name of it.
+    /// A scheduler that is being started, and this very name of it.
     Starts(Arc<str>),
     Runs(Arc<Inner>),
 }

@@ -148,7 +148,7 @@ pub enum StoreState {
     /// The store takes nothing now. Until it does, no task is accepted and no status is told; it is
     /// tried again each second. What runs goes on.
     Failing {
-        /// Since when.
+        /// Since when nothing can be stored.
         since: SystemTime,
         /// What is wrong, and what to do about it.
         reason: String,

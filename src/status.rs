@@ -63,7 +63,8 @@ impl TaskStatus {
         self.ending.options.as_deref().cloned().unwrap_or_default()
     }
 
-    /// Like [`TaskStatus::new`], but reuses an allocation that nobody else holds.
+    /// Wraps an ending as [`TaskStatus::new`] does, but reuses an allocation that nobody else
+    /// holds.
     pub(crate) fn within(mut spare: Arc<Ending>, ending: Ending) -> Self {
         match Arc::get_mut(&mut spare) {
             Some(room) => *room = ending,
@@ -387,7 +388,7 @@ pub enum TaskEventKind {
     },
     /// The task is pending again because its node was lost, refused it or was drained.
     Rerouted {
-        /// Which node.
+        /// The node that was lost, or that gave the task back.
         node: Arc<str>,
     },
     /// No present node can run it.

@@ -50,9 +50,10 @@ pub struct Claimant<'a> {
 /// The rows of one batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    /// Its number, one more than that of the last one; any from 1 on if there was none.
+    /// The number of the batch, one more than that of the last one; any from 1 on if there was
+    /// none.
     pub number: u64,
-    /// Its rows.
+    /// The rows of the batch.
     pub rows: &'a [Bytes],
     /// Batches before this one are not needed any more.
     pub truncate: Option<u64>,
@@ -63,11 +64,11 @@ pub struct Batch<'a> {
 /// Tasks that have settled and are kept beside the log, and which of all that are kept stay so.
 #[derive(Clone, Copy, Debug)]
 pub struct Keeping<'a> {
-    /// Those that are new.
+    /// The endings that are new.
     pub endings: &'a [KeptEnding],
     /// How much is kept.
     pub keep: &'a Keep,
-    /// When this is.
+    /// The time at which this is decided.
     pub now: Timestamp,
 }
 
@@ -78,11 +79,11 @@ pub struct KeptEnding {
     pub id: TaskId,
     /// How it ended.
     pub ended: Ended,
-    /// When.
+    /// When the task settled.
     pub at: Timestamp,
-    /// Its key.
+    /// The key of the task.
     pub key: Option<TaskKey>,
-    /// All that is known of it.
+    /// All that is known of the task.
     pub bytes: Bytes,
 }
 
@@ -247,7 +248,7 @@ pub enum LogError {
     /// The log cannot be reached now, and nothing was stored.
     #[error("the store cannot be used now: {0}")]
     Unavailable(String),
-    /// It is not known whether a batch was stored.
+    /// Nobody knows whether a batch was stored.
     #[error("it is not known whether the store has taken it: {0}")]
     Unknown(String),
     /// What is read is not what was written.
@@ -281,7 +282,7 @@ pub enum LogError {
     /// A row is larger than may be.
     #[error("a row of {bytes} bytes is larger than the {limit} that the store takes")]
     TooLarge {
-        /// Its size.
+        /// The size of the batch.
         bytes: usize,
         /// The limit.
         limit: usize,

@@ -57,7 +57,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// A pool without threads. It and its threads keep the sign.
+    /// Makes a pool without threads. It and its threads keep the sign.
     pub(super) fn new(sign: LifeSign) -> Self {
         Self(Arc::new(Shared {
             idle: Mutex::default(),
@@ -65,7 +65,7 @@ impl Pool {
         }))
     }
 
-    /// Has a thread begin a call, at once.
+    /// Begins a call at once, on a thread of the pool or a new one.
     ///
     /// # Errors
     ///

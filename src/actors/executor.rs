@@ -268,8 +268,8 @@ impl Future for Attempt {
 }
 
 impl Drop for Attempt {
-    /// If the run has not ended, its actor has died with it. A blocking handler, which cannot be
-    /// dropped, is then waited for by the actor's successor.
+    /// Gives a run that has not ended, and whose actor has died, to the actor's successor: it waits
+    /// for a blocking handler, which cannot be dropped.
     fn drop(&mut self) {
         let Self { executor, run } = self;
         if executor.queue.is_closed() {

@@ -103,7 +103,7 @@ pub struct RunningNode {
 /// Whether any scheduler has ever welcomed a node.
 #[derive(Clone, Debug)]
 pub(crate) enum Welcomed {
-    /// And what was seen last of one, as text.
+    /// No scheduler has welcomed the node; and what was seen last of one, as text.
     NotYet(Option<String>),
     Once,
 }

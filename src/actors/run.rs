@@ -31,11 +31,11 @@ use crate::task::Dispatch;
 
 /// What follows from beginning an attempt.
 pub(super) enum First {
-    /// It has ended: report this.
+    /// The run has ended: report this.
     Ended(NodeEvent),
-    /// It goes on: it needs somebody who polls it.
+    /// The run goes on: it needs somebody who polls it.
     Pending(Rc<Run>),
-    /// It blocks, and could not begin: no thread could be started for it.
+    /// The handler blocks, and could not begin: no thread could be started for it.
     NoThread,
 }
 
@@ -43,9 +43,9 @@ pub(super) enum First {
 pub(super) enum Step {
     /// Nothing: it goes on.
     Pending,
-    /// It goes on and keeps its worker, though its attempt has ended: report this.
+    /// The run goes on and keeps its worker, though its attempt has ended: report this.
     Overran(NodeEvent),
-    /// It has really ended: free its worker, then report this.
+    /// The run has really ended: free its worker, then report this.
     Ended(NodeEvent),
     /// Nothing: it had ended before.
     Over,
@@ -67,11 +67,11 @@ pub(super) struct Run {
 /// How far a run is. Only a blocking handler, which cannot be dropped, is ever stopping or overrun.
 enum State {
     Running(Live),
-    /// It was told to stop.
+    /// The run was told to stop.
     Stopping(Live),
-    /// Its end was reported, though it goes on.
+    /// The end of the run was reported, though it goes on.
     Overrun(Live),
-    /// It has really ended. A run that is being polled looks the same, so that nothing that user
+    /// The run has really ended. One that is being polled looks the same, so that nothing that user
     /// code does finds it borrowed.
     Ended,
 }
@@ -379,7 +379,8 @@ fn verdict(attempts: Attempts, tried: Tried) -> End {
     attempts.verdict(tried, || fastrand::u64(..))
 }
 
-/// The end of a handler that was told to stop: one that did so tells it by an error, most often.
+/// Returns the end of a handler that was told to stop: one that did so tells it by an error, most
+/// often.
 fn stopped(end: End) -> End {
     match end {
         End::Completed(_) => end,

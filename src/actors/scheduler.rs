@@ -66,13 +66,13 @@ const EVENTS_PER_TURN: usize = 1024;
 pub struct SchedulerParts {
     /// The name.
     pub name: Arc<str>,
-    /// This start of it.
+    /// The id of this start of the scheduler.
     pub scheduler_id: SchedulerId,
-    /// Its settings, which must have been validated.
+    /// The settings, which must have been validated.
     pub config: SchedulerConfig,
     /// The clock.
     pub clock: Clock,
-    /// What it does when its client is gone.
+    /// What the scheduler does when its client is gone.
     pub on_client_gone: ClientGone,
     /// Where it hears of what happens.
     pub inbox: Inbox<Incoming<Event>>,
@@ -269,7 +269,7 @@ impl Core {
         now
     }
 
-    /// Something has happened that the next turn is to take the effects of.
+    /// Counts something that has happened, of which the next turn is to take the effects.
     fn noted(&mut self) {
         self.noted += 1;
         if self.noted == 1 {
@@ -315,7 +315,7 @@ impl Core {
         })
     }
 
-    /// The refused task as the caller had it.
+    /// Returns the refused task as the caller had it.
     fn hand_back(&self, refused: Refused) -> ExecuteError {
         let submission = *refused.submission;
         let parts = Parts {

@@ -217,7 +217,7 @@ impl ThreadQueue {
         result
     }
 
-    /// The worker whose handler has the thread.
+    /// Returns the worker whose handler has the thread.
     pub(super) fn active(&self) -> Option<WorkerId> {
         let active = self.active.load(Ordering::Relaxed);
         active.checked_sub(1).map(WorkerId)

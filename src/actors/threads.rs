@@ -63,7 +63,7 @@ struct Thread {
 /// What the questions have shown of a thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Health {
-    /// It answers; the last question has been open for so many rounds.
+    /// The thread answers; the last question has been open for so many rounds.
     Well { open: u8 },
     /// Something blocks it.
     Stalled,
@@ -112,7 +112,7 @@ impl Threads {
         Ok(threads)
     }
 
-    /// Has an assignment run.
+    /// Orders an assignment to be run.
     #[inline]
     pub(super) fn order_start(&mut self, start: Start) {
         let (seat, within) = (start.worker.seat(), start.worker.within_seat().0);
@@ -127,13 +127,13 @@ impl Threads {
         }
     }
 
-    /// Has a run stopped.
+    /// Orders a run to be stopped.
     pub(super) fn order_stop(&mut self, worker: WorkerId, dispatch: Dispatch) {
         let stop = Order::Stop { worker, dispatch };
         self.of(worker).batch.push(stop);
     }
 
-    /// Has a start taken back, if it has not begun.
+    /// Orders a start to be taken back, if it has not begun.
     pub(super) fn order_back(&mut self, worker: WorkerId, dispatch: Dispatch) {
         self.of(worker).back.insert(dispatch);
     }
@@ -218,7 +218,7 @@ impl Threads {
         events.extend(taken.into_iter().map(Start::unstarted));
     }
 
-    /// All workers of a thread, the one whose handler has it first.
+    /// Returns all workers of a thread, the one whose handler has it first.
     fn workers_of(&self, index: usize, active: Option<WorkerId>) -> Vec<WorkerId> {
         let first = u32::try_from(index).unwrap_or(u32::MAX);
         let seats = self.workers.iter().enumerate();

@@ -83,7 +83,7 @@ impl StartedWorker {
         }
     }
 
-    /// Has the actor poll an attempt. Hands it back if the actor has died.
+    /// Gives an attempt to the actor to poll. Hands it back if the actor has died.
     pub(super) fn poll(&self, attempt: Attempt) -> Result<(), Attempt> {
         match self.desk.upgrade() {
             Some(desk) if self.addr.connected() => {

@@ -14,7 +14,7 @@ use callboard::TaskId;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-/// It could not be done, or `check` has found damage.
+/// The exit status if it could not be done, or `check` has found damage.
 const FAILED: u8 = 1;
 
 const AFTER: &str = "\
@@ -231,13 +231,13 @@ fn salvage(tool: &mut Tool, to: &Path, out: &mut dyn Write) -> Result<(), ToolEr
     )
 }
 
-/// The wall clock.
+/// Returns what the wall clock shows.
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Timestamp(0) + since.unwrap_or_default()
 }
 
-/// A number that tells one store from another.
+/// Returns a number that tells one store from another.
 fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
 }

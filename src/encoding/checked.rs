@@ -22,7 +22,7 @@ pub(super) struct Checked<'a, T: ?Sized> {
 }
 
 impl<'a, T: ?Sized> Checked<'a, T> {
-    /// `nil` is scratch: within a `Some`, whether its content was encoded as nil.
+    /// Wraps a value. `nil` is scratch: within a `Some`, whether its content was encoded as nil.
     pub(super) fn new(value: &'a T, nil: &'a Cell<bool>) -> Self {
         Self { value, nil }
     }
@@ -100,7 +100,8 @@ impl<'a, S: Serializer> Serializer for Checking<'a, S> {
         self.inner.serialize_unit()
     }
 
-    /// As `()`: rmp-serde would write an empty list, which serde does not read in an untagged type.
+    /// Encodes as `()`: rmp-serde would write an empty list, which serde does not read in an
+    /// untagged type.
     fn serialize_unit_struct(self, _: &'static str) -> Result<S::Ok, S::Error> {
         self.serialize_unit()
     }

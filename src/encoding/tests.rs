@@ -26,7 +26,7 @@ fn survives<T: Serialize + DeserializeOwned + Debug + PartialEq + 'static>(value
     assert_eq!(decoded, value);
 }
 
-/// The words with which a value is refused when it is encoded.
+/// Returns the message with which a value is refused when it is encoded.
 fn refused<T: Serialize + Debug + 'static>(value: T) -> String {
     encode(&value).expect_err(&format!("{value:?} would change"))
 }

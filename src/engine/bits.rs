@@ -92,17 +92,17 @@ impl Bits {
     }
 }
 
-/// The word of a number, and its bit there.
+/// Returns the word of a number, and its bit there.
 fn place(number: u32) -> (usize, u64) {
     ((number / 64) as usize, 1 << (number % 64))
 }
 
-/// The lowest number in a word that is not empty.
+/// Returns the lowest number in a word that is not empty.
 fn number((at, word): (usize, u64)) -> u32 {
     at as u32 * 64 + word.trailing_zeros()
 }
 
-/// The members of words, each of which has its index.
+/// Returns the members of words, each of which has its index.
 fn members(words: impl Iterator<Item = (usize, u64)>) -> impl Iterator<Item = u32> {
     words.flat_map(|(at, word)| {
         let rest = successors(Some(word), |word| Some(word & word.wrapping_sub(1)));

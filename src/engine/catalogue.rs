@@ -55,15 +55,15 @@ type Ways = [[Option<ClassId>; 3]; 2];
 #[derive(Debug)]
 struct Kind {
     name: TaskKind,
-    /// Its classes without labels: the way of nearly every task.
+    /// The classes without labels: the way of nearly every task.
     classes: Ways,
-    /// Its classes with labels.
+    /// The classes with labels.
     labelled: HashMap<Arc<Labels>, Ways>,
     /// The offers that have it.
     offers: BTreeSet<OfferId>,
-    /// Whether an operator has paused it. It is remembered then.
+    /// Whether an operator has paused the kind. It is remembered then.
     paused: bool,
-    /// What may go on of it, if that is limited. It is remembered then, too.
+    /// What may go on of the kind, if that is limited. It is remembered then, too.
     limit: Option<Box<Limited>>,
     /// The groups of its tasks.
     groups: BTreeMap<TaskGroup, TaskGroupId>,
@@ -80,11 +80,11 @@ impl Kind {
 /// Whether the tasks of a class have turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
-    /// They have.
+    /// The tasks have turns.
     No,
-    /// Their kind is paused, or all are.
+    /// The kind is paused, or all are.
     Paused,
-    /// As many of their kind go on, or have started of late, as may.
+    /// As many of the kind go on, or have started of late, as may.
     Limited,
 }
 
@@ -154,7 +154,7 @@ pub(crate) struct Catalogue {
     /// The classes with due tasks, in order, by the rule of their placement; the same as sets.
     heads: [Heads; 3],
     waiting: [Bits; 3],
-    /// Those of them that callers alone wait for.
+    /// The classes among them that callers alone wait for.
     for_callers: Bits,
     /// How often a task has come to wait or has ceased to.
     queue_changes: u64,

@@ -118,9 +118,9 @@ impl TaskEnd {
 /// What the next batch is in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// One like any other.
+    /// A batch like any other.
     Plain,
-    /// One that begins with a head.
+    /// A batch that begins with a head.
     Headed,
     /// The last but one of its term.
     LastButOne,
@@ -218,7 +218,7 @@ impl Cleaning {
         });
     }
 
-    /// The batch under way is stored, with so many bytes.
+    /// Takes in that the batch under way is stored, with so many bytes.
     pub fn stored(&mut self, bytes: u64) {
         let Some(batch) = self.under_way.take() else {
             return;
@@ -231,7 +231,7 @@ impl Cleaning {
         }
     }
 
-    /// The batch under way is not there, and nothing was dropped with it.
+    /// Takes in that the batch under way is not there, and that nothing was dropped with it.
     pub fn not_stored(&mut self) {
         self.under_way = None;
     }
@@ -383,7 +383,7 @@ impl Kept {
 }
 
 impl Told {
-    /// Tasks from `next` on are new.
+    /// Counts what the records of a batch say. Tasks from `next` on are new.
     fn of(number: u64, records: &[Record], next: u64) -> Self {
         let (mut accepted, mut again) = (Vec::new(), Vec::new());
         let (mut bytes, mut told_head, mut ends) = (0, None, Vec::new());
@@ -454,7 +454,7 @@ fn size_of_outcome(outcome: &FinalOutcome) -> usize {
     }
 }
 
-/// At least what the options of a task take.
+/// Returns at least what the options of a task take.
 fn size_of_options(options: &Options) -> usize {
     let labels: usize = options.labels.iter().map(|label| label.len() + 5).sum();
     let key = options.key.as_ref().map_or(0, |key| key.as_str().len());

@@ -15,18 +15,18 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The span since `earlier`, zero if that is later.
+    /// Returns the span since `earlier`, zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The moment that the standard library has; the epoch itself if it is before that.
+    /// Converts a moment of the standard library; one before the epoch becomes the epoch.
     pub fn of_system_time(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH);
         Self(0) + since_epoch.unwrap_or(Duration::ZERO)
     }
 
-    /// The same moment as the standard library has it.
+    /// Converts to the same moment of the standard library.
     pub fn to_system_time(self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.0)
     }

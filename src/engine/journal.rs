@@ -52,7 +52,7 @@ enum TermEnd {
     Open,
     /// The last batch that gathers says so; also of all tasks, if they and these go untold.
     Ending(Option<Vec<TaskId>>),
-    /// That is under way, or stored.
+    /// The last batch is under way, or stored.
     Written,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Journal {
     pub settings: Vec<Setting>,
     /// Runs that are placed and not sent.
     pub staged: BTreeSet<Dispatch>,
-    /// Those of the staged runs that the next flush sends.
+    /// The staged runs that the next flush sends.
     pub to_send: Vec<(TaskId, Dispatch)>,
     /// Tasks that have settled, and whose key is busy, as it was written down.
     pub busy: BTreeMap<TaskId, RetainedTask>,
@@ -103,8 +103,9 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// The journal of a term that begins now. `shows` is what the wall clock shows, `set_back` how
-    /// far it has been set back since the term before, and `cleaning` tells of what the log has.
+    /// Makes the journal of a term that begins now. `shows` is what the wall clock shows,
+    /// `set_back` how far it has been set back since the term before, and `cleaning` tells of what
+    /// the log has.
     pub fn new(
         claim: Claim,
         shows: Timestamp,
@@ -214,35 +215,36 @@ impl Journal {
         last
     }
 
-    /// A task was accepted, with args of so many bytes.
+    /// Notes that a task was accepted, with args of so many bytes.
     pub fn accepted(&mut self, now: Timestamp, task: TaskId, bytes: usize) {
         self.firm(now, bytes).accepted.push(task);
         self.unstored_tasks += 1;
         self.unstored_bytes += (bytes + RECORD_BYTES) as u64;
     }
 
-    /// A task does not wait to be stored any more.
+    /// Takes in that a task does not wait to be stored any more.
     pub fn no_longer_unstored(&mut self, bytes: usize) {
         self.unstored_tasks -= 1;
         self.unstored_bytes -= (bytes + RECORD_BYTES) as u64;
     }
 
-    /// Something else is true of a task that goes on, and somebody waits for that to be stored.
+    /// Notes that something else is true of a task that goes on, and that somebody waits for that
+    /// to be stored.
     pub fn changed(&mut self, now: Timestamp, task: TaskId) {
         self.firm(now, 0).changed.push(task);
     }
 
-    /// Something else is true of a task that goes on.
+    /// Notes that something else is true of a task that goes on, for which nobody waits.
     pub fn changed_lazily(&mut self, now: Timestamp, task: TaskId) {
         self.lazy(now, 0).changed.push(task);
     }
 
-    /// A task was placed.
+    /// Notes that a task was placed.
     pub fn placed(&mut self, now: Timestamp, task: TaskId) {
         self.lazy(now, 0).placed.push(task);
     }
 
-    /// A task was placed, and is sent when that is stored.
+    /// Notes that a task was placed, and is sent when that is stored.
     pub fn staged(&mut self, now: Timestamp, task: TaskId, dispatch: Dispatch) {
         let batch = self.firm(now, 0);
         batch.placed.push(task);
@@ -250,29 +252,29 @@ impl Journal {
         self.staged.insert(dispatch);
     }
 
-    /// A fact with bodies of so many bytes, for which somebody waits.
+    /// Adds a fact with bodies of so many bytes, for which somebody waits.
     pub fn record(&mut self, now: Timestamp, bytes: usize, record: Record) {
         self.firm(now, bytes).records.push(record);
     }
 
-    /// How a task has ended, which is told before it is stored: only the node waits for that, to
-    /// forget what it has reported. So it waits for company, which spares the next `Execute` a
+    /// Adds how a task has ended, which is told before it is stored: only the node waits for that,
+    /// to forget what it has reported. So it waits for company, which spares the next `Execute` a
     /// commit that is under way (bench row `durable-at-once`).
     pub fn record_told(&mut self, now: Timestamp, bytes: usize, record: Record) {
         self.firm(now + LAZY_WAIT, bytes).records.push(record);
     }
 
-    /// A fact for which nobody waits.
+    /// Adds a fact for which nobody waits.
     pub fn record_lazily(&mut self, now: Timestamp, record: Record) {
         self.lazy(now, 0).records.push(record);
     }
 
-    /// Whoever was to be told how a task ended has been.
+    /// Notes that whoever was to be told how a task ended has been.
     pub fn confirmed(&mut self, now: Timestamp, task: TaskId) {
         self.lazy(now, 0).confirmed.push(task);
     }
 
-    /// Nobody has been told after all.
+    /// Takes back that somebody has been told how a task ended.
     pub fn not_confirmed(&mut self, task: TaskId) {
         let mut last = self.gathered.iter_mut().rev();
         let told = last.find_map(|it| {
@@ -282,21 +284,21 @@ impl Journal {
         debug_assert!(told.is_some(), "{task} is not taken back before the seal");
     }
 
-    /// Something else may be true of a node.
+    /// Notes that something else may be true of a node.
     pub fn node_changed(&mut self, now: Timestamp, name: &Arc<str>) {
         if self.changed_nodes.insert(name.clone()) {
             self.lazy(now, 0);
         }
     }
 
-    /// A setting was set.
+    /// Adds a setting that was set.
     pub fn set(&mut self, now: Timestamp, setting: Setting) {
         self.lazy(now, 0);
         self.settings.push(setting);
     }
 
-    /// A node has reported something. Returns the batch that is stored before that may be
-    /// acknowledged; `None` if it may be now.
+    /// Notes that a node has reported something. Returns the batch that is stored before that may
+    /// be acknowledged; `None` if it may be now.
     pub fn reported(&mut self, node: NodeIndex) -> Option<u64> {
         if self.firm <= self.stored {
             return None;
@@ -347,7 +349,7 @@ impl Journal {
         }
     }
 
-    /// The term ends with a batch of its own after what gathers now: by then it is known what of
+    /// Ends the term, with a batch of its own after what gathers now: by then it is known what of
     /// the log is over. With `untold` all is given up, and these go untold.
     pub fn end(&mut self, now: Timestamp, untold: Option<Vec<TaskId>>) {
         if self.end == TermEnd::Open {
@@ -399,7 +401,7 @@ impl Journal {
         self.next
     }
 
-    /// A client is gone: what was to be given to it is given to another, as another action.
+    /// Drops what was to be given to a client that is gone: another gets it, by another action.
     pub fn client_gone(&mut self, gone: ClientId) {
         self.promises.retain(
             |(_, action)| !matches!(action, Action::Deliver { client, .. } if *client == gone),
@@ -416,9 +418,9 @@ impl Journal {
         self.gathered.iter()
     }
 
-    /// The next batch is sealed, when `unrecorded` is the first dispatch that may have been given
-    /// out without a record in what gathers. Returns the first without one up to this batch: what
-    /// has gathered behind it may tell of any since the last one.
+    /// Takes in that the next batch is sealed, when `unrecorded` is the first dispatch that may
+    /// have been given out without a record in what gathers. Returns the first without one up to
+    /// this batch: what has gathered behind it may tell of any since the last one.
     pub fn unrecorded_with_next(&mut self, unrecorded: u64) -> u64 {
         if self.gathered.len() == 1 {
             self.unrecorded = unrecorded;
@@ -426,7 +428,7 @@ impl Journal {
         self.unrecorded
     }
 
-    /// A term begins, with the first dispatch of which there may be no record.
+    /// Begins a term, with the first dispatch of which there may be no record.
     pub fn unrecorded_from(&mut self, dispatch: u64) {
         self.unrecorded = dispatch;
     }
@@ -465,7 +467,7 @@ impl Journal {
         self.reserved = reserved;
     }
 
-    /// The batch that is under way is stored. Returns it, and the failure that is over.
+    /// Takes in that the batch under way is stored. Returns it, and the failure that is over.
     pub fn batch_stored(
         &mut self,
         batch: u64,

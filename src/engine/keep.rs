@@ -56,11 +56,11 @@ struct Bound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Ended {
-    /// It has completed.
+    /// The task has completed.
     Completed,
-    /// It has failed.
+    /// The task has failed.
     Failed,
-    /// It was cancelled.
+    /// The task was cancelled.
     Cancelled,
 }
 

@@ -25,7 +25,7 @@ impl Keys {
         self.entries.len()
     }
 
-    /// The task that has the key, and whether it has settled.
+    /// Returns the task that has the key, and whether it has settled.
     pub fn find(&self, key: &TaskKey) -> Option<(TaskId, bool)> {
         self.entries
             .get(key)

@@ -29,23 +29,23 @@ pub use table::TaskTable;
 pub struct Stamp {
     /// The term that wrote it.
     pub term: Term,
-    /// Its number, one more than that of the batch before, whichever term wrote that.
+    /// The number of the batch, one more than that of the batch before, whichever term wrote that.
     pub batch: u64,
     /// The next id to be given out.
     pub next_task: u64,
     /// The next dispatch to be given out, or the first of an earlier term of which not all nodes
     /// have spoken. Those from here to what is reserved may have been given out without a record.
     pub next_dispatch: u64,
-    /// When.
+    /// When the batch was sealed.
     pub at: Timestamp,
 }
 
 /// A batch that is to be stored.
 #[derive(Debug)]
 pub struct Sealed {
-    /// What is said with it.
+    /// The stamp of the batch.
     pub stamp: Stamp,
-    /// What is in it.
+    /// The records of the batch.
     pub records: Vec<Record>,
     /// Batches before this one are not needed any more, once this one is stored.
     pub truncate: Option<u64>,
@@ -63,14 +63,14 @@ pub struct TaskFacts {
 /// What has become of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LedgerState {
-    /// It has not settled.
+    /// The task has not settled.
     Open {
         /// What has changed since it was accepted.
         changed: Option<Box<Changed>>,
-        /// Its last placing, unless that is over.
+        /// The last placing, unless that is over.
         placed: Option<Box<Placing>>,
     },
-    /// It has, and its ending is not confirmed, or its key is busy.
+    /// The task has settled, and its ending is not confirmed, or its key is busy.
     Settled {
         /// The ending.
         ending: Box<SettledTask>,
@@ -84,7 +84,7 @@ pub enum LedgerState {
 pub struct Placing {
     /// On which process.
     pub at: ProcessRef,
-    /// As which run.
+    /// The run as which it was placed.
     pub run: PlacedRun,
 }
 
@@ -242,7 +242,7 @@ impl Ledger {
         self.tasks
     }
 
-    /// A term begins with a head, and nothing follows its end.
+    /// Checks that a term begins with a head, and that nothing follows its end.
     fn check_term(&self, record: &Record) -> Result<(), Illegal> {
         let (Some(head), Some(stamp)) = (&self.head, self.last) else {
             return Ok(());
@@ -298,7 +298,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// What was given out stays so.
+    /// Takes in what was given out, of which nothing may be taken back.
     fn reserve(&mut self, reserved: Reserved) -> Result<(), Illegal> {
         let before = self.reserved;
         if reserved.tasks < before.tasks {
@@ -311,8 +311,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The wall clock shows less than at the end of the last term: what waits for a time waits no
-    /// longer for that.
+    /// Turns back all times by as much as the wall clock shows less than at the end of the last
+    /// term, so that what waits for a time waits no longer for that.
     fn set_back(&mut self, span: Duration) {
         if span.is_zero() {
             return;
@@ -332,7 +332,8 @@ impl Ledger {
         }
     }
 
-    /// Nodes discard the runs of another scheduler id before they take any of this one.
+    /// Forgets all runs: nodes discard those of another scheduler id before they take any of this
+    /// one.
     fn forget_runs(&mut self) {
         self.tasks.retain(|task| match &mut task.state {
             LedgerState::Open { changed, placed } => {

@@ -129,8 +129,8 @@ pub struct SchedulerHello {
     pub scheduler: String,
     /// The id.
     pub scheduler_id: SchedulerId,
-    /// Which start of the scheduler this is, if it has a store: of two with one id the higher one
-    /// goes on with what the node has, and the lower one is refused. Zero without a store.
+    /// The number of this start of the scheduler, if it has a store: of two with one id the higher
+    /// one goes on with what the node has, and the lower one is refused. Zero without a store.
     #[serde(default)]
     pub term: u64,
     /// The largest body that it takes, in bytes, with
@@ -155,8 +155,8 @@ pub struct NodeHello {
     /// scheduler had given it. As long as it is the same, what the holdings do not name was never
     /// started, or its end was acknowledged. When it is another, nobody knows.
     pub memory: Memory,
-    /// From 1, rising with each hello of this incarnation, over all links: the later one's holdings
-    /// are the truth, in whatever order two links bring them.
+    /// The number of the hello, from 1, rising with each hello of this incarnation, over all links:
+    /// the later one's holdings are the truth, in whatever order two links bring them.
     pub number: u64,
     /// The highest dispatch that this scheduler id has ever sent it, as far as it remembers: it was
     /// given out, whatever the scheduler's store says.
@@ -191,8 +191,8 @@ pub struct NodeHello {
 }
 
 impl NodeHello {
-    /// The first hello of a process that has one worker and offers nothing, in all versions that
-    /// this side speaks.
+    /// Makes the first hello of a process that has one worker and offers nothing, in all versions
+    /// that this side speaks.
     pub fn new(node: impl Into<String>, incarnation: Incarnation) -> Self {
         Self {
             version_min: VERSION_MIN,
@@ -254,11 +254,11 @@ pub struct HeldRun {
 /// How far a held run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeldState {
-    /// It waits for a worker of the node.
+    /// The run waits for a worker of the node.
     Prefetched,
-    /// It runs.
+    /// The run has its worker and goes on.
     Running,
-    /// Its attempt has ended for the scheduler (a timeout, a cancel), and yet it occupies its
+    /// The attempt has ended for the scheduler (a timeout, a cancel), and yet the run occupies its
     /// worker.
     Overrun,
 }
@@ -290,7 +290,7 @@ pub struct Welcome {
 /// A proof of life. The hello counts as beat 0, which the welcome answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
-    /// From 1, rising by one on each link.
+    /// The number of the beat, from 1, rising by one on each link.
     pub number: u64,
     /// The highest beat of this link whose answer has arrived.
     pub answered: u64,
@@ -309,7 +309,7 @@ pub struct Assignment {
     pub dispatch: Dispatch,
     /// The index of its kind in the node's hello.
     pub kind: u16,
-    /// From 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// Whether it may wait for a worker. Without it, a node with no free worker refuses.
     pub prefetched: bool,
@@ -413,7 +413,7 @@ pub enum Report {
     },
     /// How many of the node's workers others have now, or have a claim to; none before it is told.
     Lent {
-        /// Those among its workers.
+        /// How many of the node's workers others have.
         workers: u32,
     },
     /// A handler told its progress.
@@ -428,7 +428,7 @@ pub enum Report {
 }
 
 impl Report {
-    /// The number of a report that must not be lost.
+    /// Returns the number of a report that must not be lost.
     pub fn seq(&self) -> Option<u64> {
         match self {
             Self::Ended { seq, .. }
@@ -462,16 +462,16 @@ impl Report {
 pub enum End {
     /// The handler succeeded; its encoded output.
     Completed(Payload),
-    /// It failed, and its policy gives it no other attempt.
+    /// The run failed, and its policy gives it no other attempt.
     Failed(Box<Failure>),
-    /// It failed, and another attempt is due after this long.
+    /// The run failed, and another attempt is due after this long.
     Again {
         /// The wait.
         after: Duration,
         /// Why.
         failure: Box<Failure>,
     },
-    /// It was cancelled: it did not start, or has been stopped, or goes on (see `overrun`).
+    /// The run was cancelled: it did not start, or has been stopped, or goes on (see `overrun`).
     Stopped,
     /// The node stopped it because its lease was ending.
     Dropped,
@@ -491,10 +491,10 @@ pub enum RefusedBy {
     NoWorker,
     /// Another scheduler has taken the worker since: it is as if the task had not been sent.
     Lent,
-    /// It is draining.
+    /// The node is draining.
     Draining,
-    /// Its unacknowledged results fill their budget.
+    /// The node's unacknowledged results fill their budget.
     KeptResults,
-    /// It has no handler of this kind.
+    /// The node has no handler of this kind.
     UnknownKind,
 }

@@ -80,7 +80,7 @@ pub struct NodeMachine {
 }
 
 impl NodeMachine {
-    /// A node that holds nothing. If it joins, the first effects dial.
+    /// Makes a node that holds nothing. If it joins, the first effects dial.
     pub fn new(spec: NodeSpec) -> Self {
         Self {
             own_workers: spec.config.max_workers,
@@ -217,7 +217,7 @@ impl NodeMachine {
         .min()
     }
 
-    /// Tasks that occupy a worker now, overruns among them.
+    /// Counts the tasks that occupy a worker now, overruns among them.
     pub fn running(&self) -> usize {
         self.workers.busy() as usize
     }
@@ -253,7 +253,7 @@ impl NodeMachine {
         self.reported_stalled = None;
     }
 
-    /// The kind of a task that runs here, for the log.
+    /// Returns the kind of a task that runs here, for the log.
     fn kind_of(&self, task: TaskId) -> String {
         let mut runs = self.workers.iter();
         let run = runs.find(|(_, run)| run.task == task);

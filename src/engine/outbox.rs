@@ -45,7 +45,7 @@ enum Current {
 struct Known {
     /// Unsettled tasks whose ending it is to be told.
     tasks: usize,
-    /// What it has not confirmed; `None` if it is gone.
+    /// The statuses that it has not confirmed; `None` if it is gone.
     queue: Option<StatusQueue>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Outbox {
     unaddressed: VecDeque<TaskStatus>,
     /// Clients with something to deliver.
     ready: BTreeSet<ClientId>,
-    /// For callers, and whether nobody else is told.
+    /// The statuses for callers, and whether nobody else is told.
     answers: Vec<(TaskStatus, bool)>,
     held: HeldStatuses,
     /// Room of endings that were confirmed, to be used again.
@@ -104,12 +104,12 @@ impl Outbox {
         }
     }
 
-    /// Statuses that are not confirmed.
+    /// Counts the statuses that are not confirmed.
     pub fn held(&self) -> usize {
         self.held.statuses()
     }
 
-    /// Bytes of args, outputs and messages of failures in them.
+    /// Counts the bytes of args, outputs and messages of failures in them.
     pub fn bytes(&self) -> u64 {
         self.held.bytes()
     }
@@ -156,7 +156,7 @@ impl Outbox {
         self.push_client(client, status);
     }
 
-    /// For the current client, or the next one.
+    /// Adds a status for the current client, or the next one.
     #[inline]
     pub fn push_current(&mut self, status: TaskStatus) {
         match self.current {
@@ -186,7 +186,7 @@ impl Outbox {
         }
     }
 
-    /// For this client, or the current one if it is gone.
+    /// Adds a status for this client, or the current one if it is gone.
     pub fn push_client(&mut self, client: ClientId, status: TaskStatus) {
         if self.queue(client).is_some() {
             self.push_to(client, status);
@@ -195,12 +195,12 @@ impl Outbox {
         }
     }
 
-    /// For the callers that wait for its task; `alone` if nobody else is told.
+    /// Adds a status for the callers that wait for its task; `alone` if nobody else is told.
     pub fn push_caller(&mut self, status: TaskStatus, alone: bool) {
         self.answers.push((status, alone));
     }
 
-    /// A status whose callers are gone: for the current client, if there is one, and room. What
+    /// Gives a status whose callers are gone to the current client, if there is one, and room. What
     /// callers wait for is not held to the bounds, so what they leave behind must not fill more
     /// than these.
     pub fn unclaimed(&mut self, status: TaskStatus) {
@@ -217,7 +217,7 @@ impl Outbox {
         self.held.admits_refusal()
     }
 
-    /// The queue of a client that is there.
+    /// Returns the queue of a client that is there.
     fn queue(&mut self, client: ClientId) -> Option<&mut StatusQueue> {
         self.clients.get_mut(&client)?.queue.as_mut()
     }
@@ -235,7 +235,7 @@ impl Outbox {
         }
     }
 
-    /// A status with this ending.
+    /// Makes a status with this ending.
     #[inline]
     pub fn status(&mut self, ending: Ending) -> TaskStatus {
         match self.spares.pop() {
@@ -244,7 +244,7 @@ impl Outbox {
         }
     }
 
-    /// A client has handled these of the statuses of a delivery.
+    /// Takes in that a client has handled these of the statuses of a delivery.
     pub fn confirmed(&mut self, client: ClientId, delivery: u64, handled: Range<usize>) {
         let entry = self.clients.get_mut(&client);
         let Some(queue) = entry.and_then(|entry| entry.queue.as_mut()) else {
@@ -264,7 +264,7 @@ impl Outbox {
         }
     }
 
-    /// What was with it is given again to the current client, or the next one.
+    /// Forgets a client that is gone, and gives what was with it to the current one, or the next.
     pub fn gone(&mut self, client: ClientId) {
         self.ready.remove(&client);
         if self.current == Current::Is(client) {
@@ -285,7 +285,7 @@ impl Outbox {
         self.replace_current(client.map_or(Current::Next, Current::Is));
     }
 
-    /// Has nobody told what is for no client of its own.
+    /// Lets nobody be told what is for no client of its own.
     pub fn tell_nobody(&mut self) {
         self.replace_current(Current::Nobody);
     }
@@ -364,7 +364,7 @@ impl Outbox {
         }
     }
 
-    /// Everything that was not confirmed, oldest first within each client.
+    /// Takes everything that was not confirmed, oldest first within each client.
     pub fn take_all(&mut self) -> Vec<TaskStatus> {
         let mut all: Vec<_> = self.unaddressed.drain(..).collect();
         for entry in self.clients.values_mut() {
@@ -420,7 +420,7 @@ impl Outbox {
     }
 }
 
-/// An ending need not be told any more.
+/// Notes that an ending need not be told any more.
 #[inline]
 fn note_over(over: &mut Option<Vec<TaskId>>, status: &TaskStatus) {
     if let Some(over) = over

@@ -29,16 +29,16 @@ const AHEAD: u8 = 64;
 const LEVELS: u8 = 128;
 /// The levels of nodes with a free worker.
 const FREE: u128 = (1 << AHEAD) - 1;
-/// Of so many groups on one level that is chosen whose first node has waited longest. Beyond it
-/// they take turns.
+/// How many groups on one level are compared, to choose the one whose first node has waited
+/// longest. If there are more, they take turns.
 const COMPARED: usize = 16;
-/// In no list.
+/// The level of a node that is in no list.
 const NOWHERE: u8 = u8::MAX;
 
 /// How much room a node has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// None, or it is not up.
+    /// No room, or the node is not up.
     None,
     /// A free worker: so many of so many are taken.
     Free {
@@ -99,7 +99,7 @@ impl Default for Group {
 }
 
 impl Group {
-    /// The level of its least loaded node; [`LEVELS`] if none has room.
+    /// Returns the level of its least loaded node; [`LEVELS`] if none has room.
     fn best(&self) -> u8 {
         self.levels.trailing_zeros() as u8
     }
@@ -165,20 +165,21 @@ impl Default for Groups {
 }
 
 impl Groups {
-    /// The least loaded node of these groups with a free worker.
+    /// Returns the least loaded node of these groups with a free worker.
     pub fn free(&self, groups: &Bits) -> Option<NodeIndex> {
         let (node, _) = self.least(groups, self.levels & FREE)?;
         Some(node)
     }
 
-    /// The node of these groups with the shortest way to a worker; `true` if it has none free.
+    /// Returns the node of these groups with the shortest way to a worker; `true` if it has none
+    /// free.
     #[inline]
     pub fn nearest(&self, groups: &Bits) -> Option<(NodeIndex, bool)> {
         let (node, level) = self.least(groups, self.levels)?;
         Some((node, level >= usize::from(AHEAD)))
     }
 
-    /// The node of these groups on the lowest of these levels, and its level.
+    /// Returns the node of these groups on the lowest of these levels, and its level.
     #[inline]
     fn least(&self, groups: &Bits, mut levels: u128) -> Option<(NodeIndex, usize)> {
         if let [only] = &self.list[..] {
@@ -208,17 +209,17 @@ impl Groups {
         None
     }
 
-    /// Nodes of these groups with a free worker, those of one group least loaded first.
+    /// Returns the nodes of these groups with a free worker, those of one group least loaded first.
     pub fn free_nodes(&self, groups: &Bits) -> impl Iterator<Item = NodeIndex> {
         self.nodes_in(groups, FREE)
     }
 
-    /// Nodes of these groups that may be prefetched to, if none has a free worker.
+    /// Returns the nodes of these groups that may be prefetched to, if none has a free worker.
     pub fn prefetched_nodes(&self, groups: &Bits) -> impl Iterator<Item = NodeIndex> {
         self.nodes_in(groups, !FREE)
     }
 
-    /// Nodes of these groups on some levels.
+    /// Returns the nodes of these groups on some levels.
     fn nodes_in(&self, groups: &Bits, some: u128) -> impl Iterator<Item = NodeIndex> {
         let best = in_order(self.levels & some);
         let best =
@@ -249,7 +250,8 @@ impl Groups {
         })
     }
 
-    /// A node of this group was chosen: the next one is of another, if that is loaded as little.
+    /// Takes in that a node of this group was chosen: the next one is of another, if that is loaded
+    /// as little.
     #[inline]
     pub fn chosen(&mut self, node: NodeIndex) {
         self.turn = self.nodes[node as usize].group.wrapping_add(1);
@@ -372,7 +374,7 @@ impl Groups {
         standing.since = self.moves;
     }
 
-    /// Something may be placeable in a group that was not.
+    /// Notes that something may be placeable in a group that was not.
     #[inline]
     pub fn mark(&mut self, id: GroupId) {
         let group = &mut self.list[id as usize];
@@ -403,7 +405,7 @@ impl Groups {
         &self.changed
     }
 
-    /// All that has changed has been looked at.
+    /// Forgets all changes, which have been looked at.
     pub fn forget_changes(&mut self) {
         for id in self.changed.drain(..) {
             self.list[id as usize].changed = false;
@@ -470,7 +472,7 @@ impl Groups {
     }
 }
 
-/// The levels of a bitmap, in order.
+/// Returns the levels of a bitmap, in order.
 fn in_order(levels: u128) -> impl Iterator<Item = u8> {
     let rest = successors(Some(levels), |rest| Some(rest & rest.wrapping_sub(1)));
     rest.take_while(|rest| *rest != 0)

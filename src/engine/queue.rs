@@ -129,7 +129,7 @@ struct Lane {
     lateness: u8,
     /// Tasks without a group.
     plain: Row,
-    /// Those with one, if there are any.
+    /// The tasks with a group, if there are any.
     ring: Option<Box<Ring>>,
     /// How many wait in it.
     len: u32,
@@ -238,7 +238,7 @@ impl Lane {
 /// Tasks that wait for their turn. See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// In order of lateness.
+    /// The lanes, in order of lateness.
     lanes: Vec<Lane>,
     len: usize,
 }
@@ -248,7 +248,7 @@ pub(crate) struct Queue {
 pub(crate) struct Waiting {
     pub lateness: u8,
     pub all: u32,
-    /// Those of groups that may start one, and without a group.
+    /// The tasks among them whose group may start one, or that have no group.
     pub in_turn: u32,
 }
 
@@ -273,7 +273,7 @@ impl Queue {
         })
     }
 
-    /// The task whose turn it is, and the turn under which it stands among other classes.
+    /// Returns the task whose turn it is, and the turn under which it stands among other classes.
     pub fn head(&self, tasks: &Tasks) -> Option<(Turn, Slot)> {
         self.lanes.iter().find_map(|lane| lane.head(tasks))
     }
@@ -308,8 +308,8 @@ impl Queue {
         may_start
     }
 
-    /// A task of this lateness and group has started: all other groups go before it. Returns
-    /// whether there are groups at all.
+    /// Puts the group of a task that has started, and has this lateness, behind all other groups.
+    /// Returns whether there are groups at all.
     pub fn rotate(&mut self, lateness: u8, group: TaskGroupId) -> bool {
         if let Ok(at) = self.find(lateness)
             && let Some(ring) = &mut self.lanes[at].ring

@@ -191,8 +191,8 @@ impl Node {
         }
     }
 
-    /// Whether, besides, nothing is waited for: no end of a lease or of an orphaned run, and no
-    /// answer.
+    /// Returns whether a node is away and nothing of it is waited for: no end of a lease or of an
+    /// orphaned run, and no answer.
     pub fn is_gone(&self, now: Timestamp, margin: Duration) -> bool {
         let over = |process: &NodeProcess| {
             process.orphans.is_empty() && process.lease.safe_at() + margin <= now
@@ -241,7 +241,7 @@ impl Node {
             .map_or(0, |process| process.orphans.len())
     }
 
-    /// Workers that are taken, or out of reach.
+    /// Counts the workers that are taken, or out of reach.
     pub fn taken(&self) -> u32 {
         self.load.taken(self.orphan_count())
     }
@@ -264,7 +264,7 @@ impl Node {
         self.drain.replace(drain).is_none()
     }
 
-    /// Another incarnation has come: what was asked of the one before does not hold for it.
+    /// Forgets what was asked of the incarnation before this one, for which it does not hold.
     pub fn drain_follows(&mut self, incarnation: Incarnation) {
         self.drain = self.drain.and_then(|drain| drain.follows(incarnation));
     }
@@ -372,7 +372,7 @@ impl Roster {
         }
     }
 
-    /// A record for a node of this name: the vacant one of that name, if it is kept.
+    /// Makes a record for a node of this name: the vacant one of that name, if it is kept.
     pub fn enter(&mut self, mut entry: Node) -> NodeIndex {
         let name = Arc::clone(&entry.name);
         let free = self.vacant.remove(&name).or_else(|| self.free.pop());
@@ -394,7 +394,8 @@ impl Roster {
         node
     }
 
-    /// A removed node without an offer has ended: nothing of its record stays but the name.
+    /// Vacates the record of a removed node without an offer that has ended: nothing but the name
+    /// stays.
     pub fn vacate(&mut self, now: Timestamp, node: NodeIndex) {
         self.leaving.remove(&node);
         let old = self.get_mut(node);

@@ -86,7 +86,7 @@ enum Intake {
     Open,
     /// Nothing new is taken in.
     Draining,
-    /// Nor is anything placed.
+    /// Nothing new is taken in, nor is anything placed.
     Finishing,
 }
 
@@ -116,7 +116,7 @@ const WALL_ROUND: Duration = Duration::from_millis(500);
 pub struct SchedulerMachine {
     name: Arc<str>,
     id: SchedulerId,
-    /// Which start on its store this is; zero without one.
+    /// The number of this start on the store; zero without one.
     term: Term,
     config: SchedulerConfig,
     /// How long after the end of its lease a node goes on with what is not exclusive.
@@ -172,7 +172,7 @@ pub struct Rest {
 }
 
 impl SchedulerMachine {
-    /// A scheduler without nodes, clients and tasks. `config` must have been validated.
+    /// Makes a scheduler without nodes, clients and tasks. `config` must have been validated.
     pub fn new(name: Arc<str>, id: SchedulerId, config: SchedulerConfig, now: Timestamp) -> Self {
         let limits = config.limits.clone();
         let mut machine = Self {
@@ -224,7 +224,7 @@ impl SchedulerMachine {
         self
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -336,9 +336,9 @@ impl SchedulerMachine {
         self.count_of(Phase::Backoff) == 0 || !self.tasks.iter().any(|(_, task)| soon(task))
     }
 
-    /// A machine that was not driven for two heartbeats, though it had asked to be, was frozen:
-    /// what its nodes said meanwhile may still be unread, so no lease ends before there was time to
-    /// read it.
+    /// Takes in what time it is. A machine that was not driven for two heartbeats, though it had
+    /// asked to be, was frozen: what its nodes said meanwhile may still be unread, so no lease ends
+    /// before there was time to read it.
     fn observe(&mut self, now: Timestamp) {
         if now <= self.now {
             return;
@@ -411,7 +411,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// A task of this priority is in a phase no longer.
+    /// Counts a task of this priority out of a phase.
     #[inline]
     fn leave_phase(&mut self, phase: Option<Phase>, lateness: u8) {
         if let Some(phase) = phase {

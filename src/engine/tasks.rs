@@ -44,7 +44,7 @@ pub(crate) struct Task {
     pub rare: Option<Box<Rare>>,
     pub accepted_at: Timestamp,
     pub stage: Stage,
-    /// Its turn among those of its priority, from when it is first due.
+    /// The turn of the task among those of its priority, from when it is first due.
     pub rank: u64,
     /// Neighbours in its lane, among the runs of its node, or in the line there.
     pub prev: Slot,
@@ -116,7 +116,7 @@ impl Task {
         (127 - i16::from(self.priority)) as u8
     }
 
-    /// The number of its next attempt, or of the one that goes on.
+    /// Returns the number of its next attempt, or of the one that goes on.
     #[inline]
     pub fn attempt(&self) -> u32 {
         self.failed_attempts.saturating_add(1)
@@ -128,7 +128,7 @@ impl Task {
             .map_or(0, |rare| rare.lost_on.all().len())
     }
 
-    /// Losses of nodes that count against it.
+    /// Counts the losses of nodes that count against it.
     pub fn counted_losses(&self) -> usize {
         self.rare.as_ref().map_or(0, |rare| rare.lost_on.counted())
     }
@@ -165,7 +165,7 @@ impl Task {
         self.past = self.past.max(Past::MayHaveRun);
     }
 
-    /// No node may speak any more for the run that was given up.
+    /// Lets no node speak any more for the run that was given up.
     pub fn give_up_for_good(&mut self) {
         let start = self.stage.start();
         match &mut self.stage {
@@ -180,8 +180,8 @@ impl Task {
         }
     }
 
-    /// A node has told of the start of a run: of all starts before it only the last may matter, if
-    /// no thread can be found for that run after all.
+    /// Takes in that a node has told of the start of a run: of all starts before it only the last
+    /// may matter, if no thread can be found for that run after all.
     pub fn has_started(&mut self) {
         self.may_have_run();
         if let Some(rare) = &mut self.rare {
@@ -190,7 +190,7 @@ impl Task {
         }
     }
 
-    /// A run that counted as started has not, by the word of its node.
+    /// Takes back the start of a run that counted as started, by the word of its node.
     pub fn deny_start(&mut self, dispatch: Dispatch) {
         if let Some(rare) = &mut self.rare {
             rare.starts.retain(|start| start.dispatch != dispatch);
@@ -217,10 +217,10 @@ impl Task {
 const CHUNK: usize = 512;
 const WORDS: usize = CHUNK / 64;
 
-/// Of a fixed length, so that no look at a task compares with one.
+/// The places of a chunk: of a fixed length, so that no look at a task compares with one.
 type Slots = [Option<Task>; CHUNK];
 
-/// Made where it stays: on the stack it would be too large.
+/// Makes slots without tasks where they stay: on the stack they would be too large.
 fn no_tasks() -> Box<Slots> {
     let slots: Box<[Option<Task>]> = std::iter::repeat_with(|| None).take(CHUNK).collect();
     slots.try_into().expect("there are as many as were taken")
@@ -354,7 +354,7 @@ impl Tasks {
         task
     }
 
-    /// The page of this number, which becomes the newest.
+    /// Returns the page of this number, which becomes the newest.
     #[inline]
     fn page_for(&mut self, number: u64) -> &mut Page {
         if self.newest.as_ref().is_none_or(|newest| newest.0 != number) {
@@ -411,7 +411,7 @@ impl Tasks {
             .expect("a slot in use holds a task")
     }
 
-    /// All tasks, in order of their slots, which is deterministic.
+    /// Returns all tasks, in order of their slots, which is deterministic.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Task)> {
         self.chunks.iter().enumerate().flat_map(|(index, chunk)| {
             chunk
@@ -456,7 +456,7 @@ impl Tasks {
         }
     }
 
-    /// The tasks of a list, first to last.
+    /// Returns the tasks of a list, first to last.
     pub fn walk(&self, list: &List) -> impl Iterator<Item = Slot> {
         let mut at = list.first;
         std::iter::from_fn(move || {

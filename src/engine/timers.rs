@@ -48,12 +48,12 @@ const _: () = assert!(size_of::<(Timestamp, Timer)>() <= 24);
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     all: BTreeSet<(Timestamp, Timer)>,
-    /// Those of the wall clock, by its time.
+    /// The timers of the wall clock, by its time.
     planned: BTreeSet<(Timestamp, Timer)>,
     wall: WallClock,
     /// When each node is looked at.
     nodes: Vec<Option<Timestamp>>,
-    /// When prefetched tasks are.
+    /// When prefetched tasks are looked at.
     retract: Option<Timestamp>,
     /// When the first kind may start another.
     limit: Option<Timestamp>,
@@ -198,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// A timer of each kind, `which` of them.
+    /// Returns a timer of each kind, `which` of them.
     fn timer(kind: usize, which: u32) -> Timer {
         let task = TaskId::new(u64::from(which) + 1);
         match kind {

@@ -11,7 +11,7 @@ pub(crate) struct WallClock {
 }
 
 impl WallClock {
-    /// The clock that shows `wall` at this moment of the machine's.
+    /// Makes the clock that shows `wall` at this moment of the machine's.
     pub fn showing(wall: Timestamp, now: Timestamp) -> Self {
         Self {
             nanos: wall.0.wrapping_sub(now.0).cast_signed(),

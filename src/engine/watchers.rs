@@ -12,7 +12,7 @@ use super::{Action, ClientId};
 pub(crate) struct Watchers {
     /// Unsettled tasks, by watcher.
     tasks: BTreeMap<ClientId, usize>,
-    /// Those that may watch nothing any more.
+    /// The watchers that may watch nothing any more.
     idle: BTreeSet<ClientId>,
 }
 

@@ -10,7 +10,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) use tests::steps_of;
 
-/// One more is gone through.
+/// Counts one more thing that is gone through.
 #[inline(always)]
 pub(crate) fn step() {
     #[cfg(test)]

@@ -13,33 +13,33 @@ use crate::status::{Cause, Failure};
 /// How a handler ended, as its worker saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tried {
-    /// It returned this encoded output.
+    /// The handler returned this encoded output.
     Output(Payload),
-    /// It returned an error; `after` is the wait it asked for.
+    /// The handler returned an error; `after` is the wait it asked for.
     Error {
         /// What it said.
         message: String,
         /// The wait it asked for, if it did.
         after: Option<Duration>,
     },
-    /// It returned an error and asked for no retry.
+    /// The handler returned an error and asked for no retry.
     Permanent {
         /// What it said.
         message: String,
     },
-    /// It panicked.
+    /// The handler panicked.
     Panicked {
         /// What it said.
         message: String,
         /// Where in the code, as file and line, if that is known.
         place: Option<Box<str>>,
     },
-    /// It did not end in time.
+    /// The handler did not end in time.
     TimedOut {
         /// The time it had.
         timeout: Duration,
     },
-    /// Its args could not be decoded or its output not encoded: no other attempt will do better.
+    /// The args could not be decoded or the output not encoded: no other attempt will do better.
     Codec {
         /// What was wrong.
         message: String,
@@ -55,7 +55,7 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Attempt number `attempt` (from 1) under `policy`, with outputs of at most `max_output`
+    /// Makes attempt number `attempt` (from 1) under `policy`, with outputs of at most `max_output`
     /// bytes.
     pub fn new(policy: RetryPolicy, attempt: u32, max_output: usize) -> Self {
         Self {

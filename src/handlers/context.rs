@@ -49,7 +49,7 @@ impl NodeEnv {
             .unwrap_or_else(PoisonError::into_inner) = names;
     }
 
-    /// The scheduler that a worker works for.
+    /// Returns the scheduler that a worker works for.
     fn scheduler_of(&self, worker: WorkerId) -> Arc<str> {
         let names = self.schedulers.read();
         let names = names.unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +99,7 @@ impl TaskContext {
         Self::for_test_with(&Handlers::new())
     }
 
-    /// Like [`TaskContext::for_test`], with the shared data of `handlers`.
+    /// Makes a context as [`TaskContext::for_test`] does, with the shared data of `handlers`.
     ///
     /// ```
     /// # use callboard::*;
@@ -355,8 +355,9 @@ impl TaskContext {
         Ok(())
     }
 
-    /// The generic cell rate algorithm (ITU-T I.371): `told` is the time at which all that was told
-    /// would have been due, had it been told evenly.
+    /// Returns whether another value may be told by now, by the generic cell rate algorithm (ITU-T
+    /// I.371): `told` is the time at which all that was told would have been due, had it been told
+    /// evenly.
     fn may_tell(&self) -> bool {
         let interval = u64::try_from(PROGRESS_INTERVAL.as_nanos()).unwrap_or(u64::MAX);
         let now = u64::try_from(self.0.started.elapsed().as_nanos()).unwrap_or(u64::MAX);

@@ -30,7 +30,7 @@ use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, LinkFact};
 use crate::say::say;
 
-/// A number that no other link of this process has.
+/// Returns a number that no other link of this process has.
 pub(crate) fn fresh_link() -> LinkId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     LinkId(NEXT.fetch_add(1, Ordering::Relaxed))

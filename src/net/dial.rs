@@ -132,7 +132,7 @@ async fn connect(
     Err(failure)
 }
 
-/// The first answer to attempts that begin [`FRESH`] after each other.
+/// Returns the first answer to attempts that begin [`FRESH`] after each other.
 ///
 /// An attempt whose packets were lost is repeated by the system a second later, then two, then
 /// four: after a cut its next try may be far away, and a fresh one is not.
@@ -153,7 +153,8 @@ pub(super) fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Small frames go at once, and little waits unsent in the kernel, where nothing can overtake it.
+/// Sets up a connection so that small frames go at once, and little waits unsent in the kernel,
+/// where nothing can overtake it.
 pub(super) fn prepare(stream: &TcpStream, config: &LinkConfig) -> io::Result<()> {
     stream.set_nodelay(true)?;
     #[cfg(any(target_os = "android", target_os = "linux"))]

@@ -16,11 +16,12 @@ use crate::error::LinkRefusal;
 
 /// What a message says of its sender's name.
 pub(crate) enum Introduction<'a> {
-    /// It is this.
+    /// The sender claims this name.
     Name(&'a str),
-    /// Nothing; but the message is a refusal, which ends this link and tells no more than why.
+    /// The sender names nobody; but the message is a refusal, which ends this link and tells no
+    /// more than why.
     Words,
-    /// Nothing.
+    /// The sender names nobody.
     Nothing,
 }
 
@@ -58,7 +59,7 @@ pub(super) struct Gate {
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
-    /// Until a name is claimed, and is right.
+    /// No name was claimed so far that is right.
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "any name will do"))]
     Waiting,
     Open,
@@ -128,7 +129,7 @@ mod tests {
     use crate::engine::Incarnation;
     use crate::engine::message::NodeHello;
 
-    /// The gate for the holder of a certificate for "node-1".
+    /// Makes the gate for the holder of a certificate for "node-1".
     fn gate(peers: Option<&[&str]>) -> Gate {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["node-1".to_owned()]).unwrap();

@@ -51,7 +51,7 @@ const LABEL: &[u8] = b"callboard link proof 1";
 /// The first byte of a record of TLS that holds a part of a handshake, and so of every TLS
 /// connection.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
-/// To a side with certificates, of a peer without.
+/// The message to a side with certificates, of a peer without.
 pub(super) const WITHOUT: &str = "this side speaks TLS only and the peer has no certificates; give both sides certificates, or neither";
 
 /// A shared secret. It is neither shown nor sent.
@@ -62,8 +62,8 @@ impl Secret {
     /// The least length, in bytes, since a proof can be guessed at offline.
     pub const MIN_BYTES: usize = 16;
 
-    /// A secret of these bytes, the same for all of a cluster; `openssl rand -hex 32` makes a good
-    /// one.
+    /// Makes a secret of these bytes, the same for all of a cluster; `openssl rand -hex 32` makes a
+    /// good one.
     ///
     /// # Errors
     ///
@@ -97,9 +97,9 @@ const TLS: u8 = 2;
 /// What a side asks its peer for.
 #[derive(Clone, Copy)]
 pub(super) enum Asks<'a> {
-    /// Nothing: the peer is on this machine.
+    /// No proof: the peer is on this machine.
     Nothing,
-    /// That it knows this secret.
+    /// The proof that the peer knows this secret.
     Secret(&'a Secret),
     /// A certificate. It has been verified: this exchange is within TLS.
     #[cfg(feature = "tls")]
@@ -179,9 +179,9 @@ pub struct Authenticated {
     pub(crate) write: Box<dyn AsyncWrite + Send + Unpin>,
     /// Whether a write takes no longer than a system call, so that any thread may do it.
     pub(crate) direct: bool,
-    /// Which names it may claim.
+    /// The names that the peer may claim.
     pub(crate) names: Names,
-    /// Its addresses, if a socket carries it.
+    /// The addresses of the connection, if a socket carries it.
     pub(crate) ends: Ends,
 }
 
@@ -233,7 +233,7 @@ async fn drain(read: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
 
 enum Failed {
     Link(LinkError),
-    /// To be told to the peer.
+    /// A reason that is to be told to the peer.
     Refuse {
         error: LinkError,
         message: &'static str,

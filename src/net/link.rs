@@ -40,7 +40,7 @@ const READ_HEADS: usize = 2 << 10;
 /// a call.
 const READ_STRAIGHT: usize = 16 << 10;
 
-/// For a link.
+/// A command for a link.
 #[derive(Debug)]
 pub enum LinkCommand<Out> {
     /// Send a message.
@@ -50,7 +50,7 @@ pub enum LinkCommand<Out> {
     Close(String),
 }
 
-/// From a link.
+/// An event from a link.
 #[derive(Debug, PartialEq)]
 pub enum LinkEvent<In> {
     /// A message has arrived.
@@ -168,7 +168,7 @@ async fn read_some(
     read.read_buf(buffer).await
 }
 
-/// The end of what the peer sent, with this left of it.
+/// Returns how what the peer sent has ended, with this left of it.
 fn ended(reader: &MessageReader, buffer: &BytesMut) -> String {
     let within = if buffer.is_empty() && !reader.is_within_chunk() {
         ""
@@ -178,7 +178,7 @@ fn ended(reader: &MessageReader, buffer: &BytesMut) -> String {
     format!("the peer closed the connection{within}")
 }
 
-/// All that is whole in the buffer.
+/// Decodes all that is whole in the buffer.
 fn decode<In: Wire>(
     reader: &mut MessageReader,
     buffer: &mut BytesMut,

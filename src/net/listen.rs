@@ -115,7 +115,7 @@ impl Listener {
         self.address
     }
 
-    /// Its socket once more: while either is there, nobody is refused.
+    /// Returns its socket once more: while either is there, nobody is refused.
     pub(crate) fn held(&self) -> io::Result<Socket> {
         SockRef::from(&self.socket).try_clone()
     }
@@ -253,7 +253,7 @@ impl Unproved {
         self.crowd.add(ticket, (peer, task));
     }
 
-    /// The next that ended by itself; `None` if there is none. Safe to drop and call again.
+    /// Returns the next that ended by itself; `None` if there is none. Safe to drop and call again.
     async fn next(&mut self) -> Option<Attempt> {
         loop {
             // An error is a connection that was dropped to make room.

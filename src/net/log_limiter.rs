@@ -16,8 +16,8 @@ use crate::sync::lock;
 /// memory grow with the addresses that somebody has.
 const MAX_SOURCES: usize = 256;
 
-/// The source that an address belongs to: an address of IPv4, or the 64 bits of one of IPv6 that a
-/// single machine is given whole.
+/// Returns the source that an address belongs to: an address of IPv4, or the 64 bits of one of IPv6
+/// that a single machine is given whole.
 pub(super) fn source(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.into(),
@@ -42,8 +42,8 @@ impl LogLimiter {
         sources.tell(source(peer), Clock::Process.now())
     }
 
-    /// A peer was not refused. Returns how often its source had been before, if that was more than
-    /// once.
+    /// Takes in that a peer was not refused. Returns how often its source had been before, if that
+    /// was more than once.
     pub(super) fn over(&self, peer: IpAddr) -> Option<u64> {
         let series = lock(&self.0).last.remove(&Some(source(peer)))?;
         Some(series.times()).filter(|times| *times > 1)

@@ -22,10 +22,10 @@ use crate::error::TlsError;
 /// The names that the peer of a connection may claim.
 #[derive(Clone)]
 pub(crate) enum Names {
-    /// Any: it knows the secret, or is on this machine.
+    /// Any name: the peer knows the secret, or is on this machine.
     Any,
-    /// Those that this certificate bears, which has been verified, if they are among those that are
-    /// taken.
+    /// The names that this certificate bears, which has been verified, if they are among those that
+    /// are taken.
     #[cfg(feature = "tls")]
     Certified {
         certificate: CertificateDer<'static>,
@@ -126,7 +126,7 @@ fn takes(peers: Option<&[String]>, name: &str) -> Result<(), String> {
     }
 }
 
-/// The names of a certificate, which its authority chose.
+/// Lists the names of a certificate, which its authority chose.
 #[cfg(feature = "tls")]
 fn list(presented: &[String]) -> String {
     if presented.is_empty() {

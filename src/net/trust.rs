@@ -18,11 +18,11 @@ use crate::links::Ends;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Trust {
-    /// That it is on this machine. Only for loopback addresses.
+    /// The peer is on this machine. Only for loopback addresses.
     Open,
-    /// That it knows the secret.
+    /// The peer knows the secret.
     Secret(Secret),
-    /// That it holds the key of a certificate which a trusted authority has signed.
+    /// The peer holds the key of a certificate which a trusted authority has signed.
     #[cfg(feature = "tls")]
     Tls(Credentials),
 }

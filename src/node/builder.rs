@@ -428,7 +428,7 @@ enum Asked {
     Nothing,
     ToDrain,
     ToStop {
-        /// When it must have come to its end.
+        /// The time by which it must have come to its end.
         until: Instant,
     },
 }

@@ -19,7 +19,7 @@ use crate::net::{Listener, Trust};
 pub(super) enum ProbeAt {
     /// Where it listens on every address, or at a port that the system chooses.
     AnyPort,
-    /// At this address.
+    /// A socket of its own at this address.
     Address(String),
     Nowhere,
 }
@@ -27,9 +27,9 @@ pub(super) enum ProbeAt {
 /// Ports by which it can be seen that this process lives.
 #[derive(Default)]
 pub(super) struct Probers {
-    /// Those that are there for this alone.
+    /// The sockets that are there for this alone.
     pub sockets: Vec<TcpListener>,
-    /// All of them, as hellos name them.
+    /// The addresses of all of them, as hellos name them.
     pub addresses: Vec<String>,
 }
 
@@ -100,8 +100,8 @@ async fn on_loopback() -> io::Result<Vec<TcpListener>> {
     Ok(sockets)
 }
 
-/// The addresses at which a listening socket is reached: one on every address may serve both
-/// families.
+/// Returns the addresses at which a listening socket is reached: one on every address may serve
+/// both families.
 fn reached_at(socket: &SockRef<'_>) -> io::Result<Vec<String>> {
     let Some(address) = socket.local_addr()?.as_socket() else {
         return Ok(Vec::new());

@@ -340,7 +340,8 @@ impl SchedulerBuilder {
         self.nodes.iter().try_for_each(Node::check_settings)
     }
 
-    /// A scheduler that ends with its client would end at once if that has ended already.
+    /// Checks that the client has not ended: a scheduler that ends with its client would end at
+    /// once.
     fn check_client(&self) -> Result<(), StartError> {
         match &self.client {
             ClientChoice::Is(client)

@@ -44,7 +44,7 @@ pub struct ExecutedAgain {
 /// How many tasks are handed in again at once.
 const AGAIN_AT_ONCE: usize = 1024;
 
-/// Due at once, though the first one had to wait.
+/// Makes the task once more, due at once, though the first one had to wait.
 fn again(status: &TaskStatus) -> Execute {
     Execute::again(status).delay(Duration::ZERO)
 }

@@ -46,7 +46,7 @@ pub enum Flaw {
     /// A later version has written something that this one does not know.
     #[error("{0} is of a later version")]
     Newer(String),
-    /// They are not what any version writes.
+    /// The bytes are not what any version writes.
     #[error("{0}")]
     Malformed(String),
 }

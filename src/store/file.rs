@@ -73,7 +73,7 @@ impl Opener for FileOpener {
 }
 
 impl FileOpener {
-    /// Nothing is opened so far.
+    /// Makes a file of which nothing is opened so far.
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -82,7 +82,7 @@ impl FileOpener {
         }
     }
 
-    /// The same, but no file is made.
+    /// Makes the same, but no file is created on the disk.
     pub fn existing(path: PathBuf) -> Self {
         Self {
             may_make: false,
@@ -104,7 +104,7 @@ impl FileOpener {
     }
 }
 
-/// The same with the path, which an error of a file does not name.
+/// Converts the error of a file, which does not name the path, and adds that.
 fn named(path: &Path, error: &io::Error) -> LogError {
     of_io(&io::Error::new(
         error.kind(),
@@ -205,7 +205,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The directory of a file.
+/// Returns the directory of a file.
 fn directory(path: &Path) -> &Path {
     let parent = path
         .parent()

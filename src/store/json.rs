@@ -83,7 +83,7 @@ fn quoted(to: &mut impl Write, text: &str) -> fmt::Result {
     to.write_char('"')
 }
 
-/// Those that turn the direction of a text, or end a line for some.
+/// Returns whether a letter turns the direction of a text, or ends a line for some.
 fn is_hidden(letter: char) -> bool {
     matches!(letter, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

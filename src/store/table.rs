@@ -32,7 +32,7 @@ use content::Content;
 use moment::{Moment, replay};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// By batch, and place in it.
+/// The rows, by batch and place in it.
 const ROWS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("rows");
 
 const MAGIC: (&str, &[u8]) = ("callboard", b"store");
@@ -66,14 +66,14 @@ struct Claimed {
 }
 
 impl TableLog<FileOpener> {
-    /// The log in the file at a path, which is made if there is none.
+    /// Makes the log in the file at a path, which is made if there is none.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self::new(FileOpener::new(path.into()))
     }
 }
 
 impl<O: Opener> TableLog<O> {
-    /// A log that nobody has opened so far.
+    /// Makes a log that nobody has opened so far.
     pub fn new(opener: O) -> Self {
         Self {
             opener,

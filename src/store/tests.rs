@@ -23,7 +23,7 @@ pub(crate) const WHO: Claimant<'static> = Claimant {
     new_id: SchedulerId(7),
 };
 
-/// Rows that tell their batch and place.
+/// Makes rows that tell their batch and place.
 fn rows(number: u64, count: u8) -> Vec<Bytes> {
     let row = |place| {
         let mut row = number.to_be_bytes().to_vec();
@@ -43,7 +43,7 @@ fn append(log: &mut dyn TaskLog, number: u64) -> Result<(), LogError> {
     })
 }
 
-/// The numbers of the batches that are there; each must be whole and as it was written.
+/// Returns the numbers of the batches that are there; each must be whole and as it was written.
 fn batches(log: &mut dyn TaskLog) -> Vec<u64> {
     let mut found: Vec<(u64, Vec<Bytes>)> = Vec::new();
     let read = log.replay(&mut |number, row| {

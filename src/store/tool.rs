@@ -62,9 +62,9 @@ pub enum ToolError {
     KeyTaken {
         /// The task.
         id: TaskId,
-        /// Its key.
+        /// The key of the task.
         key: String,
-        /// Who has it.
+        /// The task that has the key.
         other: TaskId,
     },
 }
@@ -94,9 +94,9 @@ pub struct Tool {
 /// Which tasks are listed.
 #[derive(Clone, Debug, Default)]
 pub struct Listed {
-    /// Those of this kind alone.
+    /// The kind whose tasks alone are listed.
     pub kind: Option<String>,
-    /// Those in one of these states alone, if there is any.
+    /// The states whose tasks alone are listed, if there is any.
     pub states: Vec<State>,
 }
 
@@ -214,8 +214,8 @@ impl Tool {
         salvage::salvage(&*self.now()?, &about, to)
     }
 
-    /// Has the next start take another scheduler id, so that nodes which have seen a later state of
-    /// this store follow it: they discard what they have of that.
+    /// Lets the next start take another scheduler id, so that nodes which have seen a later state
+    /// of this store follow it: they discard what they have of that.
     ///
     /// # Errors
     ///

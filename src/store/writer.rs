@@ -35,16 +35,16 @@ pub const ASK_AGAIN: Duration = Duration::from_secs(1);
 pub enum Written {
     /// The batch is durable.
     Stored {
-        /// Its number.
+        /// The number of the batch.
         batch: u64,
         /// The bytes of its rows.
         bytes: usize,
     },
     /// The batch is not there. The next one has its number.
     NotStored {
-        /// Its number.
+        /// The number of the batch.
         batch: u64,
-        /// What was in it.
+        /// The records of the batch.
         records: Vec<Record>,
         /// Why.
         reason: LogError,
@@ -79,7 +79,7 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// A writer to a log that was claimed.
+    /// Makes a writer to a log that was claimed.
     pub fn new(log: Box<dyn TaskLog>, check_every: Duration) -> Self {
         Self {
             log,
@@ -201,7 +201,7 @@ impl LogWriter {
         self.log.forget(ids)
     }
 
-    /// Has the log give room back; if that fails, it goes on as it is.
+    /// Lets the log give room back; if that fails, it goes on as it is.
     pub fn tidy(&mut self) {
         let _ = self.log.tidy();
     }
@@ -265,7 +265,7 @@ impl WriterThread {
         Reader::OnThread(ReaderOfThread(self.orders.clone()))
     }
 
-    /// Has a batch stored.
+    /// Orders a batch to be stored.
     pub fn append(&self, sealed: Sealed) {
         self.order(Order::Append(sealed));
     }
@@ -277,7 +277,8 @@ impl WriterThread {
         answer
     }
 
-    /// Has the thread forget what is kept of these tasks. The answer is how many had been kept.
+    /// Orders the thread to forget what is kept of these tasks. The answer is how many had been
+    /// kept.
     pub fn forget(&self, ids: Vec<TaskId>) -> Receiver<Result<usize, LogError>> {
         let (reply, answer) = channel();
         self.order(Order::Forget(ids, reply));
@@ -317,9 +318,9 @@ impl WriterThread {
 /// Asks a writer for what is stored, from any thread, which it blocks. Clones ask the same one.
 #[derive(Clone, Debug)]
 pub enum Reader {
-    /// One that has a thread of its own.
+    /// A reader that has a thread of its own.
     OnThread(ReaderOfThread),
-    /// One that works on the thread of its scheduler; `None` when it is closed.
+    /// A reader that works on the thread of its scheduler; `None` when it is closed.
     Inline(Arc<Mutex<Option<LogWriter>>>),
 }
 

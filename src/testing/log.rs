@@ -32,7 +32,7 @@ pub struct RecordLog {
 }
 
 impl RecordLog {
-    /// An empty log. Whoever starts on it keeps it within these bounds.
+    /// Makes an empty log. Whoever starts on it keeps it within these bounds.
     pub fn within(bounds: Bounds) -> Self {
         Self {
             bounds,

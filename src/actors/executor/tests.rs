@@ -196,8 +196,8 @@ fn ended(event: NodeEvent) -> u64 {
     }
 }
 
-/// A handler that waits for a permit, whose number of runs at once is watched, and one that ends at
-/// once.
+/// Makes a handler that waits for a permit, whose number of runs at once is watched, and one that
+/// ends at once.
 fn gated() -> (Handlers, Arc<Semaphore>, Arc<Semaphore>) {
     let started = Arc::new(Semaphore::new(0));
     let gate = Arc::new(Semaphore::new(0));

@@ -48,7 +48,7 @@ impl Callers {
         }
     }
 
-    /// Nobody is to wait for a task any more: it was not accepted after all.
+    /// Forgets who waits for a task, which was not accepted after all.
     pub fn forget(&mut self, id: TaskId) {
         self.statuses.remove(&id);
     }

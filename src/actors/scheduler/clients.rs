@@ -34,13 +34,13 @@ pub(super) struct Clients {
     numbers: HashMap<Recipient<TaskStatus>, ClientId>,
     watchers: HashMap<ClientId, Recipient<TaskEvent>>,
     watcher_numbers: HashMap<Recipient<TaskEvent>, ClientId>,
-    /// In order of their sending.
+    /// The answers that are waited for, in order of their sending.
     answers: Vec<(ClientId, Answers)>,
     waker: Waker,
 }
 
 impl Clients {
-    /// `waker` is woken when an answer has come that was waited for.
+    /// Makes a list without clients. `waker` is woken when an answer has come that was waited for.
     pub fn new(on_gone: ClientGone, waker: Waker) -> Self {
         Self {
             on_gone,

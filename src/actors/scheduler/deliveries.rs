@@ -95,9 +95,9 @@ impl Gathered {
 
 /// How far the answers of a client are that are waited for.
 pub(super) enum Answered {
-    /// Some are still to come.
+    /// Some answers are still to come.
     Waiting,
-    /// All have come.
+    /// All answers have come.
     All,
     /// The client is gone.
     Gone,
@@ -110,7 +110,7 @@ pub(super) struct Answers {
 }
 
 enum AwaitedAnswers {
-    /// One answer confirms these deliveries.
+    /// A request of which one answer confirms these deliveries.
     Group(Request, Vec<(u64, usize)>),
     Each(Each),
 }
@@ -126,8 +126,8 @@ struct Each {
 enum Slot {
     Sent(Request),
     Answered,
-    /// It will not be answered: the client is gone, which may be seen a moment later, or its
-    /// handler has panicked.
+    /// No answer will come: the client is gone, which may be seen a moment later, or its handler
+    /// has panicked.
     Dropped,
     /// The engine knows that it was handled.
     Told,
@@ -223,7 +223,7 @@ struct Woken {
 }
 
 impl Woken {
-    /// Every answer is looked at once, to be waited for.
+    /// Makes a waker that counts as woken: every answer is looked at once, to be waited for.
     fn new(bell: &Waker) -> Arc<Self> {
         Arc::new(Self {
             bell: bell.clone(),

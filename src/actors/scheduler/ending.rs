@@ -60,9 +60,9 @@ impl Handover {
 
 /// Somebody who waits for the end.
 pub(super) enum Waiter {
-    /// To be given what was left.
+    /// Somebody who is to be given what was left.
     Taker(OneshotSender<Result<Leftovers, Stopped>>),
-    /// To be told that it may be taken.
+    /// Somebody who is to be told that it may be taken.
     Told(OneshotSender<Result<(), Stopped>>),
 }
 
@@ -80,7 +80,7 @@ enum Stage {
         until: Option<Timestamp>,
         rest: RestGoes,
     },
-    /// What the store has still to take goes there, if it does by then.
+    /// The store is given what it has still to take, if that is done by then.
     Storing {
         leftovers: Leftovers,
         until: Timestamp,
@@ -90,9 +90,9 @@ enum Stage {
 /// What becomes of the tasks that have not settled, where there is a store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum RestGoes {
-    /// They stay there, and nodes stay at work, for the next start.
+    /// The tasks stay in the store, and nodes stay at work, for the next start.
     On,
-    /// They are given up.
+    /// The tasks are given up.
     Away,
 }
 
@@ -173,7 +173,7 @@ impl Core {
         }
     }
 
-    /// Has the machine end, and what is left of it go to the store, if there is one.
+    /// Ends the machine, and lets what is left of it go to the store, if there is one.
     fn begin_storing(&mut self, now: Timestamp, rest: RestGoes) {
         let leftovers = match (rest, &self.recorder) {
             (RestGoes::On, Some(_)) => {
@@ -242,7 +242,7 @@ impl Core {
         self.hand_over(leftovers.unwrap_or_default(), waiting);
     }
 
-    /// Has the machine end, and does what follows.
+    /// Ends the machine, and does what follows.
     fn wind_up(&mut self, now: Timestamp) -> Leftovers {
         let rest = self.machine.shut_down(now);
         let named = rest.named.iter().map(|&(audience, watcher)| {

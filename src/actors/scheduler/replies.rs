@@ -37,9 +37,9 @@ struct Held {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Replies {
-    /// To be given when the effects of this turn have been taken.
+    /// Answers to be given when the effects of this turn have been taken.
     ready: Vec<Reply>,
-    /// In order of their batches.
+    /// Answers to be given when a batch is stored, in order of their batches.
     held: VecDeque<Held>,
 }
 

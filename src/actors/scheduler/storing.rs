@@ -98,7 +98,7 @@ impl Core {
         self.machine.promised_with() > self.machine.stored()
     }
 
-    /// Has an answer given when what it promises is stored.
+    /// Gives an answer when what it promises is stored.
     pub(super) fn answer(
         &mut self,
         reply: Reply,

@@ -41,7 +41,7 @@ impl Handler<Strike> for SchedulerActor {
     }
 }
 
-/// Whoever is kept waiting for ever fails the test instead.
+/// Waits, and fails the test instead of keeping it for ever.
 async fn within<T>(what: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(Duration::from_secs(10), what).await;
     waited.expect("nobody is kept waiting by a scheduler that has ended")
@@ -65,7 +65,7 @@ fn parts(clock: Clock, left: Handover, guard: Box<dyn Send>) -> SchedulerParts {
     }
 }
 
-/// Has a scheduler end by a panic, while a task waits.
+/// Lets a scheduler end by a panic, while a task waits.
 async fn broken_by(strike: impl FnOnce(&Addr<SchedulerActor>)) {
     let (guard, ended) = oneshot::channel::<()>();
     let left = Handover::default();

@@ -41,7 +41,7 @@ impl LinkSender<ToScheduler> for Wire {
     fn close(self: Box<Self>, _: String) {}
 }
 
-/// What such a node is made of.
+/// Returns what such a node is made of.
 pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Clock) -> NodeParts {
     handlers.validate().unwrap();
     let config = NodeConfig {
@@ -182,7 +182,7 @@ impl LoneNode {
             .expect("the node is gone")
     }
 
-    /// The next report but those of workers.
+    /// Takes the next report but those of workers.
     pub async fn report(&mut self) -> Report {
         loop {
             match self.any_report().await {
@@ -243,7 +243,7 @@ impl LoneNode {
         self.end(dispatch).await.0
     }
 
-    /// The end of this run, which must be reported next, and whether it is an overrun.
+    /// Takes the end of this run, which must be reported next, and whether it is an overrun.
     pub async fn end(&mut self, run: Dispatch) -> (End, bool) {
         match self.report().await {
             Report::Ended {

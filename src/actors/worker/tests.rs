@@ -160,7 +160,8 @@ async fn g12_an_async_handler_is_dropped_and_what_it_started_is_told() {
     node.stop().await;
 }
 
-/// A blocking handler that goes on until it is let go, and then says whether it was cancelled.
+/// Makes a blocking handler that goes on until it is let go, and then says whether it was
+/// cancelled.
 fn held() -> (Handlers, mpsc::Sender<()>, Arc<AtomicBool>) {
     let (let_go, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);

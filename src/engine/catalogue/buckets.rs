@@ -33,7 +33,7 @@ pub(super) struct Bucket {
 /// Whether another task may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// It may.
+    /// Another task may start.
     Some,
     /// Not before one that goes on has ended.
     NoneAtOnce,
@@ -51,7 +51,7 @@ impl Rule {
 }
 
 impl Bucket {
-    /// Nothing is used.
+    /// Makes a bucket of which nothing is used.
     pub fn new(now: Timestamp) -> Self {
         Self {
             going: 0,
@@ -70,29 +70,29 @@ impl Bucket {
         std::mem::replace(&mut self.left, left)
     }
 
-    /// From now on this rule holds, and so many go on. What was used of another rate counts, and is
-    /// waited for no longer than what may be used of this one.
+    /// Follows this rule from now on, with so many that go on. What was used of another rate
+    /// counts, and is waited for no longer than what may be used of this one.
     pub fn follow(&mut self, rule: &Rule, now: Timestamp, going: u32) {
         let (interval, ahead) = rule.pace.unwrap_or_default();
         self.due = self.due.min(now + interval + ahead);
         self.going = going;
     }
 
-    /// Nothing is limited, and so nothing is counted.
+    /// Forgets what was used, since nothing is limited any more.
     pub fn forget(&mut self, now: Timestamp) {
         (self.due, self.going) = (now, 0);
     }
 
-    /// One has started.
+    /// Uses up one start.
     pub fn start(&mut self, rule: &Rule, now: Timestamp) {
         if let Some((interval, _)) = rule.pace {
             self.due = self.due.max(now) + interval;
         }
     }
 
-    /// One more goes on, or one less. Returns whether that has to be looked at: a run that was
-    /// going on before may be counted without a start, after a restart, or when it is its task's
-    /// again.
+    /// Counts one more that goes on, or one less. Returns whether that has to be looked at: a run
+    /// that was going on before may be counted without a start, after a restart, or when it is its
+    /// task's again.
     #[must_use]
     pub fn count(&mut self, rule: &Rule, more: bool) -> bool {
         if more {

@@ -22,9 +22,11 @@ use crate::task::{TaskGroup, TaskKind};
 pub(super) struct Limits {
     /// How many kinds have one.
     kinds: usize,
-    /// Of these so much has begun or ended since they were looked at that they must be again.
+    /// The limits of which so much has begun or ended since they were looked at that they must be
+    /// again.
     pub changed: BTreeSet<Whose>,
-    /// When those may start another that start as often as they may, or may be forgotten.
+    /// The limits that start as often as they may, or may be forgotten, and when they are looked at
+    /// for that.
     pub wakes: BTreeSet<(Timestamp, Whose)>,
 }
 
@@ -146,7 +148,7 @@ impl Catalogue {
         self.forget_unused_kind(id);
     }
 
-    /// A task is at a node from now on.
+    /// Counts a task that is at a node from now on.
     #[inline]
     pub fn run_began(&mut self, task: &Task) {
         if self.has_limits() {
@@ -155,7 +157,7 @@ impl Catalogue {
         }
     }
 
-    /// A task is at its node no longer.
+    /// Counts a task that is at its node no longer.
     #[inline]
     pub fn run_over(&mut self, task: &Task) {
         if self.has_limits() {
@@ -164,7 +166,7 @@ impl Catalogue {
         }
     }
 
-    /// A run of a kind is an orphan from now on, or no longer.
+    /// Counts a run of a kind that is an orphan from now on, or no longer.
     pub fn orphan(&mut self, kind: Option<&TaskKind>, group: Option<&TaskGroup>, is_one: bool) {
         if self.has_limits()
             && let Some(&id) = kind.and_then(|kind| self.kind_index.get(kind))
@@ -187,7 +189,7 @@ impl Catalogue {
         }
     }
 
-    /// A task has been sent to a node.
+    /// Uses up a start for a task that has been sent to a node.
     #[inline]
     pub fn has_started(&mut self, tasks: &Tasks, now: Timestamp, slot: Slot) {
         if self.limits.kinds | self.known_groups() != 0 {

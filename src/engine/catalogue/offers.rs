@@ -44,7 +44,7 @@ pub(super) struct Profile {
     pub(super) classes: Bits,
 }
 
-/// About what it takes to remember these names.
+/// Returns about what it takes to remember these names.
 pub(crate) fn names_bytes<'a>(names: impl IntoIterator<Item = &'a String>) -> usize {
     const EACH: usize = 64;
     names.into_iter().map(|name| name.len() + EACH).sum()
@@ -144,7 +144,7 @@ impl Catalogue {
         at
     }
 
-    /// The first node of its like has come.
+    /// Makes a group for the first node of its like.
     fn add_group(&mut self, at: OfferId, labels: Labels) -> GroupId {
         let group = vacancy(&mut self.profiles);
         let labels = Arc::new(labels);
@@ -187,7 +187,7 @@ impl Catalogue {
         }
     }
 
-    /// The last node of its like is gone.
+    /// Removes a group whose last node is gone.
     fn group_gone(&mut self, group: GroupId, profile: &Profile) {
         self.offered_bytes -= names_bytes(&*profile.labels);
         for id in profile.classes.iter() {

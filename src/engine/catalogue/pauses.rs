@@ -71,7 +71,7 @@ impl Catalogue {
         }
     }
 
-    /// Something is true of a kind by which its classes rest, or do not.
+    /// Looks anew whether the classes of a kind rest, after a change by which they may.
     pub(super) fn review_kind(&mut self, tasks: &Tasks, id: KindId) {
         // Most kinds have few classes, and are looked at often if they have a limit.
         let classes: Vec<_> = self.kinds[id as usize].all_classes().collect();

@@ -34,7 +34,7 @@ impl Catalogue {
         new
     }
 
-    /// One task less is of this class. Those without tasks are forgotten when there are many.
+    /// Counts one task less of this class. Those without tasks are forgotten when there are many.
     #[inline]
     pub fn leave(&mut self, id: ClassId) {
         let class = &mut self.classes[id as usize];

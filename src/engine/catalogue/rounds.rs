@@ -35,7 +35,7 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// A class has another head, which is to be looked at.
+    /// Adds another head of a class, which is to be looked at.
     pub fn push(&mut self, head: ClassHead) {
         self.known.push(Reverse(head));
     }
@@ -85,7 +85,7 @@ impl Catalogue {
         }
     }
 
-    /// A class has tasks that wait now, or none any more.
+    /// Notes whether a class has tasks that wait.
     fn set_waiting(&mut self, id: ClassId, waits: bool) {
         let class = &self.classes[id as usize];
         let all = &mut self.waiting[class.rule as usize];
@@ -159,8 +159,8 @@ impl Catalogue {
         }
     }
 
-    /// The head of a class has been placed. What goes to free workers alone may have kept others
-    /// from being prefetched: these are looked at in this round, in their turn.
+    /// Takes in that the head of a class has been placed. What goes to free workers alone may have
+    /// kept others from being prefetched: these are looked at in this round, in their turn.
     #[inline]
     pub fn placed(&mut self, round: &mut Round, id: ClassId) {
         let plain = self.classes[id as usize].rule == PlacementRule::Prefetch;
@@ -243,7 +243,7 @@ impl Catalogue {
         Some((self.classes[id as usize].announced?, id))
     }
 
-    /// All has been looked at: what was marked meanwhile, too.
+    /// Ends a round in which all has been looked at: what was marked meanwhile, too.
     pub fn end_round(&mut self) {
         for id in self.changed.drain(..) {
             self.classes[id as usize].changed = false;
@@ -298,9 +298,9 @@ impl Catalogue {
         Some(chosen)
     }
 
-    /// The best turn among what waits for a free worker of a node, and nothing else will do for:
-    /// nothing that comes after it may be prefetched to the node, or no worker there would ever be
-    /// free.
+    /// Returns the best turn among what waits for a free worker of a node, and nothing else will do
+    /// for: nothing that comes after it may be prefetched to the node, or no worker there would
+    /// ever be free.
     #[inline]
     fn barrier(&self, node: NodeIndex, nodes: &impl Candidate) -> Option<Turn> {
         let [_, directs, suspects] = &self.heads;
@@ -322,7 +322,7 @@ impl Catalogue {
             .min()
     }
 
-    /// The best turn among all that waits for this node.
+    /// Returns the best turn among all that waits for this node.
     pub fn waiting(&self, node: NodeIndex, nodes: &impl Candidate) -> Option<Turn> {
         let group = self.groups.group_of(node)?;
         let plain = self.first_at(group, PlacementRule::Prefetch);
@@ -354,7 +354,7 @@ impl Catalogue {
         count as u32
     }
 
-    /// The best turn of this rule among what waits for a group of nodes.
+    /// Returns the best turn of this rule among what waits for a group of nodes.
     fn first_at(&self, group: GroupId, rule: PlacementRule) -> Option<Turn> {
         let heads = &self.heads[rule as usize];
         let mut first = heads.iter().take(FEW).inspect(|_| work::step());

@@ -49,7 +49,7 @@ impl Catalogue {
         }
     }
 
-    /// One task less is of its group, if it was in one.
+    /// Counts one task less of its group, if it was in one.
     #[inline]
     pub fn leave_group(&mut self, task: &Task) {
         if task.group() != NO_GROUP {
@@ -113,7 +113,7 @@ impl Catalogue {
         self.task_groups.free.push(id);
     }
 
-    /// The limit of a kind has changed: so many go on of its groups.
+    /// Follows the limit of a kind, which has changed, in its groups, of which so many go on.
     pub(super) fn follow_group_limit(
         &mut self,
         tasks: &Tasks,
@@ -148,7 +148,7 @@ impl Catalogue {
         }
     }
 
-    /// A task of a group has been sent to a node.
+    /// Uses up a start of a group, of which a task has been sent to a node.
     pub(super) fn group_started(&mut self, tasks: &Tasks, now: Timestamp, id: TaskGroupId) {
         let entry = &self.task_groups.entries[id as usize];
         if let Some(rule) = self.group_rule(entry.kind) {

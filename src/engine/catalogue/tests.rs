@@ -23,7 +23,7 @@ fn kind(number: usize) -> TaskKind {
     TaskKind::from(format!("kind {number}").as_str())
 }
 
-/// The labels of which the bits are set.
+/// Returns the labels of which the bits are set.
 fn labels(bits: u8) -> Labels {
     let all = [(1, "gpu"), (2, "ssd")].into_iter();
     all.filter(|(bit, _)| bits & bit != 0)
@@ -31,7 +31,7 @@ fn labels(bits: u8) -> Labels {
         .collect()
 }
 
-/// The kinds of which the bits are set; those with an odd number block.
+/// Returns the kinds of which the bits are set; those with an odd number block.
 fn offer(bits: u8) -> Vec<KindOffer> {
     let offer = |number: usize| KindOffer {
         kind: kind(number).as_str().to_owned(),
@@ -133,7 +133,7 @@ impl Model {
         assert_eq!(BTreeSet::from_iter(lost), expected);
     }
 
-    /// The task of this number in turn that waits, or that does not.
+    /// Finds the task of this number in turn that waits, or that does not.
     fn find(&self, at: usize, queued: bool) -> Option<usize> {
         let some = (0..self.all.len()).filter(|&at| self.all[at].queued == queued);
         some.cycle().nth(at)

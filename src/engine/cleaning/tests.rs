@@ -133,7 +133,7 @@ impl Book {
         self.over.push(id);
     }
 
-    /// Nothing that lives was dropped, nor the head, and what is counted is there.
+    /// Checks that nothing that lives was dropped, nor the head, and that what is counted is there.
     fn check(&self) {
         let records = || self.log.values().flat_map(|(records, _)| records);
         let kept: BTreeSet<_> = records()
@@ -154,7 +154,7 @@ impl Book {
         assert_eq!(living, self.living.keys().copied().collect());
     }
 
-    /// What a scheduler knows that starts on it.
+    /// Returns what a scheduler knows that starts on it.
     fn found(&self) -> Cleaning {
         let mut cleaning = Cleaning::default();
         for (number, (records, bytes)) in &self.log {

@@ -11,8 +11,8 @@ use crate::engine::record::Record;
 use crate::task::TaskId;
 
 impl Journal {
-    /// The batch that is under way, with these records, was not stored: what is left of it is tried
-    /// again. Returns the tasks that were to be accepted with it.
+    /// Takes back the batch under way, which has these records and was not stored: what is left of
+    /// it is tried again. Returns the tasks that were to be accepted with it.
     pub fn batch_not_stored(&mut self, batch: u64, mut records: Vec<Record>) -> Vec<TaskId> {
         let Some(under_way) = self.under_way.take_if(|it| it.batch == batch) else {
             return Vec::new();
@@ -46,7 +46,7 @@ impl Journal {
             .collect()
     }
 
-    /// Nothing can be stored. Returns whether that is new.
+    /// Notes that nothing can be stored. Returns whether that is new.
     pub fn fails(&mut self, now: Timestamp, reason: String) -> bool {
         let since = self.failure().map_or(now, |failure| failure.since);
         let new = matches!(self.health, Health::Good);

@@ -29,9 +29,9 @@ pub struct JournalState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreFailure {
-    /// Since when.
+    /// Since when nothing can be stored.
     pub since: Timestamp,
-    /// In words for an operator.
+    /// What is wrong, in words for an operator.
     pub reason: String,
 }
 

@@ -18,11 +18,11 @@ const FEW: usize = 64;
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct TaskTable {
-    /// By id. `None` where one is gone.
+    /// The tasks by id; `None` where one is gone.
     rising: Vec<(TaskId, Option<TaskFacts>)>,
     /// How many of those are gone.
     gone: usize,
-    /// Those that came after one with a higher id.
+    /// The tasks that came after one with a higher id.
     late: BTreeMap<TaskId, TaskFacts>,
 }
 

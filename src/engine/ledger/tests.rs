@@ -151,7 +151,7 @@ impl Author {
         self.batches.push((stamp, records));
     }
 
-    /// A step, whose record is stored as a batch of its own or with those that follow.
+    /// Takes a step, whose record is stored as a batch of its own or with those that follow.
     pub fn step(&mut self, what: u8, pick: u8) {
         self.now += 1;
         // So that the ledger tells what may follow.
@@ -228,7 +228,7 @@ pub(crate) fn fold(batches: &[Batch]) -> Result<Ledger, Illegal> {
     Ok(ledger)
 }
 
-/// The error of these records after a head, in one batch.
+/// Returns the error of these records after a head, in one batch.
 fn refused(records: &[Record]) -> Illegal {
     let all = [&[head(1)], records].concat();
     let refused = fold(&[(stamp(1, 1), all)]);

@@ -238,9 +238,9 @@ pub enum NodeAction {
 /// Why a node has nothing more to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// It was drained or stopped, by its own process.
+    /// The node was drained or stopped, by its own process.
     Drained,
-    /// Its scheduler told it to drain or to leave.
+    /// The node was told by its scheduler to drain or to leave.
     Dismissed,
     /// Another process has taken its name for good.
     Replaced,
@@ -294,7 +294,7 @@ pub enum NodeNote {
     },
     /// A handler blocks its thread.
     Stalled {
-        /// Its task, and the kind of that.
+        /// The task that blocks, and its kind.
         task: Option<(TaskId, String)>,
     },
 }

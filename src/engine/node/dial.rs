@@ -71,8 +71,8 @@ impl Dialler {
         self.turn = 0;
     }
 
-    /// The earliest time at which a dial may begin; `None` if there is nobody to dial, or every
-    /// dial is under way.
+    /// Returns the earliest time at which a dial may begin; `None` if there is nobody to dial, or
+    /// every dial is under way.
     pub(super) fn due(&self) -> Option<Timestamp> {
         self.addresses
             .iter()
@@ -92,7 +92,7 @@ impl Dialler {
         Some(self.addresses[index].address.clone())
     }
 
-    /// A dial has led to a link, or to nothing.
+    /// Takes in that a dial has led to a link, or to nothing.
     pub(super) fn answered(&mut self, address: &str) {
         if let Some(known) = self
             .addresses

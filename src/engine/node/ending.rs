@@ -194,8 +194,8 @@ impl NodeMachine {
         self.close(now, link, "nothing runs here any more".to_owned());
     }
 
-    /// Since when the scheduler has been away, if it has for a lease and nothing of it is left
-    /// running.
+    /// Returns since when the scheduler has been away, if it has for a lease and nothing of it is
+    /// left running.
     pub(super) fn away_since(&self, now: Timestamp) -> Option<Timestamp> {
         let away = self.workers.busy() == 0
             && self.links.is_empty()
@@ -220,8 +220,8 @@ impl NodeMachine {
         self.workers.set_limit(self.own_workers);
     }
 
-    /// For how long a scheduler that is not reached is waited for: with nothing kept for it nothing
-    /// is lost after its lease.
+    /// Returns for how long a scheduler that is not reached is waited for: with nothing kept for it
+    /// nothing is lost after its lease.
     fn patience(&self) -> Duration {
         match self.kept.is_empty() {
             true => self.lease.term().unwrap_or_default(),

@@ -65,8 +65,8 @@ impl NodeMachine {
         Ok(())
     }
 
-    /// The largest output that this scheduler takes. A larger one would close the link, be kept,
-    /// and close each later one.
+    /// Returns the largest output that this scheduler takes. A larger one would close the link, be
+    /// kept, and close each later one.
     fn max_output_for(&self, hello: &SchedulerHello) -> usize {
         match hello.max_frame {
             Some(max_frame) if !self.spec.local => usize::try_from(max_frame)

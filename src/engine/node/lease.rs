@@ -22,12 +22,12 @@ const MAX_UNANSWERED: usize = 1024;
 /// How far the lease is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) enum LeaseStage {
-    /// It runs, or none was given yet.
+    /// The lease runs, or none was given yet.
     #[default]
     Whole,
     /// Four fifths are over: exclusive runs must go.
     Expiring,
-    /// It is over, and so is the time for which the rest outlives it: every run must go.
+    /// The lease is over, and so is the time for which the rest outlives it: every run must go.
     Ended,
 }
 
@@ -72,7 +72,7 @@ impl Default for OwnLease {
 }
 
 impl OwnLease {
-    /// After so long without a sign of life a link is thought broken.
+    /// Returns after how long without a sign of life a link is thought broken.
     pub(super) fn silence(&self) -> Duration {
         self.heartbeat.saturating_mul(2)
     }
@@ -87,7 +87,7 @@ impl OwnLease {
         self.term
     }
 
-    /// For how long a scheduler that is away may come back for what is kept for it.
+    /// Returns for how long a scheduler that is away may come back for what is kept for it.
     pub(super) fn outlived(&self) -> Duration {
         self.term.unwrap_or_default() + self.outlive
     }
@@ -96,7 +96,7 @@ impl OwnLease {
         self.stage
     }
 
-    /// A hello was written: beat 0 of a new link.
+    /// Takes in that a hello was written: beat 0 of a new link.
     pub(super) fn greeted(&mut self, now: Timestamp) {
         self.unanswered.clear();
         self.unanswered.push_back((0, now));
@@ -106,7 +106,7 @@ impl OwnLease {
         self.next_beat = None;
     }
 
-    /// The hello was answered.
+    /// Takes in that the hello was answered.
     pub(super) fn welcomed(&mut self, welcome: &Welcome) {
         self.heartbeat = welcome.heartbeat;
         self.term = Some(welcome.lease);
@@ -116,7 +116,7 @@ impl OwnLease {
         self.next_beat = Some(sent + self.heartbeat);
     }
 
-    /// A beat was answered. An error if it was never sent.
+    /// Takes in that a beat was answered. Fails if it was never sent.
     pub(super) fn answer(&mut self, now: Timestamp, number: u64) -> Result<(), String> {
         if number > self.last {
             return Err(format!(
@@ -152,7 +152,7 @@ impl OwnLease {
         });
     }
 
-    /// The beat to send now, if one is due.
+    /// Returns the beat to send now, if one is due.
     pub(super) fn beat(&mut self, now: Timestamp) -> Option<Beat> {
         if self.next_beat.is_none_or(|due| now < due) {
             return None;
@@ -186,7 +186,7 @@ impl OwnLease {
         self.next_beat
     }
 
-    /// The link is down: no beats until the next welcome.
+    /// Takes in that the link is down: no beats until the next welcome.
     pub(super) fn link_down(&mut self) {
         self.next_beat = None;
         self.unanswered.clear();
@@ -197,7 +197,7 @@ impl OwnLease {
         self.due
     }
 
-    /// The stage that begins now, if one does.
+    /// Enters the stage that begins now, if one does, and returns it.
     pub(super) fn expire(&mut self, now: Timestamp) -> Option<LeaseStage> {
         if self.due.is_none_or(|due| now < due) {
             return None;

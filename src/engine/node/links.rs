@@ -89,7 +89,7 @@ impl NodeMachine {
         }
     }
 
-    /// A message on the link that is up.
+    /// Handles a message on the link that is up.
     fn command(&mut self, now: Timestamp, message: ToNode) -> Result<(), String> {
         match message {
             ToNode::Assign(assignments) => return self.assign(now, assignments),
@@ -112,7 +112,7 @@ impl NodeMachine {
         Ok(())
     }
 
-    /// The scheduler does not want this link.
+    /// Gives up a link that the scheduler has refused.
     fn refused(&mut self, now: Timestamp, link: LinkId, refusal: LinkRefusal) {
         // Only a scheduler that has read the hello knows whose name it was.
         let replaced = matches!(refusal, LinkRefusal::Replaced { .. }) && self.is_current(link);
@@ -193,7 +193,7 @@ impl NodeMachine {
         }
     }
 
-    /// Links without a hello, and when they are to be closed.
+    /// Returns the links without a hello, and when they are to be closed.
     pub(super) fn idle_links(&self) -> impl Iterator<Item = (LinkId, Timestamp)> {
         self.links
             .iter()

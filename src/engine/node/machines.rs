@@ -37,7 +37,7 @@ pub struct Machines {
     /// When the lobby's effects are due; `None` while nothing can follow there. No other turn asks
     /// it.
     lobby_due: Option<Timestamp>,
-    /// By seat; a seat is free once its scheduler is forgotten.
+    /// The machines by seat; a seat is free once its scheduler is forgotten.
     seats: Vec<Option<Seated>>,
     links: BTreeMap<LinkId, Way>,
     /// Workers, within a seat, whose thread is blocked: at every seat, later ones included.
@@ -58,7 +58,7 @@ pub struct Machines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProcessCourse {
     Serving,
-    /// It was told to end.
+    /// The process was told to end.
     Ending,
     Gone,
 }
@@ -66,7 +66,7 @@ enum ProcessCourse {
 /// A scheduler's place.
 #[derive(Debug)]
 struct Seated {
-    /// Who it is; `None` before the first hello from an address that is dialled.
+    /// The name of the scheduler; `None` before the first hello from an address that is dialled.
     scheduler: Option<String>,
     /// The id and the term of its last start that said hello.
     start: Option<(SchedulerId, u64)>,
@@ -92,7 +92,7 @@ enum Holder {
 }
 
 impl Machines {
-    /// Machines for the addresses to join, which the first effects dial. More than
+    /// Makes machines for the addresses to join, which the first effects dial. More than
     /// [`MAX_SCHEDULERS`] are not dialled.
     pub fn new(spec: NodeSpec, serves: Serves) -> Self {
         let joins = spec.joins.clone();
@@ -279,7 +279,7 @@ impl Machines {
         served.filter_map(|it| it.scheduler.as_deref())
     }
 
-    /// The name of the scheduler at each seat, for what runs there.
+    /// Returns the name of the scheduler at each seat, for what runs there.
     pub fn names(&self) -> impl Iterator<Item = Option<&str>> {
         let seats = self.seats.iter();
         seats.map(|seated| seated.as_ref().and_then(|it| it.scheduler.as_deref()))
@@ -324,7 +324,7 @@ impl Machines {
         self.links.get(&link).map(|way| way.holder)
     }
 
-    /// The seat of the scheduler that is dialled at an address.
+    /// Returns the seat of the scheduler that is dialled at an address.
     fn seat_of(&self, address: &str) -> Option<usize> {
         let has = |it: &Seated| it.machine.dialler.has(address);
         let mut seats = self.seats.iter();
@@ -418,7 +418,8 @@ impl Machines {
     }
 }
 
-/// The numbers of workers within their seats, each once, in the order in which they come first.
+/// Returns the numbers of workers within their seats, each once, in the order in which they come
+/// first.
 fn within(workers: &[WorkerId]) -> Vec<WorkerId> {
     let mut seen = BTreeSet::new();
     let within = workers.iter().map(|worker| worker.within_seat());

@@ -41,13 +41,14 @@ const SHORTEST_RUN: u64 = 100;
 /// Why a pipelined assignment is taken back; of two reasons the greater counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Why {
-    /// To wait at its place among the others.
+    /// The assignment is to wait at its place among the others.
     Requeue,
-    /// To go back to the scheduler; if it has begun, it goes on.
+    /// The assignment is to go back to the scheduler; if it has begun, it goes on.
     Return,
-    /// To go back to the scheduler; if it has begun, it is dropped: the lease or the node ends.
+    /// The assignment is to go back to the scheduler; if it has begun, it is dropped: the lease or
+    /// the node ends.
     Drop,
-    /// Its scheduler has cancelled it.
+    /// The scheduler has cancelled the assignment.
     Cancel,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Pipelined {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    /// By worker; grows as workers are first given one.
+    /// The pipelines by worker; grows as workers are first given one.
     lists: Vec<VecDeque<Pipelined>>,
     len: usize,
     bytes: u64,
@@ -161,7 +162,7 @@ impl Pipelines {
         Some(pipelined)
     }
 
-    /// All, worker by worker, in order.
+    /// Returns all, worker by worker, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &Pipelined)> {
         let lists = match self.len {
             0 => &[],
@@ -286,7 +287,7 @@ impl NodeMachine {
         }
     }
 
-    /// Pipelines the first that waits, if it may be.
+    /// Pipelines the first task that waits, if it may be.
     #[inline]
     fn pipeline_next(&mut self, worker: WorkerId) -> bool {
         // One that its scheduler believes to run must not wait in a pipeline, which counts as
@@ -318,8 +319,8 @@ impl NodeMachine {
         true
     }
 
-    /// A run has left its worker: the next of its pipeline has it, or nobody. Whether it was asked
-    /// back makes no difference until the worker says that it did not start.
+    /// Gives a worker, which a run has left, to the next of its pipeline, or frees it. Whether the
+    /// next was asked back makes no difference until the worker says that it did not start.
     #[inline]
     pub(super) fn succeed(&mut self, now: Timestamp, worker: WorkerId) {
         let Some(Pipelined { mut run, why, .. }) = self.pipelines.pop(worker) else {

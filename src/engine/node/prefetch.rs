@@ -69,8 +69,8 @@ impl Lane {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Prefetched {
-    /// In order of their numbers, of which there are 257. Only the lane of the normal priority
-    /// stays when it is empty: it is refilled all the time.
+    /// The lanes, in order of their numbers, of which there are 257. Only the lane of the normal
+    /// priority stays when it is empty: it is refilled all the time.
     lanes: Vec<(i16, Lane)>,
     next: u64,
     len: usize,
@@ -96,7 +96,7 @@ impl Prefetched {
             && self.bytes + bytes + assignment.args.len() as u64 <= MAX_AHEAD_BYTES / sharers as u64
     }
 
-    /// The one that [`Prefetched::pop`] would take.
+    /// Returns the one that [`Prefetched::pop`] would take.
     #[inline]
     pub(super) fn first(&self) -> Option<&WaitingAssignment> {
         let mut lanes = self.lanes.iter().rev();
@@ -220,7 +220,7 @@ impl Prefetched {
         Some(waiting)
     }
 
-    /// All that wait, in order.
+    /// Returns all that wait, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Spot, &WaitingAssignment)> {
         self.lanes.iter().rev().flat_map(|(lane, entries)| {
             let lane = *lane;

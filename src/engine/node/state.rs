@@ -12,13 +12,13 @@ use crate::task::Dispatch;
 /// What has passed between a node and its scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Bond {
-    /// Nothing but the hello: it has given the node nothing.
+    /// The two have said hello; the scheduler has given the node nothing.
     Greeted,
-    /// It has welcomed the node.
+    /// The scheduler has welcomed the node.
     Served,
-    /// It ends, and told the node so.
+    /// The scheduler ends, and told the node so.
     Ending,
-    /// It told the node to leave.
+    /// The scheduler told the node to leave.
     Leaving,
 }
 
@@ -26,9 +26,9 @@ pub(super) enum Bond {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Course {
     Serving,
-    /// It takes nothing new, for good.
+    /// The node takes nothing new, for good.
     Ending(Gone),
-    /// It has told that it is gone.
+    /// The node has told that it is gone.
     Gone,
 }
 
@@ -68,7 +68,7 @@ impl Session {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) dialled: bool,
-    /// That of this end.
+    /// The address of this end.
     pub(super) address: String,
     /// When it was opened, or a hello was last written on it.
     pub(super) since: Timestamp,

@@ -314,7 +314,8 @@ impl NodeMachine {
         }
     }
 
-    /// A worker has given an assignment back: its thread is stalled, or it was asked to.
+    /// Takes back an assignment that a worker has given back: its thread is stalled, or it was
+    /// asked to.
     pub(super) fn unstarted(&mut self, now: Timestamp, worker: WorkerId, assignment: Assignment) {
         // One that the machine still has in a pipeline has never been a run. Any other was taken
         // for begun, and its worker is free only now.
@@ -365,8 +366,8 @@ impl NodeMachine {
         }
     }
 
-    /// A worker could not begin an assignment. It goes to the scheduler, which may have a node that
-    /// can, and the worker is left alone for a while.
+    /// Takes in that a worker could not begin an assignment. It goes to the scheduler, which may
+    /// have a node that can, and the worker is left alone for a while.
     pub(super) fn no_thread(&mut self, now: Timestamp, worker: WorkerId, assignment: Assignment) {
         // First the worker, so that nothing goes to it at once.
         self.workers.set_stalled(&[worker], true);

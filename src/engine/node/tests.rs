@@ -119,12 +119,12 @@ fn task(number: u64, kind: u16, prefetched: bool, terms: Option<Terms>) -> Assig
     }
 }
 
-/// One that starts now or is refused.
+/// Makes an assignment that starts now or is refused.
 fn at_once(number: u64) -> Assignment {
     task(number, SOFT, false, None)
 }
 
-/// One that may wait.
+/// Makes an assignment that may wait.
 fn prefetched(number: u64) -> Assignment {
     task(number, SOFT, true, None)
 }
@@ -137,7 +137,7 @@ fn exclusive(number: u64, kind: u16) -> Assignment {
     task(number, kind, false, Some(terms))
 }
 
-/// A connection is open, whose end here is not known.
+/// Tells that a connection is open, whose end here is not known.
 fn opened(link: LinkId, dialled: Option<String>) -> NodeEvent {
     NodeEvent::LinkOpened {
         link,
@@ -160,7 +160,7 @@ impl Bench {
         }
     }
 
-    /// A bench whose link is up.
+    /// Makes a bench whose link is up.
     fn up(spec: NodeSpec) -> (Self, LinkId) {
         let mut bench = Self::new(spec);
         let link = bench.serve(1, welcome());
@@ -262,7 +262,7 @@ fn reports(actions: &[NodeAction]) -> Vec<Report> {
         .collect()
 }
 
-/// The reports in short: `started 1`, `ended 2 Stopped`.
+/// Returns the reports in short: `started 1`, `ended 2 Stopped`.
 fn told(actions: &[NodeAction]) -> Vec<String> {
     reports(actions).iter().map(in_short).collect()
 }

@@ -39,12 +39,12 @@ impl Kept {
         self.unstarted
     }
 
-    /// The number of the last report.
+    /// Returns the number of the last report.
     pub(super) fn last(&self) -> u64 {
         self.last
     }
 
-    /// The number of a new report. Numbers rise as long as the node's process lives, over all
+    /// Takes the number of a new report. Numbers rise as long as the node's process lives, over all
     /// starts of its schedulers, so that no number is ever mistaken for an earlier one.
     pub(super) fn number(&mut self) -> u64 {
         self.last += 1;
@@ -93,7 +93,7 @@ impl Kept {
         }
     }
 
-    /// Kept reports after this number, in order.
+    /// Returns the kept reports after this number, in order.
     pub(super) fn after(&self, seq: u64) -> impl Iterator<Item = &Report> {
         let start = self
             .reports
@@ -107,7 +107,7 @@ impl Kept {
         self.unstarted = 0;
     }
 
-    /// The holdings, in parts; the last is marked.
+    /// Returns the holdings, in parts; the last is marked.
     pub(super) fn holdings(&self, runs: Vec<HeldRun>) -> Vec<Holding> {
         let mut parts = vec![Holding::default()];
         let mut bodies = 0;
@@ -168,8 +168,8 @@ impl Kept {
     }
 }
 
-/// An end as the scheduler takes it: an output that is too large is a failure. There is no other
-/// attempt, which would find the same scheduler.
+/// Returns an end as the scheduler takes it: an output that is too large is a failure. There is no
+/// other attempt, which would find the same scheduler.
 #[inline(always)]
 pub(super) fn bounded(end: End, max_output: usize) -> End {
     match end {

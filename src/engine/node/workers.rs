@@ -11,15 +11,15 @@ use crate::task::{Dispatch, TaskId};
 /// How far a run on a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunState {
-    /// It runs.
+    /// The run goes on.
     Running,
-    /// It runs, unless it had not begun when its scheduler asked for it back.
+    /// The run goes on, unless it had not begun when its scheduler asked for it back.
     Retracted,
-    /// It was told to stop by its scheduler.
+    /// The run was told to stop by its scheduler.
     Cancelled,
-    /// It was told to stop because the lease or the node ends.
+    /// The run was told to stop because the lease or the node ends.
     Dropping,
-    /// Its end was reported, and yet it keeps its worker.
+    /// The end of the run was reported, and yet it keeps its worker.
     Overrun,
 }
 
@@ -44,11 +44,12 @@ pub(super) enum Owner {
 /// What the scheduler that is served knows of the start of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
-    /// Nothing.
+    /// The scheduler knows nothing of it.
     No,
-    /// It is told with the next reports, from this position in the outbox, or was told by it.
+    /// The start is told with the next reports, from this position in the outbox, or was told by
+    /// it.
     Announced(u64),
-    /// That it runs.
+    /// The scheduler knows that the run goes on.
     Yes,
 }
 
@@ -80,7 +81,7 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// All that there are.
+    /// The share of a scheduler that has all workers.
     pub(super) const WHOLE: Self = Self {
         target: u32::MAX,
         now: u32::MAX,
@@ -135,14 +136,15 @@ impl Workers {
         self.busy
     }
 
-    /// Workers that cannot be used, and of which the scheduler that is served has no run: their
-    /// thread is blocked, or they are kept by what another start of the scheduler has left behind.
+    /// Counts the workers that cannot be used, and of which the scheduler that is served has no
+    /// run: their thread is blocked, or they are kept by what another start of the scheduler has
+    /// left behind.
     pub(super) fn out_of_reach(&self) -> u32 {
         self.stalled_free + self.left_over
     }
 
-    /// Workers that can do nothing for this scheduler now, since others have them or their share.
-    /// What is out of reach is told apart.
+    /// Counts the workers that can do nothing for this scheduler now, since others have them or
+    /// their share. What is out of reach is told apart.
     pub(super) fn lent(&self) -> u32 {
         let within_reach = self.limit.saturating_sub(self.stalled_free);
         within_reach.saturating_sub(self.share.now)
@@ -229,7 +231,7 @@ impl Workers {
         Some(WorkerId(index))
     }
 
-    /// The run of this number on this worker.
+    /// Returns the run of this number on this worker.
     pub(super) fn run_mut(
         &mut self,
         worker: WorkerId,
@@ -239,7 +241,7 @@ impl Workers {
         (run.dispatch == dispatch).then_some(run)
     }
 
-    /// The run on this worker.
+    /// Returns the run on this worker.
     pub(super) fn run(&self, worker: WorkerId) -> Option<&WorkerRun> {
         self.slots.get(worker.0 as usize)?.run.as_ref()
     }
@@ -261,7 +263,7 @@ impl Workers {
         worker.0 < self.limit && slot.is_some_and(|slot| !slot.stalled)
     }
 
-    /// Every worker below the limit that was ever used and is not stalled, in order.
+    /// Returns every worker below the limit that was ever used and is not stalled, in order.
     pub(super) fn usable(&self) -> impl Iterator<Item = WorkerId> {
         let below = self.slots.iter().zip(0..).take(self.limit as usize);
         below
@@ -317,7 +319,7 @@ impl Workers {
         blamed_of(self.slots.iter().filter(|slot| slot.stalled))
     }
 
-    /// Every occupied worker, in order.
+    /// Returns every occupied worker, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &WorkerRun)> {
         self.slots
             .iter()
@@ -325,7 +327,7 @@ impl Workers {
             .filter_map(|(slot, index)| Some((WorkerId(index), slot.run.as_ref()?)))
     }
 
-    /// Every occupied worker, in order.
+    /// Returns every occupied worker, in order.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (WorkerId, &mut WorkerRun)> {
         self.slots
             .iter_mut()

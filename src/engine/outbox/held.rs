@@ -20,7 +20,7 @@ const MUCH_SHARE: usize = 10;
 #[derive(Debug)]
 pub(super) struct HeldStatuses {
     statuses: usize,
-    /// Of args, outputs and messages of failures in them.
+    /// The bytes of args, outputs and messages of failures in them.
     bytes: u64,
     refusals: usize,
     /// The part of `bytes` in refusals.
@@ -74,7 +74,7 @@ impl HeldStatuses {
         }
     }
 
-    /// Nothing is held any more.
+    /// Takes in that nothing is held any more.
     pub fn clear(&mut self) {
         (self.statuses, self.bytes) = (0, 0);
         (self.refusals, self.refusal_bytes) = (0, 0);
@@ -164,7 +164,8 @@ impl HeldStatuses {
     }
 }
 
-/// The bodies in a status, which may be large. The rest of it is bounded by the count.
+/// Counts the bytes of the bodies in a status, which may be large. The rest of it is bounded by the
+/// count.
 fn weight(status: &TaskStatus) -> u64 {
     let body = match &status.outcome {
         Outcome::Completed(output) => output.len(),

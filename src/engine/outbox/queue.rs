@@ -20,8 +20,8 @@ struct Delivery {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct StatusQueue {
-    /// In order of their numbers. One of which nothing is open is not kept, so that a status that
-    /// is never confirmed keeps nothing but its own delivery.
+    /// The deliveries, in order of their numbers. One of which nothing is open is not kept, so that
+    /// a status that is never confirmed keeps nothing but its own delivery.
     deliveries: VecDeque<Delivery>,
     /// Statuses in them that are not confirmed.
     with_client: usize,

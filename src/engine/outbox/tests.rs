@@ -26,7 +26,7 @@ fn ending(id: u64, output: Payload, key: Option<TaskKey>) -> Ending {
     }
 }
 
-/// Has the client told of an ending and confirm it, with a clone of its status or without.
+/// Tells the client of an ending, which confirms it, with a clone of its status or without.
 fn tell(outbox: &mut Outbox, ending: Ending, kept: bool) -> (*const Ending, Option<TaskStatus>) {
     let status = outbox.status(ending);
     let room: *const Ending = &*status;

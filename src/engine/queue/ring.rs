@@ -93,7 +93,7 @@ impl Ring {
         self.standing.insert(group, Standing { place, rank });
     }
 
-    /// A group has started one: it goes behind all others.
+    /// Puts a group that has started a task behind all others.
     pub fn rotate(&mut self, group: TaskGroupId) {
         if let Some(standing) = self.standing.get_mut(&group) {
             self.order.remove(&(standing.place, group));

@@ -13,7 +13,7 @@ use crate::engine::Incarnation;
 const DRAINED_PAUSE: u32 = 10;
 
 impl Node {
-    /// The longest wait between two dials or probes.
+    /// Returns the longest wait between two dials or probes.
     pub fn usual_pause(&self) -> Duration {
         if self.drain.is_some() {
             redial::PAUSE * DRAINED_PAUSE
@@ -45,9 +45,9 @@ impl Node {
                 .any(|process| !process.joined && !process.orphans.is_empty())
     }
 
-    /// The incarnation of which a probe would tell something, and where: at the port that it had
-    /// named, or at the address at which it was found. They are asked in turn, since somebody else
-    /// may answer at one of them for ever.
+    /// Returns the incarnation of which a probe would tell something, and where: at the port that
+    /// it had named, or at the address at which it was found. They are asked in turn, since
+    /// somebody else may answer at one of them for ever.
     pub fn to_probe(&self) -> Option<(Incarnation, &str)> {
         let current = self.latest_process().into_iter();
         let current = current.filter(|process| !self.is_up() && process.joined);
@@ -64,9 +64,9 @@ impl Node {
         next_in_turn(all, self.redial.probed_last())
     }
 
-    /// The address at which a refused dial must be refused to say that a process of it is dead, in
-    /// turn where there are several. `None` if a refusal says nothing, or at every address the
-    /// same.
+    /// Returns the address at which a refused dial must be refused to say that a process of it is
+    /// dead, in turn where there are several. `None` if a refusal says nothing, or at every address
+    /// the same.
     pub fn found_at(&self) -> Option<&str> {
         if self.refusal_means_dead == Some(true) {
             return None;

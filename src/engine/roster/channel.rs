@@ -31,8 +31,8 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// A link that has just come up. Runs that were to be cancelled and are still there are told so
-    /// once more: the older link may have lost it.
+    /// Makes the channel of a link that has just come up. Runs that were to be cancelled and are
+    /// still there are told so once more: the older link may have lost it.
     pub fn new(link: LinkId, since: Timestamp, cancel: Vec<Dispatch>) -> Self {
         Self {
             link,
@@ -67,8 +67,8 @@ impl Channel {
         self.outgoing.retract.push(dispatch);
     }
 
-    /// So many tasks wait for workers of the node that others have. Returns whether that is news to
-    /// it.
+    /// Notes that so many tasks wait for workers of the node that others have. Returns whether that
+    /// is news to it.
     pub fn want(&mut self, tasks: u32) -> bool {
         let news = self.wants.replace(tasks) != Some(tasks);
         if news {
@@ -77,13 +77,13 @@ impl Channel {
         news
     }
 
-    /// The node has told how many of its workers others have: it may have dropped what it knew of
-    /// the tasks that wait for them.
+    /// Takes in that the node has told how many of its workers others have: it may have dropped
+    /// what it knew of the tasks that wait for them.
     pub fn lent(&mut self) {
         self.wants = self.wants.filter(|&tasks| tasks == 0);
     }
 
-    /// The node was told to leave, which stops all that it has: no cancel has to say so.
+    /// Drops all cancels, since the node was told to leave, which stops all that it has.
     pub fn told_to_leave(&mut self) {
         self.outgoing.cancel.clear();
     }
@@ -115,7 +115,7 @@ impl Channel {
         self.pending_acks.is_due(company)
     }
 
-    /// The acknowledgement goes out.
+    /// Takes in that the acknowledgement goes out.
     pub fn acknowledged(&mut self) {
         self.pending_acks = PendingAcks::default();
     }

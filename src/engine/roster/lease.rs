@@ -17,9 +17,9 @@ const MAX_ANSWERS: usize = 64;
 enum Expiry {
     /// Then a last look is due.
     Runs(Timestamp),
-    /// It has ended once: then it ends for good.
+    /// The lease has ended once: then it ends for good.
     LastLook(Timestamp),
-    /// It was put off, and ends for good then.
+    /// The end was put off, and comes for good then.
     Deferred(Timestamp),
 }
 
@@ -39,12 +39,12 @@ pub(crate) struct Lease {
     /// When the node's own half of the lease ends at the latest.
     safe_at: Timestamp,
     answers: VecDeque<(u64, Timestamp)>,
-    /// When it named an answer last that was recent then.
+    /// When the node named an answer last that was recent then.
     named_at: Timestamp,
 }
 
 impl Lease {
-    /// The lease of a process that has just said hello, and was not answered so far.
+    /// Makes the lease of a process that has just said hello, and was not answered so far.
     pub fn new(now: Timestamp, term: Duration) -> Self {
         Self {
             expiry: Expiry::Runs(now + term),
@@ -54,8 +54,8 @@ impl Lease {
         }
     }
 
-    /// The lease of a process that an earlier term has answered last: its own half may go on for
-    /// longer than what this term would give it.
+    /// Makes the lease of a process that an earlier term has answered last: its own half may go on
+    /// for longer than what this term would give it.
     pub fn taken_over(now: Timestamp, term: Duration, safe_at: Timestamp) -> Self {
         Self {
             safe_at,
@@ -84,14 +84,14 @@ impl Lease {
         }
     }
 
-    /// It ends for good then, unless a proof comes.
+    /// Lets it end for good then, unless a proof comes.
     pub fn look_until(&mut self, until: Timestamp) {
         self.expiry = Expiry::LastLook(until);
     }
 
-    /// It ends no sooner, since what the node has said may not have been read. This is done once in
-    /// a silence: even a driver that is always late has read all that there was by the next turn.
-    /// Returns whether this changes when it ends.
+    /// Lets it end no sooner, since what the node has said may not have been read. This is done
+    /// once in a silence: even a driver that is always late has read all that there was by the next
+    /// turn. Returns whether this changes when it ends.
     pub fn defer(&mut self, to: Timestamp) -> bool {
         let deferred = match self.expiry {
             Expiry::Runs(until) | Expiry::LastLook(until) => until < to,
@@ -103,7 +103,7 @@ impl Lease {
         deferred
     }
 
-    /// A link is up: beats are numbered anew, and the hello counts as beat 0.
+    /// Takes in that a link is up: beats are numbered anew, and the hello counts as beat 0.
     pub fn link_up(&mut self, now: Timestamp, term: Duration) {
         self.named_at = now;
         self.extend(now + term);
@@ -111,7 +111,7 @@ impl Lease {
         self.answered(now, 0, term);
     }
 
-    /// Nothing that names an answer can come any more.
+    /// Forgets all answers, since nothing that names one can come any more.
     pub fn forget_answers(&mut self) {
         self.answers = VecDeque::new();
     }
@@ -151,7 +151,7 @@ impl Lease {
         }
     }
 
-    /// A proof of life holds until then.
+    /// Extends it by a proof of life, which holds until then.
     fn extend(&mut self, until: Timestamp) {
         self.expiry = Expiry::Runs(until.max(self.until()));
     }

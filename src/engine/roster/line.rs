@@ -29,7 +29,7 @@ impl LaneKey {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    /// In order of their keys; none is empty.
+    /// The lanes, in order of their keys; none is empty.
     lanes: Vec<(LaneKey, List)>,
     /// Tasks that were asked back.
     retracting: List,

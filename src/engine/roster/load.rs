@@ -73,7 +73,7 @@ pub(crate) struct Load {
     /// The task that was blamed when it last told that some do not.
     blamed: Option<Option<TaskId>>,
     tally: Tally,
-    /// Its suspects, by the number among which each may be.
+    /// The suspects at the node, by the number among which each may be.
     companies: BTreeMap<Company, u32>,
     pace: Pace,
     /// The best turn among the tasks that were asked back: nothing after it is prefetched, since it
@@ -101,19 +101,19 @@ impl Load {
         self.workers
     }
 
-    /// Workers by an operator's wish, if there is one.
+    /// Returns the number of workers that an operator wishes, if there is one.
     pub fn wanted_workers(&self) -> Option<u32> {
         self.set
     }
 
-    /// An operator wants so many workers.
+    /// Sets how many workers an operator wants.
     pub fn want_workers(&mut self, workers: u32) {
         self.set = Some(workers);
         self.workers = workers;
     }
 
-    /// Its link is up, and it has said how many workers it has, and how many of them cannot be
-    /// used.
+    /// Takes in that its link is up, and that it has said how many workers it has, and how many of
+    /// them cannot be used.
     pub fn link_up(&mut self, workers: u32, stalled: u32) {
         self.workers = self.set.unwrap_or(workers).min(NodeConfig::MAX_WORKERS);
         self.stalled = stalled.min(self.workers);
@@ -121,10 +121,10 @@ impl Load {
         self.blamed = (stalled > 0).then_some(None);
     }
 
-    /// So many of its workers cannot be used, and this task is to blame, if one of this scheduler
-    /// is. Returns whether an operator should hear of it: the handler that blocks its thread is
-    /// another one than before. That the number has changed says nothing: it does so when the
-    /// handler ends, too.
+    /// Takes in that so many of its workers cannot be used, and that this task is to blame, if one
+    /// of this scheduler is. Returns whether an operator should hear of it: the handler that blocks
+    /// its thread is another one than before. That the number has changed says nothing: it does so
+    /// when the handler ends, too.
     pub fn stalled(&mut self, workers: u32, task: Option<TaskId>) -> bool {
         self.stalled = workers.min(self.workers);
         let blamed = (workers > 0 || task.is_some()).then_some(task);
@@ -132,17 +132,18 @@ impl Load {
         blamed.is_some() && (before.is_none() || (task.is_some() && before != blamed))
     }
 
-    /// So many of its workers do nothing for this scheduler now.
+    /// Takes in that so many of its workers do nothing for this scheduler now.
     pub fn lent(&mut self, workers: u32) {
         self.lent = workers.min(self.workers);
     }
 
-    /// Workers that do nothing for this scheduler now.
+    /// Counts the workers that do nothing for this scheduler now.
     pub fn lent_workers(&self) -> u32 {
         self.lent
     }
 
-    /// A task is at it: ahead of its workers if so many bytes of args wait there, or else running.
+    /// Counts a task that is at it: ahead of its workers if so many bytes of args wait there, or
+    /// else running.
     #[inline]
     pub fn put_on(&mut self, prefetched: Option<usize>, suspect: Option<Company>) {
         match prefetched {
@@ -161,7 +162,7 @@ impl Load {
         }
     }
 
-    /// The task is not at it any more.
+    /// Counts a task that is not at it any more.
     #[inline]
     pub fn take_off(&mut self, prefetched: Option<usize>, suspect: Option<Company>) {
         match prefetched {
@@ -185,13 +186,13 @@ impl Load {
         }
     }
 
-    /// A task of this turn was asked back.
+    /// Counts a task of this turn that was asked back.
     pub fn retract(&mut self, turn: Turn) {
         self.tally.retractions += 1;
         self.retracted = Some(self.retracted.map_or(turn, |first| first.min(turn)));
     }
 
-    /// A task that was asked back has come back, or will not.
+    /// Counts a task that was asked back, and has come back or will not.
     pub fn retract_over(&mut self) {
         self.tally.retractions -= 1;
         if self.tally.retractions == 0 {
@@ -199,12 +200,12 @@ impl Load {
         }
     }
 
-    /// The best turn among the tasks that were asked back.
+    /// Returns the best turn among the tasks that were asked back.
     pub fn retracted(&self) -> Option<Turn> {
         self.retracted
     }
 
-    /// Its runs hold up what waits for them.
+    /// Notes that its runs hold up what waits for them.
     pub fn is_held_up(&mut self) {
         self.pace = Pace::HeldUp;
     }
@@ -215,7 +216,8 @@ impl Load {
         RIPE_AFTER.max(self.round_trip().saturating_mul(2))
     }
 
-    /// After which wait its runs count as holding a task up: so many round trips and average runs.
+    /// Returns after which wait its runs count as holding a task up: so many round trips and
+    /// average runs.
     pub fn held_up_after(&self, times: u32) -> Duration {
         let round_trip = self.round_trip();
         let run = Duration::from_nanos(self.run_time);
@@ -236,7 +238,7 @@ impl Load {
         Duration::from_nanos(self.round_trip)
     }
 
-    /// Workers that are taken, or out of reach, if so many are by orphaned runs.
+    /// Counts the workers that are taken, or out of reach, if so many are by orphaned runs.
     #[inline]
     pub fn taken(&self, orphaned: usize) -> u32 {
         self.tally
@@ -246,7 +248,7 @@ impl Load {
             .saturating_add(self.lent)
     }
 
-    /// Free workers that nothing waits for yet.
+    /// Counts the free workers that nothing waits for yet.
     pub fn free(&self, orphaned: usize) -> u32 {
         let taken = self.taken(orphaned).saturating_add(self.tally.prefetched);
         self.workers.saturating_sub(taken)
@@ -309,12 +311,12 @@ impl Load {
     }
 }
 
-/// A time in nanoseconds; one that is far beyond all others is cut.
+/// Returns a time in nanoseconds; one that is far beyond all others is cut.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).map_or(LONGEST, |nanos| nanos.min(LONGEST))
 }
 
-/// A moving average. The first figure is taken as it is.
+/// Returns a moving average. The first figure is taken as it is.
 fn average(old: u64, new: u64) -> u64 {
     match old {
         0 => new,

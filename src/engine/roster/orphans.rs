@@ -16,9 +16,9 @@ pub(crate) struct Orphan {
     pub task: TaskId,
     /// Whether it can only end by itself.
     pub blocking: bool,
-    /// Its kind, against the limit of which it counts, if that is known.
+    /// The kind of the run, against the limit of which it counts, if that is known.
     pub kind: Option<TaskKind>,
-    /// Its group, against the limit of which it counts.
+    /// The group of the run, against the limit of which it counts.
     pub group: Option<TaskGroup>,
     /// The key that stays until it has ended.
     pub key: Option<TaskKey>,
@@ -41,7 +41,7 @@ pub(crate) struct WaitingCancel {
 }
 
 impl Orphan {
-    /// A run that was followed so far.
+    /// Makes the orphan of a run that was followed so far.
     pub fn of_run(task: TaskId, blocking: bool, key: Option<TaskKey>) -> Self {
         Self {
             task,
@@ -56,7 +56,7 @@ impl Orphan {
         }
     }
 
-    /// The same, which counts against the limits of its kind and group.
+    /// Lets it count against the limits of its kind and group.
     pub fn counted_as(self, kind: &TaskKind, group: Option<&TaskGroup>) -> Self {
         Self {
             kind: Some(kind.clone()),

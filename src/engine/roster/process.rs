@@ -19,16 +19,16 @@ use crate::task::{Dispatch, TaskId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     Ready,
-    /// It has refused an assignment and not yet said that it would start something again.
+    /// The process has refused an assignment and not yet said that it would start something again.
     Refusing,
-    /// It drains by its own wish, and that is for good.
+    /// The process drains by its own wish, and that is for good.
     Leaving,
 }
 
 /// How long its beats take to be answered, by its own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// None was answered so far.
+    /// No beat was answered so far.
     Unknown,
     Quick(Duration),
     /// More than a share of the lease: little more makes the lease end on a link that is up.
@@ -70,9 +70,9 @@ impl Pace {
 #[derive(Debug)]
 pub(crate) enum Standing {
     Up(Channel),
-    /// Its link is not up, its lease runs.
+    /// The link of the process is not up, its lease runs.
     Reconnecting,
-    /// Its lease has ended; it may return.
+    /// The lease of the process has ended; it may return.
     Lost,
 }
 
@@ -83,7 +83,7 @@ struct Unstored {
     /// The last of them.
     seq: u64,
     reports: usize,
-    /// Of their bodies.
+    /// The bytes of their bodies.
     bytes: usize,
 }
 
@@ -119,7 +119,8 @@ pub(crate) struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// A process that says its first hello, or the first since it has forgotten its scheduler.
+    /// Makes the record of a process that says its first hello, or the first since it has forgotten
+    /// its scheduler.
     pub fn new(hello: &NodeHello, joined: bool, now: Timestamp, lease: Duration) -> Self {
         Self {
             incarnation: hello.incarnation,
@@ -141,7 +142,7 @@ impl NodeProcess {
         }
     }
 
-    /// A process of which an earlier term has told.
+    /// Makes the record of a process of which an earlier term has told.
     pub fn taken_over(known: &KnownProcess, lease: Lease) -> Self {
         let standing = match known.lost {
             true => Standing::Lost,
@@ -194,7 +195,8 @@ impl NodeProcess {
         matches!(self.standing, Standing::Lost)
     }
 
-    /// Its lease has ended, or it is dead. If it returns, its hello says anew whether it drains.
+    /// Takes in that its lease has ended, or that it is dead. If it returns, its hello says anew
+    /// whether it drains.
     pub fn lost(&mut self) {
         self.standing = Standing::Lost;
         self.readiness = Readiness::Ready;
@@ -207,7 +209,8 @@ impl NodeProcess {
         }
     }
 
-    /// It has a worker again for what it would have refused. Nobody takes back that it drains.
+    /// Takes in that it has a worker again for what it would have refused. Nobody takes back that
+    /// it drains.
     pub fn turned_ready(&mut self) {
         if self.readiness == Readiness::Refusing {
             self.readiness = Readiness::Ready;
@@ -229,14 +232,14 @@ impl NodeProcess {
         new
     }
 
-    /// All that was taken may be acknowledged.
+    /// Lets all that was taken be acknowledged.
     pub fn may_acknowledge(&mut self) {
         self.acknowledged = self.taken;
         self.unstored.clear();
     }
 
-    /// What was taken may be acknowledged when a batch is stored, the last report with a body of so
-    /// many bytes.
+    /// Lets what was taken be acknowledged when a batch is stored, the last report with a body of
+    /// so many bytes.
     pub fn acknowledge_with(&mut self, batch: u64, bytes: usize) {
         if self.unstored.back().is_none_or(|last| last.batch < batch) {
             self.unstored.push_back(Unstored {
@@ -253,8 +256,8 @@ impl NodeProcess {
         }
     }
 
-    /// All up to this batch is stored. Returns how many reports may be acknowledged by that, and
-    /// the bytes of their bodies.
+    /// Takes in that all up to this batch is stored. Returns how many reports may be acknowledged
+    /// by that, and the bytes of their bodies.
     pub fn stored(&mut self, batch: u64) -> (usize, usize) {
         let (mut reports, mut bytes) = (0, 0);
         while let Some(first) = self.unstored.front().filter(|first| first.batch <= batch) {
@@ -271,8 +274,8 @@ impl NodeProcess {
         !self.unstored.is_empty()
     }
 
-    /// Another process has taken its place: it is never answered again. Returns the tasks that
-    /// count it as lost.
+    /// Takes in that another process has taken its place: it is never answered again. Returns the
+    /// tasks that count it as lost.
     pub fn replaced(&mut self) -> Vec<TaskId> {
         self.lease.forget_answers();
         std::mem::take(&mut self.lost_tasks)

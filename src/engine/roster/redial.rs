@@ -50,7 +50,8 @@ impl Way {
         stale
     }
 
-    /// What is under way stays so: its answer says when the next may begin.
+    /// Sets what comes next, unless a dial or probe is under way: its answer says when the next may
+    /// begin.
     fn set(&mut self, next: Self) {
         if !self.is_out() {
             *self = next;
@@ -65,7 +66,7 @@ pub(crate) struct Redial {
     probe: Way,
     /// How long to wait after the next dial or probe that tells nothing.
     pause: Duration,
-    /// Which address was asked last, of those that are dialled and of those that are probed. The
+    /// The address that was asked last, of those that are dialled and of those that are probed. The
     /// first in turn is the one that a link was broken to.
     dialled_last: Option<String>,
     probed_last: Option<String>,
@@ -141,16 +142,16 @@ impl Redial {
         self.probed_last = Some(at);
     }
 
-    /// A dial has led to a link.
+    /// Takes in that a dial has led to a link.
     pub fn dial_reached(&mut self) {
         if self.dial.is_out() {
             self.dial = Way::Ready;
         }
     }
 
-    /// A dial has led to nothing. Returns the incarnation that was known when it began. `usual` is
-    /// the longest pause. The pause counts from the beginning: what hangs is followed by another at
-    /// once.
+    /// Takes in that a dial has led to nothing. Returns the incarnation that was known when it
+    /// began. `usual` is the longest pause. The pause counts from the beginning: what hangs is
+    /// followed by another at once.
     pub fn dial_failed(&mut self, usual: Duration) -> Option<Incarnation> {
         let Way::Out(since, known) = self.dial else {
             return None;
@@ -159,20 +160,20 @@ impl Redial {
         known
     }
 
-    /// A probe was answered, or refused.
+    /// Takes in that a probe was answered, or refused.
     pub fn probed(&mut self, usual: Duration) {
         if let Way::Out(since, _) = self.probe {
             self.probe = Way::Waits(since + self.take_pause(usual));
         }
     }
 
-    /// A link was closed before it was up.
+    /// Takes in that a link was closed before it was up.
     pub fn setup_failed(&mut self, now: Timestamp, usual: Duration) {
         let next = now + self.take_pause(usual);
         self.dial.set(Way::Waits(next));
     }
 
-    /// The link that counts is gone: whether the process is, too, is asked at once.
+    /// Takes in that the link that counts is gone: whether the process is, too, is asked at once.
     pub fn link_broke(&mut self) {
         self.dial.set(Way::Ready);
         self.probe.set(Way::Ready);
@@ -181,19 +182,20 @@ impl Redial {
         self.probed_last = None;
     }
 
-    /// A link is up.
+    /// Takes in that a link is up.
     pub fn link_up(&mut self, usual: Duration) {
         self.dial.set(Way::Ready);
         self.probe.set(Way::Ready);
         self.pause = usual;
     }
 
-    /// The process has ended: what is probed next is another.
+    /// Takes in that the process has ended: what is probed next is another.
     pub fn process_ended(&mut self) {
         self.probe.set(Way::Ready);
     }
 
-    /// The process has said goodbye: there is no hurry to see whether another follows.
+    /// Takes in that the process has said goodbye: there is no hurry to see whether another
+    /// follows.
     pub fn left(&mut self, now: Timestamp, usual: Duration) {
         self.dial.set(Way::Waits(now + usual));
         self.pause = usual;

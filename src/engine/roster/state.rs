@@ -64,7 +64,7 @@ impl State {
 /// tasks again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drain {
-    /// None was known: the next one to come is meant.
+    /// No incarnation was known: the next one to come is meant.
     Next,
     Of(Incarnation),
 }

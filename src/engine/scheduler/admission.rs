@@ -50,8 +50,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Another caller wants to know how a task ends. One that waits is answered beside the
-    /// audience; where only callers waited so far, the first of another kind becomes the audience.
+    /// Lets another caller know how a task ends. One that waits is answered beside the audience;
+    /// where only callers waited so far, the first of another kind becomes the audience.
     fn join(&mut self, id: TaskId, audience: Audience) {
         let Some(slot) = self.tasks.find(id) else {
             return;
@@ -69,7 +69,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Has a caller wait for the ending of a task that was handed in before, if it has not settled.
+    /// Lets a caller wait for the ending of a task that was handed in before, if it has not
+    /// settled.
     pub fn attach(&mut self, now: Timestamp, task: TaskId) -> Attached {
         self.observe(now);
         if self.tasks.find(task).is_none() {
@@ -129,7 +130,7 @@ impl SchedulerMachine {
         TaskId::new(self.task_ids.take())
     }
 
-    /// The earlier task to join, none, or why the submission is refused.
+    /// Finds the earlier task to join, if there is one, or why the submission is refused.
     fn admit(&self, submission: &Submission) -> Result<Option<TaskId>, Refusal> {
         if self.intake != Intake::Open {
             return Err(Refusal::Draining);
@@ -255,7 +256,7 @@ impl SchedulerMachine {
         id
     }
 
-    /// A task is accepted for good: it waits until it is due.
+    /// Begins a task that is accepted for good: it waits until it is due.
     #[inline(always)]
     pub(super) fn begin(&mut self, now: Timestamp, slot: Slot, due: FirstDue) {
         let task = self.tasks.get(slot);
@@ -319,7 +320,7 @@ impl SchedulerMachine {
         self.timers.start(at, Timer::DueAt(id, slot));
     }
 
-    /// A task is due for the first time, or after a wait: its turn counts from now.
+    /// Queues a task that is due for the first time, or after a wait: its turn counts from now.
     #[inline(always)]
     pub(super) fn became_due(&mut self, slot: Slot) {
         self.tasks.get_mut(slot).rank = self.ranks.take();

@@ -102,7 +102,7 @@ impl SchedulerMachine {
         self.catalogue.clear_offer(node);
     }
 
-    /// Whether a node counts among those that could run something.
+    /// Sets whether a node counts among those that could run something.
     pub(super) fn set_present(&mut self, node: NodeIndex, present: bool) {
         // What others hold up may be better placed on it.
         self.retraction.look_again_at(self.now);
@@ -112,8 +112,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Says that no present node can run a class: to the operator once, to watchers of these tasks
-    /// each time.
+    /// Tells that no present node can run a class: the operator once, watchers of these tasks each
+    /// time.
     fn tell_unschedulable(&mut self, class: ClassId, slots: Vec<Slot>) {
         let reason = self.catalogue.why_unschedulable(class);
         if let Some(first) = self.catalogue.note_unschedulable(&self.tasks, class) {

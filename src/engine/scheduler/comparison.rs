@@ -235,7 +235,8 @@ impl SchedulerMachine {
     }
 }
 
-/// Only what has a number is told with what a node holds: all else is news of a link that is up.
+/// Checks that only what has a number is told with what a node holds: all else is news of a link
+/// that is up.
 pub(super) fn check_told(holding: &Holding) -> Result<(), String> {
     if holding.reports.iter().any(|report| report.seq().is_none()) {
         return Err("it told what it holds with a report that has no number".to_owned());
@@ -243,7 +244,7 @@ pub(super) fn check_told(holding: &Holding) -> Result<(), String> {
     Ok(())
 }
 
-/// The run of which a report tells, if it is of one.
+/// Returns the run of which a report tells, if it is of one.
 fn run_of(report: &Report) -> Option<ToldRun> {
     let (task, dispatch, started) = match report {
         Report::Started { task, dispatch }

@@ -217,14 +217,14 @@ impl SchedulerMachine {
         self.outbox.set_current(client);
     }
 
-    /// Has nobody told how tasks end that have no client of their own; what waits for the next
+    /// Lets nobody be told how tasks end that have no client of their own; what waits for the next
     /// client is dropped.
     pub fn tell_nobody(&mut self, now: Timestamp) {
         self.observe(now);
         self.outbox.tell_nobody();
     }
 
-    /// The current client.
+    /// Returns the current client.
     pub fn client(&self) -> Option<ClientId> {
         self.outbox.current()
     }
@@ -242,7 +242,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Besides, places nothing more, for good, and asks back what has not started.
+    /// Refuses every further submission and places nothing more, for good, and asks back what has
+    /// not started.
     pub fn finish_running(&mut self, now: Timestamp) {
         self.observe(now);
         self.intake = Intake::Finishing;
@@ -279,7 +280,7 @@ impl SchedulerMachine {
         self.roster.nodes.iter().filter_map(Node::link).collect()
     }
 
-    /// The node of this name that was taken out and has not ended.
+    /// Returns the node of this name that was taken out and has not ended.
     pub(super) fn leaving(&self, name: &str) -> Option<NodeIndex> {
         let mut leaving = self.roster.leaving.iter().copied();
         leaving.find(|&node| *self.roster.get(node).name == *name)

@@ -30,8 +30,8 @@ impl Reroutes {
 }
 
 impl SchedulerMachine {
-    /// The run that a node has of a task has ended. If `back`, the task had been counted as
-    /// rerouted already.
+    /// Ends the run that a node has of a task. If `back`, the task had been counted as rerouted
+    /// already.
     #[inline]
     pub(super) fn ended(
         &mut self,
@@ -163,9 +163,9 @@ impl SchedulerMachine {
         }
     }
 
-    /// An assignment did not start and is not at its node: its task is pending again under the rank
-    /// that it had. One that was asked back, that found its worker lent, or that was counted as
-    /// rerouted already, is not `rerouted`.
+    /// Takes back an assignment that did not start and is not at its node: its task is pending
+    /// again under the rank that it had. One that was asked back, that found its worker lent, or
+    /// that was counted as rerouted already, is not `rerouted`.
     pub(super) fn never_started(&mut self, now: Timestamp, slot: Slot, asked_back: bool) {
         let run = self.take_off(slot);
         // What was sent to a free worker counted as started until now.
@@ -176,7 +176,7 @@ impl SchedulerMachine {
         self.went_undone(now, slot, run.node, asked_back);
     }
 
-    /// A run is not at its node any more and has reported no end.
+    /// Takes off a run that is not at its node any more and has reported no end.
     pub(super) fn left_undone(&mut self, now: Timestamp, slot: Slot) {
         let run = self.take_off(slot);
         if run.started {
@@ -185,8 +185,8 @@ impl SchedulerMachine {
         self.went_undone(now, slot, run.node, false);
     }
 
-    /// What was taken off a node without an end is pending again, or cancelled if that was asked
-    /// for.
+    /// Makes pending again what was taken off a node without an end, or cancels it if that was
+    /// asked for.
     fn went_undone(&mut self, now: Timestamp, slot: Slot, node: NodeIndex, asked_back: bool) {
         if self.tasks.get(slot).is_cancelling() {
             self.settle_cancelled(now, slot);
@@ -200,7 +200,7 @@ impl SchedulerMachine {
         self.enqueue(slot, None);
     }
 
-    /// A task is pending again for no fault of its own: counts it, and tells a watcher.
+    /// Counts a task that is pending again for no fault of its own, and tells a watcher.
     pub(super) fn rerouted(&mut self, slot: Slot, node: NodeIndex, why: &'static str) {
         self.totals.rerouted += 1;
         self.reroutes.add(node, why);
@@ -209,7 +209,7 @@ impl SchedulerMachine {
         });
     }
 
-    /// Says of each node once what was rerouted since the last flush.
+    /// Notes for each node, once, what was rerouted since the last flush.
     pub(super) fn note_reroutes(&mut self) {
         for ((node, reason), count) in self.reroutes.take() {
             self.actions.push(Action::Note(Box::new(Note::Rerouted {

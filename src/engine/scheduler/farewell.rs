@@ -27,8 +27,8 @@ impl SchedulerMachine {
         entry.incarnation() != Some(incarnation) && entry.has_lived(incarnation)
     }
 
-    /// A replaced process says hello. It is heard out if something waits for the end of a run that
-    /// it may have, and refused otherwise.
+    /// Hears out a replaced process that says hello, if something waits for the end of a run that
+    /// it may have, and refuses it otherwise.
     pub(super) fn hear_out(
         &mut self,
         now: Timestamp,
@@ -61,8 +61,8 @@ impl SchedulerMachine {
         self.timers.wake_at(node, now);
     }
 
-    /// A process that was replaced tells a part of what it holds. When that is whole, what it does
-    /// not name has ended; all else is to stop, and to be told of when it has.
+    /// Takes in a part of what a replaced process holds. When that is whole, what it does not name
+    /// has ended; all else is to stop, and to be told of when it has.
     pub(super) fn holding_at_last(
         &mut self,
         now: Timestamp,
@@ -220,7 +220,7 @@ impl SchedulerMachine {
         self.ended_at_last(now, node, incarnation, dispatch, ran);
     }
 
-    /// A run of a replaced process has ended there, or was never started.
+    /// Ends a run of a replaced process that has ended there, or was never started.
     fn ended_at_last(
         &mut self,
         now: Timestamp,
@@ -246,7 +246,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// What a process does not hold, and would remember, has ended.
+    /// Ends what a process does not hold, and would remember.
     fn end_unnamed(
         &mut self,
         now: Timestamp,
@@ -266,7 +266,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Nothing goes on in a process but what it names: what it had forgotten has ended.
+    /// Ends what a process had forgotten: nothing goes on there but what it names.
     fn end_unremembered(
         &mut self,
         now: Timestamp,
@@ -279,7 +279,7 @@ impl SchedulerMachine {
         });
     }
 
-    /// A replaced process, and what it was before it forgot this scheduler.
+    /// Returns a replaced process, and what it was before it forgot this scheduler.
     fn replaced(
         &self,
         node: NodeIndex,
@@ -304,7 +304,7 @@ impl SchedulerMachine {
         own.any(|process| !process.orphans.is_empty())
     }
 
-    /// Nothing waits for it any more.
+    /// Dismisses a replaced process for which nothing waits any more.
     fn dismiss(&mut self, now: Timestamp, link: LinkId) {
         let session = self.sessions.get(link);
         if let Some(SessionStage::Farewell(hello)) = session.map(|session| &session.stage) {

@@ -66,9 +66,9 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// The port to probe that a node has named, at the host from which it dialled. Without a valid
-    /// port, on a link that was dialled, or if something in between would answer in its place,
-    /// there is nothing to probe.
+    /// Returns the port to probe that a node has named, at the host from which it dialled. Without
+    /// a valid port, on a link that was dialled, or if something in between would answer in its
+    /// place, there is nothing to probe.
     fn address_to_probe(&self, link: LinkId, hello: &NodeHello) -> Option<String> {
         let host = self.sessions.get(link)?.host.as_ref()?;
         let port = hello.probe.as_ref()?.parse::<u16>().ok();
@@ -77,8 +77,8 @@ impl SchedulerMachine {
         answers.then(|| format!("{host}:{port}"))
     }
 
-    /// The address of a node's end of a link, if it sees the same there as this side: then nothing
-    /// in between, a forwarder, a balancer or a translation of addresses, answers for it.
+    /// Returns the address of a node's end of a link, if it sees the same there as this side: then
+    /// nothing in between, a forwarder, a balancer or a translation of addresses, answers for it.
     pub(super) fn found_at(&self, link: LinkId, hello: &NodeHello) -> Option<String> {
         let peer = &self.sessions.get(link)?.peer;
         (*peer == hello.address).then(|| peer.clone())
@@ -98,14 +98,15 @@ impl SchedulerMachine {
         self.was_dialled(link) && entry.proves_dead(process, found_at.as_deref())
     }
 
-    /// Args that a node does not take would close its link, be assigned again, and so for ever.
+    /// Refuses a node that cannot take the largest args: they would close its link, be assigned
+    /// again, and so for ever.
     fn cannot_take_args(&self, hello: &NodeHello) -> Option<LinkRefusal> {
         let needs = (self.config.max_task_args + FRAME_OVERHEAD) as u64;
         let takes = hello.max_frame.filter(|takes| *takes < needs)?;
         Some(LinkRefusal::SmallFrames { takes, needs })
     }
 
-    /// Which node this is.
+    /// Finds which node this is.
     fn identify(
         &mut self,
         now: Timestamp,
@@ -273,7 +274,7 @@ impl SchedulerMachine {
         })
     }
 
-    /// A record for a node that was not known so far.
+    /// Makes a record for a node that was not known so far.
     pub(super) fn enter_node(&mut self, name: std::sync::Arc<str>, reach: Reach) -> NodeIndex {
         let mut entry = Node::new(name, reach);
         entry.load = Load::new(self.settings.max_workers);

@@ -20,11 +20,12 @@ pub struct Remains {
     pub classes: usize,
     /// Records of nodes, those included of which only the name is left.
     pub nodes: usize,
-    /// Those among them of nodes that were taken out by hand, and are waited for.
+    /// The nodes among them that were taken out by hand, and are waited for.
     pub leaving: usize,
     /// Runs that were given up and may still be going on.
     pub orphaned_runs: usize,
-    /// Those among them of processes that were replaced, for the end of which nothing waits.
+    /// The orphaned runs among them of processes that were replaced, for the end of which nothing
+    /// waits.
     pub idle_orphans: usize,
     /// Keys that are taken.
     pub keys: usize,
@@ -89,7 +90,7 @@ impl SchedulerMachine {
         self.outbox.check()
     }
 
-    /// Each client and watcher is engaged for just the tasks that name it.
+    /// Checks that each client and watcher is engaged for just the tasks that name it.
     fn check_audiences(&self) -> Result<(), String> {
         let mut named = (0, 0);
         for (_, task) in self.tasks.iter() {
@@ -105,7 +106,8 @@ impl SchedulerMachine {
         ))
     }
 
-    /// Each task is in exactly the place that its phase says, and the counts agree.
+    /// Checks that each task is in exactly the place that its phase says, and that the counts
+    /// agree.
     fn check_tasks(&self) -> Result<(), String> {
         let mut counts = [0_usize; 7];
         let mut bytes = 0;
@@ -185,7 +187,8 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// Each timer is that of something that waits for it: none may come when its slot is another's.
+    /// Checks that each timer is that of something that waits for it: none may come when its slot
+    /// is another's.
     fn check_timers(&self) -> Result<(), String> {
         for (at, timer) in self.timers.iter() {
             let wanted = match timer {
@@ -240,7 +243,7 @@ impl SchedulerMachine {
         })
     }
 
-    /// Each node's counts agree with its runs.
+    /// Checks that each node's counts agree with its runs.
     fn check_nodes(&self) -> Result<(), String> {
         for (index, node) in self.roster.nodes.iter().enumerate() {
             let name = &node.name;

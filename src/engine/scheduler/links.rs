@@ -104,7 +104,7 @@ impl SchedulerMachine {
         self.link_closed(now, link, reason);
     }
 
-    /// A proved node has sent what cannot be read.
+    /// Takes in that a proved node has sent what cannot be read, which is a violation.
     pub(super) fn malformed(&mut self, now: Timestamp, link: LinkId, what: &str) {
         if self.sessions.get(link).is_some() {
             self.violation(now, link, what);
@@ -176,7 +176,8 @@ impl SchedulerMachine {
         self.sessions.end(link)
     }
 
-    /// A link is up, or its session ends: nobody waits any more to see whether it is silent.
+    /// Stops the timer of a link that is up, or whose session ends: nobody waits any more to see
+    /// whether it is silent.
     pub(super) fn stop_setup(&mut self, link: LinkId) {
         if let Some(at) = self.sessions.get(link).and_then(Session::set_up_by) {
             self.timers.stop(at, Timer::Handshake(link));
@@ -224,8 +225,8 @@ impl SchedulerMachine {
         self.timers.wake_at(node, now);
     }
 
-    /// A link was closed before it was up. Callers that wait for the node hear why, as after a dial
-    /// that failed; a refusal in words has told them already.
+    /// Notes why a link was closed before it was up. Callers that wait for the node hear it, as
+    /// after a dial that failed; a refusal in words has told them already.
     fn setup_failed(&mut self, node: NodeIndex, reason: &str) {
         let entry = self.roster.get_mut(node);
         if entry.is_up() || entry.reason == reason {
@@ -246,7 +247,7 @@ impl SchedulerMachine {
         })));
     }
 
-    /// The node has no link that counts any more. It keeps its tasks.
+    /// Forgets the link that counts of a node, and that which is being set up. It keeps its tasks.
     pub(super) fn forget_link(&mut self, node: NodeIndex, reason: &str) {
         self.unsend_all(node);
         let entry = self.roster.get_mut(node);
@@ -375,7 +376,7 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// Nothing runs there any more, by the node's own word.
+    /// Lets a node leave: nothing runs there any more, by its own word.
     fn goodbye(&mut self, now: Timestamp, link: LinkId, node: NodeIndex) {
         self.end_session(link);
         self.unsend_all(node);

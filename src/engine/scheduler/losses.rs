@@ -18,11 +18,11 @@ const LAST_LOOK: u32 = 4;
 /// What is known of the process of a node that is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// It has ended: no run of it can be going on.
+    /// The process has ended: no run of it can be going on.
     Dead,
-    /// It has said goodbye: no run of it can be going on.
+    /// The node has said goodbye: no run of it can be going on.
     Left,
-    /// Its runs may go on, and it may return.
+    /// The runs of the node may go on, and it may return.
     Unproven,
 }
 
@@ -108,7 +108,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// A node is lost: its tasks go elsewhere.
+    /// Loses a node: its tasks go elsewhere.
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeIndex, loss: Loss, reason: &str) {
         self.forget_link(node, reason);
         self.set_present(node, false);
@@ -181,8 +181,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// By an operator's word no process of a node is alive that is not heard. Returns whether there
-    /// was one to say so of.
+    /// Takes an operator's word that no process of a node is alive that is not heard. Returns
+    /// whether there was one to say so of.
     pub(super) fn declared_dead(&mut self, now: Timestamp, node: NodeIndex) -> bool {
         let silence = self.config.heartbeat.saturating_mul(2);
         let entry = self.roster.get(node);
@@ -200,7 +200,7 @@ impl SchedulerMachine {
         replaced || !alive
     }
 
-    /// The process of a node's current incarnation has ended: none of its runs is going on.
+    /// Ends the process of a node's current incarnation: none of its runs is going on.
     fn end_process(&mut self, now: Timestamp, node: NodeIndex) {
         let entry = self.roster.get_mut(node);
         entry.redial.process_ended();
@@ -320,8 +320,8 @@ impl SchedulerMachine {
         )
     }
 
-    /// A process of a node that was thought lost is back: what it was blamed for is taken back.
-    /// A run of its that was given up and not taken back stays on record: that it will not be is
+    /// Takes back what the process of a node was blamed for, which was thought lost and is back. A
+    /// run of its that was given up and not taken back stays on record: that it will not be is
     /// decided with its task, or with the process.
     pub(super) fn process_returned(&mut self, node: NodeIndex) {
         let process = self.roster.get_mut(node).process_mut();
@@ -349,8 +349,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Another process stands where this node's was, and it is not known that the old one is dead;
-    /// or the process is the same and has forgotten its runs.
+    /// Retires the process of a node: another stands where it was, and it is not known that the old
+    /// one is dead; or the process is the same and has forgotten its runs.
     pub(super) fn retire(&mut self, now: Timestamp, node: NodeIndex, reason: &str) {
         self.lose(now, node, Loss::Unproven, reason);
         let entry = self.roster.get_mut(node);
@@ -364,8 +364,8 @@ impl SchedulerMachine {
         self.timers.wake_at(node, now);
     }
 
-    /// A process has been replaced or has ended: its runs will not be taken back, so nobody may
-    /// speak for them.
+    /// Gives up for good the runs of a process that has been replaced or has ended: they will not
+    /// be taken back, so nobody may speak for them.
     fn lost_for_good(&mut self, node: NodeIndex, lost: &[TaskId]) {
         for &id in lost {
             let Some(slot) = self.tasks.find(id) else {

@@ -111,8 +111,9 @@ impl SchedulerMachine {
         self.roster.touch(node);
     }
 
-    /// A run that the scheduler knows nothing of occupies a worker. Beyond [`MAX_UNKNOWN_RUNS`] it
-    /// is not remembered: then its node may be given more than it can start, and will refuse it.
+    /// Adds a run that the scheduler knows nothing of and that occupies a worker. Beyond
+    /// [`MAX_UNKNOWN_RUNS`] it is not remembered: then its node may be given more than it can
+    /// start, and will refuse it.
     pub(super) fn add_unknown(&mut self, node: NodeIndex, task: TaskId, dispatch: Dispatch) {
         if !self.unknown_runs.admit() {
             return;
@@ -156,8 +157,8 @@ impl SchedulerMachine {
         Some(orphan)
     }
 
-    /// An orphan has left its incarnation: takes back what was counted of it, and tells its cancels
-    /// that nothing goes on any more.
+    /// Takes back what was counted of an orphan that has left its incarnation, and tells its
+    /// cancels that nothing goes on any more.
     fn uncount_orphan(&mut self, node: NodeIndex, dispatch: Dispatch, orphan: &Orphan) {
         if let Some(waiting) = &orphan.waiting {
             self.stop_orphan_patience(node, dispatch, waiting);
@@ -182,7 +183,7 @@ impl SchedulerMachine {
         self.roster.touch(node);
     }
 
-    /// The key of a task that has settled is free.
+    /// Records that the key of a task that has settled is free.
     pub(super) fn key_was_freed(&mut self, id: TaskId) {
         if let Some(journal) = &mut self.journal {
             journal.busy.remove(&id);
@@ -190,8 +191,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// A run that may have been going on has never started: what waited for its end goes on, and
-    /// its cancels are told what is true of the earlier runs.
+    /// Ends a run that may have been going on and has never started: what waited for its end goes
+    /// on, and its cancels are told what is true of the earlier runs.
     pub(super) fn orphan_never_ran(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch) {
         let Some(orphan) = self.find_orphan(node, dispatch) else {
             return;
@@ -216,14 +217,14 @@ impl SchedulerMachine {
         }
     }
 
-    /// A run that may have been going on is not any more: what waited for that goes on.
+    /// Ends a run that may have been going on: what waited for that goes on.
     pub(super) fn orphan_ended(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch) {
         if let Some(orphan) = self.remove_orphan(node, dispatch) {
             self.let_go(now, node, dispatch, &orphan);
         }
     }
 
-    /// The process of a node has ended, and with it all that it ran.
+    /// Ends all runs of a node whose process has ended.
     pub(super) fn orphans_ended(
         &mut self,
         now: Timestamp,
@@ -330,8 +331,8 @@ impl SchedulerMachine {
         self.node_changed(node);
     }
 
-    /// Replaced incarnations whose process is known to have ended. What the present process has
-    /// forgotten goes on with it.
+    /// Ends replaced incarnations whose process is known to have ended. What the present process
+    /// has forgotten goes on with it.
     pub(super) fn end_replaced(
         &mut self,
         now: Timestamp,
@@ -344,8 +345,8 @@ impl SchedulerMachine {
         });
     }
 
-    /// By a node's word nothing goes on there but what it names: what its process had forgotten has
-    /// ended.
+    /// Ends what the process of a node had forgotten: by the node's word nothing goes on there but
+    /// what it names.
     pub(super) fn forgotten_ended(&mut self, now: Timestamp, node: NodeIndex) {
         let present = self.roster.get(node).incarnation();
         self.end_past(now, node, |process| Some(process.incarnation) == present);

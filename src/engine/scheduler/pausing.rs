@@ -68,7 +68,7 @@ impl SchedulerMachine {
         self.follow_pause(kind);
     }
 
-    /// Has the catalogue do what is set.
+    /// Tells the catalogue what is set.
     fn follow_pause(&mut self, kind: Option<&TaskKind>) {
         let paused = self.settings.is_paused(kind);
         match kind {
@@ -91,7 +91,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Says why a task of this kind is not taken in, if an operator wishes so.
+    /// Returns why a task of this kind is not taken in, if an operator wishes so.
     #[inline]
     pub(super) fn intake_refuses(&self, kind: &TaskKind) -> Option<Refusal> {
         let closed = &self.settings.closed;

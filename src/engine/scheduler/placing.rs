@@ -178,7 +178,7 @@ impl SchedulerMachine {
         self.roster.touch(node);
     }
 
-    /// A task was asked back on a link that is gone: it goes on waiting at its node.
+    /// Forgets that a task was asked back, on a link that is gone: it goes on waiting at its node.
     pub(super) fn forget_retraction(&mut self, slot: Slot) {
         if let Stage::Prefetched {
             node,
@@ -196,7 +196,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// A task that was asked back from a node has come back, or will not.
+    /// Ends a retraction: the task that was asked back from a node has come back, or will not.
     fn retract_over(&mut self, node: NodeIndex, dispatch: Dispatch, why: Retract) {
         if why == Retract::FreeElsewhere {
             self.retraction.release(dispatch);

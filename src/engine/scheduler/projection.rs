@@ -164,7 +164,7 @@ impl SchedulerMachine {
     }
 }
 
-/// A time that has come is not waited for any more.
+/// Returns a task that waits for its time no more, if that has come.
 fn in_force(mut task: AcceptedTask, at: Timestamp) -> AcceptedTask {
     let accepted = task.at;
     if let Some(mut options) = task.options.take() {

@@ -26,7 +26,7 @@ pub(super) enum Told {
     Live(Slot),
     /// The latest run of this task. It was given up for lost, and may be taken back.
     GivenUp(Slot),
-    /// One that is no longer followed, and that may still be going on.
+    /// A run that is no longer followed, and that may still be going on.
     Orphan,
     /// Neither: superseded, or doubled.
     Stale,
@@ -228,13 +228,14 @@ impl SchedulerMachine {
         self.notify(slot, |_, _| TaskEventKind::Progress(value));
     }
 
-    /// The process that reports.
+    /// Returns the process that reports.
     fn reporter(&mut self, node: NodeIndex) -> &mut NodeProcess {
         self.roster.get_mut(node).process_mut()
     }
 
-    /// A number that was never given out cannot be told of by an honest node, nor one that an
-    /// earlier process of its name was given: what that runs goes on all the same.
+    /// Checks that a node was given the number of a run. An honest node cannot tell of one that was
+    /// never given out, nor of one that an earlier process of its name was given: what that runs
+    /// goes on all the same.
     #[inline]
     fn check_number(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
         if !self.dispatches.has_given(dispatch.get()) {
@@ -256,7 +257,7 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// Nor one that another node was given.
+    /// Checks besides that no other node was given the run.
     pub(super) fn check_holder(
         &self,
         node: NodeIndex,
@@ -277,7 +278,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// Nor can what this node runs for one task be another's. Looks through the node's runs.
+    /// Checks that what this node runs for one task is not told of as another's. Looks through the
+    /// node's runs.
     fn check_own(&self, node: NodeIndex, dispatch: Dispatch) -> Result<(), String> {
         let mut runs = self.runs_of(node).into_iter();
         let run = runs.find(|&slot| {
@@ -359,8 +361,8 @@ impl SchedulerMachine {
         company.is_none_or(|company| entry.load.takes_suspect(company))
     }
 
-    /// A run that was given up for lost goes on, and no later one was begun: it is the task's run
-    /// again, and its loss is not counted.
+    /// Takes back a run that was given up for lost, goes on, and was followed by no later one: it
+    /// is the task's run again, and its loss is not counted.
     pub(super) fn reclaim(&mut self, slot: Slot) {
         let stage = &self.tasks.get(slot).stage;
         let Some(run) = stage.given_up() else {
@@ -379,7 +381,7 @@ impl SchedulerMachine {
         self.reclass(slot);
     }
 
-    /// A task that waited at its node has started.
+    /// Starts a task that waited at its node.
     pub(super) fn started(&mut self, now: Timestamp, slot: Slot) {
         if let Stage::Prefetched { suspect, .. } = self.tasks.get(slot).stage {
             let run = Run {
@@ -393,8 +395,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// An assignment was not started and is not at the node any more. If its worker was `lent`
-    /// meanwhile, it is as if it had never been sent.
+    /// Takes back an assignment that was not started and is not at the node any more. If its worker
+    /// was `lent` meanwhile, it is as if it had never been sent.
     fn not_started(
         &mut self,
         now: Timestamp,
@@ -427,7 +429,8 @@ impl SchedulerMachine {
         Ok(())
     }
 
-    /// A run that was given up has never started, by the word of its node.
+    /// Takes back the start of a run that was given up and has never started, by the word of its
+    /// node.
     pub(super) fn deny_start(&mut self, task: TaskId, dispatch: Dispatch) {
         if let Some(slot) = self.tasks.find(task) {
             self.tasks.get_mut(slot).deny_start(dispatch);

@@ -42,11 +42,11 @@ const LANES_IN_A_TURN: usize = 32;
 /// How many nodes are asked for their free workers before a lane is looked through.
 const FREE_NODES: usize = 8;
 
-/// For how long a task that is due may see less urgent ones start on workers that may run it (G6),
-/// from when it is due, or is prefetched if that is later: 4 round trips and runs, 250 ms at the
-/// least, and then at most four round trips more. `round_trip` and `run` are averages of the node
-/// to which it was prefetched; of a run at most four round trips count. A task is prefetched at
-/// most once beyond its bound. With more than a few nodes add 250 us for each 32 of them.
+/// Returns for how long a task that is due may see less urgent ones start on workers that may run
+/// it (G6), from when it is due, or is prefetched if that is later: 4 round trips and runs, 250 ms
+/// at the least, and then at most four round trips more. `round_trip` and `run` are averages of the
+/// node to which it was prefetched; of a run at most four round trips count. A task is prefetched
+/// at most once beyond its bound. With more than a few nodes add 250 us for each 32 of them.
 #[must_use]
 pub fn order_bound(round_trip: Duration, run: Duration) -> Duration {
     let run = run.min(round_trip * 4);
@@ -79,7 +79,7 @@ struct Ask {
 #[derive(Default)]
 struct ToAskBack {
     tasks: Vec<Ask>,
-    /// When the next task may have to be.
+    /// When the next task may have to be asked back.
     next: Option<Timestamp>,
 }
 

@@ -41,7 +41,7 @@ pub(super) struct Retraction {
 }
 
 impl Retraction {
-    /// A node has a prefetched task, which is to be looked at no later than `at`.
+    /// Enters a node that has a prefetched task, which is to be looked at no later than `at`.
     #[inline]
     pub(super) fn enter(&mut self, node: NodeIndex, at: Timestamp) {
         let index = node as usize;
@@ -55,7 +55,7 @@ impl Retraction {
         self.look_again_at(at);
     }
 
-    /// A task of this lateness was placed.
+    /// Notes that a task of this lateness was placed.
     #[inline]
     pub(super) fn placed(&mut self, lateness: u8) {
         self.lowest_placed = self.lowest_placed.max(lateness);
@@ -97,7 +97,7 @@ impl Retraction {
         Some(node)
     }
 
-    /// The node that was returned last has no prefetched task any more.
+    /// Drops the node that was returned last, which has no prefetched task any more.
     pub(super) fn leave(&mut self) {
         if let Some(at) = &mut self.at {
             *at -= 1;
@@ -129,13 +129,14 @@ impl Retraction {
         self.next_look
     }
 
-    /// A task was asked back for a free worker of this node, which is claimed until then at most.
+    /// Claims a free worker of this node, until then at most, for a task that was asked back.
     pub(super) fn claim(&mut self, dispatch: Dispatch, node: NodeIndex, until: Timestamp) {
         self.claims.insert(dispatch, (node, until));
         *self.claimed.entry(node).or_default() += 1;
     }
 
-    /// A task that was asked back is back, or will not come.
+    /// Releases the worker that was claimed for a task that was asked back: it is back, or will not
+    /// come.
     pub(super) fn release(&mut self, dispatch: Dispatch) {
         let Some((node, _)) = self.claims.remove(&dispatch) else {
             return;
@@ -186,7 +187,7 @@ mod tests {
     const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
     const LONG: Duration = Duration::from_secs(1);
 
-    /// A look at no more than so many nodes.
+    /// Takes a look at no more than so many nodes.
     fn look(retraction: &mut Retraction, now: Timestamp, most: usize) -> Vec<NodeIndex> {
         if !retraction.begin_look(now, true) {
             return Vec::new();

@@ -23,7 +23,7 @@ const MAX_COMPARED: usize = 2 * MAX_HELD;
 pub(super) enum Speaker {
     /// The one that counts.
     Present,
-    /// One that another has replaced.
+    /// A process that another has replaced.
     Replaced,
 }
 
@@ -40,9 +40,9 @@ pub(super) struct Comparison {
 pub(super) enum SessionStage {
     /// The scheduler has said hello.
     Greeted,
-    /// The node has, and tells what it holds.
+    /// The node has said hello, and tells what it holds.
     Comparing(Box<Comparison>),
-    /// Both agree.
+    /// Both sides agree.
     Up,
     /// A replaced process has told what it holds. It is heard until nothing waits for it.
     Farewell(Box<NodeHello>),
@@ -94,9 +94,9 @@ impl Session {
 /// Why a part of what a node holds was not taken, or was one too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TooMany {
-    /// This node may not hold so many.
+    /// The node holds more than one node may.
     Held,
-    /// All nodes together may not, while they are being compared.
+    /// All nodes together hold more than they may while they are being compared.
     Compared,
 }
 
@@ -193,7 +193,7 @@ impl Sessions {
         })
     }
 
-    /// The peer has said hello as this node: from now on it tells what it holds.
+    /// Takes in that the peer has said hello as this node: from now on it tells what it holds.
     pub(super) fn begin_comparison(
         &mut self,
         link: LinkId,
@@ -234,8 +234,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// The node has told all that it holds: the link is up, unless it is that of a replaced
-    /// process. Returns what it has told.
+    /// Ends the comparison of a node that has told all that it holds: the link is up, unless it is
+    /// that of a replaced process. Returns what it has told.
     pub(super) fn finish_comparison(&mut self, link: LinkId) -> Option<Box<Comparison>> {
         let session = self.by_link.get_mut(&link)?;
         let SessionStage::Comparing(comparison) = &session.stage else {

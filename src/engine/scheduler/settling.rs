@@ -210,7 +210,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// A deadline settles at once; what is to be cancelled is cancelled by it.
+    /// Settles a task whose deadline has passed, at once; what is to be cancelled is cancelled by
+    /// it.
     pub(super) fn deadline_passed(&mut self, now: Timestamp, slot: Slot) {
         self.unsend(slot);
         let task = self.tasks.get(slot);
@@ -316,7 +317,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// That a cancel was asked for is stored before anybody is told that the run goes on.
+    /// Stores that a cancel was asked for, before anybody is told that the run goes on.
     fn cancel_asked(&mut self, slot: Slot, first: bool) {
         if first && let Some(journal) = &mut self.journal {
             journal.changed(self.now, self.tasks.get(slot).id);
@@ -339,7 +340,7 @@ impl SchedulerMachine {
         self.answer(ended.unwrap_or_default(), CancelAnswer::StillRunning);
     }
 
-    /// Nobody will be told more: every cancel is told that the run goes on.
+    /// Tells every cancel that the run goes on, since nobody will be told more.
     pub(super) fn end_all_patience(&mut self) {
         for (at, timer) in self.timers.take_patience() {
             match timer {

@@ -87,7 +87,7 @@ impl SchedulerMachine {
         self.journal.as_ref().map_or(0, |it| it.promised_with())
     }
 
-    /// Has so much of what settles written down once more, to be looked at.
+    /// Sets how much of what settles is written down once more, to be looked at.
     pub fn keeping(mut self, keep: Keep) -> Self {
         if let Some(journal) = &mut self.journal {
             journal.keep = keep;
@@ -123,7 +123,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Clients have confirmed endings, or nobody wants to know them.
+    /// Notes which endings clients have confirmed, or nobody wants to know.
     fn note_confirmed(&mut self) {
         if let (Some(journal), Some(over)) = (&mut self.journal, &mut self.outbox.over) {
             for task in over.drain(..) {
@@ -139,7 +139,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Nobody waits for the ending of a task of which nobody else was told.
+    /// Offers an ending to the client, since nobody waits for it and nobody else was told.
     pub(super) fn unclaimed(&mut self, status: TaskStatus) {
         if let Some(journal) = &mut self.journal
             && !matches!(status.outcome, Outcome::Refused(_))
@@ -157,7 +157,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// The reports of a node that were taken so far, the last with a body of so many bytes, are
+    /// Lets the reports of a node that were taken so far, the last with a body of so many bytes, be
     /// acknowledged when what they have brought is stored.
     pub(super) fn acknowledge_later(&mut self, node: NodeIndex, bytes: usize) {
         let Some(journal) = &mut self.journal else {
@@ -194,8 +194,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// A node has a process that the store does not know. The next term would not wait for its word
-    /// of what it runs, so nothing is sent to it before that is stored.
+    /// Stores a process of a node that the store does not know. The next term would not wait for
+    /// its word of what it runs, so nothing is sent to it before that is stored.
     pub(super) fn store_process(&mut self, now: Timestamp, node: NodeIndex) {
         if let Some(journal) = &mut self.journal
             && !self.roster.get(node).is_local()
@@ -217,7 +217,7 @@ impl SchedulerMachine {
             || entry.process().stored_with > journal.stored()
     }
 
-    /// A task that was placed waits until that is stored.
+    /// Lets a task that was placed wait until that is stored.
     #[cold]
     pub(super) fn stage(&mut self, now: Timestamp, slot: Slot, dispatch: Dispatch) {
         let task = self.tasks.get(slot);
@@ -296,7 +296,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// All up to a batch is durable: what has waited for it goes on.
+    /// Goes on with what has waited for a batch: all up to it is durable.
     pub(super) fn batch_stored(&mut self, now: Timestamp, batch: u64, bytes: u64) {
         let journal = self.journal.as_mut();
         let Some((under_way, failure)) = journal.and_then(|it| it.batch_stored(batch, bytes))
@@ -346,8 +346,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// The batch that was under way is not there. What was to be accepted is refused; all else is
-    /// tried again.
+    /// Takes back the batch that was under way, and is not there. What was to be accepted is
+    /// refused; all else is tried again.
     pub(super) fn batch_not_stored(
         &mut self,
         now: Timestamp,
@@ -363,7 +363,7 @@ impl SchedulerMachine {
         self.store_failing(now, reason);
     }
 
-    /// Nothing can be stored: what waits to be accepted is refused, but for what may be stored
+    /// Refuses what waits to be accepted, since nothing can be stored, but for what may be stored
     /// already.
     pub(super) fn store_failing(&mut self, now: Timestamp, reason: String) {
         let Some(journal) = &mut self.journal else {

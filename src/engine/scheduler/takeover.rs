@@ -38,7 +38,7 @@ pub(super) struct Takeover {
     pub(super) resync: Option<Resync>,
     /// Dispatches that may have been given out without a record.
     pub(super) tail: Range<u64>,
-    /// Which runs are over of tasks of an earlier term, where that is known.
+    /// The runs that are over of tasks of an earlier term, where that is known.
     pub(super) over: HashMap<TaskId, Over>,
     /// The first dispatch of this term.
     pub(super) first: u64,
@@ -57,7 +57,7 @@ pub(super) struct Takeover {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Earlier {
     pub(super) timing: Timing,
-    /// When none does any more.
+    /// When no node goes by it any more.
     pub(super) until: Timestamp,
 }
 
@@ -65,11 +65,11 @@ pub(super) struct Earlier {
 /// what it runs goes on then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recorded {
-    /// Nothing was heard of it.
+    /// The node was not heard.
     Unheard,
-    /// It has answered, and stays.
+    /// The node has answered, and stays.
     Heard,
-    /// It was lost before, and is not dialled any more.
+    /// The node was lost before, and is not dialled any more.
     Left,
 }
 
@@ -134,7 +134,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// A run of a task is over, as far as the task goes.
+    /// Notes that a run of a task is over, as far as the task goes.
     #[inline(always)]
     pub(super) fn run_is_over(&mut self, slot: Slot, dispatch: Dispatch) {
         if self.takeover.is_some()
@@ -144,7 +144,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// A node tells how a run of a task has ended.
+    /// Notes that a node tells how a run of a task has ended.
     #[inline]
     pub(super) fn end_is_known(&mut self, slot: Slot, dispatch: Dispatch) {
         if self.takeover.is_some()
@@ -209,7 +209,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// What had waited goes on.
+    /// Lets what had waited go on.
     fn go_on(&mut self, now: Timestamp, resync: Resync) {
         for id in resync.cancels {
             if let Some(slot) = self.tasks.find(id)
@@ -236,8 +236,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// A task is to be cancelled. Returns whether that waits for the end of the resync, since a
-    /// node may have a run of it of which nothing is known.
+    /// Returns whether a task that is to be cancelled waits for the end of the resync, since a node
+    /// may have a run of it of which nothing is known.
     pub(super) fn must_wait_for_word_of(&mut self, slot: Slot) -> bool {
         let task = self.tasks.get(slot);
         let waits = task.era == Era::Past && waits_here(&task.stage);
@@ -251,8 +251,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// A node tells of these runs. What is in the tail, later than what is known of its task, and
-    /// not exclusive, may be its task's.
+    /// Adopts the runs of which a node tells. What is in the tail, later than what is known of its
+    /// task, and not exclusive, may be its task's.
     pub(super) fn adopt(
         &mut self,
         now: Timestamp,
@@ -315,8 +315,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// A node tells that a run has ended which is not its task's, since another node has told of a
-    /// later one. An attempt of the term before that has failed counts all the same.
+    /// Takes in the end of a run that is not its task's, since another node has told of a later
+    /// one. An attempt of the term before that has failed counts all the same.
     pub(super) fn ended_before(&mut self, id: TaskId, dispatch: Dispatch, end: &End) {
         let (Some(takeover), Some(slot)) = (&self.takeover, self.tasks.find(id)) else {
             return;
@@ -340,7 +340,7 @@ impl SchedulerMachine {
         self.task_changed(slot);
     }
 
-    /// A node has told all that it holds.
+    /// Takes in that a node has told all that it holds.
     pub(super) fn has_spoken(&mut self, node: NodeIndex, held: &BTreeMap<Dispatch, HeldRun>) {
         let Some(incarnation) = self.roster.get(node).incarnation() else {
             return;
@@ -375,8 +375,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// A task of an earlier term settles. A process that has not spoken may have a run of it of
-    /// which nothing is known: its key waits for that.
+    /// Makes the key of a task of an earlier term, which settles, wait for the processes that have
+    /// not spoken: they may have a run of it of which nothing is known.
     pub(super) fn key_waits_for_silent(&mut self, id: TaskId, key: &TaskKey) {
         let silent = self.takeover.as_ref().map(|it| it.silent.clone());
         for (node, incarnation) in silent.unwrap_or_default() {
@@ -387,8 +387,8 @@ impl SchedulerMachine {
         }
     }
 
-    /// A node says which dispatches it has seen. One that nobody can have given out, by what the
-    /// store says, proves that the store was put back.
+    /// Checks which dispatches a node says that it has seen. One that nobody can have given out, by
+    /// what the store says, proves that the store was put back.
     pub(super) fn check_seen(&mut self, seen: Dispatch) {
         let Some(takeover) = &mut self.takeover else {
             return;
@@ -403,7 +403,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// A node is added. Returns the record of it that the store has, if nobody has named it so far:
+    /// Claims the record that the store has of a node that is added, if nobody has named it so far:
     /// what it runs goes on.
     pub(super) fn claim_recorded(
         &mut self,
@@ -439,7 +439,7 @@ impl SchedulerMachine {
         Some(node)
     }
 
-    /// A node is no longer the one that the store knows: it was taken out by hand, or another has
+    /// Forgets that a node is one that the store knows: it was taken out by hand, or another has
     /// its record.
     pub(super) fn not_recorded(&mut self, node: NodeIndex) {
         if let Some(takeover) = &mut self.takeover {
@@ -447,7 +447,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// A node is lost. One that only the store knows is not dialled any more.
+    /// Stops dialling a lost node that only the store knows.
     pub(super) fn leave_recorded(&mut self, node: NodeIndex) {
         let takeover = self.takeover.as_mut();
         match takeover.and_then(|it| it.recorded.get_mut(&node)) {

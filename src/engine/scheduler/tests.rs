@@ -62,7 +62,7 @@ const BLOCKS: &str = "blocks";
 /// The kind whose handler can be stopped.
 const STOPS: &str = "stops";
 
-/// What a node is told by an action, if it is of these kinds.
+/// Returns what a node is told by an action, if it is of these kinds.
 fn kind_of(action: &Action) -> Option<&'static str> {
     let Action::Send { message, .. } = action else {
         return None;
@@ -78,7 +78,7 @@ fn kind_of(action: &Action) -> Option<&'static str> {
     }
 }
 
-/// A run has ended, and its worker is free.
+/// Reports that a run has ended, and that its worker is free.
 fn ended(seq: u64, run: &Assignment, end: End, ran: Duration) -> Report {
     Report::Ended {
         seq,
@@ -90,8 +90,8 @@ fn ended(seq: u64, run: &Assignment, end: End, ran: Duration) -> Report {
     }
 }
 
-/// A task whose first run is superseded: its node, which is gone, was the first, and the second has
-/// it now.
+/// Makes a task whose first run is superseded: its node, which is gone, was the first, and the
+/// second has it now.
 fn superseded() -> (Board, TaskId, Assignment) {
     let mut board = Board::new();
     let link = board.join("first", 1, Vec::new());
@@ -135,7 +135,7 @@ struct Board {
     said: Vec<&'static str>,
     /// How often time has called while a test waited.
     ticks: usize,
-    /// Of reroutes: the reason, the node and the count.
+    /// The reroutes: the reason, the node and the count.
     reroutes: Vec<(&'static str, String, usize)>,
     /// What was warned of statuses that are held: how many, and the room that is left.
     warned: Vec<(usize, StatusRoom)>,
@@ -156,7 +156,7 @@ impl Board {
         Self::with(Checks::EachStep)
     }
 
-    /// For a flood, at each step of which a check of everything would take its time.
+    /// Makes a board for a flood, at each step of which a check of everything would take its time.
     fn unchecked() -> Self {
         Self::with(Checks::Never)
     }
@@ -314,7 +314,7 @@ impl Board {
         self.event(Event::Message { link, message });
     }
 
-    /// Somebody dials in and has said nothing so far.
+    /// Lets somebody dial in who has said nothing so far.
     fn open(&mut self) -> LinkId {
         self.links += 1;
         let link = LinkId(self.links);
@@ -340,7 +340,7 @@ impl Board {
         }
     }
 
-    /// A node dials in with what it holds.
+    /// Lets a node dial in with what it holds.
     fn join(&mut self, name: &str, incarnation: u64, runs: Vec<HeldRun>) -> LinkId {
         let hello = self.hello(name, incarnation);
         self.join_by(hello, runs)
@@ -356,7 +356,7 @@ impl Board {
         )
     }
 
-    /// The same with all that it holds, in one part.
+    /// Does the same with all that it holds, in one part.
     fn join_with(&mut self, hello: NodeHello, mut holding: Holding) -> LinkId {
         let link = self.open();
         self.say(link, ToScheduler::Hello(Box::new(hello)));
@@ -365,7 +365,7 @@ impl Board {
         link
     }
 
-    /// A dial has led to a process that says this and holds nothing.
+    /// Lets a dial lead to a process that says this and holds nothing.
     fn dialled(&mut self, node: NodeId, link: LinkId, hello: NodeHello) {
         let origin = Origin::Dialled(node);
         self.event(Event::LinkOpened {
@@ -381,7 +381,7 @@ impl Board {
         self.say(link, ToScheduler::Holding(nothing));
     }
 
-    /// The node of a run returns with this end of it alone.
+    /// Lets the node of a run return with this end of it alone.
     fn return_with(&mut self, run: &Assignment, end: End) -> LinkId {
         let hello = self.hello("first", 1);
         let reports = vec![ended(1, run, end, Duration::from_secs(1))];
@@ -430,7 +430,7 @@ impl Board {
         })
     }
 
-    /// The latest assignment of a task, and where it went.
+    /// Returns the latest assignment of a task, and where it went.
     fn assignment(&self, task: TaskId) -> (LinkId, Assignment) {
         let mut latest = self.assigned.iter().rev();
         latest
@@ -439,7 +439,7 @@ impl Board {
             .clone()
     }
 
-    /// The latest run of a task ends.
+    /// Ends the latest run of a task.
     fn end(&mut self, task: TaskId, end: End, overrun: bool) {
         let (link, run) = self.assignment(task);
         self.end_of(link, &run, end, overrun);
@@ -458,7 +458,7 @@ impl Board {
         self.say(link, ToScheduler::Reports(vec![report]));
     }
 
-    /// The worker of an overrun run is free.
+    /// Frees the worker of an overrun run.
     fn freed(&mut self, link: LinkId, run: &Assignment) {
         self.reports += 1;
         let report = Report::Freed {

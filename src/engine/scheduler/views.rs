@@ -12,7 +12,7 @@ use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, 
 use crate::task::{Due, Options, Priority, TaskId, TaskKind};
 
 impl SchedulerMachine {
-    /// The snapshot.
+    /// Takes the snapshot.
     pub fn stats(&self, now: Timestamp) -> Stats {
         let mut totals = self.totals.clone();
         totals.unclaimed = self.outbox.unclaimed;
@@ -93,7 +93,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Every unsettled task, in order of id.
+    /// Returns every unsettled task, in order of id.
     pub fn unfinished(&self) -> Vec<Unfinished> {
         let mut all: Vec<_> = self
             .tasks

@@ -30,7 +30,7 @@ struct WantsBasis {
 }
 
 impl Wants {
-    /// A node has told how many of its workers others have.
+    /// Takes in that a node has told how many of its workers others have.
     pub(super) fn lent(&mut self, node: NodeIndex) {
         self.lenders.insert(node);
         self.told_for = None;

@@ -21,7 +21,7 @@ const SUSPECT_FROM: usize = 2;
 pub(crate) struct Company(NonZeroU16);
 
 impl Company {
-    /// Half of so many suspects, rounded up.
+    /// Returns half of so many suspects, rounded up.
     fn half_of(suspects: u32) -> Self {
         let half = u16::try_from(suspects.div_ceil(2)).unwrap_or(u16::MAX);
         Self(NonZeroU16::new(half).unwrap_or(NonZeroU16::MIN))
@@ -35,9 +35,9 @@ impl Company {
 /// The suspects among the runs of a node that was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Suspects {
-    /// Those that were suspects before.
+    /// The tasks that were suspects before.
     pub before: u32,
-    /// Those that are suspects by now.
+    /// The tasks that are suspects by now.
     pub now: u32,
 }
 

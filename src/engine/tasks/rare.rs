@@ -55,7 +55,7 @@ pub(crate) struct InGroup {
 }
 
 impl InGroup {
-    /// A group that the catalogue does not know yet.
+    /// Makes a group that the catalogue does not know yet.
     pub fn new(name: TaskGroup) -> Self {
         Self { name, id: NO_GROUP }
     }
@@ -73,7 +73,7 @@ impl Rare {
         self.starts.push(start);
     }
 
-    /// incarnations that were lost with a run of it, or with what may have become one.
+    /// Returns the incarnations that were lost with a run of it, or with what may have become one.
     pub fn lost_processes(&self) -> impl Iterator<Item = &(NodeId, Incarnation)> {
         self.lost_on.all().chain(&self.lost_prefetched_on)
     }

@@ -90,11 +90,11 @@ pub(crate) enum Stage {
 /// When a task is due for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstDue {
-    /// At once.
+    /// The task is due at once.
     Now,
     /// Then.
     Later(Timestamp),
-    /// When the wall clock shows this.
+    /// The task is due when the wall clock shows this.
     Planned(Timestamp),
 }
 
@@ -125,22 +125,22 @@ pub(crate) enum Retract {
     Overtaken,
     /// Another node has a free worker for it.
     FreeElsewhere,
-    /// It has waited for so long that its node is held up.
+    /// The task has waited for so long that its node is held up.
     HeldUp,
     /// The scheduler ends when what runs has ended.
     Ending,
-    /// Its kind is paused, or all are.
+    /// The kind of the task is paused, or all are.
     Paused,
-    /// More of its kind go on than its limit allows, which was lowered.
+    /// More of the task's kind go on than its limit allows, which was lowered.
     OverLimit,
 }
 
 /// Where in its lane a due task waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In the list, which is in order of rank.
+    /// The task is in the list, which is in order of rank.
     Listed,
-    /// Among those that came back with an old rank.
+    /// The task is among those that came back with an old rank.
     Returned,
 }
 
@@ -157,7 +157,7 @@ pub(crate) enum Phase {
 }
 
 impl Stage {
-    /// The stage of a run that a node has. A `suspect` is placed among so many.
+    /// Returns the stage of a run that a node has. A `suspect` is placed among so many.
     #[inline]
     pub fn of(run: Run, suspect: Option<Company>) -> Self {
         let Run {
@@ -184,7 +184,7 @@ impl Stage {
         }
     }
 
-    /// The stage of a task that was just taken off the node of this run.
+    /// Returns the stage of a task that was just taken off the node of this run.
     #[inline]
     pub fn left(run: Run) -> Self {
         Self::Left {
@@ -299,11 +299,11 @@ impl Stage {
 pub(crate) enum Past {
     /// No run of it has started.
     Fresh,
-    /// One has, or may have on a node that was lost.
+    /// A run of it has started, or may have on a node that was lost.
     MayHaveRun,
-    /// Besides, a node was lost to which it had been prefetched: it may have started there unheard,
-    /// and have been what ended the node. It is never prefetched again, so that the next loss
-    /// counts.
+    /// A run of it may have started, and a node was lost to which it had been prefetched: it may
+    /// have started there unheard, and have been what ended the node. It is never prefetched again,
+    /// so that the next loss counts.
     LostPrefetched,
 }
 
@@ -311,8 +311,8 @@ pub(crate) enum Past {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prefetch {
     Allowed,
-    /// It was asked back from where it did not start in time. It is sent to free workers only from
-    /// then on, so it waits at no second node (G6).
+    /// The task was asked back from where it did not start in time. It is sent to free workers only
+    /// from then on, so it waits at no second node (G6).
     Spent,
 }
 
@@ -320,10 +320,10 @@ pub(crate) enum Prefetch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Era {
     Present,
-    /// In an earlier one, and this one has not placed it: a run of it may be going on of which
-    /// nothing was stored.
+    /// The task was accepted in an earlier term, and this one has not placed it: a run of it may be
+    /// going on of which nothing was stored.
     Past,
-    /// In an earlier one, and this one has placed it.
+    /// The task was accepted in an earlier term, and this one has placed it.
     PastAndPlaced,
 }
 

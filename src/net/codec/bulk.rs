@@ -32,18 +32,18 @@ pub(crate) trait Element: Sized {
     /// Appends its head.
     fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error>;
 
-    /// Its body, if its kind has one.
+    /// Returns its body, if its kind has one.
     fn body(&self) -> Option<&Payload>;
 
-    /// It, from its head and the bodies from its own on.
+    /// Reads it from its head and the bodies from its own on.
     fn read<'de, A: SeqAccess<'de>>(
         fields: Fields<A>,
         bodies: &mut Bodies,
     ) -> Result<Self, A::Error>;
 }
 
-/// The bytes of a report that nobody but the link holds: a progress value. Outputs are kept by the
-/// node until they are acknowledged, within a budget.
+/// Counts the bytes of a report that nobody but the link holds: a progress value. Outputs are kept
+/// by the node until they are acknowledged, within a budget.
 pub(crate) fn fleeting_bytes(report: &Report) -> usize {
     match report {
         Report::Progress { value, .. } => value.len(),
@@ -139,7 +139,7 @@ impl<'a> Writing<'a> {
         }
     }
 
-    /// A MessagePack boolean, to be set later.
+    /// Writes a MessagePack boolean, to be set later. Returns where it is.
     fn flag(&mut self) -> usize {
         let at = self.frames.tail().len();
         self.frames.tail().put_u8(0xc2);
@@ -210,7 +210,7 @@ impl<'a> Writing<'a> {
 pub(crate) struct Bodies(Bytes);
 
 impl Bodies {
-    /// The next body.
+    /// Takes the next body.
     pub(crate) fn take<E: serde::de::Error>(&mut self, length: u32) -> Result<Payload, E> {
         let length = length as usize;
         if length > self.0.len() {
@@ -223,7 +223,7 @@ impl Bodies {
     }
 }
 
-/// The elements of a frame.
+/// Decodes the elements of a frame.
 pub(crate) fn decode<T: Element>(frame: Frame) -> Result<Vec<T>, LinkError> {
     let (heads, mut bodies) = split(frame)?;
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(&heads[..]);
@@ -234,7 +234,7 @@ pub(crate) fn decode<T: Element>(frame: Frame) -> Result<Vec<T>, LinkError> {
     Ok(elements)
 }
 
-/// The part of a holding in a frame.
+/// Decodes the part of a holding in a frame.
 pub(crate) fn decode_holding(frame: Frame) -> Result<Holding, LinkError> {
     let (heads, mut bodies) = split(frame)?;
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(&heads[..]);
@@ -260,9 +260,9 @@ fn none_left(bodies: &Bodies) -> Result<(), LinkError> {
     }
 }
 
-/// The heads of a frame, and its bodies. The bodies of a small frame are copied once, so that one
-/// that is kept for long keeps no more than its frame; those of a larger frame are slices of what
-/// was read.
+/// Splits a frame into its heads and its bodies. The bodies of a small frame are copied once, so
+/// that one that is kept for long keeps no more than its frame; those of a larger frame are slices
+/// of what was read.
 fn split(frame: Frame) -> Result<(BytesMut, Bodies), LinkError> {
     let mut content = frame.content;
     if content.len() < 4 {
@@ -369,19 +369,19 @@ impl<'de, T: Element> Visitor<'de> for One<'_, T> {
 pub(crate) struct Fields<A>(A);
 
 impl<'de, A: SeqAccess<'de>> Fields<A> {
-    /// The next field.
+    /// Reads the next field.
     pub(crate) fn next<T: Deserialize<'de>>(&mut self) -> Result<T, A::Error> {
         self.0
             .next_element()?
             .ok_or_else(|| A::Error::custom("a head with too few fields"))
     }
 
-    /// The next field, if there is one.
+    /// Reads the next field, if there is one.
     pub(crate) fn optional<T: Deserialize<'de>>(&mut self) -> Result<Option<T>, A::Error> {
         self.0.next_element()
     }
 
-    /// The next field, the length of a body, and that body.
+    /// Reads the next field, the length of a body, and takes that body.
     pub(crate) fn body(&mut self, bodies: &mut Bodies) -> Result<Payload, A::Error> {
         let length = self.next()?;
         bodies.take(length)

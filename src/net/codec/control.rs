@@ -92,7 +92,7 @@ struct RunsIn {
     runs: Vec<Dispatch>,
 }
 
-/// More than [`MAX_BATCH`] runs become several messages; none at all still are one.
+/// Encodes runs in messages of at most [`MAX_BATCH`]; none at all still are one.
 pub(crate) fn encode_runs(
     frames: &mut Frames,
     kind: u8,
@@ -157,7 +157,7 @@ pub(crate) fn decode_refusal(frame: &Frame) -> Result<LinkRefusal, LinkError> {
     }
 }
 
-/// A refusal as it may be shown: what a peer says goes to logs.
+/// Returns a refusal as it may be shown: what a peer says goes to logs.
 fn legible(reason: LinkRefusal) -> Result<LinkRefusal, LinkError> {
     let names = match &reason {
         LinkRefusal::NameInUse { name }
@@ -273,7 +273,7 @@ pub(crate) fn decode_welcome(frame: &Frame) -> Result<Welcome, LinkError> {
 #[derive(Deserialize)]
 struct Name(#[serde(deserialize_with = "name")] String);
 
-/// A string of at most [`MAX_NAME_BYTES`] bytes.
+/// Reads a string of at most [`MAX_NAME_BYTES`] bytes.
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
     if name.len() > MAX_NAME_BYTES {
@@ -312,8 +312,8 @@ impl<'de> Deserialize<'de> for Offer {
     }
 }
 
-/// A vector of at most `MAX` elements. It grows with the elements that have come, whatever was
-/// claimed.
+/// Reads a vector of at most `MAX` elements. It grows with the elements that have come, whatever
+/// was claimed.
 fn bounded<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

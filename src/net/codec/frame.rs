@@ -44,8 +44,8 @@ impl Frame {
     }
 }
 
-/// Encoding into memory fails only for values that no message of ours holds; the link is then
-/// closed.
+/// Returns the error of a message that could not be encoded. Encoding into memory fails only for
+/// values that no message of ours holds; the link is then closed.
 pub(crate) fn unencodable(error: rmp_serde::encode::Error) -> LinkError {
     LinkError::Malformed(format!("this side could not encode a message: {error}"))
 }

@@ -65,7 +65,8 @@ struct Part {
 pub struct FrameStart(usize);
 
 impl Frames {
-    /// Nothing yet. Bodies above `chunk_bytes` will be cut, those above `max_body` refused.
+    /// Makes a list without frames. Bodies above `chunk_bytes` will be cut, those above `max_body`
+    /// refused.
     pub fn new(chunk_bytes: usize, max_body: usize) -> Self {
         Self {
             tail: BytesMut::new(),
@@ -115,8 +116,7 @@ impl Frames {
         self.tail[at..at + 4].copy_from_slice(&value.to_be_bytes());
     }
 
-    /// Says that the heads of a begun frame are written and that `bodies` more bytes follow by
-    /// [`Frames::body`].
+    /// Ends the heads of a begun frame, which `bodies` more bytes follow by [`Frames::body`].
     pub fn end_heads(&mut self, begun: FrameStart, bodies: usize) {
         let length = self.length_of(begun) + bodies;
         debug_assert!(length <= MAX_WIRE_FRAME, "a frame of {length} bytes");
@@ -290,7 +290,8 @@ impl Default for Assembly {
 }
 
 impl Assembly {
-    /// Nothing yet; at most [`MAX_LONG_CONTROL`] bytes, which is enough for a hello.
+    /// Makes an assembly of nothing yet, for at most [`MAX_LONG_CONTROL`] bytes, which is enough
+    /// for a hello.
     pub fn new() -> Self {
         Self {
             bytes: Vec::new(),
@@ -301,7 +302,7 @@ impl Assembly {
         }
     }
 
-    /// From now on at most `limit` bytes, or [`MAX_LONG_CONTROL`] if that is more.
+    /// Allows from now on at most `limit` bytes, or [`MAX_LONG_CONTROL`] if that is more.
     pub fn allow(&mut self, limit: usize) {
         self.limit = limit.max(MAX_LONG_CONTROL);
     }
@@ -345,9 +346,10 @@ impl Assembly {
         Ok(())
     }
 
-    /// The memory grows with what has come, and with the one chunk that was claimed. But if the
-    /// body may be like the one before, which has come whole, it is moved once only: when a part of
-    /// it has come, so that a byte does not make room for as much as ever came.
+    /// Makes room for so many bytes. The memory grows with what has come, and with the one chunk
+    /// that was claimed. But if the body may be like the one before, which has come whole, it is
+    /// moved once only: when a part of it has come, so that a byte does not make room for as much
+    /// as ever came.
     fn make_room(&mut self, bytes: usize) {
         if bytes > self.bytes.capacity() {
             let twice = self.bytes.len() * 2;
@@ -385,12 +387,12 @@ impl Assembly {
         (&mut self.bytes).limit(self.missing)
     }
 
-    /// So many bytes were read to [`Assembly::room`].
+    /// Takes in that so many bytes were read to [`Assembly::room`].
     pub fn filled(&mut self, count: usize) {
         self.missing -= count;
     }
 
-    /// The whole body, and nothing again; `None` if no chunk has come.
+    /// Takes the whole body, and leaves nothing; `None` if no chunk has come.
     pub fn finish(&mut self) -> Option<Bytes> {
         if !self.has_begun() {
             return None;

@@ -12,8 +12,8 @@ use crate::engine::message::{Assignment, End, HeldRun, HeldState, RefusedBy, Rep
 use crate::payload::Payload;
 use crate::status::{Cause, Failure};
 
-/// The length of a body as its head has it. Bodies are bounded by `max_frame`, at most 1 GiB; a
-/// longer one is refused where its chunks are written.
+/// Returns the length of a body as its head has it. Bodies are bounded by `max_frame`, at most 1
+/// GiB; a longer one is refused where its chunks are written.
 fn length(body: &[u8]) -> u32 {
     u32::try_from(body.len()).unwrap_or(u32::MAX)
 }
@@ -299,7 +299,8 @@ fn read_ended<'de, A: SeqAccess<'de>>(
     })
 }
 
-/// A failure's message is a public field, so its bound is kept here once more.
+/// Returns the fields of a failure. Its message is a public field, so its bound is kept here once
+/// more.
 fn failure_fields(failure: &Failure) -> (u8, &str, Option<&str>) {
     let mut end = failure.message.len().min(Failure::MAX_MESSAGE);
     while !failure.message.is_char_boundary(end) {
@@ -321,7 +322,7 @@ fn read_failure<'de, A: SeqAccess<'de>>(fields: &mut Fields<A>) -> Result<Failur
     Ok(Failure::new(cause, message))
 }
 
-/// The place of a failure, which comes last: not every version tells it.
+/// Reads the place of a failure, which comes last: not every version tells it.
 fn read_place<'de, A: SeqAccess<'de>>(
     fields: &mut Fields<A>,
 ) -> Result<Option<Box<str>>, A::Error> {

@@ -31,11 +31,11 @@ pub trait Wire: Sized + Send {
     /// Returns whether it is a proof of life, which may overtake all others.
     fn overtakes(&self) -> bool;
 
-    /// About how many bytes the link alone holds while this waits to be sent.
+    /// Returns about how many bytes the link alone holds while this waits to be sent.
     fn weight(&self) -> usize;
 
-    /// About how many bytes it is on the wire, if it is of a kind that is worth a write of its own
-    /// at once; `None` if it is not.
+    /// Returns about how many bytes it is on the wire, if it is of a kind that is worth a write of
+    /// its own at once; `None` if it is not.
     fn size(&self) -> Option<usize> {
         None
     }
@@ -88,7 +88,7 @@ impl MessageReader {
         }
     }
 
-    /// The next message or part in `buffer`, which loses it; `None` if more must come first.
+    /// Takes the next message or part from `buffer`; `None` if more must come first.
     ///
     /// # Errors
     ///
@@ -191,8 +191,8 @@ impl MessageReader {
     }
 }
 
-/// The length of the frame that begins the buffer, if that may be its length and not all of it has
-/// come; 1 at least.
+/// Returns the length of the frame that begins the buffer, if that may be its length and not all of
+/// it has come; 1 at least.
 fn cut_frame(buffer: &BytesMut) -> Option<usize> {
     let length = u32::from_be_bytes(*buffer.first_chunk()?) as usize;
     (length <= MAX_WIRE_FRAME && buffer.len() - 4 < length).then_some(length)

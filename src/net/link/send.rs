@@ -56,7 +56,7 @@ pub struct LinkWriter<Out> {
 }
 
 struct Shared<Out> {
-    /// While the link runs.
+    /// The sending half, while the link runs.
     sending: Mutex<Option<Sending<Out>>>,
     /// The link's task, if it has found the lock taken.
     kept_waiting: AtomicWaker,
@@ -190,7 +190,7 @@ impl<Out> fmt::Debug for LinkWriter<Out> {
 /// How sending ended.
 pub(super) struct Sent {
     pub(super) closed: String,
-    /// Until when to read on, for the peer's end or what it said before its own.
+    /// The time until which to read on, for the peer's end or what it said before its own.
     pub(super) linger: Option<Instant>,
 }
 
@@ -199,7 +199,7 @@ enum Fault {
     /// The connection is broken. What the peer said before may have arrived: its goodbye, most
     /// often.
     Broken(String),
-    /// This side gives it up.
+    /// This side gives the link up.
     GivenUp(String),
 }
 
@@ -380,10 +380,10 @@ impl<Out: Wire> Sending<Out> {
 /// What waits to be sent.
 struct Outbox<Out> {
     taken: Vec<LinkCommand<Out>>,
-    /// In order.
+    /// The messages that keep their order.
     ordered: VecDeque<Out>,
     ordered_weight: usize,
-    /// Those that may overtake.
+    /// The messages that may overtake.
     first: Vec<Out>,
     frames: Frames,
     first_frames: Frames,

@@ -26,7 +26,7 @@ use super::{Tls, messages};
 use crate::error::TlsError;
 use crate::net::names::bears;
 
-/// For the side that dials and for the one that accepts.
+/// The settings of TLS, for the side that dials and for the one that accepts.
 #[derive(Clone)]
 pub(super) struct Configs {
     pub client: Arc<ClientConfig>,
@@ -88,7 +88,7 @@ fn roots(tls: &Tls) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The own certificates with their key; there is at least one.
+/// Reads the own certificates with their key; there is at least one.
 fn own(tls: &Tls, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let certificates = certificates(&tls.certificates)?;
     let key = provider.key_provider.load_private_key(key(&tls.key)?);

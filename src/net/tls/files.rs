@@ -61,7 +61,7 @@ pub(super) fn fault(file: &Path, problem: impl Into<String>) -> TlsError {
     }
 }
 
-/// All certificates of a file, at least one.
+/// Reads all certificates of a file, at least one.
 pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(file)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
@@ -77,7 +77,7 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
-/// The first private key of a file.
+/// Reads the first private key of a file.
 pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let bytes = read(file)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
@@ -100,7 +100,7 @@ fn is_encrypted(bytes: &[u8]) -> bool {
     bytes.windows(MARK.len()).any(|window| window == MARK)
 }
 
-/// Not with the words of the error, which may hold a line of the file.
+/// Says what is broken, without the words of the error, which may hold a line of the file.
 fn broken(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => {

@@ -54,7 +54,7 @@ pub(in crate::net) async fn prove(
     }
 }
 
-/// The peer's own certificate; there is one, since both sides demand it.
+/// Returns the peer's own certificate; there is one, since both sides demand it.
 fn first(
     certificates: Option<&[CertificateDer<'static>]>,
 ) -> Result<CertificateDer<'static>, LinkError> {

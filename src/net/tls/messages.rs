@@ -12,7 +12,7 @@ use crate::net::text::printable;
 pub(super) const NO_CERTIFICATE: &str =
     "the peer presented no certificate; give it one that an authority of this side has signed";
 
-/// A peer that was there, and said nothing or too little.
+/// Returns the error for a peer that was there, and said nothing or too little.
 pub(super) fn closed() -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
@@ -20,7 +20,7 @@ pub(super) fn closed() -> io::Error {
     )
 }
 
-/// An error of a connection that is being secured.
+/// Converts an error of a connection that is being secured.
 pub(super) fn of_link(error: io::Error) -> LinkError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     match inner {

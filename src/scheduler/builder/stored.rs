@@ -26,7 +26,7 @@ use crate::store::{Claimant, Opened, Store};
 pub(super) struct Opening {
     pub store: Store,
     pub name: Arc<str>,
-    /// Its scheduler id, if the store has none.
+    /// The scheduler id, if the store has none.
     pub scheduler_id: SchedulerId,
     pub config: SchedulerConfig,
     pub clock: Clock,

@@ -82,9 +82,9 @@ fn extensions(options: &Options) -> Vec<Extension> {
 enum Extension {
     /// The task that it repeats.
     AgainOf(u64),
-    /// Its group.
+    /// The group of the task.
     Group(String),
-    /// That of a later version, with this number. None is written.
+    /// An extension of a later version, with this number. None is written.
     Unread(u8),
 }
 

@@ -21,7 +21,7 @@ impl Content {
         }
     }
 
-    /// The last batch always stays.
+    /// Drops the batches before this one. The last batch always stays.
     pub fn cut(&mut self, before: u64) {
         let last = self.batches.back().map_or(0, |(last, _)| *last);
         let before = before.min(last);

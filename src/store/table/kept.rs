@@ -13,13 +13,14 @@ use crate::store::retained::label;
 use crate::store::{EachEnding, Keeping, KeptEnding, LogError};
 use crate::task::{TaskId, TaskKey};
 
-/// By task.
+/// The tasks that have settled, by id.
 const SETTLED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("settled");
 /// The size of each, by outcome, time and task.
 const SETTLED_AT: TableDefinition<'_, (u8, u64, u64), u64> = TableDefinition::new("settled_at");
 /// The last task with a key.
 const SETTLED_KEY: TableDefinition<'_, &str, u64> = TableDefinition::new("settled_key");
-/// In `meta`: how many tasks there are with each outcome, and how many bytes, 8 bytes each.
+/// The key in `meta` of how many tasks there are with each outcome, and how many bytes, 8 bytes
+/// each.
 const TOTALS: &str = "settled";
 
 /// How many tasks are kept of each outcome, and how many bytes they take.
@@ -270,7 +271,7 @@ pub fn each(
     Ok(())
 }
 
-/// A store that never kept anything has no such table.
+/// Returns a table, if it is there: a store that never kept anything has none.
 fn there<T>(table: Result<T, TableError>) -> Result<Option<T>, redb::Error> {
     match table {
         Ok(table) => Ok(Some(table)),

@@ -59,7 +59,7 @@ impl Disk {
         lock(&self.0).left = Some(operations);
     }
 
-    /// Whether the power was cut.
+    /// Returns whether the power was cut.
     pub fn is_dark(&self) -> bool {
         lock(&self.0).left == Some(0)
     }
@@ -76,8 +76,8 @@ impl Disk {
         state.synced = state.now.clone();
     }
 
-    /// The disk as it is when the power is back: of what was not synced some is there, in any
-    /// order, and of a write some sectors.
+    /// Returns the disk as it is when the power is back: of what was not synced some is there, in
+    /// any order, and of a write some sectors.
     pub fn after_crash(&self, rng: &mut Rng) -> Self {
         let mut state = lock(&self.0);
         let mut there = state.synced.clone();

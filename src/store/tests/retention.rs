@@ -23,7 +23,7 @@ fn failed(id: u64, message: &str) -> FinalOutcome {
     FinalOutcome::Failed(Failure::new(Cause::Error, format!("{message} {id}")))
 }
 
-/// It settles after as many milliseconds as its number.
+/// Makes a task that settles after as many milliseconds as its number.
 fn task(id: u64, outcome: FinalOutcome, key: Option<&str>) -> RetainedTask {
     RetainedTask {
         accepted: AcceptedTask {

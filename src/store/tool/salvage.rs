@@ -165,8 +165,8 @@ impl Fold {
         dropped
     }
 
-    /// If the head of this term was lost, the last one that is there is taken for it; and what was
-    /// given out before this batch had been reserved, whether or not that is there.
+    /// Begins a term with the last head that is there, if its own was lost; and what was given out
+    /// before this batch had been reserved, whether or not that is there.
     fn begin_term(&mut self, stamp: Stamp) {
         let Ok(head) = self.ledger.finish() else {
             return;

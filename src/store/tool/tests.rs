@@ -59,8 +59,8 @@ fn ending(id: u64) -> SettledTask {
     }
 }
 
-/// Six batches: `t1` has a key and waits, `t2` is placed, `t3` has failed and nobody was told, `t4`
-/// has failed and is kept, `t5` waits.
+/// Makes a store of six batches: `t1` has a key and waits, `t2` is placed, `t3` has failed and
+/// nobody was told, `t4` has failed and is kept, `t5` waits.
 fn store(is_closed: bool) -> Place {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");

@@ -55,7 +55,8 @@ impl Connector<Event> for Interrupter {
     fn probe(&self, _: String, _: Box<dyn FnOnce(bool) -> Event + Send>) {}
 }
 
-/// A scheduler with a node of many workers, and what the node's link is told from then on.
+/// Starts a scheduler with a node of many workers; also returns what the node's link is told from
+/// then on.
 async fn board_at(clock: Clock) -> (Addr<SchedulerActor>, mpsc::UnboundedReceiver<Said>) {
     let inbox = Inbox::new();
     let parts = SchedulerParts {

@@ -167,7 +167,8 @@ fn used(machine: &NodeMachine) -> u32 {
     used.min(machine.workers.limit())
 }
 
-/// For how long a worker that was given up is claimed: not at all if no task can come for it.
+/// Returns for how long a worker that was given up is claimed: not at all if no task can come for
+/// it.
 fn patience(machine: &NodeMachine) -> Duration {
     if !machine.is_up() || machine.takes_nothing() {
         return Duration::ZERO;
@@ -178,8 +179,9 @@ fn patience(machine: &NodeMachine) -> Duration {
     })
 }
 
-/// For how long a free worker is kept for what waits at a scheduler that was told of it. It has
-/// said that it wants it, so its link may be slow. A round trip that took very long was held up.
+/// Returns for how long a free worker is kept for what waits at a scheduler that was told of it.
+/// That has said that it wants it, so its link may be slow. A round trip that took very long was
+/// held up.
 fn patience_with_wants(machine: &NodeMachine) -> Duration {
     let measured = machine.lease.round_trip().unwrap_or_default();
     (2 * measured).clamp(MAX_PATIENCE, MAX_PATIENCE_WITH_WANTS)

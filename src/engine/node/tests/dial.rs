@@ -24,7 +24,7 @@ fn a_joining_node_dials_at_once_then_each_half_second_in_turn() {
     assert_eq!(dialled(&bench.after(Duration::from_millis(500))), ["two"]);
 }
 
-/// A joining node whose dialled link is up.
+/// Makes a joining node whose dialled link is up.
 fn joined() -> (Bench, LinkId) {
     let mut bench = Bench::new(joining(&["one"]));
     assert_eq!(dialled(&bench.effects()), ["one"]);

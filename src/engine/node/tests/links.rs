@@ -380,7 +380,7 @@ fn g11_links_without_a_hello_are_closed() {
     assert_eq!(bench.node.next_wakeup(), None);
 }
 
-/// A scheduler "a" that takes outputs of so many bytes says hello on a new link.
+/// Says hello on a new link as a scheduler "a" that takes outputs of so many bytes.
 fn hello_of_few(bench: &mut Bench, max_output: usize) -> (LinkId, Vec<NodeAction>) {
     let link = bench.open(None);
     let ToNode::Hello(mut hello) = hello("a", 1) else {

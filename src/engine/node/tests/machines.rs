@@ -113,7 +113,7 @@ impl Fleet {
         link
     }
 
-    /// Has a scheduler assign a run, and returns the workers on which any starts by that.
+    /// Assigns a run as a scheduler, and returns the workers on which any starts by that.
     pub(super) fn start(&mut self, link: LinkId, number: u64) -> Vec<WorkerId> {
         let actions = self.say(link, ToNode::Assign(vec![at_once(number)]));
         started(&actions)
@@ -142,7 +142,7 @@ fn started(actions: &[NodeAction]) -> Vec<WorkerId> {
     starts.collect()
 }
 
-/// The link that each report goes out on, in short.
+/// Returns the link that each report goes out on, in short.
 pub(super) fn told_on(actions: &[NodeAction]) -> Vec<(LinkId, String)> {
     let mut told = Vec::new();
     for action in actions {
@@ -412,7 +412,7 @@ fn g7_a_scheduler_that_comes_while_a_thread_is_blocked_has_nothing_started_there
     assert_eq!(second.within_seat(), of_a.within_seat());
 }
 
-/// How many runs of a scheduler start one after the other before its results, which nobody
+/// Counts how many runs of a scheduler start one after the other before its results, which nobody
 /// acknowledges, fill their budget.
 fn kept(fleet: &mut Fleet, link: LinkId) -> u64 {
     let mut count = 0;

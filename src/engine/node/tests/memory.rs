@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The memory that the node tells a scheduler of, on a fresh link.
+/// Returns the memory that the node tells a scheduler of, on a fresh link.
 fn told_to(bench: &mut Bench, scheduler: &str, scheduler_id: u64) -> (LinkId, Memory) {
     let link = bench.open(None);
     let actions = bench.say(link, hello(scheduler, scheduler_id));

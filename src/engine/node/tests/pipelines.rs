@@ -6,7 +6,7 @@ use crate::engine::message::HeldState;
 const SHORT: Duration = Duration::from_micros(30);
 
 impl Bench {
-    /// A run has ended that took so long.
+    /// Ends a run that took so long.
     fn took(&mut self, worker: u32, number: u64, ran: Duration) -> Vec<NodeAction> {
         self.event(NodeEvent::Ended {
             worker: WorkerId(worker),
@@ -17,7 +17,7 @@ impl Bench {
         })
     }
 
-    /// A bench that knows its runs to be short, where each worker has a run, numbered from 1.
+    /// Makes a bench that knows its runs to be short, where each worker has a run, numbered from 1.
     fn quick(spec: NodeSpec) -> (Self, LinkId) {
         let workers = u64::from(spec.config.max_workers);
         let (mut bench, link) = Self::up(spec);

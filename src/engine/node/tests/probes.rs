@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a node that listens for probes there says on a link whose own end is at `address`.
+/// Returns what a node that listens for probes there says on a link whose own end is at `address`.
 fn named(probes: &[&str], refusal_means_dead: Option<bool>, address: &str) -> NodeHello {
     let mut bench = Bench::new(NodeSpec {
         probes: probes.iter().map(|&it| it.to_owned()).collect(),

@@ -79,7 +79,7 @@ impl Driver {
         }
     }
 
-    /// A worker has told something and begins what is next for it, if it is free.
+    /// Tells something as a worker, which begins what is next for it, if it is free.
     fn tell(&mut self, worker: WorkerId, event: NodeEvent) {
         self.inbox.push_back(event);
         if !self.runs.contains_key(&worker.0)
@@ -258,7 +258,7 @@ impl Driver {
         }
     }
 
-    /// Every assignment is held or was reported.
+    /// Checks that every assignment is held or was reported.
     fn none_is_lost(&self, assigned: &[Dispatch]) {
         let mut accounted: BTreeSet<Dispatch> = self
             .bench

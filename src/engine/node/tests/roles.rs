@@ -2,7 +2,7 @@
 //! link, and what runs goes on.
 
 use super::*;
-/// A node that runs something, told this on its link.
+/// Makes a node that runs something, and tells it this on its link.
 fn busy(message: ToNode) -> (Bench, LinkId, Vec<NodeAction>) {
     let (mut bench, link) = Bench::up(spec(2));
     assert_eq!(started(&bench.assign(link, vec![at_once(1)])).len(), 1);

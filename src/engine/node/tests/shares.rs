@@ -72,7 +72,7 @@ impl Shared {
         running.filter(|(worker, _)| worker.seat() == who).count()
     }
 
-    /// The run that began first ends; its scheduler sends another task if it has any.
+    /// Ends the run that began first; its scheduler sends another task if it has any.
     fn end_one(&mut self, busy: [bool; 2]) {
         let (worker, number) = self.running.remove(0);
         let who = worker.seat();
@@ -182,8 +182,8 @@ fn a_scheduler_that_is_cut_off_wants_nothing() {
     assert_eq!(starts(&fleet.ended(of_a, 1)), 1);
 }
 
-/// Two schedulers over a process of two workers: the first has more than enough to do, the second
-/// sends one task at a time, to a free worker only.
+/// Makes two schedulers over a process of two workers: the first has more than enough to do, the
+/// second sends one task at a time, to a free worker only.
 fn one_task_at_a_time() -> (Fleet, [LinkId; 2], WorkerId) {
     let mut fleet = Fleet::with(spec(2), &[], Some(2));
     let links = [fleet.serve("a", 1, None), fleet.serve("b", 1, None)];

@@ -11,7 +11,7 @@ fn greet(bench: &mut Bench, term: u64) -> (LinkId, Vec<NodeAction>) {
     (link, actions)
 }
 
-/// A node with a link to that scheduler, which is up.
+/// Makes a node with a link to that scheduler, which is up.
 fn up_in(spec: NodeSpec, term: u64, welcome: Welcome) -> (Bench, LinkId) {
     let mut bench = Bench::new(spec);
     let (link, _) = greet(&mut bench, term);

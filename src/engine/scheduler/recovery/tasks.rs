@@ -19,7 +19,7 @@ use crate::status::TaskStatus;
 use crate::task::{Dispatch, Due};
 
 impl Recovery {
-    /// The number of a node's name, that tasks were lost with.
+    /// Returns the number of a node's name, that tasks were lost with.
     fn named(&mut self, name: &std::sync::Arc<str>) -> NodeIndex {
         let machine = &mut self.machine;
         let there = machine.roster.names.get(name).copied();
@@ -33,7 +33,7 @@ impl Recovery {
         })
     }
 
-    /// A task that has not settled.
+    /// Takes over a task that has not settled.
     pub(super) fn open(&mut self, task: Open, own: &Own) -> Result<(), Unrecoverable> {
         let Open {
             accepted,
@@ -148,7 +148,7 @@ impl Recovery {
         slot
     }
 
-    /// A task that was to be due later waits for that, if nothing else is known of it.
+    /// Lets a task that was to be due later wait for that, if nothing else is known of it.
     fn keep_due(&mut self, slot: Slot, due: Due) {
         let task = self.machine.tasks.get_mut(slot);
         task.stage = match due {
@@ -205,7 +205,7 @@ impl Recovery {
         }
     }
 
-    /// A task that no node has waits until it is due.
+    /// Lets a task that no node has wait until it is due.
     fn waits(&mut self, slot: Slot, backoff: Option<Timestamp>) {
         let machine = &mut self.machine;
         let task = machine.tasks.get_mut(slot);
@@ -224,7 +224,7 @@ impl Recovery {
         }
     }
 
-    /// A task that was placed last on this process.
+    /// Takes over a task that was placed last on this process.
     fn placed(&mut self, slot: Slot, placing: &Placing, own: &Own) {
         let Placing { at, run } = placing;
         self.machine.tasks.get_mut(slot).stage = Stage::New;
@@ -286,7 +286,7 @@ impl Recovery {
         }
     }
 
-    /// A task that waited for the end of this run.
+    /// Takes over a task that waited for the end of this run.
     fn held(&mut self, slot: Slot, held: &RunRef, ended: bool, due: Option<Timestamp>, own: &Own) {
         let task = self.machine.tasks.get_mut(slot);
         task.stage = Stage::New;
@@ -315,7 +315,7 @@ impl Recovery {
         self.machine.hold(slot, run, then);
     }
 
-    /// An earlier run of a task may be going on.
+    /// Notes an earlier run of a task that may be going on.
     fn may_go_on(&mut self, slot: Slot, run: &RunRef, own: &Own) {
         self.machine.tasks.get_mut(slot).may_have_run();
         match self.find(&run.at, own) {
@@ -326,8 +326,8 @@ impl Recovery {
         }
     }
 
-    /// The last run of a task may be going on in a process that has lost it. Only an exclusive
-    /// task, a key and a limit wait for its end.
+    /// Notes the last run of a task that may be going on in a process that has lost it. Only an
+    /// exclusive task, a key and a limit wait for its end.
     fn given_up(&mut self, slot: Slot, node: NodeIndex, incarnation: Incarnation, run: &PlacedRun) {
         let task = self.machine.tasks.get(slot);
         let kind = self.machine.catalogue.kind(task.class);
@@ -357,7 +357,7 @@ impl Recovery {
         machine.add_orphan_of(node, incarnation, dispatch, orphan);
     }
 
-    /// A task that has settled, and whose ending was not handled, or whose key is busy.
+    /// Takes over a task that has settled, and whose ending was not handled, or whose key is busy.
     pub(super) fn settled(
         &mut self,
         accepted: AcceptedTask,
@@ -400,7 +400,8 @@ impl Recovery {
         self.machine.outbox.push_current(status);
     }
 
-    /// What ran in the scheduler's own process when that ended out of order may be what ended it.
+    /// Blames what ran in the scheduler's own process when that ended out of order: it may be what
+    /// ended it.
     pub(super) fn blame_own_end(&mut self) {
         let machine = &mut self.machine;
         for ((node, incarnation), runs) in std::mem::take(&mut self.local) {

@@ -10,23 +10,23 @@ use crate::task::Dispatch;
 /// See the module.
 #[derive(Clone, Debug)]
 pub(in crate::engine::scheduler) struct Over {
-    /// All up to this one were when the term began.
+    /// The last run that was over when the term began, and all before it.
     found: Dispatch,
-    /// All up to this one are, as far as the task goes.
+    /// The last run that is over, as far as the task goes, and all before it.
     upto: Dispatch,
     /// The run that was recorded last, if a node has told of a later one.
     superseded: Option<Dispatch>,
-    /// Those of which it was told in this term how they have ended.
+    /// The runs of which it was told in this term how they have ended.
     ended: Vec<Dispatch>,
 }
 
 impl Over {
-    /// Nothing is known of a task.
+    /// Makes the record of a task of which nothing is known.
     pub fn nothing() -> Self {
         Self::found(Dispatch::new(0))
     }
 
-    /// The store says that all up to this one are over.
+    /// Makes the record of a task of which the store says that all up to this run are over.
     pub fn found(upto: Dispatch) -> Self {
         Self {
             found: upto,
@@ -41,18 +41,18 @@ impl Over {
         self.upto
     }
 
-    /// A run is over, as far as the task goes.
+    /// Notes that a run is over, as far as the task goes.
     pub fn is_over(&mut self, dispatch: Dispatch) {
         self.upto = self.upto.max(dispatch);
     }
 
-    /// A node has told how a run has ended.
+    /// Notes that a node has told how a run has ended.
     pub fn ended(&mut self, dispatch: Dispatch) {
         self.is_over(dispatch);
         self.ended.push(dispatch);
     }
 
-    /// A later run than the one that was recorded is the task's.
+    /// Notes that a later run than the one that was recorded is the task's.
     pub fn superseded(&mut self, recorded: Dispatch) {
         self.superseded = Some(recorded);
     }

@@ -11,7 +11,7 @@ fn completed(bytes: usize) -> End {
     End::Completed(Payload::from(vec![0; bytes]))
 }
 
-/// A node, and what it was told of by then is forgotten.
+/// Makes a node, and forgets what it was told of by then.
 fn board() -> Board {
     let mut board = Board::new();
     board.join("first", 1, Vec::new());

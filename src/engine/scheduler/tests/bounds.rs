@@ -274,8 +274,8 @@ fn g11_runs_that_are_compared_are_counted_until_they_are_whole_or_their_link_is_
     }
 }
 
-/// A node of this name was lost with an exclusive task that blocks, and another process has its
-/// name.
+/// Loses a node of this name with an exclusive task that blocks, and gives its name to another
+/// process.
 fn replaced() -> (Board, TaskId, Dispatch, LinkId) {
     let mut board = Board::new();
     board.join("first", 1, Vec::new());

@@ -107,7 +107,7 @@ fn due_in_two_seconds(submission: &mut Submission) {
     submission.options = Some(Box::new(options));
 }
 
-/// A task that was sent to a free worker, and one that was prefetched. Each has a deadline.
+/// Makes a task that was sent to a free worker, and one that was prefetched. Each has a deadline.
 fn placed() -> [(Board, TaskId, Duration); 2] {
     let mut board = Board::new();
     board.join("first", 1, Vec::new());
@@ -119,7 +119,7 @@ fn placed() -> [(Board, TaskId, Duration); 2] {
     ]
 }
 
-/// Its node says this of the latest run of a task.
+/// Says this of the latest run of a task, as its node.
 fn report_of(board: &mut Board, task: TaskId, report: impl FnOnce(u64, &Assignment) -> Report) {
     let (link, run) = board.assignment(task);
     board.reports += 1;
@@ -127,7 +127,7 @@ fn report_of(board: &mut Board, task: TaskId, report: impl FnOnce(u64, &Assignme
     board.say(link, ToScheduler::Reports(vec![report]));
 }
 
-/// Its node has stopped the latest run of a task, after so long.
+/// Stops the latest run of a task, as its node, after so long.
 fn stopped(board: &mut Board, task: TaskId, ran: Duration) {
     report_of(board, task, |seq, run| {
         super::ended(seq, run, End::Stopped, ran)

@@ -8,7 +8,7 @@ use crate::engine::work;
 use crate::payload::Payload;
 use crate::task::{Options, Priority, TaskId};
 
-/// Nodes of two workers that bear so many labels each, and offer a kind for each.
+/// Adds nodes of two workers that bear so many labels each, and offer a kind for each.
 fn nodes(board: &mut Board, nodes: u64, labels: u64) {
     for number in 0..nodes {
         let mut hello = board.hello(&format!("node {number}"), number);
@@ -32,8 +32,8 @@ fn labelled(board: &mut Board, label: u64, exclusive: bool) -> TaskId {
     })
 }
 
-/// What 256 tasks go through that come and end one by one, each of the next of these `sorts`, on
-/// `nodes` nodes with so many of each sort waiting.
+/// Counts what 256 tasks go through that come and end one by one, each of the next of these
+/// `sorts`, on `nodes` nodes with so many of each sort waiting.
 fn steps(number: u64, sorts: u64, crowd: u64, task: fn(&mut Board, u64) -> TaskId) -> u64 {
     let mut board = Board::new();
     nodes(&mut board, number, sorts);
@@ -97,8 +97,8 @@ fn g6_a_task_for_one_node_costs_the_same_beside_many_that_wait_for_others() {
     assert!(many <= 2 * few, "{many} steps beside 200, {few} beside one");
 }
 
-/// The most that one of 100 turns in which nothing happens goes through, with so many nodes that
-/// all have tasks prefetched: the first of this priority and the others of none.
+/// Returns the most that one of 100 turns in which nothing happens goes through, with so many nodes
+/// that all have tasks prefetched: the first of this priority and the others of none.
 fn idle_steps(number: u64, first: i8) -> u64 {
     let mut board = Board::unchecked();
     board.machine.config.max_prefetch = 4096;

@@ -11,7 +11,7 @@ use crate::stats::NodeState;
 const FIRST: NodeId = NodeId(0);
 const LISTED: &str = "10.0.0.1:7000";
 
-/// A scheduler that dials the node "first", and believes this of refusals there.
+/// Makes a scheduler that dials the node "first", and believes this of refusals there.
 fn dialling(refusal_means_dead: Option<bool>) -> Board {
     let mut board = Board::new();
     let reach = Reach::Dial(LISTED.to_owned());
@@ -22,7 +22,7 @@ fn dialling(refusal_means_dead: Option<bool>) -> Board {
     board
 }
 
-/// A link whose other end is at `peer`, and at `address` as the node sees it.
+/// Opens a link whose other end is at `peer`, and at `address` as the node sees it.
 fn opens(board: &mut Board, link: u64, origin: Origin, peer: &str, hello: NodeHello) -> LinkId {
     let link = LinkId(link);
     board.event(Event::LinkOpened {
@@ -54,7 +54,7 @@ fn refused(board: &mut Board) {
     });
 }
 
-/// Whether the node is believed dead when its link breaks and a dial is refused.
+/// Returns whether the node is believed dead when its link breaks and a dial is refused.
 fn is_dead_when_refused(refusal_means_dead: Option<bool>, peer: &str, address: &str) -> bool {
     let mut board = dialling(refusal_means_dead);
     let hello = at(&mut board, 1, address);
@@ -114,7 +114,7 @@ fn g8_another_process_behind_a_forwarder_does_not_prove_the_first_one_dead() {
     }
 }
 
-/// Where a node is probed that has dialled in from `peer`.
+/// Returns where a node is probed that has dialled in from `peer`.
 fn probed(peer: &str, hello: impl FnOnce(&mut NodeHello)) -> Option<String> {
     let mut board = Board::new();
     let mut said = at(&mut board, 1, peer);
@@ -141,8 +141,8 @@ fn g8_a_node_that_joined_through_a_translation_of_addresses_is_not_probed() {
     }
 }
 
-/// The node "first" was dialled, runs an exclusive task that blocks, and has been silent; another
-/// process has joined under its name. Returns the link of that one.
+/// Makes a board where the node "first" was dialled, runs an exclusive task that blocks, and has
+/// been silent; another process has joined under its name. Returns the link of that one.
 fn replaced_by_one_that_joined(address: &str, refusal_means_dead: Option<bool>) -> (Board, LinkId) {
     let mut board = dialling(refusal_means_dead);
     let hello = at(&mut board, 1, address);
@@ -163,7 +163,8 @@ fn replaced_by_one_that_joined(address: &str, refusal_means_dead: Option<bool>) 
     (board, joined)
 }
 
-/// The node is up by its link, whoever else was asked, and how many tasks are held.
+/// Checks that the node is up by its link, whoever else was asked, and counts the tasks that are
+/// held.
 fn held_while_up(board: &Board, joined: LinkId) -> usize {
     let stats = board.machine.stats(board.now);
     let node = &stats.nodes[0];

@@ -12,8 +12,8 @@ use crate::task::TaskId;
 
 const LEASE: Duration = Duration::from_secs(15);
 
-/// An exclusive task that blocks runs in a process of the node "first" that another one has
-/// replaced, after so long without a link.
+/// Makes a board where an exclusive task that blocks runs in a process of the node "first" that
+/// another one has replaced, after so long without a link.
 fn replaced(after: Duration) -> (Board, TaskId, Assignment) {
     let mut board = Board::new();
     let link = board.join("first", 1, Vec::new());
@@ -30,7 +30,7 @@ fn held(board: &Board) -> usize {
     board.machine.stats(board.now).held
 }
 
-/// What the process says that it holds: this run.
+/// Returns what the process says that it holds: this run.
 fn holds(run: &Assignment) -> Holding {
     let runs = vec![HeldRun {
         task: run.task,
@@ -43,7 +43,7 @@ fn holds(run: &Assignment) -> Holding {
     }
 }
 
-/// The process proves once a second that it lives, so many times.
+/// Beats as the process once a second, so many times, which proves that it lives.
 fn beats(board: &mut Board, link: LinkId, times: u64) {
     for number in 1..=times {
         board.wait(Duration::from_secs(1));
@@ -57,7 +57,7 @@ fn beats(board: &mut Board, link: LinkId, times: u64) {
     }
 }
 
-/// The replaced process says hello and tells all that it holds.
+/// Returns as the replaced process: says hello and tells all that it holds.
 fn returns(board: &mut Board, holding: Holding) -> LinkId {
     let hello = board.hello("first", 1);
     board.join_with(hello, holding)

@@ -10,8 +10,8 @@ use crate::stats::Reason;
 use crate::status::{Cause, Failure};
 use crate::task::{Dispatch, TaskId};
 
-/// A node of two workers that is sent tasks prefetched, and what it was sent: two run and the rest
-/// waits there.
+/// Makes a node of two workers that is sent tasks prefetched, and what it was sent: two run and the
+/// rest waits there.
 fn busy() -> (Board, Vec<TaskId>) {
     let (mut board, _) = Board::with_fast_node();
     let tasks: Vec<_> = (0..5).map(|_| board.submit(STOPS)).collect();

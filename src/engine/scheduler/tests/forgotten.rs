@@ -19,7 +19,7 @@ fn pod(number: usize) -> String {
     format!("pod-{number:08x}")
 }
 
-/// What is remembered is bounded, wherever it is.
+/// Checks that what is remembered is bounded, wherever it is.
 fn remembers_few(board: &Board, present: usize) {
     let most = MAX_GONE + present;
     let roster = &board.machine.roster;
@@ -31,7 +31,7 @@ fn remembers_few(board: &Board, present: usize) {
     assert_eq!(board.machine.check(), Ok(()));
 }
 
-/// A node of this name joins.
+/// Joins as a node of this name.
 fn join(board: &mut Board, number: usize) -> LinkId {
     board.join(&pod(number), number as u64 + 1, Vec::new())
 }

@@ -290,8 +290,8 @@ fn a_name_that_is_empty_or_too_long_is_refused() {
     }
 }
 
-/// What 64 tasks of one group go through beside so many others at their limits, of which so many
-/// tasks wait each.
+/// Counts what 64 tasks of one group go through beside so many others at their limits, of which so
+/// many tasks wait each.
 fn steps_beside(groups: usize, crowd: usize) -> u64 {
     let mut board = Board::unchecked();
     limit(&mut board, STOPS, one_each());

@@ -9,7 +9,7 @@ use crate::stats::{ClientState, Reason, StatusRoom};
 use crate::task::{Options, TaskId};
 use crate::testing::Checks;
 
-/// A scheduler that may hold so many statuses, with a node of two workers.
+/// Makes a scheduler that may hold so many statuses, with a node of two workers.
 fn board(max_statuses: usize) -> Board {
     let mut board = Board::configured(Checks::EachStep, |config| {
         config.max_statuses = max_statuses
@@ -19,7 +19,7 @@ fn board(max_statuses: usize) -> Board {
     board
 }
 
-/// So many tasks end for the next client.
+/// Settles so many tasks for the next client.
 fn settle(board: &mut Board, tasks: usize) {
     for _ in 0..tasks {
         let task = board.submit(STOPS);
@@ -43,7 +43,7 @@ fn refusal(board: &mut Board) -> Refusal {
     submitted.unwrap_err().refusal
 }
 
-/// A client takes and handles all that is held.
+/// Takes and handles all that is held, as a client.
 fn catch_up(board: &mut Board, client: ClientId) {
     board.machine.set_client(board.now, Some(client));
     for action in board.machine.effects(board.now) {

@@ -12,7 +12,7 @@ use crate::task::{Dispatch, Options, TaskId};
 
 const FIRST: NodeId = NodeId(0);
 
-/// A node that names a port to probe.
+/// Makes a node that names a port to probe.
 fn probed(board: &mut Board, incarnation: u64) -> NodeHello {
     let mut hello = board.hello("first", incarnation);
     hello.probe = Some(incarnation.to_string());
@@ -75,7 +75,8 @@ fn nobody_listens(board: &mut Board, incarnation: u64) {
     });
 }
 
-/// Asleep, a scheduler of one node wakes for a beat, a lease or a probe now and then.
+/// Lets time pass as asleep: a scheduler of one node wakes for a beat, a lease or a probe now and
+/// then.
 fn sleeps(board: &mut Board, time: Duration) {
     board.ticks = 0;
     board.wait(time);
@@ -164,7 +165,8 @@ fn g8_a_run_without_a_task_that_waits_for_it_wakes_nobody_before_it_has_ended() 
     submit_keyed(&mut board, STOPS, false);
 }
 
-/// A node was lost with a task, and was found dead before another process of its name came.
+/// Makes a board where a node was lost with a task, and was found dead before another process of
+/// its name came.
 fn died_after_it_was_lost(exclusive: bool) -> (Board, TaskId, HeldRun) {
     let mut board = Board::new();
     let link = join_probed(&mut board, 1);
@@ -195,7 +197,7 @@ fn g3_a_new_process_does_not_take_over_a_run_of_a_dead_one() {
     }
 }
 
-/// Another process of the name comes when nothing was heard of the last one for long enough.
+/// Joins as another process of the name when nothing was heard of the last one for long enough.
 fn replace(board: &mut Board, link: LinkId, incarnation: u64, runs: Vec<HeldRun>) -> LinkId {
     board.cut(link);
     board.wait(Duration::from_secs(60));
@@ -277,7 +279,7 @@ fn drain(board: &mut Board) {
     board.settle_down();
 }
 
-/// Whether the node that has just come was told to drain, and is given nothing.
+/// Returns whether the node that has just come was told to drain, and is given nothing.
 fn drains(board: &mut Board, link: LinkId) -> bool {
     let task = board.submit(STOPS);
     let given = board.assigned.iter().any(|(_, run)| run.task == task);
@@ -457,7 +459,7 @@ fn g3_a_node_that_is_added_again_does_not_take_over_a_run_of_the_removed_one() {
     assert!(again.dispatch > run.dispatch, "it was taken over");
 }
 
-/// The scheduler's dial of the first node has led to a process of this incarnation.
+/// Tells that the scheduler's dial of the first node has led to a process of this incarnation.
 fn dials_first(board: &mut Board, link: LinkId, incarnation: u64) {
     let origin = Origin::Dialled(FIRST);
     board.event(Event::LinkOpened {

@@ -20,7 +20,7 @@ fn keyed(audience: Audience) -> Submission {
     }
 }
 
-/// A task of the `first` audience that `second` joins, and that completes.
+/// Settles a task of the `first` audience that `second` joins, and that completes.
 fn settled_with(board: &mut Board, first: Audience, second: Audience) -> TaskId {
     let task = board.submit_with(STOPS, |submission| *submission = keyed(first));
     let joined = board.machine.submit(board.now, keyed(second));

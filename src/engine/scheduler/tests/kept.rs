@@ -13,7 +13,7 @@ use crate::error::Refusal;
 use crate::payload::Payload;
 use crate::testing::{Checks, DrivenScheduler, NARROW, RecordLog};
 
-/// The first term on an empty log.
+/// Returns the claim of the first term on an empty log.
 pub(super) fn claim() -> Claim {
     Claim {
         scheduler_id: SchedulerId(1),
@@ -74,7 +74,7 @@ impl Default for Kept {
 }
 
 impl Board {
-    /// A scheduler that has a store, in its first term.
+    /// Makes a scheduler that has a store, in its first term.
     pub(super) fn stored(set: impl FnOnce(&mut SchedulerConfig)) -> Self {
         let mut config = None;
         let mut board = Self::configured(Checks::EachStep, |it| {
@@ -97,18 +97,18 @@ impl Board {
         self.store.as_mut().expect("it has a store")
     }
 
-    /// From now on a batch is stored when a test says so.
+    /// Lets batches be stored from now on when a test says so.
     pub(super) fn by_hand(&mut self) {
         self.store().by_hand = true;
     }
 
-    /// The batch that is under way is stored.
+    /// Stores the batch that is under way.
     pub(super) fn batch_stored(&mut self) {
         let event = self.store().stored().expect("a batch is under way");
         self.event(event);
     }
 
-    /// The batch that is under way is not.
+    /// Fails to store the batch that is under way.
     pub(super) fn batch_not_stored(&mut self) {
         let sealed = self.store().under_way.take();
         let sealed = sealed.expect("a batch is under way");
@@ -137,7 +137,7 @@ impl Board {
         submitted.err().map(|refused| refused.refusal)
     }
 
-    /// A client has handled all that it was told.
+    /// Handles all that the client was told.
     pub(super) fn confirm_all(&mut self) {
         for delivery in 1..=self.told.len() as u64 {
             self.event(Event::Confirmed {

@@ -74,7 +74,7 @@ impl Pair {
         pair
     }
 
-    /// A fresh link, on which both sides come to terms.
+    /// Opens a fresh link, on which both sides come to terms.
     fn connect(&mut self) {
         let reason = "it was cut".to_owned();
         let closed = Event::LinkClosed {
@@ -107,7 +107,7 @@ impl Pair {
         self.exchange();
     }
 
-    /// Another start of the scheduler comes in place of the first.
+    /// Starts the scheduler anew in place of the first.
     fn restart(&mut self) {
         self.scheduler = scheduler(2, self.now);
         self.connect();
@@ -182,7 +182,7 @@ impl Pair {
         self.exchange();
     }
 
-    /// The newest run ends.
+    /// Ends the newest run.
     fn end(&mut self, run: Option<(WorkerId, Assignment)>) {
         let (worker, assignment) = run.expect("something runs");
         let ended = NodeEvent::Ended {

@@ -59,7 +59,7 @@ fn what_waits_for_its_limit_holds_no_other_kind_up() {
     assert_eq!(board.placed(), [first, other]);
 }
 
-/// A node of two workers to which tasks are sent ahead.
+/// Makes a node of two workers to which tasks are sent ahead.
 fn fast() -> Board {
     let (mut board, _) = Board::with_fast_node();
     board.assigned.clear();

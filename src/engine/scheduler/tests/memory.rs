@@ -12,7 +12,7 @@ use crate::task::TaskId;
 
 const FIRST: NodeId = NodeId(0);
 
-/// The hello of the node's only process, which has this memory.
+/// Returns the hello of the node's only process, which has this memory.
 fn remembers(board: &mut Board, memory: u64, out_of_reach: u32) -> NodeHello {
     NodeHello {
         memory: Memory(memory),
@@ -28,8 +28,8 @@ fn returns(board: &mut Board, memory: u64, out_of_reach: u32) -> LinkId {
     link
 }
 
-/// A node whose link has broken under an exclusive task, and which has forgotten it when it
-/// returns. A handler keeps a worker there.
+/// Makes a board whose node's link has broken under an exclusive task, and which has forgotten it
+/// when it returns. A handler keeps a worker there.
 fn forgot(kind: &str) -> (Board, TaskId, LinkId) {
     let mut board = Board::new();
     let link = returns(&mut board, 1, 0);
@@ -41,7 +41,7 @@ fn forgot(kind: &str) -> (Board, TaskId, LinkId) {
     (board, task, link)
 }
 
-/// Time goes by while the node beats.
+/// Lets time go by while the node beats.
 fn beats(board: &mut Board, link: LinkId, seconds: std::ops::RangeInclusive<u64>) {
     for number in seconds {
         board.wait(Duration::from_secs(1));

@@ -126,7 +126,7 @@ fn deadlines_and_cancels_end_what_is_paused() {
     assert_eq!(board.machine.stats(board.now).paused, 0);
 }
 
-/// A node of two workers to which tasks were prefetched, some of each kind: two run.
+/// Makes a node of two workers to which tasks were prefetched, some of each kind: two run.
 fn busy() -> (Board, LinkId, Vec<Assignment>) {
     let (mut board, link) = Board::with_fast_node();
     let kinds = [STOPS, STOPS, STOPS, BLOCKS, STOPS];

@@ -80,7 +80,7 @@ impl Fleet {
         self.take_in();
     }
 
-    /// What was assigned starts.
+    /// Starts what was assigned.
     fn take_in(&mut self) {
         for (link, run) in std::mem::take(&mut self.board.assigned) {
             let member = self.members.iter_mut().find(|it| it.link == link);
@@ -89,7 +89,7 @@ impl Fleet {
         }
     }
 
-    /// The process of a node ends, and another comes.
+    /// Ends the process of a node; another comes.
     fn kill(&mut self, index: usize) {
         self.losses += 1;
         self.members[index].runs.clear();

@@ -59,7 +59,7 @@ impl World {
         }
     }
 
-    /// A node joins that offers some of the two kinds.
+    /// Joins as a node that offers some of the two kinds.
     fn join(&mut self, workers: usize, kinds: &[&str]) -> usize {
         let number = self.nodes.len();
         let mut hello = self
@@ -224,8 +224,8 @@ impl World {
     }
 }
 
-/// Two nodes of one worker, the first of which has just begun a run of an hour, with two of `tasks`
-/// behind it.
+/// Makes two nodes of one worker, the first of which has just begun a run of an hour, with two of
+/// `tasks` behind it.
 fn behind_a_long_run(priority: i8) -> (World, Vec<TaskId>) {
     let mut world = World::new(4096);
     let (first, second) = (world.join(1, &[STOPS]), world.join(1, &[STOPS]));

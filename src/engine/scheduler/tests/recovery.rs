@@ -22,12 +22,12 @@ pub(super) const LEASE: Duration = Duration::from_secs(15);
 pub(super) const RESYNC: Duration = Duration::from_secs(5);
 
 impl Board {
-    /// The process is killed, and another one goes on from what was stored.
+    /// Kills the process, and starts another that goes on from what was stored.
     pub(super) fn restart(&mut self) {
         self.restart_with(Duration::ZERO, |_| {});
     }
 
-    /// The same with other settings, and with a wall clock that was set back.
+    /// Does the same with other settings, and with a wall clock that was set back.
     pub(super) fn restart_with(
         &mut self,
         set_back: Duration,
@@ -80,7 +80,7 @@ impl Board {
         })
     }
 
-    /// Why a task with this key is refused, if it is.
+    /// Returns why a task with this key is refused, if it is.
     pub(super) fn refused_key(&mut self, key: &str) -> Option<Refusal> {
         let submission = Submission {
             kind: STOPS.into(),
@@ -114,7 +114,7 @@ pub(super) fn holds(run: &Assignment) -> Vec<HeldRun> {
     }]
 }
 
-/// A scheduler with a store and the joined node "first", of which all is stored.
+/// Makes a scheduler with a store and the joined node "first", of which all is stored.
 pub(super) fn stored() -> (Board, LinkId) {
     let mut board = Board::stored(|_| {});
     let link = board.join("first", 1, Vec::new());
@@ -122,7 +122,7 @@ pub(super) fn stored() -> (Board, LinkId) {
     (board, link)
 }
 
-/// A task with these options that runs on "first"; all of that is stored.
+/// Makes a task with these options that runs on "first"; all of that is stored.
 fn running(kind: &str, options: Options) -> (Board, Assignment) {
     let (mut board, _) = stored();
     let task = board.submit_with(kind, |it| it.options = Some(Box::new(options)));
@@ -284,7 +284,7 @@ fn g10_a_replaced_process_that_comes_back_first_is_refused() {
     assert!(board.assignment(task).1.dispatch > run.dispatch);
 }
 
-/// A scheduler with a local node that runs a task, killed.
+/// Kills a scheduler with a local node that runs a task.
 fn killed_with_local(board: &mut Board, starts: u64) {
     let node = board
         .machine

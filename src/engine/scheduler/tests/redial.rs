@@ -11,7 +11,7 @@ fn dials(actions: &[Action]) -> usize {
     actions.iter().filter(dial).count()
 }
 
-/// A scheduler with one listed node that is up.
+/// Makes a scheduler with one listed node that is up.
 fn with_node() -> (DrivenScheduler, NodeId) {
     let config = SchedulerConfig::default();
     let machine = SchedulerMachine::new("test".into(), SchedulerId(1), config, START);
@@ -45,7 +45,7 @@ fn with_node() -> (DrivenScheduler, NodeId) {
     (machine, node)
 }
 
-/// The same with its link broken, a second later.
+/// Makes the same with its link broken, a second later.
 fn cut() -> (DrivenScheduler, NodeId, Timestamp) {
     let (mut machine, node) = with_node();
     let now = START + Duration::from_secs(1);

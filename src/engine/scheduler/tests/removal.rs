@@ -44,7 +44,7 @@ fn running(board: &Board, task: TaskId) -> HeldRun {
     }
 }
 
-/// A node on a link that has just broken, with an exclusive task of this kind.
+/// Makes a node on a link that has just broken, with an exclusive task of this kind.
 fn reconnecting(kind: &str) -> (Board, TaskId) {
     let mut board = Board::new();
     let link = board.join("first", 1, Vec::new());
@@ -290,7 +290,8 @@ fn g5_what_a_removed_node_had_said_before_takes_no_task_back_to_it() {
     }
 }
 
-/// Each turn comes three heartbeats after the time for which the machine had asked.
+/// Lets time pass where each turn comes three heartbeats after the time for which the machine had
+/// asked.
 fn drive_late(board: &mut Board, time: Duration) {
     let late = Duration::from_secs(6);
     let until = board.now + time;

@@ -58,7 +58,7 @@ fn settled(board: &Board) -> u64 {
     nodes.iter().map(|node| node.settled).sum()
 }
 
-/// A busy node, and a task with a deadline that was prefetched to it.
+/// Makes a busy node, and a task with a deadline that was prefetched to it.
 pub(super) fn prefetched() -> (Board, TaskId) {
     let (mut board, _) = Board::with_fast_node();
     board.told.clear();
@@ -193,8 +193,8 @@ fn g12_a_deadline_ends_a_task_that_is_to_be_cancelled_as_cancelled() {
     assert_eq!(board.machine.check(), Ok(()));
 }
 
-/// A task is assigned to a node that is taken for dead, and that denies the run when it is back. It
-/// has had a run before at another node, or none.
+/// Makes a task that was assigned to a node which is taken for dead, and which denies the run when
+/// it is back. It has had a run before at another node, or none.
 fn denied(ran_before: bool) -> (Board, TaskId) {
     let mut board = Board::new();
     let task = board.submit(STOPS);
@@ -250,7 +250,7 @@ fn g1_a_status_does_not_name_a_node_that_denies_the_run_which_was_lost_with_it()
     );
 }
 
-/// A node was lost with a watched task, and returns with the end of its run.
+/// Loses a node with a watched task, and lets it return with the end of its run.
 fn returns_with(end: End) -> (Board, TaskId) {
     let mut board = Board::new();
     let link = board.join("first", 1, Vec::new());
@@ -299,7 +299,7 @@ fn g7_a_run_that_is_taken_back_counts_as_the_suspect_that_it_is() {
     assert_eq!(board.machine.roster.get(2).load.tally().suspects, 1);
 }
 
-/// A node has dropped the run of an exclusive task, and its handler has ended since.
+/// Makes a node that has dropped the run of an exclusive task, whose handler has ended since.
 fn dropped_and_ended(
     end: impl FnOnce(&mut Board, LinkId, &crate::engine::message::Assignment),
 ) -> (Board, TaskId) {

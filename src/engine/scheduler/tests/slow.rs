@@ -6,7 +6,7 @@ use super::Board;
 use crate::engine::LinkId;
 use crate::engine::message::{Beat, ToScheduler};
 
-/// The node says how long the answer to its last beat took, if it was answered.
+/// Beats as the node, and says how long the answer to its last beat took, if it was answered.
 fn beat(board: &mut Board, link: LinkId, number: u64, round_trip: Option<Duration>) {
     let beat = Beat {
         number,

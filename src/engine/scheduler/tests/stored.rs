@@ -17,7 +17,7 @@ use crate::testing::{Checks, DrivenScheduler};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A scheduler with a store and a node, on which a task runs.
+/// Makes a scheduler with a store and a node, on which a task runs.
 fn running() -> (Board, LinkId, TaskId) {
     let mut board = Board::stored(|_| {});
     let link = board.join("first", 1, Vec::new());

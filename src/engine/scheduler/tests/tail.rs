@@ -15,7 +15,8 @@ use crate::task::{Dispatch, Options};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A task that was sent to "first", of which no record tells; its scheduler was started again.
+/// Makes a task that was sent to "first", of which no record tells; its scheduler was started
+/// again.
 fn unrecorded(options: Options) -> (Board, Assignment) {
     let (mut board, _) = stored();
     let task = board.submit_with(STOPS, |it| it.options = Some(Box::new(options)));
@@ -118,8 +119,8 @@ fn g9_a_result_of_the_tail_counts() {
     assert!(matches!(board.told[0].outcome, Outcome::Completed(_)));
 }
 
-/// A task that is recorded as placed on "first", and was sent to "second" after that, of which no
-/// record tells; its scheduler was started again.
+/// Makes a task that is recorded as placed on "first", and was sent to "second" after that, of
+/// which no record tells; its scheduler was started again.
 fn moved(options: Options) -> (Board, Assignment) {
     let (mut board, _) = stored();
     board.join("second", 2, Vec::new());
@@ -290,7 +291,7 @@ fn g12_a_cancel_waits_for_the_word_of_a_node_that_may_have_the_task() {
     assert_eq!(board.told[0].outcome, Outcome::Cancelled);
 }
 
-/// A keyed task of the tail of a silent node, that was run elsewhere and has settled.
+/// Makes a keyed task of the tail of a silent node, that was run elsewhere and has settled.
 fn settled_elsewhere() -> (Board, Assignment) {
     let (mut board, run) = unrecorded(Options {
         key: Some("k".into()),

@@ -11,7 +11,7 @@ use crate::task::TaskId;
 const SECOND: Duration = Duration::from_secs(1);
 const LISTED: &str = "10.0.0.1:7000";
 
-/// A node that is dialled and runs an exclusive task.
+/// Makes a node that is dialled and runs an exclusive task.
 fn dialled() -> (Board, TaskId) {
     let mut board = Board::stored(|_| {});
     let added = add(&mut board, Reach::Dial(LISTED.to_owned()));

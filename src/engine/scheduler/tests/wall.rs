@@ -9,7 +9,7 @@ use crate::task::{Due, Options};
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A time that the wall clock is to show.
+/// Returns a time that the wall clock is to show.
 fn at(board: &Board, prefetched: Duration) -> SystemTime {
     (board.now + prefetched).to_system_time()
 }
@@ -25,7 +25,7 @@ fn plan(board: &mut Board, at: SystemTime) -> TaskId {
     })
 }
 
-/// Has the wall clock show what the machine's will show so much later, or did so much earlier.
+/// Sets the wall clock to what the machine's will show so much later, or did so much earlier.
 fn set(board: &mut Board, shows: Timestamp) {
     board.event(Event::WallClock { shows });
 }

@@ -4,7 +4,7 @@ use super::{Board, STOPS};
 use crate::engine::LinkId;
 use crate::engine::message::{Report, ToScheduler};
 
-/// A node whose two workers other schedulers have.
+/// Makes a node whose two workers other schedulers have.
 fn lent() -> (Board, LinkId) {
     let mut board = Board::new();
     let link = board.join("first", 1, Vec::new());

@@ -132,7 +132,7 @@ impl Running {
     }
 }
 
-/// One that keeps its order, with so many entries.
+/// Makes a message that keeps its order, with so many entries.
 fn retract(number: u64, entries: usize) -> ToNode {
     ToNode::Retract(vec![Dispatch::new(number); entries])
 }
@@ -141,7 +141,7 @@ fn small(number: u64) -> ToNode {
     retract(number, 1)
 }
 
-/// The numbers of those that keep their order, and of those that may overtake.
+/// Returns the numbers of those that keep their order, and of those that may overtake.
 fn numbers(messages: Vec<ToNode>) -> (Vec<u64>, Vec<u64>) {
     let (mut ordered, mut first) = (Vec::new(), Vec::new());
     for message in messages {
@@ -330,7 +330,7 @@ async fn g8_a_broken_transport_is_told_once_by_the_link_whoever_finds_it() {
     assert_eq!(pipe.taken(), 0);
 }
 
-/// A transport by pipes, of which the peer has reset the connection after its last words.
+/// Makes a transport by pipes, of which the peer has reset the connection after its last words.
 async fn reset_after(last: ToScheduler) -> Authenticated {
     let (read, peer) = tokio::io::duplex(1000);
     let (unread, _open) = tokio::io::duplex(1000);

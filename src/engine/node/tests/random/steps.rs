@@ -57,7 +57,7 @@ fn hellos() -> impl Strategy<Value = Word> {
     (prop::bool::weighted(0.8), ids()).prop_map(|(a, id)| Word::Hello(a, id))
 }
 
-/// An id and a term.
+/// Draws an id and a term.
 fn ids() -> impl Strategy<Value = (u64, u64)> {
     prop_oneof![9 => Just((0, 1)), 1 => Just((0, 0)), 1 => Just((0, 2)), 1 => Just((1, 1))]
 }
