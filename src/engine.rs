@@ -13,8 +13,8 @@
 //!   closes its link.
 //! - `take_effects(now, ..)` places all that can be placed and hands over the actions to perform,
 //!   in order. Calling it once after many commands and events is what makes a batch cheap. The
-//!   answer to a command is to be passed on only after the effects that followed it were taken (a
-//!   store, where there will be one, is written in between).
+//!   answer to a command is to be passed on only after the effects that followed it were taken, and
+//!   with a store only when what it promises is stored.
 //! - `next_wakeup()` says when the effects are to be taken again at the latest. Every event brings
 //!   `now` along, so a late look costs promptness and never correctness.
 //!

@@ -5,7 +5,7 @@
 //!
 //! - [`handshake`]: before anything else is interpreted, both sides prove that they know the
 //!   secret, or, by `tls`, that they hold a certificate of a trusted authority;
-//! - [`trust`] has which of the two it is; `names`, and `gate`: with TLS, a peer claims no other
+//! - [`trust`] says which of the two it is; by `names` and `gate` a peer with TLS claims no other
 //!   name than its certificate bears;
 //! - [`codec`]: how messages become frames and frames messages, no sockets;
 //! - [`link`]: one running connection;

@@ -158,7 +158,6 @@ impl Scheduler {
     ///     .require_all_nodes()
     ///     .start_timeout(Duration::from_secs(20))
     ///     .client(Client::in_groups(&client)) // or `.no_client()`
-    ///     // `.store(Store::file(..))` keeps its tasks, with `.tell_at_once()` or without
     ///     .on_client_gone(ClientGone::Hold)
     ///     .start() // for tests, `.on_current_arbiter()` before
     ///     .await?;

@@ -3,7 +3,7 @@
 //! Owns: beginning and stopping attempts, and the reports on their way to the node, which leave in
 //! one batch per turn. Does not know: which task should run, or what becomes of a report.
 //!
-//! A fresh attempt is polled once at once, where its order is taken: most short handlers end there
+//! A fresh attempt is polled once, at once, where its order is taken: most short handlers end there
 //! and never cost a message to an actor. One that is pending goes to the actor of its worker, and
 //! so does a blocking one, which a thread of the pool runs.
 

@@ -401,7 +401,7 @@ fn log(repeats: &mut Repeats, now: Timestamp, note: &NodeNote) {
     match note {
         NodeNote::Serving { scheduler } => {
             if let Some(times) = repeats.over(LINK) {
-                say!(info: scheduler, times, "what was warned of links to schedulers is over");
+                say!(info: scheduler, times, "warnings about links to schedulers are over");
             }
             say!(info: scheduler, "serving");
         }

@@ -1,4 +1,4 @@
-//! Which part of a log is not needed any more, and what is written again so that more of it is not.
+//! Which part of a log is not needed any more, and what is written again so that more of it can go.
 //!
 //! Owns: what each batch that is kept has of living tasks, and when a log is too large. Does not
 //! know: what a task is, how records are encoded, or how a log drops its beginning.

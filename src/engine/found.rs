@@ -1,7 +1,7 @@
 //! What a scheduler finds in a log when it starts on it.
 //!
-//! Owns: that what the log says and how it is cleaned are told of the same batches. Does not know:
-//! how a log is read, or what a scheduler makes of it.
+//! Owns: that what the log says and what is to be cleaned of it come from the same batches. Does
+//! not know: how a log is read, or what a scheduler makes of it.
 
 use super::cleaning::Cleaning;
 use super::ledger::{Illegal, Ledger, Stamp};

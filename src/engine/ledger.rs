@@ -151,6 +151,7 @@ impl Ledger {
                     placed,
                 }) = self.open(changed.id)?
                 {
+                    // The end of that run is known by what is said now.
                     if placed
                         .as_ref()
                         .is_some_and(|it| it.run.dispatch <= changed.over)
@@ -193,6 +194,7 @@ impl Ledger {
             }
             Record::Node(node) => self.node(*node),
             Record::Setting(setting) => self.settings.set(setting),
+            // Only to be looked at: no state follows from it.
             Record::Retained(_) => {}
         }
         Ok(())

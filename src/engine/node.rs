@@ -164,6 +164,7 @@ impl NodeMachine {
             NodeEvent::Drain => self.drain(Gone::Drained),
             NodeEvent::Stop => self.stop(now),
         }
+        // Whatever it was, it may have freed a worker or brought one something to do.
         self.pump(now);
     }
 
@@ -172,7 +173,7 @@ impl NodeMachine {
         self.expire(now);
         self.pump(now);
         // After all free workers have had what waits.
-        self.chain(now);
+        self.adjust_pipelines(now);
         self.sweep(now);
         // Before the reports: among these are a hello and its holdings, which the reports follow.
         move_behind(&mut self.actions, actions);

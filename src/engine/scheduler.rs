@@ -11,9 +11,14 @@
 //! them back, `wants` tells nodes what waits for workers that others have, `reports` follows what
 //! nodes say of runs, `ends` decides what comes of an end, `settling` ends tasks, `orphans` are
 //! orphaned runs and what waits for them. `links` brings links up or down, `hello` decides who may
-//! speak for a node and `comparison` what of its runs is true, `losses` when a node is lost and
-//! `forgetting` how long it is remembered. `control` carries out an operator's wishes, `pausing`
-//! and `limiting` those about kinds, `views` answers questions, `invariants` checks all of it.
+//! speak for a node and `comparison` what of its runs is true, `farewell` hears processes out that
+//! were replaced, `asking` dials and probes, `losses` says when a node is lost and `forgetting` how
+//! long it is remembered. `control` carries out an operator's wishes, `pausing` and `limiting`
+//! those about kinds, `views` answers questions, `invariants` checks all of it.
+//!
+//! With a store `recovery` begins a term and `takeover` learns from nodes what no record tells,
+//! `recording` and `rewriting` turn facts into records, `stored` keeps back what must be stored
+//! first, and `projection` checks in tests that the records tell the truth.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

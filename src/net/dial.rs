@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(answer.await, 4);
         assert_eq!(start.elapsed(), 3 * FRESH);
 
-        // There is an end to that.
+        // No more than `MAX_ATTEMPTS` are under way at once.
         let mut begun = 0;
         let silent = first_of(|| {
             begun += 1;

@@ -141,7 +141,7 @@ impl Listener {
                 Some(ended) = unproved.next() => match ended {
                     (peer, Ok(proved)) => {
                         if let Some(times) = self.refusals.over(peer.ip()) {
-                            say!(info: address = %self.address, %peer, times, "a peer that was refused is no longer");
+                            say!(info: address = %self.address, %peer, times, "a peer that was refused before is accepted now");
                         }
                         on_proved(proved, peer);
                     }
@@ -232,7 +232,7 @@ impl Unproved {
     fn make_room(&mut self, limit: usize, comes: IpAddr) -> Option<SocketAddr> {
         while self.crowd.len() >= limit {
             let (peer, task) = self.crowd.remove_of_most(source(comes))?;
-            // What has ended has only not been asked for its result yet.
+            // One that has ended makes room by itself: it only waits to be asked for its result.
             if !task.is_finished() {
                 task.abort();
                 return Some(peer);

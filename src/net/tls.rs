@@ -5,8 +5,8 @@
 //! know: messages, and what the peer will call itself; `names` has the rules.
 //!
 //! TLS 1.3 only, by rustls with ring. Both sides present a certificate, whichever dials. No session
-//! is resumed: each connection proves anew, so that authorities which were taken away count no
-//! more.
+//! is resumed: each connection proves anew, so that authorities which were removed no longer
+//! count.
 //!
 //! - `files`: what is on disk, and whether it has changed;
 //! - `configs`: what rustls is given, and what is checked of the own certificate at the start;

@@ -3,8 +3,7 @@
 //! Owns: how JSON is written, what base64 is, and what a MessagePack value is in JSON. Does not
 //! know: what any of it means.
 //!
-//! So little is written, and nothing is read, that it needs no library: an export is to be had
-//! without one.
+//! So little is written, and nothing read, that no library is needed for it.
 
 use std::fmt::{self, Write};
 

@@ -215,7 +215,7 @@ fn gated() -> (Handlers, Arc<Semaphore>, Arc<Semaphore>) {
 }
 
 #[test]
-fn g4_a_chained_start_begins_when_the_run_before_it_has_ended_and_in_order() {
+fn g4_a_pipelined_start_begins_when_the_run_before_it_has_ended_and_in_order() {
     let (handlers, started, gate) = gated();
     actix::System::new().block_on(async {
         let mut bench = Bench::new(handlers);
@@ -241,7 +241,7 @@ fn g4_a_chained_start_begins_when_the_run_before_it_has_ended_and_in_order() {
 }
 
 #[test]
-fn g12_a_chained_start_is_taken_back_from_either_place_in_the_queue_or_not_at_all() {
+fn g12_a_pipelined_start_is_taken_back_from_either_place_in_the_queue_or_not_at_all() {
     let (handlers, started, gate) = gated();
     actix::System::new().block_on(async {
         let mut bench = Bench::new(handlers);
@@ -261,7 +261,7 @@ fn g12_a_chained_start_is_taken_back_from_either_place_in_the_queue_or_not_at_al
 }
 
 #[test]
-fn g12_a_stopped_run_makes_way_for_the_next_of_its_chain() {
+fn g12_a_stopped_run_makes_way_for_the_next_of_its_pipeline() {
     let (handlers, started, _gate) = gated();
     actix::System::new().block_on(async {
         let mut bench = Bench::new(handlers);

@@ -27,7 +27,7 @@ impl Log {
                 ..
             } => {
                 if let Some(times) = self.repeats.over(name) {
-                    say!(info: scheduler, node = %name, times, "what was warned of this node is over");
+                    say!(info: scheduler, node = %name, times, "warnings about this node are over");
                 }
                 say!(info: scheduler, node = %name, %incarnation, joined, "node up");
             }
@@ -227,7 +227,7 @@ mod tests {
         });
         let warned = text.matches("no link to a node has come about").count();
         assert!((2..20).contains(&warned), "{warned} lines in an hour");
-        assert_eq!(text.matches("is over").count(), 1);
+        assert_eq!(text.matches("are over").count(), 1);
         assert!(text.contains("times=7200"), "{text}");
     }
 

@@ -39,8 +39,8 @@ pub enum Illegal {
     /// A task was accepted again as another one.
     #[error("{0} was accepted twice, as two tasks")]
     AcceptedTwice(TaskId),
-    /// A task is spoken of that was not accepted, or is over.
-    #[error("{0} is spoken of, and is not there")]
+    /// A record tells of a task that was not accepted, or is over.
+    #[error("a record tells of {0}, which is not there")]
     Unknown(TaskId),
     /// A task has settled and goes on.
     #[error("{0} has settled, and then has changed, was placed or has settled again")]

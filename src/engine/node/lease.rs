@@ -1,7 +1,7 @@
 //! The node's half of the lease, and the beats that renew it.
 //!
-//! Owns: which beats were sent and answered, and when the lease wanes and ends. Does not know:
-//! links, runs.
+//! Owns: which beats were sent and answered, and at which stage the lease is. Does not know: links,
+//! runs.
 
 use std::collections::VecDeque;
 use std::time::Duration;

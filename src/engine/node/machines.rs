@@ -169,12 +169,14 @@ impl Machines {
             | NodeEvent::Progress { worker, .. }
             | NodeEvent::Unstarted { worker, .. }
             | NodeEvent::NoThread { worker, .. } => {
+                // A machine knows its workers by their numbers within its seat.
                 let seat = worker.seat();
                 *worker = worker.within_seat();
                 self.tell(now, Holder::Seat(seat), event);
             }
             NodeEvent::Stalled { workers } => self.stalled(now, workers),
             NodeEvent::Resumed { workers } => {
+                // A thread runs workers of every seat.
                 let workers = within(workers);
                 self.blocked.retain(|worker| !workers.contains(worker));
                 self.tell_all(now, || NodeEvent::Resumed {

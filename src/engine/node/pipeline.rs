@@ -28,12 +28,12 @@ use crate::task::Dispatch;
 const SHORT_RUN: Duration = Duration::from_micros(50);
 /// What a pipeline may take in all on average. It bounds how much later than a free worker's a
 /// pipelined start may be, and is several times what two wake-ups between threads cost.
-const CHAIN_SPAN: Duration = Duration::from_micros(300);
+const PIPELINE_SPAN: Duration = Duration::from_micros(300);
 /// The most that one pipeline holds, however short the runs: far more gain nothing, and each may
 /// have to be taken back. With 0 nothing is pipelined.
 const MAX_PIPELINE: usize = 64;
 /// A pipeline counts on short runs. What is behind a run that has lasted this long goes elsewhere.
-/// Well above [`CHAIN_SPAN`], since a worker tells its ends in batches.
+/// Well above [`PIPELINE_SPAN`], since a worker tells its ends in batches.
 const LONG_RUN: Duration = Duration::from_millis(1);
 /// The least that a run is counted at, below what clocks can tell.
 const SHORTEST_RUN: u64 = 100;
@@ -95,7 +95,7 @@ impl Pipelines {
         if average.is_zero() || average > SHORT_RUN {
             return 0;
         }
-        let depth = CHAIN_SPAN.as_nanos() / average.as_nanos();
+        let depth = PIPELINE_SPAN.as_nanos() / average.as_nanos();
         usize::try_from(depth).map_or(MAX_PIPELINE, |depth| depth.min(MAX_PIPELINE))
     }
 
@@ -205,8 +205,8 @@ impl Pipelines {
 }
 
 impl NodeMachine {
-    /// Takes back what is behind a run that is no short one, and gives workers more of what waits.
-    pub(super) fn chain(&mut self, now: Timestamp) {
+    /// Takes back what is behind a run that is not short, and gives workers more of what waits.
+    pub(super) fn adjust_pipelines(&mut self, now: Timestamp) {
         self.shorten_pipelines(now);
         self.lengthen_pipelines(now);
         let lists = self.pipelines.lists.iter().zip(0..);
@@ -221,7 +221,7 @@ impl NodeMachine {
 
     /// Returns whether a worker may have a pipeline.
     fn may_pipeline(&self, now: Timestamp, worker: WorkerId) -> bool {
-        // What is behind a run must be short of its turn. One that was told to stop, that overruns,
+        // What is behind a run must have its turn soon. One that was told to stop, that overruns,
         // that blocks, or that an earlier scheduler left behind may hold its worker for long.
         self.workers.is_usable(worker)
             && self.workers.run(worker).is_some_and(|run| {
@@ -251,8 +251,8 @@ impl NodeMachine {
     }
 
     fn lengthen_pipelines(&mut self, now: Timestamp) {
-        // While a worker is free, `pump` gives it what waits. Once the lease wanes nothing is
-        // pipelined: all of it would soon be asked back.
+        // While a worker is free, `pump` gives it what waits. Once the lease is about to end
+        // nothing is pipelined: all of it would soon be asked back.
         let depth = self.pipelines.depth();
         if depth == 0
             || self.prefetched.is_empty()

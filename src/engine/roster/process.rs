@@ -3,8 +3,8 @@
 //! Owns: what is known of that process and of no other: its hello, its lease, the reports of it
 //! that were taken, the runs that may still be going on there. Does not know: what goes out on its
 //! link, or what follows from its end. Nothing of one incarnation is reset for the next, which
-//! begins as a value of its own. A process that has forgotten its scheduler is another incarnation
-//! of the same incarnation.
+//! begins as a value of its own. So does a process that has forgotten its scheduler, under the same
+//! incarnation.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -151,6 +151,8 @@ impl SchedulerMachine {
                 limit: self.config.max_task_args,
             });
         }
+        // Before all that asks for room: what joins an earlier task takes none, and is answered
+        // while intake is closed, too.
         if let Some(options) = &submission.options {
             check_options(options)?;
             if let Some(key) = &options.key
@@ -248,6 +250,7 @@ impl SchedulerMachine {
         };
         match &mut self.journal {
             None => self.begin(now, slot, due),
+            // No turn before it is stored: by then it may have to be refused after all.
             Some(journal) => {
                 journal.accepted(now, id, bytes);
                 self.enter(slot, Stage::Unstored { due });

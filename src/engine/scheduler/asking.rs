@@ -81,6 +81,7 @@ impl SchedulerMachine {
         if matches!(entry.state, State::Connecting) {
             self.note_refused(node, &reason);
         }
+        // A refusal where a process was found proves that one dead, unless it was heard just now.
         if refused {
             if same_incarnation && silent {
                 self.lose(now, node, Loss::Dead, &reason);

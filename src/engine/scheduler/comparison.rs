@@ -164,10 +164,12 @@ impl SchedulerMachine {
         };
         let (removed, present) = (entry.is_removed(), entry.takes_tasks());
         self.send(link, ToNode::Welcome(Box::new(welcome)));
+        // It was taken out while no link could tell it so.
         if removed {
             self.send(link, ToNode::Leave);
         }
         self.actions.push(Action::Note(Box::new(note)));
+        // With no worker out of reach nothing goes on there that it had forgotten.
         if hello.out_of_reach == 0 {
             self.forgotten_ended(now, node);
         }

@@ -88,6 +88,7 @@ impl SchedulerMachine {
                 self.roster.get_mut(node).settled += 1;
                 self.settle_detached(now, slot, Outcome::Completed(output), CancelAnswer::TooLate);
             }
+            // Any end but a completion is the cancel that was asked for.
             End::Failed(_) | End::Again { .. } | End::Stopped | End::Dropped if cancelling => {
                 let answer = self.answer_without_run(now, slot);
                 if ran_at_all {

@@ -155,6 +155,7 @@ impl SchedulerMachine {
                 let mut own = self.replaced(node, incarnation);
                 let unstored = own.any(NodeProcess::has_unstored);
                 drop(own);
+                // The process forgets what is acknowledged, so nothing is before it is stored.
                 if let Some(last) = last
                     && !unstored
                 {
@@ -188,7 +189,7 @@ impl SchedulerMachine {
             let mut own = self.replaced_mut(node, incarnation);
             if let Some(process) = own.find(|process| process.memory == memory) {
                 process.take_report(seq);
-                // This report brings nothing that is stored. What was told before may have.
+                // This report brings nothing that is stored, but earlier ones may have.
                 if !process.has_unstored() {
                     process.may_acknowledge();
                 }

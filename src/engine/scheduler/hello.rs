@@ -215,10 +215,13 @@ impl SchedulerMachine {
                     "a new process has the port that it had named",
                 )
             }
+            // Nothing proves the old incarnation dead. But it is silent, and whoever speaks can be
+            // given work.
             Some(process) if process.is_lost() || entry.last_heard + silence <= now => {
                 self.spare(link, node);
                 self.retire(now, node, "another process has taken its place");
             }
+            // The one that counts was heard a moment ago: two live processes claim one name.
             Some(_) => {
                 self.timers.wake_at(node, now);
                 self.end_displaced(now, link, node, hello);

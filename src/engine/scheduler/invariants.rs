@@ -141,6 +141,7 @@ impl SchedulerMachine {
                 _ => {}
             }
             let deadline = task.deadline();
+            // A deadline has no timer before its task is stored, nor during a resync.
             let deferred = match task.stage {
                 Stage::Unstored { .. } => true,
                 _ => task.era != Era::Present && self.is_resyncing(),
@@ -163,6 +164,7 @@ impl SchedulerMachine {
             (&self.prefetched, Phase::Prefetched),
         ] {
             let tasks = self.tasks.iter().map(|(_, task)| task);
+            // What rests has no turn, so its priority does not count.
             let rests = |task: &Task| phase == Phase::Queued && self.catalogue.rests(task);
             let tasks = tasks.filter(|task| task.stage.phase() == Some(phase) && !rests(task));
             let ends = tasks.map(Task::lateness).fold(None, |ends, one| {

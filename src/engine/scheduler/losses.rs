@@ -79,6 +79,7 @@ impl SchedulerMachine {
             && entry.is_dialled()
             && let Some(dial_at) = entry.redial.dial_due()
         {
+            // While its link works there is nothing to learn from a dial.
             if entry.is_up() && !entry.is_dialled_for_the_past() {
                 at(dial_at.max(entry.last_heard + silence));
             } else {
@@ -99,6 +100,7 @@ impl SchedulerMachine {
             let orphans = process.orphans.values();
             let ends = orphans.filter_map(|orphan| orphan.safe_at(safe_at, margin));
             ends.for_each(&mut at);
+            // Then nothing of it can be going on, and its record may go.
             if entry.is_leaving() {
                 at(safe_at + margin);
             }

@@ -84,6 +84,7 @@ impl SchedulerMachine {
                     if self.tasks.find(*id).is_some() {
                         return Err(format!("{id} has settled in the log alone"));
                     }
+                    // Either somebody is still to be told, or the ending is confirmed.
                     if *confirmed == untold.remove(id) {
                         return Err(format!(
                             "that somebody was told of {id} is written down as {confirmed}"

@@ -160,6 +160,7 @@ impl SchedulerMachine {
         let mut taken: Vec<NodeIndex> = Vec::new();
         for (key, list) in entry.line.lanes() {
             work::step();
+            // What must not start now goes back, however it stands with its node.
             let withdrawn = if self.catalogue.is_paused(key.class) {
                 Some(Retract::Paused)
             } else if self.catalogue.is_exceeded(key.class) {
@@ -173,6 +174,7 @@ impl SchedulerMachine {
                 true => self.free_elsewhere(key.class, node, &taken),
                 false => Vec::new(),
             };
+            // Something less urgent is placed meanwhile, and would start before it.
             let held_up_after = match key.lateness < reasons.lowest {
                 true => held_up_after.max(PASSED_AFTER),
                 false => held_up_after.max(HELD_UP_AFTER),
@@ -188,6 +190,7 @@ impl SchedulerMachine {
                     found.tasks.push(Ask { slot, why, claims });
                     continue;
                 }
+                // Before it is ripe, asking back takes longer than it is likely to wait.
                 let claims = free.pop_if(|_| ripe_at <= now);
                 let why = if let Some(other) = claims {
                     taken.push(other);

@@ -35,6 +35,7 @@ impl SchedulerMachine {
         outcome: Outcome,
         answer: CancelAnswer,
     ) {
+        // Read first: once the task is taken out, the next one may have its slot.
         let task = self.tasks.get(slot);
         let last_start = task.last_start();
         let options = self.options(task);
@@ -61,6 +62,7 @@ impl SchedulerMachine {
             self.answer(rare.cancels.tickets(), answer);
             // The key stays busy for as long as an orphan has it.
             if let Some(name) = &rare.key {
+                // Nor is it free while a node that has not spoken in this term may have a run.
                 if era != Era::Present {
                     self.key_waits_for_silent(id, name);
                 }

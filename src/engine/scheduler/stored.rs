@@ -26,6 +26,7 @@ impl SchedulerMachine {
         self.observe(now);
         self.note_confirmed();
         let mut journal = self.journal.take()?;
+        // The last head names that timing, and the next term would wait for it in vain.
         if self.earlier_timing_ended(now) {
             journal.head.get_or_insert_default();
         }
@@ -45,6 +46,7 @@ impl SchedulerMachine {
                 next_dispatch: journal.unrecorded_with_next(self.unrecorded_from()),
                 at,
             };
+            // The next batch says of a node only what differs from this.
             for record in &records {
                 match record {
                     Record::Head(head) => {
@@ -425,6 +427,7 @@ impl SchedulerMachine {
         let refusal = Refusal::StoreFailed {
             reason: reason.to_owned(),
         };
+        // It has never been a task, though it was counted as one when it was handed in.
         self.totals.executed -= 1;
         *self.totals.refused.entry(refusal.cause()).or_default() += 1;
         let submission = Box::new(Submission {

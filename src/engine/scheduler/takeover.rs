@@ -266,6 +266,7 @@ impl SchedulerMachine {
         for run in told.filter(|run| tail.contains(&run.dispatch.get())) {
             let (id, dispatch) = (run.task, run.dispatch);
             let over = self.takeover.as_ref().and_then(|it| it.over.get(&id));
+            // What is known to be over is news to nobody.
             if over.is_some_and(|over| dispatch <= over.upto()) {
                 continue;
             }

@@ -6,8 +6,8 @@
 //! A task that ends its node is lost together with all that ran there, and nobody knows which of
 //! them it was. A task under which two nodes were lost is a suspect. Suspects that are lost
 //! together are halved: each goes on among half as many at one node, until one is alone with its
-//! loss. What suspects share is not counted against them. Each halves their number, and so their
-//! losses are bounded all the same.
+//! loss. What suspects share is not counted against them. Each such loss halves their number, so
+//! their losses are bounded all the same.
 
 use std::num::NonZeroU16;
 

@@ -5,7 +5,7 @@
 //! A frame's content is the length of its heads (4 bytes), the heads, and the bodies one after
 //! another. Heads are MessagePack arrays without strings (but for what a failure says), whose
 //! meaning is fixed by the protocol version; each that has a body ends with its length. An element
-//! with a long body has a frame for itself, its body comes before it in chunks.
+//! with a long body has a frame to itself, and the body comes before it, in chunks.
 
 use std::fmt;
 use std::marker::PhantomData;

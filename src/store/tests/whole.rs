@@ -106,7 +106,10 @@ fn what_cannot_have_been_written_is_refused_with_its_batch() {
     };
     let unknown = [head(), vec![Record::Freed(TaskId::new(5))]].concat();
     let (batch, what) = refused(stamp(3), 3, &unknown);
-    assert_eq!((batch, &*what), (3, "t5 is spoken of, and is not there"));
+    assert_eq!(
+        (batch, &*what),
+        (3, "a record tells of t5, which is not there")
+    );
     assert_eq!(
         refused(stamp(3), 3, &[]),
         (3, "there is no head".to_owned())

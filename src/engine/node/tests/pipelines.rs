@@ -48,7 +48,7 @@ fn pass() -> Duration {
 }
 
 #[test]
-fn short_runs_are_chained_evenly_and_no_deeper_than_they_last() {
+fn short_runs_are_pipelined_evenly_and_no_deeper_than_they_last() {
     let (mut bench, link) = Bench::quick(spec(2));
     let actions = bench.assign(link, (3..=30).map(prefetched).collect());
     let mut given = started(&actions);
@@ -69,7 +69,7 @@ fn short_runs_are_chained_evenly_and_no_deeper_than_they_last() {
 }
 
 #[test]
-fn long_runs_exclusive_and_blocking_tasks_are_not_chained() {
+fn long_runs_exclusive_and_blocking_tasks_are_not_pipelined() {
     let (mut bench, link) = Bench::up(spec(1));
     bench.assign(link, vec![prefetched(1), prefetched(2)]);
     let actions = bench.took(0, 1, Duration::from_micros(51));
@@ -95,7 +95,7 @@ fn long_runs_exclusive_and_blocking_tasks_are_not_chained() {
 }
 
 #[test]
-fn g4_the_next_of_a_chain_runs_when_the_one_before_has_ended() {
+fn g4_the_next_of_a_pipeline_runs_when_the_one_before_has_ended() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2), prefetched(3)]);
     assert_eq!(bench.node.running(), 1);
@@ -118,7 +118,7 @@ fn g4_the_next_of_a_chain_runs_when_the_one_before_has_ended() {
 }
 
 #[test]
-fn a_chained_run_that_ended_before_the_news_left_is_not_told_as_started() {
+fn a_pipelined_run_that_ended_before_the_news_left_is_not_told_as_started() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2)]);
     for number in [1, 2] {
@@ -160,7 +160,7 @@ fn a_retracted_one_is_returned_though_it_was_thought_to_have_begun() {
 }
 
 #[test]
-fn g12_a_chained_task_that_is_cancelled_never_starts_or_is_stopped() {
+fn g12_a_pipelined_task_that_is_cancelled_never_starts_or_is_stopped() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let actions = bench.say(link, ToNode::Cancel(vec![d(2), d(3)]));
@@ -172,7 +172,7 @@ fn g12_a_chained_task_that_is_cancelled_never_starts_or_is_stopped() {
 }
 
 #[test]
-fn a_drain_returns_what_is_chained() {
+fn a_drain_returns_what_is_pipelined() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let actions = bench.say(link, ToNode::Drain);
@@ -184,7 +184,7 @@ fn a_drain_returns_what_is_chained() {
 }
 
 #[test]
-fn a_stop_drops_a_chained_run_that_had_begun() {
+fn a_stop_drops_a_pipelined_run_that_had_begun() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let actions = bench.event(NodeEvent::Stop);
@@ -196,7 +196,7 @@ fn a_stop_drops_a_chained_run_that_had_begun() {
 }
 
 #[test]
-fn g10_the_end_of_the_lease_takes_chains_back_and_drops_what_had_begun() {
+fn g10_the_end_of_the_lease_takes_pipelines_back_and_drops_what_had_begun() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2), prefetched(3)]);
     // The process was frozen.
@@ -210,7 +210,7 @@ fn g10_the_end_of_the_lease_takes_chains_back_and_drops_what_had_begun() {
 }
 
 #[test]
-fn nothing_is_chained_when_the_lease_wanes() {
+fn nothing_is_pipelined_when_the_lease_is_about_to_end() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.after(LEASE / 5 * 4);
     assert_eq!(started(&bench.took(0, 1, SHORT)), []);
@@ -219,7 +219,7 @@ fn nothing_is_chained_when_the_lease_wanes() {
 }
 
 #[test]
-fn leaving_discards_a_chain_and_waits_for_what_had_begun() {
+fn leaving_discards_a_pipeline_and_waits_for_what_had_begun() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2), prefetched(3)]);
     let actions = bench.say(link, ToNode::Leave);
@@ -232,7 +232,7 @@ fn leaving_discards_a_chain_and_waits_for_what_had_begun() {
 }
 
 #[test]
-fn chains_beyond_a_lowered_limit_wait_again_in_their_order() {
+fn pipelines_beyond_a_lowered_limit_wait_again_in_their_order() {
     let (mut bench, link) = Bench::quick(spec(2));
     let all: Vec<Assignment> = (3..=24).map(prefetched).collect();
     bench.assign(link, all);
@@ -254,7 +254,7 @@ fn chains_beyond_a_lowered_limit_wait_again_in_their_order() {
 }
 
 #[test]
-fn g7_a_chain_on_a_stalled_thread_goes_elsewhere() {
+fn g7_a_pipeline_on_a_stalled_thread_goes_elsewhere() {
     let (mut bench, link) = Bench::quick(spec(2));
     bench.assign(link, vec![prefetched(3), prefetched(4)]);
     let workers = vec![WorkerId(0)];
@@ -286,7 +286,7 @@ fn g6_what_a_stalled_thread_gives_back_keeps_its_place() {
 }
 
 #[test]
-fn g9_nothing_is_chained_when_too_much_is_kept() {
+fn g9_nothing_is_pipelined_when_too_much_is_kept() {
     let mut spec = spec(1);
     spec.config.max_kept_bytes = 500;
     let (mut bench, link) = Bench::quick(spec);
@@ -325,7 +325,7 @@ fn g5_a_short_task_is_not_stuck_behind_a_long_one() {
 }
 
 #[test]
-fn g5_a_chain_behind_a_long_run_waits_for_whoever_is_free_first() {
+fn g5_a_pipeline_behind_a_long_run_waits_for_whoever_is_free_first() {
     let (mut bench, link) = Bench::quick(spec(2));
     bench.assign(link, vec![prefetched(3), prefetched(4)]);
     let actions = bench.after(pass());
@@ -336,7 +336,7 @@ fn g5_a_chain_behind_a_long_run_waits_for_whoever_is_free_first() {
 }
 
 #[test]
-fn g6_a_chain_is_filled_by_priority_and_goes_back_behind_what_is_higher() {
+fn g6_a_pipeline_is_filled_by_priority_and_goes_back_behind_what_is_higher() {
     let (mut bench, link) = Bench::quick(spec(1));
     let actions = bench.assign(link, vec![prior(2, -1), prior(3, 1)]);
     assert_eq!(started(&actions), [(0, 3), (0, 2)]);
@@ -348,7 +348,7 @@ fn g6_a_chain_is_filled_by_priority_and_goes_back_behind_what_is_higher() {
 }
 
 #[test]
-fn g9_a_chain_survives_a_broken_link() {
+fn g9_a_pipeline_survives_a_broken_link() {
     let (mut bench, link) = Bench::quick(spec(1));
     bench.assign(link, vec![prefetched(2)]);
     bench.cut(link);

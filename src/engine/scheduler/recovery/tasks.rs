@@ -49,6 +49,8 @@ impl Recovery {
                 limit,
             });
         }
+        // Nodes discard the runs of another scheduler id, so the first term on a copy waits for
+        // none.
         let placed = placed.filter(|_| !self.is_copy);
         let changed = changed.map(|mut changed| {
             if self.is_copy {
@@ -57,11 +59,14 @@ impl Recovery {
             changed
         });
         let slot = self.enter(*accepted, changed.as_deref());
+        // A node may have a run of it of which nothing is stored, so the cancel waits for the
+        // resync.
         if self.machine.tasks.get(slot).is_cancelling() {
             let id = self.machine.tasks.get(slot).id;
             self.resync().cancels.push(id);
         }
         let held = changed.as_deref().and_then(Changed::held_by).cloned();
+        // One that was placed later waits for that run no more.
         let held = held.filter(|held| {
             let mut placed = placed.iter();
             placed.all(|it| it.run.dispatch <= held.dispatch)
@@ -73,6 +78,7 @@ impl Recovery {
             }
         }
         let over = changed.as_deref().map(|changed| changed.over);
+        // What a node tells of these runs later is no news.
         if let Some(over) = over.filter(|over| over.get() > 0) {
             let id = self.machine.tasks.get(slot).id;
             let takeover = self.machine.takeover.as_mut();
@@ -119,6 +125,7 @@ impl Recovery {
             prev: NO_SLOT,
             next: NO_SLOT,
             class: 0,
+            // Clients and callers have ended with their process.
             addressee: Addressee::of(Audience::Current),
             failed_attempts: 0,
             priority: options.map_or(0, |options| options.priority.0),
@@ -141,6 +148,7 @@ impl Recovery {
         task.rank = machine.ranks.take();
         let deadline = task.deadline();
         let slot = machine.tasks.insert(task);
+        // A node may have done it in time, and nobody has heard of that yet.
         if deadline.is_some() {
             self.resync().deadlines.push(id);
         }
@@ -235,6 +243,7 @@ impl Recovery {
             started: !run.prefetched,
         };
         match self.find(at, own) {
+            // Its node may have it, until the node says otherwise or its lease ends.
             Where::Leased(node) => {
                 let run_there = run_on(node);
                 let machine = &mut self.machine;
@@ -244,6 +253,7 @@ impl Recovery {
                 let suspect = machine.tasks.get(slot).company();
                 machine.put_on(slot, run_there, suspect);
             }
+            // The process may return with the run, which is the task's again then.
             Where::Lost(node) => {
                 let run_there = run_on(node);
                 self.given_up(slot, node, at.incarnation, run);
@@ -254,6 +264,7 @@ impl Recovery {
                     machine.await_return(slot, run_there);
                 }
             }
+            // Nobody may speak for this run any more, and it may go on all the same.
             Where::Replaced(node) => {
                 let run_there = run_on(node);
                 self.machine.run_is_over(slot, run.dispatch);
@@ -267,6 +278,8 @@ impl Recovery {
                 }
                 machine.task_changed(slot);
             }
+            // It ended with the scheduler's own process, and may be what ended that: see
+            // `blame_own_end`.
             Where::Own => {
                 let node = self.named(&at.node);
                 let machine = &mut self.machine;
