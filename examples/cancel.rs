@@ -14,7 +14,7 @@ use callboard::{
     Execute, Handlers, Node, Scheduler, Shutdown, TaskContext, TaskError, TaskEvent, TaskStatus,
 };
 
-/// A blocking handler: nothing can stop it from outside, so it asks.
+/// Paints until it is to end: nothing can stop a blocking handler from outside, so it asks.
 fn paint(_: (), cx: TaskContext) -> Result<(), TaskError> {
     for percent in 0..=100u8 {
         if cx.is_cancelled() {

@@ -118,7 +118,8 @@ struct Digest {
 /// How the task of a file ended.
 type Ended = Result<Digest, String>;
 
-/// The handler: it reads the file at the path that its args are, byte for byte.
+/// Reads the file at the path that its args are, byte for byte, and returns its digest: the
+/// handler.
 fn digest(path: Bytes, cx: TaskContext) -> Result<Digest, TaskError> {
     let mut file = File::open(OsStr::from_bytes(&path)).map_err(advise)?;
     let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 128 << 10]);
@@ -140,8 +141,8 @@ fn digest(path: Bytes, cx: TaskContext) -> Result<Digest, TaskError> {
     Ok(Digest { sha256, bytes })
 }
 
-/// A file that is missing or forbidden stays so; too many open files, or a network disk that
-/// stumbles, do not.
+/// Turns an error into advice: a file that is missing or forbidden stays so; too many open files,
+/// or a network disk that stumbles, do not.
 fn advise(error: io::Error) -> TaskError {
     use io::ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied};
     match error.kind() {
@@ -152,7 +153,7 @@ fn advise(error: io::Error) -> TaskError {
     }
 }
 
-/// The whole life of a node's process: NAME WORKERS.
+/// Lives the whole life of a node's process: NAME WORKERS.
 async fn serve(args: Vec<OsString>) -> Result<(), AnyError> {
     let [name, workers] = &args[..] else {
         return Err(format!("{NODE_PROCESS} is for this program's own use").into());

@@ -7,7 +7,7 @@
 use actix::prelude::*;
 use callboard::{TaskContext, TaskError, TaskStatus};
 
-/// The handler under test. It needs a greeting from the shared data of its node.
+/// Greets, with a greeting from the shared data of its node: the handler under test.
 async fn greet(name: String, cx: TaskContext) -> Result<String, TaskError> {
     if name.is_empty() {
         return Err(TaskError::permanent("nobody to greet"));
@@ -15,7 +15,7 @@ async fn greet(name: String, cx: TaskContext) -> Result<String, TaskError> {
     Ok(format!("{}, {name}", cx.data::<String>()?))
 }
 
-/// A handler that works until it is to end.
+/// Works until it is to end.
 async fn listen(_: (), cx: TaskContext) -> Result<&'static str, TaskError> {
     cx.cancelled().await;
     Ok("left in time")

@@ -370,12 +370,12 @@ pub enum Reason {
     NotStored,
     /// The task waits for the time it was given.
     NotDue {
-        /// How long still.
+        /// The time that is left.
         remaining: Duration,
     },
     /// The task waits for its next attempt.
     Backoff {
-        /// How long still.
+        /// The time that is left.
         remaining: Duration,
     },
     /// Nodes that may run it are present, but all their workers are taken.
@@ -389,7 +389,7 @@ pub enum Reason {
     Suspect,
     /// The task is exclusive, and an earlier run of it may still be going on.
     Exclusive {
-        /// Where.
+        /// The node of that run.
         node: Arc<str>,
     },
     /// Nothing is placed but what callers wait for, since too many statuses wait for a client.

@@ -372,7 +372,7 @@ pub struct TaskEvent {
 pub enum TaskEventKind {
     /// A run has started.
     Running {
-        /// Where.
+        /// The node of the run.
         node: Arc<str>,
         /// The fencing number.
         dispatch: Dispatch,

@@ -173,9 +173,9 @@ pub(crate) fn is_hidden(c: char) -> bool {
 
 /// A name that the caller chose for a task, so that handing it in twice runs it once.
 ///
-/// While no run of the first task is known to have ended everywhere, an `Execute` with the same
-/// key, kind and args joins that task and gets its id; with another kind or other args it is
-/// refused.
+/// Until the first task has settled, an `Execute` with the same key, kind and args joins it and
+/// gets its id; with another kind or other args it is refused. When it has settled, an `Execute`
+/// with the key is refused for as long as a run of it may still be going on; then the key is free.
 ///
 /// When a task joins, its other options and its watcher are dropped; those of the first one hold. A
 /// `run` or `execute_and_wait` that joins is answered as soon as the task has settled, whoever else

@@ -25,13 +25,14 @@ struct Progress {
 }
 
 impl Files {
-    /// Whether a file is still to be handed in; then it is waited for.
+    /// Returns whether a file is still to be handed in; then it is waited for.
     pub fn begin(&self, path: Bytes) -> bool {
         let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         !progress.done.contains(&path) && progress.waiting.insert(path)
     }
 
-    /// A file is done. Whether it is so for the first time, and whether it was waited for.
+    /// Notes that a file is done. Returns whether it is so for the first time, and whether it was
+    /// waited for.
     fn end(&self, path: &Bytes) -> (bool, bool) {
         let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let awaited = progress.waiting.remove(path);
@@ -78,7 +79,7 @@ impl Done {
         Ok(done)
     }
 
-    /// A task has ended. Whether its file was waited for.
+    /// Notes that a task has ended. Returns whether its file was waited for.
     pub fn ended(&mut self, path: Bytes, ended: Ended) -> bool {
         let (first, awaited) = self.files.end(&path);
         if first {
@@ -100,7 +101,7 @@ impl Done {
     }
 }
 
-/// The key of a file's task: its path may be no text, and longer than a key may be.
+/// Returns the key of a file's task: its path may be no text, and longer than a key may be.
 pub fn key(path: &[u8]) -> String {
     let hash = Sha256::digest(path);
     hash.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -139,8 +139,8 @@ impl Processes {
     }
 }
 
-/// What such a process reads from its parent: the first line of stdin is the secret, and its end is
-/// the end of the parent, however that came; then this process ends too.
+/// Reads what such a process gets from its parent: the first line of stdin is the secret, and its
+/// end is the end of the parent, however that came; then this process ends too.
 pub fn read_secret() -> io::Result<String> {
     let mut secret = String::new();
     io::stdin().read_line(&mut secret)?;

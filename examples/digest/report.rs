@@ -130,7 +130,7 @@ impl Escaped {
     }
 }
 
-/// Whoever reads our output may stop, as `head` does.
+/// Passes over that whoever reads our output has stopped, as `head` does.
 pub fn unless_closed(error: io::Error) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(()),

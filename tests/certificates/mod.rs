@@ -23,7 +23,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// One with a name that no other has.
+    /// Makes one with a name that no other has.
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -54,12 +54,12 @@ impl Authority {
         fs::rename(aside, self.file(name)).unwrap();
     }
 
-    /// A certificate for this name and a key, in the place of older ones.
+    /// Issues a certificate for this name and a key, in the place of older ones.
     pub fn issue(&self, name: &str) -> Tls {
         self.issue_with(name, |_| {})
     }
 
-    /// The same with changes: times, names, use.
+    /// Does the same with changes: times, names, use.
     pub fn issue_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Tls {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
@@ -75,7 +75,7 @@ impl Authority {
         self.tls(name)
     }
 
-    /// The files of this name.
+    /// Returns the files of this name.
     pub fn tls(&self, name: &str) -> Tls {
         Tls::files(
             self.file(&format!("{name}.crt")),
@@ -84,7 +84,7 @@ impl Authority {
         )
     }
 
-    /// From now on another authority signs, and is the only one to be trusted.
+    /// Lets another authority sign from now on, which is the only one to be trusted.
     pub fn replace(&mut self) {
         self.issuer = issuer("another authority of a test");
         self.put("ca.crt", &self.issuer.pem());

@@ -176,7 +176,7 @@ impl World {
         self.fresh.insert(task, self.now);
     }
 
-    /// What waits at a node starts while workers are free: by priority, then in order of arrival.
+    /// Starts what waits at a node while workers are free: by priority, then in order of arrival.
     pub fn pump(&mut self, node: usize) {
         loop {
             let it = &mut self.nodes[node];
@@ -325,7 +325,7 @@ impl World {
         }
     }
 
-    /// At four fifths of its lease a node drops what is exclusive, at its end everything.
+    /// Drops what is exclusive at four fifths of a node's lease, at its end everything.
     pub fn expire(&mut self, node: usize) {
         let lease = SchedulerConfig::default().lease;
         let it = &mut self.nodes[node];

@@ -124,7 +124,7 @@ impl World {
         }
     }
 
-    /// What the machine is due for within a moment happens before it is judged.
+    /// Lets the machine do what is due within a moment, before it is judged.
     pub fn wake(&mut self) {
         let soon = self.now + Duration::from_millis(1);
         while let Some(at) = self.machine.next_wakeup().filter(|&at| at <= soon) {
@@ -280,7 +280,7 @@ impl World {
         known.outcome = Some(status.outcome.clone());
     }
 
-    /// What holds when nothing is under way.
+    /// Checks what holds when nothing is under way.
     pub fn judge(&mut self) {
         let fresh = std::mem::take(&mut self.fresh);
         let stats = self.machine.stats(self.now);

@@ -294,7 +294,7 @@ impl Cluster {
         self.scheduler.order(order);
     }
 
-    /// The middle of a fault: here it may end.
+    /// Marks the middle of a fault: here it may end.
     pub fn middle(&mut self) {
         if self.ending {
             self.order("drain node2");
@@ -337,7 +337,7 @@ impl Cluster {
         Claimant(self.spawn(number, Host::Stranger).await)
     }
 
-    /// The claimant is the node from now on; returns the process that was.
+    /// Makes the claimant the node from now on; returns the process that was.
     pub fn replace(&mut self, number: u8, claimant: Claimant) -> NodeProcess {
         self.members.insert(number, claimant.0).unwrap().process
     }

@@ -38,7 +38,7 @@ impl Credentials {
         Self::Secret
     }
 
-    /// Where the certificates are, if there are any.
+    /// Returns where the certificates are, if there are any.
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Secret => None,
@@ -47,7 +47,7 @@ impl Credentials {
         }
     }
 
-    /// What a node's process is given.
+    /// Gives a node's process what it needs.
     pub fn give(&self, role: Role) -> Role {
         match self.directory() {
             None => role.secret(SECRET),
@@ -56,7 +56,7 @@ impl Credentials {
     }
 }
 
-/// Has the scheduler of this name use its certificate in this directory, or the secret.
+/// Lets the scheduler of this name use its certificate in this directory, or the secret.
 pub fn of_scheduler(
     builder: SchedulerBuilder,
     name: &str,

@@ -168,7 +168,7 @@ impl State {
         self.seq
     }
 
-    /// Every fourth is refused, the others are run.
+    /// Takes assignments: every fourth is refused, the others are run.
     fn take(
         &mut self,
         commands: &Commands,
@@ -247,8 +247,8 @@ impl State {
     }
 }
 
-/// The last runs of other nodes, those that have ended first: after the first one that goes on the
-/// link is closed.
+/// Returns the last runs of other nodes, those that have ended first: after the first one that goes
+/// on the link is closed.
 fn others(directory: &Path) -> Vec<Run> {
     let mut runs = record::runs(directory);
     runs.retain(|run| run.process != NAME);
@@ -261,7 +261,7 @@ fn send(commands: &Commands, reports: Vec<Report>) {
     commands.push(LinkCommand::Send(ToScheduler::Reports(reports)));
 }
 
-/// What no run ever returned.
+/// Returns an end that no run ever had.
 fn stolen() -> End {
     End::Completed(rmp_serde::to_vec(&(0u64, "stolen")).unwrap().into())
 }

@@ -261,7 +261,7 @@ fn limit(process: &str, runs: &[Run], figures: &mut Figures) {
     }
 }
 
-/// The most runs at once, and when it was first so many.
+/// Returns the most runs at once, and when it was first so many.
 fn most_at_once<'a>(runs: impl Iterator<Item = &'a Run>) -> Option<(i64, u64)> {
     changes(runs)
         .into_iter()
@@ -347,10 +347,10 @@ pub fn exclusive<'a>(
     }
 }
 
-/// Whether a process had slept through so much of a lease that its exclusive tasks may have been
-/// lost, and has not had the time to see it since. A node drops them at four fifths of its lease,
-/// which began with its last answered heartbeat, a little before it was frozen; so half is less
-/// than ever passes before one is run again.
+/// Returns whether a process had slept through so much of a lease that its exclusive tasks may have
+/// been lost, and has not had the time to see it since. A node drops them at four fifths of its
+/// lease, which began with its last answered heartbeat, a little before it was frozen; so half is
+/// less than ever passes before one is run again.
 fn asleep(fate: &Fate, at: u64, lease: Duration) -> bool {
     let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap();
     fate.frozen.iter().any(|&(from, to)| {
@@ -379,12 +379,12 @@ fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
     }
 }
 
-/// What a time is judged by where this is promised.
+/// Returns what a time is judged by where this is promised.
 fn at_most(promised: Duration) -> Duration {
     promised + (promised / BEYOND).max(WAITED)
 }
 
-/// Every fault that loses nodes has tasks rerouted, and in time.
+/// Checks that every fault that loses nodes has tasks rerouted, and in time.
 pub fn rerouted(told: &Told, course: &Course, figures: &mut Figures) {
     for (at, nodes) in &course.faults {
         let before = figures.reroutes.len();

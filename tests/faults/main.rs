@@ -140,7 +140,7 @@ struct Scenario {
     ending: bool,
 }
 
-/// Each fault for itself, and each with drain and shutdown in its middle.
+/// Returns each fault for itself, and each with drain and shutdown in its middle.
 fn scenarios() -> Vec<Scenario> {
     let one = |fault: Fault, ending| Scenario {
         name: match ending {
@@ -157,8 +157,8 @@ fn scenarios() -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// Whether it can be tried where connections cannot be reset for this reason; it says so if
-    /// not.
+    /// Returns whether it can be tried where connections cannot be reset for this reason; it says
+    /// so if not.
     fn possible(&self, reason: &str) -> bool {
         if self.fault.resets {
             println!("{}: not tried: {reason}.", self.name);

@@ -20,8 +20,8 @@ const PREFIX: &str = "cbfaults";
 /// Longer than a connection takes to notice that it was reset; only one that was not waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where the hosts of a network are, by number: each network is one of its own, so all use the
-/// same.
+/// Returns where a host of a network is, by its number: each network is one of its own, so all use
+/// the same.
 pub fn address(host: Host) -> String {
     format!("10.77.0.{}", host.number())
 }
@@ -56,13 +56,13 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Nothing from these hosts arrives.
+    /// Stops all that comes from these hosts.
     pub fn from(mut self, hosts: impl IntoIterator<Item = Host>) -> Self {
         self.from.extend(hosts.into_iter().map(address));
         self
     }
 
-    /// Nothing to these hosts arrives.
+    /// Stops all that goes to these hosts.
     pub fn to(mut self, hosts: impl IntoIterator<Item = Host>) -> Self {
         self.to.extend(hosts.into_iter().map(address));
         self
@@ -81,7 +81,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// One namespace for each host and one for the bridge.
+    /// Makes one namespace for each host and one for the bridge.
     pub fn new(hosts: &[Host]) -> Result<Self, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl Network {
         Ok(network)
     }
 
-    /// The namespace of a host.
+    /// Returns the namespace of a host.
     pub fn namespace(&self, host: Host) -> String {
         format!("{}-{}", self.name, host.number())
     }
@@ -242,7 +242,7 @@ pub struct Available {
     pub resets: Result<(), String>,
 }
 
-/// Whether such networks can be had here; if not, why.
+/// Returns whether such networks can be had here; if not, why.
 pub fn available() -> Result<Available, String> {
     if !rustix::process::getuid().is_root() {
         return Err("network namespaces are for root; run it as root".to_owned());
@@ -303,13 +303,13 @@ fn clear_leftovers() {
     }
 }
 
-/// A directory for what is written down. Dropped, it is gone.
+/// Makes a directory for what is written down. Dropped, it is gone.
 pub fn directory() -> tempfile::TempDir {
     let prefix = format!("{PREFIX}-{}-", process::id());
     tempfile::Builder::new().prefix(&prefix).tempdir().unwrap()
 }
 
-/// The namespaces whose names begin with `prefix` and a dash.
+/// Returns the namespaces whose names begin with `prefix` and a dash.
 pub fn all_of(prefix: &str) -> Vec<String> {
     let start = format!("{prefix}-");
     let listed = Command::new("ip").args(["netns", "list"]).output();
@@ -322,7 +322,7 @@ pub fn all_of(prefix: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every namespace that this run made and that is still there.
+/// Returns every namespace that this run made and that is still there.
 pub fn left_over() -> Vec<String> {
     all_of(&format!("{PREFIX}-{}", process::id()))
 }

@@ -87,7 +87,7 @@ pub fn try_the_judge() {
     }
 }
 
-/// The same for runs of an attempt that had been begun before.
+/// Does the same for runs of an attempt that had been begun before.
 fn try_repeats() {
     let shape = Shape::BRISK;
     let millis = |span: u64| SECOND + span * 1_000_000;

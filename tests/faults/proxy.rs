@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Control {
-    /// From now on a new connection is held back after so many pieces.
+    /// Holds a new connection back after so many pieces, from now on.
     pub fn hold_after(&self, pieces: u64) {
         self.0.allowed.store(pieces, Ordering::SeqCst);
     }
@@ -48,7 +48,7 @@ impl Control {
             .store(delay.as_millis() as u64, Ordering::SeqCst);
     }
 
-    /// How often a connection was held back so far.
+    /// Returns how often a connection was held back so far.
     pub fn holds(&self) -> u64 {
         self.0.holds.load(Ordering::SeqCst)
     }

@@ -141,19 +141,19 @@ impl Told {
         );
     }
 
-    /// Whether a node has come up after this.
+    /// Returns whether a node has come up after this.
     pub fn came_up(&self, node: &str, since: u64) -> bool {
         let belief = self.nodes.get(node);
         belief.is_some_and(|belief| belief.state == "Up" && belief.at >= since)
     }
 
-    /// Whether a node is up and was heard so long after it came up, and after `since`.
+    /// Returns whether a node is up and was heard so long after it came up, and after `since`.
     pub fn stays_up(&self, node: &str, since: u64, span: u64) -> bool {
         let heard = self.heard.get(node).and_then(|times| times.last());
         self.is(node, "Up") && heard.is_some_and(|&at| at >= since.max(self.nodes[node].at) + span)
     }
 
-    /// The longest time without a word of a node, as far as it is about this span.
+    /// Returns the longest time without a word of a node, as far as it is about this span.
     pub fn longest_silence(&self, node: &str, from: u64, to: u64) -> Duration {
         let times = self.heard.get(node).map_or(&[][..], Vec::as_slice);
         let last = times.iter().rev().find(|&&at| at <= from);
@@ -188,13 +188,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// The name of the node, with which that of its ledger begins.
+    /// Returns the name of the node, with which that of its ledger begins.
     pub fn node(&self) -> &str {
         self.process.split('-').next().unwrap_or_default()
     }
 }
 
-/// All runs of a scenario, in order of their starts.
+/// Returns all runs of a scenario, in order of their starts.
 pub fn runs(directory: &Path) -> Vec<Run> {
     let mut runs = Vec::new();
     for entry in fs::read_dir(directory.join("ledgers")).unwrap() {
@@ -237,7 +237,7 @@ pub struct Effect {
     pub dispatch: u64,
 }
 
-/// The effects of each exclusive task, in the order in which they came about.
+/// Returns the effects of each exclusive task, in the order in which they came about.
 pub fn effects(directory: &Path) -> BTreeMap<u64, Vec<Effect>> {
     let files = fs::read_dir(directory.join("effects")).unwrap();
     files

@@ -94,7 +94,7 @@ const BY_TLS: [Fault; 3] = [
 #[cfg(not(feature = "tls"))]
 const BY_TLS: [Fault; 0] = [];
 
-/// All of them, the longest first, so that they do not wait for others.
+/// Returns all of them, the longest first, so that they do not wait for others.
 pub fn all() -> Vec<Fault> {
     let mut faults = vec![
         NARROW,
@@ -149,12 +149,12 @@ fn hosts(numbers: impl IntoIterator<Item = u8>) -> Vec<Host> {
     numbers.into_iter().map(Host::Node).collect()
 }
 
-/// A fault lasts so long. There is no event to wait for: the length is what is tried.
+/// Lets a fault last so long. There is no event to wait for: the length is what is tried.
 async fn lasts(span: Duration) {
     tokio::time::sleep(span).await;
 }
 
-/// What is to be short has ended.
+/// Notes that what is to be short has ended.
 fn ends(course: &mut Course, from: u64, to: u64) {
     course.longest = course.longest.max(Duration::from_nanos(to - from));
     course.healed = Some(to);
@@ -348,8 +348,8 @@ async fn flap(cluster: &mut Cluster, course: &mut Course) {
     }
 }
 
-/// A second process of one name is refused while the first is heard, and takes its place when it is
-/// not.
+/// Lets a second process claim a name: it is refused while the first is heard, and takes its place
+/// when it is not.
 async fn claim(cluster: &mut Cluster, course: &mut Course) {
     course.returns = true;
     let node = name(4);

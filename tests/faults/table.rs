@@ -55,7 +55,7 @@ impl Row {
         }
     }
 
-    /// A line for those who watch.
+    /// Returns a line for those who watch.
     pub fn progress(&self) -> String {
         match &self.failed {
             None => format!(
@@ -90,7 +90,7 @@ impl Row {
     }
 }
 
-/// A time, marked if it is beyond what is promised.
+/// Returns a time, marked if it is beyond what is promised.
 fn time(time: Option<Duration>, within: Option<Duration>) -> String {
     let Some(time) = time else {
         return "-".to_owned();
@@ -111,7 +111,7 @@ const HEAD: &str = "
 |---|---|---|---|---|---|---|---|---|---|
 ";
 
-/// All rows, and one for those with drain and shutdown in the middle.
+/// Returns the table of all rows, and one for those with drain and shutdown in the middle.
 pub fn print(rows: &[Row], took: Duration) -> String {
     let mut text = HEAD.to_owned();
     for row in rows.iter().filter(|row| !row.ending) {

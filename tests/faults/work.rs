@@ -195,7 +195,7 @@ impl Going {
         going
     }
 
-    /// An effect in the order of all effects of the task.
+    /// Writes an effect in the order of all effects of the task.
     fn affect(&self, what: &str) {
         if let Some(mut file) = self.effects.as_ref() {
             let line = format!("{what} {} {}\n", now(), self.dispatch.get());

@@ -298,7 +298,7 @@ fn the_reader_of_paths_reads_them() {
     );
 }
 
-/// The groups of files that reach each other by their imports, each sorted and in one line.
+/// Returns the groups of files that reach each other by their imports, each sorted and in one line.
 fn circles(sources: &[Source]) -> Vec<String> {
     let by_module: BTreeMap<&[String], usize> = sources
         .iter()
@@ -346,8 +346,8 @@ fn circles(sources: &[Source]) -> Vec<String> {
     groups.into_iter().map(|group| group.join(", ")).collect()
 }
 
-/// The file in which a path's item is: that of its longest module, or the one from which that
-/// module has it.
+/// Returns the file in which a path's item is: that of its longest module, or the one from which
+/// that module has it.
 fn target(
     path: &[String],
     sources: &[Source],

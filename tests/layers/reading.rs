@@ -23,7 +23,7 @@ impl Source {
             .collect()
     }
 
-    /// What the `use` lines name, groups spread out.
+    /// Returns what the `use` lines name, groups spread out.
     pub fn uses(&self) -> Vec<Vec<String>> {
         let mut all = Vec::new();
         for statement in self.code.split(';') {
@@ -44,7 +44,7 @@ impl Source {
         all
     }
 
-    /// From the crate's root; `None` for a path that leads out of the crate.
+    /// Resolves a path from the crate's root; `None` for one that leads out of the crate.
     pub fn resolve(&self, path: &[String]) -> Option<Vec<String>> {
         match path.first()?.as_str() {
             "crate" => Some(path[1..].to_vec()),
@@ -58,12 +58,12 @@ impl Source {
         }
     }
 
-    /// Whether `use name::..` means a module that is declared in this file.
+    /// Returns whether `use name::..` means a module that is declared in this file.
     pub fn is_child(&self, name: &str) -> bool {
         self.code.contains(&format!("mod {name};")) || self.code.contains(&format!("enum {name}"))
     }
 }
-/// Every file under `src`, but those of tests.
+/// Returns every file under `src`, but those of tests.
 pub fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -105,7 +105,7 @@ fn source(root: &Path, file: &Path) -> Source {
     }
 }
 
-/// The text without comments, the contents of strings, and the tests at its end.
+/// Returns the text without comments, the contents of strings, and the tests at its end.
 pub fn code_of(text: &str) -> String {
     let text = match text.find("#[cfg(test)]\nmod tests {") {
         Some(tests) => &text[..tests],
@@ -222,7 +222,8 @@ pub fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// The files of this crate, tests, benches and examples among them, that have more lines than this.
+/// Returns the files of this crate, tests, benches and examples among them, that have more lines
+/// than this.
 pub fn long_files(most: usize) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut long = Vec::new();

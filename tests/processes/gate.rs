@@ -30,12 +30,12 @@ impl Gate {
         Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    /// The args of a task that is to wait here.
+    /// Returns the args of a task that is to wait here.
     pub fn args(&self) -> SocketAddr {
         self.0.local_addr().unwrap()
     }
 
-    /// The next run that arrives.
+    /// Waits for the next run that arrives.
     pub async fn next(&self) -> Visit {
         let (stream, line) = timeout(PATIENCE, self.arrival())
             .await
@@ -55,7 +55,7 @@ impl Gate {
         }
     }
 
-    /// A connection and what it said; one that ended before that was killed on its way.
+    /// Waits for a connection and what it says; one that ended before that was killed on its way.
     async fn arrival(&self) -> (BufReader<TcpStream>, String) {
         loop {
             let (stream, _) = self.0.accept().await.unwrap();
@@ -104,8 +104,8 @@ fn introduction(cx: &TaskContext) -> String {
     )
 }
 
-/// The run's side: comes to the gate and waits until it is let on. A gate that is closed fails the
-/// task.
+/// Plays the run's side: comes to the gate and waits until it is let on. A gate that is closed
+/// fails the task.
 pub async fn wait(gate: SocketAddr, cx: TaskContext) -> Result<String, TaskError> {
     let mut stream = TcpStream::connect(gate)
         .await
@@ -115,7 +115,7 @@ pub async fn wait(gate: SocketAddr, cx: TaskContext) -> Result<String, TaskError
     Ok(cx.node().to_owned())
 }
 
-/// The same for a handler that blocks.
+/// Does the same for a handler that blocks.
 pub fn block(gate: SocketAddr, cx: TaskContext) -> Result<String, TaskError> {
     let mut stream = std::net::TcpStream::connect(gate).map_err(TaskError::permanent)?;
     stream.write_all(introduction(&cx).as_bytes())?;

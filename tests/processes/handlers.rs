@@ -131,7 +131,7 @@ async fn log(log: Log, cx: TaskContext) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// As `log`, and tells how many have begun for whom.
+/// Logs as `log` does, and tells how many have begun for whom.
 async fn tally(args: Log, cx: TaskContext) -> Result<Tally, TaskError> {
     let own = cx.scheduler().to_owned();
     let tally = {

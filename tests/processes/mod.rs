@@ -81,7 +81,8 @@ pub struct Role {
 }
 
 impl Role {
-    /// A node of this name that listens on a free port of loopback. It bears its name as a label.
+    /// Describes a node of this name that listens on a free port of loopback. It bears its name as
+    /// a label.
     pub fn new(name: &str, workers: u32) -> Self {
         Self {
             name: name.to_owned(),
@@ -106,7 +107,7 @@ impl Role {
         self
     }
 
-    /// Has it dial this scheduler, and others that it was told of before, and run until it is told
+    /// Lets it dial this scheduler, and others that it was told of before, and run until it is told
     /// to stop (`NodeBuilder::run`).
     pub fn join(mut self, address: SocketAddr) -> Self {
         self.listen = None;
@@ -125,37 +126,37 @@ impl Role {
         self
     }
 
-    /// Has it use the certificates in this directory: its own, by its name, and `ca.crt`.
+    /// Lets it use the certificates in this directory: its own, by its name, and `ca.crt`.
     pub fn tls(mut self, directory: &Path) -> Self {
         self.tls = Some(directory.to_str().unwrap().to_owned());
         self
     }
 
-    /// How many bytes its process may write to; what asks for more ends it.
+    /// Sets how many bytes its process may write to; what asks for more ends it.
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);
         self
     }
 
-    /// How many tasks it runs at once for all schedulers (`NodeBuilder::max_workers_total`).
+    /// Sets how many tasks it runs at once for all schedulers (`NodeBuilder::max_workers_total`).
     pub fn total(mut self, workers: u64) -> Self {
         self.total = Some(workers);
         self
     }
 
-    /// How many bytes of results it keeps (`NodeConfig::max_kept_bytes`).
+    /// Sets how many bytes of results it keeps (`NodeConfig::max_kept_bytes`).
     pub fn kept(mut self, bytes: u64) -> Self {
         self.kept = Some(bytes);
         self
     }
 
-    /// How many milliseconds a second signal leaves it (`NodeBuilder::stop_timeout`).
+    /// Sets how many milliseconds a second signal leaves it (`NodeBuilder::stop_timeout`).
     pub fn stop_timeout(mut self, millis: u64) -> Self {
         self.stop_timeout = Some(millis);
         self
     }
 
-    /// Has it print what it warns of, for [`NodeProcess::said`].
+    /// Lets it print what it warns of, for [`NodeProcess::said`].
     pub fn logs(mut self) -> Self {
         self.logs = true;
         self
@@ -167,15 +168,15 @@ impl Role {
         self
     }
 
-    /// What its handlers find in their environment.
+    /// Sets what its handlers find in their environment.
     pub fn env(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.environment.push((key, value.into()));
         self
     }
 }
 
-/// This binary again, in a network namespace if one is named. Its standard input and output are
-/// pipes.
+/// Returns the command for this binary again, in a network namespace if one is named. Its standard
+/// input and output are pipes.
 pub fn own_binary(namespace: Option<&str>) -> Command {
     let own = env::current_exe().unwrap();
     let mut command = match namespace {
@@ -194,7 +195,7 @@ pub fn own_binary(namespace: Option<&str>) -> Command {
     command
 }
 
-/// Has this process end with the thread that spawned it.
+/// Lets this process end with the thread that spawned it.
 pub fn end_with_the_test() {
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
 }
@@ -235,8 +236,8 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// The most memory that it has had, in bytes, as the kernel counts it; `None` where that is not
-    /// told.
+    /// Returns the most memory that it has had, in bytes, as the kernel counts it; `None` where
+    /// that is not told.
     pub fn memory_peak(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
         let line = status
@@ -323,7 +324,7 @@ impl NodeProcess {
         process
     }
 
-    /// As many processes at once, with names of their own: `{name}0`, `{name}1`, ...
+    /// Spawns as many processes at once, with names of their own: `{name}0`, `{name}1`, ...
     pub async fn spawn_many(name: &str, count: usize, workers: u32) -> Vec<Self> {
         let roles: Vec<_> = (0..count)
             .map(|number| Role::new(&format!("{name}{number}"), workers))
@@ -335,13 +336,13 @@ impl NodeProcess {
         &self.name
     }
 
-    /// Where it listens.
+    /// Returns where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
             .expect("only a node that is dialled says its address")
     }
 
-    /// What a scheduler that dials it is given.
+    /// Returns what a scheduler that dials it is given.
     pub fn node(&self) -> callboard::Node {
         callboard::Node::connect(self.name(), self.address().to_string())
     }
@@ -355,7 +356,7 @@ impl NodeProcess {
         (self.process.wait(), gone)
     }
 
-    /// The same while it gets SIGTERM again and again.
+    /// Does the same while it gets SIGTERM again and again.
     pub async fn ended_by_signals(&mut self) -> (ExitStatus, Option<String>) {
         let process = Pid::from_child(&self.process.0);
         let mut again = tokio::time::interval(Duration::from_millis(50));
@@ -375,14 +376,15 @@ impl NodeProcess {
         self.ended().await.0.signal()
     }
 
-    /// What follows `start` in the next line that it prints with it; of a node that [`Role::logs`].
+    /// Returns what follows `start` in the next line that it prints with it; of a node that
+    /// [`Role::logs`].
     pub async fn said(&mut self, start: &str) -> String {
         let line = self.line(start).await;
         line.unwrap_or_else(|| panic!("{} ended and never said {start:?}", self.name))
     }
 
-    /// What follows `start` in the next line that has it; `None` at the end of the output. libtest
-    /// writes before it on the same line.
+    /// Returns what follows `start` in the next line that has it; `None` at the end of the output.
+    /// libtest writes before it on the same line.
     async fn line(&mut self, start: &str) -> Option<String> {
         loop {
             let line = timeout(PATIENCE, self.lines.recv()).await;
@@ -414,7 +416,7 @@ pub fn act_if_told() {
     act_if_told_with(handlers::handlers);
 }
 
-/// The same with these handlers.
+/// Does the same with these handlers.
 pub fn act_if_told_with(handlers: impl FnOnce() -> Handlers) {
     let Ok(name) = env::var(NAME) else { return };
     end_with_the_test();

@@ -61,7 +61,7 @@ impl Task for Nothing {
     }
 }
 
-/// What each way of handing a task in is told.
+/// Returns what each way of handing a task in is told.
 async fn refusals(scheduler: &Scheduler) -> Vec<Refusal> {
     let task = || Execute::new(&Nothing).unwrap();
     let refusal = |error: ExecuteError| {

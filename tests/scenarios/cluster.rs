@@ -93,13 +93,13 @@ impl<M: Heard + Message<Result = ()> + Send + 'static> Listener<M> {
         heard
     }
 
-    /// What was heard that nobody has taken.
+    /// Counts what was heard that nobody has taken.
     pub fn left(&mut self) -> usize {
         self.heard.len()
     }
 }
 
-/// A [`brisk`] scheduler of these processes, and its client.
+/// Starts a [`brisk`] scheduler of these processes, and its client.
 pub async fn start(
     name: &str,
     nodes: impl IntoIterator<Item = &NodeProcess>,
@@ -114,17 +114,17 @@ pub async fn start(
     (builder.start().await.unwrap(), client)
 }
 
-/// A node of two workers in the scheduler's own process.
+/// Describes a node of two workers in the scheduler's own process.
 pub fn here(handlers: Handlers) -> Node {
     Node::local("here", handlers).max_workers(2).threads(1)
 }
 
-/// What a scheduler that dials this node of the test's process is given.
+/// Returns what a scheduler that dials this node of the test's process is given.
 pub fn connect(node: &NodeHandle) -> Node {
     Node::connect(node.name(), node.listen_addr().unwrap().to_string())
 }
 
-/// The endings of so many tasks, no task twice.
+/// Waits for the endings of so many tasks, no task twice.
 pub async fn endings(
     client: &mut Listener<TaskStatus>,
     count: usize,
@@ -146,7 +146,7 @@ pub async fn execute(
     answers.into_iter().map(Result::unwrap).collect()
 }
 
-/// So many tasks of this kind with the same args.
+/// Makes so many tasks of this kind with the same args.
 pub fn calls<A: serde::Serialize + 'static>(count: usize, kind: &str, args: &A) -> Vec<Execute> {
     (0..count)
         .map(|_| Execute::named(kind, args).unwrap())
@@ -197,7 +197,8 @@ pub async fn finish(scheduler: Scheduler) {
     assert!(left.statuses.is_empty(), "not taken: {:?}", left.statuses);
 }
 
-/// The runs of each task, in order, from the file of `log` tasks: the dispatch and the node.
+/// Returns the runs of each task, in order, from the file of `log` tasks: the dispatch and the
+/// node.
 pub fn runs(file: &Path) -> BTreeMap<TaskId, Vec<(u64, String)>> {
     let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for line in std::fs::read_to_string(file).unwrap().lines() {
@@ -210,7 +211,7 @@ pub fn runs(file: &Path) -> BTreeMap<TaskId, Vec<(u64, String)>> {
     runs
 }
 
-/// The nodes that the statuses name.
+/// Returns the nodes that the statuses name.
 pub fn nodes_of<'a>(statuses: impl IntoIterator<Item = &'a TaskStatus>) -> BTreeSet<String> {
     statuses
         .into_iter()

@@ -99,7 +99,7 @@ async fn a_start_waits_for_the_end_of_whoever_has_the_store_open() {
     assert!(matches!(foreign, StoreError::Foreign { .. }), "{foreign:?}");
 }
 
-/// The statuses of a client that must have been told of so many.
+/// Waits for the statuses of a client that must have been told of so many.
 async fn told(client: &mut Listener<TaskStatus>, count: usize) -> Vec<TaskStatus> {
     endings(client, count).await.into_values().collect()
 }

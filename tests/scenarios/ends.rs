@@ -9,7 +9,7 @@ use crate::processes::gate::Gate;
 use crate::processes::handlers::handlers;
 use crate::processes::{NodeProcess, Role};
 
-/// A node of this process, which goes on when the node ends.
+/// Starts a node of this process, which goes on when the node ends.
 async fn node(name: &str) -> NodeHandle {
     let node = callboard::node(name).handlers(handlers()).max_workers(2);
     node.threads(1).listen("127.0.0.1:0").start().await.unwrap()
@@ -120,7 +120,7 @@ fn g10_a_node_whose_system_has_stopped_is_not_dead_while_a_handler_runs() {
     thread.join().unwrap();
 }
 
-/// A scheduler at which these nodes have joined.
+/// Starts a scheduler at which these nodes have joined.
 async fn joined(
     name: &str,
     roles: impl IntoIterator<Item = Role>,

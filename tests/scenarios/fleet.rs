@@ -167,7 +167,7 @@ async fn a_process_that_is_told_to_end_leaves_both_its_schedulers() {
 const TASKS: usize = 5_000;
 const ADDRESS: &str = "CALLBOARD_TEST_FLEET";
 
-/// A scheduler in a process of its own, with more tasks for a node than the one in the test.
+/// Starts a scheduler in a process of its own, with more tasks for a node than the one in the test.
 fn other_scheduler(node: SocketAddr) -> Process {
     let mut command: Command = own_binary(None);
     let entry = ["fleet::other_scheduler_process", "--exact", "--nocapture"];

@@ -200,7 +200,7 @@ async fn a_dropped_run_leaves_the_task_and_its_status_goes_to_the_client() {
     finish(scheduler).await;
 }
 
-/// A System whose clock moves only when nothing can be done.
+/// Makes a System whose clock moves only when nothing can be done.
 fn paused() -> actix::SystemRunner {
     actix::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_current_thread()

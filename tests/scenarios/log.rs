@@ -22,7 +22,7 @@ impl Log {
         Self
     }
 
-    /// Those of this scheduler.
+    /// Returns the lines of this scheduler.
     pub fn lines(&self, scheduler: &str) -> Vec<String> {
         let name = format!("scheduler=\"{scheduler}\"");
         let lines = LINES.lock().unwrap();
@@ -32,7 +32,7 @@ impl Log {
 }
 
 impl io::Write for Log {
-    /// A line comes in one piece.
+    /// Takes a line, which comes in one piece.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line).into_owned();
         LINES.lock().unwrap().push(text);

@@ -13,7 +13,7 @@ use crate::cluster::{
 use crate::processes::gate::Gate;
 use crate::processes::{NodeProcess, Role};
 
-/// Whether a node was not heard for so long.
+/// Returns whether a node was not heard for so long.
 fn silent(name: &str, long: Duration) -> impl Fn(&Stats) -> bool {
     move |stats| {
         let heard = find(stats, name).and_then(|node| node.last_heard);

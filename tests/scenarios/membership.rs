@@ -16,7 +16,7 @@ use crate::processes::gate::Gate;
 use crate::processes::handlers::{Log, handlers};
 use crate::processes::{NodeProcess, PATIENCE, Role};
 
-/// An address of loopback at which nobody listens.
+/// Returns an address of loopback at which nobody listens.
 fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()

@@ -12,7 +12,7 @@ use crate::cluster::{Listener, calls, endings, execute, find, finish, until};
 use crate::processes::gate::{Gate, Visit};
 use crate::processes::handlers::handlers;
 
-/// A scheduler with so many workers in this process, and its client.
+/// Starts a scheduler with so many workers in this process, and its client.
 async fn start(name: &str, workers: u32) -> (Scheduler, Listener<TaskStatus>) {
     let client = Listener::start();
     let scheduler = Scheduler::builder(name)

@@ -19,7 +19,7 @@ use crate::processes::{NodeProcess, PATIENCE, Role};
 
 const WORKERS: u32 = 4;
 
-/// Nothing was lost or silent, and nothing was run twice or in vain.
+/// Checks that nothing was lost or silent, and nothing was run twice or in vain.
 fn unharmed(log: &Log, stats: &Stats) {
     let mut told = log.lines(&stats.scheduler);
     // That no room is left for statuses is no harm, and told for itself.
@@ -168,8 +168,8 @@ impl Slow {
     }
 }
 
-/// Tasks settle until so much waits for the client; then nothing is placed or accepted until it has
-/// caught up, and all of them are told once.
+/// Settles tasks until so much waits for the client; then nothing is placed or accepted until it
+/// has caught up, and all of them are told once.
 async fn waits_for_its_client(
     name: &str,
     task: Execute,

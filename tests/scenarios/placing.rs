@@ -10,7 +10,7 @@ use crate::cluster::{Listener, calls, endings, execute, finish, until};
 use crate::processes::gate::Gate;
 use crate::processes::handlers::handlers;
 
-/// A scheduler with one worker, which waits at the gate, and its client.
+/// Starts a scheduler with one worker, which waits at the gate, and its client.
 async fn one_busy_worker(name: &str, gate: &Gate) -> (Scheduler, Listener<TaskStatus>) {
     let client = Listener::start();
     let scheduler = Scheduler::builder(name)

@@ -30,7 +30,7 @@ fn lost(stats: &Stats) -> BTreeSet<String> {
         .collect()
 }
 
-/// The endings of tasks that wait at the gate, all of which are let on when they come.
+/// Waits for the endings of tasks that wait at the gate, all of which are let on when they come.
 async fn let_on(
     gate: &Gate,
     client: &mut Listener<TaskStatus>,
@@ -47,8 +47,8 @@ async fn let_on(
     }
 }
 
-/// A task of this kind, which ends each process that runs it, costs two of four nodes and then
-/// fails; its neighbours complete.
+/// Checks that a task of this kind, which ends each process that runs it, costs two of four nodes
+/// and then fails; its neighbours complete.
 async fn costs_two_nodes(kind: &str) {
     let name = format!("poison-{kind}");
     let mut nodes = spawn(&format!("{name}-"), 4, 3).await;

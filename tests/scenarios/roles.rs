@@ -106,8 +106,8 @@ async fn join(scheduler: &Scheduler, words: Vec<Says>) -> Vec<ToNode> {
     heard
 }
 
-/// An honest node's task ends well while the other says this of its run; what is counted then, and
-/// what the scheduler said.
+/// Lets an honest node's task end well while the other says this of its run; returns what is
+/// counted then, and what the scheduler said.
 async fn beside(name: &str, words: impl FnOnce(TaskId, Dispatch) -> Says) -> (Stats, Vec<ToNode>) {
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let handlers = {

@@ -80,7 +80,7 @@ async fn tasks_run_over_tls_whichever_side_dials() {
     dialled.stop().await;
 }
 
-/// What a double is told, and how its link ended.
+/// Returns what a double is told, and how its link ended.
 async fn converse<In: Wire, Out: Wire>(proved: Authenticated, says: Vec<Out>) -> (Vec<In>, String) {
     let commands = Inbox::new();
     commands.extend(says.into_iter().map(LinkCommand::Send));

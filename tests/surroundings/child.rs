@@ -57,7 +57,7 @@ pub fn play(role: &str) -> ExitStatus {
     output.unwrap().status
 }
 
-/// The same by a command that runs another.
+/// Does the same by a command that runs another.
 pub fn play_by(command: &[&str], role: &str) -> ExitStatus {
     let output = start_by(command, role, Stdio::inherit()).wait_with_output();
     output.unwrap().status

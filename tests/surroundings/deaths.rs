@@ -72,8 +72,8 @@ async fn until(scheduler: &Scheduler, what: &str, holds: impl Fn(&NodeStats) -> 
     assert!(asked.is_ok(), "it never came to this: {what}");
 }
 
-/// A scheduler whose node "there" runs an exclusive task that blocks, and which has another node
-/// for it.
+/// Hands in an exclusive task that blocks to a scheduler whose node "there" runs it, and which has
+/// another node for it.
 async fn holding(scheduler: &Scheduler, hold: &Hold) -> callboard::TaskId {
     until(scheduler, "it is up", |node| node.state == NodeState::Up).await;
     let execute = Execute::named("hold", &()).unwrap().exclusive();
@@ -89,7 +89,7 @@ async fn holding(scheduler: &Scheduler, hold: &Hold) -> callboard::TaskId {
     id
 }
 
-/// A dial was refused, and nothing follows from that.
+/// Checks that a dial was refused, and that nothing follows from that.
 async fn refused_in_vain(scheduler: &Scheduler, hold: &Hold) {
     until(scheduler, "a dial is refused", |node| {
         // Whoever believes the refusal has lost the node by it.
@@ -103,7 +103,7 @@ async fn refused_in_vain(scheduler: &Scheduler, hold: &Hold) {
     assert_eq!((hold.begun(), stats.held), (1, 0));
 }
 
-/// Its only run ends, and with it the task.
+/// Ends its only run, and with it the task.
 async fn ends_once(scheduler: Scheduler, hold: &Hold) {
     until(&scheduler, "it is back", |node| node.state == NodeState::Up).await;
     hold.let_go();
@@ -216,7 +216,7 @@ pub fn joined_by_a_link_local_address() {
     });
 }
 
-/// The node that dies.
+/// Plays the node that dies.
 pub fn joins_by_a_link_local_address() {
     let interfaces = std::fs::read_to_string("/proc/net/if_inet6").unwrap();
     let near = interfaces.lines().find(|line| line.ends_with("near"));

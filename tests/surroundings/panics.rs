@@ -200,7 +200,8 @@ async fn g7_clients_and_watchers_that_panic_cost_nothing_but_themselves() {
     assert_works_with_statuses(scheduler, 2).await;
 }
 
-/// As [`assert_works`], where so many statuses are held for a client that does not come.
+/// Checks as [`assert_works`] does, where so many statuses are held for a client that does not
+/// come.
 async fn assert_works_with_statuses(scheduler: Scheduler, held: usize) {
     settle_call(&scheduler, "echo").await;
     let left = within("shutdown", scheduler.shutdown(Shutdown::Now)).await;

@@ -20,7 +20,7 @@ fn builder(name: &str) -> SchedulerBuilder {
     Scheduler::builder(name).node(node)
 }
 
-/// One that has a thread for its links too.
+/// Begins one that has a thread for its links too.
 fn listening(name: &str) -> SchedulerBuilder {
     builder(name).listen("127.0.0.1:0")
 }
@@ -29,7 +29,7 @@ fn entries(directory: &str) -> usize {
     fs::read_dir(directory).unwrap().count()
 }
 
-/// The threads and descriptors of this process.
+/// Counts the threads and descriptors of this process.
 fn held() -> (usize, usize) {
     // One descriptor is that of the look itself.
     (entries("/proc/self/task"), entries("/proc/self/fd") - 1)
@@ -51,7 +51,7 @@ async fn until_held(before: (usize, usize), after: &str) {
     }
 }
 
-/// Has all that is started once and stays been started. Returns what this process holds then.
+/// Starts once all that is started once and stays. Returns what this process holds then.
 async fn warm_up() -> (usize, usize) {
     let (threads, _) = held();
     assert_works(listening("warm").start().await.unwrap()).await;

@@ -27,7 +27,7 @@ pub fn become_limited() {
     }
 }
 
-/// Whether this process may start threads.
+/// Sets whether this process may start threads.
 pub fn allow_threads(allowed: bool) {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nproc);
     let current = if allowed { maximum } else { Some(0) };

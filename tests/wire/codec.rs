@@ -52,7 +52,7 @@ fn frame_lengths(mut bytes: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// A frame of this content.
+/// Makes a frame of this content.
 fn frame(kind: u8, content: &[u8]) -> BytesMut {
     let mut bytes = BytesMut::new();
     bytes.put_u32(content.len() as u32 + 1);

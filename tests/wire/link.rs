@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::messages::{assign, completed};
 
-/// Two proved ends of a pipe: first the scheduler's.
+/// Makes two proved ends of a pipe: first the scheduler's.
 async fn proved(capacity: usize) -> (Authenticated, Authenticated) {
     let (a, b) = duplex(capacity);
     let (a_read, a_write) = split(a);
@@ -69,7 +69,7 @@ where
             .push(LinkCommand::Close("the end of the test".to_owned()));
     }
 
-    /// The next events; none after the last.
+    /// Waits for the next events; none after the last.
     async fn next(&self) -> Vec<LinkEvent<In>> {
         self.batches.ready().await;
         let mut batches = Vec::new();
@@ -77,7 +77,7 @@ where
         batches.into_iter().flatten().collect()
     }
 
-    /// All events until the link is closed.
+    /// Waits for all events until the link is closed.
     async fn finish(self) -> Vec<LinkEvent<In>> {
         self.running.await.unwrap();
         let mut batches = Vec::new();
@@ -248,7 +248,7 @@ async fn a_close_sends_what_was_given_before_and_nothing_after() {
     assert_eq!(events[events.len() - 2], LinkEvent::Message(ToNode::Leave));
 }
 
-/// One running end, and the bare other one, proved.
+/// Makes one running end, and the bare other one, proved.
 async fn bare(config: LinkConfig) -> (Scheduler, DuplexStream) {
     let (a, mut b) = duplex(1024);
     let (read, write) = split(a);

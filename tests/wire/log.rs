@@ -57,7 +57,7 @@ pub async fn line(words: &[&str]) -> String {
     find(&found.unwrap()).unwrap()
 }
 
-/// All lines so far that have this.
+/// Returns all lines so far that have this.
 pub fn lines(word: &str) -> Vec<String> {
     let log = LOG.borrow();
     let lines = log.lines().filter(|line| line.contains(word));

@@ -379,7 +379,7 @@ pub fn join_to_scheduler(messages: Vec<ToScheduler>) -> ToScheduler {
     joined
 }
 
-/// An assignment with these args.
+/// Makes an assignment with these args.
 pub fn assign(number: u64, args: impl Into<Payload>) -> Assignment {
     Assignment {
         task: TaskId::new(number),
@@ -392,7 +392,7 @@ pub fn assign(number: u64, args: impl Into<Payload>) -> Assignment {
     }
 }
 
-/// A report of success with this output.
+/// Makes a report of success with this output.
 pub fn completed(number: u64, output: impl Into<Payload>) -> Report {
     Report::Ended {
         seq: number,

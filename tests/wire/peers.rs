@@ -60,12 +60,12 @@ impl Listening {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Whether a scheduler still gets in and can speak, large tasks included.
+    /// Checks that a scheduler still gets in and can speak, large tasks included.
     pub async fn serves(&self) {
         self.serves_to(&self.trust).await;
     }
 
-    /// The same for a scheduler that trusts so.
+    /// Checks the same for a scheduler that trusts so.
     pub async fn serves_to(&self, trust: &Trust) {
         let config = LinkConfig::default();
         let dialled = self.dial(trust).await.unwrap();
@@ -216,7 +216,7 @@ async fn g11_a_thousand_silent_connections_keep_no_scheduler_out() {
     node.stop().await;
 }
 
-/// A stranger's connection, once the listener has greeted it.
+/// Opens a stranger's connection, which the listener has greeted.
 async fn stranger(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();

@@ -29,7 +29,7 @@ async fn side(
         .map_err(|error| error.to_string())
 }
 
-/// What both sides say: first the one that dialled.
+/// Returns what both sides say: first the one that dialled.
 async fn meet(
     dialler: Trust,
     acceptor: Trust,

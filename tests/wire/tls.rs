@@ -31,8 +31,8 @@ fn secret() -> Trust {
     Trust::Secret(Secret::new("the secret of this cluster").unwrap())
 }
 
-/// What both sides say of a connection that is refused: the one that dialled, and the log of the
-/// other.
+/// Checks what both sides say of a connection that is refused: the one that dialled, and the log of
+/// the other.
 async fn refused(dialler: &Trust, acceptor: Trust, dialler_says: &str, acceptor_says: &str) {
     log::begin();
     let node = Listening::start_with(acceptor, LinkConfig::default()).await;
@@ -202,7 +202,7 @@ struct Foreign<'a> {
 }
 
 impl Foreign<'_> {
-    /// It dials, and says what it was told.
+    /// Dials, and says what it was told.
     async fn dial(&self, address: SocketAddr) -> String {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[self.version])
@@ -227,7 +227,7 @@ impl Foreign<'_> {
         }
     }
 
-    /// It is dialled, and both say how that ended.
+    /// Is dialled; returns how both say that that ended.
     async fn accept(&self, dialler: &Trust) -> (String, String) {
         let (certificates, key) = own(self.authority, self.name.unwrap());
         let verifier = WebPkiClientVerifier::builder_with_provider(
@@ -256,7 +256,8 @@ impl Foreign<'_> {
     }
 }
 
-/// A node that is dialled by a peer of another make: what that one hears, and what the node says.
+/// Checks a node that is dialled by a peer of another make: what that one hears, and what the node
+/// says.
 async fn turned_away(authority: &Authority, peer: Foreign<'_>, hears: &str, says: &str) {
     log::begin();
     let tls = trust(authority.issue("node-1"), "node-1");

@@ -67,7 +67,8 @@ impl Handler<TaskStatus> for Jobs {
     }
 }
 
-/// An async handler need not ask whether it was cancelled: it is dropped at its next `await`.
+/// Makes a report. An async handler need not ask whether it was cancelled: it is dropped at its
+/// next `await`.
 async fn make_report(year: u32, cx: TaskContext) -> Result<String, TaskError> {
     for percent in 0..=100u8 {
         tokio::time::sleep(Duration::from_millis(100)).await;

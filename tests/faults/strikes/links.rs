@@ -48,7 +48,7 @@ pub(super) async fn far(cluster: &mut Cluster, course: &mut Course) {
     course.healed = Some(cluster.network(|network| network.lose(0)).await.1);
 }
 
-/// Each connection is held back in the middle of its hello, one piece later each time.
+/// Holds each connection back in the middle of its hello, one piece later each time.
 pub(super) async fn hello(cluster: &mut Cluster, course: &mut Course) {
     course.no_second_runs = true;
     let control = cluster.proxy_control();
@@ -90,7 +90,7 @@ async fn cut_off(cluster: &Cluster, course: &Course) {
         .await;
 }
 
-/// The proxy's part of a cluster: it leads on to every node, and to the scheduler.
+/// Makes the proxy's part of a cluster: it leads on to every node, and to the scheduler.
 pub fn proxy(namespace: &str, delay: Duration) -> Proxy {
     let nodes = (0..NODES).map(|number| {
         let to = format!("{}:{NODE_PORT}", address(Host::Node(number)));

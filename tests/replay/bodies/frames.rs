@@ -83,7 +83,7 @@ fn judge<M: Wire + PartialEq + std::fmt::Debug>(bytes: BytesMut, elements: fn(&M
     }
 }
 
-/// The messages, and whether they ended with an error.
+/// Decodes the messages, and returns whether they ended with an error.
 fn decode<M: Wire>(bytes: BytesMut, step: usize) -> (Vec<M>, bool) {
     let mut reader = MessageReader::new(MAX_BODY);
     let mut messages = Vec::new();
@@ -102,7 +102,7 @@ fn decode<M: Wire>(bytes: BytesMut, step: usize) -> (Vec<M>, bool) {
     (messages, false)
 }
 
-/// The frames of these messages.
+/// Encodes these messages in frames.
 fn encode<'a, M: Wire + 'a>(messages: impl IntoIterator<Item = &'a M>) -> BytesMut {
     let mut frames = Frames::new(MAX_CHUNK, MAX_BODY);
     for message in messages {

@@ -52,7 +52,7 @@ impl<'a> Input<'a> {
         (!of.is_empty()).then(|| &of[at % of.len()])
     }
 
-    /// Most often small; else one of those at which something may wrap, or any.
+    /// Draws a number, most often small; else one of those at which something may wrap, or any.
     pub fn number(&mut self) -> u64 {
         match self.byte() {
             small @ 0..200 => u64::from(small),
@@ -71,7 +71,7 @@ impl<'a> Input<'a> {
         u32::try_from(self.number()).unwrap_or(u32::MAX)
     }
 
-    /// From nothing to the longest there is.
+    /// Draws a span from nothing to the longest there is.
     pub fn duration(&mut self) -> Duration {
         match self.below(5) {
             0 => Duration::ZERO,

@@ -19,8 +19,8 @@ use super::steps;
 
 type Batch = (Stamp, Vec<Record>);
 
-/// The first byte says what the rest is: rows as they are, what rows with true checksums hold, or
-/// records.
+/// Runs an input, whose first byte says what the rest is: rows as they are, what rows with true
+/// checksums hold, or records.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let batches = match input.below(3) {
@@ -51,7 +51,7 @@ fn read(rows: impl Iterator<Item = bytes::Bytes>) -> Vec<Batch> {
     batches
 }
 
-/// Small rows, so that a batch is cut.
+/// Writes small rows, so that a batch is cut.
 fn written(stamp: Stamp, records: &[Record]) -> Vec<bytes::Bytes> {
     let mut writer = BatchWriter::new(stamp);
     for record in records {
@@ -92,7 +92,7 @@ fn stamp(batch: u64, term: Term) -> Stamp {
     }
 }
 
-/// What can be folded can be written anew, and comes to the same.
+/// Checks that what can be folded can be written anew, and comes to the same.
 fn fold(batches: &[Batch]) {
     let mut ledger = Ledger::default();
     for (stamp, records) in batches {

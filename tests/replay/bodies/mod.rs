@@ -31,8 +31,8 @@ fn steps(input: &mut Input, mut step: impl FnMut(&mut Input)) {
     }
 }
 
-/// A message as the wire delivers it, so that a machine hears nothing that cannot come; `None` if
-/// the link would be closed.
+/// Returns a message as the wire delivers it, so that a machine hears nothing that cannot come;
+/// `None` if the link would be closed.
 fn carried<M: Wire>(message: &M) -> Option<Vec<M>> {
     let mut frames = Frames::new(MAX_CHUNK, frames::MAX_BODY);
     message.encode(&mut frames).ok()?;
@@ -47,7 +47,7 @@ fn carried<M: Wire>(message: &M) -> Option<Vec<M>> {
     Some(messages)
 }
 
-/// What waits to be sent, as one.
+/// Returns what waits to be sent, as one.
 fn written(mut frames: Frames) -> BytesMut {
     let mut bytes = BytesMut::new();
     let mut burst = Burst::default();

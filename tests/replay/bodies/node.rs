@@ -173,7 +173,7 @@ impl Stage {
         link
     }
 
-    /// A link as an honest scheduler sets it up, so that what follows is read.
+    /// Opens a link as an honest scheduler sets it up, so that what follows is read.
     fn serve(&mut self, input: &mut Input) {
         let link = self.open(true);
         self.say(

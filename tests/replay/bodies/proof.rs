@@ -28,7 +28,7 @@ thread_local! {
         .expect("a runtime without threads");
 }
 
-/// The first byte says who takes part.
+/// Runs an input, whose first byte says who takes part.
 pub fn run(data: &[u8]) {
     RUNTIME.with(|runtime| {
         let _entered = runtime.enter();
@@ -61,7 +61,7 @@ fn secret() -> Trust {
     Trust::Secret(Secret::new("sixteen bytes or more").expect("it is long enough"))
 }
 
-/// A peer that says these bytes and then nothing.
+/// Plays a peer that says these bytes and then nothing.
 fn stranger(mut input: Input, side: Side, role: Role, trust: &Trust) {
     let said = Wire::new(input.rest(), Vec::new());
     said.close();
@@ -75,7 +75,7 @@ fn stranger(mut input: Input, side: Side, role: Role, trust: &Trust) {
     }
 }
 
-/// Two that trust each other, and somebody between them who changes bytes.
+/// Plays two that trust each other, and somebody between them who changes bytes.
 fn tampered(mut input: Input, trust: &Trust) {
     let mut changes = |count| -> Vec<(usize, u8)> {
         (0..count)

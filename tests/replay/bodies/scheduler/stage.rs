@@ -187,7 +187,7 @@ impl Stage {
         self.machine.cancel(self.now, id, ticket);
     }
 
-    /// Time passes, and the honest node beats.
+    /// Lets time pass while the honest node beats.
     fn pass(&mut self, span: Duration) {
         let until = self.now + span;
         while self.now < until {
@@ -196,7 +196,7 @@ impl Stage {
         }
     }
 
-    /// The honest node's run ends, and what it says of it holds.
+    /// Ends the honest node's run, and checks that what it says of it holds.
     fn end(&mut self, input: &mut Input) {
         let Some(worker) = self.workers.nth(input.below(256)) else {
             return;
@@ -239,7 +239,7 @@ impl Stage {
         link
     }
 
-    /// A link as an honest node sets it up, so that what follows is heard.
+    /// Opens a link as an honest node sets it up, so that what follows is heard.
     fn serve(&mut self, input: &mut Input) {
         let link = self.open(came());
         let hello = self.with(link, |knows| {
@@ -285,7 +285,7 @@ impl Stage {
         self.events.push_back(Event::LinkClosed { link, reason });
     }
 
-    /// What is known on this link, and to all.
+    /// Acts on what is known on this link, and to all.
     fn with<R>(&mut self, link: LinkId, act: impl FnOnce(&mut Knows) -> R) -> R {
         let mut knows = self.knows.remove(&link).unwrap_or_default();
         knows.all.clone_from(&self.all);
@@ -330,7 +330,7 @@ impl Stage {
         }
     }
 
-    /// Whether the honest node had something to say.
+    /// Gives the honest node its turn. Returns whether it had something to say.
     fn turn_of_the_node(&mut self) -> bool {
         while let Some(event) = self.workers.said.pop_front() {
             self.node.handle(self.now, event);

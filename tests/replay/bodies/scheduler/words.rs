@@ -62,7 +62,7 @@ impl Knows {
         })
     }
 
-    /// One that is taken.
+    /// Makes a hello that is taken.
     pub fn hello(&mut self, input: &mut Input) -> NodeHello {
         self.hellos += 1;
         let kind = |kind: &str, blocking| KindOffer {
@@ -242,7 +242,7 @@ fn end(input: &mut Input) -> End {
     }
 }
 
-/// A client has handled all of a delivery.
+/// Tells that a client has handled all of a delivery.
 pub fn confirmed(client: ClientId, delivery: u64, count: usize) -> Event {
     Event::Confirmed {
         client,
