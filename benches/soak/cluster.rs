@@ -36,6 +36,12 @@ pub struct Trouble {
     pub killed: bool,
 }
 
+impl Trouble {
+    pub fn lasted(&self) -> Duration {
+        Duration::from_nanos(self.to - self.from)
+    }
+}
+
 /// See the module.
 pub struct Cluster {
     processes: Processes,

@@ -40,20 +40,20 @@ impl Credentials {
         #[cfg(not(feature = "tls"))]
         None
     }
+}
 
-    pub fn of_scheduler(
-        &self,
-        builder: SchedulerBuilder,
-        name: &str,
-        secret: &str,
-    ) -> SchedulerBuilder {
-        match self.directory() {
-            #[cfg(feature = "tls")]
-            Some(directory) => builder.tls(files(directory, name)),
-            _ => {
-                let _ = name;
-                builder.secret(secret)
-            }
+pub fn of_scheduler(
+    builder: SchedulerBuilder,
+    name: &str,
+    secret: &str,
+    certificates: Option<&Path>,
+) -> SchedulerBuilder {
+    match certificates {
+        #[cfg(feature = "tls")]
+        Some(directory) => builder.tls(files(directory, name)),
+        _ => {
+            let _ = name;
+            builder.secret(secret)
         }
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use crate::AnyError;
 use crate::cluster::{SchedulerId, Trouble};
+use crate::keeper::Restart;
+use crate::starts::first_starts;
 use crate::{HEARTBEAT, LEASE};
 
 /// How long a process that was frozen may take, once it goes on, to see that its lease has ended:
@@ -20,6 +22,13 @@ const LAST_STEP: u64 = 1_000_000_000;
 const SHORT: Duration = LEASE
     .saturating_sub(HEARTBEAT)
     .saturating_sub(Duration::from_secs(1));
+
+/// What a node takes at most to find its scheduler again, and to have a heartbeat answered. Two
+/// troubles that are not further apart are one.
+const SETTLING: Duration = Duration::from_secs(2);
+/// How long before a kill a task may have been placed and begun without that being stored. The
+/// promise is 20 ms and a commit.
+const NOT_STORED: u64 = 250_000_000;
 
 /// One run of a task.
 #[derive(Clone, Copy)]
@@ -47,16 +56,27 @@ pub struct Judgement {
     pub exclusive_second_runs: usize,
     /// Exclusive runs that went on for a moment in a process that had been frozen.
     pub last_steps: usize,
+    /// From each start of the scheduler to the first start of a task that it placed.
+    pub first_starts: Vec<Duration>,
     pub wrong: Vec<String>,
 }
 
-pub fn judge(lives: &[SchedulerId], troubles: &[Vec<Trouble>]) -> Result<Judgement, AnyError> {
+pub fn judge(
+    lives: &[SchedulerId],
+    troubles: &[Vec<Trouble>],
+    restarts: &[Restart],
+) -> Result<Judgement, AnyError> {
     let mut judgement = Judgement::default();
     let mut runs = Vec::new();
     for life in lives {
         read(life, &mut runs, &mut judgement.wrong)?;
     }
     judgement.runs = runs.len();
+    judgement.first_starts = first_starts(
+        runs.iter().map(|run| (run.begin, run.dispatch)),
+        &restarts.iter().map(|at| at.started).collect::<Vec<_>>(),
+    );
+    let spans: Vec<_> = troubles.iter().map(|own| spans(own, restarts)).collect();
     let mut dispatches = HashSet::with_capacity(runs.len());
     for run in &runs {
         if !dispatches.insert(run.dispatch) {
@@ -67,7 +87,7 @@ pub fn judge(lives: &[SchedulerId], troubles: &[Vec<Trouble>]) -> Result<Judgeme
     runs.sort_unstable_by_key(|run| (run.task, run.dispatch));
     for of_task in runs.chunk_by(|a, b| a.task == b.task) {
         judgement.compare(of_task);
-        judgement.justify(of_task, troubles);
+        judgement.justify(of_task, troubles, &spans);
     }
     Ok(judgement)
 }
@@ -106,17 +126,17 @@ impl Judgement {
 
     /// G9: a task is run again only if the node of the run before was killed since, or in trouble
     /// for long.
-    fn justify(&mut self, runs: &[Run], troubles: &[Vec<Trouble>]) {
+    fn justify(&mut self, runs: &[Run], troubles: &[Vec<Trouble>], spans: &[Vec<Span>]) {
         for pair in runs.windows(2) {
             let (before, again) = (&pair[0], &pair[1]);
-            let reason = |trouble: &Trouble| {
-                let lasted = Duration::from_nanos(trouble.to - trouble.from);
-                // What was on its way may begin in the moment after.
-                let meets = trouble.from < again.begin
-                    && trouble.to.saturating_add(LAST_STEP) > before.begin;
-                meets && (trouble.killed || lasted > SHORT)
-            };
-            if again.attempt == before.attempt && !troubles[before.node].iter().any(reason) {
+            let own = troubles[before.node].iter();
+            let mut own = own.filter(|trouble| is_between(trouble.from, trouble.to, pair));
+            let both = spans[before.node].iter();
+            let mut both = both.filter(|span| is_between(span.from, span.to, pair));
+            if again.attempt == before.attempt
+                && !own.any(|trouble| trouble.killed || trouble.lasted() > SHORT)
+                && !both.any(|span| span.excuses(before))
+            {
                 self.wrong.push(format!(
                     "t{} was run again as {}, {} ms after {} had begun on a node that had no fault worth it",
                     again.task,
@@ -127,6 +147,51 @@ impl Judgement {
             }
         }
     }
+}
+
+/// Whether a trouble is met by the first of two runs, and began before the second.
+fn is_between(from: u64, to: u64, pair: &[Run]) -> bool {
+    // What was on its way may begin in the moment after.
+    from < pair[1].begin && to.saturating_add(LAST_STEP) > pair[0].begin
+}
+
+/// A time in which a node and its scheduler were parted, by the node's troubles and by restarts of
+/// the scheduler that followed each other closely.
+struct Span {
+    from: u64,
+    to: u64,
+    /// When the scheduler was killed in it.
+    kills: Vec<u64>,
+}
+
+impl Span {
+    /// Whether this is a reason to run a task again: it was too long, or the scheduler did not know
+    /// that the task had been placed.
+    fn excuses(&self, before: &Run) -> bool {
+        let lasted = Duration::from_nanos(self.to - self.from) + SETTLING / 2;
+        let unknown = |&kill: &u64| (kill.saturating_sub(NOT_STORED)..).contains(&before.begin);
+        lasted > SHORT || !before.exclusive && self.kills.iter().any(unknown)
+    }
+}
+
+/// The spans of one node in which its scheduler was killed while it was in trouble itself.
+fn spans(own: &[Trouble], restarts: &[Restart]) -> Vec<Span> {
+    let troubles = own.iter().map(|at| (at.from, at.to, None));
+    let outages = restarts
+        .iter()
+        .map(|at| (at.killed, at.ready, Some(at.killed)));
+    let mut parts: Vec<_> = troubles.chain(outages).collect();
+    parts.sort_unstable();
+    let settling = SETTLING.as_nanos() as u64;
+    let closely = |a: &(u64, u64, _), b: &(u64, u64, _)| b.0 <= a.1.saturating_add(settling);
+    let joined = parts.chunk_by(closely);
+    let joined = joined.filter(|parts| parts.iter().any(|part| part.2.is_none()));
+    let spans = joined.map(|parts| Span {
+        from: parts[0].0,
+        to: parts.iter().map(|part| part.1).max().unwrap_or_default(),
+        kills: parts.iter().filter_map(|part| part.2).collect(),
+    });
+    spans.filter(|span| !span.kills.is_empty()).collect()
 }
 
 fn read(life: &SchedulerId, runs: &mut Vec<Run>, wrong: &mut Vec<String>) -> Result<(), AnyError> {

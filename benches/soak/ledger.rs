@@ -1,131 +1,192 @@
-//! What was accepted and what has settled.
+//! What was accepted and what has settled, over all processes of the scheduler.
 //!
-//! Owns: that each task is entered once on either side. Its memory is taken at the start, so that
-//! it does not look like a leak.
+//! Owns: that each task is entered once on either side, and what a kill leaves open. Does not know:
+//! who says it, or what the runs wrote down.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use callboard::{Outcome, TaskId, TaskStatus};
+use tokio::sync::watch;
 
-const ACCEPTED: u8 = 1;
-const SETTLED: u8 = 2;
-
-/// How many of the first ids may be entered after a later one: more than are handed in at once.
-const EARLIER: u64 = 1 << 16;
+use crate::AnyError;
+use crate::words::{Ending, State, Word};
 
 /// How many objections are kept in words.
 const WORDS: usize = 20;
 
 /// See the module.
+#[derive(Default)]
 pub struct Ledger {
-    tasks: Vec<AtomicU8>,
-    /// The id of the first place.
-    lowest: OnceLock<u64>,
-    accepted: AtomicU64,
-    settled: AtomicU64,
-    refused: AtomicU64,
-    reroutes: AtomicU64,
-    told: Mutex<Told>,
+    book: Mutex<Book>,
+    heard: watch::Sender<Heard>,
 }
 
-/// How tasks ended, and what is wrong with that.
+/// What others wait for.
 #[derive(Clone, Default)]
-pub struct Told {
+pub struct Heard {
+    /// How many processes were ready.
+    pub ready: u64,
+    /// How many batches were handed in, answered or not.
+    pub batches: u64,
+    /// Whether the last has ended as it should.
+    pub ended: bool,
+    /// How one ended that should not.
+    gone: Option<String>,
+}
+
+/// What was said.
+#[derive(Clone, Default)]
+pub struct Book {
+    pub accepted: HashSet<u64>,
+    /// How each task was first told to have ended.
+    endings: HashMap<u64, Ending>,
+    /// Numbers of tasks that were being handed in, and those that a kill left without an answer.
+    handing_in: Vec<u64>,
+    unanswered: HashSet<u64>,
+    next: u64,
+    pub refused: u64,
+    pub reroutes: u64,
+    /// Endings that were told again, as they may be over a restart.
+    pub given_again: u64,
     pub outcomes: BTreeMap<String, u64>,
+    /// What the last process said of itself; and the most that any has taken of the disk.
+    pub state: State,
+    pub most_stored: u64,
+    pub kills: u64,
     pub wrong: u64,
     pub words: Vec<String>,
 }
 
 impl Ledger {
-    /// For so many tasks, whose ids follow each other.
-    pub fn new(count: u64) -> Self {
-        // Not zeroes: those would be memory only when they are written.
-        let tasks = (0..EARLIER + count).map(|_| AtomicU8::new(!0));
-        let tasks = tasks.collect::<Vec<_>>();
-        for task in &tasks {
-            task.store(0, Ordering::Relaxed);
-        }
-        Self {
-            tasks,
-            lowest: OnceLock::new(),
-            accepted: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            reroutes: AtomicU64::new(0),
-            told: Mutex::default(),
-        }
-    }
-
-    fn enter(&self, id: TaskId, what: u8) -> Option<bool> {
-        let lowest = self.lowest.get_or_init(|| id.get().saturating_sub(EARLIER));
-        let place = id.get().checked_sub(*lowest)?;
-        let task = self.tasks.get(usize::try_from(place).ok()?)?;
-        Some(task.fetch_or(what, Ordering::SeqCst) & what == 0)
-    }
-
-    /// Enters a task that was accepted; one that joined an earlier one by its key is that one.
-    pub fn accepted(&self, id: TaskId) {
-        match self.enter(id, ACCEPTED) {
-            Some(true) => _ = self.accepted.fetch_add(1, Ordering::SeqCst),
-            Some(false) => {}
-            None => self.object(format!("{id} is a number that nobody expected")),
-        }
-    }
-
-    /// Enters an ending; `objection` is what is wrong with it.
-    pub fn settled(&self, status: &TaskStatus, objection: Option<String>) {
-        match self.enter(status.id, SETTLED) {
-            Some(true) => _ = self.settled.fetch_add(1, Ordering::SeqCst),
-            Some(false) => self.object(format!("{} settled twice", status.id)),
-            None => self.object(format!("{} settled, and nobody handed it in", status.id)),
-        }
-        self.reroutes
-            .fetch_add(status.reroutes.into(), Ordering::SeqCst);
-        let outcome = match &status.outcome {
-            Outcome::Completed(_) => "completed".to_owned(),
-            Outcome::Failed(failure) => format!("failed: {}", failure.cause),
-            Outcome::Cancelled => "cancelled".to_owned(),
-            other => other.to_string(),
-        };
-        *self.told().outcomes.entry(outcome).or_default() += 1;
-        if let Some(objection) = objection {
-            self.object(objection);
-        }
-    }
-
-    pub fn refused(&self) {
-        self.refused.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn object(&self, words: String) {
-        let mut told = self.told();
-        told.wrong += 1;
-        if told.words.len() < WORDS {
-            told.words.push(words);
-        }
-    }
-
-    /// Accepted, settled, refused for a time, and nodes lost under tasks that ran.
-    pub fn counts(&self) -> [u64; 4] {
-        [&self.accepted, &self.settled, &self.refused, &self.reroutes]
-            .map(|count| count.load(Ordering::SeqCst))
-    }
-
-    /// Tasks that were only accepted, and those that only settled.
-    pub fn unmatched(&self) -> (Vec<TaskId>, Vec<TaskId>) {
-        let only = |what| {
-            let lowest = self.lowest.get().copied().unwrap_or_default();
-            let tasks = self.tasks.iter().zip(lowest..);
-            let tasks = tasks.filter(move |(task, _)| task.load(Ordering::SeqCst) == what);
-            tasks.map(|(_, id)| TaskId::new(id)).collect()
-        };
-        (only(ACCEPTED), only(SETTLED))
-    }
-
-    pub fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+    pub fn book(&self) -> MutexGuard<'_, Book> {
         // What a panic interrupts here is whole.
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn heard(&self) -> Heard {
+        self.heard.borrow().clone()
+    }
+
+    /// Waits for this.
+    ///
+    /// # Errors
+    ///
+    /// A process ended that should not.
+    pub async fn until(&self, holds: impl Fn(&Heard) -> bool) -> Result<(), AnyError> {
+        let mut heard = self.heard.subscribe();
+        let heard = heard.wait_for(|heard| holds(heard) || heard.gone.is_some());
+        match heard.await?.gone.clone() {
+            Some(how) => Err(format!("the scheduler's process ended by itself{how}").into()),
+            None => Ok(()),
+        }
+    }
+
+    pub fn enter(&self, word: Word) {
+        match word {
+            Word::Ready => self.heard.send_modify(|heard| heard.ready += 1),
+            Word::Ended => self.heard.send_modify(|heard| heard.ended = true),
+            word => {
+                let batch = matches!(word, Word::HandingIn(_));
+                self.book().enter(word);
+                if batch {
+                    self.heard.send_modify(|heard| heard.batches += 1);
+                }
+            }
+        }
+    }
+
+    /// Enters that a process ended, and why if that is known.
+    pub fn gone(&self, why: Option<String>) {
+        self.heard.send_modify(|heard| {
+            if !heard.ended {
+                heard.gone = Some(why.map_or_else(String::new, |why| format!(": {why}")));
+            }
+        });
+    }
+
+    /// Enters a kill: what had no answer may have been taken or not.
+    pub fn killed(&self) {
+        let mut book = self.book();
+        book.kills += 1;
+        let open = std::mem::take(&mut book.handing_in);
+        book.unanswered.extend(open);
+    }
+
+    /// The number of the first task that nobody has handed in.
+    pub fn next(&self) -> u64 {
+        self.book().next
+    }
+}
+
+impl Book {
+    fn enter(&mut self, word: Word) {
+        match word {
+            Word::HandingIn(numbers) => {
+                let after = numbers.iter().max().map_or(0, |last| last + 1);
+                self.next = self.next.max(after);
+                self.handing_in = numbers;
+            }
+            Word::Answered { accepted, refused } => {
+                // One that joined an earlier one by its key is that one.
+                self.accepted.extend(accepted);
+                self.refused += refused;
+                self.handing_in.clear();
+            }
+            Word::Settled(ending) => self.settled(ending),
+            Word::State(state) => {
+                self.most_stored = self.most_stored.max(state.store);
+                self.state = state;
+            }
+            Word::Unfinished(words) => words.into_iter().for_each(|words| self.object(words)),
+            Word::Ready | Word::Ended => {}
+        }
+    }
+
+    fn settled(&mut self, ending: Ending) {
+        let Some(first) = self.endings.get(&ending.id) else {
+            self.reroutes += u64::from(ending.reroutes);
+            *self.outcomes.entry(ending.outcome.clone()).or_default() += 1;
+            if let Some(objection) = ending.objection.clone() {
+                self.object(objection);
+            }
+            self.endings.insert(ending.id, ending);
+            return;
+        };
+        let same = (&first.outcome, first.attempts) == (&ending.outcome, ending.attempts);
+        if same && ending.given_again && self.kills > 0 {
+            self.given_again += 1;
+        } else {
+            let words = format!("t{} ended twice: {first:?} and {ending:?}", ending.id);
+            self.object(words);
+        }
+    }
+
+    fn object(&mut self, words: String) {
+        self.wrong += 1;
+        if self.words.len() < WORDS {
+            self.words.push(words);
+        }
+    }
+
+    pub fn settled_count(&self) -> u64 {
+        self.endings.len() as u64
+    }
+
+    /// How many settled that were never answered, since the scheduler was killed before.
+    pub fn settled_unanswered(&self) -> usize {
+        let strange = self.endings.keys().filter(|id| !self.accepted.contains(id));
+        strange.count()
+    }
+
+    /// Tasks that were accepted and have not settled; and those that have, and that nobody can have
+    /// handed in.
+    pub fn unmatched(&self) -> (Vec<u64>, Vec<u64>) {
+        let lost = self.accepted.iter();
+        let lost = lost.filter(|id| !self.endings.contains_key(id)).copied();
+        let strange = self.endings.values().filter(|ending| {
+            let open = ending.number.is_some_and(|n| self.unanswered.contains(&n));
+            !open && !self.accepted.contains(&ending.id)
+        });
+        (lost.collect(), strange.map(|ending| ending.id).collect())
     }
 }

@@ -9,12 +9,14 @@
 //! **How to run it.**
 //!
 //! ```text
-//! cargo bench --bench soak -- [--minutes M] [--seed S] [--nodes N] [--tls]
+//! cargo bench --bench soak -- [--minutes M | --seconds S] [--seed S] [--nodes N] [--store] [--tls]
 //! ```
 //!
 //! `--nodes` (20) processes on loopback, each reached through a proxy that can fail, are given
-//! 100,000 tasks for each of `--minutes` (1). `--seed` draws the same faults and tasks again. With
-//! `--tls` the links are TLS.
+//! 100,000 tasks for each minute (one if nothing is said), by a process of the scheduler, which hands them in to
+//! itself. `--seed` draws the same faults and tasks again. With `--store` the scheduler has a store,
+//! its process is killed and started again too, and all holds over that. With `--tls` the links are
+//! TLS.
 //!
 //! **What you will see.** The seed, a line every so often, a table, and, if anything was wrong,
 //! what; then the exit status is 1. It is 2 if it could not be run, 130 after Ctrl-C.
@@ -22,18 +24,19 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::prelude::*;
-use callboard::{Scheduler, Shutdown, TaskStatus};
-
 use cluster::Cluster;
 use credentials::Credentials;
+use journal::now;
+use keeper::Keeper;
 use ledger::Ledger;
 use processes::{NODE_PROCESS, Processes};
 use report::Report;
+use scheduler::Setup;
 use settings::Settings;
 
 #[cfg(feature = "tls")]
@@ -47,6 +50,8 @@ mod credentials;
 mod journal;
 #[path = "judge.rs"]
 mod judge;
+#[path = "keeper.rs"]
+mod keeper;
 #[path = "ledger.rs"]
 mod ledger;
 #[path = "load.rs"]
@@ -61,8 +66,14 @@ mod processes;
 mod proxy;
 #[path = "report.rs"]
 mod report;
+#[path = "scheduler.rs"]
+mod scheduler;
 #[path = "settings.rs"]
 mod settings;
+#[path = "../../tests/restarts/starts.rs"]
+mod starts;
+#[path = "words.rs"]
+mod words;
 
 type AnyError = Box<dyn Error>;
 
@@ -72,8 +83,9 @@ const NAME: &str = "soak";
 /// in a run, and long enough for 20 processes on two cores.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(5);
-/// What the last tasks get to settle after the last fault.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Where the scheduler is: nobody who dials from the address that all else has can take its port
+/// while it is down.
+const PLACE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// How often it is said how far it is.
 const NEWS: Duration = Duration::from_secs(15);
 
@@ -87,7 +99,14 @@ async fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).peekable();
     let running = async {
         if args.next_if(|arg| arg == NODE_PROCESS).is_some() {
-            node::serve(&args.collect::<Vec<_>>()).await?;
+            let args = args.collect::<Vec<_>>();
+            match &args[..] {
+                [name, setup] if name == NAME => {
+                    let setup = setup.to_str().ok_or("it is not UTF-8")?;
+                    scheduler::serve(setup).await?;
+                }
+                _ => node::serve(&args).await?,
+            }
             return Ok(ExitCode::SUCCESS);
         }
         match Settings::parse(args)? {
@@ -100,23 +119,8 @@ async fn main() -> ExitCode {
             eprintln!("soak: {error}");
             ExitCode::from(2)
         }),
-        // Dropping the other future has ended the processes of the nodes.
+        // Dropping the other future has ended all processes.
         _ = tokio::signal::ctrl_c() => ExitCode::from(130),
-    }
-}
-
-/// Hears how each task ended.
-struct Client(Arc<Ledger>);
-
-impl Actor for Client {
-    type Context = Context<Self>;
-}
-
-impl Handler<TaskStatus> for Client {
-    type Result = ();
-
-    fn handle(&mut self, status: TaskStatus, _: &mut Self::Context) {
-        self.0.settled(&status, load::objection(&status));
     }
 }
 
@@ -124,21 +128,11 @@ async fn soak(settings: &Settings) -> Result<ExitCode, AnyError> {
     println!("seed {}", settings.seed);
     let folder = tempfile::tempdir()?;
     let processes = Processes::new()?;
+    let secret = processes.secret.clone();
     let names = (0..settings.nodes).map(cluster::name);
     let credentials = Credentials::new(settings.tls, NAME, names);
-    let ledger = Arc::new(Ledger::new(settings.tasks * 5 / 4));
-    let scheduler = credentials
-        .of_scheduler(Scheduler::builder(NAME), NAME, &processes.secret)
-        .listen("127.0.0.1:0")
-        .configure(|config| {
-            config.heartbeat = HEARTBEAT;
-            config.lease = LEASE;
-        })
-        .client(Client(Arc::clone(&ledger)).start().recipient())
-        .start()
-        .await?;
-    let address = scheduler.listen_addr().ok_or("it does not listen")?;
     let certificates = credentials.directory();
+    let address = TcpListener::bind((PLACE, 0))?.local_addr()?;
     let mut cluster = Cluster::start(
         processes,
         settings.nodes,
@@ -147,33 +141,33 @@ async fn soak(settings: &Settings) -> Result<ExitCode, AnyError> {
         certificates,
     )
     .await?;
+    let setup = Setup {
+        listen: address,
+        store: settings.store.then(|| folder.path().join("tasks.redb")),
+        certificates: certificates.map(ToOwned::to_owned),
+        seed: settings.seed,
+        tasks: settings.tasks,
+        length: settings.length,
+        began: now(),
+        first: 0,
+    };
+    let ledger = Arc::new(Ledger::default());
+    let mut keeper = Keeper::start(setup, &secret, &ledger).await?;
     let plan = plan::draw(settings.seed, settings.length, settings.nodes);
+    let outages = match settings.store {
+        true => plan::draw_outages(settings.seed, settings.length),
+        false => Vec::new(),
+    };
 
     let third = Cell::new(None);
-    let working = async {
-        tokio::try_join!(
-            load::hand_in(&scheduler, &ledger, settings),
-            cluster.suffer(&plan),
-        )
-    };
+    let working = async { tokio::try_join!(keeper.suffer(&outages), cluster.suffer(&plan)) };
     tokio::select! {
         done = working => {
             done?;
         }
         () = tell(&ledger, settings, &third) => {}
+        gone = ledger.until(|_| false) => gone?,
     }
-    let settled = tokio::time::timeout(PATIENCE, all_told(&scheduler, &ledger)).await;
-    let memory = [
-        third.get().ok_or("it was over too soon")?,
-        report::memory()?,
-    ];
-    let mut wrong = Vec::new();
-    match settled {
-        Ok(ended) => ended?,
-        Err(_) => wrong.extend(report::unfinished(&scheduler).await?),
-    }
-    let stats = scheduler.stats().await?;
-    scheduler.shutdown(Shutdown::Now).await?;
     let Cluster {
         lives,
         faults,
@@ -181,12 +175,13 @@ async fn soak(settings: &Settings) -> Result<ExitCode, AnyError> {
         ..
     } = cluster;
     let report = Report {
-        judgement: judge::judge(&lives, &troubles)?,
+        judgement: judge::judge(&lives, &troubles, &keeper.restarts)?,
         faults,
-        memory,
-        wrong,
+        third: third.get().ok_or("it was over too soon")?,
+        wrong: Vec::new(),
     };
-    Ok(report.print(&ledger, &stats))
+    let book = ledger.book();
+    Ok(report.print(&book))
 }
 
 /// Says how far it is, and notes what memory is taken at a third. Never returns.
@@ -197,29 +192,19 @@ async fn tell(ledger: &Ledger, settings: &Settings, third: &Cell<Option<u64>>) {
     loop {
         ticks.tick().await;
         let elapsed = started.elapsed();
+        let book = ledger.book();
         if third.get().is_none() && elapsed >= settings.length / 3 {
-            third.set(report::memory().ok());
+            third.set(Some(book.state.memory));
         }
         if elapsed >= news {
             news += NEWS;
-            let [accepted, settled, ..] = ledger.counts();
-            let memory = report::memory().unwrap_or_default() >> 10;
             println!(
-                "{:>5} s: {accepted} accepted, {settled} settled, {memory} KiB",
-                elapsed.as_secs()
+                "{:>5} s: {} accepted, {} settled, {} KiB",
+                elapsed.as_secs(),
+                book.accepted.len(),
+                book.settled_count(),
+                book.state.memory >> 10
             );
         }
-    }
-}
-
-/// Waits until all that was accepted has settled, and the client has handled it.
-async fn all_told(scheduler: &Scheduler, ledger: &Ledger) -> Result<(), AnyError> {
-    loop {
-        let [accepted, settled, ..] = ledger.counts();
-        let stats = scheduler.stats().await?;
-        if settled >= accepted && stats.unconfirmed_statuses == 0 {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

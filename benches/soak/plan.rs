@@ -101,3 +101,31 @@ pub fn draw(seed: u64, length: Duration, nodes: usize) -> Vec<Planned> {
     }
     plan
 }
+
+/// One kill of the scheduler.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    /// Since the start.
+    pub at: Duration,
+    /// When it is started again.
+    pub until: Duration,
+}
+
+/// The pauses between two kills of the scheduler, in milliseconds.
+const BETWEEN_KILLS: std::ops::Range<u64> = 3_000..8_000;
+/// How long there is none, in milliseconds: never so long that a node's work is lost by it.
+const NO_SCHEDULER: std::ops::Range<u64> = 0..1_500;
+
+/// Draws the kills of the scheduler in so long a run, in order.
+pub fn draw_outages(seed: u64, length: Duration) -> Vec<Outage> {
+    let mut rng = fastrand::Rng::with_seed(!seed);
+    let mut plan = Vec::new();
+    let mut at = Duration::from_millis(rng.u64(BETWEEN_KILLS));
+    // The last process has something left to do.
+    while at + Duration::from_secs(3) < length {
+        let until = at + Duration::from_millis(rng.u64(NO_SCHEDULER));
+        plan.push(Outage { at, until });
+        at = until + Duration::from_millis(rng.u64(BETWEEN_KILLS));
+    }
+    plan
+}

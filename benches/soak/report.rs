@@ -1,17 +1,16 @@
 //! What is printed at the end, and whether all was well.
 //!
 //! Owns: the comparison of what the client was told, what the scheduler counts and what the nodes
-//! wrote down.
+//! wrote down. Does not know: how any of it was learned.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use callboard::Scheduler;
-use callboard::stats::Stats;
+use callboard::TaskId;
 
-use crate::AnyError;
 use crate::judge::Judgement;
-use crate::ledger::Ledger;
+use crate::ledger::Book;
 use crate::plan::Fault;
 
 /// How much more memory the scheduler may have at the end than at a third, in percent...
@@ -20,6 +19,8 @@ const MAY_GROW: u64 = 10;
 /// has all that it will keep, and a leak of this size in forty seconds is one of thirty megabytes
 /// in the ten minutes of a whole run.
 const WARMING_UP: u64 = 2 << 20;
+/// How large the store's file may become: it does not grow with what has settled.
+const MOST_STORED: u64 = 64 << 20;
 /// How many of each sort of fault are named.
 const NAMED: usize = 10;
 
@@ -28,38 +29,16 @@ pub struct Report {
     pub judgement: Judgement,
     /// By fault, and whether it outlasted the lease.
     pub faults: BTreeMap<(Fault, bool), u64>,
-    /// Of this process, at a third and at the end, in bytes.
-    pub memory: [u64; 2],
+    /// What the scheduler's process had in memory at a third, in bytes.
+    pub third: u64,
     pub wrong: Vec<String>,
-}
-
-/// The memory that this process has, in bytes.
-pub fn memory() -> Result<u64, AnyError> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    let kib: u64 = kib
-        .ok_or("the system does not tell what memory is taken")?
-        .parse()?;
-    Ok(kib << 10)
-}
-
-/// What some of the unsettled tasks wait for.
-pub async fn unfinished(scheduler: &Scheduler) -> Result<Vec<String>, AnyError> {
-    let unfinished = scheduler.unfinished().await?;
-    let mut words = vec![format!("{} tasks do not settle", unfinished.len())];
-    for task in unfinished.iter().take(NAMED) {
-        let explained = scheduler.explain(task.id).await?;
-        words.push(format!("{} ({}): {explained:?}", task.id, task.kind));
-    }
-    Ok(words)
 }
 
 impl Report {
     /// Prints it all; the exit status says whether anything was wrong.
-    pub fn print(mut self, ledger: &Ledger, stats: &Stats) -> ExitCode {
-        self.compare(ledger, stats);
-        self.print_table(ledger, stats);
+    pub fn print(mut self, book: &Book) -> ExitCode {
+        self.compare(book);
+        self.print_table(book);
         if self.wrong.is_empty() {
             println!("all was well");
             return ExitCode::SUCCESS;
@@ -71,27 +50,38 @@ impl Report {
         ExitCode::from(1)
     }
 
-    fn compare(&mut self, ledger: &Ledger, stats: &Stats) {
-        let told = ledger.told().clone();
-        if told.wrong > told.words.len() as u64 {
+    fn compare(&mut self, book: &Book) {
+        if book.wrong > book.words.len() as u64 {
             self.wrong
-                .push(format!("{} endings were not as they should be", told.wrong));
+                .push(format!("{} endings were not as they should be", book.wrong));
         }
-        self.wrong.extend(told.words);
+        self.wrong.extend(book.words.iter().cloned());
         self.wrong.append(&mut self.judgement.wrong);
-        let (accepted, settled) = ledger.unmatched();
+        let (accepted, settled) = book.unmatched();
         for (tasks, what) in [
             (accepted, "was accepted and did not settle"),
             (settled, "settled and was not accepted"),
         ] {
             let named = tasks.iter().take(NAMED);
             self.wrong
-                .extend(named.map(|task| format!("{task} {what}")));
+                .extend(named.map(|&task| format!("{} {what}", TaskId::new(task))));
         }
-        let [accepted, settled, ..] = ledger.counts();
+        if book.most_stored > MOST_STORED {
+            let stored = book.most_stored >> 20;
+            self.wrong.push(format!("the store had {stored} MiB"));
+        }
+        // What a process has counted, and what it has in memory, ends with it.
+        if book.kills == 0 {
+            self.compare_totals(book);
+        }
+    }
+
+    fn compare_totals(&mut self, book: &Book) {
+        let (accepted, settled) = (book.accepted.len() as u64, book.settled_count());
+        let totals = &book.state.totals;
         for (here, there, what) in [
-            (accepted, stats.totals.executed, "accepted"),
-            (settled, stats.totals.settled(), "settled"),
+            (accepted, totals.executed, "accepted"),
+            (settled, totals.settled(), "settled"),
         ] {
             if here != there {
                 self.wrong.push(format!(
@@ -99,7 +89,7 @@ impl Report {
                 ));
             }
         }
-        let [third, end] = self.memory;
+        let (third, end) = (self.third, book.state.memory);
         if end > third + (third * MAY_GROW / 100).max(WARMING_UP) {
             self.wrong.push(format!(
                 "the scheduler had {} KiB at a third and {} KiB at the end: more than {MAY_GROW} % and {} KiB more",
@@ -110,16 +100,14 @@ impl Report {
         }
     }
 
-    fn print_table(&self, ledger: &Ledger, stats: &Stats) {
-        let row = |what: &str, count: u64| println!("{what:<48}{count:>10}");
-        let [accepted, settled, refused, lost] = ledger.counts();
-        row("tasks accepted", accepted);
-        row("tasks settled", settled);
-        for (outcome, count) in &ledger.told().outcomes {
+    fn print_table(&self, book: &Book) {
+        let row = |what: &str, count: u64| println!("{what:<56}{count:>10}");
+        row("tasks accepted", book.accepted.len() as u64);
+        row("tasks settled", book.settled_count());
+        for (outcome, count) in &book.outcomes {
             row(&format!("  {outcome}"), *count);
         }
-        row("handed in again after a refusal", refused);
-        row("joined by their key", stats.totals.joined);
+        row("handed in again after a refusal", book.refused);
         for (&(fault, long), &count) in &self.faults {
             let long = match (fault, long) {
                 (Fault::Kill, _) => "",
@@ -128,12 +116,28 @@ impl Report {
             };
             row(&format!("nodes {}{long}", fault.words()), count);
         }
-        row(
-            "tasks sent elsewhere (lost, refused)",
-            stats.totals.rerouted,
-        );
-        row("  of these under way on a lost node", lost);
-        row("reports about superseded runs", stats.totals.stale_reports);
+        row("nodes lost under tasks that ran", book.reroutes);
+        if book.kills == 0 {
+            let totals = &book.state.totals;
+            row("joined by their key", totals.joined);
+            row("tasks sent elsewhere (lost, refused)", totals.rerouted);
+            row("reports about superseded runs", totals.stale_reports);
+        } else {
+            row("the scheduler killed, and started again", book.kills);
+            row(
+                "  tasks settled that had no answer before",
+                book.settled_unanswered() as u64,
+            );
+            row("  statuses told again, and marked so", book.given_again);
+            let starts = &self.judgement.first_starts;
+            let millis = |at: Option<&Duration>| at.map_or(0, |span| span.as_millis() as u64);
+            row(
+                "  from a start to the first of a pending task, p50, ms",
+                millis(starts.get(starts.len() / 2)),
+            );
+            row("  the longest of these, ms", millis(starts.last()));
+            row("the store's file at most, KiB", book.most_stored >> 10);
+        }
         let judgement = &self.judgement;
         row("runs", judgement.runs as u64);
         row("  second runs of an attempt", judgement.second_runs as u64);
@@ -147,13 +151,10 @@ impl Report {
             judgement.exclusive_second_runs as u64,
         );
         row("  last steps on waking", judgement.last_steps as u64);
-        row(
-            "memory of the scheduler at a third, KiB",
-            self.memory[0] >> 10,
-        );
+        row("memory of the scheduler at a third, KiB", self.third >> 10);
         row(
             "memory of the scheduler at the end, KiB",
-            self.memory[1] >> 10,
+            book.state.memory >> 10,
         );
     }
 }

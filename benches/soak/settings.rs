@@ -13,16 +13,19 @@ pub struct Settings {
     pub seed: u64,
     /// Whether links are TLS, and not by the secret.
     pub tls: bool,
+    /// Whether the scheduler has a store, and is killed too.
+    pub store: bool,
 }
 
-const USAGE: &str = "usage: soak [--minutes M] [--seed S] [--nodes N] [--tls]";
+const USAGE: &str =
+    "usage: soak [--minutes M | --seconds S] [--seed S] [--nodes N] [--store] [--tls]";
 const TASKS_PER_MINUTE: u64 = 100_000;
 
 impl Settings {
     /// `None` if only help was asked for.
     pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Self>, AnyError> {
-        let (mut minutes, mut nodes, mut seed) = (1, 20, fastrand::u64(..));
-        let mut tls = false;
+        let (mut seconds, mut nodes, mut seed) = (60, 20, fastrand::u64(..));
+        let (mut tls, mut store) = (false, false);
         while let Some(arg) = args.next() {
             let mut number = |range: RangeInclusive<u64>| -> Result<u64, AnyError> {
                 let value = args.next().ok_or(USAGE)?;
@@ -34,11 +37,14 @@ impl Settings {
                 })
             };
             match arg.to_str() {
-                Some("--minutes") => minutes = number(1..=1440)?,
+                Some("--minutes") => seconds = 60 * number(1..=1440)?,
+                Some("--seconds") => seconds = number(20..=3600)?,
                 Some("--nodes") => nodes = number(2..=100)?,
                 Some("--seed") => seed = number(0..=u64::MAX)?,
                 Some("--tls") if cfg!(feature = "tls") => tls = true,
                 Some("--tls") => return Err("this was built without TLS".into()),
+                Some("--store") if cfg!(feature = "store") => store = true,
+                Some("--store") => return Err("this was built without stores".into()),
                 // Cargo says it to each bench.
                 Some("--bench") => {}
                 Some("--help" | "-h") => {
@@ -49,11 +55,12 @@ impl Settings {
             }
         }
         Ok(Some(Self {
-            length: Duration::from_secs(60 * minutes),
-            tasks: TASKS_PER_MINUTE * minutes,
+            length: Duration::from_secs(seconds),
+            tasks: TASKS_PER_MINUTE * seconds / 60,
             nodes: usize::try_from(nodes)?,
             seed,
             tls,
+            store,
         }))
     }
 }

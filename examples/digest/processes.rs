@@ -7,7 +7,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -46,6 +46,11 @@ impl Process {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// What it says, for whoever asks first.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     /// SIGSTOP: it does nothing more, and its sockets stay open.
@@ -101,7 +106,7 @@ impl Processes {
     /// Waits until each has said where it listens.
     pub fn hear_addresses(&mut self) -> Result<(), AnyError> {
         for node in &mut self.nodes {
-            let stdout = node.child.stdout.take().ok_or("a node has no stdout")?;
+            let stdout = node.take_stdout().ok_or("a node has no stdout")?;
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line)?;
             let said = line.trim_end().parse();

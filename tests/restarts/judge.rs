@@ -10,11 +10,8 @@ use std::time::Duration;
 
 use crate::record::{Run, effects, runs};
 use crate::scheduler::{Status, Told};
+use crate::starts::first_starts;
 use crate::work::{Expected, Planned};
-
-/// Dispatches of a later term are above all that were reserved before, and so above what was given
-/// out by about this much at least.
-const NEXT_TERM: u64 = 1 << 16;
 
 /// What is put in the table.
 #[derive(Debug, Default)]
@@ -90,7 +87,10 @@ pub fn judge(told: &Told, directory: &Path) -> Figures {
             }
         }
     }
-    figures.first_starts = first_starts(&runs, &told.restarts);
+    figures.first_starts = first_starts(
+        runs.iter().map(|run| (run.start, run.dispatch)),
+        &told.restarts,
+    );
     figures.broken = broken;
     figures
 }
@@ -123,19 +123,6 @@ fn numbers_rise(runs: &[Run], broken: &mut Vec<String>) {
             ));
         }
     }
-}
-
-fn first_starts(runs: &[Run], restarts: &[u64]) -> Vec<Duration> {
-    let first = |&at: &u64| {
-        let before = runs.iter().filter(|run| run.start < at);
-        let highest = before.map(|run| run.dispatch).max().unwrap_or(0);
-        let mut after = runs.iter().filter(|run| run.start >= at);
-        let first = after.find(|run| run.dispatch > highest + NEXT_TERM)?;
-        Some(Duration::from_nanos(first.start - at))
-    };
-    let mut starts: Vec<_> = restarts.iter().filter_map(first).collect();
-    starts.sort_unstable();
-    starts
 }
 
 impl fmt::Display for Figures {

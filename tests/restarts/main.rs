@@ -15,6 +15,7 @@ mod processes;
 #[path = "../faults/record.rs"]
 mod record;
 mod scheduler;
+mod starts;
 #[allow(dead_code, reason = "the faults use the rest")]
 #[path = "../faults/work.rs"]
 mod work;
