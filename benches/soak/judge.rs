@@ -87,7 +87,7 @@ pub fn judge(
     runs.sort_unstable_by_key(|run| (run.task, run.dispatch));
     for of_task in runs.chunk_by(|a, b| a.task == b.task) {
         judgement.compare(of_task);
-        judgement.justify(of_task, troubles, &spans);
+        judgement.justify(of_task, troubles, &spans, restarts);
     }
     Ok(judgement)
 }
@@ -126,7 +126,14 @@ impl Judgement {
 
     /// G9: a task is run again only if the node of the run before was killed since, or in trouble
     /// for long.
-    fn justify(&mut self, runs: &[Run], troubles: &[Vec<Trouble>], spans: &[Vec<Span>]) {
+    fn justify(
+        &mut self,
+        runs: &[Run],
+        troubles: &[Vec<Trouble>],
+        spans: &[Vec<Span>],
+        restarts: &[Restart],
+    ) {
+        let near = restarts.iter();
         for pair in runs.windows(2) {
             let (before, again) = (&pair[0], &pair[1]);
             let own = troubles[before.node].iter();
@@ -137,12 +144,24 @@ impl Judgement {
                 && !own.any(|trouble| trouble.killed || trouble.lasted() > SHORT)
                 && !both.any(|span| span.excuses(before))
             {
+                let since = |at: u64| (at as i64 - before.begin as i64) / 1_000_000;
+                let troubles: Vec<_> = troubles[before.node]
+                    .iter()
+                    .filter(|at| since(at.from).abs() < 10_000)
+                    .map(|at| (since(at.from), since(at.to)))
+                    .collect();
                 self.wrong.push(format!(
-                    "t{} was run again as {}, {} ms after {} had begun on a node that had no fault worth it",
+                    "t{} (exclusive: {}) was run again as {} at {} ms after {} had begun; its node had no fault worth \
+                     it, but at {troubles:?} ms, and the scheduler at {:?} ms",
                     again.task,
+                    again.exclusive,
                     again.dispatch,
-                    again.begin.saturating_sub(before.begin) / 1_000_000,
-                    before.dispatch
+                    since(again.begin),
+                    before.dispatch,
+                    near.clone()
+                        .map(|at| [at.killed, at.started, at.ready].map(since))
+                        .filter(|at| at[0].abs() < 10_000)
+                        .collect::<Vec<_>>()
                 ));
             }
         }

@@ -9,14 +9,15 @@
 //! **How to run it.**
 //!
 //! ```text
-//! cargo bench --bench soak -- [--minutes M | --seconds S] [--seed S] [--nodes N] [--store] [--tls]
+//! cargo bench --bench soak -- [--minutes M | --seconds S] [--seed S] [--nodes N] [--store]
+//!     [--tls]
 //! ```
 //!
 //! `--nodes` (20) processes on loopback, each reached through a proxy that can fail, are given
-//! 100,000 tasks for each minute (one if nothing is said), by a process of the scheduler, which hands them in to
-//! itself. `--seed` draws the same faults and tasks again. With `--store` the scheduler has a store,
-//! its process is killed and started again too, and all holds over that. With `--tls` the links are
-//! TLS.
+//! 100,000 tasks for each minute (one if nothing is said), by a process of the scheduler, which
+//! hands them in to itself. `--seed` draws the same faults and tasks again. With `--store` the
+//! scheduler has a store, its process is killed and started again too, and all holds over that.
+//! With `--tls` the links are TLS.
 //!
 //! **What you will see.** The seed, a line every so often, a table, and, if anything was wrong,
 //! what; then the exit status is 1. It is 2 if it could not be run, 130 after Ctrl-C.
