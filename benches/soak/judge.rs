@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::AnyError;
 use crate::cluster::{SchedulerId, Trouble};
 use crate::keeper::Restart;
+use crate::ledger::Book;
 use crate::starts::first_starts;
 use crate::{HEARTBEAT, LEASE};
 
@@ -65,6 +66,7 @@ pub fn judge(
     lives: &[SchedulerId],
     troubles: &[Vec<Trouble>],
     restarts: &[Restart],
+    book: &Book,
 ) -> Result<Judgement, AnyError> {
     let mut judgement = Judgement::default();
     let mut runs = Vec::new();
@@ -87,7 +89,11 @@ pub fn judge(
     runs.sort_unstable_by_key(|run| (run.task, run.dispatch));
     for of_task in runs.chunk_by(|a, b| a.task == b.task) {
         judgement.compare(of_task);
-        judgement.justify(of_task, troubles, &spans, restarts);
+        if let Some((before, again)) = without_reason(of_task, troubles, &spans) {
+            let story = story(before, again, &troubles[before.node], restarts);
+            let fate = book.fate(before.task);
+            judgement.wrong.push(format!("{story} ({fate})"));
+        }
     }
     Ok(judgement)
 }
@@ -123,49 +129,47 @@ impl Judgement {
             }
         }
     }
+}
 
-    /// G9: a task is run again only if the node of the run before was killed since, or in trouble
-    /// for long.
-    fn justify(
-        &mut self,
-        runs: &[Run],
-        troubles: &[Vec<Trouble>],
-        spans: &[Vec<Span>],
-        restarts: &[Restart],
-    ) {
-        let near = restarts.iter();
-        for pair in runs.windows(2) {
-            let (before, again) = (&pair[0], &pair[1]);
-            let own = troubles[before.node].iter();
-            let mut own = own.filter(|trouble| is_between(trouble.from, trouble.to, pair));
-            let both = spans[before.node].iter();
-            let mut both = both.filter(|span| is_between(span.from, span.to, pair));
-            if again.attempt == before.attempt
-                && !own.any(|trouble| trouble.killed || trouble.lasted() > SHORT)
-                && !both.any(|span| span.excuses(before))
-            {
-                let since = |at: u64| (at as i64 - before.begin as i64) / 1_000_000;
-                let troubles: Vec<_> = troubles[before.node]
-                    .iter()
-                    .filter(|at| since(at.from).abs() < 10_000)
-                    .map(|at| (since(at.from), since(at.to)))
-                    .collect();
-                self.wrong.push(format!(
-                    "t{} (exclusive: {}) was run again as {} at {} ms after {} had begun; its node had no fault worth \
-                     it, but at {troubles:?} ms, and the scheduler at {:?} ms",
-                    again.task,
-                    again.exclusive,
-                    again.dispatch,
-                    since(again.begin),
-                    before.dispatch,
-                    near.clone()
-                        .map(|at| [at.killed, at.started, at.ready].map(since))
-                        .filter(|at| at[0].abs() < 10_000)
-                        .collect::<Vec<_>>()
-                ));
-            }
-        }
-    }
+/// G9: a task is run again only if the node of the run before was killed since, or in trouble for
+/// long. Returns two runs for which that does not hold.
+fn without_reason<'a>(
+    runs: &'a [Run],
+    troubles: &[Vec<Trouble>],
+    spans: &[Vec<Span>],
+) -> Option<(&'a Run, &'a Run)> {
+    let pair = runs.windows(2).find(|pair| {
+        let before = &pair[0];
+        let own = troubles[before.node].iter();
+        let mut own = own.filter(|trouble| is_between(trouble.from, trouble.to, pair));
+        let both = spans[before.node].iter();
+        let mut both = both.filter(|span| is_between(span.from, span.to, pair));
+        pair[1].attempt == before.attempt
+            && !own.any(|trouble| trouble.killed || trouble.lasted() > SHORT)
+            && !both.any(|span| span.excuses(before))
+    })?;
+    Some((&pair[0], &pair[1]))
+}
+
+/// Tells of two runs what befell the first one's node and the scheduler near them, in milliseconds
+/// from the start of the first.
+fn story(before: &Run, again: &Run, own: &[Trouble], restarts: &[Restart]) -> String {
+    let since = |at: u64| (at as i64 - before.begin as i64) / 1_000_000;
+    let is_near = |at: &u64| since(*at).abs() < 10_000;
+    let own = own.iter().filter(|trouble| is_near(&trouble.from));
+    let own: Vec<_> = own.map(|at| [at.from, at.to].map(since)).collect();
+    let restarts = restarts.iter().filter(|restart| is_near(&restart.killed));
+    let restarts = restarts.map(|at| [at.killed, at.started, at.ready].map(since));
+    format!(
+        "t{} was run again as {} without a reason, at {} ms; {} had ended at {} ms, its node had faults at {own:?} \
+         ms, the scheduler was killed, started and ready at {:?} ms",
+        again.task,
+        again.dispatch,
+        since(again.begin),
+        before.dispatch,
+        since(before.end),
+        restarts.collect::<Vec<_>>(),
+    )
 }
 
 /// Whether a trouble is met by the first of two runs, and began before the second.

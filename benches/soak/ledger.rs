@@ -168,6 +168,14 @@ impl Book {
         }
     }
 
+    /// Returns what became of a task, in words.
+    pub fn fate(&self, id: u64) -> String {
+        match self.endings.get(&id) {
+            Some(ending) => format!("{}, {}", ending.kind, ending.outcome),
+            None => "not settled".to_owned(),
+        }
+    }
+
     pub fn settled_count(&self) -> u64 {
         self.endings.len() as u64
     }

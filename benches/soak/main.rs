@@ -175,13 +175,13 @@ async fn soak(settings: &Settings) -> Result<ExitCode, AnyError> {
         troubles,
         ..
     } = cluster;
+    let book = ledger.book();
     let report = Report {
-        judgement: judge::judge(&lives, &troubles, &keeper.restarts)?,
+        judgement: judge::judge(&lives, &troubles, &keeper.restarts, &book)?,
         faults,
         third: third.get().ok_or("it was over too soon")?,
         wrong: Vec::new(),
     };
-    let book = ledger.book();
     Ok(report.print(&book))
 }
 

@@ -50,6 +50,7 @@ impl Handler<TaskStatus> for Client {
     fn handle(&mut self, status: TaskStatus, _: &mut Self::Context) {
         say(&Word::Settled(Ending {
             id: status.id.get(),
+            kind: status.kind.to_string(),
             number: Work::from_args(&status.args).map(|work| work.number),
             outcome: match &status.outcome {
                 Outcome::Completed(_) => "completed".to_owned(),

@@ -31,6 +31,7 @@ pub enum Word {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ending {
     pub id: u64,
+    pub kind: String,
     pub number: Option<u64>,
     pub outcome: String,
     pub attempts: u32,
