@@ -340,7 +340,7 @@ pub struct NodeFact {
     pub process: ProcessFact,
     /// Processes of its name that others have replaced, oldest first: they are refused if they
     /// return, and runs of theirs may be going on.
-    pub replaced: Vec<Incarnation>,
+    pub replaced: Vec<KnownProcess>,
 }
 
 /// What is believed of the latest process of a node.

@@ -92,6 +92,11 @@ pub enum Ev {
     },
     Unpause(usize),
     RestartScheduler,
+    /// The scheduler dies with the batch that is under way, and is away for so long.
+    DieWithBatch {
+        term: usize,
+        down: Time,
+    },
     ThawScheduler,
     ThawNode {
         proc: usize,
@@ -409,6 +414,12 @@ impl Cluster {
             Ev::AddNode { node } => self.command(SchedulerIn::AddNode(node)),
             Ev::RemoveNode { node } => self.command(SchedulerIn::RemoveNode(node)),
             Ev::RestartScheduler => self.restart_scheduler(),
+            Ev::DieWithBatch { term, down } => {
+                if term == self.term {
+                    self.kill_scheduler();
+                    self.after(down, Ev::RestartScheduler);
+                }
+            }
             Ev::ThawScheduler => self.thaw_scheduler(),
             Ev::ThawNode { proc } => self.thaw_node(proc),
             Ev::NewClient { term } => {

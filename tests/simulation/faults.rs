@@ -31,6 +31,7 @@ impl Cluster {
                 self.kill_scheduler();
                 self.after(down, Ev::RestartScheduler);
             }
+            Fault::DieWithBatch { batch, keeps, down } => self.log_kills(batch, keeps, down),
             Fault::FreezeScheduler { span } => self.freeze_scheduler(span),
             Fault::StoreFull { span } => self.log_is_full(span),
             Fault::StoreUnknown { span } => self.log_is_unknown(span),

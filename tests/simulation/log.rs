@@ -28,6 +28,15 @@ pub struct SimLog {
     /// Whether what became of the batch that is under way was not known for a while.
     unknown: bool,
     outage: Outage,
+    dies_with: Option<DiesWith>,
+}
+
+/// With which batch the scheduler dies.
+struct DiesWith {
+    batch: u64,
+    /// Whether that is stored.
+    keeps: bool,
+    down: Time,
 }
 
 /// Whether the machine has heard that nothing can be stored.
@@ -50,13 +59,18 @@ impl SimLog {
             unknown_until: 0,
             unknown: false,
             outage: Outage::Never,
+            dies_with: None,
         }
     }
 
     /// Whoever wrote to it has died. A batch that was under way is there, or not.
-    pub fn crash(&mut self, keeps: bool) -> Result<(), String> {
+    fn crash(&mut self, keeps: bool) -> Result<(), String> {
         self.unknown = false;
-        let under_way = self.under_way.take().filter(|_| keeps);
+        let under_way = self.under_way.take();
+        let batch = under_way.as_ref().map(|sealed| sealed.stamp.batch);
+        let meant = self.dies_with.take_if(|it| Some(it.batch) == batch);
+        let keeps = meant.map_or(keeps, |it| it.keeps);
+        let under_way = under_way.filter(|_| keeps);
         let stored = under_way.map(|sealed| self.stored.append(sealed));
         stored.transpose().map(drop)
     }
@@ -98,9 +112,18 @@ impl Cluster {
         self.oracle.wakeups.effect();
         let doubled = log.under_way.replace(sealed).is_some();
         let slow = log.slow;
+        let batch = log.under_way.as_ref().map(|sealed| sealed.stamp.batch);
+        let dies_with = log.dies_with.as_ref();
+        let dies_with = dies_with.filter(|it| Some(it.batch) == batch);
+        let dies_with = dies_with.map(|it| it.down);
         if doubled {
             let text = "two batches are under way at once".to_owned();
             self.oracle.fail("contract", None, text);
+        }
+        let term = self.term;
+        if let Some(down) = dies_with {
+            self.after(0, Ev::DieWithBatch { term, down });
+            return false;
         }
         if slow == 0 {
             // That is part of the turn that has sealed the batch.
@@ -110,7 +133,6 @@ impl Cluster {
             return true;
         }
         let span = self.log_rng.u64(..slow);
-        let term = self.term;
         self.after(span, Ev::Appended { term });
         false
     }
@@ -126,7 +148,7 @@ impl Cluster {
     fn append(&mut self) -> Option<Event> {
         let log = self.scheduler.log.as_mut()?;
         if self.now < log.unknown_until {
-            (log.unknown, log.outage) = (true, Outage::Lasts);
+            log.unknown = true;
             let term = self.term;
             self.after(SECOND, Ev::Appended { term });
             let reason = "nobody knows".to_owned();
@@ -136,21 +158,29 @@ impl Cluster {
         let sealed = log.under_way.take()?;
         let batch = sealed.stamp.batch;
         if lost || self.now < log.full_until {
-            log.outage = Outage::Lasts;
             return Some(Event::NotStored {
                 batch,
                 records: sealed.records,
                 reason: "it is full".to_owned(),
             });
         }
-        if log.outage == Outage::Lasts {
-            log.outage = Outage::Over(self.now);
-        }
         let bytes = log.stored.append(sealed).unwrap_or_else(|text| {
             self.oracle.fail("log", None, text);
             0
         });
         Some(Event::Stored { batch, bytes })
+    }
+
+    /// The machine hears of an append.
+    pub fn hears_of_log(&mut self, event: &Event) {
+        let Some(log) = &mut self.scheduler.log else {
+            return;
+        };
+        log.outage = match (event, log.outage) {
+            (Event::StoreFailing { .. } | Event::NotStored { .. }, _) => Outage::Lasts,
+            (Event::Stored { .. }, Outage::Lasts) => Outage::Over(self.now),
+            (_, outage) => outage,
+        };
     }
 
     /// Its process has died.
@@ -160,6 +190,20 @@ impl Cluster {
         if let Some(Err(text)) = crashed {
             self.oracle.fail("log", None, text);
         }
+    }
+
+    /// Its process is to die with this batch.
+    pub fn log_kills(&mut self, batch: u64, keeps: bool, down: Time) {
+        if let Some(log) = &mut self.scheduler.log {
+            log.dies_with = Some(DiesWith { batch, keeps, down });
+        }
+    }
+
+    /// Returns the last batch that it has.
+    pub fn last_batch(&self) -> u64 {
+        let log = self.scheduler.log.as_ref();
+        let last = log.and_then(|log| log.stored.ledger().last());
+        last.map_or(0, |last| last.batch)
     }
 
     pub fn log_is_full(&mut self, span: Time) {

@@ -237,6 +237,27 @@ fn g1_g9_a_store_carries_all_over_restarts() {
 }
 
 #[test]
+fn g1_g9_a_crash_at_any_batch_loses_nothing_and_reruns_nothing() {
+    for seed in [13] {
+        let plan = Plan::draw(seed);
+        assert_eq!(plan.family, Family::Restarts);
+        let (broken, undisturbed) = run(seed, &Arc::new(plan.dying_with(0, false)), false);
+        assert!(broken.is_none(), "seed {seed}");
+        let last = undisturbed.last_batch();
+        assert!(last > 50, "{last} batches are few");
+        for batch in 1..=last {
+            for keeps in [false, true] {
+                let plan = Arc::new(plan.dying_with(batch, keeps));
+                if let (Some(broken), _) = run(seed, &plan, false) {
+                    eprintln!("it dies with batch {batch}, which is stored: {keeps}");
+                    report(seed, &plan, &broken);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn all_promises_hold_whatever_goes_wrong() {
     try_family(Family::Everything);
 }

@@ -181,6 +181,8 @@ pub struct Oracle {
     prefetched: BTreeMap<TaskId, Time>,
     /// When a node came up last: what it may run is better placed from then on.
     changed_at: Time,
+    /// Since when a client is behind, by all turns since then.
+    behind_since: Option<Time>,
     /// What each node has been sent.
     sent: load::Sent,
     shares: fleet::Shares,
@@ -219,6 +221,7 @@ impl Oracle {
             superseded: BTreeSet::new(),
             prefetched: BTreeMap::new(),
             changed_at: 0,
+            behind_since: None,
             sent: load::Sent::default(),
             shares: fleet::Shares::default(),
             current: None,
@@ -263,6 +266,7 @@ impl Oracle {
         self.rerouted = 0;
         self.most_leaving = 0;
         self.up.clear();
+        self.behind_since = None;
         self.current = None;
         self.dials = dials::Dials::default();
         self.wakeups.effect();

@@ -250,6 +250,12 @@ pub enum Fault {
     RestartScheduler {
         down: Time,
     },
+    /// The scheduler dies while this batch is under way, which is stored or not.
+    DieWithBatch {
+        batch: u64,
+        keeps: bool,
+        down: Time,
+    },
     /// Another process of the same name dials in.
     Double {
         node: usize,

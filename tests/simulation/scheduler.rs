@@ -160,6 +160,7 @@ impl Cluster {
         match command {
             SchedulerIn::Event(event) => {
                 self.say_event(&event);
+                self.hears_of_log(&event);
                 let behind = self.client_is_behind();
                 self.oracle.on_scheduler_event(self.now, &event, behind);
                 if let Event::Message { link, .. } = &event {
@@ -255,12 +256,11 @@ impl Cluster {
     fn turn_scheduler(&mut self) {
         self.scheduler.dirty = false;
         let behind = self.client_is_behind();
+        self.note_whether_behind(behind);
         self.scheduler.machine.turn(clock(self.now));
         while let Some(action) = self.scheduler.machine.next_action() {
             self.oracle.wakeups.effect();
-            if behind {
-                self.placed_nothing(&action);
-            }
+            self.placed_nothing(&action);
             self.trace.mix(std::mem::discriminant(&action));
             self.perform(action);
         }

@@ -113,7 +113,7 @@ impl SchedulerMachine {
                 match (orphaned.filter(|_| exclusive), dropped) {
                     // The node has dropped it, and nothing else may run before its handler has
                     // ended. If that ends by itself, its end is the task's.
-                    (Some(run), true) => self.hold(slot, run, Then::QueueUnlessItReturns),
+                    (Some(run), true) => self.await_return(slot, run),
                     // The run was stopped by a wish of this side, so nothing that its handler still
                     // says makes it the task's again.
                     (Some(run), false) => self.hold(slot, run, Then::Queue),

@@ -140,6 +140,11 @@ impl SchedulerMachine {
                 }
                 _ => {}
             }
+            if !self.is_run_awaited(task) {
+                return Err(format!(
+                    "G9: {id} would not hear that the process of its run has ended"
+                ));
+            }
             let deadline = task.deadline();
             // A deadline has no timer before its task is stored, nor during a resync.
             let deferred = match task.stage {
@@ -235,6 +240,15 @@ impl SchedulerMachine {
             }
         }
         self.timers.check()
+    }
+
+    /// Returns whether a process stands for a run that was given up: then the task hears of it when
+    /// that is replaced or ends.
+    fn is_run_awaited(&self, task: &Task) -> bool {
+        task.stage.given_up().is_none_or(|run| {
+            let process = self.roster.get(run.node).latest_process();
+            process.is_some_and(|process| process.lost_tasks.contains(&task.id))
+        })
     }
 
     fn is_held_by_a_orphan(&self, held: &Held) -> bool {

@@ -318,17 +318,21 @@ impl SchedulerMachine {
         // A process without runs needs no more probes. It stays on record, so that it is refused if
         // it returns.
         let past = &mut self.roster.get_mut(node).past;
-        let mut idle = 0;
+        let (mut idle, mut changed) = (0, false);
         for process in past.iter_mut().filter(|process| process.orphans.is_empty()) {
-            process.probe = None;
+            changed |= process.probe.take().is_some();
             idle += 1;
         }
         past.retain(|process| {
             let forget = process.orphans.is_empty() && idle > MAX_REPLACED;
             idle -= usize::from(forget);
+            changed |= forget;
             !forget
         });
-        self.node_changed(node);
+        // It is looked at with each heartbeat, and a commit is dear.
+        if changed {
+            self.node_changed(node);
+        }
     }
 
     /// Ends replaced incarnations whose process is known to have ended. What the present process
@@ -368,10 +372,11 @@ impl SchedulerMachine {
         for dispatch in orphans {
             self.orphan_ended(now, node, dispatch);
         }
-        self.roster
-            .get_mut(node)
-            .past
-            .retain(|process| !ended(process));
-        self.node_changed(node);
+        let past = &mut self.roster.get_mut(node).past;
+        let before = past.len();
+        past.retain(|process| !ended(process));
+        if past.len() < before {
+            self.node_changed(node);
+        }
     }
 }

@@ -12,8 +12,8 @@ use crate::engine::ids::NodeIndex;
 use crate::engine::journal::{Gathered, Journal};
 use crate::engine::keep::Ended;
 use crate::engine::record::{
-    AcceptedTask, Changed, FinalOutcome, Head, NodeFact, PlacedRun, ProcessFact, ProcessRef,
-    Record, Reserved, RetainedTask, RunRef, SettledTask,
+    AcceptedTask, Changed, FinalOutcome, Head, KnownProcess, NodeFact, PlacedRun, ProcessFact,
+    ProcessRef, Record, Reserved, RetainedTask, RunRef, SettledTask,
 };
 use crate::engine::roster::{Node, NodeProcess, Orphan, State};
 use crate::engine::tasks::{FirstDue, Slot, Stage, Task, Then};
@@ -357,9 +357,9 @@ impl SchedulerMachine {
         let mut fact = node_fact(self.roster.get(last));
         let earlier = nodes.into_iter().map(|node| self.roster.get(node));
         let processes = earlier.flat_map(|node| node.past.iter().chain(node.latest_process()));
-        let mut replaced: Vec<_> = processes.map(|process| process.incarnation).collect();
+        let mut replaced: Vec<_> = processes.map(NodeProcess::known).collect();
         replaced.append(&mut fact.replaced);
-        replaced.dedup();
+        replaced.dedup_by_key(|process| process.incarnation);
         fact.replaced = replaced;
         fact
     }
@@ -404,9 +404,9 @@ fn node_fact(node: &Node) -> NodeFact {
     let present = node.incarnation();
     let mut replaced = Vec::new();
     for process in &node.past {
-        let incarnation = process.incarnation;
-        if Some(incarnation) != present && !replaced.contains(&incarnation) {
-            replaced.push(incarnation);
+        let is_there = |it: &KnownProcess| it.incarnation == process.incarnation;
+        if Some(process.incarnation) != present && !replaced.iter().any(is_there) {
+            replaced.push(process.known());
         }
     }
     NodeFact {

@@ -22,7 +22,7 @@ use crate::engine::roster::{Lease, NodeProcess, State};
 use crate::engine::tasks::Slot;
 use crate::engine::timers::Timer;
 use crate::engine::wall::WallClock;
-use crate::engine::{Incarnation, Memory, Reach, Timestamp, first_number};
+use crate::engine::{Incarnation, Reach, Timestamp, first_number};
 use crate::task::{Due, TaskId};
 
 /// How long what is not exclusive outlives its node's lease, if nothing is said: long enough for a
@@ -274,16 +274,9 @@ impl Recovery {
         entry.state = state;
         entry.last_heard = self.now;
         "the scheduler was started again".clone_into(&mut entry.reason);
-        for incarnation in fact.replaced {
-            let known = KnownProcess {
-                incarnation,
-                memory: Memory(0),
-                probe: None,
-                joined: true,
-                lost: true,
-            };
+        for known in &fact.replaced {
             let lease = Lease::taken_over(self.now, machine.config.lease, self.safe_at);
-            entry.past.push(NodeProcess::taken_over(&known, lease));
+            entry.past.push(NodeProcess::taken_over(known, lease));
         }
         let up = entry.leased().map(|process| process.incarnation);
         if leaves {

@@ -436,6 +436,7 @@ impl SchedulerMachine {
                 self.retire(now, node, "the node is in the scheduler's own process now");
             }
         }
+        self.node_changed(node);
         self.timers.wake_at(node, now);
         Some(node)
     }

@@ -88,7 +88,8 @@ pub(super) struct NodeFields<'a> {
     address: Option<&'a str>,
     process: u8,
     known: Option<KnownFields<'a>>,
-    replaced: Vec<u64>,
+    #[serde(borrow)]
+    replaced: Vec<KnownFields<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,6 +99,28 @@ struct KnownFields<'a> {
     probe: Option<&'a str>,
     joined: bool,
     lost: bool,
+}
+
+impl<'a> KnownFields<'a> {
+    fn of(process: &'a KnownProcess) -> Self {
+        Self {
+            process: process.incarnation.0,
+            memory: process.memory.0,
+            probe: process.probe.as_deref(),
+            joined: process.joined,
+            lost: process.lost,
+        }
+    }
+
+    fn read(self) -> KnownProcess {
+        KnownProcess {
+            incarnation: Incarnation(self.process),
+            memory: Memory(self.memory),
+            probe: self.probe.map(ToOwned::to_owned),
+            joined: self.joined,
+            lost: self.lost,
+        }
+    }
 }
 
 const LOCAL: u8 = 0;
@@ -125,26 +148,14 @@ impl<'a> NodeFields<'a> {
             reach,
             address,
             process,
-            known: known.map(|process| KnownFields {
-                process: process.incarnation.0,
-                memory: process.memory.0,
-                probe: process.probe.as_deref(),
-                joined: process.joined,
-                lost: process.lost,
-            }),
-            replaced: node.replaced.iter().map(|process| process.0).collect(),
+            known: known.map(KnownFields::of),
+            replaced: node.replaced.iter().map(KnownFields::of).collect(),
         }
     }
 
     pub fn read(self, names: &mut NameTable<'a>) -> Result<NodeFact, Flaw> {
         let misfit = |what: &str| Flaw::Malformed(format!("{what} of a node that has none"));
-        let known = self.known.map(|known| KnownProcess {
-            incarnation: Incarnation(known.process),
-            memory: Memory(known.memory),
-            probe: known.probe.map(ToOwned::to_owned),
-            joined: known.joined,
-            lost: known.lost,
-        });
+        let known = self.known.map(KnownFields::read);
         Ok(NodeFact {
             name: names.text(self.name)?.into(),
             reach: match (self.reach, self.address) {
@@ -161,7 +172,7 @@ impl<'a> NodeFields<'a> {
                 (NO_PROCESS | KNOWN, _) => return Err(misfit("the process")),
                 (unknown, _) => return Err(newer("the state of a node", unknown)),
             },
-            replaced: self.replaced.into_iter().map(Incarnation).collect(),
+            replaced: self.replaced.into_iter().map(KnownFields::read).collect(),
         })
     }
 }

@@ -206,8 +206,8 @@ fn settled() -> impl Strategy<Value = Record> {
     )
 }
 
-fn node() -> impl Strategy<Value = NodeFact> {
-    let known = (
+fn known() -> impl Strategy<Value = KnownProcess> {
+    (
         any::<u64>(),
         any::<u64>(),
         option::of(name()),
@@ -220,7 +220,10 @@ fn node() -> impl Strategy<Value = NodeFact> {
             probe,
             joined,
             lost,
-        });
+        })
+}
+
+fn node() -> impl Strategy<Value = NodeFact> {
     let reach = prop_oneof![
         Just(Reach::Local),
         Just(Reach::Joins),
@@ -230,8 +233,8 @@ fn node() -> impl Strategy<Value = NodeFact> {
         name(),
         reach,
         0..3u8,
-        option::of(known),
-        vec(any::<u64>(), 0..3),
+        option::of(known()),
+        vec(known(), 0..3),
     )
         .prop_map(|(name, reach, state, known, replaced)| NodeFact {
             name: name.into(),
@@ -241,7 +244,7 @@ fn node() -> impl Strategy<Value = NodeFact> {
                 (1, process) => ProcessFact::Removed(process),
                 _ => ProcessFact::None,
             },
-            replaced: replaced.into_iter().map(Incarnation).collect(),
+            replaced,
         })
 }
 

@@ -114,18 +114,22 @@ fn node(name: &str, reach: Reach, process: ProcessFact) -> NodeFact {
         name: name.into(),
         reach,
         process,
-        replaced: vec![Incarnation(1), Incarnation(2)],
+        replaced: vec![known(1), known(2)],
     }
 }
 
-fn head() -> Record {
-    let known = KnownProcess {
-        incarnation: Incarnation(3),
+fn known(incarnation: u64) -> KnownProcess {
+    KnownProcess {
+        incarnation: Incarnation(incarnation),
         memory: Memory(4),
         probe: Some("10.0.0.1:7".to_owned()),
         joined: true,
         lost: false,
-    };
+    }
+}
+
+fn head() -> Record {
+    let known = known(3);
     Record::Head(Box::new(Head {
         scheduler: "orders".into(),
         scheduler_id: SchedulerId(7),

@@ -87,10 +87,15 @@ impl Cluster {
 
     pub fn removed(&mut self, node: usize) {
         let up = self.oracle.up.remove(&self.nodes[node].name);
-        self.oracle.superseded.extend(up);
+        // Of one that was not heard in this term, an earlier one may have sent it something.
+        let unheard = up.is_none();
         for proc in self.procs.iter_mut().filter(|proc| proc.node == node) {
             proc.removed = true;
+            if unheard {
+                self.oracle.superseded.insert(proc.incarnation);
+            }
         }
+        self.oracle.superseded.extend(up);
     }
 
     /// A node is there again under a name that was removed: what its old processes still run passed

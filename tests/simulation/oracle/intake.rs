@@ -174,8 +174,23 @@ impl Cluster {
             || stats.unconfirmed_bytes >= config.max_status_bytes
     }
 
-    /// What is done while a client is behind.
+    /// A turn begins, in which a client is behind, or none is.
+    pub fn note_whether_behind(&mut self, behind: bool) {
+        let since = self.oracle.behind_since.filter(|_| behind);
+        self.oracle.behind_since = since.or_else(|| behind.then_some(self.now));
+    }
+
+    /// What is done while a client is behind. With a store, what was placed before is sent when
+    /// that is stored.
     pub fn placed_nothing(&mut self, action: &Action) {
+        let Some(since) = self.oracle.behind_since else {
+            return;
+        };
+        let store = self.plan.store.is_some();
+        let placed_by = since + self.log_takes() + self.plan.late;
+        if store && (self.now <= placed_by || self.log_failed_since(since)) {
+            return;
+        }
         if let Action::Send {
             message: ToNode::Assign(assignments),
             ..

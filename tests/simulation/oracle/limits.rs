@@ -88,7 +88,7 @@ impl Cluster {
                 continue;
             };
             let group = facts.and_then(|facts| self.plan.tasks[facts.plan].group);
-            if let Some(text) = self.too_many(kind, group, Time::MAX) {
+            if let Some(text) = self.too_many(kind, group, self.now) {
                 self.fail("limit", task, format!("it is sent while {text}"));
                 return;
             }
@@ -129,11 +129,13 @@ impl Cluster {
         }
     }
 
-    /// Says how many go on of a kind, or of a group, if these are as many as may and the limit was
-    /// set before this time.
-    fn too_many(&mut self, kind: usize, group: Option<u8>, placed: Time) -> Option<String> {
+    /// Says how many go on of a kind, or of a group, if these are as many as may and what was sent
+    /// at this time was decided upon after the limit was set.
+    fn too_many(&mut self, kind: usize, group: Option<u8>, sent: Time) -> Option<String> {
         let limited = self.oracle.pauses.limits.0.get(&kind)?;
-        if placed < limited.since {
+        // With a store what was placed before is sent when that is stored.
+        let wait = self.plan.store.map(|_| self.log_takes() + self.plan.late);
+        if sent <= limited.since + wait.unwrap_or(0) || self.log_failed_since(limited.since) {
             return None;
         }
         let (most, each) = (

@@ -11,7 +11,7 @@ use callboard::task::{Dispatch, TaskId};
 
 use super::Facts;
 use crate::cluster::Cluster;
-use crate::plan::{MS, Plan, TaskPlan, Time};
+use crate::plan::{MS, Plan, TaskPlan, Time, nanos};
 
 /// So many more tasks of a group than of one that waits may be sent: each has had its turn, and one
 /// may have had it just before the other came.
@@ -65,9 +65,11 @@ fn waits_since(
     (at, before): (Time, Dispatch),
 ) -> Option<Time> {
     let due = facts.due(task) + 2 * plan.late + 50 * MS;
+    // How it ended is not told while its client is away.
+    let over = |deadline| facts.accepted_at + nanos(deadline) <= at;
     let waited = match facts.placings.first() {
         Some(first) => first.dispatch > before,
-        None => facts.waits(),
+        None => facts.waits() && !task.deadline.is_some_and(over),
     };
     (waited && task.key.is_none() && due < at).then_some(due)
 }

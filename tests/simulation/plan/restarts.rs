@@ -39,7 +39,9 @@ pub fn draw(rng: &mut fastrand::Rng) -> Plan {
     if rng.u32(..4) == 0 {
         plan.store = Some(0);
     }
-    if rng.bool() {
+    if rng.u32(..8) == 0 {
+        plan.draw_death(rng);
+    } else if rng.bool() {
         plan.draw_restarts_in_time(rng);
     } else {
         plan.draw_restarts(rng);
@@ -70,6 +72,26 @@ impl Plan {
             };
             self.faults.push((at, Fault::RestartScheduler { down }));
             at += down + self.between_restarts() + rng.u64(..8 * SECOND);
+        }
+    }
+
+    fn draw_death(&mut self, rng: &mut fastrand::Rng) {
+        let death = Fault::DieWithBatch {
+            batch: rng.u64(1..300),
+            keeps: rng.bool(),
+            down: rng.u64(..self.harmless()),
+        };
+        self.faults.push((0, death));
+    }
+
+    /// The same, but that all that goes wrong is that the scheduler dies while this batch is under
+    /// way, which is stored or not.
+    pub fn dying_with(&self, batch: u64, keeps: bool) -> Self {
+        let down = self.harmless();
+        let death = Fault::DieWithBatch { batch, keeps, down };
+        Self {
+            faults: vec![(0, death)],
+            ..self.clone()
         }
     }
 
@@ -111,6 +133,11 @@ impl Plan {
                     let in_time = *down <= self.harmless() && *at >= back;
                     back = at + down + self.between_restarts();
                     in_time
+                }
+                // When that is, the store tells.
+                Fault::DieWithBatch { down, .. } => {
+                    back = Time::MAX;
+                    *down <= self.harmless()
                 }
                 Fault::StoreFull { .. } | Fault::StoreUnknown { .. } => true,
                 _ => false,

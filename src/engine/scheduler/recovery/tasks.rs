@@ -320,12 +320,12 @@ impl Recovery {
             since: self.placed_by,
             started: true,
         };
-        let then = match due {
-            Some(due) => Then::BackOff(due),
-            None if lost && !ended => Then::QueueUnlessItReturns,
-            None => Then::Queue,
-        };
-        self.machine.hold(slot, run, then);
+        let machine = &mut self.machine;
+        match due {
+            Some(due) => machine.hold(slot, run, Then::BackOff(due)),
+            None if lost && !ended => machine.await_return(slot, run),
+            None => machine.hold(slot, run, Then::Queue),
+        }
     }
 
     /// Notes an earlier run of a task that may be going on.

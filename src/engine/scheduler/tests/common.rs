@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Board, STOPS, ended};
 use crate::engine::LinkId;
-use crate::engine::message::{End, ToScheduler};
+use crate::engine::message::{Beat, End, ToScheduler};
 use crate::payload::Payload;
 use crate::stats::Reason;
 use crate::task::TaskId;
@@ -37,6 +37,20 @@ impl Board {
         let mut hello = self.hello(name, incarnation);
         hello.workers = 20;
         self.join_by(hello, Vec::new())
+    }
+
+    /// Beats as a process once a second, so many times, which proves that it lives.
+    pub(super) fn beats(&mut self, link: LinkId, times: u64) {
+        for number in 1..=times {
+            self.wait(Duration::from_secs(1));
+            let beat = Beat {
+                number,
+                answered: number - 1,
+                round_trip: None,
+            };
+            self.say(link, ToScheduler::Beat(beat));
+            assert_eq!(self.machine.check(), Ok(()));
+        }
     }
 
     /// Returns the tasks that were sent to nodes, in order.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BLOCKS, Board, STOPS, ended};
-use crate::engine::message::{Assignment, Beat, End, HeldRun, HeldState, Holding, Report};
+use crate::engine::message::{Assignment, End, HeldRun, HeldState, Holding, Report};
 use crate::engine::message::{RefusedBy, ToScheduler};
 use crate::engine::{LinkId, Memory};
 use crate::payload::Payload;
@@ -40,20 +40,6 @@ fn holds(run: &Assignment) -> Holding {
     Holding {
         runs,
         ..Holding::default()
-    }
-}
-
-/// Beats as the process once a second, so many times, which proves that it lives.
-fn beats(board: &mut Board, link: LinkId, times: u64) {
-    for number in 1..=times {
-        board.wait(Duration::from_secs(1));
-        let beat = Beat {
-            number,
-            answered: number - 1,
-            round_trip: None,
-        };
-        board.say(link, ToScheduler::Beat(beat));
-        assert_eq!(board.machine.check(), Ok(()));
     }
 }
 
@@ -140,7 +126,7 @@ fn g10_what_a_replaced_process_does_not_hold_and_would_remember_has_ended() {
 fn g10_a_replaced_process_is_heard_until_its_last_run_has_ended() {
     let (mut board, task, run) = replaced(4 * LEASE);
     let link = returns(&mut board, holds(&run));
-    beats(&mut board, link, 60);
+    board.beats(link, 60);
     assert!(!is_closed(&board, link));
     assert_eq!((held(&board), board.assigned.len()), (1, 1));
     assert_eq!(board.said.iter().filter(|it| **it == "answer").count(), 60);
@@ -159,7 +145,7 @@ fn g10_whoever_removes_a_node_waits_for_a_replaced_process_that_is_heard() {
     let link = returns(&mut board, holds(&run));
     assert_eq!(board.machine.remove_node(board.now, "first"), Ok(()));
     board.settle_down();
-    beats(&mut board, link, 40);
+    board.beats(link, 40);
     assert_eq!((held(&board), board.assigned.len()), (1, 1));
     // Nothing more is heard of it.
     board.cut(link);

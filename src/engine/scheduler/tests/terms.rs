@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::recovery::{RESYNC, holds, stored};
 use super::{BLOCKS, Board, STOPS, ended};
 use crate::engine::message::{Assignment, End, HeldRun, HeldState, Holding, ToScheduler};
-use crate::engine::{LinkId, Reach};
+use crate::engine::{Event, Incarnation, LinkId, Reach};
 use crate::limit::Limit;
 use crate::retry::RetryPolicy;
 use crate::status::{CancelAnswer, Cause, Failure};
@@ -202,4 +202,49 @@ fn a_run_that_timed_out_counts_against_its_limit_after_a_restart() {
     board.join("first", 1, Vec::new());
     board.wait(SECOND);
     board.assignment(waits);
+}
+
+#[test]
+fn g10_a_process_that_was_replaced_is_still_asked_for_after_a_restart() {
+    let mut board = Board::stored(|_| {});
+    let joins = |board: &mut Board, incarnation: u64| {
+        let mut hello = board.hello("first", incarnation);
+        hello.probe = Some(incarnation.to_string());
+        board.join_by(hello, Vec::new())
+    };
+    joins(&mut board, 1);
+    board.wait(SECOND);
+    let task = board.submit_exclusive(BLOCKS);
+    board.wait(SECOND);
+    board.assignment(task);
+    board.wait(SECOND * 10);
+    joins(&mut board, 2);
+    board.wait(SECOND);
+    board.restart();
+    joins(&mut board, 2);
+    board.wait(RESYNC);
+    assert!(board.assigned.is_empty(), "the first run may be going on");
+    for _ in 0..10 {
+        for (node, incarnation) in std::mem::take(&mut board.probes) {
+            board.event(Event::Probed {
+                node,
+                incarnation,
+                refused: incarnation == Incarnation(1),
+            });
+        }
+        board.wait(SECOND);
+    }
+    board.assignment(task);
+}
+
+#[test]
+fn a_cluster_that_does_nothing_stores_nothing() {
+    let (mut board, link) = stored();
+    let batches = |board: &Board| {
+        let journal = board.machine.journal.as_ref();
+        journal.expect("it has a store").state().batches
+    };
+    let before = batches(&board);
+    board.beats(link, 60);
+    assert_eq!(batches(&board), before);
 }
