@@ -32,11 +32,11 @@ impl fmt::Display for Term {
 /// A start on a store: whose state it has, and what it may write as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Whose state the log has.
+    /// The scheduler whose state the log has.
     pub scheduler_id: SchedulerId,
-    /// Its term, greater than all before.
+    /// The term of this start, greater than all before.
     pub term: Term,
-    /// Whose state it had before, if it was a copy.
+    /// The scheduler whose state the log had before, if it was a copy.
     pub copied_from: Option<SchedulerId>,
     /// The last batch that is there; 0 if none is.
     pub last: u64,
@@ -60,7 +60,7 @@ pub enum Record {
     Placed {
         /// Where.
         at: ProcessRef,
-        /// Which.
+        /// The runs.
         runs: Vec<PlacedRun>,
     },
     /// A task has its one ending.
@@ -83,10 +83,10 @@ pub enum Record {
 pub struct Head {
     /// The name.
     pub scheduler: Arc<str>,
-    /// Whose state this is. It stays the same over all terms.
+    /// The scheduler whose state this is. It stays the same over all terms.
     pub scheduler_id: SchedulerId,
-    /// Whose state it was before, if this is the first of the first term on a copy: what nodes have
-    /// of all that was written before is not followed.
+    /// The scheduler whose state it was before, if this is the first of the first term on a copy:
+    /// what nodes have of all that was written before is not followed.
     pub copied_from: Option<SchedulerId>,
     /// The term that writes this.
     pub term: Term,
@@ -119,9 +119,9 @@ pub struct Timing {
 /// The first id and the first dispatch that must not be given out yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Reserved {
-    /// Of ids.
+    /// The first such id.
     pub tasks: u64,
-    /// Of dispatches.
+    /// The first such dispatch.
     pub dispatches: u64,
 }
 
@@ -136,7 +136,7 @@ pub struct AcceptedTask {
     pub kind: TaskKind,
     /// The args.
     pub args: Payload,
-    /// Its options; `None` if it has none.
+    /// The options; `None` if there are none.
     pub options: Option<Box<Options>>,
 }
 
@@ -161,7 +161,7 @@ pub struct Changed {
     pub cancelling: bool,
     /// Runs of it that were given up, or whose attempt is over, and that may be going on.
     pub orphans: Vec<RunRef>,
-    /// Which of them an exclusive task waits for.
+    /// The one of these runs that an exclusive task waits for.
     pub held: Option<Dispatch>,
 }
 
@@ -288,9 +288,9 @@ impl RetainedTask {
 pub enum FinalOutcome {
     /// The handler succeeded, with this output.
     Completed(Payload),
-    /// It was given up.
+    /// The task was given up.
     Failed(Failure),
-    /// It was cancelled before it could complete.
+    /// The task was cancelled before it could complete.
     Cancelled,
 }
 
@@ -299,7 +299,7 @@ pub enum FinalOutcome {
 pub struct ProcessRef {
     /// The node's name.
     pub node: Arc<str>,
-    /// Which process of that name.
+    /// The incarnation of the process.
     pub incarnation: Incarnation,
 }
 
@@ -348,7 +348,7 @@ pub struct NodeFact {
 pub enum ProcessFact {
     /// None was ever reached, or the last one is known to be dead.
     None,
-    /// It may be alive.
+    /// The process may be alive.
     Known(KnownProcess),
     /// The node was taken out by hand. The process may be alive until its lease has ended.
     Removed(Option<KnownProcess>),
@@ -357,9 +357,10 @@ pub enum ProcessFact {
 /// A process that may be alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownProcess {
-    /// Which.
+    /// The incarnation of the process.
     pub incarnation: Incarnation,
-    /// Its memory of this scheduler: with another it has forgotten what it had.
+    /// The memory that the process has of this scheduler: with another it has forgotten what it
+    /// had.
     pub memory: Memory,
     /// Where a refusal proves that it is dead: the port at which it would answer a probe, if it had
     /// dialled in, and else the address at which it was found.

@@ -94,6 +94,7 @@ impl SchedulerMachine {
         if !gathered.confirmed.is_empty() {
             records.push(Record::Confirmed(gathered.confirmed.clone()));
         }
+        // The last record of its term, so that all that is settled by the end is in it.
         if first && let Some(untold) = journal.ends_with_next() {
             if let Some(untold) = untold {
                 self.compose_given_up(untold, at, &mut records);
@@ -364,21 +365,22 @@ impl SchedulerMachine {
         fact
     }
 
-    /// Something else may be true of a node.
+    /// Notes that something else may be true of a node.
     pub(super) fn node_changed(&mut self, node: NodeIndex) {
         if let Some(journal) = &mut self.journal {
             journal.node_changed(self.now, &self.roster.get(node).name);
         }
     }
 
-    /// Something else is true of a task that goes on, and nobody waits for that to be stored.
+    /// Notes that something else is true of a task that goes on, and that nobody waits for that to
+    /// be stored.
     pub(super) fn task_changed(&mut self, slot: Slot) {
         if let Some(journal) = &mut self.journal {
             journal.changed_lazily(self.now, self.tasks.get(slot).id);
         }
     }
 
-    /// A task is in another stage than before.
+    /// Notes that a task is in another stage than before.
     #[cold]
     pub(super) fn note_stage(&mut self, slot: Slot, was_waiting: bool) {
         let Some(journal) = &mut self.journal else {

@@ -1,6 +1,6 @@
 //! Going on from what a store has.
 //!
-//! Owns: what a term begins with: each fact is brought about by what brings it about in a term that
+//! Owns: what a term begins with. Each fact is brought about by the same code as in a term that
 //! goes on. Does not know: what is stored later, how it is read, or what nodes say to it (see
 //! `takeover`).
 
@@ -40,7 +40,7 @@ pub enum Unrecoverable {
     TooLarge {
         /// The task.
         task: TaskId,
-        /// Its args.
+        /// The size of its args.
         bytes: usize,
         /// The limit.
         limit: usize,
@@ -48,9 +48,9 @@ pub enum Unrecoverable {
 }
 
 impl SchedulerMachine {
-    /// A scheduler that goes on from what was found in a store, as `claim` allows, when the wall
-    /// clock shows `wall`. `config` must have been validated. Nodes that are to be there are added
-    /// after that: one that the store knows keeps what it runs.
+    /// Makes a scheduler that goes on from what was found in a store, as `claim` allows, when the
+    /// wall clock shows `wall`. `config` must have been validated. Nodes that are to be there are
+    /// added after that: one that the store knows keeps what it runs.
     ///
     /// # Errors
     ///
@@ -67,6 +67,7 @@ impl SchedulerMachine {
         let set_back = ledger
             .last()
             .map_or(Duration::ZERO, |last| last.at.since(wall));
+        // By the wall clock too: a store that was put back has lost what was given out since.
         let floor = first_number(wall);
         let reserved = ledger.reserved();
         let mut machine = Self::new(name, claim.scheduler_id, config, now);
@@ -92,12 +93,14 @@ impl SchedulerMachine {
         };
         let until = now + machine.longest_resync();
         machine.timers.start(until, Timer::Takeover);
+        // A node that is not heard yet goes by what the term before has told it.
         let timing = Timing {
             heartbeat: machine.config.heartbeat,
             lease: machine.config.lease.max(before.lease),
             outlive: machine.outlive.max(before.outlive),
         };
         let last = ledger.last();
+        // Of these the log does not say whether they were given out.
         let tail = last.map_or(0, |last| last.next_dispatch)..reserved.dispatches;
         machine.takeover = Some(Box::new(Takeover {
             resync: Some(Resync {
@@ -124,7 +127,7 @@ impl SchedulerMachine {
         let safe_at = now + timing.lease + outlives;
         let placed_by = last.map_or(now, |last| times.moment(last.at).min(now));
         let recovery = Recovery {
-            // Whose state it was before has its nodes, too.
+            // The nodes are those of the scheduler whose state it was before.
             is_copy: claim
                 .copied_from
                 .is_some_and(|from| from == head.scheduler_id),
@@ -141,7 +144,7 @@ impl SchedulerMachine {
 }
 
 impl SchedulerMachine {
-    /// What is given out from now on is not written down.
+    /// Tells the journal that what is given out from now on is not written down.
     fn nothing_is_recorded(&mut self) {
         let from = self.unrecorded_from();
         if let Some(journal) = &mut self.journal {
@@ -188,15 +191,15 @@ type Own = BTreeSet<(Arc<str>, Incarnation)>;
 /// Where a process is by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Where {
-    /// It is the node's, and its lease runs.
+    /// The process is the node's, and its lease runs.
     Leased(NodeIndex),
-    /// It is the node's, and its lease has ended, or the node was taken out.
+    /// The process is the node's, and its lease has ended, or the node was taken out.
     Lost(NodeIndex),
-    /// Another has replaced it.
+    /// Another process has replaced it.
     Replaced(NodeIndex),
-    /// It was this scheduler's own.
+    /// The process was this scheduler's own.
     Own,
-    /// It has ended.
+    /// The process has ended.
     Over,
 }
 
@@ -253,8 +256,8 @@ impl Recovery {
         Ok(self.machine)
     }
 
-    /// Goes on with a node that the store knows. Nothing is left of one that was never reached, or
-    /// whose processes have ended: it is there again only if it is added.
+    /// Goes on with a node that the store knows, unless it was never reached, or its processes have
+    /// ended: then nothing is left of it, and it is there again only if it is added.
     fn node(&mut self, fact: NodeFact) {
         let local = fact.reach == Reach::Local;
         let state = match &fact.process {

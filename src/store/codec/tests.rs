@@ -31,7 +31,7 @@ fn dispatch() -> impl Strategy<Value = Dispatch> {
     any::<u64>().prop_map(Dispatch::new)
 }
 
-/// Few, so that they come again within a batch.
+/// Draws one of few names, so that they come again within a batch.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[ab]", 1 => ".{0,40}"]
 }
@@ -374,7 +374,7 @@ proptest! {
     }
 }
 
-/// What a later version might write: `number`, then fields.
+/// Writes what a later version might: `number`, then fields.
 fn written(number: u8, fields: impl Serialize) -> Vec<u8> {
     let mut bytes = vec![number];
     bytes.extend(rmp_serde::to_vec(&fields).unwrap());

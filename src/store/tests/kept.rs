@@ -165,7 +165,7 @@ fn head() -> Record {
     }))
 }
 
-/// Each record, and each way in which a task can stand.
+/// Returns batches with each record, and each way in which a task can stand.
 fn batches() -> Vec<(Stamp, Vec<Record>)> {
     let stamp = |batch| Stamp {
         term: Term(1),
