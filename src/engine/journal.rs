@@ -316,6 +316,8 @@ impl Journal {
     /// Keeps the promises among the actions that must wait, and appends those that need not any
     /// more.
     pub fn gate(&mut self, now: Timestamp, actions: &mut Vec<Action>, tell_at_once: bool) {
+        // What arises after the end of the term is never stored.
+        let tell_at_once = tell_at_once && !self.is_closed();
         let waits = |action: &Action| match action {
             Action::Deliver { .. } | Action::Answer { .. } => !tell_at_once,
             Action::CancelAnswer { .. } => true,
@@ -388,6 +390,11 @@ impl Journal {
             Health::Good => self.gathered.front()?.due,
             Health::Failing { again, .. } => Some(*again),
         }
+    }
+
+    /// Returns whether anything that was promised, or the end of the term, is still to be stored.
+    pub fn is_storing(&self) -> bool {
+        self.under_way.is_some() || (self.firm > self.stored && !self.has_ended())
     }
 
     /// Returns whether that the term has ended is stored: nothing may follow it.

@@ -92,6 +92,12 @@ pub enum Ev {
     },
     Unpause(usize),
     RestartScheduler,
+    /// The scheduler has ended its term, and dies when all is stored, or at this time.
+    Closing {
+        term: usize,
+        until: Time,
+        down: Time,
+    },
     /// The scheduler dies with the batch that is under way, and is away for so long.
     DieWithBatch {
         term: usize,
@@ -414,6 +420,11 @@ impl Cluster {
             Ev::AddNode { node } => self.command(SchedulerIn::AddNode(node)),
             Ev::RemoveNode { node } => self.command(SchedulerIn::RemoveNode(node)),
             Ev::RestartScheduler => self.restart_scheduler(),
+            Ev::Closing { term, until, down } => {
+                if term == self.term {
+                    self.go_on_closing(until, down);
+                }
+            }
             Ev::DieWithBatch { term, down } => {
                 if term == self.term {
                     self.kill_scheduler();

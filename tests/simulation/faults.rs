@@ -31,6 +31,7 @@ impl Cluster {
                 self.kill_scheduler();
                 self.after(down, Ev::RestartScheduler);
             }
+            Fault::CloseScheduler { down } => self.close_scheduler(down),
             Fault::DieWithBatch { batch, keeps, down } => self.log_kills(batch, keeps, down),
             Fault::FreezeScheduler { span } => self.freeze_scheduler(span),
             Fault::StoreFull { span } => self.log_is_full(span),
@@ -239,7 +240,7 @@ pub fn span_of(fault: &Fault) -> Time {
         | Fault::NoThread { span, .. }
         | Fault::Stall { span, .. } => span,
         Fault::KillHost { back, .. } => back + SECOND,
-        Fault::RestartScheduler { down } => down,
+        Fault::RestartScheduler { down } | Fault::CloseScheduler { down } => down,
         Fault::Neighbour(fault) => fault.span(),
         Fault::Visit { stays, .. } => stays,
         Fault::Double { .. } => NEVER / 2,

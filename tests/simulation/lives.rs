@@ -7,8 +7,11 @@ use std::time::Duration;
 use crate::cluster::{Cluster, Ev};
 use crate::network::DOWN;
 use crate::nodes::Death;
-use crate::plan::Time;
-use crate::scheduler::{Scheduler, SchedulerIn};
+use crate::plan::{MS, SECOND, Time};
+use crate::scheduler::{Scheduler, SchedulerIn, clock};
+
+/// For how long a scheduler that ends its term waits until all is stored.
+pub const CLOSING: Time = SECOND;
 
 impl Cluster {
     pub fn freeze_scheduler(&mut self, span: Time) {
@@ -88,6 +91,41 @@ impl Cluster {
         }
     }
 
+    /// The scheduler ends its term, and dies when that is stored. Without a store, or asleep, it
+    /// dies at once.
+    pub fn close_scheduler(&mut self, down: Time) {
+        if self.scheduler.log.is_none() || !self.scheduler.alive || self.scheduler.frozen {
+            self.kill_scheduler();
+            self.after(down, Ev::RestartScheduler);
+            return;
+        }
+        self.say(|| "# the scheduler ends its term".to_owned());
+        self.scheduler.draining = true;
+        self.kill_own_processes();
+        self.scheduler.machine.close(clock(self.now));
+        self.flush_scheduler();
+        self.go_on_closing(self.now + CLOSING, down);
+    }
+
+    pub fn go_on_closing(&mut self, until: Time, down: Time) {
+        let storing = self.scheduler.machine.is_storing();
+        if self.scheduler.alive && storing && self.now < until {
+            let term = self.term;
+            self.after(MS, Ev::Closing { term, until, down });
+            return;
+        }
+        self.kill_scheduler();
+        self.after(down, Ev::RestartScheduler);
+    }
+
+    fn kill_own_processes(&mut self) {
+        for proc in 0..self.procs.len() {
+            if self.procs[proc].local && self.procs[proc].alive {
+                self.kill(proc, Death::Machine);
+            }
+        }
+    }
+
     pub fn kill_scheduler(&mut self) {
         if !self.scheduler.alive {
             return;
@@ -101,11 +139,7 @@ impl Cluster {
         self.note_what_is_stored();
         self.log_crashes();
         self.oracle.disturbed(self.now);
-        for proc in 0..self.procs.len() {
-            if self.procs[proc].local && self.procs[proc].alive {
-                self.kill(proc, Death::Machine);
-            }
-        }
+        self.kill_own_processes();
         for link in 0..self.links.len() {
             self.abandon(link, DOWN, Death::Process);
         }

@@ -250,6 +250,10 @@ pub enum Fault {
     RestartScheduler {
         down: Time,
     },
+    /// The scheduler ends its term, as it does when it is shut down, and starts again.
+    CloseScheduler {
+        down: Time,
+    },
     /// The scheduler dies while this batch is under way, which is stored or not.
     DieWithBatch {
         batch: u64,

@@ -165,7 +165,7 @@ impl Core {
                 self.begin_storing(now, rest);
             }
             Stage::Storing { until, .. } => {
-                if self.is_unstored() && !self.store_fails() && now < until {
+                if self.machine.is_storing() && !self.store_fails() && now < until {
                     return;
                 }
                 self.finish(now);

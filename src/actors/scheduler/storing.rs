@@ -94,7 +94,7 @@ impl Core {
     }
 
     /// Returns whether what is decided now is not stored yet.
-    pub(super) fn is_unstored(&self) -> bool {
+    fn is_unstored(&self) -> bool {
         self.machine.promised_with() > self.machine.stored()
     }
 

@@ -13,6 +13,10 @@ impl SchedulerMachine {
     /// Dials or probes a node that has been silent, or of which a process was replaced and may go
     /// on.
     pub(super) fn find_out(&mut self, now: Timestamp, node: NodeIndex) {
+        // Whoever comes next asks.
+        if self.stopped {
+            return;
+        }
         let silence = self.config.heartbeat.saturating_mul(2);
         let entry = self.roster.get(node);
         let wanted = entry.is_silent(now, silence) || entry.is_dialled_for_the_past();

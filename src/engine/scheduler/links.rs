@@ -211,7 +211,7 @@ impl SchedulerMachine {
             if entry.is_local() {
                 // A link within the process breaks with its end.
                 self.lose(now, node, Loss::Dead, reason);
-            } else {
+            } else if !self.stopped {
                 // The process may go on: it keeps its tasks until its lease ends.
                 let name = self.roster.get(node).name.clone();
                 self.actions

@@ -139,7 +139,7 @@ impl SchedulerMachine {
         }
         self.enter_load(node);
         self.roster.touch(node);
-        if was_with_us && loss != Loss::Left {
+        if was_with_us && loss != Loss::Left && !self.stopped {
             self.actions.push(Action::Note(Box::new(Note::NodeLost {
                 node: Self::node_id(node),
                 name,

@@ -89,6 +89,12 @@ impl SchedulerMachine {
         self.journal.as_ref().map_or(0, |it| it.promised_with())
     }
 
+    /// Returns whether anything that was promised is still to be stored. After the end of the term
+    /// nothing that arises is.
+    pub fn is_storing(&self) -> bool {
+        self.journal.as_ref().is_some_and(|it| it.is_storing())
+    }
+
     /// Sets how much of what settles is written down once more, to be looked at.
     pub fn keeping(mut self, keep: Keep) -> Self {
         if let Some(journal) = &mut self.journal {

@@ -125,6 +125,8 @@ struct Board {
     answers: Vec<CancelAnswer>,
     /// Addresses that were dialled.
     dials: Vec<String>,
+    /// Nodes of which it was said that they were lost, or could not be reached.
+    missed: Vec<String>,
     /// Where each of these was to ask.
     found_at: Vec<Option<String>>,
     /// Probes that were asked for.
@@ -191,6 +193,7 @@ impl Board {
             closed: Vec::new(),
             answers: Vec::new(),
             dials: Vec::new(),
+            missed: Vec::new(),
             found_at: Vec::new(),
             probes: Vec::new(),
             drains: Vec::new(),
@@ -285,6 +288,9 @@ impl Board {
         match note {
             Note::StoreFailing { .. } => self.store_goes_on.push(false),
             Note::StoreBack { .. } => self.store_goes_on.push(true),
+            Note::NodeUnreachable { name, .. } | Note::NodeLost { name, .. } => {
+                self.missed.push(name.to_string());
+            }
             Note::Rerouted {
                 name,
                 reason,

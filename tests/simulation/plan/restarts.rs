@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use super::draw::{draw_config, draw_net, draw_nodes, draw_tasks};
+use crate::lives::CLOSING;
+
 use super::{Family, Fault, MS, Plan, SECOND, Time, nanos};
 
 pub fn draw(rng: &mut fastrand::Rng) -> Plan {
@@ -70,7 +72,13 @@ impl Plan {
                 1 => rng.u64(..SECOND),
                 _ => rng.u64(..most),
             };
-            self.faults.push((at, Fault::RestartScheduler { down }));
+            let fault = match rng.u32(..3) {
+                0 => Fault::CloseScheduler {
+                    down: down.saturating_sub(CLOSING),
+                },
+                _ => Fault::RestartScheduler { down },
+            };
+            self.faults.push((at, fault));
             at += down + self.between_restarts() + rng.u64(..8 * SECOND);
         }
     }
@@ -102,14 +110,20 @@ impl Plan {
                 true => rng.u64(..SECOND),
                 false => rng.u64(..2 * nanos(self.config.lease)),
             };
-            self.faults.push((at, Fault::RestartScheduler { down }));
+            let fault = match rng.u32(..4) {
+                0 => Fault::CloseScheduler { down },
+                _ => Fault::RestartScheduler { down },
+            };
+            self.faults.push((at, fault));
         }
     }
 
     /// Cancels some tasks in the second after a start, in which few nodes have told what they run.
     fn draw_cancels_after_a_start(&mut self, rng: &mut fastrand::Rng) {
         let starts = self.faults.iter().filter_map(|(at, fault)| match fault {
-            Fault::RestartScheduler { down } => Some((*at, at + down)),
+            Fault::RestartScheduler { down } | Fault::CloseScheduler { down } => {
+                Some((*at, at + down))
+            }
             _ => None,
         });
         for (died, started) in starts {
@@ -127,17 +141,18 @@ impl Plan {
     /// that it may cost a run, and that its store fails.
     pub fn only_restarts_in_time(&self) -> bool {
         let mut back = 0;
+        let mut in_time = |at: Time, down: Time| {
+            let in_time = down <= self.harmless() && at >= back;
+            back = at + down + self.between_restarts();
+            in_time
+        };
         self.family == Family::Restarts
             && self.faults.iter().all(|(at, fault)| match fault {
-                Fault::RestartScheduler { down } => {
-                    let in_time = *down <= self.harmless() && *at >= back;
-                    back = at + down + self.between_restarts();
-                    in_time
-                }
+                Fault::RestartScheduler { down } => in_time(*at, *down),
+                Fault::CloseScheduler { down } => in_time(*at, down + CLOSING),
                 // When that is, the store tells.
                 Fault::DieWithBatch { down, .. } => {
-                    back = Time::MAX;
-                    *down <= self.harmless()
+                    self.faults.len() == 1 && *down <= self.harmless()
                 }
                 Fault::StoreFull { .. } | Fault::StoreUnknown { .. } => true,
                 _ => false,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::recovery::{RESYNC, holds, stored};
+use super::recovery::{LEASE, RESYNC, holds, stored};
 use super::{BLOCKS, Board, STOPS, ended};
 use crate::engine::message::{Assignment, End, HeldRun, HeldState, Holding, ToScheduler};
 use crate::engine::{Event, Incarnation, LinkId, Reach};
@@ -51,8 +51,8 @@ fn g9_a_run_counts_that_was_placed_behind_a_batch_which_is_tried_again() {
     assert!(board.assigned.is_empty(), "nothing runs again");
 }
 
-/// A task of which the first attempt failed on "first", and the second was sent to "second", and
-/// neither is stored; its scheduler was started again.
+/// Makes a task of which the first attempt failed on "first", and the second was sent to "second",
+/// and neither is stored; its scheduler was started again.
 fn failed_and_sent(recorded: bool) -> (Board, [Assignment; 2]) {
     let (mut board, first) = stored();
     board.join("second", 2, Vec::new());
@@ -148,8 +148,8 @@ fn what_ran_in_the_own_process_is_over_while_other_nodes_are_waited_for() {
     board.assignment(task);
 }
 
-/// A task of which the attempt on "first" has timed out; its run goes on. The scheduler was started
-/// again.
+/// Makes a task of which the attempt on "first" has timed out; its run goes on. The scheduler was
+/// started again.
 fn timed_out_and_goes_on(board: &mut Board) -> Assignment {
     let task = board.submit(BLOCKS);
     let (link, run) = board.assignment(task);
@@ -247,4 +247,47 @@ fn a_cluster_that_does_nothing_stores_nothing() {
     let before = batches(&board);
     board.beats(link, 60);
     assert_eq!(batches(&board), before);
+}
+
+#[test]
+fn a_term_that_ends_in_order_misses_no_node_and_asks_for_none() {
+    let (mut board, link) = stored();
+    let own = board
+        .machine
+        .add_node(board.now, "own".into(), Reach::Local);
+    let hello = board.hello("own", 1000);
+    board.dialled(own.expect("it is free"), LinkId(9000), hello);
+    let there =
+        board
+            .machine
+            .add_node(board.now, "there".into(), Reach::Dial("there:1".to_owned()));
+    assert!(there.is_ok());
+    board.wait(SECOND);
+    board.machine.close(board.now);
+    board.wait(SECOND / 10);
+    let closed = board.closed.iter().map(|(link, _)| *link);
+    assert!(closed.eq([link, LinkId(9000)]));
+    board.dials.clear();
+    board.wait(4 * LEASE);
+    assert_eq!(board.missed, [""; 0]);
+    assert_eq!(board.dials, [""; 0]);
+}
+
+#[test]
+fn g1_what_arises_after_the_end_of_a_term_is_told_to_nobody() {
+    for tell_at_once in [false, true] {
+        let mut board = Board::stored(|config| config.tell_at_once = tell_at_once);
+        let task = board.submit(STOPS);
+        board.wait(SECOND);
+        board.machine.close(board.now);
+        board.wait(SECOND);
+        board.cancel(task);
+        board.wait(2 * SECOND);
+        assert!(board.told.is_empty() && board.answers.is_empty());
+        assert!(!board.machine.is_storing(), "nothing is waited for");
+        board.restart();
+        board.join("first", 1, Vec::new());
+        board.wait(2 * RESYNC);
+        board.assignment(task);
+    }
 }
