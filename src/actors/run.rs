@@ -79,11 +79,11 @@ enum State {
 /// What is there of a run until it has really ended.
 struct Live {
     future: LocalFuture,
-    limit: Option<Limit>,
+    limit: Option<TimeLimit>,
 }
 
 /// A time limit that has not been reached.
-struct Limit {
+struct TimeLimit {
     timeout: Duration,
     sleep: Pin<Box<Sleep>>,
 }
@@ -150,7 +150,7 @@ pub(super) fn begin(
         Ok(Polled::Pending { future, blocking }) => {
             let terms = assignment.terms.as_ref();
             let timeout = terms.and_then(|terms| terms.timeout);
-            let limit = timeout.and_then(|timeout| Limit::new(now, timeout));
+            let limit = timeout.and_then(|timeout| TimeLimit::new(now, timeout));
             let run = Rc::new(Run {
                 worker,
                 dispatch,
@@ -353,7 +353,7 @@ impl Live {
     }
 }
 
-impl Limit {
+impl TimeLimit {
     /// Returns `None` for a limit that is too long for the clock: nothing ends by it.
     fn new(started: Instant, timeout: Duration) -> Option<Self> {
         let until = started.checked_add(timeout)?;

@@ -73,13 +73,13 @@ struct Kept {
 /// A batch of which it is not known whether it is stored.
 #[derive(Clone, Debug)]
 struct UnstoredBatch {
-    told: Told,
+    told: BatchFacts,
     truncate: Option<u64>,
 }
 
 /// What the records of a batch say.
 #[derive(Clone, Debug)]
-struct Told {
+struct BatchFacts {
     number: u64,
     head: Option<ToldHead>,
     accepted: Vec<TaskId>,
@@ -213,7 +213,7 @@ impl Cleaning {
     /// the log loses its beginning with it.
     pub fn sealed(&mut self, number: u64, records: &[Record], truncate: Option<u64>) {
         self.under_way = Some(UnstoredBatch {
-            told: Told::of(number, records, self.next),
+            told: BatchFacts::of(number, records, self.next),
             truncate,
         });
     }
@@ -238,11 +238,11 @@ impl Cleaning {
 
     /// Takes a batch that a scheduler found when it started.
     pub fn found(&mut self, number: u64, records: &[Record], bytes: u64) {
-        let told = Told::of(number, records, self.next);
+        let told = BatchFacts::of(number, records, self.next);
         self.add(told, bytes);
     }
 
-    fn add(&mut self, told: Told, bytes: u64) {
+    fn add(&mut self, told: BatchFacts, bytes: u64) {
         for &id in &told.again {
             self.over(id);
             self.moved.insert(id, told.number);
@@ -382,7 +382,7 @@ impl Kept {
     }
 }
 
-impl Told {
+impl BatchFacts {
     /// Counts what the records of a batch say. Tasks from `next` on are new.
     fn of(number: u64, records: &[Record], next: u64) -> Self {
         let (mut accepted, mut again) = (Vec::new(), Vec::new());

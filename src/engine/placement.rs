@@ -107,7 +107,7 @@ impl Group {
 
 /// Where a node stands.
 #[derive(Clone, Debug)]
-struct Standing {
+struct Position {
     group: GroupId,
     level: u8,
     /// Whether it counts among those that could run something.
@@ -118,7 +118,7 @@ struct Standing {
     next: NodeIndex,
 }
 
-const APART: Standing = Standing {
+const APART: Position = Position {
     group: NO_GROUP,
     level: NOWHERE,
     present: false,
@@ -138,7 +138,7 @@ struct Level {
 #[derive(Debug)]
 pub(crate) struct Groups {
     list: Vec<Group>,
-    nodes: Vec<Standing>,
+    nodes: Vec<Position>,
     by_level: Vec<Level>,
     levels: u128,
     /// Groups with a node that could run something.
@@ -242,7 +242,7 @@ impl Groups {
 
     /// Returns whether another node than this could run what these groups may.
     pub fn has_other(&self, groups: &Bits, node: NodeIndex) -> bool {
-        let Standing { group, present, .. } = self.nodes[node as usize];
+        let Position { group, present, .. } = self.nodes[node as usize];
         groups.common(&self.present).any(|id| {
             work::step();
             let own = u32::from(present && id == group);
@@ -335,7 +335,7 @@ impl Groups {
     }
 
     fn unlink(&mut self, node: NodeIndex) {
-        let Standing {
+        let Position {
             group,
             level,
             prev,

@@ -12,11 +12,11 @@ const SPARSE: u64 = 64;
 pub struct Living {
     end: u64,
     count: usize,
-    kept: Bits,
+    kept: KeptIds,
 }
 
 #[derive(Clone, Debug)]
-enum Bits {
+enum KeptIds {
     /// A bit for each id from this one on.
     Dense { from: u64, bits: Vec<u64> },
     /// The ids of those that live, in order.
@@ -38,9 +38,9 @@ impl Living {
                 let at = id.get() - from;
                 bits[(at / 64) as usize] |= 1 << (at % 64);
             }
-            Bits::Dense { from, bits }
+            KeptIds::Dense { from, bits }
         } else {
-            Bits::Sparse(ids.to_vec())
+            KeptIds::Sparse(ids.to_vec())
         };
         Self {
             end,
@@ -62,9 +62,9 @@ impl Living {
     /// Returns whether this task is of the batch and lives.
     pub fn has(&self, id: TaskId) -> bool {
         match &self.kept {
-            Bits::Dense { from, bits } => bit(*from, id)
+            KeptIds::Dense { from, bits } => bit(*from, id)
                 .is_some_and(|(word, bit)| bits.get(word).is_some_and(|word| word & bit != 0)),
-            Bits::Sparse(ids) => ids.binary_search(&id).is_ok(),
+            KeptIds::Sparse(ids) => ids.binary_search(&id).is_ok(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Living {
         }
         self.count -= 1;
         match &mut self.kept {
-            Bits::Dense { from, bits } => {
+            KeptIds::Dense { from, bits } => {
                 if let Some((word, bit)) = bit(*from, id)
                     && let Some(word) = bits.get_mut(word)
                 {
@@ -85,7 +85,7 @@ impl Living {
                     *bits = Vec::new();
                 }
             }
-            Bits::Sparse(ids) => {
+            KeptIds::Sparse(ids) => {
                 if let Ok(at) = ids.binary_search(&id) {
                     ids.remove(at);
                 }
@@ -97,8 +97,8 @@ impl Living {
     /// Returns those that live, in their order.
     pub fn iter(&self) -> impl Iterator<Item = TaskId> {
         let (from, words, ids) = match &self.kept {
-            Bits::Dense { from, bits } => (*from, &bits[..], &[][..]),
-            Bits::Sparse(ids) => (0, &[][..], &ids[..]),
+            KeptIds::Dense { from, bits } => (*from, &bits[..], &[][..]),
+            KeptIds::Sparse(ids) => (0, &[][..], &ids[..]),
         };
         let dense = words.iter().zip(0u64..).flat_map(move |(&word, place)| {
             let set = (0..64u64).filter(move |bit| word >> bit & 1 == 1);

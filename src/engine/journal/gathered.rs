@@ -2,6 +2,8 @@
 //!
 //! Owns: how much a batch takes. Does not know: which batch is next, or when it is sealed.
 
+use std::collections::BTreeSet;
+
 use super::Journal;
 use crate::engine::Timestamp;
 use crate::engine::ids::NodeIndex;
@@ -84,6 +86,24 @@ impl Gathered {
 }
 
 impl Journal {
+    /// Moves into the next batch how tasks have ended that were to be written there as they go on:
+    /// what was promised with it holds then, though they have settled meanwhile.
+    pub fn settle_early(&mut self, is_over: impl Fn(TaskId) -> bool) {
+        let gathered = self.gathered.make_contiguous();
+        let Some((first, later)) = gathered.split_first_mut().filter(|it| !it.1.is_empty()) else {
+            return;
+        };
+        let changed = first.changed.iter().copied();
+        let over: BTreeSet<_> = changed.filter(|&id| is_over(id)).collect();
+        let ends = |record: &mut Record| match record {
+            Record::Settled(ending) => over.contains(&ending.id),
+            _ => false,
+        };
+        for batch in later {
+            first.records.extend(batch.records.extract_if(.., ends));
+        }
+    }
+
     /// Returns the number of the batch that takes a fact now for which somebody waits.
     pub fn firm_batch(&mut self, now: Timestamp) -> u64 {
         self.firm(now, 0);

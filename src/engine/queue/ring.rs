@@ -17,7 +17,7 @@ use crate::engine::tasks::{NO_GROUP, Slot, TaskGroupId, Tasks};
 pub(super) struct Ring {
     rows: BTreeMap<TaskGroupId, Row>,
     /// The groups that may start one.
-    standing: BTreeMap<TaskGroupId, Standing>,
+    standing: BTreeMap<TaskGroupId, Position>,
     /// The same, in the order in which they have their turns.
     order: BTreeSet<(u64, TaskGroupId)>,
     /// The same, in order of their first tasks.
@@ -27,7 +27,7 @@ pub(super) struct Ring {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Standing {
+struct Position {
     place: u64,
     /// The rank of its first task.
     rank: u64,
@@ -90,7 +90,7 @@ impl Ring {
             self.order.insert((place, group));
         }
         self.oldest.insert((rank, group));
-        self.standing.insert(group, Standing { place, rank });
+        self.standing.insert(group, Position { place, rank });
     }
 
     /// Puts a group that has started a task behind all others.

@@ -39,7 +39,7 @@ const LONGEST_RUN: u32 = 4;
 
 /// Whether what waits at a node gets on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Pace {
+enum Flow {
     #[default]
     Moving,
     /// Something was asked back since the last start or end there, for it had waited too long:
@@ -75,7 +75,7 @@ pub(crate) struct Load {
     tally: Tally,
     /// The suspects at the node, by the number among which each may be.
     companies: BTreeMap<Company, u32>,
-    pace: Pace,
+    flow: Flow,
     /// The best turn among the tasks that were asked back: nothing after it is prefetched, since it
     /// would start before what comes back. There is one as long as any is asked back.
     retracted: Option<Turn>,
@@ -153,7 +153,7 @@ impl Load {
             }
             None => {
                 self.tally.running += 1;
-                self.pace = Pace::Moving;
+                self.flow = Flow::Moving;
             }
         }
         if let Some(company) = suspect {
@@ -172,7 +172,7 @@ impl Load {
             }
             None => {
                 self.tally.running -= 1;
-                self.pace = Pace::Moving;
+                self.flow = Flow::Moving;
             }
         }
         if let Some(company) = suspect
@@ -207,7 +207,7 @@ impl Load {
 
     /// Notes that its runs hold up what waits for them.
     pub fn is_held_up(&mut self) {
-        self.pace = Pace::HeldUp;
+        self.flow = Flow::HeldUp;
     }
 
     /// Returns how long a task waits at it before it is asked back for a better use: the asking
@@ -266,7 +266,7 @@ impl Load {
             };
         }
         let places = self.prefetches(max_prefetch);
-        let moves = self.pace == Pace::Moving;
+        let moves = self.flow == Flow::Moving;
         if moves && prefetched < places && self.tally.prefetched_bytes < MAX_AHEAD_BYTES {
             Room::Prefetched {
                 taken: prefetched,
@@ -305,7 +305,7 @@ impl Load {
     /// Learns from a run alone, since its wait says nothing of the round trip.
     #[inline]
     pub fn learn_run(&mut self, ran: Duration) {
-        self.pace = Pace::Moving;
+        self.flow = Flow::Moving;
         self.run_time = average(self.run_time, nanos(ran)).max(SHORTEST_RUN);
         self.round_trip = self.round_trip.max(SHORTEST_ROUND_TRIP);
     }

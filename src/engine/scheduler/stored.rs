@@ -31,6 +31,7 @@ impl SchedulerMachine {
             journal.head.get_or_insert_default();
         }
         let sealed = journal.due().filter(|&due| due <= now).and_then(|_| {
+            journal.settle_early(|id| self.tasks.find(id).is_none());
             let at = journal.time(now);
             let plan = journal.cleaning.plan(journal.next_is());
             if plan.head {
@@ -462,6 +463,7 @@ impl SchedulerMachine {
         // What runs in this process ends with it in order, and is no loss.
         for node in (0..).take(self.roster.nodes.len()) {
             let local = self.roster.get(node).is_local();
+            self.unsend_all(node);
             let runs = local.then(|| self.runs_of(node));
             for slot in runs.into_iter().flatten() {
                 self.left_undone(now, slot);

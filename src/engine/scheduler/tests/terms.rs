@@ -291,3 +291,57 @@ fn g1_what_arises_after_the_end_of_a_term_is_told_to_nobody() {
         board.assignment(task);
     }
 }
+
+#[test]
+fn g1_what_was_not_sent_to_the_own_process_when_a_term_ends_is_not_said_to_have_run_there() {
+    let mut board = Board::stored(|_| {});
+    let own = board
+        .machine
+        .add_node(board.now, "own".into(), Reach::Local);
+    let hello = board.hello("own", 1000);
+    board.dialled(own.expect("it is free"), LinkId(9000), hello);
+    board.wait(SECOND);
+    board.by_hand();
+    let task = board.submit_exclusive(STOPS);
+    board.batch_stored();
+    assert!(
+        board.assigned.is_empty() && board.under_way(),
+        "it is placed"
+    );
+    board.machine.close(board.now);
+    board.cancel(task);
+    while board.machine.is_storing() {
+        board.batch_stored();
+    }
+    board.restart();
+    board.wait(2 * RESYNC);
+    let told: Vec<_> = board
+        .told
+        .iter()
+        .map(|it| (it.id, it.node.clone()))
+        .collect();
+    assert_eq!(told, [(task, None)]);
+}
+
+#[test]
+fn g12_that_a_task_is_to_be_cancelled_outlasts_a_crash_before_the_end_of_its_term() {
+    let mut board = Board::stored(|_| {});
+    board.by_hand();
+    board.machine.set_retry(board.now, RetryPolicy::default());
+    board.wait(SECOND / 10);
+    assert!(board.under_way());
+    let task = board.submit(STOPS);
+    board.batch_stored();
+    assert!(board.under_way(), "the task is being stored");
+    board.cancel(task);
+    board.wait(2 * SECOND);
+    board.machine.close(board.now);
+    board.batch_stored();
+    // It is settled with what is stored last.
+    board.batch_stored();
+    assert_eq!(board.answers, [CancelAnswer::StillRunning]);
+    board.restart();
+    board.join("first", 1, Vec::new());
+    board.wait(2 * RESYNC);
+    assert!(board.assigned.is_empty(), "it was to be cancelled");
+}
