@@ -10,7 +10,7 @@ use super::SchedulerMachine;
 use crate::engine::message::End;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::Orphan;
-use crate::engine::tasks::{Held, Run, Slot, Stage, Then};
+use crate::engine::tasks::{Era, Held, Run, Slot, Stage, Then};
 use crate::engine::{Action, Note, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome, TaskEventKind};
 
@@ -88,6 +88,17 @@ impl SchedulerMachine {
                 self.roster.get_mut(node).settled += 1;
                 self.settle_detached(now, slot, Outcome::Completed(output), CancelAnswer::TooLate);
             }
+            // Another node may have a later run of it, and has not said so yet.
+            End::Again { .. } | End::Stopped | End::Dropped
+                if cancelling && self.may_run_unheard(slot) =>
+            {
+                if ran_at_all {
+                    let task = self.tasks.get_mut(slot);
+                    task.failed_attempts = task.failed_attempts.saturating_add(1);
+                }
+                self.enqueue(slot, None);
+                self.must_wait_for_word_of(slot);
+            }
             // Any end but a completion is the cancel that was asked for.
             End::Failed(_) | End::Again { .. } | End::Stopped | End::Dropped if cancelling => {
                 let answer = self.answer_without_run(now, slot);
@@ -121,6 +132,13 @@ impl SchedulerMachine {
                 }
             }
         }
+    }
+
+    /// Returns whether a run of a task may go on of which nothing is known before a resync is over.
+    /// Of exclusive tasks it is stored before they are sent.
+    fn may_run_unheard(&self, slot: Slot) -> bool {
+        let task = self.tasks.get(slot);
+        task.era == Era::Past && !task.is_exclusive() && self.is_resyncing()
     }
 
     fn try_again(

@@ -345,3 +345,18 @@ fn g12_that_a_task_is_to_be_cancelled_outlasts_a_crash_before_the_end_of_its_ter
     board.wait(2 * RESYNC);
     assert!(board.assigned.is_empty(), "it was to be cancelled");
 }
+
+#[test]
+fn g12_a_cancel_during_a_resync_waits_for_the_node_that_may_have_a_later_run() {
+    let (mut board, [first, second]) = failed_and_sent(false);
+    board.cancel(first.task);
+    board.return_with(&first, again());
+    board.wait(SECOND / 10);
+    assert!(board.told.is_empty() && board.answers.is_empty());
+    let link = board.join("second", 2, holds(&second));
+    board.wait(SECOND / 10);
+    assert!(board.told.is_empty(), "its last run goes on");
+    board.end_of(link, &second, End::Stopped, false);
+    board.wait(SECOND);
+    assert_eq!(board.answers, [CancelAnswer::Stopped]);
+}
