@@ -76,7 +76,7 @@ fn report(report: &Report) -> String {
     }
 }
 
-/// The number of workers that a message sets.
+/// Returns the number of workers that a message sets.
 pub fn workers_said(message: &ToNode) -> Option<u32> {
     match message {
         ToNode::Workers(workers) => Some(*workers),

@@ -144,7 +144,7 @@ impl Cluster {
         self.client_goes_on(client);
     }
 
-    /// The future of a handler has ended, later than those of statuses that came after it.
+    /// Lets the future of a handler end, later than those of statuses that came after it.
     pub fn client_answers(&mut self, client: u64, status: Told) {
         let Some(it) = self.clients.get_mut(&client) else {
             return;
@@ -183,7 +183,8 @@ impl Cluster {
         }
     }
 
-    /// The scheduler lets a client go: it is told nothing more, and has confirmed all it was told.
+    /// Judges that a client which the scheduler lets go is told nothing more, and has confirmed all
+    /// it was told.
     pub fn let_go(&mut self, client: ClientId) {
         let unconfirmed = self.clients.get(&client.0).is_some_and(|it| {
             let open = it.mailbox.iter().chain(&it.handled);
@@ -217,7 +218,7 @@ impl Cluster {
         }
     }
 
-    /// The callers that wait for one task: most of them take the answer.
+    /// Answers the callers that wait for one task: most of them take the answer.
     pub fn answer(&mut self, status: TaskStatus, alone: bool) {
         self.say(|| format!("callers are told: {} {}", status.id, status.outcome));
         self.answered(&status, alone);

@@ -10,7 +10,7 @@ use crate::nodes::Death;
 use crate::plan::Time;
 
 impl Cluster {
-    /// A process ends.
+    /// Ends a process.
     pub fn kill(&mut self, proc: usize, death: Death) {
         self.say(|| format!("# process {proc} ends: {death:?}"));
         let it = &mut self.procs[proc];

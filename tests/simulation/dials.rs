@@ -160,7 +160,7 @@ impl Cluster {
         }
     }
 
-    /// The two sides learn at different moments that a link is open.
+    /// Opens a link, of which the two sides learn at different moments.
     pub fn connect(&mut self, dial: Dial, proc: usize) {
         let link = self.new_link(proc, dial.dialler, false);
         for end in [DOWN, UP] {
@@ -172,7 +172,7 @@ impl Cluster {
         }
     }
 
-    /// A link inside the scheduler's process.
+    /// Opens a link inside the scheduler's process.
     pub fn connect_local(&mut self, proc: usize, node: NodeId) {
         let link = self.new_link(proc, Dialler::Local(node), true);
         self.after(0, Ev::Opens { link, end: DOWN });
@@ -201,7 +201,7 @@ impl Cluster {
         nodes.any(|node| node.forwarded && node.name == address)
     }
 
-    /// The address of a node's end of a link, as the scheduler sees it.
+    /// Returns the address of a node's end of a link, as the scheduler sees it.
     fn end_of_node(&self, link: usize) -> String {
         let it = &self.links[link];
         let proc = &self.procs[it.proc];

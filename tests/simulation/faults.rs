@@ -100,8 +100,8 @@ impl Cluster {
         self.after(back + SECOND, Ev::Boot { node });
     }
 
-    /// A fault of one node's process or machine. A node in the scheduler's own process has none of
-    /// these.
+    /// Begins a fault of one node's process or machine. A node in the scheduler's own process has
+    /// none of these.
     fn node_fault(&mut self, fault: &Fault) {
         let node = match *fault {
             Fault::CutHost { node, .. }
@@ -205,7 +205,7 @@ impl Cluster {
         }
     }
 
-    /// A machine says that its process has nothing more to do.
+    /// Ends a process whose machine says that it has nothing more to do.
     pub fn gone(&mut self, proc: usize, why: &Gone) {
         let name = self.procs[proc].name.clone();
         self.say(|| format!("{name} is gone: {why:?}"));
@@ -226,7 +226,7 @@ impl Cluster {
     }
 }
 
-/// When a fault is over.
+/// Returns how long it takes until a fault is over.
 pub fn span_of(fault: &Fault) -> Time {
     match *fault {
         Fault::CutHost { span, .. }

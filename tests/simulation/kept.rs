@@ -232,7 +232,7 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap()
 }
 
-/// A task without what it shares with the default.
+/// Writes a task without what it shares with the default.
 fn lean(task: &TaskPlan) -> String {
     let mut value = serde_json::to_value(task).unwrap();
     let default = serde_json::to_value(TaskPlan::default()).unwrap();
@@ -257,19 +257,19 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/simulation/kept")
 }
 
-/// The promise and the text of a failure.
+/// Makes a title of the promise and the text of a failure.
 fn title(broken: &Broken) -> String {
     let text = broken.text.lines().next().unwrap_or_default();
     format!("{}: {text}", broken.promise)
 }
 
-/// Whether two titles tell of one failure: numbers say when and where, not what.
+/// Returns whether two titles tell of one failure: numbers say when and where, not what.
 fn is_same(one: &str, other: &str) -> bool {
     let words = |title: &str| title.replace(|letter: char| letter.is_ascii_digit(), "");
     words(one) == words(other)
 }
 
-/// Whether this is the failure of that title.
+/// Returns whether this is the failure of that title.
 pub fn is_titled(broken: &Broken, other: &Broken) -> bool {
     is_same(&title(broken), &title(other))
 }
@@ -288,7 +288,7 @@ pub fn keep(name: &str, chance: u64, plan: &Arc<Plan>, broken: &Broken) {
     println!("kept as {}", file.display());
 }
 
-/// The plan that is kept under a name, and what its run draws from.
+/// Reads the plan that is kept under a name, and what its run draws from.
 pub fn open(name: &str) -> (u64, Arc<Plan>) {
     let text = std::fs::read_to_string(folder().join(format!("{name}.plan"))).unwrap();
     let kept = Kept::read(&text).unwrap();
@@ -328,7 +328,7 @@ pub fn try_all() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is written is read back as it was, for any plan.
+/// Checks that what is written is read back as it was, for any plan.
 pub fn write_and_read(seed: u64) {
     let plan = Plan::draw(seed);
     let kept = Kept {

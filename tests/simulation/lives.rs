@@ -91,7 +91,7 @@ impl Cluster {
         }
     }
 
-    /// The scheduler ends its term, and dies when that is stored. Without a store, or asleep, it
+    /// Ends the scheduler's term, and kills it when that is stored. Without a store, or asleep, it
     /// dies at once.
     pub fn close_scheduler(&mut self, down: Time) {
         if self.scheduler.log.is_none() || !self.scheduler.alive || self.scheduler.frozen {

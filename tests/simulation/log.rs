@@ -63,7 +63,7 @@ impl SimLog {
         }
     }
 
-    /// Whoever wrote to it has died. A batch that was under way is there, or not.
+    /// Takes in that whoever wrote to it has died. A batch that was under way is there, or not.
     fn crash(&mut self, keeps: bool) -> Result<(), String> {
         self.unknown = false;
         let under_way = self.under_way.take();
@@ -75,7 +75,7 @@ impl SimLog {
         stored.transpose().map(drop)
     }
 
-    /// What the next start on it may do.
+    /// Returns what the next start on it may do.
     pub fn claim(&self, scheduler_id: SchedulerId, term: usize) -> Claim {
         let last = self.stored.ledger().last();
         Claim {
@@ -86,12 +86,12 @@ impl SimLog {
         }
     }
 
-    /// What whoever starts on it finds.
+    /// Returns what whoever starts on it finds.
     pub fn found(&self) -> Result<Found, String> {
         self.stored.found()
     }
 
-    /// All that is sealed so far.
+    /// Returns all that is sealed so far.
     fn sealed(&self) -> Result<Ledger, String> {
         match &self.under_way {
             None => Ok(self.stored.ledger().clone()),
@@ -137,7 +137,7 @@ impl Cluster {
         false
     }
 
-    /// The append of a batch has ended, or it is looked again what became of it.
+    /// Ends the append of a batch, or looks again what became of it.
     pub fn appended(&mut self) {
         if let Some(event) = self.append() {
             self.tell_scheduler(event);
@@ -171,7 +171,7 @@ impl Cluster {
         Some(Event::Stored { batch, bytes })
     }
 
-    /// The machine hears of an append.
+    /// Notes what the machine hears of an append.
     pub fn hears_of_log(&mut self, event: &Event) {
         let Some(log) = &mut self.scheduler.log else {
             return;
@@ -183,7 +183,7 @@ impl Cluster {
         };
     }
 
-    /// Its process has died.
+    /// Takes in that its process has died.
     pub fn log_crashes(&mut self) {
         let keeps = self.log_rng.bool();
         let crashed = self.scheduler.log.as_mut().map(|log| log.crash(keeps));
@@ -192,7 +192,7 @@ impl Cluster {
         }
     }
 
-    /// Its process is to die with this batch.
+    /// Lets its process die with this batch.
     pub fn log_kills(&mut self, batch: u64, keeps: bool, down: Time) {
         if let Some(log) = &mut self.scheduler.log {
             log.dies_with = Some(DiesWith { batch, keeps, down });
@@ -224,24 +224,25 @@ impl Cluster {
         }
     }
 
-    /// Whether something is on its way into it.
+    /// Returns whether something is on its way into it.
     pub fn is_log_behind(&self) -> bool {
         let log = self.scheduler.log.as_ref();
         log.is_some_and(|log| log.under_way.is_some())
     }
 
-    /// How long it may take until what is decided is told.
+    /// Returns how long it may take until what is decided is told.
     pub fn log_takes(&self) -> Time {
         self.scheduler.log.as_ref().map_or(0, |log| 4 * log.slow)
     }
 
-    /// Whether nothing can be stored, as far as the machine has heard.
+    /// Returns whether nothing can be stored, as far as the machine has heard.
     pub fn log_fails(&self) -> bool {
         let log = self.scheduler.log.as_ref();
         log.is_some_and(|log| log.outage == Outage::Lasts)
     }
 
-    /// Whether nothing could be stored at any time since then, as far as the machine has heard.
+    /// Returns whether nothing could be stored at any time since then, as far as the machine has
+    /// heard.
     pub fn log_failed_since(&self, since: Time) -> bool {
         let outage = self.scheduler.log.as_ref().map(|log| log.outage);
         match outage {
@@ -251,7 +252,7 @@ impl Cluster {
         }
     }
 
-    /// The log says what the machine believes.
+    /// Judges that the log says what the machine believes.
     pub fn check_log(&mut self) {
         let Some(log) = &self.scheduler.log else {
             return;

@@ -141,7 +141,7 @@ fn shrink(seed: u64, plan: &Arc<Plan>, is_same: impl Fn(&Broken) -> bool) -> Arc
     plan
 }
 
-/// A number from the environment.
+/// Reads a number from the environment.
 fn number<N: std::str::FromStr>(name: &str, default: N) -> N {
     std::env::var(name)
         .ok()
@@ -262,7 +262,8 @@ fn all_promises_hold_whatever_goes_wrong() {
     try_family(Family::Everything);
 }
 
-/// A second run in the same process would differ if any hash order or clock reached an effect.
+/// Checks that a second run in the same process is like the first: it would differ if any hash
+/// order or clock reached an effect.
 #[test]
 fn one_seed_gives_one_history() {
     for seed in 0..40 {
@@ -323,7 +324,7 @@ fn a_kept_plan_is_read_as_it_was_written() {
     (0..200).for_each(kept::write_and_read);
 }
 
-/// One seed, from `SIM_SEED`, or one kept plan, from `SIM_KEPT`, with its history.
+/// Runs one seed, from `SIM_SEED`, or one kept plan, from `SIM_KEPT`, and prints its history.
 #[test]
 fn one_seed() {
     let (seed, plan) = match (std::env::var("SIM_SEED"), std::env::var("SIM_KEPT")) {

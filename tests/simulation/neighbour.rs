@@ -78,7 +78,7 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// The number of its term.
+    /// Returns the number of its term.
     pub fn term(&self) -> usize {
         FIRST_NEIGHBOUR + self.starts
     }
@@ -95,7 +95,7 @@ impl Neighbour {
         now < self.cut_until[direction]
     }
 
-    /// Whether it has tasks that have not ended.
+    /// Returns whether it has tasks that have not ended.
     pub fn is_busy(&self) -> bool {
         self.is_alive() && self.settled.len() < self.accepted.len()
     }
@@ -261,7 +261,7 @@ impl Cluster {
         }
     }
 
-    /// Its tasks end too, each once, and well.
+    /// Judges that its tasks end too, each once, and well.
     fn neighbour_hears(&mut self, task: TaskId, outcome: &callboard::Outcome) {
         self.say(|| format!("neighbour is told: {task} {outcome}"));
         let known = self.neighbour.accepted.contains(&task);
@@ -389,14 +389,14 @@ impl Cluster {
         self.flush_neighbour();
     }
 
-    /// All that is wrong with it is over.
+    /// Ends all that is wrong with it.
     pub fn neighbour_heals(&mut self) {
         self.neighbour.cut_until = [0; 2];
         self.wake_neighbour();
         self.start_neighbour();
     }
 
-    /// Whether it has nothing left to do.
+    /// Returns whether it has nothing left to do.
     pub fn has_the_neighbour_ended(&self) -> bool {
         !self.neighbour.is_busy()
     }

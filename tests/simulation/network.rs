@@ -87,7 +87,7 @@ pub enum Dialler {
 }
 
 impl Dialler {
-    /// The scheduler that dials or is dialled.
+    /// Returns which scheduler dials or is dialled.
     pub fn whose(&self) -> Whose {
         match self {
             Self::Neighbour(_) => Whose::Neighbours,
@@ -269,7 +269,7 @@ impl Cluster {
         }
     }
 
-    /// An end learns that its connection is closed.
+    /// Lets an end learn that its connection is closed.
     pub fn closed(&mut self, link: usize, end: usize, reason: &str) {
         let it = &mut self.links[link];
         let before = std::mem::replace(&mut it.ends[end], End::Closed);
@@ -302,7 +302,7 @@ impl Cluster {
         self.in_flight -= queue.iter().filter(|(_, item)| matters(item)).count();
     }
 
-    /// A machine closes a link by itself.
+    /// Lets a machine close a link by itself.
     pub fn close(&mut self, link: usize, end: usize, reason: String) {
         self.send(link, end, Item::Fin(reason));
         let delay = self.rng.u64(..2 * MS);
@@ -316,7 +316,7 @@ impl Cluster {
         );
     }
 
-    /// A connection breaks though both processes live.
+    /// Breaks a connection though both processes live.
     pub fn reset(&mut self, link: usize, tell: [bool; 2]) {
         self.links[link].broken = true;
         for end in [DOWN, UP] {
@@ -335,7 +335,8 @@ impl Cluster {
         }
     }
 
-    /// One end's process is gone. Its machine says so to the other end, if that lives itself.
+    /// Abandons an end whose process is gone. Its machine says so to the other end, if that lives
+    /// itself.
     pub fn abandon(&mut self, link: usize, end: usize, death: Death) {
         if self.links[link].ends[end] == End::Closed {
             return;
@@ -383,7 +384,7 @@ impl Cluster {
         }
     }
 
-    /// The newest link of a process that is not closed on both sides.
+    /// Finds the newest link of a process that is open on both sides.
     pub fn newest_link(&self, proc: usize) -> Option<usize> {
         (0..self.links.len()).rev().find(|&link| {
             let it = &self.links[link];
@@ -457,8 +458,8 @@ impl Cluster {
     }
 }
 
-/// Whether an item may change what runs where. An answer may: it makes a node ready whose lease
-/// had ended.
+/// Returns whether an item may change what runs where. An answer may: it makes a node ready whose
+/// lease had ended.
 pub fn matters(item: &Item) -> bool {
     !matches!(
         item,

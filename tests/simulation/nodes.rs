@@ -102,18 +102,19 @@ impl Proc {
         node_clock(now, self.offset, self.drift_ppm)
     }
 
-    /// Where it would answer a probe, if it names a port.
+    /// Returns where it would answer a probe, if it names a port.
     pub fn probe_address(&self) -> String {
         format!("{}:{PROBE_PORT}", self.came_from)
     }
 
-    /// Whether whoever removed its node by hand vouches that it is dead: not before it was answered
-    /// for the last time a lease ago.
+    /// Returns whether whoever removed its node by hand vouches that it is dead: not before it was
+    /// answered for the last time a lease ago.
     pub fn passes_for_dead(&self, now: Time, lease: Time) -> bool {
         self.removed && self.answered_at + lease <= now
     }
 
-    /// The scheduler answers it. What has passed for dead before is not taken back by that.
+    /// Takes in that the scheduler answers it. What has passed for dead before is not taken back by
+    /// that.
     pub fn answered(&mut self, now: Time, lease: Time) {
         if self.passes_for_dead(now, lease) {
             self.runs.values_mut().for_each(|run| run.vouched = true);
@@ -121,7 +122,7 @@ impl Proc {
         self.answered_at = now;
     }
 
-    /// The first moment at which its clock says `at` or later.
+    /// Returns the first moment at which its clock says `at` or later.
     pub fn true_time(&self, at: Timestamp) -> Time {
         let prefetched = i128::from(at.0) - i128::from(self.offset);
         let guess = prefetched * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm)) - 2;
@@ -438,14 +439,14 @@ impl Cluster {
         proc
     }
 
-    /// The process that a fault to this node hits: the newest that lives.
+    /// Finds the process that a fault to this node hits: the newest that lives.
     pub fn live_proc(&self, node: usize) -> Option<usize> {
         (0..self.procs.len())
             .rev()
             .find(|&proc| self.procs[proc].node == node && self.procs[proc].alive)
     }
 
-    /// The machine at an address, whether somebody listens there or not.
+    /// Finds the machine at an address, whether somebody listens there or not.
     pub fn host_of(&self, address: &str) -> usize {
         let known = self.addresses.get(address).copied();
         known

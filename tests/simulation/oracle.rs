@@ -96,7 +96,7 @@ impl Facts {
         self.told.as_ref().map(|(_, outcome)| outcome)
     }
 
-    /// What a status says otherwise than the task was handed in or has ended before.
+    /// Returns what a status says otherwise than the task was handed in or has ended before.
     pub fn differs_from(&self, status: &TaskStatus) -> Option<&'static str> {
         let same = status.args == self.sent.args
             && status.kind == self.sent.kind
@@ -252,14 +252,14 @@ impl Oracle {
         self.serials
     }
 
-    /// All that was promised in an earlier life is void.
+    /// Begins a life: all that was promised in an earlier one is void.
     pub fn new_life(&mut self) {
         self.tasks.push(BTreeMap::new());
         self.superseded.clear();
         self.terms = terms::Terms::default();
     }
 
-    /// A term begins: what concerned only the process of the scheduler is void.
+    /// Begins a term: what concerned only the process of the scheduler is void.
     pub fn new_term(&mut self, now: Time) {
         self.terms.begin(now);
         self.waiting.clear();
@@ -279,8 +279,8 @@ impl Oracle {
         self.tasks.last_mut().unwrap()
     }
 
-    /// A submission has joined a task: a caller is answered too, and another audience is told where
-    /// only callers were to be.
+    /// Takes in that a submission has joined a task: a caller is answered too, and another audience
+    /// is told where only callers were to be.
     pub fn joined(&mut self, id: TaskId, audience: Audience) {
         let Some(facts) = self.tasks.last_mut().and_then(|tasks| tasks.get_mut(&id)) else {
             return;
@@ -301,7 +301,7 @@ impl Oracle {
             .push((now, now.saturating_add(span_of(fault))));
     }
 
-    /// Whether a fault but the one that began at `since` was at work since shortly before.
+    /// Returns whether a fault but the one that began at `since` was at work since shortly before.
     pub fn is_disturbed(&self, since: Time, until: Time) -> bool {
         self.disturbances
             .iter()
@@ -326,7 +326,7 @@ impl Oracle {
         self.current = client.map(|client| client.0);
     }
 
-    /// `behind` says that as much waits for clients as may.
+    /// Takes in an event of the scheduler; `behind` says that as much waits for clients as may.
     pub fn on_scheduler_event(&mut self, now: Time, event: &Event, behind: bool) {
         self.dials.heard(now, event);
         self.hear_of_runs(now, event);

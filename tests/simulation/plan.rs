@@ -60,24 +60,24 @@ pub enum Family {
     Restarts,
 }
 
-/// Whether families other than `Restarts` have a store, too. Some of these histories still break a
-/// promise, so they are not among those that must hold.
+/// Returns whether families other than `Restarts` have a store, too. Some of these histories still
+/// break a promise, so they are not among those that must hold.
 pub fn stores() -> bool {
     std::env::var_os("SIM_STORE").is_some()
 }
 
 impl Family {
-    /// Whether nothing ever goes wrong, but for what is none of the scheduler's business.
+    /// Returns whether nothing ever goes wrong, but for what is none of the scheduler's business.
     pub fn has_no_faults(self) -> bool {
         matches!(self, Self::Calm | Self::Order | Self::Load | Self::Fleet)
     }
 
-    /// Whether no node is ever lost.
+    /// Returns whether no node is ever lost.
     pub fn loses_no_node(self) -> bool {
         self.has_no_faults() || self == Self::Cuts
     }
 
-    /// Whether a store may take its time.
+    /// Returns whether a store may take its time.
     pub fn has_slow_stores(self) -> bool {
         matches!(self, Self::Durable | Self::Restarts)
     }
@@ -344,12 +344,12 @@ pub enum Fault {
 }
 
 impl Plan {
-    /// Whether each tick of the scheduler comes so late that it may take itself for asleep.
+    /// Returns whether each tick of the scheduler comes so late that it may take itself for asleep.
     pub fn is_always_late(&self) -> bool {
         self.late > 2 * nanos(self.config.heartbeat)
     }
 
-    /// The history of this seed.
+    /// Draws the history of this seed.
     pub fn draw(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x9E37_79B9_7F4A_7C15);
         // One history in ten is of load, and of those one in five is big.
@@ -455,7 +455,7 @@ impl Plan {
     }
 }
 
-/// A node that can run anything, for the quiet end.
+/// Returns a node that can run anything, for the quiet end.
 pub fn rescue() -> NodePlan {
     NodePlan {
         name: "rescue".to_owned(),

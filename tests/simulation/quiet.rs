@@ -9,7 +9,7 @@ use crate::plan::{Family, Fault, SECOND, nanos};
 use crate::scheduler::SchedulerIn;
 
 impl Cluster {
-    /// Every fault heals; what is pending gets its time.
+    /// Heals every fault, and gives what is pending its time.
     pub fn begin_quiet(&mut self) {
         if self.plan.shut_down {
             self.shut_down();
@@ -59,7 +59,7 @@ impl Cluster {
         );
     }
 
-    /// No change of the number of workers outlasts the faults.
+    /// Takes back each change of the number of workers: none outlasts the faults.
     pub fn heal_workers(&mut self) {
         let changed = self.plan.faults.iter().any(|(_, fault)| {
             matches!(fault, Fault::SetWorkers { .. } | Fault::NodeWorkers { .. })

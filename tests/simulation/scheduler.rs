@@ -64,7 +64,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// The start of a term of a life; with a store on what is found there.
+    /// Starts a term of a life; with a store on what is found there.
     pub fn start(
         (term, life): (usize, usize),
         log: Option<SimLog>,
@@ -100,7 +100,7 @@ impl Scheduler {
     }
 }
 
-/// The scheduler's clock.
+/// Returns the scheduler's clock.
 pub fn clock(now: Time) -> Timestamp {
     Timestamp(1_700_000_000 * SECOND + now)
 }
@@ -426,8 +426,8 @@ impl Cluster {
         }
     }
 
-    /// The name of a node that was removed is taken until its process has ended: the operator tries
-    /// again.
+    /// Lets the operator try again to add a node: the name of one that was removed is taken until
+    /// its process has ended.
     fn add_again_later(&mut self, node: usize) {
         let name = &self.nodes[node].name;
         let there = self.stats().nodes.iter().any(|it| *it.name == **name);

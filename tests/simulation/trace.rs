@@ -42,8 +42,8 @@ impl Trace {
         self.lines.as_deref().unwrap_or(&[])
     }
 
-    /// The last lines that name the task, and the last that name none, in order. Without a task:
-    /// the last.
+    /// Returns the last lines that name the task, and the last that name none, in order. Without a
+    /// task: the last.
     pub fn about(&self, task: Option<&str>, most: usize) -> Vec<&str> {
         let Some(task) = task else {
             let from = self.lines().len().saturating_sub(most);

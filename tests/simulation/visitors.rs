@@ -28,21 +28,21 @@ pub struct Visit {
     stays: Time,
 }
 
-/// Whether a link is a visitor's.
+/// Returns whether a link is a visitor's.
 pub fn is_visitors(link: LinkId) -> bool {
     link.0 >= FIRST_LINK
 }
 
 impl Cluster {
-    /// So many schedulers come, each under a name of its own, that there is no seat left for one
-    /// that is away.
+    /// Lets so many schedulers come, each under a name of its own, that there is no seat left for
+    /// one that is away.
     pub fn crowd(&mut self, proc: usize) {
         for number in 0..MAX_SCHEDULERS {
             self.visit(proc, &format!("one of many, {number}"), 0);
         }
     }
 
-    /// A visitor says hello to a process under this name.
+    /// Lets a visitor say hello to a process under this name.
     pub fn visit(&mut self, proc: usize, name: &str, stays: Time) {
         let number = FIRST_LINK + self.visits.len() as u64;
         let link = LinkId(number);
@@ -68,7 +68,7 @@ impl Cluster {
         self.tell_node(proc, NodeIn::Event(NodeEvent::Message { link, message }));
     }
 
-    /// What a node says to a visitor.
+    /// Takes in what a node says to a visitor.
     pub fn visitor_hears(&mut self, link: LinkId, message: &ToScheduler) {
         self.say(|| format!("visitor {link} hears {}", brief::to_scheduler(message)));
         if !matches!(message, ToScheduler::Hello(_)) {

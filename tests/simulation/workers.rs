@@ -43,17 +43,17 @@ pub struct Run {
 }
 
 impl Run {
-    /// Which scheduler it is for.
+    /// Returns which scheduler it is for.
     pub fn whose(&self) -> Whose {
         Whose::of_life(self.life)
     }
 
-    /// Which try it is, from 1.
+    /// Returns which try it is, from 1.
     pub fn attempt(&self) -> u32 {
         self.assignment.attempt
     }
 
-    /// Who its args say it is.
+    /// Returns who its args say it is.
     pub fn serial(&self) -> u64 {
         serial_of(&self.assignment.args)
     }
@@ -83,7 +83,7 @@ struct Behaviour {
     mode: Mode,
 }
 
-/// The args of a task: who it is, then how it behaves.
+/// Encodes the args of a task: who it is, then how it behaves.
 pub fn encode(task: &TaskPlan, serial: u64) -> Payload {
     let mut bytes = BytesMut::with_capacity(14 + task.args_bytes);
     bytes.put_u64_le(serial);
@@ -102,7 +102,7 @@ pub fn serial_of(args: &[u8]) -> u64 {
     u64::from_le_bytes(args[..8].try_into().unwrap())
 }
 
-/// The life of the scheduler in which a serial was given out.
+/// Returns the life of the scheduler in which a serial was given out.
 pub fn life_of(serial: u64) -> usize {
     usize::try_from(serial >> 32).unwrap()
 }
@@ -119,13 +119,13 @@ fn decode(args: &[u8]) -> Behaviour {
     }
 }
 
-/// What a run that completed returns: its own number.
+/// Makes what a run that completed returns: its own number.
 pub fn output(dispatch: Dispatch) -> Payload {
     Payload::from(&dispatch.get().to_le_bytes())
 }
 
 impl Cluster {
-    /// A worker begins an assignment, or keeps it until it has nothing else to do.
+    /// Gives a worker an assignment, which it begins, or keeps until it has nothing else to do.
     pub fn give_worker(
         &mut self,
         proc: usize,
@@ -158,7 +158,7 @@ impl Cluster {
         self.worker_says(proc, NodeEvent::Unstarted { worker, assignment });
     }
 
-    /// What a worker says, in order and mostly at once.
+    /// Queues what a worker says, which is heard in order and mostly at once.
     fn worker_says(&mut self, proc: usize, event: NodeEvent) {
         let it = &mut self.procs[proc];
         it.told.push_back(event);
@@ -253,7 +253,7 @@ impl Cluster {
         self.procs[proc].runs.insert(worker.0, run);
     }
 
-    /// What no thread could be started for goes back, and its worker rests for a while.
+    /// Gives back what no thread could be started for, and lets its worker rest for a while.
     fn rest(&mut self, proc: usize, worker: WorkerId, assignment: Assignment) {
         self.procs[proc].resting.insert(worker.0);
         self.oracle.threadless += 1;
@@ -324,7 +324,7 @@ impl Cluster {
         }
     }
 
-    /// A run's turn has come: by itself, by its timeout, or since it was asked to stop.
+    /// Ends a run whose turn has come: by itself, by its timeout, or since it was asked to stop.
     pub fn run_ends(&mut self, proc: usize, worker: u32, dispatch: Dispatch, how: How) {
         let Some(run) = self.procs[proc].runs.get(&worker) else {
             return;
@@ -386,7 +386,7 @@ impl Cluster {
         }
     }
 
-    /// The verdict on an attempt.
+    /// Returns the verdict on an attempt.
     fn end(&mut self, proc: usize, worker: u32, how: How) -> End {
         let jitter = self.rng.u64(..);
         let wish = self.rng.u32(..6);
@@ -435,7 +435,7 @@ impl Cluster {
 
     // Threads that a handler blocks.
 
-    /// Every other worker's thread is blocked; what it had not seen yet may be taken back.
+    /// Blocks every other worker's thread; what it had not seen yet may be taken back.
     pub fn stall(&mut self, proc: usize, span: Time) {
         if !self.procs[proc].stalled.is_empty() || self.procs[proc].frozen {
             return;

@@ -67,7 +67,8 @@ impl Cluster {
         }
     }
 
-    /// Whether messages of a node of this name wait in the sockets of a scheduler that was frozen.
+    /// Returns whether messages of a node of this name wait in the sockets of a scheduler that was
+    /// frozen.
     fn has_unread(&self, name: &str) -> bool {
         self.scheduler.inbox.iter().any(|command| match command {
             SchedulerIn::Event(Event::Message { link, .. }) => {
@@ -77,8 +78,9 @@ impl Cluster {
         })
     }
 
-    /// Whether the scheduler had slept shortly before it fell asleep, so that no node can have
-    /// proved between the two that it hears it. A lease is put off for a sleep once in a silence.
+    /// Returns whether the scheduler had slept shortly before it fell asleep, so that no node can
+    /// have proved between the two that it hears it. A lease is put off for a sleep once in a
+    /// silence.
     pub fn slept_twice(&self) -> bool {
         let round = 2 * nanos(self.plan.config.heartbeat) + 4 * self.plan.net.max;
         let woke = self.scheduler.woke_at;
@@ -98,8 +100,8 @@ impl Cluster {
         self.oracle.superseded.extend(up);
     }
 
-    /// A node is there again under a name that was removed: what its old processes still run passed
-    /// for dead before.
+    /// Takes in that a node is there again under a name that was removed: what its old processes
+    /// still run passed for dead before.
     pub fn added_again(&mut self, node: usize) {
         for proc in self.procs.iter_mut().filter(|proc| proc.node == node) {
             if std::mem::take(&mut proc.removed) {
@@ -112,7 +114,7 @@ impl Cluster {
         self.scheduler.machine.stats(clock(self.now))
     }
 
-    /// When a process that dies now must be known to be lost.
+    /// Returns when a process that dies now must be known to be lost.
     pub fn loss_expected(&self, proc: usize, death: Death) -> Option<(Expectation, Time)> {
         let it = &self.procs[proc];
         let config = &self.plan.config;

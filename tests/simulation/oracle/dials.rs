@@ -25,7 +25,8 @@ pub struct Dials {
 }
 
 impl Dials {
-    /// A node was added, and may have the number of one of its name that was removed.
+    /// Forgets the dials of a node that was added: it may have the number of one of its name that
+    /// was removed.
     pub fn added(&mut self, node: NodeId) {
         self.begun.remove(&node);
         self.hung.remove(&node);
@@ -51,7 +52,7 @@ impl Dials {
 }
 
 impl Cluster {
-    /// A message of a node is read.
+    /// Notes that a message of a node is read.
     pub fn hear_of_node(&mut self, link: LinkId) {
         if !self.oracle.closed.contains(&link) {
             let proc = self.links[self.link_index(link)].proc;
@@ -60,8 +61,8 @@ impl Cluster {
         }
     }
 
-    /// Whether the node at this address was heard until a moment ago, and so had not to be dialled.
-    /// The tick at which its silence has lasted long enough may be late.
+    /// Returns whether the node at this address was heard until a moment ago, and so had not to be
+    /// dialled. The tick at which its silence has lasted long enough may be late.
     fn has_just_fallen_silent(&self, address: &str) -> bool {
         let silence = 2 * nanos(self.plan.config.heartbeat);
         let moment = AT_ONCE + self.plan.late;

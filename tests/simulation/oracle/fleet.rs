@@ -38,7 +38,7 @@ impl Oracle {
 }
 
 impl Cluster {
-    /// Of both schedulers: the most workers of each in a process, and in all of it.
+    /// Returns the most workers of each scheduler in a process, and those of both together.
     fn bounds_of(&self, proc: usize) -> Option<(usize, usize)> {
         let fleet = self.plan.fleet.as_ref()?;
         let each = self.procs[proc].most_workers as usize;
@@ -51,7 +51,8 @@ impl Cluster {
         runs.filter(|run| run.whose() == whose).count()
     }
 
-    /// How many tasks wait for a worker of this process, as far as the scheduler is known to know.
+    /// Returns how many tasks wait for a worker of this process, as far as the scheduler is known
+    /// to know.
     fn waiting_for(&self, proc: usize) -> usize {
         let name = &self.procs[proc].name;
         let tasks = self.oracle.tasks.last();
@@ -70,8 +71,8 @@ impl Cluster {
         }
     }
 
-    /// G4: both together have no more than all workers of the process. And a worker that was in
-    /// use by its share is not lent in the round trip in which its next task comes.
+    /// Judges G4: both together have no more than all workers of the process. And a worker that was
+    /// in use by its share is not lent in the round trip in which its next task comes.
     pub fn judge_share_of_start(&mut self, proc: usize, run: &Run) {
         let Some((each, all)) = self.bounds_of(proc) else {
             return;
@@ -110,8 +111,8 @@ impl Cluster {
         }
     }
 
-    /// For how long the other may have a worker beyond its share: nothing is preempted, and what
-    /// it can no longer want is dropped within a sixth of a lease.
+    /// Returns for how long the other may have a worker beyond its share: nothing is preempted, and
+    /// what it can no longer want is dropped within a sixth of a lease.
     fn longest_beyond_share(&self) -> Time {
         let Some(fleet) = &self.plan.fleet else {
             return 0;
@@ -123,8 +124,8 @@ impl Cluster {
         fleet.longest_run() + drops
     }
 
-    /// G5: while tasks wait for workers of a process, its scheduler has its share there, and all of
-    /// them if there is no other, as soon as runs of the other have ended.
+    /// Judges G5: while tasks wait for workers of a process, its scheduler has its share there, and
+    /// all of them if there is no other, as soon as runs of the other have ended.
     pub fn judge_shares(&mut self) {
         let plan = self.plan.clone();
         if plan.fleet.is_none() {
@@ -167,8 +168,9 @@ impl Cluster {
         }
     }
 
-    /// G5: no worker is free for long while a task waits that it may run, here or at another node.
-    /// It may be kept for the other scheduler for a while, which has just used it or wants it.
+    /// Judges G5: no worker is free for long while a task waits that it may run, here or at another
+    /// node. It may be kept for the other scheduler for a while, which has just used it or wants
+    /// it.
     pub fn judge_idle_shared(&mut self) {
         let plan = self.plan.clone();
         let now = self.now;

@@ -114,7 +114,7 @@ impl Cluster {
         }
     }
 
-    /// A key is free only when no run of its last task can still be going.
+    /// Judges that a key is free only when no run of its last task can still be going.
     pub fn judge_new_key(&mut self, id: TaskId, key: &TaskKey) {
         let earlier: Vec<TaskId> = self
             .oracle
@@ -160,7 +160,7 @@ impl Cluster {
         }
     }
 
-    /// Whether as much waits for clients as may.
+    /// Returns whether as much waits for clients as may.
     pub fn client_is_behind(&self) -> bool {
         let (config, default) = (&self.plan.config, SchedulerConfig::default());
         if (config.max_statuses, config.max_status_bytes)
@@ -174,14 +174,14 @@ impl Cluster {
             || stats.unconfirmed_bytes >= config.max_status_bytes
     }
 
-    /// A turn begins, in which a client is behind, or none is.
+    /// Notes at the beginning of a turn since when a client is behind, if one is.
     pub fn note_whether_behind(&mut self, behind: bool) {
         let since = self.oracle.behind_since.filter(|_| behind);
         self.oracle.behind_since = since.or_else(|| behind.then_some(self.now));
     }
 
-    /// What is done while a client is behind. With a store, what was placed before is sent when
-    /// that is stored.
+    /// Judges that nothing is placed for clients while one is behind. With a store, what was placed
+    /// before is sent when that is stored.
     pub fn placed_nothing(&mut self, action: &Action) {
         let Some(since) = self.oracle.behind_since else {
             return;
@@ -287,7 +287,7 @@ impl Cluster {
         }
     }
 
-    /// Tasks that were accepted are refused: nothing may have come of them.
+    /// Takes back tasks that were accepted and are refused: nothing may have come of them.
     pub fn taken_back(&mut self, refused: Vec<(TaskId, Refused)>) {
         for (id, refused) in refused {
             self.say(|| format!("{id} is taken back: {}", refused.refusal));
@@ -308,8 +308,8 @@ impl Cluster {
         }
     }
 
-    /// Whoever waits is answered when the ending is decided, whatever clients do; and when it is
-    /// stored.
+    /// Judges that whoever waits is answered when the ending is decided, whatever clients do; and
+    /// when it is stored.
     pub fn judge_waiting(&mut self) {
         let machine = &self.scheduler.machine;
         if machine.promised_with() > machine.stored() {

@@ -77,8 +77,8 @@ impl Cluster {
         self.oracle.pauses.limits.0.insert(kind, limited);
     }
 
-    /// Of a limited kind nothing is sent while as many go on in truth as may, or sooner than it
-    /// may.
+    /// Judges that of a limited kind nothing is sent while as many go on in truth as may, or sooner
+    /// than it may.
     pub fn judge_limits(&mut self, assignments: &[Assignment]) {
         for assignment in assignments {
             let task = assignment.task;
@@ -113,7 +113,7 @@ impl Cluster {
         }
     }
 
-    /// Nothing starts that was sent since the limit was set while as many go on as may.
+    /// Judges that nothing starts that was sent since the limit was set while as many go on as may.
     pub fn judge_limited_start(&mut self, run: &Run) {
         if run.whose() != Whose::Own || run.life != self.life {
             return;

@@ -50,7 +50,7 @@ impl Sent {
         self.change(now, node, |tasks| tasks.saturating_sub(1));
     }
 
-    /// How many tasks a node has, as far as is known.
+    /// Returns how many tasks a node has, as far as is known.
     pub fn tasks(&self, node: &str) -> usize {
         self.nodes.get(node).map_or(0, |room| room.tasks)
     }
@@ -77,30 +77,30 @@ impl Oracle {
 }
 
 impl Facts {
-    /// Whether it waits for a worker, as far as is known here: it has not started.
+    /// Returns whether it waits for a worker, as far as is known here: it has not started.
     pub fn waits(&self) -> bool {
         self.starts.is_empty() && self.told.is_none() && !self.cancel_asked
     }
 }
 
 impl Cluster {
-    /// The longest round trip that a scheduler may have learned.
+    /// Returns the longest round trip that a scheduler may have learned.
     pub fn longest_round_trip(&self) -> Time {
         // Either side may be some milliseconds late to send, and a worker to tell.
         2 * self.plan.net.max + 6 * MS
     }
 
-    /// G6: for how long less urgent tasks may start before one. Of a run at most four round trips
-    /// count.
+    /// Returns for how long less urgent tasks may start before one (G6). Of a run at most four
+    /// round trips count.
     fn order_bound(&self) -> Time {
         let longest = self.longest_round_trip();
         let late = 6 * self.plan.late + 20 * MS;
         HELD_UP.max(4 * (longest + 4 * longest)) + 4 * longest + PAUSES + late
     }
 
-    /// Nothing that goes first, and that this node may run, has waited for longer than may be since
-    /// it was sent to a node last: it may have had to go back for what goes before it. Of equals
-    /// only what was sent to a node after that is judged: it may wait there for long.
+    /// Judges that nothing that goes first, and that this node may run, has waited for longer than
+    /// may be since it was sent to a node last: it may have had to go back for what goes before it.
+    /// Of equals only what was sent to a node after that is judged: it may wait there for long.
     pub fn judge_priority(&mut self, proc: usize, started: TaskId) {
         let plan = self.plan.clone();
         let (bound, now) = (self.order_bound(), self.now);
@@ -142,8 +142,8 @@ impl Cluster {
         }
     }
 
-    /// G5: no worker is idle for longer than it takes to ask a task back and send it on, while one
-    /// that may run there is due.
+    /// Judges G5: no worker is idle for longer than it takes to ask a task back and send it on,
+    /// while one that may run there is due.
     pub fn judge_idle_under_load(&mut self) {
         if self.plan.family != Family::Load {
             return;

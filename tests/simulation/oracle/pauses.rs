@@ -23,7 +23,7 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// Since when nothing of a kind may start.
+    /// Returns since when nothing of a kind may start.
     fn since(&self, kind: &TaskKind) -> Option<Time> {
         let named = |at: &usize| *kind == KINDS[*at].0;
         let both = self
@@ -64,12 +64,12 @@ impl Cluster {
         }
     }
 
-    /// No pause outlasts the faults.
+    /// Ends the pauses: none outlasts the faults.
     pub fn heal_pauses(&mut self) {
         (0..self.plan.faults.len()).for_each(|index| self.unpause(index));
     }
 
-    /// An operator takes back what the fault of this index is, if he has done it.
+    /// Lets an operator take back what the fault of this index is, if he has done it.
     pub fn unpause(&mut self, index: usize) {
         match self.plan.faults[index].1 {
             Fault::Pause { kind, .. } => self.command(SchedulerIn::Pause(kind, false)),
@@ -79,8 +79,8 @@ impl Cluster {
         }
     }
 
-    /// Nothing of a paused kind is placed. With a store, what was placed before is sent when that
-    /// is stored.
+    /// Judges that nothing of a paused kind is placed. With a store, what was placed before is sent
+    /// when that is stored.
     pub fn judge_paused(&mut self, assignments: &[Assignment]) {
         if self.plan.store.is_some() {
             return;
@@ -100,8 +100,8 @@ impl Cluster {
         }
     }
 
-    /// What was sent ahead before a pause is asked back: it may start only until its node hears of
-    /// that.
+    /// Judges that what was sent ahead before a pause is asked back: it may start only until its
+    /// node hears of that.
     pub fn judge_paused_start(&mut self, run: &Run) {
         let tasks = &self.oracle.tasks[run.life];
         let facts = tasks.get(&run.task).filter(|_| run.life == self.life);

@@ -17,7 +17,7 @@ use crate::plan::{BLOCK, Family, KINDS, MS, SECOND, nanos};
 use crate::scheduler::SchedulerIn;
 use crate::scheduler::clock;
 
-/// Whether a node that is up, and free to take work, has a free worker in truth.
+/// Returns whether a node that is up, and free to take work, has a free worker in truth.
 pub fn has_room(proc: &Proc, nodes: &[NodeStats]) -> bool {
     nodes.iter().any(|node| {
         *node.name == *proc.name
@@ -54,7 +54,7 @@ impl Cluster {
         self.oracle.fail("G1", task, text);
     }
 
-    /// Tasks of this term whose one status nobody has handled yet.
+    /// Returns the tasks of this term whose one status nobody has handled yet.
     pub fn unconfirmed(&mut self) -> Vec<TaskId> {
         self.oracle
             .now_tasks()
@@ -110,7 +110,7 @@ impl Cluster {
         }
     }
 
-    /// An exclusive task whose run has ended waits for nothing for ever. What can be dropped is
+    /// Judges that no exclusive task whose run has ended waits for ever. What can be dropped is
     /// free when the lease is over, and what blocks when its process is known to have ended; where
     /// nothing can tell of that end, an operator declares it dead.
     pub fn judge_held(&mut self) {
@@ -159,10 +159,10 @@ impl Cluster {
         facts.is_some_and(|facts| KINDS[self.plan.tasks[facts.plan].kind].1)
     }
 
-    /// Whether nobody can see that the runs of a process have ended: it had joined and named no
-    /// port to probe when it died, or another process has that port and is dialled, in which case
-    /// it names none, so that nobody knows the two to be the same; or something answered for it
-    /// where it listened.
+    /// Returns whether nobody can see that the runs of a process have ended: it had joined and
+    /// named no port to probe when it died, or another process has that port and is dialled, in
+    /// which case it names none, so that nobody knows the two to be the same; or something answered
+    /// for it where it listened.
     fn ended_unseen(&self, proc: &Proc) -> bool {
         let node = &self.nodes[proc.node];
         let joined = proc.double || node.joins;
@@ -170,7 +170,8 @@ impl Cluster {
         !proc.alive && (proc.dies_unseen || joined && taken || node.forwarded)
     }
 
-    /// Whether no process that was told to take nothing new is still there; it may take its time.
+    /// Returns whether no process that was told to take nothing new is still there; it may take its
+    /// time.
     fn have_the_drained_left(&mut self) -> bool {
         let Some(it) = self.procs.iter().find(|proc| proc.alive && proc.ending) else {
             return true;
@@ -192,8 +193,8 @@ impl Cluster {
         false
     }
 
-    /// Whether each orphaned run of a replaced process is forgotten for the end of which nothing
-    /// waits, or it has had the time for it: that takes a lease.
+    /// Returns whether each orphaned run of a replaced process is forgotten for the end of which
+    /// nothing waits, or it has had the time for it: that takes a lease.
     fn are_idle_orphans_forgotten(&mut self) -> bool {
         if self.scheduler.machine.remains().idle_orphans == 0 {
             return true;
@@ -211,13 +212,13 @@ impl Cluster {
         self.procs.iter().all(|proc| proc.runs.is_empty())
     }
 
-    /// Whether no node has yet to say what has happened there: its turn may follow later.
+    /// Returns whether no node has yet to say what has happened there: its turn may follow later.
     fn have_nodes_told(&self) -> bool {
         let mut alive = self.procs.iter().filter(|proc| proc.alive);
         alive.all(|proc| proc.unheard == 0 && !proc.dirty)
     }
 
-    /// Whether nothing is under way that could excuse an idle worker.
+    /// Returns whether nothing is under way that could excuse an idle worker.
     pub fn is_at_rest(&self) -> bool {
         let now = clock(self.now);
         self.is_network_whole()
@@ -236,7 +237,7 @@ impl Cluster {
             })
     }
 
-    /// G5: no idle worker while a task that may run there is due.
+    /// Judges G5: no idle worker while a task that may run there is due.
     pub fn judge_idle_workers(&mut self) {
         let stats = self.stats();
         let free: Vec<&Proc> = self
@@ -388,8 +389,8 @@ impl Cluster {
         self.finish_check();
     }
 
-    /// What has ended is forgotten. A run that nobody saw end may be on record for ever, and so may
-    /// its key; and what can be dropped is until the lease of its node is over.
+    /// Judges that what has ended is forgotten. A run that nobody saw end may be on record for
+    /// ever, and so may its key; and what can be dropped is until the lease of its node is over.
     fn judge_remains(&mut self) {
         let it = self.scheduler.machine.remains();
         let leased = self.plan.quiet_from + 2 * nanos(self.plan.config.lease) + 2 * self.plan.late;
@@ -416,8 +417,9 @@ impl Cluster {
         }
     }
 
-    /// No storm of refusals, and nothing is sent round the cluster: what a history costs is less
-    /// than twice its tasks, whatever goes wrong in it, and what the lack of threads sends back.
+    /// Judges that there is no storm of refusals, and nothing is sent round the cluster: what a
+    /// history costs is less than twice its tasks, whatever goes wrong in it, and what the lack of
+    /// threads sends back.
     fn judge_cost(&mut self) {
         let most = 2 * self.plan.tasks.len() as u64 + 20 + self.oracle.threadless;
         let cost = (self.oracle.refusals, self.oracle.reroutes);
@@ -434,7 +436,7 @@ impl Cluster {
         }
     }
 
-    /// G1: what no client took is handed back.
+    /// Shuts the scheduler down, and judges G1: what no client took is handed back.
     pub fn shut_down(&mut self) {
         self.thaw_scheduler();
         self.finished = true;
@@ -475,7 +477,8 @@ impl Cluster {
         }
     }
 
-    /// An answer that nobody claimed and of which the scheduler may not know yet.
+    /// Returns whether nobody claimed the answer of a task, and the scheduler may not know of that
+    /// yet.
     pub fn is_answer_under_way(&self, task: TaskId) -> bool {
         self.oracle
             .tasks

@@ -51,29 +51,29 @@ impl Placing {
 }
 
 impl Facts {
-    /// When it was sent to a node last.
+    /// Returns when it was sent to a node last.
     pub fn last_placed(&self) -> Time {
         self.placings.last().map_or(0, Placing::sent_at)
     }
 
-    /// When a run of it was sent to its node.
+    /// Returns when a run of it was sent to its node.
     pub fn placed_at(&self, dispatch: Dispatch) -> Time {
         let mut placings = self.placings.iter();
         let placing = placings.find(|placing| placing.dispatch == dispatch);
         placing.map_or(0, Placing::sent_at)
     }
 
-    /// Where it was sent last.
+    /// Returns where it was sent last.
     pub fn last_node(&self) -> Option<&Arc<str>> {
         self.placings.last().map(|placing| &placing.node)
     }
 
-    /// Whether a node has it, as far as nodes have told.
+    /// Returns whether a node has it, as far as nodes have told.
     pub fn is_sent(&self) -> bool {
         self.placings.last().is_some_and(|placing| !placing.over)
     }
 
-    /// Another term begins.
+    /// Begins another term: what was placed is of one before.
     pub fn forget_term_of_runs(&mut self) {
         self.placings.iter_mut().for_each(|it| it.before = true);
     }
@@ -96,7 +96,7 @@ impl Facts {
         }
     }
 
-    /// Whether a status tells truly of the runs.
+    /// Judges whether a status tells truly of the runs.
     pub fn judge_runs(
         &self,
         status: &TaskStatus,
@@ -203,7 +203,7 @@ impl Oracle {
         }
     }
 
-    /// What nodes say of the latest runs.
+    /// Takes in what nodes say of the latest runs.
     pub fn hear_of_runs(&mut self, now: Time, event: &Event) {
         let Event::Message { link, message } = event else {
             return;
@@ -267,8 +267,8 @@ impl Oracle {
 }
 
 impl Cluster {
-    /// A run is rerouted once: another must have begun, or the lost one have come back, before the
-    /// next time.
+    /// Judges that a run is rerouted once: another must have begun, or the lost one have come back,
+    /// before the next time.
     pub fn judge_event(&mut self, event: &TaskEvent) {
         if !matches!(event.event, TaskEventKind::Rerouted { .. }) {
             return;
@@ -279,14 +279,15 @@ impl Cluster {
         }
     }
 
-    /// What a node that came back holds is taken back, and may be lost once more.
+    /// Lets tasks be rerouted again: what a node that came back holds is taken back, and may be
+    /// lost once more.
     pub fn may_be_rerouted_again(&mut self) {
         for facts in self.oracle.now_tasks().values_mut() {
             facts.rerouted = false;
         }
     }
 
-    /// No node is credited with an ending that it did not report.
+    /// Judges that no node is credited with an ending that it did not report.
     pub fn judge_settled(&mut self) {
         let stats = self.stats();
         let by_scheduler = |cause: &callboard::status::Cause| {

@@ -114,9 +114,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// Without faults a worker that the scheduler takes for free is free. Where two schedulers have
-    /// the same workers, either may take one before it hears of the other: how often that may
-    /// happen is judged at the end.
+    /// Judges that without faults a worker that the scheduler takes for free is free. Where two
+    /// schedulers have the same workers, either may take one before it hears of the other: how
+    /// often that may happen is judged at the end.
     pub fn judge_refusals(&mut self, event: &Event) {
         let fleet = self.plan.fleet.as_ref();
         let shares = fleet.is_some_and(|fleet| fleet.max_workers_total.is_some());
@@ -141,7 +141,7 @@ impl Cluster {
         }
     }
 
-    /// With one worker, nothing better may have waited for longer than news travels.
+    /// Judges that with one worker nothing better has waited for longer than news travels.
     pub fn judge_order(&mut self, started: TaskId) {
         let plan = self.plan.clone();
         // What was prefetched is asked back when it has waited for two round trips.
@@ -174,7 +174,8 @@ impl Cluster {
         }
     }
 
-    /// Two runs of an exclusive task never make progress at once; nor do two tasks with one key.
+    /// Judges that two runs of an exclusive task never make progress at once; nor do two tasks with
+    /// one key.
     pub fn judge_overlap(&mut self, proc: usize, run: &Run) {
         let key = self.oracle.tasks[run.life]
             .get(&run.task)
@@ -218,7 +219,7 @@ impl Cluster {
         }
     }
 
-    /// A process has woken and handled what was waiting for it.
+    /// Takes in that a process has woken and handled what was waiting for it.
     pub fn woke(&mut self, proc: usize) {
         for run in self.procs[proc].runs.values_mut() {
             run.last_step |= run.stop_asked && !run.blocking;

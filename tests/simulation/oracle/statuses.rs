@@ -10,7 +10,7 @@ use crate::plan::{Family, Mode, TaskPlan, Time, nanos};
 use crate::workers::output;
 
 impl Oracle {
-    /// A new status, or one given again.
+    /// Judges a new status, or one given again.
     pub fn judge_status(
         &mut self,
         to: Option<u64>,
@@ -70,7 +70,7 @@ impl Oracle {
 }
 
 impl Facts {
-    /// Whether an ending is true.
+    /// Judges whether an ending is true.
     pub fn judge_outcome(
         &self,
         status: &TaskStatus,

@@ -54,7 +54,7 @@ impl Oracle {
 }
 
 impl Cluster {
-    /// The scheduler dies.
+    /// Notes, when the scheduler dies, until when what was told is stored.
     pub fn note_what_is_stored(&mut self) {
         // It waits for company, for a batch before it, and for its own.
         let wait = 20 * MS + self.plan.late + self.log_takes();
@@ -66,7 +66,7 @@ impl Cluster {
         };
     }
 
-    /// A start on a log: what it finds is what was answered and told before.
+    /// Judges a start on a log: what it finds is what was answered and told before.
     pub fn judge_found(&mut self, log: &SimLog) {
         let found = match log.found() {
             Ok(found) => found,
@@ -98,7 +98,7 @@ impl Cluster {
         *self.oracle.now_tasks() = left;
     }
 
-    /// Whether the nodes of the term before may still be waited for.
+    /// Returns whether the nodes of the term before may still be waited for.
     pub fn may_resync(&self) -> bool {
         let config = &self.plan.config;
         let longest = (2 * nanos(config.heartbeat) + SECOND).min(nanos(config.lease));
@@ -110,8 +110,8 @@ impl Cluster {
         began.is_some_and(|began| self.now < began + longest + self.plan.late + SECOND)
     }
 
-    /// Whether all that a task has run may be unknown: it ran before this term, and what it ran
-    /// where ended with its process, or was not heard in time.
+    /// Returns whether all that a task has run may be unknown: it ran before this term, and what it
+    /// ran where ended with its process, or was not heard in time.
     pub fn may_be_unknown(&self, task: TaskId) -> bool {
         let facts = self.oracle.tasks[self.life].get(&task);
         let in_time = self.plan.only_restarts_in_time();
@@ -122,8 +122,8 @@ impl Cluster {
         })
     }
 
-    /// Whether an attempt that now begins has begun on another process, of which the scheduler was
-    /// never away for long.
+    /// Returns whether an attempt that now begins has begun on another process, of which the
+    /// scheduler was never away for long.
     pub fn is_held_elsewhere(&self, facts: &Facts, run: &Run) -> bool {
         // An attempt in the scheduler's own process may have been forgotten with that. Those after
         // it then count as one less.
@@ -140,8 +140,8 @@ impl Cluster {
 }
 
 impl Facts {
-    /// Another term begins, and finds this of the task. Returns whether there is such a task;
-    /// `stored` is the last batch that was known to be stored, and what was told until
+    /// Carries a task over into another term, which finds this of it. Returns whether there is such
+    /// a task; `stored` is the last batch that was known to be stored, and what was told until
     /// `stored_until` is stored.
     fn carry_over(
         &mut self,

@@ -57,7 +57,7 @@ fn way(facts: &Facts, task: &TaskPlan) -> Way {
     (task.kind, task.priority, labels, callers)
 }
 
-/// Since when a task had waited that was not sent before this dispatch, if it had.
+/// Returns since when a task had waited that was not sent before this dispatch, if it had.
 fn waits_since(
     plan: &Plan,
     facts: &Facts,
@@ -75,7 +75,7 @@ fn waits_since(
 }
 
 impl Cluster {
-    /// Of no group are many more tasks sent than of one that waits meanwhile.
+    /// Judges that of no group many more tasks are sent than of one that waits meanwhile.
     pub fn judge_turns(&mut self, assignments: &[Assignment]) {
         // With a store it is not known since when a task waits.
         if self.plan.store.is_some() || self.plan.tasks.iter().all(|task| task.group.is_none()) {

@@ -22,12 +22,12 @@ pub struct Wakeups {
 }
 
 impl Wakeups {
-    /// Something has come in, or gone out.
+    /// Notes that something has come in, or gone out.
     pub fn effect(&mut self) {
         self.vain.clear();
     }
 
-    /// A tick has come to nothing.
+    /// Notes that a tick has come to nothing. Returns whether that makes a busy loop.
     fn vain(&mut self, now: Time) -> bool {
         self.vain.push_back(now);
         if self.vain.len() > VAIN_TICKS {
@@ -39,7 +39,7 @@ impl Wakeups {
 }
 
 impl Cluster {
-    /// Tasks by what they wait for.
+    /// Counts tasks by what they wait for.
     pub fn counts(&self) -> [usize; 5] {
         let stats = self.scheduler.machine.stats(clock(self.now));
         [
@@ -51,7 +51,7 @@ impl Cluster {
         ]
     }
 
-    /// After a tick; `before` is how the tasks were counted before it.
+    /// Judges what a tick has come to; `before` is how the tasks were counted before it.
     pub fn judge_tick(&mut self, before: [usize; 5]) {
         if self.counts() != before {
             self.oracle.wakeups.effect();

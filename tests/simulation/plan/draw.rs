@@ -249,7 +249,7 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
     }
 }
 
-/// Tasks with one key are equal but for one in six, so that they join.
+/// Draws a task with a key. Tasks with one key are equal but for one in six, so that they join.
 pub fn keyed(rng: &mut fastrand::Rng, key: u8, draw: &Draw) -> TaskPlan {
     let odd = usize::from(rng.u32(..6) == 0);
     TaskPlan {
@@ -280,7 +280,7 @@ pub fn keyed(rng: &mut fastrand::Rng, key: u8, draw: &Draw) -> TaskPlan {
     }
 }
 
-/// An operator takes nodes out, or declares them dead, in the middle of what goes wrong there.
+/// Lets an operator take nodes out, or declare them dead, in the middle of what goes wrong there.
 pub fn draw_removals(rng: &mut fastrand::Rng, faults: &mut Vec<(Time, Fault)>, nodes: usize) {
     for index in 0..faults.len() {
         let (at, fault) = &faults[index];
@@ -304,7 +304,7 @@ pub fn draw_removals(rng: &mut fastrand::Rng, faults: &mut Vec<(Time, Fault)>, n
     }
 }
 
-/// Other schedulers that come while a node hears nothing of its own.
+/// Draws other schedulers that come while a node hears nothing of its own.
 pub fn draw_visits(rng: &mut fastrand::Rng, plan: &mut Plan) {
     let silence = 2 * nanos(plan.config.heartbeat);
     for index in 0..plan.faults.len() {
@@ -327,7 +327,7 @@ pub fn draw_visits(rng: &mut fastrand::Rng, plan: &mut Plan) {
     }
 }
 
-/// Nodes at which no thread can be started for a while.
+/// Draws nodes at which no thread can be started for a while.
 pub fn draw_no_threads(rng: &mut fastrand::Rng, plan: &mut Plan) {
     if rng.u32(..3) == 0 {
         for _ in 0..rng.usize(1..4) {
@@ -364,7 +364,7 @@ pub fn draw_replacements(rng: &mut fastrand::Rng, plan: &mut Plan) {
     }
 }
 
-/// Nodes with a forwarder in front.
+/// Draws nodes with a forwarder in front.
 pub fn draw_forwarders(rng: &mut fastrand::Rng, nodes: &mut [NodePlan]) {
     if rng.u32(..6) == 0 {
         for node in nodes.iter_mut().filter(|node| node.listens && !node.local) {
@@ -373,8 +373,8 @@ pub fn draw_forwarders(rng: &mut fastrand::Rng, nodes: &mut [NodePlan]) {
     }
 }
 
-/// So many schedulers that a node must forget one that has been away: its own among them, if the
-/// lease is over.
+/// Draws so many schedulers that a node must forget one that has been away: its own among them, if
+/// the lease is over.
 pub fn draw_crowds(rng: &mut fastrand::Rng, plan: &mut Plan) {
     let lease = nanos(plan.config.lease);
     for index in 0..plan.faults.len() {
@@ -420,7 +420,7 @@ pub fn draw_pauses(rng: &mut fastrand::Rng, plan: &mut Plan) {
     draw_groups(rng, &mut plan.tasks);
 }
 
-/// Tasks in groups: of some much is to be done, of others little.
+/// Puts tasks in groups: of some much is to be done, of others little.
 pub fn draw_groups(rng: &mut fastrand::Rng, tasks: &mut [TaskPlan]) {
     if rng.bool() {
         return;

@@ -5,8 +5,9 @@
 use super::{Fault, MS, Plan, SECOND, Time, nanos};
 
 impl Plan {
-    /// The longest cut that must cost nothing: the lease, less a heartbeat and a second. A history
-    /// with exclusive tasks must stay within four fifths of the lease, when a node drops them.
+    /// Returns the longest cut that must cost nothing: the lease, less a heartbeat and a second. A
+    /// history with exclusive tasks must stay within four fifths of the lease, when a node drops
+    /// them.
     pub fn harmless(&self) -> Time {
         let lease = nanos(self.config.lease);
         let kept = if self.tasks.iter().any(|task| task.exclusive) {
@@ -103,7 +104,7 @@ impl Plan {
             .collect()
     }
 
-    /// A store that takes its time, and what becomes of it.
+    /// Draws a store that takes its time, and what becomes of it.
     pub fn draw_store(&mut self, rng: &mut fastrand::Rng) {
         let slow = match rng.u32(..3) {
             0 => rng.u64(1..400 * MS),

@@ -21,7 +21,7 @@ pub struct FleetPlan {
 }
 
 impl FleetPlan {
-    /// How long the longest of the other's runs takes.
+    /// Returns how long the longest of the other's runs takes.
     pub fn longest_run(&self) -> Time {
         let longest = self.tasks.iter().map(|task| Time::from(task.ms)).max();
         longest.unwrap_or(0) * MS / 100 * 120
@@ -145,8 +145,8 @@ struct Work {
 }
 
 impl Work {
-    /// Tasks of one length or of very different ones, as much as so many hundredths of what all
-    /// nodes can do.
+    /// Draws tasks of one length or of very different ones, as much as so many hundredths of what
+    /// all nodes can do.
     fn draw(&self, rng: &mut fastrand::Rng, longest: u32, much: Range<u64>) -> Vec<TaskPlan> {
         let short = rng.u32(1..60);
         let long_share = [1, 4, 20, u32::MAX][rng.usize(..4)];

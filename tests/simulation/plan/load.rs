@@ -108,8 +108,8 @@ fn draw_nodes(rng: &mut fastrand::Rng, big: bool) -> Vec<NodePlan> {
         .collect()
 }
 
-/// Tasks that come for as long as they take all workers, more or less: first short ones, then of
-/// all lengths.
+/// Draws tasks that come for as long as they take all workers, more or less: first short ones, then
+/// of all lengths.
 fn draw_tasks(rng: &mut fastrand::Rng, mix: &Mix, nodes: &[NodePlan], big: bool) -> Vec<TaskPlan> {
     let count = if big {
         rng.usize(200..=2_000)
@@ -159,8 +159,8 @@ fn draw_tasks(rng: &mut fastrand::Rng, mix: &Mix, nodes: &[NodePlan], big: bool)
     tasks
 }
 
-/// Tasks that no node may run, all of different labels. As long as they wait, a round of placement
-/// goes through what has changed alone.
+/// Draws tasks that no node may run, all of different labels. As long as they wait, a round of
+/// placement goes through what has changed alone.
 fn nobodys(rng: &mut fastrand::Rng, last: Time) -> impl Iterator<Item = TaskPlan> {
     (0..rng.usize(10..40)).map(move |number| TaskPlan {
         at: SECOND,

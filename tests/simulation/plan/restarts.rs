@@ -58,7 +58,8 @@ pub fn draw(rng: &mut fastrand::Rng) -> Plan {
 }
 
 impl Plan {
-    /// How long a scheduler must be up before it may be away again for as long as costs nothing.
+    /// Returns how long a scheduler must be up before it may be away again for as long as costs
+    /// nothing.
     fn between_restarts(&self) -> Time {
         2 * nanos(self.config.heartbeat) + 3 * SECOND
     }
@@ -92,8 +93,8 @@ impl Plan {
         self.faults.push((0, death));
     }
 
-    /// The same, but that all that goes wrong is that the scheduler dies while this batch is under
-    /// way, which is stored or not.
+    /// Returns the same plan, but that all that goes wrong is that the scheduler dies while this
+    /// batch is under way, which is stored or not.
     pub fn dying_with(&self, batch: u64, keeps: bool) -> Self {
         let down = self.harmless();
         let death = Fault::DieWithBatch { batch, keeps, down };
@@ -137,8 +138,8 @@ impl Plan {
         }
     }
 
-    /// Whether all that goes wrong is that the scheduler is away now and then, never for so long
-    /// that it may cost a run, and that its store fails.
+    /// Returns whether all that goes wrong is that the scheduler is away now and then, never for so
+    /// long that it may cost a run, and that its store fails.
     pub fn only_restarts_in_time(&self) -> bool {
         let mut back = 0;
         let mut in_time = |at: Time, down: Time| {
