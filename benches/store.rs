@@ -66,7 +66,7 @@ fn main() {
     living(&path, "all kept", &all.at_most_bytes(u64::MAX));
 }
 
-/// A million tasks that are accepted, settle and are confirmed.
+/// Times a million tasks that are accepted, settle and are confirmed.
 fn living(path: &Path, kept: &str, keep: &Keep) {
     let mut book = Book::open(path, keep);
     let mut largest = 0;
@@ -84,7 +84,7 @@ fn living(path: &Path, kept: &str, keep: &Keep) {
     println!("after a close, which took {took:?}: {}", size(path));
 }
 
-/// What a start does with the file, part by part: each is done anew, with those before it.
+/// Times what a start does with the file, part by part: each is done anew, with those before it.
 fn reading(path: &Path, tasks: u64) {
     let open = || {
         let mut log = TableLog::at(path);
@@ -219,7 +219,8 @@ impl Book {
         self.store(records, None);
     }
 
-    /// What was accepted in one batch settles and is confirmed in the next, which drops the first.
+    /// Accepts tasks in one batch, and settles and confirms them in the next, which drops the
+    /// first.
     fn live(&mut self, count: u64) {
         let first = self.next_task;
         let mut records = vec![Record::Head(Box::new(self.head.clone()))];

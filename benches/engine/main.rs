@@ -46,7 +46,7 @@ fn per_task(bencher: &mut Bencher<'_>, mut batch: impl FnMut()) {
     });
 }
 
-/// A million tasks, and what each has added to the heap.
+/// Measures what each of a million pending tasks adds to the heap.
 fn weigh() {
     const TASKS: usize = 1_000_000;
     let kind = TaskKind::from(OFFERED);
@@ -59,7 +59,7 @@ fn weigh() {
     println!("heap bytes per pending task, args of 9 bytes included: {bytes:.1}");
 }
 
-/// A crowd is only made for a row that is picked, and then once.
+/// Times the scheduler. A crowd is only made for a row that is picked, and then once.
 fn time_scheduler(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("scheduler");
     let offered = TaskKind::from(OFFERED);

@@ -38,7 +38,7 @@ impl SchedulerBench {
         Self::labelled(nodes, workers, 0)
     }
 
-    /// Nodes that bear so many labels, each of which every so manieth task asks for.
+    /// Makes nodes that all bear so many labels, one of which each task asks for in turn.
     pub fn labelled(nodes: u32, workers: u32, labels: u64) -> Self {
         let mut config = SchedulerConfig::default();
         config.max_tasks = 20_000_000;
@@ -62,7 +62,7 @@ impl SchedulerBench {
         bench
     }
 
-    /// One node of ten workers, and so many tasks of this kind.
+    /// Makes one node of ten workers, and so many tasks of this kind.
     pub fn crowded(kind: &TaskKind, tasks: u64) -> Self {
         let mut bench = Self::new(1, 10);
         for _ in 0..tasks {
@@ -72,7 +72,7 @@ impl SchedulerBench {
         bench
     }
 
-    /// Nodes that have learnt how short the tasks are, each with as many as it takes ahead.
+    /// Makes nodes that have learnt how short the tasks are, each with as many as it takes ahead.
     pub fn loaded(nodes: u32) -> Self {
         const AHEAD: u64 = 512;
         let mut bench = Self::new(nodes, 10);
@@ -87,7 +87,7 @@ impl SchedulerBench {
         bench
     }
 
-    /// Nothing happens for as long as the machine waits before it looks again at what is ahead.
+    /// Lets nothing happen for as long as the machine waits before it looks again at what is ahead.
     pub fn idle_turn(&mut self) {
         self.now = self.now + Duration::from_micros(250);
         self.perform();

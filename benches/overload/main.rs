@@ -207,7 +207,7 @@ async fn run(mode: &str, tasks: u64) {
     arbiter.stop();
 }
 
-/// A task that takes a worker for a while, so that the queue is soon full.
+/// Makes a task that takes a worker for a while, so that the queue is soon full.
 fn task() -> Execute {
     Execute::named("wait", &1u64).unwrap()
 }
@@ -259,7 +259,7 @@ async fn until(scheduler: &Scheduler, holds: impl Fn(&Stats) -> bool) -> Stats {
     }
 }
 
-/// The memory that this process has, in bytes.
+/// Returns the memory that this process has, in bytes.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells it");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -33,7 +33,7 @@ impl Credentials {
         Self {}
     }
 
-    /// Where the certificates are, if there are any.
+    /// Returns where the certificates are, if there are any.
     pub fn directory(&self) -> Option<&Path> {
         #[cfg(feature = "tls")]
         return self.authority.as_ref().map(Authority::directory);

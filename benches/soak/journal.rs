@@ -23,7 +23,7 @@ pub struct Span<'a> {
     dispatch: u64,
 }
 
-/// The clock of the machine, the same for all its processes, in nanoseconds.
+/// Reads the clock of the machine, the same for all its processes, in nanoseconds.
 pub fn now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     // Neither is negative: the clock starts with the machine.
@@ -56,7 +56,8 @@ impl Journal {
         }
     }
 
-    /// One write, so that lines of other threads do not mix with it, and a kill does not lose it.
+    /// Writes the line at once, so that those of other threads do not mix with it, and a kill does
+    /// not lose it.
     fn write(&self, line: &str) {
         if let Err(error) = (&self.file).write_all(line.as_bytes()) {
             eprintln!("soak: a node cannot write down its runs: {error}");

@@ -99,7 +99,7 @@ pub fn judge(
 }
 
 impl Judgement {
-    /// The runs of one task, in the order of their fencing numbers.
+    /// Compares the runs of one task, given in the order of their fencing numbers.
     fn compare(&mut self, runs: &[Run]) {
         self.exclusive_runs += runs.iter().filter(|run| run.exclusive).count();
         self.last_steps += runs
@@ -131,8 +131,8 @@ impl Judgement {
     }
 }
 
-/// G9: a task is run again only if the node of the run before was killed since, or in trouble for
-/// long. Returns two runs for which that does not hold.
+/// Returns two runs that break G9, if any: a task is run again only if the node of the run before
+/// was killed since, or in trouble for long.
 fn without_reason<'a>(
     runs: &'a [Run],
     troubles: &[Vec<Trouble>],
@@ -172,7 +172,7 @@ fn story(before: &Run, again: &Run, own: &[Trouble], restarts: &[Restart]) -> St
     )
 }
 
-/// Whether a trouble is met by the first of two runs, and began before the second.
+/// Returns whether a trouble met the first of two runs, and began before the second.
 fn is_between(from: u64, to: u64, pair: &[Run]) -> bool {
     // What was on its way may begin in the moment after.
     from < pair[1].begin && to.saturating_add(LAST_STEP) > pair[0].begin
@@ -188,8 +188,8 @@ struct Span {
 }
 
 impl Span {
-    /// Whether this is a reason to run a task again: it was too long, or the scheduler did not know
-    /// that the task had been placed.
+    /// Returns whether this is a reason to run a task again: it was too long, or the scheduler did
+    /// not know that the task had been placed.
     fn excuses(&self, before: &Run) -> bool {
         let lasted = Duration::from_nanos(self.to - self.from) + SETTLING / 2;
         let unknown = |&kill: &u64| (kill.saturating_sub(NOT_STORED)..).contains(&before.begin);
@@ -197,7 +197,7 @@ impl Span {
     }
 }
 
-/// The spans of one node in which its scheduler was killed while it was in trouble itself.
+/// Returns the spans of one node in which its scheduler was killed while it was in trouble itself.
 fn spans(own: &[Trouble], restarts: &[Restart]) -> Vec<Span> {
     let troubles = own.iter().map(|at| (at.from, at.to, None));
     let outages = restarts

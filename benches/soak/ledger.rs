@@ -112,7 +112,7 @@ impl Ledger {
         book.unanswered.extend(open);
     }
 
-    /// The number of the first task that nobody has handed in.
+    /// Returns the number of the first task that nobody has handed in.
     pub fn next(&self) -> u64 {
         self.book().next
     }
@@ -180,14 +180,14 @@ impl Book {
         self.endings.len() as u64
     }
 
-    /// How many settled that were never answered, since the scheduler was killed before.
+    /// Counts those that settled and were never answered, since the scheduler was killed before.
     pub fn settled_unanswered(&self) -> usize {
         let strange = self.endings.keys().filter(|id| !self.accepted.contains(id));
         strange.count()
     }
 
-    /// Tasks that were accepted and have not settled; and those that have, and that nobody can have
-    /// handed in.
+    /// Returns tasks that were accepted and have not settled; and those that have, and that nobody
+    /// can have handed in.
     pub fn unmatched(&self) -> (Vec<u64>, Vec<u64>) {
         let lost = self.accepted.iter();
         let lost = lost.filter(|id| !self.endings.contains_key(id)).copied();

@@ -84,7 +84,7 @@ fn draw(seed: u64, number: u64) -> Drawn {
     }
 }
 
-/// Why an ending is not right for its task, if so.
+/// Returns why an ending is not right for its task, if so.
 pub fn objection(status: &TaskStatus) -> Option<String> {
     let Some(work) = Work::from_args(&status.args) else {
         return Some(format!("the args of {} are not what they were", status.id));

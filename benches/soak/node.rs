@@ -27,7 +27,7 @@ impl Work {
         args.into()
     }
 
-    /// `None` if these are no such args.
+    /// Reads the work from args. Returns `None` if these are no such args.
     pub fn from_args(args: &[u8]) -> Option<Self> {
         let (number, amount) = args.split_first_chunk()?;
         Some(Self {
@@ -121,7 +121,7 @@ fn handlers(journal: Journal) -> Handlers {
         .on(PANIC, panic)
 }
 
-/// The whole life of a node's process: NAME ADDRESS WORKERS JOURNAL, and the directory of its
+/// Runs a node's process to its end. Takes NAME ADDRESS WORKERS JOURNAL, and the directory of its
 /// certificate if it has one.
 pub async fn serve(args: &[OsString]) -> Result<(), AnyError> {
     let (name, address, workers, journal, certificates) = match args {

@@ -56,7 +56,7 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Whether it outlasts the lease.
+    /// Returns whether it outlasts the lease.
     pub fn is_long(&self) -> bool {
         self.until - self.at > LEASE
     }

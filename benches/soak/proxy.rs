@@ -72,7 +72,7 @@ impl Proxy {
         })
     }
 
-    /// Where to dial.
+    /// Returns where to dial.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -103,7 +103,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, traffic: watch::Recei
     }
 }
 
-/// One connection, until either side or a cut ends it.
+/// Carries one connection, until either side or a cut ends it.
 async fn carry(dialler: TcpStream, target: SocketAddr, mut traffic: watch::Receiver<Traffic>) {
     let (there, back) = (traffic.clone(), traffic.clone());
     let carrying = async {
@@ -125,7 +125,7 @@ async fn carry(dialler: TcpStream, target: SocketAddr, mut traffic: watch::Recei
     }
 }
 
-/// One way of a connection.
+/// Passes on one way of a connection.
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

@@ -66,7 +66,7 @@ impl Handler<TaskStatus> for Client {
     }
 }
 
-/// The whole life of the process, if nothing ends it before.
+/// Runs the scheduler's process for its whole life, if nothing ends it before.
 pub async fn serve(setup: &str) -> Result<(), AnyError> {
     let setup: Setup = serde_json::from_str(setup)?;
     let secret = processes::read_secret()?;
@@ -133,7 +133,7 @@ async fn state(scheduler: &Scheduler, setup: &Setup) -> Result<State, AnyError> 
     })
 }
 
-/// The memory that this process has, in bytes.
+/// Returns the memory that this process has, in bytes.
 fn memory() -> Result<u64, AnyError> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -154,7 +154,7 @@ async fn all_told(scheduler: &Scheduler) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// What some of the unsettled tasks wait for.
+/// Returns how many tasks are unsettled, and what some of them wait for.
 async fn unfinished(scheduler: &Scheduler) -> Result<Vec<String>, AnyError> {
     let unfinished = scheduler.unfinished().await?;
     let mut words = vec![format!("{} tasks do not settle", unfinished.len())];

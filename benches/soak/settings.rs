@@ -22,7 +22,7 @@ const USAGE: &str =
 const TASKS_PER_MINUTE: u64 = 100_000;
 
 impl Settings {
-    /// `None` if only help was asked for.
+    /// Parses the arguments. Returns `None` if only help was asked for.
     pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Self>, AnyError> {
         let (mut seconds, mut nodes, mut seed) = (60, 20, fastrand::u64(..));
         let (mut tls, mut store) = (false, false);

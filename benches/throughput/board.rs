@@ -41,7 +41,7 @@ impl Nodes {
         }
     }
 
-    /// The same over TLS.
+    /// Puts links to other processes under TLS.
     #[cfg(feature = "tls")]
     pub fn tls(mut self) -> Self {
         if let Self::Remote { tls, .. } = &mut self {
@@ -64,7 +64,7 @@ pub enum Kept {}
 
 #[cfg(feature = "store")]
 impl Kept {
-    /// In a file of this folder.
+    /// Keeps the tasks in a file of this folder.
     pub fn new(folder: TempDir) -> Self {
         Self {
             folder,
@@ -257,17 +257,17 @@ impl Counted {
         Self::start_with_mark(count, count / 3, nodes).await
     }
 
-    /// With a client that confirms each status by itself, which is the default.
+    /// Starts one with a client that confirms each status by itself, which is the default.
     pub async fn start_each(count: u64, nodes: Nodes) -> Self {
         Self::start_so(count, count / 3, nodes, true, None).await
     }
 
-    /// With a mark that is reached when so many are done.
+    /// Starts one with a mark that is reached when so many are done.
     pub async fn start_with_mark(count: u64, mark: u64, nodes: Nodes) -> Self {
         Self::start_so(count, mark, nodes, false, None).await
     }
 
-    /// With a store.
+    /// Starts one with a store.
     #[cfg(feature = "store")]
     pub async fn start_kept(count: u64, nodes: Nodes, kept: Kept) -> Self {
         Self::start_so(count, count / 3, nodes, false, Some(kept)).await

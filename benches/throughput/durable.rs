@@ -45,7 +45,7 @@ pub fn remote(scale: &Scale) -> f64 {
     rate(scale.of(500_000), Nodes::remote(1, 1, 10))
 }
 
-/// An append of 200 bytes and an fdatasync.
+/// Measures an append of 200 bytes and an fdatasync.
 pub fn sync(scale: &Scale) -> [f64; 3] {
     let folder = folder();
     let mut file = File::create(folder.path().join("plain")).expect("a file");
@@ -58,7 +58,7 @@ pub fn sync(scale: &Scale) -> [f64; 3] {
     percentiles((0..scale.of(5_000)).map(append).collect())
 }
 
-/// One `execute` at a time, until it is answered.
+/// Measures one `execute` at a time, until it is answered.
 pub fn answered(scale: &Scale) -> [f64; 3] {
     let count = scale.of(5_000);
     System::new().block_on(async move {
@@ -75,20 +75,20 @@ pub fn answered(scale: &Scale) -> [f64; 3] {
     })
 }
 
-/// One at a time, until its status is handled.
+/// Measures one task at a time, until its status is handled.
 pub fn status(scale: &Scale) -> [f64; 3] {
     let nodes = Nodes::Local { workers: 10 };
     latency(scale.of(5_000), nodes, Some(Kept::new(folder())))
 }
 
-/// The same where statuses do not wait for their commit.
+/// Measures the same where statuses do not wait for their commit.
 pub fn status_at_once(scale: &Scale) -> [f64; 3] {
     let nodes = Nodes::Local { workers: 10 };
     let kept = Kept::new(folder()).tell_at_once();
     latency(scale.of(5_000), nodes, Some(kept))
 }
 
-/// How long a start takes with a million unfinished tasks, until an `execute` is answered.
+/// Measures how long a start takes with a million unfinished tasks, until an `execute` is answered.
 pub fn recovery(scale: &Scale) -> f64 {
     let count = scale.of(1_000_000);
     System::new().block_on(async move {
@@ -115,8 +115,8 @@ pub fn recovery(scale: &Scale) -> f64 {
     })
 }
 
-/// How large the file is at most while tasks with args of 100 bytes settle, in MiB; beside it how
-/// large it is after the end.
+/// Measures how large the file is at most while tasks with args of 100 bytes settle, in MiB; prints
+/// beside it how large it is after the end.
 pub fn file(scale: &Scale) -> f64 {
     let count = scale.of(1_000_000);
     System::new().block_on(async move {
@@ -152,7 +152,7 @@ pub fn file(scale: &Scale) -> f64 {
     })
 }
 
-/// A scheduler with a store that no node joins.
+/// Starts a scheduler with a store that no node joins.
 async fn start(folder: &TempDir) -> Scheduler {
     let started = Scheduler::unnamed()
         .store(Store::file(folder.path().join("tasks")).wait(Duration::from_secs(10)))

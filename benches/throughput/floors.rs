@@ -126,8 +126,8 @@ impl Head {
     }
 }
 
-/// One message at a time round three actors on three arbiters: a local task passes as many threads,
-/// those of the client, the scheduler and the worker.
+/// Measures one message at a time round three actors on three arbiters: a local task passes as many
+/// threads, those of the client, the scheduler and the worker.
 pub fn ring(scale: &Scale) -> [f64; 3] {
     let count = scale.of(20_000);
     System::new().block_on(async move {

@@ -13,7 +13,7 @@ use callboard::{Handlers, NodeHandle};
 /// node, of nodes and of workers follow, and a directory of certificates if there is one.
 const AS_NODES: &str = "--as-nodes";
 
-/// What every node of the bench offers.
+/// Returns what every node of the bench offers.
 pub fn handlers() -> Handlers {
     Handlers::new()
         .on("next", async |n: u64| Ok(n + 1))

@@ -7,7 +7,7 @@ use actix::System;
 use super::Scale;
 use super::board::{Counted, Nodes};
 
-/// The share of a core that this process takes, in percent.
+/// Measures the share of a core that this process takes with a hundred idle links, in percent.
 pub fn hundred_links(scale: &Scale) -> f64 {
     let span = Duration::from_secs(scale.of(20));
     System::new().block_on(async move {
@@ -20,7 +20,7 @@ pub fn hundred_links(scale: &Scale) -> f64 {
     })
 }
 
-/// The processor time of this process, all threads.
+/// Returns the processor time of this process, all threads.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

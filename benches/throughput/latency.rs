@@ -38,7 +38,7 @@ impl Spans {
         self.began = Instant::now();
     }
 
-    /// Whether there are more to come.
+    /// Ends a span. Returns whether there are more to come.
     pub fn end(&mut self) -> bool {
         let span = self.began.elapsed().as_secs_f64() * 1e6;
         if self.warm_up > 0 {
@@ -57,7 +57,7 @@ impl Spans {
     }
 }
 
-/// p50, p99 and p999.
+/// Returns p50, p99 and p999.
 pub fn percentiles(mut spans: Vec<f64>) -> [f64; 3] {
     [0.5, 0.99, 0.999].map(|share| percentile(&mut spans, share))
 }

@@ -42,7 +42,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// This many, or a tenth.
+    /// Returns this many, or a tenth.
     pub fn of(&self, full: u64) -> u64 {
         if self.quick { (full / 10).max(1) } else { full }
     }

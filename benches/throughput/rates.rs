@@ -18,7 +18,7 @@ fn next(n: u64) -> Execute {
     Execute::named("next", &n).expect("a number")
 }
 
-/// The rate at which so many are done by these nodes.
+/// Measures the rate at which so many are done by these nodes.
 fn rate(count: u64, nodes: Nodes) -> f64 {
     rate_of(count, nodes, next)
 }
@@ -64,8 +64,8 @@ pub fn remote_one(scale: &Scale) -> f64 {
     rate(scale.of(500_000), Nodes::remote(1, 1, 10))
 }
 
-/// Two schedulers that share one node process, each with half of the tasks; twice the rate of the
-/// slower one.
+/// Measures two schedulers that share one node process, each with half of the tasks. Returns twice
+/// the rate of the slower one.
 pub fn two_schedulers(scale: &Scale) -> f64 {
     let count = scale.of(500_000) / 2;
     System::new().block_on(async move {
@@ -120,7 +120,7 @@ pub fn nodes_thousand(scale: &Scale) -> f64 {
     one_process(scale, 1000)
 }
 
-/// So many tasks pending, then ten workers: the rate at which they are done.
+/// Measures the rate at which so many pending tasks are done, once there are ten workers.
 fn drain(count: u64) -> f64 {
     System::new().block_on(async move {
         let counted = Counted::start(count, Nodes::Local { workers: 0 }).await;
@@ -135,7 +135,7 @@ fn drain(count: u64) -> f64 {
     })
 }
 
-/// Ten thousand are done in a moment, so many such crowds are, and the median counts.
+/// Measures many crowds of ten thousand, since one is done in a moment. Returns the median.
 pub fn pending_few(scale: &Scale) -> f64 {
     let mut rates: Vec<_> = (0..scale.of(50)).map(|_| drain(10_000)).collect();
     percentile(&mut rates, 0.5)
@@ -174,7 +174,7 @@ fn mebibytes(scale: &Scale, nodes: Nodes) -> f64 {
     })
 }
 
-/// Tasks that await 20 ms on 4,000 workers of one node.
+/// Measures tasks that await 20 ms on 4,000 workers of one node.
 pub fn await_many(scale: &Scale) -> f64 {
     rate_of(scale.of(1_000_000), Nodes::remote(1, 1, 4000), |_| {
         Execute::named("wait", &20_u64).expect("a number")
@@ -188,9 +188,9 @@ const HALVED_WITHIN: Duration = Duration::from_millis(3_200);
 /// fails.
 const TOLERANCE: Duration = Duration::from_millis(800);
 
-/// A thousand tasks of 100 ms on four processes of ten workers, one of which is killed when half
-/// are done: the seconds until all are done once. Without the kill it would be 2.5 s; five hundred
-/// on thirty workers alone are 1.7 s.
+/// Runs a thousand tasks of 100 ms on four processes of ten workers, one of which is killed when
+/// half are done. Returns the seconds until all are done once. Without the kill it would be 2.5 s;
+/// five hundred on thirty workers alone are 1.7 s.
 pub fn halved(_: &Scale) -> f64 {
     const COUNT: u64 = 1_000;
     System::new().block_on(async {
@@ -210,7 +210,7 @@ pub fn halved(_: &Scale) -> f64 {
     })
 }
 
-/// Four processes, one of which is killed when a third of the tasks is done.
+/// Measures four processes, one of which is killed when a third of the tasks is done.
 pub fn killed(scale: &Scale) -> f64 {
     let count = scale.of(1_000_000);
     System::new().block_on(async move {

@@ -62,7 +62,7 @@ impl Row {
         Self::new(name, Unit::Bytes, run)
     }
 
-    /// A row of p50, p99 and p999, in microseconds.
+    /// Makes a row of p50, p99 and p999, in microseconds.
     pub fn latency(name: &'static str, run: fn(&Scale) -> [f64; 3]) -> Self {
         Self::with(name, Unit::Micros, Run::Latency(run))
     }
@@ -120,7 +120,7 @@ impl Row {
         }
     }
 
-    /// One figure of each round, the least first.
+    /// Returns one figure of each round, the least first.
     fn sorted(&self, part: usize) -> Vec<f64> {
         let mut figures: Vec<_> = self.rounds.iter().map(|round| round[part]).collect();
         figures.sort_by(f64::total_cmp);
@@ -132,7 +132,7 @@ impl Row {
         figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
-    /// The ratios of one figure's median to those of its floors that were measured.
+    /// Returns the ratios of one figure's median to those of its floors that were measured.
     fn ratios(&self, part: usize, rows: &[Self]) -> String {
         let ratio = |floor: &Floor| match *floor {
             Floor::Fixed(ideal) => {

@@ -20,7 +20,7 @@ fn wire(stream: TcpStream) -> Wire {
         .new_framed(stream)
 }
 
-/// A socket to a thread that decodes each frame, encodes it anew and sends it back.
+/// Opens a socket to a thread that decodes each frame, encodes it anew and sends it back.
 async fn echo() -> Wire {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("it is bound");
@@ -59,7 +59,7 @@ async fn hear(wire: &mut Wire) -> u64 {
     rmp_serde::from_slice(&frame.expect("a frame")).expect("a number")
 }
 
-/// So many numbers there and back, so many at a time.
+/// Measures so many numbers there and back, so many at a time.
 fn tcp(count: u64, window: u64) -> f64 {
     System::new().block_on(async move {
         let mut wire = echo().await;
@@ -95,7 +95,7 @@ pub fn pipelined(scale: &Scale) -> f64 {
     tcp(scale.of(1_000_000), 1024)
 }
 
-/// One number at a time.
+/// Measures one number at a time.
 pub fn latency(scale: &Scale) -> [f64; 3] {
     let count = scale.of(20_000);
     System::new().block_on(async move {

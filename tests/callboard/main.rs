@@ -25,7 +25,7 @@ const WHO: Claimant<'static> = Claimant {
     new_id: SchedulerId(1),
 };
 
-/// A store with so many tasks, of which the first was cancelled.
+/// Makes a store with so many tasks, of which the first was cancelled.
 fn store(folder: &Path, tasks: u64) -> PathBuf {
     let path = folder.join("store");
     let mut log = TableLog::at(&path);
@@ -99,7 +99,7 @@ fn run(args: &[&str]) -> Output {
     callboard(args).output().unwrap()
 }
 
-/// What it printed; it must have ended well.
+/// Returns what it printed; it must have ended well.
 fn printed(args: &[&str]) -> String {
     let output = run(args);
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -111,7 +111,7 @@ fn printed(args: &[&str]) -> String {
     out
 }
 
-/// What it said on stderr; it must have ended with this status, and printed nothing.
+/// Returns what it said on stderr; it must have ended with this status, and printed nothing.
 fn refused(args: &[&str], status: i32) -> String {
     let output = run(args);
     let (out, err) = (text(&output.stdout), text(&output.stderr));

@@ -93,7 +93,7 @@ proptest! {
     }
 }
 
-/// The same names in one place, so that a change of the contract shows here first.
+/// Uses the same names in one place, so that a change of the contract shows here first.
 #[test]
 fn a_new_scheduler_is_idle_and_holds_its_invariants() {
     let name: Arc<str> = "empty".into();
@@ -108,8 +108,8 @@ fn a_new_scheduler_is_idle_and_holds_its_invariants() {
     assert!(machine.unfinished().is_empty());
 }
 
-/// The lease of a node ends, and what it had starts again, a moment before something more urgent is
-/// due.
+/// Ends the lease of a node, so that what it had starts again, a moment before something more
+/// urgent is due.
 #[test]
 fn what_starts_before_something_more_urgent_is_due_passes_nothing_over() {
     let task = |priority, delay_ms| Step::Submit {

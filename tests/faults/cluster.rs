@@ -206,7 +206,8 @@ impl Cluster {
         Member { process, ledger }
     }
 
-    /// SIGKILL to all of these, and waits until they are no more. Returns when it was sent first.
+    /// Sends SIGKILL to all of these, and waits until they are no more. Returns when it was sent
+    /// first.
     pub fn kill(&mut self, numbers: impl IntoIterator<Item = u8> + Clone) -> u64 {
         let at = now();
         for number in numbers.clone() {
@@ -220,7 +221,7 @@ impl Cluster {
         at
     }
 
-    /// SIGSTOP. Returns when.
+    /// Sends SIGSTOP, and returns the time.
     pub fn freeze(&mut self, number: u8) -> u64 {
         let member = &self.members[&number];
         let at = now();
@@ -233,7 +234,7 @@ impl Cluster {
         at
     }
 
-    /// SIGCONT. Returns when.
+    /// Sends SIGCONT, and returns the time.
     pub fn thaw(&mut self, number: u8) -> u64 {
         let member = &self.members[&number];
         let at = now();

@@ -116,7 +116,7 @@ pub fn judge(cluster: &Cluster, course: &Course, mean: u64) -> Figures {
     figures
 }
 
-/// G1: one ending for every accepted task, and the right one.
+/// Checks G1: every accepted task has one ending, and the right one.
 fn endings(told: &Told, runs: &[Run], course: &Course, mean: u64, figures: &mut Figures) {
     let completed: BTreeSet<(u64, u64)> = runs
         .iter()
@@ -187,9 +187,9 @@ fn endings(told: &Told, runs: &[Run], course: &Course, mean: u64, figures: &mut 
     }
 }
 
-/// G9: runs of an attempt that had been begun before. A time that was missed explains them: a cut
-/// or freeze that lasted longer than it was to, or a link that was not back within a second of the
-/// heal, which a machine that is too loaded does too. Nothing else does.
+/// Checks G9: finds runs of an attempt that had been begun before. A time that was missed explains
+/// them: a cut or freeze that lasted longer than it was to, or a link that was not back within a
+/// second of the heal, which a machine that is too loaded does too. Nothing else does.
 pub fn again(
     runs: &[Run],
     told: &Told,
@@ -249,7 +249,7 @@ fn overlaps(runs: &[Run], cluster: &Cluster, figures: &mut Figures) {
     }
 }
 
-/// G4: no more than the limit at once. What a killed process ran ended with it, so it frees
+/// Checks G4: no more than the limit at once. What a killed process ran ended with it, so it frees
 /// nothing.
 fn limit(process: &str, runs: &[Run], figures: &mut Figures) {
     let own = runs.iter().filter(|run| run.process == process);
@@ -285,9 +285,9 @@ fn changes<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<(u64, i64)> {
     changes
 }
 
-/// G10: the effects of one run end before those of the next begin, as a keeper sees them that
-/// refuses a lower fencing number than it has seen. Of a run whose process slept through its lease
-/// when the next began it refuses one last step; that a run begins after a newer one is wrong
+/// Checks G10: the effects of one run end before those of the next begin, as a keeper sees them
+/// that refuses a lower fencing number than it has seen. Of a run whose process slept through its
+/// lease when the next began it refuses one last step; that a run begins after a newer one is wrong
 /// wherever it does.
 pub fn exclusive<'a>(
     task: u64,
@@ -359,7 +359,7 @@ fn asleep(fate: &Fate, at: u64, lease: Duration) -> bool {
     })
 }
 
-/// G8 and G5: how soon tasks were rerouted and workers busy again.
+/// Checks G8 and G5: how soon tasks were rerouted and workers busy again.
 fn times(told: &Told, runs: &[Run], course: &Course, figures: &mut Figures) {
     rerouted(told, course, figures);
     let Some(healed) = course.healed.filter(|_| !course.cut_off) else {
@@ -422,7 +422,7 @@ pub fn rerouted(told: &Told, course: &Course, figures: &mut Figures) {
     }
 }
 
-/// When all workers were first busy after the heal and something had been started since.
+/// Returns when all workers were first busy after the heal and something had been started since.
 fn busy_again(runs: &[Run], healed: u64, all: i64) -> Option<u64> {
     let first = runs
         .iter()

@@ -68,7 +68,7 @@ impl Cut {
         self
     }
 
-    /// These hosts are cut off.
+    /// Cuts these hosts off.
     pub fn both(self, hosts: impl IntoIterator<Item = Host> + Clone) -> Self {
         self.from(hosts.clone()).to(hosts)
     }

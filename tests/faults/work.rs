@@ -57,7 +57,8 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Task number `n`; a run of it takes `mean` milliseconds, half as much or half as much again.
+    /// Plans task number `n`; a run of it takes `mean` milliseconds, half as much or half as much
+    /// again.
     pub fn new(n: u64, mean: u64) -> Self {
         let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let mut millis = mean / 2 + spread % (mean + 1);

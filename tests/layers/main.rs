@@ -133,16 +133,16 @@ fn no_module_imports_a_higher_layer() {
     assert!(wrong.is_empty(), "wrong arrows:\n{}", wrong.join("\n"));
 }
 
-/// Whoever names a module reaches all that is within it, too. A child may name what its parents
-/// hold.
+/// Assumes that whoever names a module reaches all that is within it, too. A child may name what
+/// its parents hold.
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
     let circles = circles(&sources());
     assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
 }
 
-/// Of what comes by a glob, this test would not see whence. The root hands the inside out to the
-/// tests so, and imports nothing itself.
+/// Forbids globs, since the other tests would not see whence their names come. The root hands the
+/// inside out to the tests so, and imports nothing itself.
 #[test]
 fn no_import_within_the_crate_is_a_glob() {
     let sources = sources();
@@ -239,7 +239,8 @@ fn only_edges_and_handles_know_sockets() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A subscriber is code of others, and may panic: `say` contains that.
+/// Checks that only `say` calls a subscriber, which is code of others and may panic: `say` contains
+/// that.
 #[test]
 fn only_say_writes_to_the_log() {
     let mut wrong = Vec::new();

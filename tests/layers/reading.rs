@@ -145,7 +145,7 @@ fn string_len(text: &str) -> usize {
     text.len()
 }
 
-/// `a::{b, c::{d as e, self}}` as `a::b`, `a::c::d`, `a::c`.
+/// Spreads `a::{b, c::{d as e, self}}` into `a::b`, `a::c::d`, `a::c`.
 fn spread(tree: &str, before: &[String], all: &mut Vec<Vec<String>>) {
     let (head, group) = match tree.find('{') {
         Some(open) => (&tree[..open], Some(&tree[open + 1..])),

@@ -208,30 +208,30 @@ impl Process {
         Self(child)
     }
 
-    /// SIGKILL, and waits until the process is no more.
+    /// Sends SIGKILL, and waits until the process is no more.
     pub fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
-    /// SIGTERM: drain and end.
+    /// Sends SIGTERM: drain and end.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// SIGINT, as by Ctrl-C.
+    /// Sends SIGINT, as by Ctrl-C.
     pub fn interrupt(&self) {
         self.signal(Signal::INT);
     }
 
-    /// SIGSTOP: freeze, with sockets open. Returns when every thread has stopped.
+    /// Sends SIGSTOP: freeze, with sockets open. Returns when every thread has stopped.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
         let stopped = waitpid(Some(Pid::from_child(&self.0)), WaitOptions::UNTRACED);
         assert!(stopped.unwrap().is_some_and(|(_, status)| status.stopped()));
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }

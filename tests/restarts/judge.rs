@@ -95,7 +95,8 @@ pub fn judge(told: &Told, directory: &Path) -> Figures {
     figures
 }
 
-/// No node was lost, and each restart came well within the lease, so each attempt is to run once.
+/// Counts the second runs of attempts. No node was lost, and each restart came well within the
+/// lease, so each attempt is to run once.
 fn reruns(runs: &[Run], broken: &mut Vec<String>) -> usize {
     let mut attempts: BTreeMap<(u64, u32), Vec<&Run>> = BTreeMap::new();
     for run in runs {

@@ -176,7 +176,7 @@ async fn killed(rounds: u64) -> bool {
     cluster.finish(&format!("{rounds} kills")).await
 }
 
-/// The disk is full while tasks are handed in; then there is room again.
+/// Fills the disk while tasks are handed in, then makes room again.
 async fn full(disk: &SmallDisk) -> bool {
     let cluster = Cluster::start(Some(disk.0.join("tasks.redb"))).await;
     let accepted = |more: usize| {

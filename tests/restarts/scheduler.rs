@@ -234,7 +234,7 @@ impl SchedulerProcess {
         }
     }
 
-    /// SIGKILL, and reads what it had told before.
+    /// Sends SIGKILL, and reads what it had told before.
     pub fn kill(&mut self) {
         self.process.kill();
         if let Some(reader) = self.reader.take() {

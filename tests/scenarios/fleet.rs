@@ -109,8 +109,7 @@ async fn a_scheduler_that_is_shut_down_leaves_its_nodes_to_its_next_start() {
     next.shutdown(Shutdown::Now).await.unwrap();
 }
 
-/// A worker process that two schedulers have is told to end: both see it leave, and nothing is
-/// lost.
+/// Tells a worker process that two schedulers have to end: both see it leave, and nothing is lost.
 #[actix::test]
 async fn a_process_that_is_told_to_end_leaves_both_its_schedulers() {
     let one = listening("fleet-left", "127.0.0.1:0").await;
@@ -175,7 +174,7 @@ fn other_scheduler(node: SocketAddr) -> Process {
     Process::new(command.spawn().unwrap())
 }
 
-/// Not a test: what [`other_scheduler`] runs.
+/// Runs what [`other_scheduler`] starts; not a test.
 #[test]
 fn other_scheduler_process() {
     let Ok(address) = std::env::var(ADDRESS) else {
@@ -213,8 +212,8 @@ async fn until_another_runs(scheduler: &Scheduler) {
     }
 }
 
-/// It is killed, frozen, cut off and started again, and all the time it has more to do than the
-/// node can.
+/// Kills, freezes, cuts off and restarts the other scheduler, which has more to do all the time
+/// than the node can.
 #[actix::test]
 async fn what_becomes_of_one_scheduler_is_nothing_to_another() {
     let node = NodeProcess::spawn(&Role::new("shared", 4).total(4)).await;

@@ -58,7 +58,7 @@ async fn a_name_is_taken_while_its_scheduler_runs_and_free_afterwards() {
     finish(start().await.unwrap()).await;
 }
 
-/// Nothing is kept between the two, so only the clock tells the second where to go on.
+/// Keeps nothing between the two, so only the clock tells the second where to go on.
 #[actix::test]
 async fn g3_a_scheduler_that_is_started_again_gives_out_no_number_of_before() {
     async fn run_one() -> (u64, u64) {

@@ -35,7 +35,7 @@ mod shutdown;
 #[cfg(feature = "tls")]
 mod tls;
 
-/// Not a test: what the spawned processes run.
+/// Runs in the spawned processes; not a test.
 #[test]
 fn node_process() {
     processes::act_if_told();

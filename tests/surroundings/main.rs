@@ -19,7 +19,7 @@ mod starts;
 mod subscriber;
 mod threads;
 
-/// Not a test: what the processes run that [`child`] starts.
+/// Runs in the processes that [`child`] starts; not a test.
 #[test]
 fn role() {
     child::act_if_told(&[

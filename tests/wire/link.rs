@@ -112,7 +112,7 @@ fn beat(number: u64) -> ToScheduler {
     })
 }
 
-/// With so many kinds of the longest names.
+/// Makes a hello with so many kinds of the longest names.
 fn hello(kinds: usize) -> ToScheduler {
     ToScheduler::Hello(Box::new(NodeHello {
         kinds: (0..kinds)

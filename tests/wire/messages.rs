@@ -25,7 +25,8 @@ fn span() -> impl Strategy<Value = Duration> {
     (any::<u64>(), 0..1_000_000_000u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos))
 }
 
-/// Mostly small; now and then one that is sent by reference, and one that travels in chunks.
+/// Generates mostly small bodies; now and then one that is sent by reference, and one that travels
+/// in chunks.
 fn body() -> impl Strategy<Value = Payload> {
     prop_oneof![
         20 => vec(any::<u8>(), 0..64).prop_map(Payload::from),

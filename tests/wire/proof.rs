@@ -119,8 +119,8 @@ async fn g11_a_reflected_greeting_or_proof_is_refused() {
     }
 }
 
-/// An acceptor that is asked for a proof by a second connection's greeting gives none before it was
-/// given one, so it cannot be used to answer in another's place.
+/// Checks that an acceptor that is asked for a proof by a second connection's greeting gives none
+/// before it was given one, so it cannot be used to answer in another's place.
 #[tokio::test(start_paused = true)]
 async fn g11_the_accepting_side_proves_nothing_to_a_stranger() {
     let (a, mut b) = duplex(256);

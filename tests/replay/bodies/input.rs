@@ -27,7 +27,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Up to `count` bytes.
+    /// Takes up to `count` bytes.
     pub fn bytes(&mut self, count: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;

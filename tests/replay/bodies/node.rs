@@ -405,7 +405,7 @@ impl Stage {
         }
     }
 
-    /// Whatever was said, the node comes to an end when its own process wants it to.
+    /// Checks that the node ends when its own process wants it to, whatever was said.
     fn finish(&mut self) {
         for link in std::mem::take(&mut self.open) {
             let reason = "cut".to_owned();

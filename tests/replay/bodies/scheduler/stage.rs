@@ -448,7 +448,7 @@ impl Stage {
         }
     }
 
-    /// When the hostile ones are gone, every task ends and every cancel is answered.
+    /// Checks that every task ends and every cancel is answered when the hostile ones are gone.
     pub fn finish(&mut self) {
         for link in self.open.clone() {
             self.cut(link);
