@@ -34,7 +34,7 @@ async fn limited(_: (), cx: TaskContext) -> Result<(), TaskError> {
     }
 }
 
-/// Will never do better.
+/// Fails for good: another attempt would do no better.
 async fn wrong(_: (), cx: TaskContext) -> Result<(), TaskError> {
     println!("wrong: attempt {}", cx.attempt());
     Err(TaskError::permanent("there is no such account"))

@@ -105,7 +105,7 @@ fn every_module_begins_with_a_header() {
     );
 }
 
-/// The ids that the headings of the guarantees define: `## G9: ...`.
+/// Returns the ids that the headings of the guarantees define: `## G9: ...`.
 fn promises() -> BTreeSet<u32> {
     let text = read("docs/guarantees.md");
     let ids = text.lines().filter_map(|line| {
@@ -115,7 +115,7 @@ fn promises() -> BTreeSet<u32> {
     ids.collect()
 }
 
-/// The ids that a text names: as `g9_` at the start of a test's name, and as `"G9:`.
+/// Returns the ids that a text names: as `g9_` at the start of a test's name, and as `"G9:`.
 fn named(text: &str) -> BTreeSet<u32> {
     let id_after = |start: &str, end: char| {
         let places = text.match_indices(start).map(|(at, _)| at + start.len());
@@ -171,7 +171,7 @@ fn the_tests_that_the_guarantees_name_are_there() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// The paths of one with alternatives: `a/{b,c}.rs`.
+/// Returns the paths of one with alternatives: `a/{b,c}.rs`.
 fn spread(path: &str) -> Vec<String> {
     let Some((before, rest)) = path.split_once('{') else {
         return vec![path.to_owned()];
@@ -183,7 +183,7 @@ fn spread(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// The targets of a document's links: `](target)` and `[name]: target`.
+/// Returns the targets of a document's links: `](target)` and `[name]: target`.
 fn links(text: &str) -> Vec<String> {
     let mut in_code = false;
     let mut targets = Vec::new();
@@ -208,7 +208,7 @@ fn links(text: &str) -> Vec<String> {
     targets
 }
 
-/// The anchors of a document's headings, as GitHub makes them.
+/// Returns the anchors of a document's headings, as GitHub makes them.
 fn anchors(text: &str) -> Vec<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {
@@ -314,7 +314,7 @@ fn the_messages_of_the_troubleshooting_are_those_of_the_code() {
     assert!(unknown.is_empty(), "no source says: {unknown:#?}");
 }
 
-/// A public module whose page in rustdoc would be empty.
+/// Returns a public module whose page in rustdoc would be empty.
 #[test]
 fn no_public_module_is_empty() {
     let mut empty = Vec::new();
@@ -343,7 +343,7 @@ fn no_public_module_is_empty() {
     assert!(empty.is_empty(), "nothing public is in: {empty:#?}");
 }
 
-/// The public functions of a file, each with its documentation.
+/// Returns the public functions of a file, each with its documentation.
 fn public_functions(file: &str) -> Vec<(String, String)> {
     let mut docs = String::new();
     let mut found = Vec::new();
@@ -411,7 +411,7 @@ fn the_example_of_each_builder_uses_every_setter() {
     assert!(unused.is_empty(), "{unused:#?}");
 }
 
-/// The setters of a value that is made by setting one thing after the other.
+/// Returns the setters of a value that is made by setting one thing after the other.
 fn value_setters(file: &str) -> Vec<String> {
     let mut found = Vec::new();
     for line in read(file).lines().map(str::trim_start) {

@@ -41,31 +41,31 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// SIGKILL, and waits until it is no more.
+    /// Sends SIGKILL, and waits until it is no more.
     pub fn kill(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// What it says, for whoever asks first.
+    /// Returns what it says, to whoever asks first.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// SIGSTOP: it does nothing more, and its sockets stay open.
+    /// Sends SIGSTOP: it does nothing more, and its sockets stay open.
     pub fn freeze(&self) -> io::Result<()> {
         Ok(kill_process(Pid::from_child(&self.child), Signal::STOP)?)
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn thaw(&self) -> io::Result<()> {
         Ok(kill_process(Pid::from_child(&self.child), Signal::CONT)?)
     }
 }
 
 impl Processes {
-    /// None so far, and a secret for those to come.
+    /// Returns none so far, with a secret for those to come.
     pub fn new() -> Result<Self, AnyError> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;

@@ -20,7 +20,7 @@ pub struct Settings {
 const USAGE: &str = "usage: digest PATH [--nodes N] [--workers W] [--kill-after MS] [--store FILE]";
 
 impl Settings {
-    /// `None` if only help was asked for.
+    /// Returns the settings; `None` if only help was asked for.
     pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Option<Self>, AnyError> {
         let (mut path, mut nodes, mut workers) = (None, 3, 4);
         let (mut kill_after, mut store) = (None, None);

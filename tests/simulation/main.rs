@@ -5,7 +5,7 @@
 //! `SIM_LINES` how many lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller
 //! history first. Beside this range, which is the same each time, each run tries `SIM_NEW` seeds
 //! that are new, and prints the first of them. With `SIM_STORE=1` all families have a store now and
-//! then, and of these histories some still fail.
+//! then, not only the one of restarts.
 //!
 //! A failure that is found is kept, so that it outlasts the seed that showed it: `SIM_SEED=123
 //! SIM_KEEP=g8_what_goes_wrong cargo test --test simulation one_seed` writes its plan, shrunk, to
