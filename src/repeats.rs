@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::engine::Timestamp;
 
 /// How long the first repetition is away; each further one is twice as far.
-pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const FIRST_INTERVAL: Duration = Duration::from_secs(10);
 /// How far repetitions are apart at most. What has not happened for so long is new again.
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+pub(crate) const LONGEST_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Warnings that are told apart; those beyond share one, so that neither lines nor memory grow with
 /// what peers say.
@@ -22,7 +22,7 @@ const MAX_SERIES: usize = 256;
 pub(crate) struct Series {
     told: Timestamp,
     seen: Timestamp,
-    pause: Duration,
+    interval: Duration,
     untold: u64,
     times: u64,
 }
@@ -33,7 +33,7 @@ impl Series {
         Self {
             told: now,
             seen: now,
-            pause: FIRST_PAUSE,
+            interval: FIRST_INTERVAL,
             untold: 0,
             times: 1,
         }
@@ -41,19 +41,19 @@ impl Series {
 
     /// Returns whether to tell of another one now, and then how many before it were not told.
     pub(crate) fn tell(&mut self, now: Timestamp) -> Option<u64> {
-        if now.since(self.seen) >= LONGEST_PAUSE {
+        if now.since(self.seen) >= LONGEST_INTERVAL {
             let untold = self.untold;
             *self = Self::new(now);
             return Some(untold);
         }
         self.seen = now;
         self.times += 1;
-        if now.since(self.told) < self.pause {
+        if now.since(self.told) < self.interval {
             self.untold += 1;
             return None;
         }
         self.told = now;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.interval = (self.interval * 2).min(LONGEST_INTERVAL);
         Some(std::mem::take(&mut self.untold))
     }
 
@@ -74,7 +74,7 @@ impl Series {
 
     /// Returns whether it may be forgotten: nothing of it has happened for so long.
     pub(crate) fn is_old(&self, now: Timestamp) -> bool {
-        now.since(self.seen) >= LONGEST_PAUSE
+        now.since(self.seen) >= LONGEST_INTERVAL
     }
 }
 
@@ -183,8 +183,8 @@ mod tests {
             }
         }
         assert_eq!(told[..5], [0, 10, 30, 70, 150]);
-        let pauses = told.windows(2).map(|pair| pair[1] - pair[0]);
-        assert_eq!(pauses.max(), Some(600));
+        let intervals = told.windows(2).map(|pair| pair[1] - pair[0]);
+        assert_eq!(intervals.max(), Some(600));
         assert!(told.len() < 160, "{} lines a day", told.len());
         let times = repeats.over("node-1").unwrap();
         assert!(counted <= times && times == 2 * 86_400);

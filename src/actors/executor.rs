@@ -37,7 +37,7 @@ const TURN: usize = 64;
 const LONG_TURN: Duration = Duration::from_micros(100);
 
 /// How long a worker is left alone when no thread could be started for its blocking handler.
-const NO_THREAD_PAUSE: Duration = Duration::from_secs(1);
+const NO_THREAD_WAIT: Duration = Duration::from_secs(1);
 
 /// See the module. Lives on its thread.
 pub(super) struct Executor {
@@ -135,17 +135,17 @@ impl Executor {
         match first {
             First::Ended(event) => self.report(event),
             First::Pending(run) => self.hand_over(run),
-            First::NoThread => self.pause(worker, start.assignment),
+            First::NoThread => self.rest(worker, start.assignment),
         }
         after
     }
 
     /// Gives back what no thread could be started for, and has its worker used again after a while.
-    fn pause(self: &Rc<Self>, worker: WorkerId, assignment: Assignment) {
+    fn rest(self: &Rc<Self>, worker: WorkerId, assignment: Assignment) {
         self.report(NodeEvent::NoThread { worker, assignment });
         let executor = Rc::clone(self);
         actix_rt::spawn(async move {
-            tokio::time::sleep(NO_THREAD_PAUSE).await;
+            tokio::time::sleep(NO_THREAD_WAIT).await;
             let workers = vec![worker];
             executor.report(NodeEvent::Resumed { workers });
         });

@@ -256,7 +256,7 @@ struct Guard<Out> {
 /// A part of a large body that comes within this time after other events is no news of its peer:
 /// telling of it would wake the actor's thread for each 64 KiB. Far below the shortest heartbeat,
 /// 10 ms.
-const PART_PAUSE: Duration = Duration::from_millis(2);
+const PART_INTERVAL: Duration = Duration::from_millis(2);
 
 impl<Out> Guard<Out> {
     fn new(
@@ -279,7 +279,9 @@ impl<Out> Guard<Out> {
         let now = Instant::now();
         let news = match events {
             [] => false,
-            [LinkEvent::Heard] => self.passed.is_none_or(|passed| now - passed >= PART_PAUSE),
+            [LinkEvent::Heard] => self
+                .passed
+                .is_none_or(|passed| now - passed >= PART_INTERVAL),
             _ => true,
         };
         if news {
@@ -312,7 +314,7 @@ impl<Out> Guard<Out> {
     fn tell(&self, reason: &str) {
         let untold = match &self.peer {
             Peer::Came(address) => self.refusals.tell(address.ip()),
-            // This side dialled, and pauses between its dials.
+            // This side dialled, and waits between its dials.
             Peer::Dialled(_) => Some(0),
         };
         if let Some(untold) = untold {
@@ -341,14 +343,14 @@ mod tests {
         assert!(!guard.has_news::<ToScheduler>(&[]));
         assert!(guard.has_news(&[part()]));
         for _ in 0..10 {
-            tokio::time::advance(PART_PAUSE).await;
+            tokio::time::advance(PART_INTERVAL).await;
             assert!(guard.has_news(&[part()]), "it is due");
-            tokio::time::advance(PART_PAUSE / 2).await;
+            tokio::time::advance(PART_INTERVAL / 2).await;
             assert!(!guard.has_news(&[part()]), "it is soon after the last");
         }
         // What is no proof of life alone is never kept back, and is as good as one.
         assert!(guard.has_news(&[part(), message()]));
-        tokio::time::advance(PART_PAUSE / 2).await;
+        tokio::time::advance(PART_INTERVAL / 2).await;
         assert!(!guard.has_news(&[part()]));
         assert!(guard.has_news(&[message()]));
         assert!(guard.has_news(&[LinkEvent::<ToScheduler>::Closed(String::new())]));

@@ -41,7 +41,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// So many are handed in at once.
 const BATCH: u64 = 10;
 /// How long is waited between two batches.
-const PAUSE: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_millis(20);
 
 struct Teller;
 
@@ -107,7 +107,7 @@ async fn serve(setup: Setup, mut next: u64, finish: &AtomicBool) {
                 Err(error) => panic!("{error}"),
             }
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(INTERVAL).await;
     }
     let left = scheduler.shutdown(Shutdown::Drain(LONGEST)).await.unwrap();
     let left = left.stored_tasks + left.stored_statuses + left.unfinished.len();

@@ -17,7 +17,7 @@ use crate::nodes::NodeIn;
 use crate::plan::{KINDS, MS, Mode, TaskPlan, Time, nanos};
 
 /// How long a worker rests for which no thread could be started.
-const NO_THREAD_PAUSE: Time = 1000 * MS;
+const NO_THREAD_WAIT: Time = 1000 * MS;
 
 /// A handler at work.
 #[derive(Debug)]
@@ -259,7 +259,7 @@ impl Cluster {
         self.oracle.threadless += 1;
         self.worker_says(proc, NodeEvent::NoThread { worker, assignment });
         let WorkerId(worker) = worker;
-        self.after(NO_THREAD_PAUSE, Ev::Rested { proc, worker });
+        self.after(NO_THREAD_WAIT, Ev::Rested { proc, worker });
         self.begin_next(proc, worker);
     }
 

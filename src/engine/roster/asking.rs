@@ -10,15 +10,15 @@ use crate::engine::Incarnation;
 
 /// A node that was drained is dialled so many times less often, to see whether a new process stands
 /// there.
-const DRAINED_PAUSE: u32 = 10;
+const DRAINED_INTERVAL: u32 = 10;
 
 impl Node {
     /// Returns the longest wait between two dials or probes.
-    pub fn usual_pause(&self) -> Duration {
+    pub fn usual_interval(&self) -> Duration {
         if self.drain.is_some() {
-            redial::PAUSE * DRAINED_PAUSE
+            redial::INTERVAL * DRAINED_INTERVAL
         } else {
-            redial::PAUSE
+            redial::INTERVAL
         }
     }
 

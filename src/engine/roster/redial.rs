@@ -1,6 +1,6 @@
 //! When a node is dialled or probed again.
 //!
-//! Owns: which dial and which probe is under way, when the next may begin, and the pauses between
+//! Owns: which dial and which probe is under way, when the next may begin, and the intervals between
 //! them. Does not know: whether a node is to be dialled or probed, or what an answer means.
 
 use std::time::Duration;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::engine::{Incarnation, Timestamp};
 
 /// How soon a dial or a probe is tried again.
-pub(super) const PAUSE: Duration = Duration::from_millis(500);
-/// The first pause after a link has broken; later ones double. The system closes the sockets of a
+pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+/// The first interval after a link has broken; later ones double. The system closes the sockets of a
 /// killed process one by one, and may close the link before the port, which then still answers.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const FIRST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How far one way of asking is.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ pub(crate) struct Redial {
     dial: Way,
     probe: Way,
     /// How long to wait after the next dial or probe that tells nothing.
-    pause: Duration,
+    interval: Duration,
     /// The address that was asked last, of those that are dialled and of those that are probed. The
     /// first in turn is the one that a link was broken to.
     dialled_last: Option<String>,
@@ -77,7 +77,7 @@ impl Default for Redial {
         Self {
             dial: Way::Ready,
             probe: Way::Ready,
-            pause: PAUSE,
+            interval: INTERVAL,
             dialled_last: None,
             probed_last: None,
         }
@@ -150,26 +150,26 @@ impl Redial {
     }
 
     /// Takes in that a dial has led to nothing. Returns the incarnation that was known when it
-    /// began. `usual` is the longest pause. The pause counts from the beginning: what hangs is
+    /// began. `usual` is the longest interval. The interval counts from the beginning: what hangs is
     /// followed by another at once.
     pub fn dial_failed(&mut self, usual: Duration) -> Option<Incarnation> {
         let Way::Out(since, known) = self.dial else {
             return None;
         };
-        self.dial = Way::Waits(since + self.take_pause(usual));
+        self.dial = Way::Waits(since + self.take_interval(usual));
         known
     }
 
     /// Takes in that a probe was answered, or refused.
     pub fn probed(&mut self, usual: Duration) {
         if let Way::Out(since, _) = self.probe {
-            self.probe = Way::Waits(since + self.take_pause(usual));
+            self.probe = Way::Waits(since + self.take_interval(usual));
         }
     }
 
     /// Takes in that a link was closed before it was up.
     pub fn setup_failed(&mut self, now: Timestamp, usual: Duration) {
-        let next = now + self.take_pause(usual);
+        let next = now + self.take_interval(usual);
         self.dial.set(Way::Waits(next));
     }
 
@@ -177,7 +177,7 @@ impl Redial {
     pub fn link_broke(&mut self) {
         self.dial.set(Way::Ready);
         self.probe.set(Way::Ready);
-        self.pause = FIRST_PAUSE;
+        self.interval = FIRST_INTERVAL;
         self.dialled_last = None;
         self.probed_last = None;
     }
@@ -186,7 +186,7 @@ impl Redial {
     pub fn link_up(&mut self, usual: Duration) {
         self.dial.set(Way::Ready);
         self.probe.set(Way::Ready);
-        self.pause = usual;
+        self.interval = usual;
     }
 
     /// Takes in that the process has ended: what is probed next is another.
@@ -198,31 +198,31 @@ impl Redial {
     /// follows.
     pub fn left(&mut self, now: Timestamp, usual: Duration) {
         self.dial.set(Way::Waits(now + usual));
-        self.pause = usual;
+        self.interval = usual;
     }
 
-    fn take_pause(&mut self, usual: Duration) -> Duration {
-        let pause = self.pause.min(usual);
-        self.pause = pause * 2;
-        pause
+    fn take_interval(&mut self, usual: Duration) -> Duration {
+        let interval = self.interval.min(usual);
+        self.interval = interval * 2;
+        interval
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FIRST_PAUSE, PAUSE, Redial};
+    use super::{FIRST_INTERVAL, INTERVAL, Redial};
     use crate::engine::{Incarnation, Timestamp};
 
     const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
 
     #[test]
-    fn after_a_broken_link_the_pauses_double_up_to_the_usual_one() {
+    fn after_a_broken_link_the_intervals_double_up_to_the_usual_one() {
         let mut redial = Redial::default();
         redial.link_broke();
-        for pause in [1, 2, 4, 8, 16, 32, 50, 50] {
+        for interval in [1, 2, 4, 8, 16, 32, 50, 50] {
             redial.begin_dial(START, None, None);
-            redial.dial_failed(PAUSE);
-            assert_eq!(redial.dial_due(), Some(START + FIRST_PAUSE * pause));
+            redial.dial_failed(INTERVAL);
+            assert_eq!(redial.dial_due(), Some(START + FIRST_INTERVAL * interval));
         }
     }
 
@@ -232,21 +232,21 @@ mod tests {
         redial.begin_dial(START, Some(Incarnation(1)), None);
         redial.begin_probe(START, Incarnation(1), String::new());
         redial.link_broke();
-        redial.setup_failed(START, PAUSE);
+        redial.setup_failed(START, INTERVAL);
         redial.process_ended();
-        redial.left(START, PAUSE);
+        redial.left(START, INTERVAL);
         assert_eq!((redial.dial_due(), redial.probe_due()), (None, None));
-        assert_eq!(redial.dial_failed(PAUSE), Some(Incarnation(1)));
+        assert_eq!(redial.dial_failed(INTERVAL), Some(Incarnation(1)));
         assert!(redial.is_out());
-        redial.probed(PAUSE);
+        redial.probed(INTERVAL);
         assert!(!redial.is_out());
     }
 
     #[test]
     fn an_answer_that_nobody_waits_for_changes_nothing() {
         let mut redial = Redial::default();
-        assert_eq!(redial.dial_failed(PAUSE), None);
-        redial.probed(PAUSE);
+        assert_eq!(redial.dial_failed(INTERVAL), None);
+        redial.probed(INTERVAL);
         redial.dial_reached();
         let now = Some(Timestamp::default());
         assert_eq!((redial.dial_due(), redial.probe_due()), (now, now));

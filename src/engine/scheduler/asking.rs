@@ -69,7 +69,7 @@ impl SchedulerMachine {
             self.timers.wake_at(node, now);
             return;
         }
-        let known = entry.redial.dial_failed(entry.usual_pause());
+        let known = entry.redial.dial_failed(entry.usual_interval());
         if entry.is_vacant() {
             return;
         }
@@ -116,7 +116,7 @@ impl SchedulerMachine {
             self.timers.wake_at(node, now);
             return;
         }
-        entry.redial.probed(entry.usual_pause());
+        entry.redial.probed(entry.usual_interval());
         if entry.is_vacant() {
             return;
         }

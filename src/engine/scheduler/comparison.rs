@@ -142,7 +142,7 @@ impl SchedulerMachine {
             (process.incarnation, process.joined, process.acknowledged);
         entry.reason.clear();
         entry.handshake = None;
-        entry.redial.link_up(entry.usual_pause());
+        entry.redial.link_up(entry.usual_interval());
         entry.last_heard = now;
         entry.load.link_up(hello.workers, hello.out_of_reach);
         let welcome = Welcome {

@@ -54,7 +54,7 @@ impl SchedulerMachine {
         // Where it was dialled, the dial has found the wrong process.
         let entry = self.roster.get_mut(node);
         if entry.handshake.take_if(|it| *it == link).is_some() {
-            entry.redial.setup_failed(now, entry.usual_pause());
+            entry.redial.setup_failed(now, entry.usual_interval());
         }
         self.sessions
             .begin_comparison(link, node, hello, Speaker::Replaced);

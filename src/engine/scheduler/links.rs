@@ -200,7 +200,7 @@ impl SchedulerMachine {
         let entry = self.roster.get_mut(node);
         if entry.handshake == Some(link) {
             entry.handshake = None;
-            entry.redial.setup_failed(now, entry.usual_pause());
+            entry.redial.setup_failed(now, entry.usual_interval());
             self.setup_failed(node, reason);
         }
         let entry = self.roster.get_mut(node);
@@ -391,7 +391,7 @@ impl SchedulerMachine {
         }
         self.lose(now, node, Loss::Left, "it has left");
         let entry = self.roster.get_mut(node);
-        entry.redial.left(now, entry.usual_pause());
+        entry.redial.left(now, entry.usual_interval());
         self.actions.push(Action::Note(Box::new(Note::NodeLeft {
             node: Self::node_id(node),
             name,

@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use super::retraction::PAUSE;
+use super::retraction::INTERVAL;
 use super::{Intake, SchedulerMachine};
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
@@ -50,7 +50,7 @@ const FREE_NODES: usize = 8;
 #[must_use]
 pub fn order_bound(round_trip: Duration, run: Duration) -> Duration {
     let run = run.min(round_trip * 4);
-    HELD_UP_AFTER.max((round_trip + run) * WAITS) + round_trip * 4 + PAUSE * 4
+    HELD_UP_AFTER.max((round_trip + run) * WAITS) + round_trip * 4 + INTERVAL * 4
 }
 
 /// For how many workers of one node tasks are asked back from another in one look, at most.

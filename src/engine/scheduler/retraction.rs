@@ -17,7 +17,7 @@ use crate::task::Dispatch;
 
 /// Nodes are looked at no oftener than this: a turn may come for each few tasks, and nothing is
 /// retracted before it has waited four times as long.
-pub(super) const PAUSE: Duration = Duration::from_micros(250);
+pub(super) const INTERVAL: Duration = Duration::from_micros(250);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -74,9 +74,9 @@ impl Retraction {
             self.next_look = self.due.filter(|_| !self.nodes.is_empty());
             return false;
         }
-        let pause_until = self.looked_at + PAUSE;
-        if now < pause_until {
-            self.next_look = Some(pause_until);
+        let rest_until = self.looked_at + INTERVAL;
+        if now < rest_until {
+            self.next_look = Some(rest_until);
             return false;
         }
         if !under_way {
@@ -106,15 +106,15 @@ impl Retraction {
         }
     }
 
-    /// Ends a look: the round is over, or goes on after a pause.
+    /// Ends a look: the round is over, or goes on after an interval.
     pub(super) fn end_look(&mut self) {
         if self.at.is_some_and(|at| at < self.nodes.len()) {
-            self.next_look = Some(self.looked_at + PAUSE);
+            self.next_look = Some(self.looked_at + INTERVAL);
         } else {
             self.at = None;
             self.lowest_placed = 0;
             // What was seen when it began may have come due before it was over.
-            let due = self.due.map(|due| due.max(self.looked_at + PAUSE));
+            let due = self.due.map(|due| due.max(self.looked_at + INTERVAL));
             self.next_look = due.filter(|_| !self.nodes.is_empty());
         }
     }
@@ -179,7 +179,7 @@ impl Retraction {
 mod tests {
     use std::time::Duration;
 
-    use super::{PAUSE, Retraction};
+    use super::{INTERVAL, Retraction};
     use crate::engine::Timestamp;
     use crate::engine::placement::NodeIndex;
     use crate::task::Dispatch;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_looked_at_once_in_a_round_and_once_in_a_pause() {
+    fn nodes_are_looked_at_once_in_a_round_and_once_in_an_interval() {
         let mut retraction = Retraction::default();
         assert!(look(&mut retraction, START, 9).is_empty());
         assert_eq!(retraction.next_look(), None);
@@ -207,11 +207,11 @@ mod tests {
             retraction.enter(node, START + LONG);
         }
         assert_eq!(look(&mut retraction, START, 2), [2, 1]);
-        assert_eq!(retraction.next_look(), Some(START + PAUSE));
+        assert_eq!(retraction.next_look(), Some(START + INTERVAL));
         assert!(look(&mut retraction, START, 9).is_empty());
-        assert_eq!(look(&mut retraction, START + PAUSE, 2), [0]);
+        assert_eq!(look(&mut retraction, START + INTERVAL, 2), [0]);
         assert_eq!(retraction.next_look(), None, "nothing is to be looked at");
-        assert_eq!(look(&mut retraction, START + PAUSE * 2, 9), [2, 1, 0]);
+        assert_eq!(look(&mut retraction, START + INTERVAL * 2, 9), [2, 1, 0]);
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(retraction.next_node(), None);
         retraction.end_look();
         retraction.enter(0, START + LONG);
-        assert_eq!(look(&mut retraction, START + PAUSE, 9), [2, 1, 0]);
+        assert_eq!(look(&mut retraction, START + INTERVAL, 9), [2, 1, 0]);
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         look(&mut retraction, START, 9);
         assert_eq!(retraction.next_look(), None);
         retraction.enter(1, START + LONG);
-        assert!(!retraction.begin_look(START + PAUSE, false));
+        assert!(!retraction.begin_look(START + INTERVAL, false));
         assert_eq!(retraction.next_look(), Some(START + LONG));
     }
 
@@ -245,7 +245,7 @@ mod tests {
         let mut retraction = Retraction::default();
         retraction.enter(1, START + LONG);
         retraction.look_again_at(START + LONG * 2);
-        assert!(!retraction.begin_look(START + PAUSE, false));
+        assert!(!retraction.begin_look(START + INTERVAL, false));
         assert_eq!(retraction.next_look(), Some(START + LONG));
         assert!(retraction.begin_look(START + LONG, false));
         assert_eq!(retraction.next_node(), Some(1));
@@ -272,12 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_due_while_a_round_is_under_way_is_looked_at_after_a_pause() {
+    fn what_comes_due_while_a_round_is_under_way_is_looked_at_after_an_interval() {
         let mut retraction = Retraction::default();
         (0..2).for_each(|node| retraction.enter(node, START + LONG));
-        retraction.claim(Dispatch::new(7), 4, START + PAUSE / 2);
+        retraction.claim(Dispatch::new(7), 4, START + INTERVAL / 2);
         assert_eq!(look(&mut retraction, START, 1), [0]);
-        assert_eq!(look(&mut retraction, START + PAUSE, 9), [1]);
-        assert_eq!(retraction.next_look(), Some(START + PAUSE * 2));
+        assert_eq!(look(&mut retraction, START + INTERVAL, 9), [1]);
+        assert_eq!(retraction.next_look(), Some(START + INTERVAL * 2));
     }
 }

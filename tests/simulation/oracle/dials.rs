@@ -10,8 +10,8 @@ use callboard::__internals::engine::{Event, LinkId, NodeId};
 use crate::cluster::Cluster;
 use crate::plan::{MS, Time, nanos};
 
-/// A dial that took as long as this has waited out the pause before the next.
-const PAUSE: Time = 500 * MS;
+/// A dial that took as long as this has waited out the interval before the next.
+const INTERVAL: Time = 500 * MS;
 /// What lies between a dial's end and the next, in a scheduler that is awake.
 const AT_ONCE: Time = 20 * MS;
 
@@ -40,7 +40,7 @@ impl Dials {
                 ..
             } => {
                 let begun = self.begun.remove(node);
-                if begun.is_some_and(|begun| begun + PAUSE <= now) {
+                if begun.is_some_and(|begun| begun + INTERVAL <= now) {
                     self.hung.insert(*node, now);
                 }
             }

@@ -16,10 +16,10 @@ use crate::cluster::Cluster;
 use crate::nodes::Proc;
 use crate::plan::{Family, MS, TaskPlan, Time};
 
-/// How long a task may have waited at a node, whatever else starts meanwhile, and the pauses
+/// How long a task may have waited at a node, whatever else starts meanwhile, and the intervals
 /// between looks at it: the figures of G6 in docs/guarantees.md.
 const HELD_UP: Time = 250 * MS;
-const PAUSES: Time = MS;
+const INTERVALS: Time = MS;
 
 /// What the scheduler has sent to each node and has not heard to be over.
 #[derive(Default)]
@@ -95,7 +95,7 @@ impl Cluster {
     fn order_bound(&self) -> Time {
         let longest = self.longest_round_trip();
         let late = 6 * self.plan.late + 20 * MS;
-        HELD_UP.max(4 * (longest + 4 * longest)) + 4 * longest + PAUSES + late
+        HELD_UP.max(4 * (longest + 4 * longest)) + 4 * longest + INTERVALS + late
     }
 
     /// Judges that nothing that goes first, and that this node may run, has waited for longer than
