@@ -1,7 +1,7 @@
 //! When a node is dialled or probed again.
 //!
-//! Owns: which dial and which probe is under way, when the next may begin, and the intervals between
-//! them. Does not know: whether a node is to be dialled or probed, or what an answer means.
+//! Owns: which dial and which probe is under way, when the next may begin, and the intervals
+//! between them. Does not know: whether a node is to be dialled or probed, or what an answer means.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::engine::{Incarnation, Timestamp};
 
 /// How soon a dial or a probe is tried again.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
-/// The first interval after a link has broken; later ones double. The system closes the sockets of a
-/// killed process one by one, and may close the link before the port, which then still answers.
+/// The first interval after a link has broken; later ones double. The system closes the sockets of
+/// a killed process one by one, and may close the link before the port, which then still answers.
 const FIRST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How far one way of asking is.
@@ -150,8 +150,8 @@ impl Redial {
     }
 
     /// Takes in that a dial has led to nothing. Returns the incarnation that was known when it
-    /// began. `usual` is the longest interval. The interval counts from the beginning: what hangs is
-    /// followed by another at once.
+    /// began. `usual` is the longest interval. The interval counts from the beginning: what hangs
+    /// is followed by another at once.
     pub fn dial_failed(&mut self, usual: Duration) -> Option<Incarnation> {
         let Way::Out(since, known) = self.dial else {
             return None;
