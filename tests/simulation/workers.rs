@@ -290,10 +290,11 @@ impl Cluster {
         // Whether a blocking handler's worker answers for it at once, or waits for what it says in
         // the end.
         if !blocking || self.rng.u32(..5) == 0 {
-            // Dropping a future may take a while, less than the fifth of a lease that is left for
-            // it.
+            // Dropping a future may take a while. With the turn that asks for it, which may be
+            // late, that is less than the fifth of a lease that is left for it.
+            let left = (nanos(self.plan.config.lease) / 6).saturating_sub(self.plan.late);
             let pause = if self.rng.u32(..8) == 0 {
-                self.rng.u64(..nanos(self.plan.config.lease) / 6)
+                self.rng.u64(..left.max(5 * MS))
             } else {
                 self.rng.u64(..5 * MS)
             };
