@@ -160,6 +160,11 @@ impl Task {
         run.into_iter().chain(held).map(|run| run.node).chain(past)
     }
 
+    /// Counts an attempt that has come to nothing.
+    pub fn attempt_failed(&mut self) {
+        self.failed_attempts = self.attempt();
+    }
+
     /// Notes that a run of it has started, or may have.
     pub fn may_have_run(&mut self) {
         self.past = self.past.max(Past::MayHaveRun);

@@ -427,8 +427,7 @@ impl Cluster {
             }
             Ev::DieWithBatch { term, down } => {
                 if term == self.term {
-                    self.kill_scheduler();
-                    self.after(down, Ev::RestartScheduler);
+                    self.kill_scheduler_for(down);
                 }
             }
             Ev::ThawScheduler => self.thaw_scheduler(),

@@ -27,10 +27,7 @@ impl Cluster {
             self.oracle.on_fault(self.now, fault);
         }
         match *fault {
-            Fault::RestartScheduler { down } => {
-                self.kill_scheduler();
-                self.after(down, Ev::RestartScheduler);
-            }
+            Fault::RestartScheduler { down } => self.kill_scheduler_for(down),
             Fault::CloseScheduler { down } => self.close_scheduler(down),
             Fault::DieWithBatch { batch, keeps, down } => self.log_kills(batch, keeps, down),
             Fault::FreezeScheduler { span } => self.freeze_scheduler(span),

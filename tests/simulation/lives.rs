@@ -95,8 +95,7 @@ impl Cluster {
     /// dies at once.
     pub fn close_scheduler(&mut self, down: Time) {
         if self.scheduler.log.is_none() || !self.scheduler.alive || self.scheduler.frozen {
-            self.kill_scheduler();
-            self.after(down, Ev::RestartScheduler);
+            self.kill_scheduler_for(down);
             return;
         }
         self.say(|| "# the scheduler ends its term".to_owned());
@@ -114,6 +113,11 @@ impl Cluster {
             self.after(MS, Ev::Closing { term, until, down });
             return;
         }
+        self.kill_scheduler_for(down);
+    }
+
+    /// Kills the scheduler's process, and lets it start again after so long.
+    pub fn kill_scheduler_for(&mut self, down: Time) {
         self.kill_scheduler();
         self.after(down, Ev::RestartScheduler);
     }

@@ -9,8 +9,7 @@ use std::time::Duration;
 use super::SchedulerMachine;
 use crate::engine::message::End;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::Orphan;
-use crate::engine::tasks::{Era, Held, Run, Slot, Stage, Then};
+use crate::engine::tasks::{Era, Held, Run, Slot, Stage, Task, Then};
 use crate::engine::{Action, Note, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome, TaskEventKind};
 
@@ -66,9 +65,7 @@ impl SchedulerMachine {
         }
         if overrun {
             // The attempt is over, and the run still has its worker.
-            let kind = self.catalogue.kind(task.class);
-            let orphan = Orphan::of_run(task.id, true, task.key().cloned());
-            let orphan = orphan.counted_as(kind, task.group_name());
+            let orphan = self.orphan_of(slot, true);
             self.add_orphan(node, dispatch, orphan);
         } else if !gave_up {
             // A run that outlasted its link says nothing of the way there and back, nor does one of
@@ -90,29 +87,26 @@ impl SchedulerMachine {
             }
             // Another node may have a later run of it, and has not said so yet.
             End::Again { .. } | End::Stopped | End::Dropped
-                if cancelling && self.may_run_unheard(slot) =>
+                if cancelling && self.may_run_unheard(self.tasks.get(slot)) =>
             {
                 if ran_at_all {
-                    let task = self.tasks.get_mut(slot);
-                    task.failed_attempts = task.failed_attempts.saturating_add(1);
+                    self.tasks.get_mut(slot).attempt_failed();
                 }
                 self.enqueue(slot, None);
-                self.must_wait_for_word_of(slot);
+                self.defer_cancel(slot);
             }
             // Any end but a completion is the cancel that was asked for.
             End::Failed(_) | End::Again { .. } | End::Stopped | End::Dropped if cancelling => {
                 let answer = self.answer_without_run(now, slot);
                 if ran_at_all {
-                    let task = self.tasks.get_mut(slot);
-                    task.failed_attempts = task.failed_attempts.saturating_add(1);
+                    self.tasks.get_mut(slot).attempt_failed();
                     self.roster.get_mut(node).settled += 1;
                 }
                 self.settle_detached(now, slot, Outcome::Cancelled, answer);
             }
             End::Failed(failure) => {
                 self.roster.get_mut(node).settled += 1;
-                let task = self.tasks.get_mut(slot);
-                task.failed_attempts = task.failed_attempts.saturating_add(1);
+                self.tasks.get_mut(slot).attempt_failed();
                 self.settle_detached(now, slot, Outcome::Failed(*failure), CancelAnswer::TooLate);
             }
             End::Again { after, failure } => self.try_again(now, slot, after, *failure, orphaned),
@@ -136,8 +130,7 @@ impl SchedulerMachine {
 
     /// Returns whether a run of a task may go on of which nothing is known before a resync is over.
     /// Of exclusive tasks it is stored before they are sent.
-    fn may_run_unheard(&self, slot: Slot) -> bool {
-        let task = self.tasks.get(slot);
+    pub(super) fn may_run_unheard(&self, task: &Task) -> bool {
         task.era == Era::Past && !task.is_exclusive() && self.is_resyncing()
     }
 
@@ -151,7 +144,7 @@ impl SchedulerMachine {
     ) {
         self.totals.retried += 1;
         let task = self.tasks.get_mut(slot);
-        task.failed_attempts = task.failed_attempts.saturating_add(1);
+        task.attempt_failed();
         task.rare().last_failure = Some(failure.clone());
         if failure.cause == Cause::Panic {
             let (class, last_start) = (task.class, task.last_start());

@@ -6,7 +6,7 @@
 
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Expired, NodeProcess, Orphan};
+use crate::engine::roster::{Expired, NodeProcess};
 use crate::engine::tasks::{Past, Run, Slot, Stage, Suspects, Task, Then};
 use crate::engine::{Action, Incarnation, Note, Reach, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
@@ -233,15 +233,9 @@ impl SchedulerMachine {
         let task = self.tasks.get_mut(slot);
         // What was prefetched may have started unheard.
         task.may_have_run();
-        let (id, exclusive, cancelling) = (task.id, task.is_exclusive(), task.is_cancelling());
-        let key = task.key().cloned();
-        let kind = self.catalogue.kind(task.class);
-        let group = task.group_name();
-        let limited = self.catalogue.counts_runs(kind, group);
-        // Only an exclusive task, a key and a limit wait for the end of such a run; all else is run
-        // again at once.
-        if loss == Loss::Unproven && (exclusive || key.is_some() || limited) {
-            let orphan = Orphan::of_run(id, blocking, key).counted_as(kind, group);
+        let cancelling = task.is_cancelling();
+        if loss == Loss::Unproven && self.is_end_awaited(slot) {
+            let orphan = self.orphan_of(slot, blocking);
             self.add_orphan(node, run.dispatch, orphan);
         }
         // Any end of a task that is to be cancelled is that cancel.

@@ -64,6 +64,23 @@ impl SchedulerMachine {
         })
     }
 
+    /// Makes the orphan of a run of a task.
+    pub(super) fn orphan_of(&self, slot: Slot, blocking: bool) -> Orphan {
+        let task = self.tasks.get(slot);
+        let kind = self.catalogue.kind(task.class);
+        let orphan = Orphan::of_run(task.id, blocking, task.key().cloned());
+        orphan.counted_as(kind, task.group_name())
+    }
+
+    /// Returns whether anything waits for the end of a run of a task that is given up: only an
+    /// exclusive task, a key and a limit do, and all else is run again at once.
+    pub(super) fn is_end_awaited(&self, slot: Slot) -> bool {
+        let task = self.tasks.get(slot);
+        let kind = self.catalogue.kind(task.class);
+        let limited = self.catalogue.counts_runs(kind, task.group_name());
+        task.is_exclusive() || task.key().is_some() || limited
+    }
+
     pub(super) fn add_orphan(&mut self, node: NodeIndex, dispatch: Dispatch, orphan: Orphan) {
         // The process that had the run, or has told of it, is on record.
         let incarnation = self.roster.get(node).process().incarnation;

@@ -5,7 +5,7 @@
 
 use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::{Orphan, WaitingCancel};
+use crate::engine::roster::WaitingCancel;
 use crate::engine::tasks::{Era, Past, Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Audience, Note, Timestamp};
@@ -172,12 +172,9 @@ impl SchedulerMachine {
     pub(super) fn abandon(&mut self, slot: Slot) -> Run {
         let run = self.take_off(slot);
         let blocking = self.blocks_at(slot, run.node);
-        let task = self.tasks.get_mut(slot);
         // What was prefetched may have started unheard.
-        task.may_have_run();
-        let kind = self.catalogue.kind(task.class);
-        let orphan = Orphan::of_run(task.id, blocking, task.key().cloned());
-        let orphan = orphan.counted_as(kind, task.group_name());
+        self.tasks.get_mut(slot).may_have_run();
+        let orphan = self.orphan_of(slot, blocking);
         self.add_orphan(run.node, run.dispatch, orphan);
         self.roster.get_mut(run.node).cancel(run.dispatch);
         run
@@ -220,8 +217,7 @@ impl SchedulerMachine {
         let (cancelling, placed) = (task.is_cancelling(), task.stage.placed());
         if placed.is_some_and(|run| run.started) {
             // The attempt is over, though nobody waits for the node to stop it.
-            let task = self.tasks.get_mut(slot);
-            task.failed_attempts = task.failed_attempts.saturating_add(1);
+            self.tasks.get_mut(slot).attempt_failed();
         }
         match (cancelling, placed) {
             (true, Some(_)) => self.abandon_cancelled(now, slot),
@@ -292,7 +288,7 @@ impl SchedulerMachine {
         if let Some(until) = rare.cancels.push(now + CANCEL_PATIENCE, ticket) {
             self.timers.start(until, Timer::Patience(task, slot));
         }
-        if self.must_wait_for_word_of(slot) {
+        if self.defer_cancel(slot) {
             self.cancel_asked(slot, first);
             return;
         }

@@ -124,9 +124,7 @@ impl SchedulerMachine {
     pub(super) fn all_over(&self, task: &Task) -> Dispatch {
         match self.takeover.as_deref() {
             // Another node may have a run of it, of which nothing is known.
-            Some(takeover)
-                if takeover.resync.is_some() && task.era == Era::Past && !task.is_exclusive() =>
-            {
+            Some(takeover) if self.may_run_unheard(task) => {
                 let over = takeover.over.get(&task.id);
                 over.map_or(Dispatch::new(0), Over::upto)
             }
@@ -236,9 +234,9 @@ impl SchedulerMachine {
         }
     }
 
-    /// Returns whether a task that is to be cancelled waits for the end of the resync, since a node
-    /// may have a run of it of which nothing is known.
-    pub(super) fn must_wait_for_word_of(&mut self, slot: Slot) -> bool {
+    /// Lets a task that is to be cancelled wait for the end of the resync, if a node may have a run
+    /// of it of which nothing is known. Returns whether it waits.
+    pub(super) fn defer_cancel(&mut self, slot: Slot) -> bool {
         let task = self.tasks.get(slot);
         let waits = task.era == Era::Past && waits_here(&task.stage);
         let resync = self.takeover.as_mut().and_then(|it| it.resync.as_mut());
@@ -336,7 +334,7 @@ impl SchedulerMachine {
         }
         self.end_is_known(slot, dispatch);
         let task = self.tasks.get_mut(slot);
-        task.failed_attempts = task.failed_attempts.saturating_add(1);
+        task.attempt_failed();
         task.rare().last_failure = Some((**failure).clone());
         self.task_changed(slot);
     }

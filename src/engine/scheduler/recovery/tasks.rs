@@ -16,7 +16,7 @@ use crate::engine::tasks::{
 };
 use crate::engine::{Audience, Incarnation, NodeId, Reach, Timestamp};
 use crate::status::TaskStatus;
-use crate::task::{Dispatch, Due};
+use crate::task::Due;
 
 impl Recovery {
     /// Returns the number of a node's name, that tasks were lost with.
@@ -339,35 +339,19 @@ impl Recovery {
         }
     }
 
-    /// Notes the last run of a task that may be going on in a process that has lost it. Only an
-    /// exclusive task, a key and a limit wait for its end.
+    /// Notes the last run of a task that may be going on in a process that has lost it.
     fn given_up(&mut self, slot: Slot, node: NodeIndex, incarnation: Incarnation, run: &PlacedRun) {
-        let task = self.machine.tasks.get(slot);
-        let kind = self.machine.catalogue.kind(task.class);
-        let limited = (self.machine.catalogue).counts_runs(kind, task.group_name());
-        if task.is_exclusive() || task.key().is_some() || limited {
-            self.add_orphan(slot, node, incarnation, run.dispatch, run.blocking);
+        let machine = &mut self.machine;
+        if machine.is_end_awaited(slot) {
+            let orphan = machine.orphan_of(slot, run.blocking);
+            machine.add_orphan_of(node, incarnation, run.dispatch, orphan);
         }
     }
 
     fn orphan(&mut self, slot: Slot, node: NodeIndex, run: &RunRef) {
-        self.add_orphan(slot, node, run.at.incarnation, run.dispatch, run.blocking);
-    }
-
-    fn add_orphan(
-        &mut self,
-        slot: Slot,
-        node: NodeIndex,
-        incarnation: Incarnation,
-        dispatch: Dispatch,
-        blocking: bool,
-    ) {
         let machine = &mut self.machine;
-        let task = machine.tasks.get(slot);
-        let kind = machine.catalogue.kind(task.class);
-        let orphan = Orphan::of_run(task.id, blocking, task.key().cloned());
-        let orphan = orphan.counted_as(kind, task.group_name());
-        machine.add_orphan_of(node, incarnation, dispatch, orphan);
+        let orphan = machine.orphan_of(slot, run.blocking);
+        machine.add_orphan_of(node, run.at.incarnation, run.dispatch, orphan);
     }
 
     /// Takes over a task that has settled, and whose ending was not handled, or whose key is busy.

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::{Board, STOPS, ended};
-use crate::engine::LinkId;
 use crate::engine::message::{Beat, End, ToScheduler};
+use crate::engine::{LinkId, Reach};
 use crate::payload::Payload;
 use crate::stats::Reason;
 use crate::task::TaskId;
@@ -30,6 +30,15 @@ impl Board {
             board.say(link, ToScheduler::Reports(vec![report]));
         }
         (board, link)
+    }
+
+    /// Adds a node in the scheduler's own process; the number is not to be used again.
+    pub(super) fn add_own(&mut self, number: u64) -> LinkId {
+        let own = self.machine.add_node(self.now, "own".into(), Reach::Local);
+        let hello = self.hello("own", 1000 + number);
+        let link = LinkId(9000 + number);
+        self.dialled(own.expect("it is free"), link, hello);
+        link
     }
 
     /// Joins a node of many workers.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BLOCKS, Board, STOPS, ended};
-use crate::engine::message::{Assignment, End, HeldRun, HeldState, Holding, Report};
+use crate::engine::message::{Assignment, End, Holding, Report};
 use crate::engine::message::{RefusedBy, ToScheduler};
 use crate::engine::{LinkId, Memory};
 use crate::payload::Payload;
@@ -32,13 +32,8 @@ fn held(board: &Board) -> usize {
 
 /// Returns what the process says that it holds: this run.
 fn holds(run: &Assignment) -> Holding {
-    let runs = vec![HeldRun {
-        task: run.task,
-        dispatch: run.dispatch,
-        state: HeldState::Running,
-    }];
     Holding {
-        runs,
+        runs: super::recovery::holds(run),
         ..Holding::default()
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::common::done;
+use super::recovery::holds;
 use super::{BLOCKS, Board, STOPS};
-use crate::engine::message::{Assignment, HeldRun, HeldState};
 use crate::engine::{Audience, LinkId, Submission, work};
 use crate::error::Refusal;
 use crate::limit::Limit;
@@ -229,14 +229,6 @@ fn a_run_that_was_given_up_counts_against_its_group() {
     board.machine.declare_dead(board.now, "first").unwrap();
     board.settle_down();
     assert_eq!(board.placed(), [one, other, next]);
-}
-
-fn holds(run: &Assignment) -> Vec<HeldRun> {
-    vec![HeldRun {
-        task: run.task,
-        dispatch: run.dispatch,
-        state: HeldState::Running,
-    }]
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::common::done;
+use super::recovery::holds;
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::LinkId;
-use crate::engine::message::{Assignment, End, HeldRun, HeldState, Report, ToScheduler};
+use crate::engine::message::{End, Report, ToScheduler};
 use crate::error::KindError;
 use crate::limit::Limit;
 use crate::stats::{LimitStats, Reason};
@@ -205,14 +206,6 @@ fn a_paused_kind_that_is_limited_goes_on_within_its_limit() {
     assert_eq!(board.placed(), [first]);
     board.end(first, done(), false);
     assert_eq!(board.placed(), [first, second]);
-}
-
-fn holds(run: &Assignment) -> Vec<HeldRun> {
-    vec![HeldRun {
-        task: run.task,
-        dispatch: run.dispatch,
-        state: HeldState::Running,
-    }]
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::config::SchedulerConfig;
 use crate::engine::message::{Assignment, End, HeldRun, HeldState};
 use crate::engine::record::Claim;
 use crate::engine::scheduler::{SchedulerMachine, Unrecoverable};
-use crate::engine::{Audience, ClientId, Event, LinkId, Reach, SchedulerId, Submission};
+use crate::engine::{Audience, ClientId, Event, LinkId, SchedulerId, Submission};
 use crate::error::Refusal;
 use crate::payload::Payload;
 use crate::stats::NodeState;
@@ -286,12 +286,7 @@ fn g10_a_replaced_process_that_comes_back_first_is_refused() {
 
 /// Kills a scheduler with a local node that runs a task.
 fn killed_with_local(board: &mut Board, starts: u64) {
-    let node = board
-        .machine
-        .add_node(board.now, "own".into(), Reach::Local);
-    let hello = board.hello("own", 1000 + starts);
-    let link = LinkId(9000 + starts);
-    board.dialled(node.expect("it is free"), link, hello);
+    board.add_own(starts);
     board.wait(6 * SECOND);
 }
 

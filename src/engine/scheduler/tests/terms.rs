@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::recovery::{LEASE, RESYNC, holds, stored};
 use super::{BLOCKS, Board, STOPS, ended};
 use crate::engine::message::{Assignment, End, HeldRun, HeldState, Holding, ToScheduler};
-use crate::engine::{Event, Incarnation, LinkId, Reach};
+use crate::engine::{Event, Incarnation, Reach};
 use crate::limit::Limit;
 use crate::retry::RetryPolicy;
 use crate::status::{CancelAnswer, Cause, Failure};
@@ -129,11 +129,7 @@ fn what_did_not_start_in_the_tail_is_written_off_with_its_node() {
 #[test]
 fn what_ran_in_the_own_process_is_over_while_other_nodes_are_waited_for() {
     let mut board = Board::stored(|_| {});
-    let node = board
-        .machine
-        .add_node(board.now, "own".into(), Reach::Local);
-    let hello = board.hello("own", 1000);
-    board.dialled(node.expect("it is free"), LinkId(9000), hello);
+    board.add_own(0);
     let task = board.submit(STOPS);
     board.wait(SECOND);
     board.assignment(task);
@@ -252,11 +248,7 @@ fn a_cluster_that_does_nothing_stores_nothing() {
 #[test]
 fn a_term_that_ends_in_order_misses_no_node_and_asks_for_none() {
     let (mut board, link) = stored();
-    let own = board
-        .machine
-        .add_node(board.now, "own".into(), Reach::Local);
-    let hello = board.hello("own", 1000);
-    board.dialled(own.expect("it is free"), LinkId(9000), hello);
+    let own = board.add_own(0);
     let there =
         board
             .machine
@@ -266,7 +258,7 @@ fn a_term_that_ends_in_order_misses_no_node_and_asks_for_none() {
     board.machine.close(board.now);
     board.wait(SECOND / 10);
     let closed = board.closed.iter().map(|(link, _)| *link);
-    assert!(closed.eq([link, LinkId(9000)]));
+    assert!(closed.eq([link, own]));
     board.dials.clear();
     board.wait(4 * LEASE);
     assert_eq!(board.missed, [""; 0]);
@@ -295,11 +287,7 @@ fn g1_what_arises_after_the_end_of_a_term_is_told_to_nobody() {
 #[test]
 fn g1_what_was_not_sent_to_the_own_process_when_a_term_ends_is_not_said_to_have_run_there() {
     let mut board = Board::stored(|_| {});
-    let own = board
-        .machine
-        .add_node(board.now, "own".into(), Reach::Local);
-    let hello = board.hello("own", 1000);
-    board.dialled(own.expect("it is free"), LinkId(9000), hello);
+    board.add_own(0);
     board.wait(SECOND);
     board.by_hand();
     let task = board.submit_exclusive(STOPS);
