@@ -162,15 +162,7 @@ impl NodeMachine {
         // Nothing can come for a worker that would be kept for it.
         self.wants = 0;
         self.lease.link_down();
-        let unsent = self.outbox.drain();
-        if self.spec.local {
-            // In a local node nothing else has kept them.
-            for report in unsent.filter(|report| report.seq().is_some()) {
-                self.kept.push(report);
-            }
-        } else {
-            drop(unsent);
-        }
+        drop(self.outbox.drain());
         match &mut self.session {
             Some(session) if up => {
                 session.down_since = now;

@@ -156,6 +156,7 @@ impl Machines {
             NodeEvent::LinkClosed { link, .. } => {
                 if let Some(way) = self.links.remove(link) {
                     self.tell(now, way.holder, event);
+                    self.end_without_link(now);
                 }
             }
             NodeEvent::DialFailed { address, .. } => {
@@ -201,6 +202,19 @@ impl Machines {
 
     /// Lets every machine decide, and appends the actions to perform, in order.
     pub fn take_effects(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
+        let links = self.links.len();
+        self.take_effects_of_all(now, actions);
+        // It may have closed its last link itself.
+        if self.links.len() < links && self.end_without_link(now) {
+            self.take_effects_of_all(now, actions);
+        }
+        if let Some(why) = self.finish() {
+            self.course = ProcessCourse::Gone;
+            actions.push(NodeAction::Gone(why));
+        }
+    }
+
+    fn take_effects_of_all(&mut self, now: Timestamp, actions: &mut Vec<NodeAction>) {
         move_behind(&mut self.actions, actions);
         self.share_out(now);
         for seat in 0..self.seats.len() {
@@ -222,10 +236,6 @@ impl Machines {
         }
         if self.lobby_due.is_some_and(|due| due <= now) {
             self.take_effects_of_lobby(now, actions);
-        }
-        if let Some(why) = self.finish() {
-            self.course = ProcessCourse::Gone;
-            actions.push(NodeAction::Gone(why));
         }
     }
 
@@ -379,6 +389,18 @@ impl Machines {
                 machine.stalled_by_others(&workers);
             }
         }
+    }
+
+    /// Ends a node of the scheduler's own process whose link is closed, since nobody can open
+    /// another. Returns whether it does so now.
+    fn end_without_link(&mut self, now: Timestamp) -> bool {
+        let ends =
+            self.spec.local && self.links.is_empty() && self.course == ProcessCourse::Serving;
+        if ends {
+            self.end();
+            self.tell_all(now, || NodeEvent::Stop);
+        }
+        ends
     }
 
     fn end(&mut self) {

@@ -11,7 +11,7 @@ use callboard::task::TaskId;
 
 use super::Given;
 use crate::cluster::{Cluster, Ev};
-use crate::network::{DOWN, End, Link, Whose};
+use crate::network::{DOWN, End, Link, UP, Whose};
 use crate::nodes::Proc;
 use crate::plan::{BLOCK, Family, KINDS, MS, SECOND, nanos};
 use crate::scheduler::SchedulerIn;
@@ -170,10 +170,17 @@ impl Cluster {
         !proc.alive && (proc.dies_unseen || joined && taken || node.forwarded)
     }
 
-    /// Returns whether no process that was told to take nothing new is still there; it may take its
-    /// time.
+    /// Returns whether no process that was told to take nothing new, and no node of the scheduler's
+    /// own process that has lost its link, is still there; it may take its time.
     fn have_the_drained_left(&mut self) -> bool {
-        let Some(it) = self.procs.iter().find(|proc| proc.alive && proc.ending) else {
+        let linked = |proc: usize| {
+            let mut links = self.links.iter();
+            links.any(|link| link.proc == proc && link.ends[UP] != End::Closed)
+        };
+        let mut procs = self.procs.iter().enumerate();
+        let Some((_, it)) = procs
+            .find(|&(index, proc)| proc.alive && (proc.ending || (proc.local && !linked(index))))
+        else {
             return true;
         };
         let name = it.name.clone();

@@ -200,6 +200,17 @@ impl Plan {
                 },
             ));
         }
+        // A node of the own process is taken out again before it is up.
+        let mut again = Vec::new();
+        for (at, fault) in &faults {
+            if let Fault::RemoveNode { node, back } = *fault
+                && self.nodes[node].local
+            {
+                let soon = at + back + rng.u64(..80_000);
+                again.push((soon, Fault::RemoveNode { node, back }));
+            }
+        }
+        faults.extend(again);
         faults
     }
 }

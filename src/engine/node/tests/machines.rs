@@ -440,3 +440,39 @@ fn the_budget_of_kept_results_is_that_of_the_process_and_no_scheduler_takes_the_
         assert!(half.abs_diff(all / 2) <= 1, "{half} of {all}");
     }
 }
+
+#[test]
+fn a_node_of_the_own_process_ends_with_its_link() {
+    let local = || NodeSpec {
+        local: true,
+        ..spec(1)
+    };
+    let ends = |actions: &[NodeAction]| gone(actions).is_some();
+    // Before its scheduler has said hello.
+    let mut fleet = Fleet::new(local());
+    assert!(!ends(&fleet.after(Duration::ZERO)));
+    let link = fleet.open(None);
+    assert!(ends(&fleet.cut(link)));
+    // Before it has welcomed the node.
+    let mut fleet = Fleet::new(local());
+    let (link, _) = fleet.greet("orders", 1, None);
+    assert!(ends(&fleet.cut(link)));
+    // When it was told to leave before the welcome, and refuses that.
+    let mut fleet = Fleet::new(local());
+    let (link, _) = fleet.greet("orders", 1, None);
+    assert!(ends(&fleet.say(link, ToNode::Leave)));
+    // Once it is up, and a run has to be waited for.
+    let mut fleet = Fleet::new(local());
+    let link = fleet.serve("orders", 1, None);
+    let worker = fleet.start(link, 1)[0];
+    let actions = fleet.cut(link);
+    assert!(
+        !ends(&actions) && stopped(&actions) == [(0, 1)],
+        "{actions:?}"
+    );
+    assert!(ends(&fleet.ended(worker, 1)));
+    // Others are found again.
+    let mut fleet = Fleet::new(spec(1));
+    let (link, _) = fleet.greet("orders", 1, None);
+    assert!(!ends(&fleet.cut(link)));
+}
