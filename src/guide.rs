@@ -15,6 +15,7 @@ macro_rules! documents {
             #[doc = "[README]: crate"]
             #[doc = "[architecture]: crate::guide::architecture"]
             #[doc = "[coming from]: crate::guide::coming_from"]
+            #[doc = "[dashboard]: crate::guide::dashboard"]
             #[doc = "[guarantees]: crate::guide::guarantees"]
             #[doc = "[guide]: crate::guide::recipes"]
             #[doc = "[measurements]: crate::guide::measurements"]
@@ -40,6 +41,7 @@ documents! {
     recipes: "docs/guide.md";
     guarantees: "docs/guarantees.md";
     operations: "docs/operations.md";
+    dashboard: "docs/dashboard.md";
     production: "docs/production.md";
     troubleshooting: "docs/troubleshooting.md";
     measurements: "docs/measurements.md";

@@ -80,6 +80,8 @@ mod client;
 mod clock;
 pub mod config;
 mod contain;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 mod encoding;
 mod engine;
 pub mod error;

@@ -33,7 +33,15 @@ const LAYERS: [(&str, &[&str]); 5] = [
     ("edges", &["net", "store"]),
     (
         "handles",
-        &["scheduler", "node", "host", "guide", "messages", "bin"],
+        &[
+            "scheduler",
+            "node",
+            "host",
+            "guide",
+            "messages",
+            "bin",
+            "dashboard",
+        ],
     ),
 ];
 

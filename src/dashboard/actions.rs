@@ -1,0 +1,239 @@
+//! What a button presses.
+//!
+//! Owns: the actions, what each needs and may be done by whom, and that each is logged and
+//! counted. Does not know: where a request came from, or how the answer is shown.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Access;
+use super::asked::{Asked, Fields};
+use super::wrong::Wrong;
+use crate::error::NodeError;
+use crate::limit::Limit;
+use crate::say::say;
+use crate::status::CancelAnswer;
+
+/// How long is waited for a drain to end. It goes on when nobody waits.
+const DRAIN_WAIT: Duration = Duration::from_millis(500);
+
+/// What can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    PauseAll,
+    ResumeAll,
+    Pause,
+    Resume,
+    CloseIntake,
+    OpenIntake,
+    Limit,
+    Cancel,
+    ExecuteAgain,
+    Workers,
+    Drain,
+    Remove,
+    DeclareDead,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::PauseAll,
+        Self::ResumeAll,
+        Self::Pause,
+        Self::Resume,
+        Self::CloseIntake,
+        Self::OpenIntake,
+        Self::Limit,
+        Self::Cancel,
+        Self::ExecuteAgain,
+        Self::Workers,
+        Self::Drain,
+        Self::Remove,
+        Self::DeclareDead,
+    ];
+
+    /// Returns its name in an address and in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PauseAll => "pause_all",
+            Self::ResumeAll => "resume_all",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::CloseIntake => "close_intake",
+            Self::OpenIntake => "open_intake",
+            Self::Limit => "limit",
+            Self::Cancel => "cancel",
+            Self::ExecuteAgain => "execute_again",
+            Self::Workers => "workers",
+            Self::Drain => "drain",
+            Self::Remove => "remove",
+            Self::DeclareDead => "declare_dead",
+        }
+    }
+
+    /// Returns the action of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+
+    /// Returns who may do it at least. What takes a node out, or takes a person's word for its
+    /// death, can cost more than work that waits.
+    pub const fn least(self) -> Access {
+        match self {
+            Self::Remove | Self::DeclareDead => Access::Full,
+            _ => Access::Operate,
+        }
+    }
+
+    /// Returns the field that says to what it is done, if there is one.
+    const fn subject(self) -> Option<&'static str> {
+        match self {
+            Self::PauseAll | Self::ResumeAll => None,
+            Self::Pause | Self::Resume | Self::CloseIntake | Self::OpenIntake | Self::Limit => {
+                Some("kind")
+            }
+            Self::Cancel | Self::ExecuteAgain => Some("id"),
+            Self::Workers | Self::Drain | Self::Remove | Self::DeclareDead => Some("node"),
+        }
+    }
+}
+
+/// Does it, logs who did, and counts it. Returns what was done, in a sentence.
+///
+/// # Errors
+///
+/// It could not be done; nothing changed unless the words say so.
+pub async fn perform(asked: &Asked<'_>, action: Action, fields: &Fields) -> Result<String, Wrong> {
+    let done = act(asked, action, fields).await;
+    let (result, words) = match &done {
+        Ok(words) => ("done", words.as_str()),
+        Err(wrong) => ("refused", wrong.words.as_str()),
+    };
+    asked.watch.count(action.name(), result);
+    asked.watch.forget().await;
+    let subject = action.subject().and_then(|name| fields.text(name));
+    say!(
+        info: target: "callboard::audit",
+        user = ?asked.user(),
+        action = action.name(),
+        scheduler = asked.watch.scheduler.name(),
+        subject = ?subject.unwrap_or_default(),
+        result,
+        answer = ?words,
+        "an operator has acted"
+    );
+    done
+}
+
+async fn act(asked: &Asked<'_>, action: Action, fields: &Fields) -> Result<String, Wrong> {
+    let scheduler = &asked.watch.scheduler;
+    let kind = || fields.required("kind");
+    let node = || fields.required("node");
+    Ok(match action {
+        Action::PauseAll => {
+            scheduler.pause_all().await?;
+            "All kinds are paused; what runs goes on.".to_owned()
+        }
+        Action::ResumeAll => {
+            scheduler.resume_all().await?;
+            "All kinds go on, but those that are paused by name.".to_owned()
+        }
+        Action::Pause => {
+            scheduler.pause(kind()?).await?;
+            format!("The kind {} is paused; what runs goes on.", kind()?)
+        }
+        Action::Resume => {
+            scheduler.resume(kind()?).await?;
+            format!("The kind {} goes on.", kind()?)
+        }
+        Action::CloseIntake => {
+            scheduler.close_intake(kind()?).await?;
+            format!("No task of the kind {} is taken in any more.", kind()?)
+        }
+        Action::OpenIntake => {
+            scheduler.open_intake(kind()?).await?;
+            format!("Tasks of the kind {} are taken in again.", kind()?)
+        }
+        Action::Limit => {
+            let limit = limit(fields)?;
+            scheduler.set_limit(kind()?, limit).await?;
+            let is = if limit.is_none() { "no more" } else { "now" };
+            format!("The kind {} is {is} limited.", kind()?)
+        }
+        Action::Cancel => {
+            let id = fields.id("id")?;
+            match scheduler.cancel(id).await? {
+                CancelAnswer::NeverStarted => {
+                    format!("The task {id} is cancelled; it had never begun.")
+                }
+                CancelAnswer::Stopped => format!("The task {id} is cancelled and was stopped."),
+                CancelAnswer::StillRunning => format!(
+                    "The task {id} is to be cancelled, but a run of it still goes on and keeps its \
+                     worker."
+                ),
+                CancelAnswer::TooLate => {
+                    return Err(Wrong::conflict(format_args!(
+                        "The task {id} had ended before it could be cancelled."
+                    )));
+                }
+                CancelAnswer::NotFound => {
+                    return Err(Wrong::not_found(format_args!(
+                        "No task with the id {id} is unfinished."
+                    )));
+                }
+            }
+        }
+        Action::ExecuteAgain => {
+            let id = fields.id("id")?;
+            let again = scheduler.execute_again(id).await?;
+            format!("The task {again} repeats the task {id}.")
+        }
+        Action::Workers => {
+            let workers = fields.number("workers")?;
+            let workers =
+                workers.ok_or_else(|| Wrong::request("the field `workers` is missing"))?;
+            scheduler.set_workers(node()?, workers).await?;
+            format!("The node {} may use {workers} workers.", node()?)
+        }
+        Action::Drain => match timeout(DRAIN_WAIT, scheduler.drain_node(node()?)).await {
+            Ok(drained) => {
+                drained?;
+                format!("Nothing runs on the node {} any more.", node()?)
+            }
+            Err(_) => format!("The node {} drains: it finishes what runs.", node()?),
+        },
+        Action::Remove => {
+            scheduler.remove_node(node()?).await?;
+            format!("The node {} is removed; its tasks go elsewhere.", node()?)
+        }
+        Action::DeclareDead => match scheduler.declare_dead(node()?).await {
+            Ok(()) => format!("The node {} counts as dead.", node()?),
+            Err(NodeError::Alive(name)) => {
+                return Err(Wrong::conflict(format_args!(
+                    "The node {name} was heard just now, so that it cannot be declared dead."
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        },
+    })
+}
+
+/// Reads a limit; no field is no limit.
+fn limit(fields: &Fields) -> Result<Limit, Wrong> {
+    let bounds = |prefix: &str| {
+        let number = |name: &str| fields.number(&format!("{prefix}{name}"));
+        let mut limit = number("concurrency")?.map_or_else(Limit::new, Limit::concurrency);
+        if let Some(rate) = number("rate")? {
+            let seconds = number("period_seconds")?.unwrap_or(1);
+            limit = limit.rate(rate, Duration::from_secs(u64::from(seconds)));
+        }
+        if let Some(burst) = number("burst")? {
+            limit = limit.burst(burst);
+        }
+        Ok::<_, Wrong>(limit)
+    };
+    let each_group = bounds("group_")?;
+    Ok(bounds("")?.each_group(each_group))
+}

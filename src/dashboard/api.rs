@@ -1,0 +1,180 @@
+//! The JSON API.
+//!
+//! Owns: what each address answers, as JSON and as events. Does not know: who may ask.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, HeaderName};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::Access;
+use super::asked::Asked;
+use super::shown::redacted;
+use super::watch::Moment;
+use super::wrong::Wrong;
+use crate::status::{Outcome, TaskStatus};
+use crate::task::TaskId;
+
+/// How many failures a page has at most, and if nothing is said.
+const MAX_FAILURES: usize = 200;
+
+/// Answers with JSON.
+pub fn answer(value: &Value) -> HttpResponse {
+    json_of(value.to_string().into())
+}
+
+fn json_of(body: Bytes) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(body)
+}
+
+/// Answers what was not served.
+pub fn wrong(wrong: &Wrong) -> HttpResponse {
+    HttpResponse::build(wrong.status).json(json!({ "error": wrong.words }))
+}
+
+/// Answers with the snapshot: what `Scheduler::stats` gives, what is wrong, what operators did.
+///
+/// # Errors
+///
+/// The scheduler has stopped or does not answer.
+pub async fn stats(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
+    Ok(json_of(asked.watch.moment().await?.json()))
+}
+
+/// Answers with the nodes.
+///
+/// # Errors
+///
+/// As for [`stats`].
+pub async fn nodes(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
+    let moment = asked.watch.moment().await?;
+    Ok(answer(&json!({ "nodes": moment.stats.nodes })))
+}
+
+/// Answers with what is known of one task: why it is where it is, or how it ended.
+///
+/// # Errors
+///
+/// There is none, or the scheduler has stopped.
+pub async fn task(asked: &Asked<'_>, id: TaskId) -> Result<HttpResponse, Wrong> {
+    let scheduler = &asked.watch.scheduler;
+    if let Some(explanation) = scheduler.explain(id).await? {
+        return Ok(answer(&json!({
+            "id": id,
+            "state": "unfinished",
+            "explanation": explanation,
+        })));
+    }
+    let none = || Wrong::not_found(format_args!("nothing is known of the task {id}"));
+    let status = scheduler.settled(id).await.map_err(|_| none())?;
+    let status = status.ok_or_else(none)?;
+    let mut told = settled(&status);
+    told["state"] = json!("settled");
+    if asked.access >= Access::Full {
+        told["args"] = redacted(asked.board, &status.kind, &status.args);
+        if let Outcome::Completed(output) = &status.outcome {
+            told["output"] = redacted(asked.board, &status.kind, output);
+        }
+    }
+    Ok(answer(&told))
+}
+
+/// Returns how a task ended, without its args and output.
+fn settled(status: &TaskStatus) -> Value {
+    let (outcome, failure) = match &status.outcome {
+        Outcome::Completed(_) => ("completed", None),
+        Outcome::Failed(failure) => ("failed", Some(failure)),
+        Outcome::Cancelled => ("cancelled", None),
+        Outcome::Refused(_) => ("refused", None),
+    };
+    json!({
+        "id": status.id,
+        "kind": status.kind,
+        "key": status.key,
+        "outcome": outcome,
+        "failure": failure,
+        "node": status.node,
+        "attempts": status.attempts,
+        "reroutes": status.reroutes,
+        "again_of": status.again_of(),
+        "accepted_at": status.accepted_at,
+        "started_at": status.started_at,
+        "settled_at": status.settled_at,
+    })
+}
+
+/// Answers with the failed tasks that the store keeps, newest first.
+///
+/// # Errors
+///
+/// The scheduler has no store, or it cannot be read.
+pub async fn failures(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
+    let limit = asked.query.number("limit")?.unwrap_or(MAX_FAILURES);
+    let page = asked
+        .watch
+        .scheduler
+        .failed(None, limit.clamp(1, MAX_FAILURES));
+    let page = page.await?;
+    let all: Vec<_> = page.statuses.iter().map(settled).collect();
+    Ok(answer(&json!({ "failures": all })))
+}
+
+/// Answers with a snapshot now, and then one a second, for as long as the asker listens.
+///
+/// # Errors
+///
+/// As for [`stats`], or as many listen as may.
+pub async fn events(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
+    let mut moments = asked.watch.view()?;
+    let first = asked.watch.moment().await?;
+    moments.mark_unchanged();
+    let write = |moment: &Moment| event(&moment.json());
+    Ok(streamed(first, moments, write))
+}
+
+/// Returns the bytes of one event. JSON has no line breaks.
+pub fn event(data: &[u8]) -> Bytes {
+    [b"data: ", data, b"\n\n"].concat().into()
+}
+
+type Moments = watch::Receiver<Option<Arc<Moment>>>;
+
+/// Streams moments: of those that come while a slow reader reads, the last.
+pub fn streamed(
+    first: Arc<Moment>,
+    moments: Moments,
+    write: impl Fn(&Moment) -> Bytes + 'static,
+) -> HttpResponse {
+    let all = stream::unfold((Some(first), moments, write), |state| async {
+        let (first, mut moments, write) = state;
+        let moment = match first {
+            Some(first) => first,
+            None => next(&mut moments).await?,
+        };
+        let bytes = write(&moment);
+        Some((Ok::<_, Infallible>(bytes), (None, moments, write)))
+    });
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((CACHE_CONTROL, "no-store"))
+        // So that a proxy passes each on at once.
+        .insert_header((HeaderName::from_static("x-accel-buffering"), "no"))
+        .streaming(all)
+}
+
+async fn next(moments: &mut Moments) -> Option<Arc<Moment>> {
+    loop {
+        moments.changed().await.ok()?;
+        let seen = moments.borrow_and_update();
+        if let Some(moment) = &*seen {
+            return Some(Arc::clone(moment));
+        }
+    }
+}

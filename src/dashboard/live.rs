@@ -1,0 +1,70 @@
+//! Pages that move: the content of a page anew, once a second, made once for all who see the same.
+//!
+//! Owns: what is sent. Does not know: what stands on a page.
+
+use actix_web::HttpResponse;
+use bytes::Bytes;
+use serde_json::json;
+
+use super::api::{event, streamed};
+use super::asked::Asked;
+use super::pages::{self, Body, Reader, Tab};
+use super::watch::Moment;
+use super::wrong::Wrong;
+
+/// Makes the content of a page from a moment.
+pub fn body(reader: &Reader, tab: Tab, moment: &Moment) -> Body {
+    match tab {
+        Tab::Overview => pages::overview::body(reader, moment),
+        Tab::Kinds => pages::kinds::body(reader, moment),
+        Tab::Nodes => pages::nodes::body(reader, moment),
+    }
+}
+
+/// Streams a page.
+///
+/// # Errors
+///
+/// There is no such page, or the scheduler has stopped or does not answer.
+pub async fn stream(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
+    let none = || Wrong::not_found("there is no such page");
+    let tab = Tab::at(asked.query.text("page").unwrap_or_default()).ok_or_else(none)?;
+    let mut reader = Reader::of(asked);
+    reader.token = None;
+    reader.base = base(asked).ok_or_else(none)?;
+    let environment = asked.board.title.as_ref().map(|(title, _)| title.clone());
+    let mut moments = asked.watch.view()?;
+    let first = asked.watch.moment().await?;
+    moments.mark_unchanged();
+    let key = format!(
+        "{tab:?} {:?} {} {:?} {environment:?}",
+        reader.access, reader.base, reader.scheduler
+    );
+    let write = move |moment: &Moment| {
+        moment.fragment(&key, || {
+            let body = body(&reader, tab, moment);
+            fragment(moment, &body, environment.as_deref())
+        })
+    };
+    Ok(streamed(first, moments, write))
+}
+
+/// Returns what leads from the page to the scope, as the page says: one of the three ways there
+/// are, and nothing else that somebody might put there.
+fn base(asked: &Asked<'_>) -> Option<String> {
+    let said = asked.query.text("base").unwrap_or_default();
+    let mut parts = asked.req.uri().path().trim_end_matches('/').rsplit('/');
+    let scope = parts.nth(1).unwrap_or_default();
+    let known = said.is_empty() || said == "../" || said == format!("./{scope}/");
+    known.then(|| said.to_owned())
+}
+
+fn fragment(moment: &Moment, body: &Body, environment: Option<&str>) -> Bytes {
+    let name = pages::words(&moment.stats.scheduler, 120);
+    let mut title = format!("{} \u{2013} {name}", body.state);
+    if let Some(environment) = environment {
+        title = format!("{title} \u{2013} {environment}");
+    }
+    let told = json!({ "title": title, "html": body.main.0 });
+    event(told.to_string().as_bytes())
+}

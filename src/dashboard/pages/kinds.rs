@@ -1,0 +1,175 @@
+//! The kinds of tasks: what is held back of each, and by whom it is offered.
+//!
+//! Owns: what stands there. Does not know: what an action does.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::{Body, Reader, name, state, words};
+use crate::dashboard::actions::Action;
+use crate::dashboard::watch::Moment;
+use crate::stats::{LimitStats, NodeState, Stats};
+use crate::task::TaskKind;
+
+/// How many kinds one page shows.
+const KINDS: usize = 200;
+
+/// What is known of a kind.
+#[derive(Clone, Debug, Default)]
+struct Row<'a> {
+    /// How many nodes that are up offer it.
+    offered: usize,
+    paused: bool,
+    closed: bool,
+    limit: Option<&'a LimitStats>,
+}
+
+/// Makes the page.
+pub fn body(reader: &Reader, moment: &Moment) -> Body {
+    let rows = rows(&moment.stats);
+    let main = html! {
+        h1 { "Kinds" }
+        @if moment.stats.pauses.all {
+            p.warning { "All kinds are paused." }
+            (reader.button(Action::ResumeAll, "Resume all kinds", &[], "kinds"))
+        }
+        div.wide #kinds data-part="values" { (table(reader, &rows)) }
+        @if rows.len() > KINDS {
+            p { "The first " (KINDS) " of " (rows.len()) " kinds are shown." }
+        }
+    };
+    Body {
+        state: state(moment),
+        main,
+    }
+}
+
+fn rows(stats: &Stats) -> BTreeMap<&TaskKind, Row<'_>> {
+    let mut rows = BTreeMap::<_, Row<'_>>::new();
+    for node in &stats.nodes {
+        for kind in &node.kinds {
+            let up = node.state == NodeState::Up;
+            rows.entry(kind).or_default().offered += usize::from(up);
+        }
+    }
+    for kind in &stats.pauses.kinds {
+        rows.entry(kind).or_default().paused = true;
+    }
+    for kind in &stats.pauses.closed {
+        rows.entry(kind).or_default().closed = true;
+    }
+    for limit in &stats.limits {
+        rows.entry(&limit.kind).or_default().limit = Some(limit);
+    }
+    rows
+}
+
+fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>) -> Markup {
+    if rows.is_empty() {
+        return html! { p { "No node offers any kind." } };
+    }
+    html! {
+        table {
+            thead {
+                tr { th { "kind" } th { "nodes" } th { "starts" } th { "limit" } th { "does" } }
+            }
+            tbody {
+                @for (at, (kind, row)) in rows.iter().take(KINDS).enumerate() {
+                    tr data-kind=(kind) {
+                        th scope="row" {
+                            (name(kind.as_str()))
+                            span hidden data-live=(format!("kind-{at}-{kind}-{}", row.id())) {}
+                        }
+                        td.number { span data-live=(format!("offered-{at}")) { (row.offered) } }
+                        td {
+                            @if row.paused { b.warning { "paused" } } @else { "yes" }
+                            @if row.closed { br; b.warning { "intake closed" } }
+                        }
+                        td { span data-live=(format!("limit-{at}")) { (limit(row.limit)) } }
+                        td { (hands(reader, kind, row)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Row<'_> {
+    /// Returns what changes the buttons of the row, so that the script makes them anew.
+    fn id(&self) -> String {
+        format!("{}{}", u8::from(self.paused), u8::from(self.closed))
+    }
+}
+
+fn limit(limit: Option<&LimitStats>) -> Markup {
+    let Some(stats) = limit else {
+        return html! { "none" };
+    };
+    let bounds = stats.limit.of_kind();
+    html! {
+        @if let Some(most) = bounds.concurrency { (stats.going) " of " (most) " go on" }
+        @if let Some(rate) = bounds.rate {
+            @if bounds.concurrency.is_some() { br; }
+            (rate.starts) " in " (super::span(rate.period))
+            @if let Some(burst) = bounds.burst { ", " (burst) " at once" }
+        }
+        @if let Some(groups) = stats.limit.of_groups() {
+            br;
+            span.soft {
+                "each group:"
+                @if let Some(most) = groups.concurrency { " " (most) " at once" }
+                @if let Some(rate) = groups.rate { " " (rate.starts) " in " (super::span(rate.period)) }
+            }
+        }
+        @if stats.waiting > 0 { br; b.warning { (stats.waiting) " wait for it" } }
+    }
+}
+
+fn hands(reader: &Reader, kind: &TaskKind, row: &Row<'_>) -> Markup {
+    let named = [("kind", kind.as_str())];
+    let (pause, pause_label) = if row.paused {
+        (Action::Resume, "Resume")
+    } else {
+        (Action::Pause, "Pause")
+    };
+    let (intake, intake_label) = if row.closed {
+        (Action::OpenIntake, "Open intake")
+    } else {
+        (Action::CloseIntake, "Close intake")
+    };
+    let bounds = row.limit.map(|it| it.limit.of_kind()).unwrap_or_default();
+    let groups = row.limit.and_then(|it| it.limit.of_groups());
+    let groups = groups.unwrap_or_default();
+    let seconds = bounds.rate.map_or(1, |rate| rate.period.as_secs().max(1));
+    let shown = words(kind.as_str(), 60);
+    html! {
+        (reader.button(pause, pause_label, &named, "kinds"))
+        (reader.button(intake, intake_label, &named, "kinds"))
+        @if reader.access >= Action::Limit.least() {
+            details {
+                summary { "Set limit" }
+                (reader.form(Action::Limit, &named, "kinds", html! {
+                    (bound("concurrency", "at once", bounds.concurrency, &shown))
+                    (bound("rate", "starts", bounds.rate.map(|rate| rate.starts), &shown))
+                    (bound("period_seconds", "in seconds", Some(seconds), &shown))
+                    (bound("burst", "burst", bounds.burst, &shown))
+                    (bound("group_concurrency", "of each group at once", groups.concurrency, &shown))
+                    button { "Set limit" }
+                    p.soft { "What is left empty is not limited." }
+                }))
+            }
+        }
+    }
+}
+
+fn bound(field: &str, label: &str, value: Option<impl std::fmt::Display>, kind: &str) -> Markup {
+    let value = value.map(|value| value.to_string());
+    html! {
+        label {
+            (label) " "
+            input type="number" min="1" name=(field) value=[value]
+                aria-label=(format!("{label}, for {kind}"));
+        }
+    }
+}

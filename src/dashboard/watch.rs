@@ -1,0 +1,242 @@
+//! What all who look at a scheduler share: one look a second, whoever and how many they are.
+//!
+//! Owns: the last snapshot, the thread that takes the next one, and the counts of what was done.
+//! Does not know: how any of it is shown.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::problems::{self, Problem};
+use super::wrong::Wrong;
+use crate::say::say;
+use crate::scheduler::Scheduler;
+use crate::stats::Stats;
+use crate::sync::lock;
+
+/// How often is looked, at most.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How long a scheduler may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many streams of events there may be at once for a scheduler.
+const MAX_VIEWERS: usize = 1000;
+
+/// How many answers to forms are kept for the next page.
+const MAX_NOTES: usize = 100;
+
+/// What was seen of a scheduler at one moment.
+#[derive(Debug)]
+pub struct Moment {
+    pub at: SystemTime,
+    pub stats: Stats,
+    pub problems: Vec<Problem>,
+    taken: Instant,
+    /// How often each action was done by then, by its result.
+    actions: Counts,
+    json: OnceLock<Bytes>,
+    /// What was made of it for pages that move, by for whom.
+    fragments: Mutex<BTreeMap<String, Bytes>>,
+}
+
+type Counts = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
+
+impl Moment {
+    /// Returns it as JSON, which is written once for all.
+    pub fn json(&self) -> Bytes {
+        let write = || {
+            let at = self.at.duration_since(SystemTime::UNIX_EPOCH);
+            let value = json!({
+                "at": at.unwrap_or_default().as_secs_f64(),
+                "stats": self.stats,
+                "problems": self.problems,
+                "actions": self.actions,
+            });
+            value.to_string().into()
+        };
+        self.json.get_or_init(write).clone()
+    }
+
+    /// Returns what is made of it for all who see the same: once.
+    pub fn fragment(&self, key: &str, make: impl FnOnce() -> Bytes) -> Bytes {
+        let known = lock(&self.fragments).get(key).cloned();
+        known.unwrap_or_else(|| {
+            let made = make();
+            lock(&self.fragments).insert(key.to_owned(), made.clone());
+            made
+        })
+    }
+}
+
+/// What is known of a scheduler that is looked at.
+pub struct Watch {
+    pub scheduler: Scheduler,
+    /// Those who want to see every moment wait for it here.
+    seen: watch::Sender<Option<Arc<Moment>>>,
+    /// Held while one is taken, so that those who come meanwhile have the same.
+    taking: tokio::sync::Mutex<()>,
+    done: Mutex<Counts>,
+    notes: Mutex<Notes>,
+}
+
+/// What was answered to forms of late, for the page that each leads back to.
+#[derive(Debug, Default)]
+struct Notes {
+    last: u64,
+    kept: VecDeque<(u64, String)>,
+}
+
+/// The watches of this process, by the names of their schedulers.
+static WATCHES: Mutex<BTreeMap<Arc<str>, Weak<Watch>>> = Mutex::new(BTreeMap::new());
+
+impl Watch {
+    /// Returns the watch of a scheduler, and begins it if there is none. It goes on for as long as
+    /// anybody holds it.
+    pub fn of(scheduler: &Scheduler) -> Arc<Self> {
+        let mut watches = lock(&WATCHES);
+        watches.retain(|_, watch| watch.strong_count() > 0);
+        let known = watches.get(scheduler.name()).and_then(Weak::upgrade);
+        if let Some(watch) = known.filter(|it| it.scheduler.addr() == scheduler.addr()) {
+            return watch;
+        }
+        let watch = Arc::new(Self {
+            scheduler: scheduler.clone(),
+            seen: watch::Sender::new(None),
+            taking: tokio::sync::Mutex::default(),
+            done: Mutex::default(),
+            notes: Mutex::default(),
+        });
+        watches.insert(scheduler.name().into(), Arc::downgrade(&watch));
+        drop(watches);
+        let looker = Arc::downgrade(&watch);
+        let thread = thread::Builder::new().name("callboard-watch".to_owned());
+        if let Err(error) = thread.spawn(move || look(&looker)) {
+            say!(error: %error, "no thread can be started for the dashboard, so that no page moves by itself");
+        }
+        watch
+    }
+
+    /// Returns what was seen within the last second, or looks.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped, or does not answer.
+    pub async fn moment(&self) -> Result<Arc<Moment>, Wrong> {
+        let fresh = || {
+            let seen = self.seen.borrow();
+            let moment = seen.as_ref()?;
+            (moment.taken.elapsed() < PERIOD).then(|| Arc::clone(moment))
+        };
+        if let Some(moment) = fresh() {
+            return Ok(moment);
+        }
+        let _taking = self.taking.lock().await;
+        match fresh() {
+            Some(moment) => Ok(moment),
+            None => self.take().await,
+        }
+    }
+
+    /// Forgets what was seen, since something was done: the next who asks sees what came of it.
+    pub async fn forget(&self) {
+        // What is being taken may have missed it.
+        let _taking = self.taking.lock().await;
+        self.seen.send_if_modified(|seen| {
+            *seen = None;
+            false
+        });
+    }
+
+    async fn take(&self) -> Result<Arc<Moment>, Wrong> {
+        let taken = Instant::now();
+        let stats = timeout(PATIENCE, self.scheduler.stats()).await;
+        let stats = stats.map_err(|_| {
+            Wrong::unavailable(
+                "the scheduler has not answered for 5 s: look for a client or a handler that \
+                 blocks its thread",
+            )
+        })??;
+        let moment = Arc::new(Moment {
+            at: SystemTime::now(),
+            problems: problems::of(&stats),
+            stats,
+            taken,
+            actions: lock(&self.done).clone(),
+            json: OnceLock::new(),
+            fragments: Mutex::default(),
+        });
+        self.seen.send_replace(Some(Arc::clone(&moment)));
+        Ok(moment)
+    }
+
+    /// Lets somebody see every moment from now on.
+    ///
+    /// # Errors
+    ///
+    /// As many look as may.
+    pub fn view(&self) -> Result<watch::Receiver<Option<Arc<Moment>>>, Wrong> {
+        if self.seen.receiver_count() >= MAX_VIEWERS {
+            return Err(Wrong::unavailable(format_args!(
+                "{MAX_VIEWERS} viewers look already, which is as many as may: close some pages"
+            )));
+        }
+        Ok(self.seen.subscribe())
+    }
+
+    /// Keeps what was answered for a while, and returns its number.
+    pub fn note(&self, words: String) -> u64 {
+        let mut notes = lock(&self.notes);
+        notes.last += 1;
+        let number = notes.last;
+        notes.kept.push_back((number, words));
+        if notes.kept.len() > MAX_NOTES {
+            notes.kept.pop_front();
+        }
+        number
+    }
+
+    /// Returns what was answered under this number.
+    pub fn noted(&self, number: u64) -> Option<String> {
+        let notes = lock(&self.notes);
+        let mut kept = notes.kept.iter();
+        kept.find(|(other, _)| *other == number)
+            .map(|(_, words)| words.clone())
+    }
+
+    /// Counts an action.
+    pub fn count(&self, action: &'static str, result: &'static str) {
+        let mut done = lock(&self.done);
+        *done.entry(action).or_default().entry(result).or_default() += 1;
+    }
+}
+
+/// Looks once a second while anybody does, until nobody holds the watch.
+fn look(watch: &Weak<Watch>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let Ok(runtime) = runtime.enable_time().build() else {
+        say!(error: "no timer can be made for the dashboard, so that no page moves by itself");
+        return;
+    };
+    runtime.block_on(async {
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Some(watch) = watch.upgrade() else {
+                return;
+            };
+            if watch.seen.receiver_count() > 0 {
+                let _taking = watch.taking.lock().await;
+                // Whoever looks keeps what was seen last, and says when that was.
+                let _ = watch.take().await;
+            }
+        }
+    });
+}
