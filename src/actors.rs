@@ -25,6 +25,7 @@ use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
 
+pub(crate) mod finding;
 pub mod kinds;
 pub mod node;
 pub mod scheduler;

@@ -13,11 +13,12 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use crate::payload::Payload;
 
 mod checked;
+mod field;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -89,6 +90,17 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(payload: &Payload) -> Result
             T::deserialize(&mut deserializer).map_err(message)
         }
     }
+}
+
+/// Returns what stands at the end of a path of field names with dots between, as text; `None` if
+/// the bytes are no map in MessagePack, or nothing that has a text stands there.
+pub(crate) fn field(payload: &Payload, path: &str) -> Option<String> {
+    whole::check(payload).ok()?;
+    let path: Vec<_> = path.split('.').collect();
+    let mut deserializer =
+        rmp_serde::Deserializer::from_read_ref(&payload[..]).with_human_readable();
+    let found = field::At(&path).deserialize(&mut deserializer);
+    found.ok().flatten()
 }
 
 /// Returns what is wrong, and what can be done about it where serde is the limit.

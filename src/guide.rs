@@ -29,6 +29,7 @@ macro_rules! documents {
             #[doc = "[`SchedulerBuilder`]: crate::SchedulerBuilder"]
             #[doc = "[`NodeBuilder`]: crate::NodeBuilder"]
             #[doc = "[`Execute`]: crate::Execute"]
+            #[doc = "[`Scheduler::find_tasks`]: crate::Scheduler::find_tasks"]
             #[doc = "[`Stats`]: crate::stats::Stats"]
             #[doc = ""]
             #[doc = include_str!(concat!("../", $file))]

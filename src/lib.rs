@@ -102,6 +102,7 @@ mod repeats;
 pub mod retry;
 mod say;
 mod scheduler;
+pub mod search;
 pub mod stats;
 pub mod status;
 #[cfg(feature = "store")]
@@ -130,6 +131,7 @@ pub use retry::RetryPolicy;
 #[cfg(feature = "store")]
 pub use scheduler::{ExecutedAgain, SettledPage};
 pub use scheduler::{Scheduler, SchedulerBuilder};
+pub use search::TaskFilter;
 pub use status::{CancelAnswer, Cause, Failure, Outcome, TaskEvent, TaskStatus};
 #[cfg(feature = "store")]
 pub use store::Store;

@@ -32,9 +32,12 @@ use crate::task::TaskId;
 mod asking;
 mod attaching;
 mod builder;
+mod finding;
 mod kinds;
 mod local;
 mod nodes;
+#[cfg(feature = "dashboard")]
+mod pulse;
 #[cfg(feature = "store")]
 mod stored;
 
@@ -73,6 +76,8 @@ struct Inner {
     trust: Trust,
     threads: Arc<Threads>,
     left: Handover,
+    #[cfg(feature = "dashboard")]
+    marks: pulse::Marks,
     /// What reads its store, if it has one.
     #[cfg(feature = "store")]
     store: Option<Reader>,

@@ -38,6 +38,7 @@ mod callers;
 mod clients;
 mod deliveries;
 mod ending;
+mod finding;
 mod log;
 mod messages;
 mod nodes;

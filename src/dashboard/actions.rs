@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::Access;
-use super::asked::{Asked, Fields};
+use super::asked::{Asked, Fields, id};
 use super::wrong::Wrong;
+use super::{Access, looking};
 use crate::error::NodeError;
 use crate::limit::Limit;
 use crate::say::say;
+use crate::scheduler::Scheduler;
 use crate::status::CancelAnswer;
 
 /// How long is waited for a drain to end. It goes on when nobody waits.
 const DRAIN_WAIT: Duration = Duration::from_millis(500);
+
+/// How many tasks are handed in again by one action.
+const MAX_AGAIN: usize = 200;
 
 /// What can be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,10 @@ pub enum Action {
     OpenIntake,
     Limit,
     Cancel,
+    CancelAll,
+    StopSweep,
     ExecuteAgain,
+    Mark,
     Workers,
     Drain,
     Remove,
@@ -38,7 +45,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::PauseAll,
         Self::ResumeAll,
         Self::Pause,
@@ -47,7 +54,10 @@ impl Action {
         Self::OpenIntake,
         Self::Limit,
         Self::Cancel,
+        Self::CancelAll,
+        Self::StopSweep,
         Self::ExecuteAgain,
+        Self::Mark,
         Self::Workers,
         Self::Drain,
         Self::Remove,
@@ -65,7 +75,10 @@ impl Action {
             Self::OpenIntake => "open_intake",
             Self::Limit => "limit",
             Self::Cancel => "cancel",
+            Self::CancelAll => "cancel_all",
+            Self::StopSweep => "stop_sweep",
             Self::ExecuteAgain => "execute_again",
+            Self::Mark => "mark",
             Self::Workers => "workers",
             Self::Drain => "drain",
             Self::Remove => "remove",
@@ -95,6 +108,9 @@ impl Action {
                 Some("kind")
             }
             Self::Cancel | Self::ExecuteAgain => Some("id"),
+            Self::CancelAll => Some("q"),
+            Self::StopSweep => Some("sweep"),
+            Self::Mark => Some("text"),
             Self::Workers | Self::Drain | Self::Remove | Self::DeclareDead => Some("node"),
         }
     }
@@ -185,10 +201,23 @@ async fn act(asked: &Asked<'_>, action: Action, fields: &Fields) -> Result<Strin
                 }
             }
         }
-        Action::ExecuteAgain => {
-            let id = fields.id("id")?;
-            let again = scheduler.execute_again(id).await?;
-            format!("The task {again} repeats the task {id}.")
+        Action::CancelAll => {
+            let search = fields.required("q")?;
+            let filter = looking::narrow(asked, search)?;
+            let sweeps = &asked.watch.sweeps;
+            let sweep = sweeps.begin(scheduler, search, filter, asked.user())?;
+            format!("All that match {search:?} are being cancelled, by the sweep {sweep}.")
+        }
+        Action::StopSweep => {
+            let sweep = fields.number("sweep")?;
+            let sweep = sweep.ok_or_else(|| Wrong::request("the field `sweep` is missing"))?;
+            asked.watch.sweeps.stop(sweep)?;
+            format!("The sweep {sweep} cancels no further task.")
+        }
+        Action::ExecuteAgain => again(scheduler, fields).await?,
+        Action::Mark => {
+            scheduler.mark(fields.required("text")?);
+            "The mark is in the plots.".to_owned()
         }
         Action::Workers => {
             let workers = fields.number("workers")?;
@@ -218,6 +247,37 @@ async fn act(asked: &Asked<'_>, action: Action, fields: &Fields) -> Result<Strin
             Err(error) => return Err(error.into()),
         },
     })
+}
+
+/// Hands tasks in again whose ids are given, with commas between.
+async fn again(scheduler: &Scheduler, fields: &Fields) -> Result<String, Wrong> {
+    let ids: Vec<_> = fields.required("id")?.split(',').map(id).collect();
+    if ids.len() > MAX_AGAIN {
+        return Err(Wrong::request(format_args!(
+            "at most {MAX_AGAIN} tasks are handed in again at once"
+        )));
+    }
+    let ids = ids.into_iter().collect::<Result<Vec<_>, _>>()?;
+    if let [id] = ids[..] {
+        let again = scheduler.execute_again(id).await?;
+        return Ok(format!("The task {again} repeats the task {id}."));
+    }
+    let mut done = 0;
+    let mut refused = None;
+    for id in &ids {
+        match scheduler.execute_again(*id).await {
+            Ok(_) => done += 1,
+            Err(error) => refused = Some(error),
+        }
+    }
+    let all = ids.len();
+    match refused {
+        Some(error) if done == 0 => Err(error.into()),
+        Some(error) => Ok(format!(
+            "{done} of {all} tasks were handed in again: {error}."
+        )),
+        None => Ok(format!("{done} tasks were handed in again.")),
+    }
 }
 
 /// Reads a limit; no field is no limit.

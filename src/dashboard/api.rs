@@ -14,14 +14,18 @@ use tokio::sync::watch;
 
 use super::Access;
 use super::asked::Asked;
+use super::failures::groups;
+use super::looking::find;
+use super::pages::kinds::rows;
 use super::shown::redacted;
 use super::watch::Moment;
 use super::wrong::Wrong;
 use crate::status::{Outcome, TaskStatus};
 use crate::task::TaskId;
 
-/// How many failures a page has at most, and if nothing is said.
-const MAX_FAILURES: usize = 200;
+/// How many failures and tasks a page has at most, and if nothing is said.
+const MAX_FAILURES: usize = 1000;
+const MAX_TASKS: usize = 1000;
 
 /// Answers with JSON.
 pub fn answer(value: &Value) -> HttpResponse {
@@ -65,18 +69,19 @@ pub async fn nodes(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
 /// There is none, or the scheduler has stopped.
 pub async fn task(asked: &Asked<'_>, id: TaskId) -> Result<HttpResponse, Wrong> {
     let scheduler = &asked.watch.scheduler;
-    if let Some(explanation) = scheduler.explain(id).await? {
-        return Ok(answer(&json!({
-            "id": id,
-            "state": "unfinished",
-            "explanation": explanation,
-        })));
+    if let Some((task, args)) = scheduler.find_one(id).await?
+        && let Some(explanation) = scheduler.explain(id).await?
+    {
+        let mut told = json!({ "task": task, "explanation": explanation });
+        if asked.access >= Access::Full {
+            told["args"] = redacted(asked.board, &task.kind, &args);
+        }
+        return Ok(answer(&told));
     }
     let none = || Wrong::not_found(format_args!("nothing is known of the task {id}"));
     let status = scheduler.settled(id).await.map_err(|_| none())?;
     let status = status.ok_or_else(none)?;
     let mut told = settled(&status);
-    told["state"] = json!("settled");
     if asked.access >= Access::Full {
         told["args"] = redacted(asked.board, &status.kind, &status.args);
         if let Outcome::Completed(output) = &status.outcome {
@@ -110,20 +115,58 @@ fn settled(status: &TaskStatus) -> Value {
     })
 }
 
-/// Answers with the failed tasks that the store keeps, newest first.
+/// Answers with the failed tasks that the store keeps, newest first, and in groups.
 ///
 /// # Errors
 ///
 /// The scheduler has no store, or it cannot be read.
 pub async fn failures(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let limit = asked.query.number("limit")?.unwrap_or(MAX_FAILURES);
-    let page = asked
-        .watch
-        .scheduler
-        .failed(None, limit.clamp(1, MAX_FAILURES));
-    let page = page.await?;
+    let _turn = asked.watch.turn().await;
+    let limit = limit.clamp(1, MAX_FAILURES);
+    let page = asked.watch.scheduler.failed(None, limit).await?;
     let all: Vec<_> = page.statuses.iter().map(settled).collect();
-    Ok(answer(&json!({ "failures": all })))
+    let groups = groups(&page.statuses);
+    Ok(answer(&json!({ "failures": all, "groups": groups })))
+}
+
+/// Answers with a page of unfinished tasks.
+///
+/// # Errors
+///
+/// The search cannot be understood, or the scheduler has stopped.
+pub async fn tasks(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
+    let limit = asked.query.number("limit")?.unwrap_or(MAX_TASKS);
+    let page = find(asked, limit.clamp(1, MAX_TASKS)).await?;
+    Ok(answer(&json!(page)))
+}
+
+/// Answers with how far each cancel of all that match is.
+pub fn sweeps(asked: &Asked<'_>) -> HttpResponse {
+    answer(&json!({ "sweeps": asked.watch.sweeps.progress() }))
+}
+
+/// Answers with the kinds.
+///
+/// # Errors
+///
+/// As for [`stats`].
+pub async fn kinds(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
+    let moment = asked.watch.moment().await?;
+    let rows = rows(&moment.stats);
+    let all: Vec<_> = rows
+        .iter()
+        .map(|(kind, row)| {
+            json!({
+                "kind": kind,
+                "nodes": row.offered,
+                "paused": row.paused,
+                "closed": row.closed,
+                "limit": row.limit,
+            })
+        })
+        .collect();
+    Ok(answer(&json!({ "kinds": all })))
 }
 
 /// Answers with a snapshot now, and then one a second, for as long as the asker listens.

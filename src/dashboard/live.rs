@@ -9,15 +9,30 @@ use serde_json::json;
 use super::api::{event, streamed};
 use super::asked::Asked;
 use super::pages::{self, Body, Reader, Tab};
+use super::text::words;
 use super::watch::Moment;
 use super::wrong::Wrong;
 
-/// Makes the content of a page from a moment.
-pub fn body(reader: &Reader, tab: Tab, moment: &Moment) -> Body {
+/// Makes the content of a page from a moment; that of the overview if a page needs more.
+fn body(reader: &Reader, tab: Tab, moment: &Moment) -> Body {
     match tab {
-        Tab::Overview => pages::overview::body(reader, moment),
         Tab::Kinds => pages::kinds::body(reader, moment),
         Tab::Nodes => pages::nodes::body(reader, moment),
+        Tab::Overview | Tab::Tasks | Tab::Failures => pages::overview::body(reader, moment),
+    }
+}
+
+/// Makes the content of a page for a request.
+///
+/// # Errors
+///
+/// The request cannot be understood, or the scheduler has stopped or does not answer.
+pub async fn page(asked: &Asked<'_>, reader: &Reader, tab: Tab) -> Result<Body, Wrong> {
+    let moment = asked.watch.moment().await?;
+    match tab {
+        Tab::Tasks => pages::tasks::body(asked, reader, &moment).await,
+        Tab::Failures => pages::failures::body(asked, reader, &moment).await,
+        _ => Ok(body(reader, tab, &moment)),
     }
 }
 
@@ -28,7 +43,8 @@ pub fn body(reader: &Reader, tab: Tab, moment: &Moment) -> Body {
 /// There is no such page, or the scheduler has stopped or does not answer.
 pub async fn stream(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let none = || Wrong::not_found("there is no such page");
-    let tab = Tab::at(asked.query.text("page").unwrap_or_default()).ok_or_else(none)?;
+    let tab = Tab::at(asked.query.text("page").unwrap_or_default());
+    let tab = tab.filter(|tab| tab.is_live()).ok_or_else(none)?;
     let mut reader = Reader::of(asked);
     reader.token = None;
     reader.base = base(asked).ok_or_else(none)?;
@@ -60,7 +76,7 @@ fn base(asked: &Asked<'_>) -> Option<String> {
 }
 
 fn fragment(moment: &Moment, body: &Body, environment: Option<&str>) -> Bytes {
-    let name = pages::words(&moment.stats.scheduler, 120);
+    let name = words(&moment.stats.scheduler, 120);
     let mut title = format!("{} \u{2013} {name}", body.state);
     if let Some(environment) = environment {
         title = format!("{title} \u{2013} {environment}");

@@ -1,13 +1,12 @@
 //! What every page has: its frame, and the parts of which pages are made.
 //!
-//! Owns: the frame, how links are written, buttons, and how names, spans and times read. Does not
-//! know: what stands on each page.
+//! Owns: the frame, how links are written, and buttons. Does not know: what stands on each page.
 //!
 //! Whatever comes from outside is text: `maud` escapes it, and [`words`] shows the characters that
-//! are not seen, so that no name can hide or turn around what stands beside it.
+//! are not seen.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -18,14 +17,17 @@ use super::actions::Action;
 use super::asked::Asked;
 use super::assets::{self, Asset};
 use super::guard;
+use super::text::{ago, span, words};
 use super::watch::Moment;
 use super::wrong::Wrong;
-use crate::task::is_hidden;
 
 pub mod confirm;
+pub mod failures;
 pub mod kinds;
 pub mod nodes;
 pub mod overview;
+pub mod task;
+pub mod tasks;
 
 /// How many letters of a name are shown.
 const NAME: usize = 120;
@@ -36,11 +38,19 @@ pub enum Tab {
     Overview,
     Kinds,
     Nodes,
+    Tasks,
+    Failures,
 }
 
 impl Tab {
     /// All of them, in order.
-    pub const ALL: [Self; 3] = [Self::Overview, Self::Kinds, Self::Nodes];
+    pub const ALL: [Self; 5] = [
+        Self::Overview,
+        Self::Kinds,
+        Self::Nodes,
+        Self::Tasks,
+        Self::Failures,
+    ];
 
     /// Returns its address below the scope.
     pub const fn path(self) -> &'static str {
@@ -48,6 +58,8 @@ impl Tab {
             Self::Overview => "",
             Self::Kinds => "kinds",
             Self::Nodes => "nodes",
+            Self::Tasks => "tasks",
+            Self::Failures => "failures",
         }
     }
 
@@ -56,7 +68,15 @@ impl Tab {
             Self::Overview => "Overview",
             Self::Kinds => "Kinds",
             Self::Nodes => "Nodes",
+            Self::Tasks => "Tasks",
+            Self::Failures => "Failures",
         }
+    }
+
+    /// Returns whether it moves by itself. A search or a look into the store is made when somebody
+    /// asks for it.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Overview | Self::Kinds | Self::Nodes)
     }
 
     /// Returns the tab with this address.
@@ -177,45 +197,9 @@ fn quote(to: &mut String, value: &str) {
     }
 }
 
-/// Returns a text, cut to so many letters, with what cannot be seen made visible.
-pub fn words(text: &str, most: usize) -> String {
-    let mut shown = String::new();
-    let mut letters = text.chars();
-    for letter in letters.by_ref().take(most) {
-        if is_hidden(letter) {
-            let _ = write!(shown, "\\u{{{:x}}}", u32::from(letter));
-        } else {
-            shown.push(letter);
-        }
-    }
-    if letters.next().is_some() {
-        shown.push('\u{2026}');
-    }
-    shown
-}
-
 /// Returns a name, in a direction of its own.
 pub fn name(text: &str) -> Markup {
     html! { bdi { (words(text, NAME)) } }
-}
-
-/// Returns a span of time, in the unit that suits it.
-pub fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match seconds {
-        0 if span < Duration::from_millis(1) => format!("{} us", span.as_micros()),
-        0 => format!("{} ms", span.as_millis()),
-        1..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
-/// Returns how long ago something was.
-pub fn ago(time: SystemTime, now: SystemTime) -> String {
-    let passed = now.duration_since(time).unwrap_or_default();
-    format!("{} ago", span(passed))
 }
 
 /// Returns the state of a scheduler in a few words, for a title.
@@ -262,7 +246,7 @@ fn framed(
 ) -> HttpResponse {
     let scheduler = asked.watch.scheduler.name();
     let title = asked.board.title.as_ref();
-    let live = tab.map(|tab| {
+    let live = tab.filter(|tab| tab.is_live()).map(|tab| {
         let fields = [("page", tab.path()), ("base", reader.base.as_str())];
         reader.link("live", &fields)
     });
@@ -289,7 +273,7 @@ fn framed(
                     span.scheduler { (name(scheduler)) }
                     (others(asked, reader))
                     span #live role="status" {
-                        @if live.is_some() { "reload to see what is new" }
+                        "reload to see what is new"
                     }
                 }
                 nav aria-label="Pages" {
@@ -356,8 +340,6 @@ mod tests {
 
     #[test]
     fn a_hostile_name_is_seen_as_what_it_is() {
-        assert_eq!(words("a\u{202e}b\n", 9), "a\\u{202e}b\\u{a}");
-        assert_eq!(words("abcdef", 3), "abc\u{2026}");
         let shown = name("<script>\"'").into_string();
         assert_eq!(shown, "<bdi>&lt;script&gt;&quot;'</bdi>");
     }

@@ -20,6 +20,7 @@ use crate::task::TaskId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Page(Tab),
+    TaskPage,
     Confirm,
     Style,
     Script,
@@ -27,6 +28,9 @@ enum Route {
     Health,
     Stats,
     Nodes,
+    Kinds,
+    Tasks,
+    Sweeps,
     Task(TaskId),
     Failures,
     Events,
@@ -57,12 +61,16 @@ impl Route {
             return Ok(Self::Page(tab));
         }
         match path {
+            "task" => Ok(Self::TaskPage),
             "confirm" => Ok(Self::Confirm),
             "live" => Ok(Self::Live),
             "style.css" => Ok(Self::Style),
             "live.js" => Ok(Self::Script),
             "health" => Ok(Self::Health),
             "api/stats" => Ok(Self::Stats),
+            "api/kinds" => Ok(Self::Kinds),
+            "api/tasks" => Ok(Self::Tasks),
+            "api/sweeps" => Ok(Self::Sweeps),
             "api/nodes" => Ok(Self::Nodes),
             "api/failures" => Ok(Self::Failures),
             "api/events" => Ok(Self::Events),
@@ -88,7 +96,7 @@ impl Route {
     const fn is_page(self) -> bool {
         matches!(
             self,
-            Self::Page(_) | Self::Confirm | Self::Act(Way::Form, _)
+            Self::Page(_) | Self::TaskPage | Self::Confirm | Self::Act(Way::Form, _)
         )
     }
 }
@@ -143,19 +151,29 @@ async fn about(asked: &Asked<'_>, route: Route, body: Payload) -> Result<HttpRes
     match route {
         Route::Page(tab) => {
             let reader = Reader::of(asked);
-            let moment = asked.watch.moment().await?;
-            let body = live::body(&reader, tab, &moment);
+            let body = live::page(asked, &reader, tab).await?;
             Ok(pages::page(asked, &reader, Some(tab), &body))
+        }
+        Route::TaskPage => {
+            let reader = Reader::of(asked);
+            let body = pages::task::body(asked, &reader).await?;
+            Ok(pages::page(asked, &reader, None, &body))
         }
         Route::Confirm => {
             let reader = Reader::of(asked);
             let moment = asked.watch.moment().await?;
-            let body = pages::confirm::body(asked, &reader, &moment)?;
+            let body = match asked.query.text("action").and_then(Action::named) {
+                Some(Action::CancelAll) => pages::tasks::confirm(asked, &reader, &moment).await?,
+                _ => pages::confirm::body(asked, &reader, &moment)?,
+            };
             Ok(pages::page(asked, &reader, None, &body))
         }
         Route::Live => live::stream(asked).await,
         Route::Stats => api::stats(asked).await,
         Route::Nodes => api::nodes(asked).await,
+        Route::Kinds => api::kinds(asked).await,
+        Route::Tasks => api::tasks(asked).await,
+        Route::Sweeps => Ok(api::sweeps(asked)),
         Route::Task(id) => api::task(asked, id).await,
         Route::Failures => api::failures(asked).await,
         Route::Events => api::events(asked).await,

@@ -1,6 +1,7 @@
 //! What all who look at a scheduler share: one look a second, whoever and how many they are.
 //!
-//! Owns: the last snapshot, the thread that takes the next one, and the counts of what was done.
+//! Owns: the last snapshot, the thread that takes the next one and feeds the plots, and the counts
+//! of what was done.
 //! Does not know: how any of it is shown.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,10 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::problems::{self, Problem};
+use super::rings::{Point, Reach, Rings};
+use super::sweeps::Sweeps;
 use super::wrong::Wrong;
 use crate::say::say;
 use crate::scheduler::Scheduler;
@@ -29,6 +32,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How many streams of events there may be at once for a scheduler.
 const MAX_VIEWERS: usize = 1000;
 
+/// How many may search among the tasks of a scheduler, or read its store, at once.
+const TURNS: usize = 2;
+
+/// How many comings and goings of nodes are kept.
+const MAX_NODE_MARKS: usize = 100;
+
 /// How many answers to forms are kept for the next page.
 const MAX_NOTES: usize = 100;
 
@@ -38,6 +47,10 @@ pub struct Moment {
     pub at: SystemTime,
     pub stats: Stats,
     pub problems: Vec<Problem>,
+    /// How things went, by reach.
+    pub plots: [Vec<Point>; Reach::ALL.len()],
+    /// What happened meanwhile: marks of the application, nodes that came and went.
+    pub marks: Vec<(SystemTime, String)>,
     taken: Instant,
     /// How often each action was done by then, by its result.
     actions: Counts,
@@ -84,6 +97,12 @@ pub struct Watch {
     taking: tokio::sync::Mutex<()>,
     done: Mutex<Counts>,
     notes: Mutex<Notes>,
+    pub sweeps: Sweeps,
+    /// Whoever searches among the tasks or reads the store holds one.
+    turns: Semaphore,
+    rings: Mutex<Rings>,
+    /// When nodes have come and gone.
+    nodes: Mutex<VecDeque<(SystemTime, String)>>,
 }
 
 /// What was answered to forms of late, for the page that each leads back to.
@@ -112,6 +131,10 @@ impl Watch {
             taking: tokio::sync::Mutex::default(),
             done: Mutex::default(),
             notes: Mutex::default(),
+            sweeps: Sweeps::default(),
+            turns: Semaphore::new(TURNS),
+            rings: Mutex::default(),
+            nodes: Mutex::default(),
         });
         watches.insert(scheduler.name().into(), Arc::downgrade(&watch));
         drop(watches);
@@ -163,10 +186,18 @@ impl Watch {
                  blocks its thread",
             )
         })??;
+        let plots = {
+            let rings = lock(&self.rings);
+            Reach::ALL.map(|reach| rings.points(reach))
+        };
+        let mut marks = self.scheduler.marks();
+        marks.extend(lock(&self.nodes).iter().cloned());
         let moment = Arc::new(Moment {
             at: SystemTime::now(),
             problems: problems::of(&stats),
             stats,
+            plots,
+            marks,
             taken,
             actions: lock(&self.done).clone(),
             json: OnceLock::new(),
@@ -210,6 +241,32 @@ impl Watch {
             .map(|(_, words)| words.clone())
     }
 
+    /// Waits until few enough search or read, and lets one more.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
+    }
+
+    /// Takes in what is so now, so many seconds after the last time.
+    async fn feel(&self, seconds: u64, last_up: &mut Option<u64>) {
+        // One that has stopped or hangs has no numbers, and the plots end.
+        let Ok(Ok(pulse)) = timeout(PATIENCE, self.scheduler.pulse()).await else {
+            return;
+        };
+        lock(&self.rings).add(pulse, seconds);
+        let up = pulse.nodes_up;
+        let before = last_up.replace(up).unwrap_or(up);
+        if up == before {
+            return;
+        }
+        let word = if up > before { "came" } else { "went" };
+        let text = format!("nodes {word}: {before} were up, {up} are");
+        let mut nodes = lock(&self.nodes);
+        nodes.push_back((SystemTime::now(), text));
+        if nodes.len() > MAX_NODE_MARKS {
+            nodes.pop_front();
+        }
+    }
+
     /// Counts an action.
     pub fn count(&self, action: &'static str, result: &'static str) {
         let mut done = lock(&self.done);
@@ -227,11 +284,17 @@ fn look(watch: &Weak<Watch>) {
     runtime.block_on(async {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Instant::now();
+        let mut nodes_up = None;
         loop {
             ticks.tick().await;
             let Some(watch) = watch.upgrade() else {
                 return;
             };
+            let seconds = (last.elapsed().as_millis() + 500) / 1000;
+            last = Instant::now();
+            let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+            watch.feel(seconds, &mut nodes_up).await;
             if watch.seen.receiver_count() > 0 {
                 let _taking = watch.taking.lock().await;
                 // Whoever looks keeps what was seen last, and says when that was.

@@ -48,6 +48,7 @@ mod comparison;
 mod control;
 mod ends;
 mod farewell;
+mod finding;
 mod forgetting;
 mod hello;
 mod invariants;

@@ -7,7 +7,6 @@
 //! empties is given back. Ids rise, so the index is a table of small pages keyed by the id's upper
 //! part: four bytes a task where ids are dense, a page for a lone survivor.
 
-use super::numbered::Numbered;
 use super::{ClientId, Timestamp};
 use crate::payload::Payload;
 use crate::status::Failure;
@@ -15,11 +14,13 @@ use crate::task::{Dispatch, TaskGroup, TaskId, TaskKey};
 
 mod blame;
 mod cancels;
+mod pages;
 mod rare;
 mod stage;
 
 pub(crate) use blame::{Company, Losses, Suspects};
 pub(crate) use cancels::Cancels;
+use pages::{PAGE, Page, Pages};
 pub(crate) use rare::{InGroup, Rare};
 pub(crate) use stage::{
     Addressee, Era, FirstDue, Held, Past, Phase, Place, Prefetch, Retract, Run, Stage, Start, Then,
@@ -255,14 +256,6 @@ impl Chunk {
     }
 }
 
-const PAGE: u64 = 64;
-
-#[derive(Debug)]
-struct Page {
-    slots: [Slot; PAGE as usize],
-    used: u32,
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
@@ -271,7 +264,7 @@ pub(crate) struct Tasks {
     open: Vec<u32>,
     /// An empty chunk that keeps its room.
     spare: Option<usize>,
-    pages: Numbered<u64, Box<Page>>,
+    pages: Pages,
     /// The page of the newest task, out of the table: nearly every task is added to it.
     newest: Option<(u64, Box<Page>)>,
     len: usize,
@@ -351,7 +344,7 @@ impl Tasks {
             page.slots[(task.id.get() % PAGE) as usize] = NO_SLOT;
             page.used -= 1;
             if page.used == 0 && self.newest.as_ref().is_none_or(|newest| newest.0 != number) {
-                self.pages.remove(&number);
+                self.pages.remove(number);
             }
         }
         self.len -= 1;
@@ -363,12 +356,7 @@ impl Tasks {
     #[inline]
     fn page_for(&mut self, number: u64) -> &mut Page {
         if self.newest.as_ref().is_none_or(|newest| newest.0 != number) {
-            let page = self.pages.remove(&number).unwrap_or_else(|| {
-                Box::new(Page {
-                    slots: [NO_SLOT; PAGE as usize],
-                    used: 0,
-                })
-            });
+            let page = self.pages.remove(number).unwrap_or_else(Page::vacant);
             if let Some((old, page)) = self.newest.replace((number, page))
                 && page.used > 0
             {
@@ -383,7 +371,7 @@ impl Tasks {
     fn page_mut(&mut self, number: u64) -> Option<&mut Page> {
         match &mut self.newest {
             Some((newest, page)) if *newest == number => Some(page),
-            _ => self.pages.get_mut(&number).map(Box::as_mut),
+            _ => self.pages.get_mut(number),
         }
     }
 
@@ -392,7 +380,7 @@ impl Tasks {
         let number = id.get() / PAGE;
         let page = match &self.newest {
             Some((newest, page)) if *newest == number => page,
-            _ => self.pages.get(&number)?,
+            _ => self.pages.get(number)?,
         };
         let slot = page.slots[(id.get() % PAGE) as usize];
         (slot != NO_SLOT).then_some(slot)
@@ -424,6 +412,20 @@ impl Tasks {
                 .iter()
                 .flat_map(|slots| slots.iter().enumerate())
                 .filter_map(move |(at, task)| Some(((index * CHUNK + at) as Slot, task.as_ref()?)))
+        })
+    }
+
+    /// Returns the slots of the tasks after this one, or of all, in order of id.
+    pub fn after(&self, id: Option<TaskId>) -> impl Iterator<Item = Slot> {
+        let first = id.map_or(0, |id| id.get().saturating_add(1));
+        let newest = self
+            .newest
+            .as_ref()
+            .map(|(number, page)| (*number, &**page));
+        let pages = self.pages.from(first / PAGE, newest);
+        pages.flat_map(move |(number, page)| {
+            let ids = (number * PAGE..).zip(page.slots);
+            ids.filter_map(move |(id, slot)| (id >= first && slot != NO_SLOT).then_some(slot))
         })
     }
 

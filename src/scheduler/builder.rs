@@ -432,6 +432,8 @@ impl SchedulerBuilder {
                 trust,
                 threads,
                 left,
+                #[cfg(feature = "dashboard")]
+                marks: Default::default(),
                 #[cfg(feature = "store")]
                 store: reader,
             }),

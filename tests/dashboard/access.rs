@@ -9,12 +9,17 @@ use crate::{
 };
 
 /// Every address that is asked by GET, with the least access.
-const READS: [(&str, Access); 16] = [
+const READS: [(&str, Access); 24] = [
     ("", Access::Read),
     ("/", Access::Read),
     ("/kinds", Access::Read),
     ("/nodes", Access::Read),
     ("/nodes/", Access::Read),
+    ("/tasks", Access::Read),
+    ("/tasks?q=kind:double", Access::Read),
+    ("/tasks?q=args.a:1", Access::Full),
+    ("/failures", Access::Read),
+    ("/task?id=1", Access::Read),
     ("/confirm?action=remove&node=here", Access::Full),
     ("/style.css", Access::Read),
     ("/live.js", Access::Read),
@@ -22,6 +27,9 @@ const READS: [(&str, Access); 16] = [
     ("/health", Access::None),
     ("/api/stats", Access::Read),
     ("/api/nodes", Access::Read),
+    ("/api/kinds", Access::Read),
+    ("/api/tasks", Access::Read),
+    ("/api/sweeps", Access::Read),
     ("/api/events", Access::Read),
     ("/api/tasks/1", Access::Read),
     ("/api/failures", Access::Read),
@@ -29,7 +37,7 @@ const READS: [(&str, Access); 16] = [
 ];
 
 /// Every action, with the least access.
-const ACTIONS: [(&str, Access); 13] = [
+const ACTIONS: [(&str, Access); 16] = [
     ("pause_all", Access::Operate),
     ("resume_all", Access::Operate),
     ("pause", Access::Operate),
@@ -38,6 +46,9 @@ const ACTIONS: [(&str, Access); 13] = [
     ("open_intake", Access::Operate),
     ("limit", Access::Operate),
     ("cancel", Access::Operate),
+    ("cancel_all", Access::Operate),
+    ("stop_sweep", Access::Operate),
+    ("mark", Access::Operate),
     ("execute_again", Access::Operate),
     ("workers", Access::Operate),
     ("drain", Access::Operate),

@@ -135,7 +135,7 @@ async fn actions_do_what_they_say() {
 }
 
 /// Starts a scheduler with a store, on which a task has failed.
-async fn failed(name: &str, folder: &std::path::Path) -> (Scheduler, u64) {
+pub async fn failed(name: &str, folder: &std::path::Path) -> (Scheduler, u64) {
     let handlers = callboard::Handlers::new().on("fail", async |_: Value| {
         Err::<(), _>(callboard::TaskError::permanent("no such image"))
     });

@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod forms;
 mod pages;
+mod tasks;
 
 use actix_web::HttpRequest;
 use actix_web::body::to_bytes;

@@ -44,6 +44,8 @@ async fn nothing_is_inline_and_every_address_is_relative() {
         "/tasks/kinds",
         "/tasks/nodes",
         "/tasks/nodes/",
+        "/tasks/tasks",
+        "/tasks/failures",
     ] {
         let page = text(ask!(app, get(path, "full"))).await;
         assert!(!page.contains(" style="), "{path}");

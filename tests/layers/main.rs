@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         "values",
         &[
             "task", "retry", "status", "config", "error", "stats", "encoding", "payload",
-            "contain", "limit",
+            "contain", "limit", "search",
         ],
     ),
     // The drivers of the machines know no more of the world than these do.
@@ -48,7 +48,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
 /// All that the values and the engine may name outside the crate. Whatever can tell the time, draw
 /// a number, wait, or reach another thread or machine is absent.
 const PURE_CRATES: [&str; 5] = ["std", "bytes", "serde", "smol_str", "thiserror"];
-const PURE_STD: [&str; 18] = [
+const PURE_STD: [&str; 19] = [
     "borrow",
     "cell",
     "cmp",
@@ -64,6 +64,7 @@ const PURE_STD: [&str; 18] = [
     "num",
     "ops",
     "panic",
+    "str",
     "sync",
     "time",
     "vec",

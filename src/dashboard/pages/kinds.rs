@@ -17,12 +17,12 @@ const KINDS: usize = 200;
 
 /// What is known of a kind.
 #[derive(Clone, Debug, Default)]
-struct Row<'a> {
+pub struct Row<'a> {
     /// How many nodes that are up offer it.
-    offered: usize,
-    paused: bool,
-    closed: bool,
-    limit: Option<&'a LimitStats>,
+    pub offered: usize,
+    pub paused: bool,
+    pub closed: bool,
+    pub limit: Option<&'a LimitStats>,
 }
 
 /// Makes the page.
@@ -45,7 +45,8 @@ pub fn body(reader: &Reader, moment: &Moment) -> Body {
     }
 }
 
-fn rows(stats: &Stats) -> BTreeMap<&TaskKind, Row<'_>> {
+/// Returns what is known of each kind.
+pub fn rows(stats: &Stats) -> BTreeMap<&TaskKind, Row<'_>> {
     let mut rows = BTreeMap::<_, Row<'_>>::new();
     for node in &stats.nodes {
         for kind in &node.kinds {

@@ -6,7 +6,9 @@ use maud::{Markup, html};
 
 use super::{Body, Reader, live, nodes, state, words};
 use crate::dashboard::actions::Action;
+use crate::dashboard::plots::{Line, Mark, plot};
 use crate::dashboard::problems::{Problem, Severity};
+use crate::dashboard::rings::{Point, Reach, SERIES};
 use crate::dashboard::watch::Moment;
 use crate::stats::Stats;
 
@@ -21,6 +23,7 @@ pub fn body(reader: &Reader, moment: &Moment) -> Body {
         div #problems data-part="whole" { (problems(reader, &moment.problems)) }
         h2 { "Tasks" }
         div #numbers data-part="values" { (numbers(stats)) }
+        div.plots #plots data-part="whole" { (plots(moment)) }
         div #pauses data-part="whole" {
             @if stats.pauses.all {
                 (reader.button(Action::ResumeAll, "Resume all kinds", &[], ""))
@@ -71,6 +74,34 @@ fn problems(reader: &Reader, problems: &[Problem]) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Returns the plots over each reach.
+fn plots(moment: &Moment) -> Markup {
+    let marks: Vec<_> = moment
+        .marks
+        .iter()
+        .map(|(at, text)| Mark {
+            seconds_ago: moment.at.duration_since(*at).unwrap_or_default().as_secs(),
+            text: text.clone(),
+        })
+        .collect();
+    let line = |points: &[Point], series: usize, class| Line {
+        label: SERIES[series],
+        class,
+        points: points.iter().map(|point| point[series]).collect(),
+    };
+    html! {
+        @for (reach, points) in Reach::ALL.iter().zip(&moment.plots) {
+            @let (room, each, title) = reach.measures();
+            @let rates = [
+                line(points, 0, "one"), line(points, 1, "two"), line(points, 2, "three"),
+            ];
+            (plot(&format!("Tasks a second, {title}"), &rates, room, each, &marks))
+            @let waiting = [line(points, 3, "one"), line(points, 4, "four")];
+            (plot(&format!("Tasks, {title}"), &waiting, room, each, &marks))
         }
     }
 }

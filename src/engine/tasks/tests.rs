@@ -46,11 +46,43 @@ fn a_record_is_found_by_its_id_until_it_is_removed() {
         .filter(|chunk| chunk.slots.is_some())
         .count();
     assert!(kept <= 2, "an emptied chunk is given back, {kept} are kept");
-    assert!(
-        tasks.pages.len() <= 1,
-        "{} pages are kept",
-        tasks.pages.len()
-    );
+    let pages = tasks.pages.from(0, None).count();
+    assert!(pages <= 1, "{pages} pages are kept");
+}
+
+#[test]
+fn records_are_walked_in_order_of_id_from_anywhere() {
+    let mut tasks = Tasks::default();
+    // Ids with gaps, the last of which is not the highest: its page is the newest.
+    let ids: Vec<u64> = (0..300).map(|n| n * n).chain([7]).collect();
+    let slots: Vec<_> = ids.iter().map(|&id| tasks.insert(task(id))).collect();
+    for (at, slot) in slots.iter().enumerate() {
+        if at % 3 == 0 {
+            tasks.remove(*slot);
+        }
+    }
+    let left = ids.iter().enumerate().filter(|(at, _)| at % 3 != 0);
+    let mut left: Vec<u64> = left.map(|(_, &id)| id).collect();
+    left.sort_unstable();
+    for after in [
+        None,
+        Some(0),
+        Some(1),
+        Some(6),
+        Some(7),
+        Some(63),
+        Some(64),
+        Some(40_000),
+    ] {
+        let walked = tasks.after(after.map(TaskId::new));
+        let walked: Vec<_> = walked.map(|slot| tasks.get(slot).id.get()).collect();
+        let expected = left.iter().copied();
+        let expected: Vec<_> = expected
+            .filter(|&id| after.is_none_or(|it| id > it))
+            .collect();
+        assert_eq!(walked, expected, "after {after:?}");
+    }
+    assert_eq!(tasks.after(Some(TaskId::new(u64::MAX))).count(), 0);
 }
 
 #[test]

@@ -1,0 +1,210 @@
+//! One task: its life, why it is where it is, and what it was given.
+//!
+//! Owns: what stands there. Does not know: how it is found.
+
+use std::time::SystemTime;
+
+use maud::{Markup, html};
+
+use super::{Body, Reader, ago, name, words};
+use crate::dashboard::Access;
+use crate::dashboard::actions::Action;
+use crate::dashboard::asked::Asked;
+use crate::dashboard::shown::redacted;
+use crate::dashboard::wrong::Wrong;
+use crate::payload::Payload;
+use crate::search::FoundTask;
+use crate::stats::{Explanation, Reason};
+use crate::status::{Outcome, TaskStatus};
+use crate::task::TaskKind;
+
+/// How many letters of args and outputs are shown.
+const LETTERS: usize = 4096;
+
+/// Makes the page.
+///
+/// # Errors
+///
+/// Nothing is known of the task, or the scheduler has stopped.
+pub async fn body(asked: &Asked<'_>, reader: &Reader) -> Result<Body, Wrong> {
+    let id = asked.query.id("id")?;
+    let scheduler = &asked.watch.scheduler;
+    if let Some((task, args)) = scheduler.find_one(id).await?
+        && let Some(explanation) = scheduler.explain(id).await?
+    {
+        return Ok(unfinished(asked, reader, &task, &args, &explanation));
+    }
+    let none = || Wrong::not_found(format_args!("nothing is known of the task {}", id.get()));
+    let status = scheduler.settled(id).await.map_err(|_| none())?;
+    Ok(settled(asked, reader, &status.ok_or_else(none)?))
+}
+
+fn unfinished(
+    asked: &Asked<'_>,
+    reader: &Reader,
+    task: &FoundTask,
+    args: &Payload,
+    explanation: &Explanation,
+) -> Body {
+    let id = task.id.get().to_string();
+    let now = SystemTime::now();
+    let main = html! {
+        h1 { "Task " (id) ": " (name(task.kind.as_str())) }
+        h2 { "Its life" }
+        ol #life {
+            li { "accepted " (ago(task.accepted_at, now)) ", with priority " (task.priority.0) }
+            @if let Some(failure) = &explanation.last_failure {
+                li { (explanation.attempts) " attempts; the last failure: "
+                    span.bad { bdi { (words(failure, LETTERS)) } } }
+            }
+            @if task.reroutes > 0 { li { (task.reroutes) " nodes were lost under it" } }
+            li { "now " b { (task.state) }
+                @if let Some(node) = &task.node { " on " (name(node)) } }
+        }
+        h2 { "Why it is there" }
+        p #reason { (reason(&explanation.reason)) }
+        @if !explanation.nodes.is_empty() {
+            ul {
+                @for (node, objection) in &explanation.nodes {
+                    li { (name(node)) ": " (words(objection, 300)) }
+                }
+            }
+        }
+        (names(task.key.as_ref().map(|it| it.as_str()), task.group.as_ref().map(|it| it.as_str())))
+        (payload(asked, "Args", &task.kind, args))
+        (reader.button(Action::Cancel, "Cancel", &[("id", &id)], "tasks"))
+    };
+    Body {
+        state: format!("task {id} {}", task.state),
+        main,
+    }
+}
+
+fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus) -> Body {
+    let id = status.id.get().to_string();
+    let now = SystemTime::now();
+    let word = match &status.outcome {
+        Outcome::Completed(_) => "completed",
+        Outcome::Failed(_) => "failed",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Refused(_) => "refused",
+    };
+    let options = status.options();
+    let group = options.group.as_ref().map(|group| group.as_str());
+    let main = html! {
+        h1 { "Task " (id) ": " (name(status.kind.as_str())) }
+        h2 { "Its life" }
+        ol #life {
+            li { "accepted " (ago(status.accepted_at, now)) }
+            @if let Some(earlier) = status.again_of() {
+                @let earlier = earlier.get().to_string();
+                li { "it repeats " a href=(reader.link("task", &[("id", &earlier)])) {
+                    "task " (earlier)
+                } }
+            }
+            @if let Some(started) = status.started_at {
+                li {
+                    "the last of " (status.attempts) " attempts was started " (ago(started, now))
+                    @if let Some(node) = &status.node { " on " (name(node)) }
+                }
+            }
+            @if status.reroutes > 0 { li { (status.reroutes) " nodes were lost under it" } }
+            li { b { (word) } " " (ago(status.settled_at, now)) }
+        }
+        @if let Outcome::Failed(failure) = &status.outcome {
+            h2 { "Why it failed" }
+            p.bad { (failure.cause) }
+            pre #failure { bdi { (words(&failure.message, LETTERS)) } }
+            @if let Some(place) = &failure.place { p.soft { "raised at " (words(place, 300)) } }
+        }
+        (names(status.key.as_ref().map(|key| key.as_str()), group))
+        (payload(asked, "Args", &status.kind, &status.args))
+        @if let Outcome::Completed(output) = &status.outcome {
+            (payload(asked, "Output", &status.kind, output))
+        }
+        (reader.button(Action::ExecuteAgain, "Run again", &[("id", &id)], "failures"))
+    };
+    Body {
+        state: format!("task {id} {word}"),
+        main,
+    }
+}
+
+fn names(key: Option<&str>, group: Option<&str>) -> Markup {
+    html! {
+        @if let Some(key) = key { p { "Key: " (name(key)) } }
+        @if let Some(group) = group { p { "Group: " (name(group)) } }
+    }
+}
+
+/// Returns args or an output, for those who may see them.
+fn payload(asked: &Asked<'_>, title: &str, kind: &TaskKind, payload: &Payload) -> Markup {
+    if asked.access < Access::Full {
+        return html! { p.soft { (title) ": " (payload.len()) " bytes" } };
+    }
+    let value = redacted(asked.board, kind, payload);
+    let text = serde_json::to_string_pretty(&value).unwrap_or_default();
+    let lines: Vec<_> = text.lines().map(|line| words(line, LETTERS)).collect();
+    let lines = lines.join("\n");
+    let mut letters = lines.chars();
+    let shown: String = letters.by_ref().take(LETTERS).collect();
+    html! {
+        h2 { (title) " " span.soft { (payload.len()) " bytes" } }
+        pre { bdi { (shown) @if letters.next().is_some() { "\u{2026}" } } }
+    }
+}
+
+/// Returns what a task waits for, or does, in a sentence.
+fn reason(reason: &Reason) -> Markup {
+    let left = |remaining| super::span(remaining);
+    html! {
+        @match reason {
+            Reason::NotStored => "It is not stored yet.",
+            Reason::NotDue { remaining } => {
+                "It waits for the time it was given: " (left(*remaining)) " are left."
+            }
+            Reason::Backoff { remaining } => {
+                "It waits for its next attempt: " (left(*remaining)) " are left."
+            }
+            Reason::NoFreeWorker => "Every worker that may run it is taken.",
+            Reason::NoWorkers => {
+                "Nodes that may run it are up, but have no workers: set the workers of one."
+            }
+            Reason::NoSuchNode => {
+                "No node that is up may run it: start one that offers its kind and bears its labels."
+            }
+            Reason::Suspect => {
+                "Two nodes were lost under it: it waits for a node with few such tasks."
+            }
+            Reason::Exclusive { node } => {
+                "It is exclusive, and an earlier run may still go on, on " (name(node)) ". If that \
+                 machine is gone, declare the node dead."
+            }
+            Reason::ClientBehind => {
+                "Too many statuses wait for a client: nothing is placed before some are handled."
+            }
+            Reason::Ending => "The scheduler ends when what runs has ended.",
+            Reason::Paused => "Its kind is paused, or all are.",
+            Reason::AtLimit { limit } => {
+                "As many of its kind go on as may: " (limit) "."
+            }
+            Reason::RateUsedUp { remaining } => {
+                "As many of its kind have started as the rate allows: the next may in "
+                (left(*remaining)) "."
+            }
+            Reason::GroupAtLimit { limit } => {
+                "As many of its group go on as may: " (limit) "."
+            }
+            Reason::GroupRateUsedUp { remaining } => {
+                "As many of its group have started as the rate allows: the next may in "
+                (left(*remaining)) "."
+            }
+            Reason::Prefetched { node } => {
+                "It was sent ahead to " (name(node)) ", where all workers are busy."
+            }
+            Reason::Running { node, dispatch } => {
+                "It runs on " (name(node)) ", as run " (dispatch) "."
+            }
+        }
+    }
+}
