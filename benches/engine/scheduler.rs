@@ -1,7 +1,7 @@
 //! A scheduler's machine with nodes and a client that answer at once.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callboard::__internals::engine::message::{
     Assignment, End, Holding, KindOffer, NodeHello, Report, ToNode, ToScheduler,
@@ -152,8 +152,9 @@ impl SchedulerBench {
     }
 
     /// Takes in so many tasks and ends as many, the oldest first, so that a crowd stays as large as
-    /// it is.
-    pub fn batch(&mut self, kind: &TaskKind, tasks: u64) {
+    /// it is. Returns how long it took to write what the nodes report, which is not the machine's.
+    pub fn batch(&mut self, kind: &TaskKind, tasks: u64) -> Duration {
+        let mut written = Duration::ZERO;
         for _ in 0..tasks {
             self.submit(kind);
         }
@@ -163,14 +164,22 @@ impl SchedulerBench {
             // Fewer are sent until the machine has learnt how short the tasks are.
             let ended = left.min(self.sent.len());
             assert!(ended > 0, "what nodes are free for is sent");
-            self.report(ended);
+            let began = Instant::now();
+            let messages = self.reports_of(ended);
+            written += began.elapsed();
+            for (link, message) in messages {
+                self.hear(link, message);
+            }
             left -= ended;
         }
         self.perform();
+        written
     }
 
-    /// Has the nodes report the ends of so many tasks, those in a row at one node together.
-    fn report(&mut self, tasks: usize) {
+    /// Returns what the nodes report of the ends of so many tasks, those in a row at one node
+    /// together.
+    fn reports_of(&mut self, tasks: usize) -> Vec<(LinkId, ToScheduler)> {
+        let mut messages = Vec::new();
         let mut reports = Vec::new();
         let ended: Vec<_> = self.sent.drain(..tasks).collect();
         let mut ended = ended.into_iter().peekable();
@@ -187,9 +196,10 @@ impl SchedulerBench {
             });
             if ended.peek().is_none_or(|(next, _)| *next != link) {
                 let reports = std::mem::take(&mut reports);
-                self.hear(link, ToScheduler::Reports(reports));
+                messages.push((link, ToScheduler::Reports(reports)));
             }
         }
+        messages
     }
 
     /// Takes the effects of all that has happened; the client confirms what it is given at once.

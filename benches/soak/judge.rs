@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use crate::AnyError;
-use crate::cluster::{SchedulerId, Trouble};
+use crate::cluster::{self, SchedulerId, Trouble};
 use crate::keeper::Restart;
 use crate::ledger::Book;
 use crate::starts::first_starts;
@@ -27,8 +27,8 @@ const SHORT: Duration = LEASE
 /// What a node takes at most to find its scheduler again, and to have a heartbeat answered. Two
 /// troubles that are not further apart are one.
 const SETTLING: Duration = Duration::from_secs(2);
-/// How long before a kill a task may have been placed and begun without that being stored. The
-/// promise is 20 ms and a commit.
+/// How long before a kill a task may have been placed and begun, or cancelled, without that being
+/// stored. The promise is 20 ms and a commit.
 const NOT_STORED: u64 = 250_000_000;
 
 /// One run of a task.
@@ -89,7 +89,11 @@ pub fn judge(
     runs.sort_unstable_by_key(|run| (run.task, run.dispatch));
     for of_task in runs.chunk_by(|a, b| a.task == b.task) {
         judgement.compare(of_task);
-        if let Some((before, again)) = without_reason(of_task, troubles, &spans) {
+        let forgotten =
+            |before: &Run| book.may_be_cancelled(before.task) && ends_with_a_kill(before, restarts);
+        if let Some((before, again)) = without_reason(of_task, troubles, &spans)
+            && !forgotten(before)
+        {
             let story = story(before, again, &troubles[before.node], restarts);
             let fate = book.fate(before.task);
             judgement.wrong.push(format!("{story} ({fate})"));
@@ -151,6 +155,13 @@ fn without_reason<'a>(
     Some((&pair[0], &pair[1]))
 }
 
+/// Returns whether a run ended about when the scheduler was killed: a cancel that was not stored may
+/// have stopped it.
+fn ends_with_a_kill(run: &Run, restarts: &[Restart]) -> bool {
+    let mut kills = restarts.iter().map(|restart| restart.killed);
+    kills.any(|kill| kill.abs_diff(run.end) < NOT_STORED)
+}
+
 /// Tells of two runs what befell the first one's node and the scheduler near them, in milliseconds
 /// from the start of the first.
 fn story(before: &Run, again: &Run, own: &[Trouble], restarts: &[Restart]) -> String {
@@ -161,12 +172,15 @@ fn story(before: &Run, again: &Run, own: &[Trouble], restarts: &[Restart]) -> St
     let restarts = restarts.iter().filter(|restart| is_near(&restart.killed));
     let restarts = restarts.map(|at| [at.killed, at.started, at.ready].map(since));
     format!(
-        "t{} was run again as {} without a reason, at {} ms; {} had ended at {} ms, its node had faults at {own:?} \
-         ms, the scheduler was killed, started and ready at {:?} ms",
+        "t{} was run again as {} without a reason, on {} at {} ms from {:.3} s; {} had ended on {} at {} ms, which had faults at \
+         {own:?} ms, the scheduler was killed, started and ready at {:?} ms",
         again.task,
         again.dispatch,
+        cluster::name(again.node),
         since(again.begin),
+        before.begin as f64 / 1e9,
         before.dispatch,
+        cluster::name(before.node),
         since(before.end),
         restarts.collect::<Vec<_>>(),
     )

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::AnyError;
+use crate::node::LINGER;
 use crate::words::{Ending, State, Word};
 
 /// How many objections are kept in words.
@@ -174,6 +175,12 @@ impl Book {
             Some(ending) => format!("{}, {}", ending.kind, ending.outcome),
             None => "not settled".to_owned(),
         }
+    }
+
+    /// Returns whether a task is of a kind whose tasks may be cancelled, or has not settled.
+    pub fn may_be_cancelled(&self, id: u64) -> bool {
+        let ending = self.endings.get(&id);
+        ending.is_none_or(|ending| ending.kind == LINGER)
     }
 
     pub fn settled_count(&self) -> u64 {

@@ -24,6 +24,7 @@
 
 use std::cell::Cell;
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ use processes::{NODE_PROCESS, Processes};
 use report::Report;
 use scheduler::Setup;
 use settings::Settings;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 #[cfg(feature = "tls")]
 #[path = "../../tests/certificates/mod.rs"]
@@ -90,10 +93,20 @@ const PLACE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// How often it is said how far it is.
 const NEWS: Duration = Duration::from_secs(15);
 
+/// The clock of the journals, in seconds, so that a log can be read beside them.
+struct MachineTime;
+
+impl FormatTime for MachineTime {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        write!(w, "{:.6}", now() as f64 / 1e9)
+    }
+}
+
 #[actix::main]
 async fn main() -> ExitCode {
     // RUST_LOG=callboard=info tells what the scheduler and the nodes see.
     tracing_subscriber::fmt()
+        .with_timer(MachineTime)
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(io::stderr)
         .init();

@@ -244,7 +244,9 @@ impl SchedulerMachine {
 
     /// Sends what has gathered for each node, a batch each.
     pub(super) fn flush_nodes(&mut self, actions: &mut Vec<Action>) {
-        for node in std::mem::take(&mut self.roster.touched) {
+        // With its buffer: in the next turn there are as many.
+        let mut touched = std::mem::take(&mut self.roster.touched);
+        for node in touched.drain(..) {
             let entry = self.roster.get_mut(node);
             entry.touched = false;
             let Some(channel) = entry.channel() else {
@@ -255,6 +257,9 @@ impl SchedulerMachine {
             // Before the assignments, since it may give the node the room to start them.
             if let Some(acknowledge) = entry.acknowledge(company) {
                 send(acknowledge);
+            }
+            if !company {
+                continue;
             }
             let Outgoing {
                 assign,
@@ -271,17 +276,20 @@ impl SchedulerMachine {
                 send(ToNode::Wants(tasks));
             }
         }
+        self.roster.touched = touched;
     }
 }
 
+#[inline]
 fn in_batches<T>(mut all: Vec<T>, mut send: impl FnMut(Vec<T>)) {
+    if all.is_empty() {
+        return;
+    }
     while all.len() > MAX_BATCH {
         let rest = all.split_off(MAX_BATCH);
         send(std::mem::replace(&mut all, rest));
     }
-    if !all.is_empty() {
-        send(all);
-    }
+    send(all);
 }
 
 #[inline]
