@@ -155,8 +155,8 @@ fn without_reason<'a>(
     Some((&pair[0], &pair[1]))
 }
 
-/// Returns whether a run ended about when the scheduler was killed: a cancel that was not stored may
-/// have stopped it.
+/// Returns whether a run ended about when the scheduler was killed: a cancel that was not stored
+/// may have stopped it.
 fn ends_with_a_kill(run: &Run, restarts: &[Restart]) -> bool {
     let mut kills = restarts.iter().map(|restart| restart.killed);
     kills.any(|kill| kill.abs_diff(run.end) < NOT_STORED)
