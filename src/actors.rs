@@ -21,6 +21,7 @@ use crate::execute::Leftovers;
 use crate::execute::{Execute, ExecuteError};
 use crate::links::LinkSender;
 use crate::retry::RetryPolicy;
+use crate::snapshot::Snapshot;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
@@ -110,6 +111,10 @@ pub struct Cancel(pub TaskId);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GetStats;
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): all that is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GetSnapshot;
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): every unsettled task, in order of id.
 ///
@@ -403,6 +408,7 @@ answers! {
     Detach => ();
     Cancel => Result<CancelAnswer, Stopped>;
     GetStats => Result<Stats, Stopped>;
+    GetSnapshot => Result<Box<Snapshot>, Stopped>;
     GetUnfinished => Result<Vec<Unfinished>, Stopped>;
     Explain => Result<Option<Explanation>, Stopped>;
     AddNode => Result<(), NodeError>;
@@ -438,5 +444,10 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// Returns when to look again for what the machine has due.
 pub(crate) fn sleep_until(due: Timestamp, now: Timestamp) -> Instant {
-    Instant::now() + due.since(now).min(LONGEST_SLEEP)
+    sleep_from(Instant::now(), due, now)
+}
+
+/// Returns when to look again, from this moment on, for what the machine has due.
+pub(crate) fn sleep_from(moment: Instant, due: Timestamp, now: Timestamp) -> Instant {
+    moment + due.since(now).min(LONGEST_SLEEP)
 }

@@ -97,12 +97,14 @@ mod net;
 mod node;
 mod panics;
 pub mod payload;
+mod prometheus;
 mod recorder;
 mod repeats;
 pub mod retry;
 mod say;
 mod scheduler;
 pub mod search;
+mod snapshot;
 pub mod stats;
 pub mod status;
 #[cfg(feature = "store")]

@@ -34,6 +34,7 @@ pub(crate) mod names;
 pub(crate) mod text;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub(crate) mod traffic;
 pub mod trust;
 
 pub use codec::message::Wire;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::engine::Event;
 use crate::engine::ledger::Sealed;
+use crate::engine::meter::Histogram;
 use crate::error::StoreError;
 
 /// Stores batches, one at a time, and never blocks its caller but at its end: or, where all is to
@@ -42,12 +43,14 @@ pub trait Recorder: Send {
 }
 
 /// What is known of a store beside its batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreReport {
     /// How large it is, if that can be told.
     pub bytes: Option<u64>,
     /// When the last batch was stored, and how long that took.
     pub last: Option<(SystemTime, Duration)>,
+    /// How long commits took.
+    pub commits: Histogram,
 }
 
 impl fmt::Debug for dyn Recorder {

@@ -23,6 +23,7 @@ use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
 use crate::net::Trust;
+use crate::net::traffic::LinkTraffic;
 use crate::status::{Outcome, TaskStatus};
 #[cfg(feature = "store")]
 use crate::store::writer::Reader;
@@ -35,6 +36,7 @@ mod builder;
 mod finding;
 mod kinds;
 mod local;
+mod measuring;
 mod nodes;
 #[cfg(feature = "dashboard")]
 mod pulse;
@@ -74,6 +76,7 @@ struct Inner {
     permits: Arc<Semaphore>,
     inbox: Inbox<Incoming<Event>>,
     trust: Trust,
+    traffic: LinkTraffic,
     threads: Arc<Threads>,
     left: Handover,
     #[cfg(feature = "dashboard")]

@@ -83,6 +83,17 @@ pub(crate) struct Pulse {
     pub nodes_up: u64,
 }
 
+/// How much metrics tell: see [`Scheduler::prometheus`](crate::Scheduler::prometheus).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MetricsDetail {
+    /// Nothing by node: as many series, however many nodes there are.
+    #[default]
+    Totals,
+    /// Some of it also by node: the first 100 by name, all others together as `other`.
+    PerNode,
+}
+
 /// What operators hold back in a [`Stats`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

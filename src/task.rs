@@ -135,6 +135,7 @@ impl TaskKind {
 
     /// Returns whether the name is 1 to [`TaskKind::MAX_BYTES`] bytes long and has no control or
     /// invisible characters, since it is written to logs.
+    #[inline]
     pub fn is_usable(&self) -> bool {
         (1..=Self::MAX_BYTES).contains(&self.0.len()) && !has_hidden(&self.0)
     }

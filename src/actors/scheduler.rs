@@ -41,7 +41,9 @@ mod ending;
 mod finding;
 mod log;
 mod messages;
+mod metering;
 mod nodes;
+mod operating;
 mod replies;
 mod storing;
 mod turn;
@@ -51,6 +53,7 @@ use clients::Clients;
 use deliveries::Gathered;
 use ending::ShutdownStep;
 use log::Log;
+use metering::TurnMeter;
 use nodes::Nodes;
 use replies::Replies;
 use turn::{Bell, pump};
@@ -190,6 +193,7 @@ impl Actor for SchedulerActor {
             noted: 0,
             moment: Timestamp::default(),
             client_round: Instant::now(),
+            turns: TurnMeter::default(),
             ended: false,
             incoming: Vec::new(),
             actions: Vec::new(),
@@ -244,6 +248,8 @@ pub(super) struct Core {
     noted: usize,
     moment: Timestamp,
     client_round: Instant,
+    /// What its work has taken.
+    turns: TurnMeter,
     ended: bool,
     incoming: Vec<Incoming<Event>>,
     actions: Vec<Action>,

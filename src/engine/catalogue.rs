@@ -7,10 +7,12 @@
 //! Kinds and classes are numbered, and their numbers are used again: neither nodes nor applications
 //! may fill the memory with ever new names. What nodes offer is in `offers`, the order across
 //! classes in `rounds`, which classes rest in `pauses`, which kinds and classes are known in
-//! `register`, what goes on of a kind or of a group of its tasks in `limits` and `task_groups`.
+//! `register`, what goes on of a kind or of a group of its tasks in `limits` and `task_groups`,
+//! what is counted of a kind in `metering`.
 
 mod buckets;
 mod limits;
+mod metering;
 mod offers;
 mod pauses;
 mod register;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 
 use super::bits::Bits;
 use super::heads::Heads;
+use super::meter::{KindMeters, MeterId, OTHER};
 use super::placement::{Groups, OfferId};
 use super::priorities::Priorities;
 use super::queue::{ClassId, Hearer, PlacementRule, Queue, Turn};
@@ -67,6 +70,8 @@ struct Kind {
     limit: Option<Box<Limited>>,
     /// The groups of its tasks.
     groups: BTreeMap<TaskGroup, TaskGroupId>,
+    /// About how many tasks it had of late, at the last review.
+    lately: u64,
 }
 
 impl Kind {
@@ -92,6 +97,10 @@ enum Rest {
 #[derive(Debug)]
 struct Class {
     kind: KindId,
+    /// The counters of the kind.
+    meter: MeterId,
+    /// Tasks that were accepted and are not in these yet.
+    accepted: u64,
     labels: Arc<Labels>,
     rule: PlacementRule,
     hearer: Hearer,
@@ -118,6 +127,8 @@ impl Class {
     fn new(kind: KindId, labels: Arc<Labels>, rule: PlacementRule, hearer: Hearer) -> Self {
         Self {
             kind,
+            meter: OTHER,
+            accepted: 0,
             labels,
             rule,
             hearer,
@@ -165,6 +176,7 @@ pub(crate) struct Catalogue {
     /// Whether an operator has paused all kinds.
     all_paused: bool,
     limits: Limits,
+    meters: KindMeters,
     task_groups: TaskGroups,
     /// Classes in which something may be placeable that was not at the last placement.
     changed: Vec<ClassId>,

@@ -78,6 +78,12 @@ pub(crate) struct Outbox {
     window: usize,
     /// Endings that need not be told any more, if there is a store to note it.
     pub over: Option<Vec<TaskId>>,
+    /// Statuses that went to clients, or to callers.
+    pub delivered: u64,
+    /// Statuses among them that a client had been given before, which may have handled them.
+    pub redelivered: u64,
+    /// Whether there may be such.
+    any_again: bool,
     pub unclaimed: u64,
     /// Endings that were only counted, since nobody wants to be told.
     pub untold: u64,
@@ -98,6 +104,9 @@ impl Outbox {
             spares: Vec::new(),
             window: config.status_window,
             over: None,
+            delivered: 0,
+            redelivered: 0,
+            any_again: false,
             unclaimed: 0,
             untold: 0,
             refusals_not_told: 0,
@@ -275,6 +284,7 @@ impl Outbox {
         };
         self.idle.insert(client);
         if let Some(queue) = entry.queue.take() {
+            self.any_again = true;
             self.unaddressed.extend(queue.into_statuses());
             self.readdress();
         }
@@ -335,6 +345,7 @@ impl Outbox {
     pub fn flush(&mut self, actions: &mut Vec<Action>) {
         let warning = self.held.warning(self.client_state());
         actions.extend(warning.map(|note| Action::Note(Box::new(note))));
+        self.delivered += self.answers.len() as u64;
         let answers = self.answers.drain(..);
         actions.extend(answers.map(|(status, alone)| Action::Answer { status, alone }));
         while let Some(client) = self.ready.pop_first() {
@@ -347,6 +358,11 @@ impl Outbox {
             }
             let delivery = self.deliveries.take();
             let statuses = queue.deliver(delivery, self.window);
+            self.delivered += statuses.len() as u64;
+            if self.any_again {
+                let again = statuses.iter().filter(|status| status.is_given_again());
+                self.redelivered += again.count() as u64;
+            }
             actions.push(Action::Deliver {
                 client,
                 delivery,

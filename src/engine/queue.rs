@@ -148,7 +148,7 @@ impl Lane {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn head(&self, tasks: &Tasks) -> Option<(Turn, Slot)> {
         let (rank, slot) = match &self.ring {
             None => self.plain.head(tasks)?,
@@ -271,6 +271,20 @@ impl Queue {
             all: lane.len,
             in_turn: lane.len - lane.kept,
         })
+    }
+
+    /// Returns how many of a group have turns.
+    pub fn in_turn_of(&self, group: TaskGroupId) -> usize {
+        let rings = self.lanes.iter().filter_map(|lane| lane.ring.as_ref());
+        let rings = rings.filter(|ring| ring.may_start(group));
+        let rows = rings.filter_map(|ring| ring.row(group));
+        rows.map(|row| row.len as usize).sum()
+    }
+
+    /// Returns the lowest rank among the tasks that have turns.
+    pub fn oldest(&self, tasks: &Tasks) -> Option<u64> {
+        let heads = self.lanes.iter().filter_map(|lane| lane.head(tasks));
+        heads.map(|(turn, _)| turn.rank).min()
     }
 
     /// Returns the task whose turn it is, and the turn under which it stands among other classes.

@@ -14,7 +14,8 @@
 //! speak for a node and `comparison` what of its runs is true, `farewell` hears processes out that
 //! were replaced, `asking` dials and probes, `losses` says when a node is lost and `forgetting` how
 //! long it is remembered. `control` carries out an operator's wishes, `pausing` and `limiting`
-//! those about kinds, `views` answers questions, `invariants` checks all of it.
+//! those about kinds, `views` answers questions, `metering` counts what is measured, `invariants` checks
+//! all of it.
 //!
 //! With a store `recovery` begins a term and `takeover` learns from nodes what no record tells,
 //! `recording` and `rewriting` turn facts into records, `stored` keeps back what must be stored
@@ -29,6 +30,7 @@ use super::keys::Keys;
 use super::outbox::Outbox;
 use super::placement::NodeIndex;
 use super::priorities::Priorities;
+use super::ranks::Ranks;
 use super::record::{Settings, Term};
 use super::roster::Roster;
 use super::sequence::Sequence;
@@ -55,6 +57,7 @@ mod invariants;
 mod limiting;
 mod links;
 mod losses;
+mod metering;
 mod orphans;
 mod pausing;
 mod placing;
@@ -80,6 +83,7 @@ pub use recovery::Unrecoverable;
 pub use retracting::order_bound;
 
 use ends::Reroutes;
+use metering::Meter;
 use orphans::UnknownRuns;
 use retraction::Retraction;
 use sessions::Sessions;
@@ -148,7 +152,7 @@ pub struct SchedulerMachine {
     task_ids: Sequence,
     dispatches: Sequence,
     /// Turns among the tasks of one priority.
-    ranks: Sequence,
+    ranks: Ranks,
     counts: [usize; 7],
     /// The priorities of what waits at nodes.
     prefetched: Priorities,
@@ -157,6 +161,7 @@ pub struct SchedulerMachine {
     totals: Totals,
     flushes: u64,
     reroutes: Reroutes,
+    meter: Meter,
     /// What this term goes on from; `None` if it is the first, or there is no store.
     takeover: Option<Box<Takeover>>,
     /// What is to be stored; `None` without a store.
@@ -203,13 +208,14 @@ impl SchedulerMachine {
             unknown_runs: UnknownRuns::default(),
             task_ids: Sequence::from(1),
             dispatches: Sequence::from(1),
-            ranks: Sequence::from(0),
+            ranks: Ranks::default(),
             counts: [0; 7],
             prefetched: Priorities::default(),
             settings: Settings::default(),
             totals: Totals::default(),
             flushes: 0,
             reroutes: Reroutes::default(),
+            meter: Meter::default(),
             takeover: None,
             journal: None,
             actions: Vec::new(),
@@ -233,6 +239,11 @@ impl SchedulerMachine {
     /// Returns the name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Returns the settings.
+    pub fn config(&self) -> &SchedulerConfig {
+        &self.config
     }
 
     /// Takes note of a fact.
@@ -286,6 +297,7 @@ impl SchedulerMachine {
         if self.journal.is_some() {
             self.send_staged(now);
         }
+        self.catalogue.review_meters(now);
         self.enter_loads();
         self.look_at_limits(now);
         self.place(now);
@@ -373,7 +385,8 @@ impl SchedulerMachine {
         while let Some((at, timer)) = self.timers.pop(now) {
             match timer {
                 Timer::Deadline(_, slot) => self.deadline_passed(now, slot),
-                Timer::Due(_, slot) | Timer::DueAt(_, slot) => self.became_due(slot),
+                Timer::Due(_, slot) => self.became_due(at, slot),
+                Timer::DueAt(_, slot) => self.became_due(now, slot),
                 Timer::Patience(_, slot) => self.patience_ended(at, slot),
                 Timer::OrphanPatience(dispatch, node) => self.orphan_outlasts(at, node, dispatch),
                 Timer::Handshake(link) => self.handshake_overdue(now, link),

@@ -19,6 +19,7 @@ use super::gate::{Claiming, Gate};
 use super::log_limiter::LogLimiter;
 use super::names::Denied;
 use super::text::host;
+use super::traffic::LinkTraffic;
 use super::{
     Authenticated, LinkCommand, LinkConfig, LinkEvent, LinkWriter, Listener, Role, Trust, Wire,
     dial, probe, run_link,
@@ -111,6 +112,8 @@ pub(crate) struct Carrier<E: Remote> {
     pub inbox: Inbox<Incoming<E>>,
     /// Which refusals are told.
     pub refusals: LogLimiter,
+    /// What goes over the links.
+    pub traffic: LinkTraffic,
 }
 
 impl<E: Remote> Carrier<E> {
@@ -154,6 +157,7 @@ impl<E: Remote> Carrier<E> {
 
     async fn carry(self: Arc<Self>, proved: Authenticated, origin: Origin<E::Peer>, peer: Peer) {
         let _carried = Carried::begin();
+        let proved = self.traffic.count(proved);
         let link = fresh_link();
         let way = LinkWriter::new();
         self.inbox.push(Incoming::Attach {

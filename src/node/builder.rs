@@ -28,6 +28,7 @@ use crate::inbox::Inbox;
 use crate::net::Tls;
 use crate::net::carrier::Carrier;
 use crate::net::log_limiter::LogLimiter;
+use crate::net::traffic::LinkTraffic;
 use crate::net::{LinkConfig, Role, Secret};
 use crate::say::say;
 use crate::task::Labels;
@@ -249,6 +250,7 @@ impl NodeBuilder {
             config: self.link,
             inbox: Inbox::new(),
             refusals: LogLimiter::default(),
+            traffic: LinkTraffic::default(),
         });
         let mut listeners = Vec::new();
         for address in self.listen {

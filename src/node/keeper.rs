@@ -142,6 +142,7 @@ mod tests {
     use crate::handlers::Handlers;
     use crate::links::Connector;
     use crate::net::log_limiter::LogLimiter;
+    use crate::net::traffic::LinkTraffic;
     use crate::net::{LinkConfig, Trust};
 
     struct Panics;
@@ -170,6 +171,7 @@ mod tests {
             config: LinkConfig::default(),
             inbox: parts.inbox.clone(),
             refusals: LogLimiter::default(),
+            traffic: LinkTraffic::default(),
         });
         let keeper = Keeper {
             parts,

@@ -23,6 +23,7 @@ use crate::limit::Limit;
 use crate::net::Tls;
 use crate::net::carrier::{Carrier, parting};
 use crate::net::log_limiter::LogLimiter;
+use crate::net::traffic::LinkTraffic;
 use crate::net::{LinkConfig, Role, Secret, Trust};
 use crate::node::{Node, bind, check_names, random, trust};
 use crate::retry::RetryPolicy;
@@ -383,6 +384,7 @@ impl SchedulerBuilder {
             config: self.link.clone(),
             inbox: inbox.clone(),
             refusals: LogLimiter::default(),
+            traffic: LinkTraffic::default(),
         });
         let mut listeners = Vec::new();
         for address in self.listen {
@@ -430,6 +432,7 @@ impl SchedulerBuilder {
                 permits: Arc::new(Semaphore::new(PERMITS)),
                 inbox,
                 trust,
+                traffic: carrier.traffic.clone(),
                 threads,
                 left,
                 #[cfg(feature = "dashboard")]

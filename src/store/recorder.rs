@@ -14,6 +14,7 @@ use super::{TaskLog, refused};
 use crate::engine::Event;
 use crate::engine::keep::Keep;
 use crate::engine::ledger::Sealed;
+use crate::engine::meter::Histogram;
 use crate::error::StoreError;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
@@ -47,15 +48,12 @@ pub(crate) fn recorder(
                 path,
                 unknown: None,
                 tidy_at: None,
-                last: None,
+                timing: Timing::default(),
             };
             (Box::new(recorder), reader)
         }
     })
 }
-
-/// When a batch was stored, and how long that took.
-type Last = (SystemTime, Duration);
 
 /// A writer with a thread of its own.
 struct OnThread {
@@ -67,7 +65,32 @@ struct OnThread {
 #[derive(Default)]
 struct Timing {
     begun: Option<std::time::Instant>,
-    last: Option<Last>,
+    /// When a batch was stored last, and how long that took.
+    last: Option<(SystemTime, Duration)>,
+    commits: Histogram,
+}
+
+impl Timing {
+    fn begin(&mut self) {
+        self.begun = Some(std::time::Instant::now());
+    }
+
+    /// Takes in that what has begun is stored.
+    fn stored(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            let took = begun.elapsed();
+            self.last = Some((SystemTime::now(), took));
+            self.commits.add(took);
+        }
+    }
+
+    fn report(&self, path: &Path) -> StoreReport {
+        StoreReport {
+            bytes: path.metadata().ok().map(|file| file.len()),
+            last: self.last,
+            commits: self.commits.clone(),
+        }
+    }
 }
 
 impl OnThread {
@@ -80,9 +103,7 @@ impl OnThread {
         let shared = Arc::clone(&timing);
         let tell = move |written| {
             if matches!(written, Written::Stored { .. }) {
-                let mut timing = lock(&shared);
-                let took = timing.begun.take().map(|begun| begun.elapsed());
-                timing.last = took.map(|took| (SystemTime::now(), took));
+                lock(&shared).stored();
             }
             inbox.push(Incoming::Event(event(written)));
         };
@@ -96,13 +117,13 @@ impl OnThread {
 
 impl Recorder for OnThread {
     fn append(&mut self, sealed: Sealed) -> Option<Event> {
-        lock(&self.timing).begun = Some(std::time::Instant::now());
+        lock(&self.timing).begin();
         self.thread.append(sealed);
         None
     }
 
     fn report(&self) -> StoreReport {
-        report(&self.path, lock(&self.timing).last)
+        lock(&self.timing).report(&self.path)
     }
 
     fn close(self: Box<Self>, limit: Duration) -> Result<(), StoreError> {
@@ -119,17 +140,17 @@ struct Inline {
     unknown: Option<(Sealed, Instant)>,
     /// When it has been idle for long enough to give room back.
     tidy_at: Option<Instant>,
-    last: Option<Last>,
+    timing: Timing,
 }
 
 impl Recorder for Inline {
     fn append(&mut self, sealed: Sealed) -> Option<Event> {
-        let begun = std::time::Instant::now();
+        self.timing.begin();
         let (written, left) = lock(&self.writer).as_mut()?.append(sealed);
         self.unknown = left.map(|sealed| (sealed, Instant::now() + ASK_AGAIN));
         self.tidy_at = Some(Instant::now() + IDLE);
         if matches!(written, Written::Stored { .. }) {
-            self.last = Some((SystemTime::now(), begun.elapsed()));
+            self.timing.stored();
         }
         Some(event(written))
     }
@@ -155,7 +176,7 @@ impl Recorder for Inline {
     }
 
     fn report(&self) -> StoreReport {
-        report(&self.path, self.last)
+        self.timing.report(&self.path)
     }
 
     fn close(self: Box<Self>, _: Duration) -> Result<(), StoreError> {
@@ -163,13 +184,6 @@ impl Recorder for Inline {
             Some(writer) => writer.close().map_err(refused),
             None => Ok(()),
         }
-    }
-}
-
-fn report(path: &Path, last: Option<Last>) -> StoreReport {
-    StoreReport {
-        bytes: path.metadata().ok().map(|file| file.len()),
-        last,
     }
 }
 

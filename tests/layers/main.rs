@@ -27,10 +27,10 @@ const LAYERS: [(&str, &[&str]); 5] = [
         "actors",
         &[
             "actors", "handlers", "client", "execute", "inbox", "links", "clock", "sync", "say",
-            "repeats", "panics", "recorder",
+            "repeats", "panics", "recorder", "snapshot",
         ],
     ),
-    ("edges", &["net", "store"]),
+    ("edges", &["net", "prometheus", "store"]),
     (
         "handles",
         &[

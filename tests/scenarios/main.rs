@@ -25,6 +25,7 @@ mod load;
 mod log;
 mod losses;
 mod membership;
+mod metrics;
 mod options;
 mod overload;
 mod placing;

@@ -15,13 +15,12 @@ use tokio::sync::oneshot;
 use super::ending::Waiter;
 use super::replies::Reply;
 use super::{Answer, Core, SchedulerActor, Taken};
-use crate::actors::kinds::{CloseIntake, OpenIntake, Pause, Resume, SetLimit};
 use crate::actors::{
-    AddNode, Attach, Cancel, DeclareDead, Detach, DrainNode, Explain, GetStats, GetUnfinished,
-    Halt, HandleShutdown, NoClient, RemoveNode, SetClient, SetRetry, SetWorkers, Shutdown, Submit,
+    AddNode, Attach, Cancel, Detach, Explain, GetStats, GetUnfinished, Halt, HandleShutdown,
+    NoClient, SetClient, Shutdown, Submit,
 };
 use crate::engine::{Attached, Origin, Refused};
-use crate::error::{KindError, NodeError, Stopped};
+use crate::error::{NodeError, Stopped};
 use crate::execute::{Execute, ExecuteMany, Leftovers};
 use crate::links::Incoming;
 use crate::stats::{Explanation, Stats, Unfinished};
@@ -306,97 +305,6 @@ impl Handler<AddNode> for SchedulerActor {
                 reason,
             })
         })
-    }
-}
-
-impl Handler<RemoveNode> for SchedulerActor {
-    type Result = Result<(), NodeError>;
-
-    fn handle(&mut self, remove: RemoveNode, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.remove_node(now, &remove.0))?
-    }
-}
-
-impl Handler<DeclareDead> for SchedulerActor {
-    type Result = Result<(), NodeError>;
-
-    fn handle(&mut self, declare: DeclareDead, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.declare_dead(now, &declare.0))?
-    }
-}
-
-impl Handler<DrainNode> for SchedulerActor {
-    type Result = ResponseFuture<Result<(), NodeError>>;
-
-    fn handle(&mut self, drain: DrainNode, _: &mut Self::Context) -> Self::Result {
-        let left = self.with(|core, now| {
-            core.machine.drain_node(now, &drain.0)?;
-            let stats = core.machine.stats(now);
-            Ok::<_, NodeError>(core.nodes.expect_left(&stats, &drain.0))
-        });
-        Box::pin(async move {
-            let left = left??;
-            left.await.unwrap_or(Err(NodeError::Stopped))
-        })
-    }
-}
-
-impl Handler<SetWorkers> for SchedulerActor {
-    type Result = Result<(), NodeError>;
-
-    fn handle(&mut self, set: SetWorkers, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| {
-            core.machine
-                .set_workers(now, set.node.as_deref(), set.workers)
-        })?
-    }
-}
-
-impl Handler<SetRetry> for SchedulerActor {
-    type Result = Result<(), Stopped>;
-
-    fn handle(&mut self, set: SetRetry, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.set_retry(now, set.0))
-    }
-}
-
-impl Handler<Pause> for SchedulerActor {
-    type Result = Result<(), KindError>;
-
-    fn handle(&mut self, Pause(kind): Pause, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.pause(now, kind.as_ref()))?
-    }
-}
-
-impl Handler<Resume> for SchedulerActor {
-    type Result = Result<(), Stopped>;
-
-    fn handle(&mut self, Resume(kind): Resume, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.resume(now, kind.as_ref()))
-    }
-}
-
-impl Handler<CloseIntake> for SchedulerActor {
-    type Result = Result<(), KindError>;
-
-    fn handle(&mut self, CloseIntake(kind): CloseIntake, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.close_intake(now, &kind))?
-    }
-}
-
-impl Handler<OpenIntake> for SchedulerActor {
-    type Result = Result<(), Stopped>;
-
-    fn handle(&mut self, OpenIntake(kind): OpenIntake, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.open_intake(now, &kind))
-    }
-}
-
-impl Handler<SetLimit> for SchedulerActor {
-    type Result = Result<(), KindError>;
-
-    fn handle(&mut self, set: SetLimit, _: &mut Self::Context) -> Self::Result {
-        self.with(|core, now| core.machine.set_limit(now, &set.kind, set.limit))?
     }
 }
 

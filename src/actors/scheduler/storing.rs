@@ -41,7 +41,7 @@ impl Core {
     pub(super) fn stats(&self, now: Timestamp) -> Stats {
         let mut stats = self.machine.stats(now);
         if let (Some(recorder), Some(store)) = (&self.recorder, self.machine.store_state()) {
-            let StoreReport { bytes, last } = recorder.report();
+            let StoreReport { bytes, last, .. } = recorder.report();
             let state = store.failure.map_or(StoreState::Healthy, |failure| {
                 let ago = now.since(failure.since);
                 StoreState::Failing {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::deliveries::Gathered;
 use super::ending::ShutdownStep;
 use super::{ClientGone, Core};
-use crate::actors::{Shutdown, sleep_until, yield_once};
+use crate::actors::{Shutdown, sleep_from, yield_once};
 use crate::contain::contained;
 use crate::engine::{Action, ClientId, Event, Timestamp};
 use crate::say::say;
@@ -37,6 +37,7 @@ impl Core {
     /// Hears all that has happened, does all that follows, and says when it is due again. `rested`
     /// says that there was nothing to hear when the last turn had ended.
     pub(super) fn turn(&mut self, rested: bool) -> Option<Instant> {
+        let began = Instant::now();
         let noted = std::mem::take(&mut self.noted);
         self.inbox.take(&mut self.incoming);
         let small = noted + self.incoming.len() <= SMALL_TURN;
@@ -47,7 +48,7 @@ impl Core {
             self.hear(now, event);
         }
         self.incoming = incoming;
-        self.look_after_clients(now);
+        self.look_after_clients(now, began);
         let mut actions = std::mem::take(&mut self.actions);
         self.machine.take_effects(now, &mut actions);
         for action in actions.drain(..) {
@@ -63,7 +64,10 @@ impl Core {
         self.deliver(now);
         self.reply();
         self.go_on_ending(now);
-        self.next_turn(now)
+        let ended = Instant::now();
+        let noted = (noted > 0).then_some(self.moment);
+        self.turns.turned(now, noted, ended - began);
+        self.next_turn(now, ended)
     }
 
     /// Tells callers what became of what they handed in, as far as it is stored.
@@ -71,15 +75,15 @@ impl Core {
         self.replies.give(self.machine.stored());
     }
 
-    fn next_turn(&self, now: Timestamp) -> Option<Instant> {
+    fn next_turn(&self, now: Timestamp, ended: Instant) -> Option<Instant> {
         let due = self.machine.next_wakeup();
-        let due = due.map(|due| sleep_until(due, now));
+        let due = due.map(|due| sleep_from(ended, due, now));
         let clients = (!self.clients.is_empty()).then_some(self.client_round);
         let ending = self
             .ending
             .as_ref()
             .and_then(ShutdownStep::until)
-            .map(|until| Instant::now() + until.since(now));
+            .map(|until| ended + until.since(now));
         let store = self.recorder.as_ref().and_then(|it| it.due());
         [due, clients, ending, store].into_iter().flatten().min()
     }
@@ -91,8 +95,7 @@ impl Core {
         }
     }
 
-    fn look_after_clients(&mut self, now: Timestamp) {
-        let moment = Instant::now();
+    fn look_after_clients(&mut self, now: Timestamp, moment: Instant) {
         let round = !self.clients.is_empty() && moment >= self.client_round;
         for event in self.clients.answers(round) {
             self.hear(now, event);

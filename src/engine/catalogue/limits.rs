@@ -77,6 +77,12 @@ impl Limited {
     pub fn is_used_up(&self) -> bool {
         self.bucket.is_used_up()
     }
+
+    /// Returns how many more may go on at once, if that is limited.
+    pub fn room(&self) -> Option<usize> {
+        let room = self.rule.at_once?.saturating_sub(self.bucket.going);
+        Some(room as usize)
+    }
 }
 
 impl Catalogue {

@@ -68,6 +68,7 @@ impl Catalogue {
             paused: false,
             limit: None,
             groups: BTreeMap::new(),
+            lately: 0,
         };
         let id = fill(&mut self.kinds, &mut self.free_kinds, entry);
         self.kind_index.insert(kind.clone(), id);
@@ -120,6 +121,7 @@ impl Catalogue {
         let class = Class::new(kind, Arc::clone(&labels), rule, hearer);
         let id = fill(&mut self.classes, &mut self.free_classes, class);
         self.classes[id as usize].rest = self.rest_due(id);
+        self.classes[id as usize].meter = self.find_meter(kind);
         let entry = &mut self.kinds[kind as usize];
         if labels.is_empty() {
             entry.classes[hearer as usize][rule as usize] = Some(id);
@@ -140,6 +142,7 @@ impl Catalogue {
     }
 
     fn forget_class(&mut self, id: ClassId) {
+        self.fold_accepted(id);
         let no_labels = Arc::clone(&self.no_labels);
         let forgotten = Class::new(NO_KIND, no_labels, PlacementRule::Prefetch, Hearer::Client);
         let class = std::mem::replace(&mut self.classes[id as usize], forgotten);

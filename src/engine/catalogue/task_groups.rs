@@ -225,6 +225,24 @@ impl Catalogue {
         Some((rule.at_once, entry.bucket.left))
     }
 
+    /// Returns how many of the tasks of a kind that have turns could not start all the same, since
+    /// more of their groups would go on at once than may.
+    pub(super) fn beyond_groups(&self, kind: KindId) -> usize {
+        let Some(at_once) = self.group_rule(kind).and_then(|rule| rule.at_once) else {
+            return 0;
+        };
+        let entry = &self.kinds[kind as usize];
+        let beyond = entry.groups.values().map(|&group| {
+            let classes = entry.all_classes().map(|id| &self.classes[id as usize]);
+            let waiting = classes.filter(|class| class.rest == Rest::No);
+            let waiting = waiting.map(|class| class.queue.in_turn_of(group));
+            let bucket = &self.task_groups.entries[group as usize].bucket;
+            let room = at_once.saturating_sub(bucket.going) as usize;
+            waiting.sum::<usize>().saturating_sub(room)
+        });
+        beyond.sum()
+    }
+
     /// Returns how many groups are known.
     #[inline]
     pub fn known_groups(&self) -> usize {

@@ -263,12 +263,13 @@ impl SchedulerMachine {
     #[inline(always)]
     pub(super) fn begin(&mut self, now: Timestamp, slot: Slot, due: FirstDue) {
         let task = self.tasks.get(slot);
+        self.catalogue.accepted(task.class);
         if let Some(deadline) = task.deadline() {
             self.timers.start(deadline, Timer::Deadline(task.id, slot));
         }
         match due {
-            FirstDue::Now => self.became_due(slot),
-            FirstDue::Later(due) if due <= now => self.became_due(slot),
+            FirstDue::Now => self.became_due(now, slot),
+            FirstDue::Later(due) if due <= now => self.became_due(due, slot),
             FirstDue::Later(due) => self.wait_until(slot, due, Stage::Later { due }),
             FirstDue::Planned(at) => self.plan(now, slot, at),
         }
@@ -315,7 +316,7 @@ impl SchedulerMachine {
     /// Lets a task wait for a time of the wall clock, unless that has passed.
     pub(super) fn plan(&mut self, now: Timestamp, slot: Slot, at: Timestamp) {
         if at <= self.timers.wall().at(now) {
-            self.became_due(slot);
+            self.became_due(now, slot);
             return;
         }
         self.enter(slot, Stage::Planned { at });
@@ -323,10 +324,10 @@ impl SchedulerMachine {
         self.timers.start(at, Timer::DueAt(id, slot));
     }
 
-    /// Queues a task that is due for the first time, or after a wait: its turn counts from now.
+    /// Queues a task that is due for the first time, or after a wait: its turn counts from then.
     #[inline(always)]
-    pub(super) fn became_due(&mut self, slot: Slot) {
-        self.tasks.get_mut(slot).rank = self.ranks.take();
+    pub(super) fn became_due(&mut self, due: Timestamp, slot: Slot) {
+        self.tasks.get_mut(slot).rank = self.ranks.take(due);
         self.enqueue(slot, None);
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
+use super::metering::LinkEnd;
 use super::reports::Told;
 use super::sessions::{Comparison, Speaker, TooMany};
 use super::takeover::ToldRun;
@@ -27,7 +28,7 @@ impl SchedulerMachine {
     ) {
         self.check_seen(hello.seen);
         self.spare(link, node);
-        self.forget_link(node, "the node has a newer link");
+        self.forget_link(node, LinkEnd::Replaced, "the node has a newer link");
         self.sessions
             .begin_comparison(link, node, hello.clone(), Speaker::Present);
         let dialled = self.was_dialled(link);

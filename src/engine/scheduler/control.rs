@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{Intake, Rest, SchedulerMachine};
 use crate::config::NodeConfig;
 use crate::engine::message::{NAME_RULE, ToNode, is_name};
+use crate::engine::meter::AttemptResult;
 use crate::engine::placement::NodeIndex;
 use crate::engine::record::Setting;
 use crate::engine::roster::Node;
@@ -132,7 +133,7 @@ impl SchedulerMachine {
                 self.abandon_cancelled(now, slot);
                 continue;
             }
-            let run = self.abandon(slot);
+            let run = self.abandon(slot, AttemptResult::Lost);
             self.rerouted(slot, node, "removed");
             // The node may speak for it until it has ended, and nobody may then.
             self.await_return(slot, run);

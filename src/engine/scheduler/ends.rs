@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SchedulerMachine;
+use super::metering::first_wait;
 use crate::engine::message::End;
+use crate::engine::meter::{AttemptResult, nanos};
 use crate::engine::placement::NodeIndex;
 use crate::engine::tasks::{Era, Held, Run, Slot, Stage, Task, Then};
 use crate::engine::{Action, Note, Timestamp};
@@ -61,7 +63,16 @@ impl SchedulerMachine {
         task.stage = Stage::left(run);
         let cancelling = task.is_cancelling();
         if ran_at_all {
+            let wait = first_wait(task, run.since);
+            let took = now.0.saturating_sub(task.accepted_at.0);
             task.has_started();
+            let meter = self.catalogue.meter(task.class);
+            meter.waited(wait);
+            if matches!(end, End::Completed(_)) {
+                meter.completed(nanos(ran), took);
+            } else {
+                meter.attempt_ended(attempt_result(&end, cancelling), nanos(ran));
+            }
         }
         if overrun {
             // The attempt is over, and the run still has its worker.
@@ -144,6 +155,7 @@ impl SchedulerMachine {
     ) {
         self.totals.retried += 1;
         let task = self.tasks.get_mut(slot);
+        self.catalogue.meter(task.class).retried += 1;
         task.attempt_failed();
         task.rare().last_failure = Some(failure.clone());
         if failure.cause == Cause::Panic {
@@ -180,6 +192,7 @@ impl SchedulerMachine {
     /// that was counted as rerouted already, is not `rerouted`.
     pub(super) fn never_started(&mut self, now: Timestamp, slot: Slot, asked_back: bool) {
         let run = self.take_off(slot);
+        self.note_wait(slot, run);
         // What was sent to a free worker counted as started until now.
         self.tasks.get_mut(slot).stage = Stage::left(Run {
             started: false,
@@ -191,6 +204,7 @@ impl SchedulerMachine {
     /// Takes off a run that is not at its node any more and has reported no end.
     pub(super) fn left_undone(&mut self, now: Timestamp, slot: Slot) {
         let run = self.take_off(slot);
+        self.attempt_given_up(slot, run, AttemptResult::Lost);
         if run.started {
             self.tasks.get_mut(slot).may_have_run();
         }
@@ -215,6 +229,7 @@ impl SchedulerMachine {
     /// Counts a task that is pending again for no fault of its own, and tells a watcher.
     pub(super) fn rerouted(&mut self, slot: Slot, node: NodeIndex, why: &'static str) {
         self.totals.rerouted += 1;
+        self.meter.rerouted(why);
         self.reroutes.add(node, why);
         self.notify(slot, |machine, _| TaskEventKind::Rerouted {
             node: machine.roster.get(node).name.clone(),
@@ -231,5 +246,15 @@ impl SchedulerMachine {
                 count,
             })));
         }
+    }
+}
+
+/// Returns how an attempt has ended of a task that is to be cancelled, or is not.
+fn attempt_result(end: &End, cancelling: bool) -> AttemptResult {
+    match end {
+        End::Completed(_) => AttemptResult::Ok,
+        End::Failed(failure) | End::Again { failure, .. } => AttemptResult::of(failure.cause),
+        End::Stopped | End::Dropped if cancelling => AttemptResult::Cancelled,
+        End::Stopped | End::Dropped => AttemptResult::Lost,
     }
 }

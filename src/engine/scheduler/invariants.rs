@@ -87,6 +87,7 @@ impl SchedulerMachine {
         self.check_audiences()?;
         self.check_pauses()?;
         self.check_limits()?;
+        self.check_meter()?;
         self.outbox.check()
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::SchedulerMachine;
 use super::losses::Loss;
+use super::metering::LinkEnd;
 use super::sessions::{Session, SessionStage, Speaker};
 use crate::engine::message::{Beat, SchedulerHello, ToNode, ToScheduler, VERSION_MAX, VERSION_MIN};
 use crate::engine::placement::NodeIndex;
@@ -50,7 +51,7 @@ impl SchedulerMachine {
             // a process that joined is not the one that listens here, for all that is known.
             let joined = entry.latest_process().is_some_and(|process| process.joined);
             if !(joined && entry.is_up()) {
-                self.forget_link(node, "a newer link was dialled");
+                self.forget_link(node, LinkEnd::Replaced, "a newer link was dialled");
             }
             self.roster.get_mut(node).handshake = Some(link);
         }
@@ -205,7 +206,7 @@ impl SchedulerMachine {
         }
         let entry = self.roster.get_mut(node);
         if entry.link() == Some(link) {
-            self.forget_link(node, reason);
+            self.forget_link(node, LinkEnd::Closed, reason);
             let entry = self.roster.get_mut(node);
             entry.redial.link_broke();
             if entry.is_local() {
@@ -248,13 +249,14 @@ impl SchedulerMachine {
     }
 
     /// Forgets the link that counts of a node, and that which is being set up. It keeps its tasks.
-    pub(super) fn forget_link(&mut self, node: NodeIndex, reason: &str) {
+    pub(super) fn forget_link(&mut self, node: NodeIndex, end: LinkEnd, reason: &str) {
         self.unsend_all(node);
         let entry = self.roster.get_mut(node);
         let up = entry.link();
         // A link that is being set up would bring the node up again with what was said before.
         let links = [up, entry.handshake.take()];
         if up.is_some() {
+            self.meter.link_ended(end);
             entry.process_mut().standing = Standing::Reconnecting;
             entry.reason = reason.to_owned();
         }
@@ -356,6 +358,9 @@ impl SchedulerMachine {
         let process = entry.process_mut();
         process.lease.proved(now, beat.answered, lease);
         process.lease.answered(now, beat.number, lease);
+        if let Some(round_trip) = beat.round_trip {
+            self.meter.round_trip.add(round_trip);
+        }
         if let Some(round_trip) = beat.round_trip
             && process.paced(round_trip, lease)
         {

@@ -5,6 +5,8 @@
 //! `orphans`).
 
 use super::SchedulerMachine;
+use super::metering::LinkEnd;
+use crate::engine::meter::AttemptResult;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Expired, NodeProcess};
 use crate::engine::tasks::{Past, Run, Slot, Stage, Suspects, Task, Then};
@@ -112,7 +114,7 @@ impl SchedulerMachine {
 
     /// Loses a node: its tasks go elsewhere.
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeIndex, loss: Loss, reason: &str) {
-        self.forget_link(node, reason);
+        self.forget_link(node, LinkEnd::Lost, reason);
         self.set_present(node, false);
         let runs = self.runs_of(node);
         let entry = self.roster.get_mut(node);
@@ -177,7 +179,7 @@ impl SchedulerMachine {
         self.end_process(now, node);
         if self.roster.get(node).past.is_empty() {
             self.node_changed(node);
-            self.forget_link(node, "it was removed");
+            self.forget_link(node, LinkEnd::Lost, "it was removed");
             self.clear_offer(node);
             self.roster.vacate(now, node);
         }
@@ -230,6 +232,11 @@ impl SchedulerMachine {
         let incarnation = self.roster.get(node).process().incarnation;
         let run = self.take_off(slot);
         let blocking = self.blocks_at(slot, node);
+        let result = match self.tasks.get(slot).is_cancelling() {
+            true => AttemptResult::Cancelled,
+            false => AttemptResult::Lost,
+        };
+        self.attempt_given_up(slot, run, result);
         let task = self.tasks.get_mut(slot);
         // What was prefetched may have started unheard.
         task.may_have_run();
@@ -274,9 +281,10 @@ impl SchedulerMachine {
         if loss != Loss::Unproven {
             // Nothing returns from a process that is dead.
             self.enqueue(slot, None);
-            return;
+        } else {
+            self.await_return(slot, run);
         }
-        self.await_return(slot, run);
+        self.note_reroute(now, node, slot);
     }
 
     /// Lets a task go on whose run was given up and may still come back: an exclusive one when that

@@ -276,7 +276,7 @@ impl SchedulerMachine {
         }
         match held.then {
             Then::QueueUnlessItReturns | Then::Queue => self.enqueue(slot, None),
-            Then::BackOff(due) if due <= now => self.became_due(slot),
+            Then::BackOff(due) if due <= now => self.became_due(due, slot),
             Then::BackOff(due) => self.wait_until(slot, due, Stage::Backoff { due }),
         }
     }

@@ -411,6 +411,9 @@ impl SchedulerMachine {
                 if matches!(why, Some(Retract::FreeElsewhere | Retract::HeldUp)) {
                     self.tasks.get_mut(slot).prefetch = Prefetch::Spent;
                 }
+                if why.is_some() {
+                    self.meter.came_back();
+                }
                 self.never_started(now, slot, lent || why.is_some());
             }
             Told::GivenUp(slot) => {

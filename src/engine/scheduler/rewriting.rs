@@ -102,5 +102,5 @@ fn has_past(task: &Task, changed: &Changed) -> bool {
         over: changed.over,
         ..Changed::nothing(task.id)
     };
-    task.past != Past::Fresh || *changed != nothing
+    task.past >= Past::MayHaveRun || *changed != nothing
 }

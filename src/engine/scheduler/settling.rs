@@ -4,6 +4,7 @@
 //! deadlines. Does not know: what a report says.
 
 use super::{CANCEL_PATIENCE, SchedulerMachine};
+use crate::engine::meter::AttemptResult;
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::WaitingCancel;
 use crate::engine::tasks::{Era, Past, Run, Slot, Stage, Task};
@@ -40,6 +41,11 @@ impl SchedulerMachine {
         let last_start = task.last_start();
         let options = self.options(task);
         let reroutes = task.losses() as u32;
+        // The end of the attempt that completed it is counted with its ending.
+        if !outcome.is_completed() {
+            let took = now.0.saturating_sub(task.accepted_at.0);
+            self.catalogue.meter(task.class).settled(&outcome, took);
+        }
         let (kind, task) = self.take_out(slot);
         let Task {
             id,
@@ -167,10 +173,11 @@ impl SchedulerMachine {
         }
     }
 
-    /// Lets go of a task's run at its node without an end of it: the run becomes an orphan, which
-    /// keeps its worker, and is told to stop.
-    pub(super) fn abandon(&mut self, slot: Slot) -> Run {
+    /// Lets go of a task's run at its node without an end of it, which counts as this result: the
+    /// run becomes an orphan, which keeps its worker, and is told to stop.
+    pub(super) fn abandon(&mut self, slot: Slot, result: AttemptResult) -> Run {
         let run = self.take_off(slot);
+        self.attempt_given_up(slot, run, result);
         let blocking = self.blocks_at(slot, run.node);
         // What was prefetched may have started unheard.
         self.tasks.get_mut(slot).may_have_run();
@@ -224,7 +231,7 @@ impl SchedulerMachine {
             (true, None) => self.settle_cancelled(now, slot),
             (false, placed) => {
                 if placed.is_some() {
-                    self.abandon(slot);
+                    self.abandon(slot, AttemptResult::Deadline);
                 }
                 let failure = self.too_late(slot);
                 self.settle(now, slot, Outcome::Failed(failure), CancelAnswer::TooLate);
@@ -237,7 +244,7 @@ impl SchedulerMachine {
     /// wait.
     pub(super) fn abandon_cancelled(&mut self, now: Timestamp, slot: Slot) {
         let before = self.answer_without_run(now, slot);
-        let run = self.abandon(slot);
+        let run = self.abandon(slot, AttemptResult::Cancelled);
         let (node, dispatch) = (run.node, run.dispatch);
         if before != CancelAnswer::StillRunning {
             let id = self.tasks.get(slot).id;

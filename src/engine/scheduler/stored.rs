@@ -114,6 +114,7 @@ impl SchedulerMachine {
     }
 
     /// Returns why a task with so many bytes of args cannot wait to be stored.
+    #[inline]
     pub(super) fn store_refuses(&self, bytes: usize) -> Option<Refusal> {
         let journal = self.journal.as_ref()?;
         if let Some(failure) = journal.failure() {
@@ -344,11 +345,12 @@ impl SchedulerMachine {
             return;
         };
         let bytes = task.args.len();
-        let cancelling = task.is_cancelling();
+        let (cancelling, class) = (task.is_cancelling(), task.class);
         if let Some(journal) = &mut self.journal {
             journal.no_longer_unstored(bytes);
         }
         if cancelling {
+            self.catalogue.accepted(class);
             self.settle_cancelled(now, slot);
         } else {
             self.begin(now, slot, due);
@@ -378,6 +380,7 @@ impl SchedulerMachine {
         let Some(journal) = &mut self.journal else {
             return;
         };
+        self.meter.store_errors += 1;
         let refused = journal.take_accepted();
         if journal.fails(now, reason.clone()) {
             let reason = reason.clone();

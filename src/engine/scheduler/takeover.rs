@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::SchedulerMachine;
 use crate::engine::message::{End, HeldRun};
+use crate::engine::meter::AttemptResult;
 use crate::engine::placement::NodeIndex;
 use crate::engine::record::Timing;
 use crate::engine::roster::{Orphan, State};
@@ -291,7 +292,7 @@ impl SchedulerMachine {
             match &mut self.tasks.get_mut(slot).stage {
                 Stage::Queued { given_up, .. } => *given_up = Some(Box::new(run)),
                 Stage::Prefetched { .. } | Stage::Running { .. } => {
-                    self.abandon(slot);
+                    self.abandon(slot, AttemptResult::Lost);
                     if let (Some(over), Some(recorded)) = (self.over_of(slot), known) {
                         over.superseded(recorded.dispatch);
                     }

@@ -299,6 +299,9 @@ impl Stage {
 pub(crate) enum Past {
     /// No run of it has started.
     Fresh,
+    /// It was sent to a free worker which gave it back. For how long it had waited was measured by
+    /// that.
+    Sent,
     /// A run of it has started, or may have on a node that was lost.
     MayHaveRun,
     /// A run of it may have started, and a node was lost to which it had been prefetched: it may

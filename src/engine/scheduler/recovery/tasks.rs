@@ -36,11 +36,13 @@ impl Recovery {
     /// Takes over a task that has not settled.
     pub(super) fn open(&mut self, task: Open, own: &Own) -> Result<(), Unrecoverable> {
         let Open {
+            due,
             accepted,
             changed,
             placed,
-            ..
         } = task;
+        // One that is not due yet has its turn when it is.
+        let due_since = self.times.moment(due).min(self.now);
         let limit = self.machine.config.max_task_args;
         if accepted.args.len() > limit {
             return Err(Unrecoverable::TooLarge {
@@ -58,7 +60,7 @@ impl Recovery {
             }
             changed
         });
-        let slot = self.enter(*accepted, changed.as_deref());
+        let slot = self.enter(*accepted, due_since, changed.as_deref());
         // A node may have a run of it of which nothing is stored, so the cancel waits for the
         // resync.
         if self.machine.tasks.get(slot).is_cancelling() {
@@ -104,7 +106,12 @@ impl Recovery {
     }
 
     /// Makes the record of a task, which is in no place yet.
-    fn enter(&mut self, accepted: AcceptedTask, changed: Option<&Changed>) -> Slot {
+    fn enter(
+        &mut self,
+        accepted: AcceptedTask,
+        due_since: Timestamp,
+        changed: Option<&Changed>,
+    ) -> Slot {
         let AcceptedTask {
             id,
             at,
@@ -145,7 +152,8 @@ impl Recovery {
         if let Some(key) = task.key() {
             machine.keys.claim(key.clone(), id);
         }
-        task.rank = machine.ranks.take();
+        machine.catalogue.meter(task.class).recovered += 1;
+        task.rank = machine.ranks.take(due_since);
         let deadline = task.deadline();
         let slot = machine.tasks.insert(task);
         // A node may have done it in time, and nobody has heard of that yet.
@@ -235,7 +243,10 @@ impl Recovery {
     /// Takes over a task that was placed last on this process.
     fn placed(&mut self, slot: Slot, placing: &Placing, own: &Own) {
         let Placing { at, run } = placing;
-        self.machine.tasks.get_mut(slot).stage = Stage::New;
+        let task = self.machine.tasks.get_mut(slot);
+        task.stage = Stage::New;
+        // For how long it had waited, the term before has measured.
+        task.past = task.past.max(Past::Sent);
         let run_on = |node| Run {
             node,
             dispatch: run.dispatch,
