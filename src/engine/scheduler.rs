@@ -14,8 +14,8 @@
 //! speak for a node and `comparison` what of its runs is true, `farewell` hears processes out that
 //! were replaced, `asking` dials and probes, `losses` says when a node is lost and `forgetting` how
 //! long it is remembered. `control` carries out an operator's wishes, `pausing` and `limiting`
-//! those about kinds, `views` answers questions, `metering` counts what is measured, `invariants` checks
-//! all of it.
+//! those about kinds, `views` answers questions, `metering` counts what is measured, `invariants`
+//! checks all of it.
 //!
 //! With a store `recovery` begins a term and `takeover` learns from nodes what no record tells,
 //! `recording` and `rewriting` turn facts into records, `stored` keeps back what must be stored
