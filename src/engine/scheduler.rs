@@ -297,7 +297,7 @@ impl SchedulerMachine {
         if self.journal.is_some() {
             self.send_staged(now);
         }
-        self.catalogue.review_meters(now);
+        self.review_meters(now);
         self.enter_loads();
         self.look_at_limits(now);
         self.place(now);

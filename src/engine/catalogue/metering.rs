@@ -48,17 +48,15 @@ impl Catalogue {
         self.meters.find(&self.kinds[kind as usize].name)
     }
 
-    /// Looks now and then which kinds are to be counted by name, if there are many.
+    /// Returns whether it is to be looked now which kinds are counted by name.
     #[inline]
-    pub fn review_meters(&mut self, now: Timestamp) {
-        if self.meters.is_review_due(now) {
-            self.review_all_meters();
-        }
+    pub fn is_review_due(&mut self, now: Timestamp) -> bool {
+        self.meters.is_review_due(now)
     }
 
     /// Names the kinds that had most tasks of late.
     #[cold]
-    fn review_all_meters(&mut self) {
+    pub fn review_meters(&mut self) {
         for id in 0..self.classes.len() as ClassId {
             self.fold_accepted(id);
         }

@@ -73,6 +73,9 @@ impl SchedulerMachine {
             } else {
                 meter.attempt_ended(attempt_result(&end, cancelling), nanos(ran));
             }
+        } else if direct {
+            // It was thought to have begun, and was told so.
+            self.count_wait(slot, assigned_at);
         }
         if overrun {
             // The attempt is over, and the run still has its worker.

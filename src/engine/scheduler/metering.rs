@@ -71,10 +71,33 @@ impl SchedulerMachine {
     /// begun after all. It is not counted again.
     pub(super) fn note_wait(&mut self, slot: Slot, run: Run) {
         if run.started {
-            let task = self.tasks.get_mut(slot);
-            let wait = first_wait(task, run.since);
-            task.past = task.past.max(Past::Sent);
-            self.catalogue.meter(task.class).waited(wait);
+            self.count_wait(slot, run.since);
+        }
+    }
+
+    pub(super) fn count_wait(&mut self, slot: Slot, began: Timestamp) {
+        let task = self.tasks.get_mut(slot);
+        let wait = first_wait(task, began);
+        task.past = task.past.max(Past::Sent);
+        self.catalogue.meter(task.class).waited(wait);
+    }
+
+    /// Looks now and then which kinds are counted by name, if there are many.
+    #[inline]
+    pub(super) fn review_meters(&mut self, now: Timestamp) {
+        if self.catalogue.is_review_due(now) {
+            // What runs counts as the kind's from the start, and must not leave its counter.
+            for node in 0..self.roster.nodes.len() {
+                let runs: Vec<_> = self.tasks.walk(&self.roster.nodes[node].runs).collect();
+                for slot in runs {
+                    if let Some(run) = self.tasks.get(slot).stage.placed()
+                        && !self.is_staged(run.dispatch)
+                    {
+                        self.note_wait(slot, run);
+                    }
+                }
+            }
+            self.catalogue.review_meters();
         }
     }
 

@@ -21,6 +21,7 @@ mod late;
 mod left_over;
 mod limiting;
 mod memory;
+mod metering;
 mod pausing;
 mod poison;
 mod prefetched;
