@@ -54,7 +54,12 @@ pub fn plot(title: &str, lines: &[Line], room: usize, each: u64, marks: &[Mark])
     let told = format!("{title}: now {}", now.join(", "));
     html! {
         figure {
-            figcaption { b { (title) } " \u{2013} now " (now.join(", ")) }
+            figcaption {
+                b { (title) } " \u{2013} now "
+                @for (line, now) in lines.iter().zip(&now) {
+                    span class=(format!("key {}", line.class)) { (now) } " "
+                }
+            }
             svg.plot viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(told) {
                 @for (share, at) in [(1.0, TOP), (0.5, (TOP + FLOOR) / 2.0), (0.0, FLOOR)] {
                     line.axis x1=(LEFT) x2=(WIDTH) y1=(at) y2=(at) {}

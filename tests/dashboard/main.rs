@@ -6,6 +6,7 @@
 
 mod access;
 mod api;
+mod audit;
 mod forms;
 mod pages;
 mod tasks;

@@ -46,7 +46,7 @@ pub fn cells_table(reader: &Reader, stats: &Stats, most: usize) -> Markup {
             tbody {
                 @for (at, node) in stats.nodes.iter().take(most).enumerate() {
                     tr {
-                        th scope="row" { (name(&node.name)) (raw_id(at, node)) }
+                        th scope="row" { (name(&node.name)) (row_id(at, node)) }
                         td { (state_of(at, node)) }
                         td { (cells(at, node)) }
                     }
@@ -61,9 +61,10 @@ pub fn cells_table(reader: &Reader, stats: &Stats, most: usize) -> Markup {
     }
 }
 
-/// Tells the script which node a row is of, so that it sees when rows have come or gone.
-fn raw_id(at: usize, node: &NodeStats) -> Markup {
-    html! { span hidden data-live=(format!("node-{at}-{}", node.name)) {} }
+/// Tells the script which node a row is of, and in which state: with another one it has other
+/// buttons, and the script makes the rows anew.
+fn row_id(at: usize, node: &NodeStats) -> Markup {
+    html! { span hidden data-live=(format!("node-{at}-{:?}-{}", node.state, node.name)) {} }
 }
 
 fn table(reader: &Reader, moment: &Moment) -> Markup {
@@ -82,7 +83,7 @@ fn table(reader: &Reader, moment: &Moment) -> Markup {
             tbody {
                 @for (at, node) in stats.nodes.iter().take(NODES).enumerate() {
                     tr data-node=(node.name) {
-                        th scope="row" { (name(&node.name)) (raw_id(at, node)) }
+                        th scope="row" { (name(&node.name)) (row_id(at, node)) }
                         td { (state_of(at, node)) }
                         td { (cells(at, node)) }
                         td { (load(at, node)) }
