@@ -41,7 +41,7 @@ impl Scheduler {
     /// # }
     /// ```
     ///
-    /// The scheduler looks at 4,096 tasks at a time, and does in between what else is to be done.
+    /// The scheduler looks at 512 tasks at a time, and does in between what else is to be done.
     /// One call looks at no more than 262,144, so a page may have fewer tasks than asked for, or
     /// none, and still a `next`. A task that is unfinished from the first page to the last is on
     /// exactly one of them, if it passes all the while.
