@@ -16,10 +16,12 @@ use super::Access;
 use super::asked::Asked;
 use super::failures::groups;
 use super::looking::find;
-use super::pages::kinds::rows;
+use super::pages::kinds::{failed, rows};
 use super::shown::redacted;
 use super::watch::Moment;
 use super::wrong::Wrong;
+use crate::prometheus;
+use crate::stats::MetricsDetail;
 use crate::status::{Outcome, TaskStatus};
 use crate::task::TaskId;
 
@@ -59,7 +61,20 @@ pub async fn stats(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
 /// As for [`stats`].
 pub async fn nodes(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let moment = asked.watch.moment().await?;
-    Ok(answer(&json!({ "nodes": moment.stats.nodes })))
+    Ok(answer(&json!({ "nodes": moment.snapshot.stats.nodes })))
+}
+
+/// Answers with all that is measured, as Prometheus reads it.
+///
+/// # Errors
+///
+/// As for [`stats`].
+pub async fn metrics(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
+    let moment = asked.watch.moment().await?;
+    let text = prometheus::write(&moment.snapshot, MetricsDetail::Totals);
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4")
+        .body(text))
 }
 
 /// Answers with what is known of one task: why it is where it is, or how it ended.
@@ -153,7 +168,7 @@ pub fn sweeps(asked: &Asked<'_>) -> HttpResponse {
 /// As for [`stats`].
 pub async fn kinds(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let moment = asked.watch.moment().await?;
-    let rows = rows(&moment.stats);
+    let rows = rows(&moment.snapshot);
     let all: Vec<_> = rows
         .iter()
         .map(|(kind, row)| {
@@ -163,6 +178,10 @@ pub async fn kinds(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
                 "paused": row.paused,
                 "closed": row.closed,
                 "limit": row.limit,
+                "due": row.metrics.map(|it| it.pending),
+                "oldest_due_seconds": row.metrics.map(|it| it.oldest_due.as_secs_f64()),
+                "running": row.metrics.map(|it| it.running),
+                "failed": row.metrics.map(failed),
             })
         })
         .collect();

@@ -18,8 +18,8 @@ pub async fn answer(board: &Board, access: Access) -> HttpResponse {
         let name = watch.scheduler.name();
         let (word, told) = match watch.moment().await {
             Ok(moment) => {
-                let word = word_of(&moment.stats);
-                let mut told = told(&moment.stats);
+                let word = word_of(&moment.snapshot.stats);
+                let mut told = told(&moment.snapshot.stats);
                 told["problems"] = json!(moment.problems);
                 (word, told)
             }

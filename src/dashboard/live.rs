@@ -76,7 +76,7 @@ fn base(asked: &Asked<'_>) -> Option<String> {
 }
 
 fn fragment(moment: &Moment, body: &Body, environment: Option<&str>) -> Bytes {
-    let name = words(&moment.stats.scheduler, 120);
+    let name = words(&moment.snapshot.stats.scheduler, 120);
     let mut title = format!("{} \u{2013} {name}", body.state);
     if let Some(environment) = environment {
         title = format!("{title} \u{2013} {environment}");

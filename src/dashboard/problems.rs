@@ -2,9 +2,16 @@
 //!
 //! Owns: what counts as wrong, and the words. Does not know: how they are shown.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
+use super::text::span;
+use crate::engine::meter::KindMetrics;
 use crate::stats::{ClientState, NodeState, NodeStats, Stats, StatusRoom, StoreState};
+
+/// For how long a due task may wait for a worker.
+const LATE: Duration = Duration::from_secs(60);
 
 /// How many nodes are named one by one.
 const NAMED: usize = 20;
@@ -49,11 +56,12 @@ impl Found {
 }
 
 /// Returns what is wrong, the worst first.
-pub fn of(stats: &Stats) -> Vec<Problem> {
+pub fn of(stats: &Stats, kinds: &[KindMetrics]) -> Vec<Problem> {
     let mut found = Found::default();
     of_store(stats, &mut found);
     of_client(stats, &mut found);
     of_nodes(stats, &mut found);
+    of_kinds(stats, kinds, &mut found);
     of_holds(stats, &mut found);
     found.0.sort_by_key(|problem| problem.severity);
     found.0
@@ -191,6 +199,36 @@ fn problem_of_node(node: &NodeStats) -> Option<(Severity, String, &'static str)>
     Some(told)
 }
 
+fn of_kinds(stats: &Stats, kinds: &[KindMetrics], found: &mut Found) {
+    for metrics in kinds {
+        let Some(kind) = &metrics.counts.kind else {
+            continue;
+        };
+        let mut up = stats.nodes.iter().filter(|it| it.state == NodeState::Up);
+        if metrics.pending > 0 && !up.any(|node| node.kinds.contains(kind)) {
+            found.add(
+                Severity::Bad,
+                format!(
+                    "{} tasks of the kind {kind} are due, and no node that is up offers it.",
+                    metrics.pending
+                ),
+                "Start a node with a handler for it.",
+                "kinds",
+            );
+        } else if metrics.oldest_due > LATE {
+            found.add(
+                Severity::Warning,
+                format!(
+                    "The oldest due task of the kind {kind} has waited {} for a worker.",
+                    span(metrics.oldest_due)
+                ),
+                "Add workers or nodes, or look at what holds up those that are there.",
+                "kinds",
+            );
+        }
+    }
+}
+
 fn of_holds(stats: &Stats, found: &mut Found) {
     let pauses = &stats.pauses;
     if pauses.all {
@@ -241,10 +279,10 @@ mod tests {
     fn a_scheduler_without_nodes_says_so_and_one_that_is_well_says_nothing() {
         let mut stats = Stats::default();
         stats.client = ClientState::Unwanted;
-        assert_eq!(of(&stats)[0].severity, Severity::Warning);
+        assert_eq!(of(&stats, &[])[0].severity, Severity::Warning);
         stats.pending = 3;
         stats.pauses.all = true;
-        let found = of(&stats);
+        let found = of(&stats, &[]);
         let severities: Vec<_> = found.iter().map(|it| it.severity).collect();
         assert_eq!(severities, [Severity::Bad, Severity::Held]);
         assert!(found[0].what.contains("3 tasks are due"), "{found:?}");

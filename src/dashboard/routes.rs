@@ -27,6 +27,7 @@ enum Route {
     Live,
     Health,
     Stats,
+    Metrics,
     Nodes,
     Kinds,
     Tasks,
@@ -67,6 +68,7 @@ impl Route {
             "style.css" => Ok(Self::Style),
             "live.js" => Ok(Self::Script),
             "health" => Ok(Self::Health),
+            "metrics" => Ok(Self::Metrics),
             "api/stats" => Ok(Self::Stats),
             "api/kinds" => Ok(Self::Kinds),
             "api/tasks" => Ok(Self::Tasks),
@@ -169,6 +171,7 @@ async fn about(asked: &Asked<'_>, route: Route, body: Payload) -> Result<HttpRes
             Ok(pages::page(asked, &reader, None, &body))
         }
         Route::Live => live::stream(asked).await,
+        Route::Metrics => api::metrics(asked).await,
         Route::Stats => api::stats(asked).await,
         Route::Nodes => api::nodes(asked).await,
         Route::Kinds => api::kinds(asked).await,

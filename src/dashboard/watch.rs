@@ -20,7 +20,7 @@ use super::sweeps::Sweeps;
 use super::wrong::Wrong;
 use crate::say::say;
 use crate::scheduler::Scheduler;
-use crate::stats::Stats;
+use crate::snapshot::Snapshot;
 use crate::sync::lock;
 
 /// How often is looked, at most.
@@ -45,7 +45,7 @@ const MAX_NOTES: usize = 100;
 #[derive(Debug)]
 pub struct Moment {
     pub at: SystemTime,
-    pub stats: Stats,
+    pub snapshot: Snapshot,
     pub problems: Vec<Problem>,
     /// How things went, by reach.
     pub plots: [Vec<Point>; Reach::ALL.len()],
@@ -68,7 +68,7 @@ impl Moment {
             let at = self.at.duration_since(SystemTime::UNIX_EPOCH);
             let value = json!({
                 "at": at.unwrap_or_default().as_secs_f64(),
-                "stats": self.stats,
+                "stats": self.snapshot.stats,
                 "problems": self.problems,
                 "actions": self.actions,
             });
@@ -179,8 +179,8 @@ impl Watch {
 
     async fn take(&self) -> Result<Arc<Moment>, Wrong> {
         let taken = Instant::now();
-        let stats = timeout(PATIENCE, self.scheduler.stats()).await;
-        let stats = stats.map_err(|_| {
+        let snapshot = timeout(PATIENCE, self.scheduler.snapshot()).await;
+        let snapshot = snapshot.map_err(|_| {
             Wrong::unavailable(
                 "the scheduler has not answered for 5 s: look for a client or a handler that \
                  blocks its thread",
@@ -194,8 +194,8 @@ impl Watch {
         marks.extend(lock(&self.nodes).iter().cloned());
         let moment = Arc::new(Moment {
             at: SystemTime::now(),
-            problems: problems::of(&stats),
-            stats,
+            problems: problems::of(&snapshot.stats, &snapshot.machine.kinds),
+            snapshot,
             plots,
             marks,
             taken,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every address that is asked by GET, with the least access.
-const READS: [(&str, Access); 24] = [
+const READS: [(&str, Access); 25] = [
     ("", Access::Read),
     ("/", Access::Read),
     ("/kinds", Access::Read),
@@ -25,6 +25,7 @@ const READS: [(&str, Access); 24] = [
     ("/live.js", Access::Read),
     ("/live?page=nodes", Access::Read),
     ("/health", Access::None),
+    ("/metrics", Access::Read),
     ("/api/stats", Access::Read),
     ("/api/nodes", Access::Read),
     ("/api/kinds", Access::Read),

@@ -187,6 +187,27 @@ async fn failures_are_grouped_and_a_group_is_run_again() {
 }
 
 #[actix::test]
+async fn what_is_measured_is_served_and_stands_with_its_kind() {
+    let scheduler = scheduler("dashboard-metrics").await;
+    let app = serve!(board(&scheduler));
+    let double = Execute::named("double", &2u64).unwrap();
+    scheduler.execute_and_wait(double).await.unwrap();
+    hand_in(&scheduler, 3).await;
+    let told = text(ask!(app, get("/tasks/metrics", "read"))).await;
+    assert!(told.contains("# TYPE callboard_tasks gauge"), "{told}");
+    let told = json(ask!(app, get("/tasks/api/kinds", "read"))).await;
+    let kinds = told["kinds"].as_array().unwrap();
+    let later = kinds.iter().find(|kind| kind["kind"] == "later").unwrap();
+    assert_eq!((&later["due"], &later["nodes"]), (&3.into(), &0.into()));
+    let page = text(ask!(app, get("/tasks/kinds", "read"))).await;
+    assert!(page.contains("p50 to "), "{page}");
+    let page = text(ask!(app, get("/tasks", "read"))).await;
+    let wrong = "3 tasks of the kind later are due, and no node that is up offers it.";
+    assert!(page.contains(wrong), "{page}");
+    finish(scheduler).await;
+}
+
+#[actix::test]
 async fn marks_stand_in_the_plots() {
     let scheduler = scheduler("dashboard-marks").await;
     let app = serve!(board(&scheduler));

@@ -25,7 +25,12 @@ pub fn body(asked: &Asked<'_>, reader: &Reader, moment: &Moment) -> Result<Body,
         ));
     }
     let wanted = asked.query.required("node")?;
-    let node = moment.stats.nodes.iter().find(|it| *it.name == *wanted);
+    let node = moment
+        .snapshot
+        .stats
+        .nodes
+        .iter()
+        .find(|it| *it.name == *wanted);
     let node = node.ok_or_else(|| Wrong::not_found(format_args!("no node is named {wanted:?}")))?;
     let (title, says, label) = match action {
         Action::Remove => ("Remove a node", removal(node), "Remove the node"),

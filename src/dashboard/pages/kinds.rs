@@ -3,13 +3,16 @@
 //! Owns: what stands there. Does not know: what an action does.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::{Body, Reader, name, state, words};
+use super::{Body, Reader, live, name, span, state, words};
 use crate::dashboard::actions::Action;
 use crate::dashboard::watch::Moment;
-use crate::stats::{LimitStats, NodeState, Stats};
+use crate::engine::meter::{Histogram, KindMetrics};
+use crate::snapshot::Snapshot;
+use crate::stats::{LimitStats, NodeState};
 use crate::task::TaskKind;
 
 /// How many kinds one page shows.
@@ -23,14 +26,16 @@ pub struct Row<'a> {
     pub paused: bool,
     pub closed: bool,
     pub limit: Option<&'a LimitStats>,
+    /// What is counted of it; `None` if it has no counters of its own.
+    pub metrics: Option<&'a KindMetrics>,
 }
 
 /// Makes the page.
 pub fn body(reader: &Reader, moment: &Moment) -> Body {
-    let rows = rows(&moment.stats);
+    let rows = rows(&moment.snapshot);
     let main = html! {
         h1 { "Kinds" }
-        @if moment.stats.pauses.all {
+        @if moment.snapshot.stats.pauses.all {
             p.warning { "All kinds are paused." }
             (reader.button(Action::ResumeAll, "Resume all kinds", &[], "kinds"))
         }
@@ -46,7 +51,8 @@ pub fn body(reader: &Reader, moment: &Moment) -> Body {
 }
 
 /// Returns what is known of each kind.
-pub fn rows(stats: &Stats) -> BTreeMap<&TaskKind, Row<'_>> {
+pub fn rows(snapshot: &Snapshot) -> BTreeMap<&TaskKind, Row<'_>> {
+    let stats = &snapshot.stats;
     let mut rows = BTreeMap::<_, Row<'_>>::new();
     for node in &stats.nodes {
         for kind in &node.kinds {
@@ -63,6 +69,11 @@ pub fn rows(stats: &Stats) -> BTreeMap<&TaskKind, Row<'_>> {
     for limit in &stats.limits {
         rows.entry(&limit.kind).or_default().limit = Some(limit);
     }
+    for metrics in &snapshot.machine.kinds {
+        if let Some(kind) = &metrics.counts.kind {
+            rows.entry(kind).or_default().metrics = Some(metrics);
+        }
+    }
     rows
 }
 
@@ -73,7 +84,10 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>) -> Markup {
     html! {
         table {
             thead {
-                tr { th { "kind" } th { "nodes" } th { "starts" } th { "limit" } th { "does" } }
+                tr {
+                    th { "kind" } th { "nodes" } th { "due" } th { "running" } th { "wait" }
+                    th { "run time" } th { "failed" } th { "starts" } th { "limit" } th { "does" }
+                }
             }
             tbody {
                 @for (at, (kind, row)) in rows.iter().take(KINDS).enumerate() {
@@ -83,6 +97,7 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>) -> Markup {
                             span hidden data-live=(format!("kind-{at}-{kind}-{}", row.id())) {}
                         }
                         td.number { span data-live=(format!("offered-{at}")) { (row.offered) } }
+                        (numbers(at, row.metrics))
                         td {
                             @if row.paused { b.warning { "paused" } } @else { "yes" }
                             @if row.closed { br; b.warning { "intake closed" } }
@@ -94,6 +109,56 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>) -> Markup {
             }
         }
     }
+}
+
+/// Returns what is counted of a kind, as cells. Only so many kinds have counters of their own.
+fn numbers(at: usize, metrics: Option<&KindMetrics>) -> Markup {
+    let Some(metrics) = metrics else {
+        return html! { td colspan="5" { span.soft { "not counted by name" } } };
+    };
+    let mut runs = Histogram::default();
+    metrics
+        .counts
+        .attempts()
+        .for_each(|(_, of)| runs.absorb(of));
+    html! {
+        td.number {
+            (live(&format!("due-{at}"), metrics.pending))
+            span data-live=(format!("oldest-{at}")) {
+                @if !metrics.oldest_due.is_zero() {
+                    br; span.soft { "oldest " (span(metrics.oldest_due)) }
+                }
+            }
+        }
+        td.number { (live(&format!("running-{at}"), metrics.running)) }
+        td { (live(&format!("wait-{at}"), quantiles(&metrics.counts.wait))) }
+        td { (live(&format!("run-{at}"), quantiles(&runs))) }
+        td.number { (live(&format!("failed-{at}"), failed(metrics))) }
+    }
+}
+
+/// Returns how many tasks of a kind have failed since the start.
+pub fn failed(metrics: &KindMetrics) -> u64 {
+    let endings = metrics.counts.endings();
+    let failed = endings.filter(|(name, _)| !["completed", "cancelled"].contains(name));
+    failed.map(|(_, count)| count).sum()
+}
+
+/// Returns the median and the 99th percentile, as the bounds of the buckets in which they are.
+fn quantiles(times: &Histogram) -> String {
+    let all = times.count();
+    if all == 0 {
+        return "none yet".to_owned();
+    }
+    let bound = |share: u64| {
+        let mut buckets = times.cumulative();
+        let bucket = buckets.find(|(_, below)| below * 100 >= all * share);
+        bucket.map_or_else(
+            || "over an hour".to_owned(),
+            |(bound, _)| span(Duration::from_nanos(bound)),
+        )
+    };
+    format!("p50 to {}, p99 to {}", bound(50), bound(99))
 }
 
 impl Row<'_> {
@@ -112,7 +177,7 @@ fn limit(limit: Option<&LimitStats>) -> Markup {
         @if let Some(most) = bounds.concurrency { (stats.going) " of " (most) " go on" }
         @if let Some(rate) = bounds.rate {
             @if bounds.concurrency.is_some() { br; }
-            (rate.starts) " in " (super::span(rate.period))
+            (rate.starts) " in " (span(rate.period))
             @if let Some(burst) = bounds.burst { ", " (burst) " at once" }
         }
         @if let Some(groups) = stats.limit.of_groups() {
@@ -120,7 +185,7 @@ fn limit(limit: Option<&LimitStats>) -> Markup {
             span.soft {
                 "each group:"
                 @if let Some(most) = groups.concurrency { " " (most) " at once" }
-                @if let Some(rate) = groups.rate { " " (rate.starts) " in " (super::span(rate.period)) }
+                @if let Some(rate) = groups.rate { " " (rate.starts) " in " (span(rate.period)) }
             }
         }
         @if stats.waiting > 0 { br; b.warning { (stats.waiting) " wait for it" } }
@@ -172,5 +237,25 @@ fn bound(field: &str, label: &str, value: Option<impl std::fmt::Display>, kind: 
             input type="number" min="1" name=(field) value=[value]
                 aria-label=(format!("{label}, for {kind}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_told_as_the_bounds_of_their_buckets() {
+        let mut times = Histogram::default();
+        assert_eq!(quantiles(&times), "none yet");
+        (0..98).for_each(|_| times.add(Duration::from_millis(3)));
+        (0..2).for_each(|_| times.add(Duration::from_secs(7)));
+        assert_eq!(quantiles(&times), "p50 to 5 ms, p99 to 10 s");
+        times = Histogram::default();
+        times.add(Duration::from_secs(7200));
+        assert_eq!(
+            quantiles(&times),
+            "p50 to over an hour, p99 to over an hour"
+        );
     }
 }

@@ -20,7 +20,7 @@ const NAMED: usize = 12;
 
 /// Makes the page.
 pub fn body(reader: &Reader, moment: &Moment) -> Body {
-    let stats = &moment.stats;
+    let stats = &moment.snapshot.stats;
     let main = html! {
         h1 { "Nodes" }
         div.wide #nodes data-part="values" { (table(reader, moment)) }
@@ -68,7 +68,7 @@ fn row_id(at: usize, node: &NodeStats) -> Markup {
 }
 
 fn table(reader: &Reader, moment: &Moment) -> Markup {
-    let stats = &moment.stats;
+    let stats = &moment.snapshot.stats;
     if stats.nodes.is_empty() {
         return html! { p { "No node is named, and none has joined." } };
     }

@@ -17,7 +17,7 @@ const NODES: usize = 50;
 
 /// Makes the page.
 pub fn body(reader: &Reader, moment: &Moment) -> Body {
-    let stats = &moment.stats;
+    let stats = &moment.snapshot.stats;
     let main = html! {
         h1 { "What is wrong now" }
         div #problems data-part="whole" { (problems(reader, &moment.problems)) }

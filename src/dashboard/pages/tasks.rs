@@ -61,7 +61,7 @@ pub async fn body(asked: &Asked<'_>, reader: &Reader, moment: &Moment) -> Result
         @if !sweeps.is_empty() { (of_sweeps(reader, &sweeps)) }
     };
     Ok(Body {
-        state: format!("{} tasks due", moment.stats.pending),
+        state: format!("{} tasks due", moment.snapshot.stats.pending),
         main,
     })
 }
