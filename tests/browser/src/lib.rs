@@ -20,6 +20,9 @@ pub mod board;
 /// How long a page may take to show what it should.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often the driver is started before it counts as broken.
+const TRIES: usize = 10;
+
 /// A browser with one window, and its driver.
 pub struct Browser {
     pub client: Client,
@@ -134,24 +137,31 @@ impl Browser {
 }
 
 /// Starts the driver; returns it and the port at which it listens.
+///
+/// It takes a free port of IPv4, and ends at once if that of IPv6 is not free too. So it is tried
+/// again.
 async fn start_driver() -> (Child, u16) {
-    let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("chromedriver is installed, as by Debian's chromium-driver");
-    let stdout = driver.stdout.take().expect("it is piped");
-    let mut lines = BufReader::new(stdout).lines();
-    while let Some(line) = lines.next_line().await.expect("its output can be read") {
-        let port = line.split_once("started successfully on port ");
-        if let Some((_, port)) = port {
-            let port = port.trim_end_matches('.').parse().expect("a port");
-            // Its pipe stays open, or it would end at its next line.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (driver, port);
+    let mut said = Vec::new();
+    for _ in 0..TRIES {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver is installed, as by Debian's chromium-driver");
+        let stdout = driver.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await.expect("its output can be read") {
+            let port = line.split_once("started successfully on port ");
+            if let Some((_, port)) = port {
+                let port = port.trim_end_matches('.').parse().expect("a port");
+                // Its pipe stays open, or it would end at its next line.
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return (driver, port);
+            }
+            said.push(line);
         }
     }
-    panic!("chromedriver has not said at which port it listens");
+    panic!("chromedriver does not start: {said:#?}");
 }
