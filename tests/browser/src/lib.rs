@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 pub mod board;
 
 /// How long a page may take to show what it should.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often the driver is started before it counts as broken.
 const TRIES: usize = 10;
@@ -31,15 +31,12 @@ pub struct Browser {
 }
 
 /// Opens a browser, does this with it, and closes it, whatever comes of it.
-pub async fn with_browser<F>(act: impl FnOnce(Browser) -> F)
-where
-    F: Future<Output = ()>,
-{
+pub async fn with_browser(act: impl AsyncFnOnce(&Browser)) {
     let browser = Browser::open().await;
-    let client = browser.client.clone();
-    let ended = AssertUnwindSafe(act(browser)).catch_unwind().await;
-    // Without this the browser outlives its driver.
-    client.close().await.expect("the browser closes");
+    let ended = AssertUnwindSafe(act(&browser)).catch_unwind().await;
+    // Before its driver is dropped, which would leave it behind.
+    let closed = browser.client.clone().close().await;
+    closed.expect("the browser closes");
     if let Err(panic) = ended {
         std::panic::resume_unwind(panic);
     }

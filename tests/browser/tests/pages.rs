@@ -4,7 +4,8 @@
 
 use callboard::{Execute, Outcome};
 use callboard_browser::board::{Board, HURT, NODES};
-use callboard_browser::with_browser;
+use callboard_browser::{PATIENCE, with_browser};
+use fantoccini::Locator;
 use serde_json::Value;
 
 /// The pages that the navigation leads to, and whether they move.
@@ -69,6 +70,9 @@ async fn a_click_drains_a_node_cancels_a_task_and_runs_a_failed_one_again() {
         browser
             .click(&format!("{row} form[data-action=drain] button"))
             .await;
+        // A script ends with its page: it begins once the next one is there.
+        let wait = browser.client.wait().at_most(PATIENCE);
+        wait.for_element(Locator::Css(".note")).await.unwrap();
         let says = format!("/draining|left/.test(document.querySelector('{row}').textContent)");
         browser.until(&says).await;
 
