@@ -15,9 +15,10 @@ use tokio::sync::watch;
 use super::Access;
 use super::asked::Asked;
 use super::failures::groups;
-use super::looking::find;
+use super::looking::{Known, find, known};
 use super::pages::kinds::{failed, rows};
 use super::shown::redacted;
+use super::text::ending;
 use super::watch::Moment;
 use super::wrong::Wrong;
 use crate::prometheus;
@@ -83,42 +84,43 @@ pub async fn metrics(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
 ///
 /// There is none, or the scheduler has stopped.
 pub async fn task(asked: &Asked<'_>, id: TaskId) -> Result<HttpResponse, Wrong> {
-    let scheduler = &asked.watch.scheduler;
-    if let Some((task, args)) = scheduler.find_one(id).await?
-        && let Some(explanation) = scheduler.explain(id).await?
-    {
-        let mut told = json!({ "task": task, "explanation": explanation });
-        if asked.access >= Access::Full {
-            told["args"] = redacted(asked.board, &task.kind, &args);
+    let told = match known(asked, id).await? {
+        Known::Unfinished {
+            task,
+            args,
+            explanation,
+        } => {
+            let mut told = json!({ "task": task, "explanation": explanation });
+            if asked.access >= Access::Full {
+                told["args"] = redacted(asked.board, &task.kind, &args);
+            }
+            told
         }
-        return Ok(answer(&told));
-    }
-    let none = || Wrong::not_found(format_args!("nothing is known of the task {id}"));
-    let status = scheduler.settled(id).await.map_err(|_| none())?;
-    let status = status.ok_or_else(none)?;
-    let mut told = settled(&status);
-    if asked.access >= Access::Full {
-        told["args"] = redacted(asked.board, &status.kind, &status.args);
-        if let Outcome::Completed(output) = &status.outcome {
-            told["output"] = redacted(asked.board, &status.kind, output);
+        Known::Settled(status) => {
+            let mut told = settled(&status);
+            if asked.access >= Access::Full {
+                told["args"] = redacted(asked.board, &status.kind, &status.args);
+                if let Outcome::Completed(output) = &status.outcome {
+                    told["output"] = redacted(asked.board, &status.kind, output);
+                }
+            }
+            told
         }
-    }
+    };
     Ok(answer(&told))
 }
 
 /// Returns how a task ended, without its args and output.
 fn settled(status: &TaskStatus) -> Value {
-    let (outcome, failure) = match &status.outcome {
-        Outcome::Completed(_) => ("completed", None),
-        Outcome::Failed(failure) => ("failed", Some(failure)),
-        Outcome::Cancelled => ("cancelled", None),
-        Outcome::Refused(_) => ("refused", None),
+    let failure = match &status.outcome {
+        Outcome::Failed(failure) => Some(failure),
+        _ => None,
     };
     json!({
         "id": status.id,
         "kind": status.kind,
         "key": status.key,
-        "outcome": outcome,
+        "outcome": ending(&status.outcome),
         "failure": failure,
         "node": status.node,
         "attempts": status.attempts,

@@ -1,11 +1,27 @@
-//! Searches among the unfinished tasks, as requests ask for them.
+//! Searches among the unfinished tasks, and what is known of one task, as requests ask for them.
 //!
 //! Owns: who may look into args, and that few search at once. Does not know: what passes.
 
 use super::Access;
 use super::asked::{Asked, id};
 use super::wrong::Wrong;
-use crate::search::{FoundPage, TaskFilter};
+use crate::payload::Payload;
+use crate::search::{FoundPage, FoundTask, TaskFilter};
+use crate::stats::Explanation;
+use crate::status::TaskStatus;
+use crate::task::TaskId;
+
+/// What is known of one task.
+pub enum Known {
+    /// It has not settled.
+    Unfinished {
+        task: Box<FoundTask>,
+        args: Payload,
+        explanation: Explanation,
+    },
+    /// The store keeps how it ended.
+    Settled(TaskStatus),
+}
 
 /// Reads a search line. Nobody finds out by it what stands in args who may not see them.
 ///
@@ -64,4 +80,25 @@ pub async fn page(
         .scheduler
         .find_tasks(filter, after, limit)
         .await?)
+}
+
+/// Returns what is known of a task.
+///
+/// # Errors
+///
+/// Nothing is, or the scheduler has stopped.
+pub async fn known(asked: &Asked<'_>, id: TaskId) -> Result<Known, Wrong> {
+    let scheduler = &asked.watch.scheduler;
+    if let Some((task, args)) = scheduler.find_one(id).await?
+        && let Some(explanation) = scheduler.explain(id).await?
+    {
+        return Ok(Known::Unfinished {
+            task: Box::new(task),
+            args,
+            explanation,
+        });
+    }
+    let none = || Wrong::not_found(format_args!("nothing is known of the task {id}"));
+    let status = scheduler.settled(id).await.map_err(|_| none())?;
+    status.map(Known::Settled).ok_or_else(none)
 }

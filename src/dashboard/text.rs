@@ -1,4 +1,4 @@
-//! How names, spans and times read.
+//! How names, endings, spans and times read.
 //!
 //! Owns: that no name can hide or turn around what stands beside it. Does not know: where a text
 //! stands.
@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
+use crate::status::Outcome;
 use crate::task::is_hidden;
 
 /// Returns a text, cut to so many letters, with what cannot be seen made visible.
@@ -23,6 +24,16 @@ pub fn words(text: &str, most: usize) -> String {
         shown.push('\u{2026}');
     }
     shown
+}
+
+/// Returns the word for how a task ended.
+pub fn ending(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed(_) => "completed",
+        Outcome::Failed(_) => "failed",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Refused(_) => "refused",
+    }
 }
 
 /// Returns a span of time, in the unit that suits it.

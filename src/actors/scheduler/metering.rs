@@ -40,9 +40,7 @@ impl TurnMeter {
         self.busy += took;
         self.counted = began + took;
     }
-}
 
-impl TurnMeter {
     /// Counts what an operator asked for.
     pub fn acted(&mut self, name: &'static str, done: Done) {
         *self.actions.entry((name, done)).or_default() += 1;

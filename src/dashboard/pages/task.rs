@@ -10,7 +10,9 @@ use super::{Body, Reader, ago, name, words};
 use crate::dashboard::Access;
 use crate::dashboard::actions::Action;
 use crate::dashboard::asked::Asked;
+use crate::dashboard::looking::{Known, known};
 use crate::dashboard::shown::redacted;
+use crate::dashboard::text::ending;
 use crate::dashboard::wrong::Wrong;
 use crate::payload::Payload;
 use crate::search::FoundTask;
@@ -28,15 +30,14 @@ const LETTERS: usize = 4096;
 /// Nothing is known of the task, or the scheduler has stopped.
 pub async fn body(asked: &Asked<'_>, reader: &Reader) -> Result<Body, Wrong> {
     let id = asked.query.id("id")?;
-    let scheduler = &asked.watch.scheduler;
-    if let Some((task, args)) = scheduler.find_one(id).await?
-        && let Some(explanation) = scheduler.explain(id).await?
-    {
-        return Ok(unfinished(asked, reader, &task, &args, &explanation));
-    }
-    let none = || Wrong::not_found(format_args!("nothing is known of the task {}", id.get()));
-    let status = scheduler.settled(id).await.map_err(|_| none())?;
-    Ok(settled(asked, reader, &status.ok_or_else(none)?))
+    Ok(match known(asked, id).await? {
+        Known::Unfinished {
+            task,
+            args,
+            explanation,
+        } => unfinished(asked, reader, &task, &args, &explanation),
+        Known::Settled(status) => settled(asked, reader, &status),
+    })
 }
 
 fn unfinished(
@@ -83,12 +84,7 @@ fn unfinished(
 fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus) -> Body {
     let id = status.id.get().to_string();
     let now = SystemTime::now();
-    let word = match &status.outcome {
-        Outcome::Completed(_) => "completed",
-        Outcome::Failed(_) => "failed",
-        Outcome::Cancelled => "cancelled",
-        Outcome::Refused(_) => "refused",
-    };
+    let word = ending(&status.outcome);
     let options = status.options();
     let group = options.group.as_ref().map(|group| group.as_str());
     let main = html! {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Board, STOPS, ended};
-use crate::engine::message::{Beat, End, ToScheduler};
+use crate::engine::message::{Assignment, Beat, End, RefusedBy, Report, ToScheduler};
 use crate::engine::{LinkId, Reach};
 use crate::payload::Payload;
 use crate::stats::Reason;
@@ -16,6 +16,18 @@ pub(super) fn done() -> End {
 }
 
 impl Board {
+    /// Lets a node say that it has no worker for a run.
+    pub(super) fn refuse(&mut self, link: LinkId, run: &Assignment) {
+        self.reports += 1;
+        let refused = Report::Refused {
+            seq: self.reports,
+            task: run.task,
+            dispatch: run.dispatch,
+            reason: RefusedBy::NoWorker,
+        };
+        self.say(link, ToScheduler::Reports(vec![refused]));
+    }
+
     /// Begins with a node of two workers to which tasks are prefetched: its runs are so short that
     /// the way is longer.
     pub(super) fn with_fast_node() -> (Self, LinkId) {

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::common::done;
-use super::{Board, STOPS};
-use crate::engine::LinkId;
-use crate::engine::message::{Assignment, End, RefusedBy, Report, ToScheduler};
+use super::{Board, STOPS, ended};
+use crate::engine::message::{End, ToScheduler};
 use crate::engine::meter::{KindMetrics, NAMED};
 use crate::status::{Cause, Failure};
 use crate::task::{Due, Options, TaskKind};
@@ -29,17 +28,6 @@ impl Board {
 
     fn oldest_due(&self) -> Duration {
         self.measured(Some(STOPS)).oldest_due
-    }
-
-    fn refuse(&mut self, link: LinkId, run: &Assignment) {
-        self.reports += 1;
-        let refused = Report::Refused {
-            seq: self.reports,
-            task: run.task,
-            dispatch: run.dispatch,
-            reason: RefusedBy::NoWorker,
-        };
-        self.say(link, ToScheduler::Reports(vec![refused]));
     }
 }
 
@@ -118,14 +106,7 @@ fn a_wait_is_counted_once_and_stays_counted_whatever_becomes_of_the_run() {
     let (link, run) = board.assignment(task);
     board.cancel(task);
     board.reports += 1;
-    let stopped = Report::Ended {
-        seq: board.reports,
-        task: run.task,
-        dispatch: run.dispatch,
-        end: End::Stopped,
-        ran: Duration::ZERO,
-        overrun: false,
-    };
+    let stopped = ended(board.reports, &run, End::Stopped, Duration::ZERO);
     board.say(link, ToScheduler::Reports(vec![stopped]));
     assert_eq!(board.waits(STOPS), before);
     assert_eq!(board.machine.stats(board.now).totals.cancelled, 1);

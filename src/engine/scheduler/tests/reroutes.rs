@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Board, STOPS};
-use crate::engine::message::{RefusedBy, Report, ToScheduler};
 
 #[test]
 fn a_reroute_is_noted_once_for_each_batch_node_and_reason() {
@@ -21,14 +20,7 @@ fn a_reroute_is_noted_once_for_each_batch_node_and_reason() {
     board.reroutes.clear();
     let second = board.join("second", 2, Vec::new());
     let (_, run) = board.assigned.last().cloned().unwrap();
-    board.reports += 1;
-    let refused = Report::Refused {
-        seq: board.reports,
-        task: run.task,
-        dispatch: run.dispatch,
-        reason: RefusedBy::NoWorker,
-    };
-    board.say(second, ToScheduler::Reports(vec![refused]));
+    board.refuse(second, &run);
     let refused = ("refused", "second".to_owned(), 1);
     assert_eq!(board.reroutes, [refused]);
 

@@ -32,14 +32,7 @@ fn again(after: Duration) -> End {
 
 fn refuse(board: &mut Board, task: TaskId) {
     let (link, run) = board.assignment(task);
-    board.reports += 1;
-    let refused = Report::Refused {
-        seq: board.reports,
-        task,
-        dispatch: run.dispatch,
-        reason: RefusedBy::NoWorker,
-    };
-    report(board, link, refused);
+    board.refuse(link, &run);
 }
 
 fn never_ran(board: &Board, task: TaskId) {

@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::common::done;
 use super::recovery::{LEASE, RESYNC, holds, stored};
 use super::{Board, STOPS, ended};
-use crate::engine::message::{
-    Assignment, End, HeldRun, HeldState, Holding, NodeHello, RefusedBy, Report, ToScheduler,
-};
+use crate::engine::message::{Assignment, End, HeldRun, HeldState, Holding, NodeHello};
 use crate::engine::{Action, Note};
 use crate::error::Refusal;
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
@@ -128,14 +126,7 @@ fn moved(options: Options) -> (Board, Assignment) {
     let (link, run) = board.assignment(task);
     board.wait(SECOND);
     board.by_hand();
-    board.reports += 1;
-    let refused = Report::Refused {
-        seq: board.reports,
-        task,
-        dispatch: run.dispatch,
-        reason: RefusedBy::NoWorker,
-    };
-    board.say(link, ToScheduler::Reports(vec![refused]));
+    board.refuse(link, &run);
     let (elsewhere, second) = board.assignment(task);
     assert!(elsewhere != link && second.dispatch > run.dispatch);
     board.restart();
