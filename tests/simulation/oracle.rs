@@ -176,6 +176,8 @@ pub struct Oracle {
     scheduler_late_until: Time,
     up: BTreeMap<String, Incarnation>,
     superseded: BTreeSet<Incarnation>,
+    /// When the scheduler last gave up what a process had, also of those that came back since.
+    given_up: BTreeMap<Incarnation, Time>,
     /// Since when tasks have waited at a busy node beside a free worker, as far as it was looked
     /// at.
     prefetched: BTreeMap<TaskId, Time>,
@@ -219,6 +221,7 @@ impl Oracle {
             scheduler_late_until: 0,
             up: BTreeMap::new(),
             superseded: BTreeSet::new(),
+            given_up: BTreeMap::new(),
             prefetched: BTreeMap::new(),
             changed_at: 0,
             behind_since: None,
@@ -247,6 +250,12 @@ impl Oracle {
         }
     }
 
+    /// Takes in that the scheduler gives up what a process has.
+    fn supersede(&mut self, now: Time, incarnation: Incarnation) {
+        self.superseded.insert(incarnation);
+        self.given_up.insert(incarnation, now);
+    }
+
     pub fn next_serial(&mut self) -> u64 {
         self.serials += 1;
         self.serials
@@ -256,6 +265,7 @@ impl Oracle {
     pub fn new_life(&mut self) {
         self.tasks.push(BTreeMap::new());
         self.superseded.clear();
+        self.given_up.clear();
         self.terms = terms::Terms::default();
     }
 

@@ -26,12 +26,12 @@ impl Cluster {
                 if let Some(before) = self.oracle.up.insert(name.to_string(), incarnation)
                     && before != incarnation
                 {
-                    self.oracle.superseded.insert(before);
+                    self.oracle.supersede(self.now, before);
                 }
             }
             Note::NodeLost { name, reason, .. } => {
-                if let Some(incarnation) = self.oracle.up.get(&*name) {
-                    self.oracle.superseded.insert(*incarnation);
+                if let Some(&incarnation) = self.oracle.up.get(&*name) {
+                    self.oracle.supersede(self.now, incarnation);
                 }
                 // A sleep that is shorter than this cannot be told from a busy machine.
                 let noticed = 3 * nanos(self.plan.config.heartbeat);
@@ -59,8 +59,8 @@ impl Cluster {
                 self.oracle.reroutes += count as u64;
             }
             Note::NodeLeft { name, .. } => {
-                if let Some(incarnation) = self.oracle.up.get(&*name) {
-                    self.oracle.superseded.insert(*incarnation);
+                if let Some(&incarnation) = self.oracle.up.get(&*name) {
+                    self.oracle.supersede(self.now, incarnation);
                 }
             }
             _ => {}
@@ -94,10 +94,12 @@ impl Cluster {
         for proc in self.procs.iter_mut().filter(|proc| proc.node == node) {
             proc.removed = true;
             if unheard {
-                self.oracle.superseded.insert(proc.incarnation);
+                self.oracle.supersede(self.now, proc.incarnation);
             }
         }
-        self.oracle.superseded.extend(up);
+        if let Some(incarnation) = up {
+            self.oracle.supersede(self.now, incarnation);
+        }
     }
 
     /// Takes in that a node is there again under a name that was removed: what its old processes

@@ -157,8 +157,8 @@ impl Cluster {
 
     /// Counts the runs of a kind that go on in truth, and those of a group of it, but for those of
     /// processes that sleep past their lease, which stop when they wake, and those that were sent
-    /// before this time to processes that are lost or replaced: these may have been given up while
-    /// nothing was limited, and are not followed then.
+    /// before this time to processes that are lost or replaced, or were before it: these may have
+    /// been given up while nothing was limited, and are not followed then.
     fn going(&mut self, kind: usize, group: Option<u8>, since: Time) -> (usize, usize) {
         let (now, lease, life) = (self.now, nanos(self.plan.config.lease), self.life);
         let nodes = if since > 0 {
@@ -175,12 +175,15 @@ impl Cluster {
                 continue;
             }
             let incarnation = proc.incarnation.0;
+            let lost_at = self.oracle.given_up.get(&proc.incarnation).copied();
             for run in proc.runs.values() {
                 let facts = tasks.and_then(|tasks| tasks.get(&run.task));
                 let facts = facts.filter(|facts| facts.sent.kind == *KINDS[kind].0);
                 let own = run.whose() == Whose::Own && run.life == life;
                 let given_up = |facts: &Facts| {
-                    facts.placed_at(run.dispatch) < since && !followed.contains(&incarnation)
+                    let placed = facts.placed_at(run.dispatch);
+                    let lost = lost_at.is_some_and(|lost| (placed..=since).contains(&lost));
+                    placed < since && (lost || !followed.contains(&incarnation))
                 };
                 let counts = own && !run.vouched && !run.last_step;
                 if let Some(facts) = facts.filter(|facts| counts && !given_up(facts)) {
