@@ -82,8 +82,6 @@ pub(crate) struct Outbox {
     pub delivered: u64,
     /// Statuses among them that a client had been given before, which may have handled them.
     pub redelivered: u64,
-    /// Whether there may be such.
-    any_again: bool,
     pub unclaimed: u64,
     /// Endings that were only counted, since nobody wants to be told.
     pub untold: u64,
@@ -106,7 +104,6 @@ impl Outbox {
             over: None,
             delivered: 0,
             redelivered: 0,
-            any_again: false,
             unclaimed: 0,
             untold: 0,
             refusals_not_told: 0,
@@ -284,7 +281,6 @@ impl Outbox {
         };
         self.idle.insert(client);
         if let Some(queue) = entry.queue.take() {
-            self.any_again = true;
             self.unaddressed.extend(queue.into_statuses());
             self.readdress();
         }
@@ -359,10 +355,8 @@ impl Outbox {
             let delivery = self.deliveries.take();
             let statuses = queue.deliver(delivery, self.window);
             self.delivered += statuses.len() as u64;
-            if self.any_again {
-                let again = statuses.iter().filter(|status| status.is_given_again());
-                self.redelivered += again.count() as u64;
-            }
+            let again = statuses.iter().filter(|status| status.is_given_again());
+            self.redelivered += again.count() as u64;
             actions.push(Action::Deliver {
                 client,
                 delivery,
