@@ -69,6 +69,8 @@ impl Cluster {
             });
             self.told(Some(client.0), status);
         }
+        let again = statuses.iter().filter(|status| status.is_given_again());
+        self.oracle.given_again += again.count() as u64;
         let term = self.term;
         let Some(it) = self.clients.get_mut(&client.0) else {
             self.oracle.fail(

@@ -181,6 +181,8 @@ pub struct Oracle {
     /// Since when tasks have waited at a busy node beside a free worker, as far as it was looked
     /// at.
     prefetched: BTreeMap<TaskId, Time>,
+    /// How many statuses of this term a client had been given before.
+    pub given_again: u64,
     /// When a node came up last: what it may run is better placed from then on.
     changed_at: Time,
     /// Since when a client is behind, by all turns since then.
@@ -223,6 +225,7 @@ impl Oracle {
             superseded: BTreeSet::new(),
             given_up: BTreeMap::new(),
             prefetched: BTreeMap::new(),
+            given_again: 0,
             changed_at: 0,
             behind_since: None,
             sent: load::Sent::default(),
@@ -276,6 +279,7 @@ impl Oracle {
         self.rerouted = 0;
         self.most_leaving = 0;
         self.up.clear();
+        self.given_again = 0;
         self.behind_since = None;
         self.current = None;
         self.dials = dials::Dials::default();

@@ -385,6 +385,7 @@ impl Cluster {
         self.judge_settled();
         self.judge_remains();
         self.judge_cost();
+        self.judge_given_again();
         if stats.totals.rerouted != self.oracle.rerouted {
             let (noted, counted) = (self.oracle.rerouted, stats.totals.rerouted);
             let text = format!("{noted} reroutes were noted and {counted} counted");

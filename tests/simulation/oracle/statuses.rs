@@ -6,7 +6,9 @@ use callboard::__internals::engine::Audience;
 use callboard::status::{Cause, Outcome, TaskStatus};
 
 use super::{Facts, Given, Oracle};
+use crate::cluster::Cluster;
 use crate::plan::{Family, Mode, TaskPlan, Time, nanos};
+use crate::scheduler::clock;
 use crate::workers::output;
 
 impl Oracle {
@@ -143,5 +145,17 @@ impl Facts {
             other => return Err(("G1", format!("it was accepted, and yet: {other}"))),
         }
         Ok(())
+    }
+}
+
+impl Cluster {
+    /// Judges that each status that was given again in this term is counted as such.
+    pub fn judge_given_again(&mut self) {
+        let given = self.oracle.given_again;
+        let counted = self.scheduler.machine.metrics(clock(self.now)).redelivered;
+        if given != counted {
+            let text = format!("{given} statuses were given again and {counted} are counted");
+            self.oracle.fail("statuses", None, text);
+        }
     }
 }

@@ -153,7 +153,10 @@ fn g1_an_ending_that_was_not_handled_is_given_again_and_marked() {
         board.settle_down();
         assert_eq!(board.told.len(), 1);
         assert!(board.told[0].is_given_again() && board.told[0].id == task);
-        assert_eq!(board.machine.outbox.redelivered, 1, "each start counts its own");
+        assert_eq!(
+            board.machine.outbox.redelivered, 1,
+            "each start counts its own"
+        );
         board.wait(SECOND);
     }
     board.event(Event::Confirmed {
