@@ -44,6 +44,8 @@ pub(super) struct Limited {
     rule: Rule,
     /// What each group may, if that is limited.
     pub groups: Option<Rule>,
+    /// The groups of which more go on at once than may.
+    pub exceeded: BTreeSet<TaskGroupId>,
     bucket: Bucket,
 }
 
@@ -131,6 +133,7 @@ impl Catalogue {
             limit,
             rule,
             groups: limit.of_groups().map(|bounds| Rule::new(&bounds)),
+            exceeded: BTreeSet::new(),
             bucket,
         }));
         self.look_at_kind(tasks, now, id);

@@ -5,12 +5,13 @@
 //!
 //! Names of groups come and go: one without tasks is forgotten, unless its limit counts something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::buckets::{Bucket, Left, Rule};
 use super::limits::{Going, Whose};
 use super::register::fill;
 use super::{Catalogue, KindId, NO_KIND, Rest};
+use crate::engine::queue::ClassId;
 use crate::engine::tasks::{NO_GROUP, Task, TaskGroupId, Tasks};
 use crate::engine::{Timestamp, work};
 use crate::task::{TaskGroup, TaskKind};
@@ -133,6 +134,7 @@ impl Catalogue {
                 Some(rule) => bucket.follow(rule, now, going.get(&name).copied().unwrap_or(0)),
                 None => bucket.forget(now),
             }
+            self.note_exceeded(kind, id);
             self.look_at_group(tasks, now, id);
         }
     }
@@ -146,6 +148,28 @@ impl Catalogue {
         if entry.bucket.count(&rule, more) || is_over {
             self.limits.changed.insert(Whose::Group(id));
         }
+        self.note_exceeded(kind, id);
+    }
+
+    /// Notes whether more of a group go on at once than may.
+    fn note_exceeded(&mut self, kind: KindId, id: TaskGroupId) {
+        let bucket = &self.task_groups.entries[id as usize].bucket;
+        let Some(limited) = &mut self.kinds[kind as usize].limit else {
+            return;
+        };
+        let is_exceeded = limited.groups.is_some_and(|rule| bucket.is_exceeded(&rule));
+        if is_exceeded {
+            limited.exceeded.insert(id);
+        } else if !limited.exceeded.is_empty() {
+            limited.exceeded.remove(&id);
+        }
+    }
+
+    /// Returns the groups of a class's kind of which more go on at once than may, if there are any.
+    pub fn exceeded_groups(&self, class: ClassId) -> Option<&BTreeSet<TaskGroupId>> {
+        let kind = self.classes[class as usize].kind;
+        let limited = self.kinds[kind as usize].limit.as_ref()?;
+        Some(&limited.exceeded).filter(|groups| !groups.is_empty())
     }
 
     /// Uses up a start of a group, of which a task has been sent to a node.
@@ -263,6 +287,10 @@ impl Catalogue {
                 let there = there.copied().unwrap_or(0);
                 let bucket = &self.task_groups.entries[id as usize].bucket;
                 self.check_bucket(name, Whose::Group(id), &rule, bucket, there)?;
+                let noted = kind.limit.iter().any(|it| it.exceeded.contains(&id));
+                if noted != bucket.is_exceeded(&rule) {
+                    return Err(format!("more of {name} go on than may, or is said to"));
+                }
             }
         }
         Ok(())

@@ -12,7 +12,8 @@
 //!   is after [`HELD_UP_AFTER`].
 //!
 //! When the scheduler finishes what runs and starts nothing more, all of them are asked back; when
-//! a kind is paused, or more of it go on than its limit allows, all of that kind.
+//! a kind is paused, or more of it or of a group of it go on than its limit allows, all of that kind
+//! or group.
 //!
 //! What was asked back for a free worker, or for having been held up, is sent to free workers only
 //! from then on. Nothing that comes after it is prefetched to its nodes meanwhile, and what is less
@@ -179,7 +180,23 @@ impl SchedulerMachine {
                 true => held_up_after.max(PASSED_AFTER),
                 false => held_up_after.max(HELD_UP_AFTER),
             };
-            for slot in self.tasks.walk(list) {
+            let exceeded = self.catalogue.exceeded_groups(key.class);
+            let is_over_limit = |slot| {
+                let group = self.tasks.get(slot).group();
+                exceeded.is_some_and(|groups| groups.contains(&group))
+            };
+            if exceeded.is_some() && withdrawn.is_none() {
+                let over = self.tasks.walk(list).filter(|&slot| {
+                    work::step();
+                    is_over_limit(slot)
+                });
+                found.tasks.extend(over.map(|slot| Ask {
+                    slot,
+                    why: Retract::OverLimit,
+                    claims: None,
+                }));
+            }
+            for slot in self.tasks.walk(list).filter(|&slot| !is_over_limit(slot)) {
                 work::step();
                 let Stage::Prefetched { since, .. } = self.tasks.get(slot).stage else {
                     continue;

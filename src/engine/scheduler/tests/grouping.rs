@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::common::done;
 use super::recovery::holds;
 use super::{BLOCKS, Board, STOPS};
+use crate::engine::message::{Report, ToScheduler};
 use crate::engine::{Audience, LinkId, Submission, work};
 use crate::error::Refusal;
 use crate::limit::Limit;
@@ -209,6 +210,43 @@ fn a_limit_of_groups_is_changed_while_tasks_run_and_taken_away() {
     assert_eq!(board.placed().last(), Some(&waits[1]));
     limit(&mut board, STOPS, Limit::new());
     assert_eq!(board.placed().last(), Some(&waits[2]));
+}
+
+#[test]
+fn what_was_sent_ahead_of_a_group_is_asked_back_when_more_of_it_go_on_than_may() {
+    let (mut board, _) = Board::with_fast_node();
+    board.assigned.clear();
+    let groups = ["a", "b", "a", "b", "a", "a"];
+    let tasks = groups.map(|group| submit(&mut board, group));
+    let alone = board.submit(STOPS);
+    let runs = tasks.map(|task| board.assignment(task));
+    assert!(runs[2..].iter().all(|(_, run)| run.prefetched));
+    let each = |most| Limit::new().each_group(Limit::concurrency(most));
+    limit(&mut board, STOPS, each(4));
+    board.wait(Duration::from_millis(1));
+    assert_eq!(board.retracted, [], "no more than may");
+    limit(&mut board, STOPS, each(2));
+    board.wait(Duration::from_millis(1));
+    let ahead = [2, 4, 5].map(|index: usize| (runs[index].0, runs[index].1.dispatch));
+    assert_eq!(board.retracted, ahead, "of group b no more than may");
+    board.assigned.clear();
+    for (link, run) in [2, 4, 5].map(|index: usize| &runs[index]) {
+        board.reports += 1;
+        let report = Report::Returned {
+            seq: board.reports,
+            task: run.task,
+            dispatch: run.dispatch,
+        };
+        board.say(*link, ToScheduler::Reports(vec![report]));
+    }
+    assert_eq!(board.placed(), tasks[2..3], "as many as may");
+    assert_eq!(board.why(tasks[4]), Some(Reason::GroupAtLimit { limit: 2 }));
+    let node = "first".into();
+    assert_eq!(
+        board.why(alone),
+        Some(Reason::Prefetched { node }),
+        "it stays"
+    );
 }
 
 #[test]
