@@ -9,6 +9,7 @@ use crate::error::ConfigError;
 use crate::limit::Limit;
 use crate::retry::RetryPolicy;
 use crate::task::TaskKind;
+use crate::trace::TraceMode;
 
 /// The settings of a scheduler. Each has a default that suits a small cluster on a local network.
 #[derive(Clone, Debug)]
@@ -16,6 +17,9 @@ use crate::task::TaskKind;
 pub struct SchedulerConfig {
     /// How failed attempts are retried, unless a task says otherwise.
     pub retry: RetryPolicy,
+    /// How attempts relate to the trace context of their task, unless the task says otherwise; see
+    /// [`TraceMode`].
+    pub trace_mode: TraceMode,
     /// How many nodes may be lost under a task before it fails. Default 5, from 0. Too low: an
     /// unlucky task fails in a rolling restart by kill; too high: a task that kills its node costs
     /// more nodes. A loss that it shares with other tasks under which two nodes were lost does not
@@ -84,6 +88,7 @@ impl Default for SchedulerConfig {
     fn default() -> Self {
         Self {
             retry: RetryPolicy::default(),
+            trace_mode: TraceMode::default(),
             max_reroutes: 5,
             max_tasks: 4_000_000,
             max_args_bytes: 1 << 30,

@@ -41,15 +41,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::encoding;
-#[cfg(feature = "store")]
-use crate::error::StoreError;
-use crate::error::{EncodeError, OutputError, Refusal};
+use crate::error::EncodeError;
 use crate::handlers::Call;
+use crate::otel::options_here;
 use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::stats::Unfinished;
-use crate::status::{Outcome, TaskEvent, TaskStatus};
+use crate::status::{TaskEvent, TaskStatus};
 use crate::task::{Due, Options, Priority, TaskGroup, TaskId, TaskKey, TaskKind};
+use crate::trace::{TraceContext, TraceMode};
+
+mod errors;
+
+#[cfg(feature = "store")]
+pub use errors::ExecuteAgainError;
+pub use errors::{ExecuteError, RunError};
 
 /// A task to hand in: kind, args, options, and who is told of it.
 ///
@@ -57,10 +63,11 @@ use crate::task::{Due, Options, Priority, TaskGroup, TaskId, TaskKey, TaskKind};
 ///
 /// ```
 /// use callboard::task::Options;
+/// use callboard::trace::{TraceContext, TraceMode};
 /// use callboard::{Client, Execute, Priority, RetryPolicy, TaskEvent};
 /// use std::time::Duration;
 ///
-/// # fn example(client: Client, watcher: actix::Recipient<TaskEvent>)
+/// # fn example(client: Client, watcher: actix::Recipient<TaskEvent>, context: TraceContext)
 /// # -> Result<(), callboard::error::EncodeError> {
 /// let execute = Execute::named("image.resize", &"cat.png")?
 ///     .options(Options::default()) // all that follow but the last two, at once
@@ -75,6 +82,8 @@ use crate::task::{Due, Options, Priority, TaskGroup, TaskId, TaskKey, TaskKind};
 ///     .max_reroutes(2)
 ///     .key("cat.png")
 ///     .group("customer-7")
+///     .trace(context) // of the caller's span
+///     .trace_mode(TraceMode::Link)
 ///     .client(client)
 ///     .watch(watcher);
 /// # Ok(())
@@ -214,10 +223,11 @@ impl Execute {
 
     /// Makes an `Execute` by the name of its handler, with args that are encoded already.
     pub fn raw(kind: impl Into<TaskKind>, args: impl Into<Payload>) -> Self {
+        let kind = kind.into();
         Self {
-            kind: kind.into(),
+            options: options_here(&kind),
+            kind,
             args: args.into(),
-            options: None,
             recipients: None,
         }
     }
@@ -284,9 +294,23 @@ impl Execute {
         self.with(|options| options.group = Some(group.into()))
     }
 
-    /// Sets all options at once.
+    /// Hands the task in as a part of this trace; see [`trace`](crate::trace).
+    pub fn trace(self, context: TraceContext) -> Self {
+        self.with(|options| options.trace = Some(context))
+    }
+
+    /// Sets how its attempts relate to that trace; see [`Options::trace_mode`].
+    pub fn trace_mode(self, mode: TraceMode) -> Self {
+        self.with(|options| options.trace_mode = Some(mode))
+    }
+
+    /// Sets all options at once; it stays a part of its trace if these name none.
     pub fn options(self, options: Options) -> Self {
-        self.with(|current| *current = options)
+        self.with(|current| {
+            let trace = current.trace.take();
+            *current = options;
+            current.trace = current.trace.take().or(trace);
+        })
     }
 
     /// Sends the status to this client instead of the scheduler's. The scheduler lets go of the
@@ -303,7 +327,7 @@ impl Execute {
     }
 
     /// Makes an `Execute` of a task that has ended, with its options, to be handed in again. Its
-    /// client is the scheduler's, unless one is set, and its status says
+    /// client is the scheduler's, unless one is set, it is part of no trace, and its status says
     /// [whose repeat](TaskStatus::again_of) it is.
     pub fn again(status: &TaskStatus) -> Self {
         let again = Self {
@@ -312,7 +336,10 @@ impl Execute {
             options: status.options.clone(),
             recipients: None,
         };
-        again.with(|options| options.again_of = Some(status.id))
+        again.with(|options| {
+            options.again_of = Some(status.id);
+            options.trace = None;
+        })
     }
 
     /// Returns the kind of the task.
@@ -403,77 +430,4 @@ impl Message for TaskStatus {
 
 impl Message for TaskEvent {
     type Result = ();
-}
-
-/// Why an `Execute` was refused, with the `Execute` handed back. Nothing changed, but for
-/// [`Refusal::LeftOver`]: that was accepted.
-#[derive(Debug, thiserror::Error)]
-pub struct ExecuteError {
-    /// Why, whose fault it is, and whether to try again.
-    pub refusal: Refusal,
-    /// The task as it was handed in.
-    pub execute: Box<Execute>,
-}
-
-impl fmt::Display for ExecuteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, refusal) = (self.execute.kind(), &self.refusal);
-        match refusal {
-            Refusal::LeftOver { .. } => write!(f, "the task {kind:?} has not settled: {refusal}"),
-            _ => write!(f, "the task {kind:?} was refused: {refusal}"),
-        }
-    }
-}
-
-/// Why a task that has settled was not handed in again. Nothing has changed.
-#[cfg(feature = "store")]
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExecuteAgainError {
-    /// The store keeps no such task: it has not settled, or is not kept any more, or there was
-    /// none. Trying again does not help.
-    #[error("the store keeps no task {id} that has settled; `Store::keep` says which it keeps")]
-    NotKept {
-        /// The task.
-        id: TaskId,
-    },
-    /// The caller's fault: all that have ended so are meant.
-    #[error(
-        "the filter means every task that has ended so; name a kind, a part of the message, or a time"
-    )]
-    MeansAll,
-    /// The store cannot tell what it keeps.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The new task was not accepted.
-    #[error(transparent)]
-    Refused(#[from] ExecuteError),
-}
-
-/// Why the output of a task that was run and waited for could not be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The caller's fault: the args cannot be encoded. Nothing was sent.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// The task was not accepted; see the refusal. Nothing changed.
-    #[error(transparent)]
-    Refused(#[from] ExecuteError),
-    /// The task was accepted and did not complete. Its retries have been used up.
-    #[error("the task {id} {outcome}")]
-    NotCompleted {
-        /// The task.
-        id: TaskId,
-        /// How it ended.
-        outcome: Box<Outcome>,
-    },
-    /// The task completed, and its output is of another type.
-    #[error(transparent)]
-    Output(OutputError),
-    /// The scheduler stopped while it was unsettled. It is among what the shutdown returned.
-    #[error(
-        "the task was accepted, and the scheduler has stopped before it settled; it is among the leftovers of the shutdown"
-    )]
-    Stopped,
 }

@@ -95,6 +95,8 @@ mod links;
 pub mod messages;
 mod net;
 mod node;
+#[cfg_attr(not(feature = "otel"), path = "otel/off.rs")]
+mod otel;
 mod panics;
 pub mod payload;
 mod prometheus;
@@ -112,6 +114,7 @@ mod store;
 pub(crate) mod sync;
 pub mod task;
 mod testing;
+pub mod trace;
 
 pub use actors::Shutdown;
 pub use actors::node::NodeActor;

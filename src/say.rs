@@ -9,6 +9,8 @@
 use tracing::Span;
 
 use crate::contain::{contained, shielded};
+use crate::engine::message::End;
+use crate::otel::attempt_ended;
 use crate::panics::{Panic, contained_with_place};
 
 /// Writes a line: `say!(warn: node, "node lost")` is `tracing::warn!(node, "node lost")`.
@@ -44,6 +46,16 @@ impl AttemptSpan {
             shielded(|| drop(entered));
         }
         result
+    }
+}
+
+impl AttemptSpan {
+    /// Notes how the attempt has ended.
+    #[inline]
+    pub(crate) fn end(&self, end: &End) {
+        if !self.0.is_none() {
+            shielded(|| attempt_ended(&self.0, end));
+        }
     }
 }
 

@@ -156,6 +156,7 @@ impl Scheduler {
     ///     .configure_link(|link| link.max_unproved = 256)
     ///     .retry(RetryPolicy::fixed(Duration::from_secs(5)).max_attempts(20))
     ///     .limit("mail.send", Limit::concurrency(40)) // at once, over all nodes
+    ///     .trace_mode(trace::TraceMode::Link) // each attempt has a trace of its own
     ///     .refuse_unknown_kinds()
     ///     .store(Store::file("orders.redb")) // without it, all ends with the process
     ///     .tell_at_once() // or not: it spares a commit; see `SchedulerConfig`

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
 use crate::retry::RetryPolicy;
+use crate::trace::{TraceContext, TraceMode};
 
 /// Identifies one accepted task of a scheduler.
 ///
@@ -361,4 +362,11 @@ pub struct Options {
     /// group the order is that of all tasks.
     #[serde(default)]
     pub group: Option<TaskGroup>,
+    /// The trace context of whoever hands it in; none by default.
+    #[serde(default)]
+    pub trace: Option<TraceContext>,
+    /// How its attempts relate to that context; as the scheduler's
+    /// [`trace_mode`](crate::SchedulerConfig::trace_mode) says by default.
+    #[serde(default)]
+    pub trace_mode: Option<TraceMode>,
 }

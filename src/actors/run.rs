@@ -25,6 +25,7 @@ use crate::engine::message::End;
 use crate::engine::node::NodeEvent;
 use crate::engine::worker::{Attempts, Tried};
 use crate::handlers::{Begun, ContextSource, LocalFuture, NodeEnv, TaskContext};
+use crate::otel::attempt_span;
 use crate::panics::Panic;
 use crate::say::{AttemptSpan, say};
 use crate::task::Dispatch;
@@ -116,15 +117,7 @@ pub(super) fn begin(
         let message = format!("the node has no handler number {}", assignment.kind);
         return (ended(Tried::Permanent { message }, Duration::ZERO), now);
     };
-    let span = AttemptSpan::new(|| {
-        tracing::info_span!(
-            "attempt",
-            task = %assignment.task,
-            kind = %entry.kind,
-            attempt = assignment.attempt,
-            dispatch = %dispatch,
-        )
-    });
+    let span = AttemptSpan::new(|| attempt_span(assignment, &entry.kind, &env.node));
     let mut seed = ContextSource {
         env,
         worker,
@@ -164,7 +157,11 @@ pub(super) fn begin(
             return (First::Pending(run), after);
         }
     };
-    (ended(tried, after - now), after)
+    let ended = ended(tried, after - now);
+    if let First::Ended(NodeEvent::Ended { end, .. }) = &ended {
+        span.end(end);
+    }
+    (ended, after)
 }
 
 /// What the first poll led to.
@@ -321,6 +318,7 @@ impl Run {
     }
 
     fn ended(&self, end: End, overrun: bool) -> NodeEvent {
+        self.span.end(&end);
         NodeEvent::Ended {
             worker: self.worker,
             dispatch: self.dispatch,

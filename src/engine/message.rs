@@ -33,6 +33,10 @@ use crate::retry::RetryPolicy;
 use crate::status::Failure;
 use crate::task::{Dispatch, Labels, TaskId, is_hidden};
 
+mod terms;
+
+pub use terms::Terms;
+
 /// The lowest protocol version that this crate speaks.
 pub const VERSION_MIN: u32 = 1;
 /// The highest protocol version that this crate speaks.
@@ -324,24 +328,6 @@ impl Assignment {
     pub(crate) fn is_exclusive(&self) -> bool {
         self.terms.as_ref().is_some_and(|terms| terms.exclusive)
     }
-}
-
-/// What few tasks ask for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Terms {
-    /// How urgent it is among those that wait at the node.
-    pub priority: i8,
-    /// How long this attempt may take.
-    pub timeout: Option<Duration>,
-    /// How much time is left for the whole task.
-    pub deadline: Option<Duration>,
-    /// The task's own policy.
-    pub retry: Option<RetryPolicy>,
-    /// Whether two runs of it must never overlap: at four fifths of its lease the node stops it.
-    pub exclusive: bool,
-    /// Whether to send [`Report::Progress`].
-    pub watched: bool,
 }
 
 /// What happened at a node.

@@ -22,6 +22,7 @@ use crate::error::EncodeError;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
 use crate::task::{Dispatch, TaskId, TaskKind};
+use crate::trace::TraceParent;
 
 pub use crate::engine::message::MAX_PROGRESS_BYTES;
 
@@ -76,6 +77,7 @@ struct Attempt {
     started: Instant,
     deadline: Option<Instant>,
     watched: bool,
+    trace: Option<TraceParent>,
     told: AtomicU64,
     cancelled: AtomicBool,
     notify: Notify,
@@ -123,6 +125,7 @@ impl TaskContext {
             started: Instant::now(),
             deadline: None,
             watched: false,
+            trace: None,
             told: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
             notify: Notify::new(),
@@ -162,6 +165,21 @@ impl TaskContext {
     /// ```
     pub fn attempt(&self) -> u32 {
         self.0.attempt
+    }
+
+    /// Returns what a span of this attempt is to that which handed the task in; `None` if nobody
+    /// said what trace that was a part of, or it is to be told to no node. See
+    /// [`trace`](crate::trace).
+    ///
+    /// ```
+    /// # use callboard::*;
+    /// # let cx = TaskContext::for_test();
+    /// if let Some(parent) = cx.trace() {
+    ///     println!("{} is a part of {}", cx.id(), parent.context().traceparent());
+    /// }
+    /// ```
+    pub fn trace(&self) -> Option<&TraceParent> {
+        self.0.trace.as_ref()
     }
 
     /// Returns the name under which the handler is registered.
@@ -422,6 +440,7 @@ impl ContextSource<'_> {
                 .and_then(|terms| terms.deadline)
                 .and_then(|left| self.started.checked_add(left)),
             watched: terms.is_some_and(|terms| terms.watched),
+            trace: terms.and_then(|terms| terms.trace.clone()),
             told: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
             notify: Notify::new(),

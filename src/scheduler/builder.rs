@@ -30,6 +30,7 @@ use crate::retry::RetryPolicy;
 #[cfg(feature = "store")]
 use crate::store::Store;
 use crate::task::TaskKind;
+use crate::trace::TraceMode;
 
 mod begin;
 #[cfg(feature = "store")]
@@ -209,6 +210,12 @@ impl SchedulerBuilder {
     /// [`SchedulerConfig::refuse_unknown_kinds`].
     pub fn refuse_unknown_kinds(self) -> Self {
         self.configure(|config| config.refuse_unknown_kinds = true)
+    }
+
+    /// Sets how attempts relate to the trace context of their task; see
+    /// [`SchedulerConfig::trace_mode`].
+    pub fn trace_mode(self, mode: TraceMode) -> Self {
+        self.configure(|config| config.trace_mode = mode)
     }
 
     /// Replaces all settings, those of [`SchedulerBuilder::retry`] and

@@ -301,6 +301,13 @@ fn options_fields(options: &Options, at: Timestamp, fields: &mut Vec<(&'static s
     if let Some(group) = &options.group {
         fields.push(("group", Json::Text(group.as_str().to_owned())));
     }
+    if let Some(context) = &options.trace {
+        let (parent, state) = (context.traceparent(), context.tracestate());
+        fields.push(("traceparent", Json::Text(parent.to_owned())));
+        if !state.is_empty() {
+            fields.push(("tracestate", Json::Text(state.to_owned())));
+        }
+    }
     if let Some(task) = options.again_of {
         fields.push(("again_of", Json::Text(task.to_string())));
     }

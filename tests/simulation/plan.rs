@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use callboard::config::SchedulerConfig;
 use callboard::retry::RetryPolicy;
+use callboard::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 
 pub use fleet::{FleetPlan, NeighbourFault};
@@ -184,6 +185,15 @@ pub struct TaskPlan {
     pub group: Option<u8>,
 }
 
+impl TaskPlan {
+    /// Returns the trace that it is handed in with: those of each second group have one.
+    pub fn trace(&self) -> Option<TraceContext> {
+        let group = self.group.filter(|group| group % 2 == 1)?;
+        let parent = format!("00-{:032x}-{:016x}-01", self.at + 1, u64::from(group));
+        Some(TraceContext::new(&parent, "of=group").expect("a traceparent"))
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Fault {
@@ -322,12 +332,14 @@ pub enum Fault {
         span: Time,
     },
     /// An operator limits a kind for a while: how many go on at once, and of each group, and how
-    /// many nanoseconds are between two starts, of which some may come at once.
+    /// many nanoseconds are between two starts, and of each group, of which some may come at once.
     Limit {
         kind: usize,
         concurrency: Option<u32>,
         each: Option<u32>,
         interval: Option<Time>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        each_interval: Option<Time>,
         burst: u32,
         span: Time,
     },

@@ -119,6 +119,7 @@ pub fn submission(task: &TaskPlan, serial: u64, audience: Audience) -> Submissio
     options.max_reroutes = task.max_reroutes;
     options.key = task.key.map(|key| format!("key{key}").into());
     options.group = task.group.map(|group| format!("group{group}").into());
+    options.trace = task.trace();
     let plain = options == callboard::task::Options::default();
     Submission {
         kind: KINDS[task.kind].0.into(),
@@ -308,6 +309,7 @@ impl Cluster {
                     }
                     self.judge_paused(assignments);
                     self.judge_limits(assignments);
+                    self.judge_traces(assignments);
                     self.judge_turns(assignments);
                     let name = &self.procs[self.links[link].proc].name;
                     self.oracle.placed(self.now, name, assignments);

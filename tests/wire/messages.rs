@@ -9,6 +9,7 @@ use callboard::error::LinkRefusal;
 use callboard::retry::RetryPolicy;
 use callboard::status::{Cause, Failure};
 use callboard::task::{Dispatch, TaskId};
+use callboard::trace::{TraceContext, TraceParent};
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -71,6 +72,18 @@ fn refusal() -> impl Strategy<Value = LinkRefusal> {
     ]
 }
 
+fn trace() -> impl Strategy<Value = TraceParent> {
+    let context = (1..u128::MAX, 1..u64::MAX, any::<u8>(), "[ -~]{0,512}");
+    let context = context.prop_map(|(trace, span, flags, state)| {
+        let parent = format!("00-{trace:032x}-{span:016x}-{flags:02x}");
+        TraceContext::new(&parent, &state).unwrap()
+    });
+    (context, any::<bool>()).prop_map(|(context, is_child)| match is_child {
+        true => TraceParent::Child(context),
+        false => TraceParent::Link(context),
+    })
+}
+
 fn terms() -> impl Strategy<Value = Terms> {
     (
         any::<i8>(),
@@ -79,15 +92,17 @@ fn terms() -> impl Strategy<Value = Terms> {
         option::of(policy()),
         any::<bool>(),
         any::<bool>(),
+        option::of(trace()),
     )
         .prop_map(
-            |(priority, timeout, deadline, retry, exclusive, watched)| Terms {
+            |(priority, timeout, deadline, retry, exclusive, watched, trace)| Terms {
                 priority,
                 timeout,
                 deadline,
                 retry,
                 exclusive,
                 watched,
+                trace,
             },
         )
 }

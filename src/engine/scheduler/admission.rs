@@ -301,6 +301,8 @@ impl SchedulerMachine {
             rare.key = options.key.clone();
             rare.group = options.group.clone().map(InGroup::new);
             rare.again_of = options.again_of;
+            rare.trace = options.trace.clone();
+            rare.trace_mode = options.trace_mode;
             rare.exclusive = options.exclusive;
         }
         Some(Box::new(rare))

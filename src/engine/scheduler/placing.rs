@@ -11,6 +11,7 @@ use crate::engine::tasks::{Company, Era, Retract, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
 use crate::status::TaskEventKind;
 use crate::task::Dispatch;
+use crate::trace::TraceMode;
 
 impl SchedulerMachine {
     /// Updates the recorded load of every node that changed since the last turn.
@@ -154,7 +155,7 @@ impl SchedulerMachine {
             attempt: task.attempt(),
             prefetched,
             args: task.args.clone(),
-            terms: terms_of(now, task),
+            terms: terms_of(now, task, self.config.trace_mode),
         }
     }
 
@@ -293,14 +294,14 @@ fn in_batches<T>(mut all: Vec<T>, mut send: impl FnMut(Vec<T>)) {
 }
 
 #[inline]
-fn terms_of(now: Timestamp, task: &Task) -> Option<Box<Terms>> {
+fn terms_of(now: Timestamp, task: &Task, tracing: TraceMode) -> Option<Box<Terms>> {
     if task.priority == 0 && task.rare.is_none() {
         return None;
     }
-    rare_terms_of(now, task)
+    rare_terms_of(now, task, tracing)
 }
 
-fn rare_terms_of(now: Timestamp, task: &Task) -> Option<Box<Terms>> {
+fn rare_terms_of(now: Timestamp, task: &Task, tracing: TraceMode) -> Option<Box<Terms>> {
     let mut terms = Terms {
         priority: task.priority,
         ..Terms::default()
@@ -311,6 +312,10 @@ fn rare_terms_of(now: Timestamp, task: &Task) -> Option<Box<Terms>> {
         terms.retry = rare.retry;
         terms.exclusive = rare.exclusive;
         terms.watched = rare.watcher.is_some();
+        terms.trace = rare.trace.as_ref().and_then(|context| {
+            let mode = rare.trace_mode.unwrap_or(tracing);
+            mode.parent(context, task.attempt(), now.since(task.accepted_at))
+        });
     }
     (terms != Terms::default()).then(|| Box::new(terms))
 }

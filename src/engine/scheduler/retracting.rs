@@ -12,8 +12,8 @@
 //!   is after [`HELD_UP_AFTER`].
 //!
 //! When the scheduler finishes what runs and starts nothing more, all of them are asked back; when
-//! a kind is paused, or more of it or of a group of it go on than its limit allows, all of that kind
-//! or group.
+//! a kind is paused, all of it; and when more of a kind or of a group go on than its limit allows,
+//! all of that kind or group.
 //!
 //! What was asked back for a free worker, or for having been held up, is sent to free workers only
 //! from then on. Nothing that comes after it is prefetched to its nodes meanwhile, and what is less

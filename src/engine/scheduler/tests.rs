@@ -36,6 +36,7 @@ mod stored;
 mod tail;
 mod taken_over;
 mod terms;
+mod traces;
 mod wall;
 mod wants;
 

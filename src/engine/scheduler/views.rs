@@ -159,6 +159,8 @@ impl SchedulerMachine {
             options.key = rare.key.clone();
             options.group = task.group_name().cloned();
             options.again_of = rare.again_of;
+            options.trace = rare.trace.clone();
+            options.trace_mode = rare.trace_mode;
         }
         Some(options)
     }

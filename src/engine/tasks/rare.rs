@@ -9,6 +9,7 @@ use crate::engine::{ClientId, Incarnation, NodeId, Timestamp};
 use crate::retry::RetryPolicy;
 use crate::status::Failure;
 use crate::task::{Dispatch, TaskGroup, TaskId, TaskKey};
+use crate::trace::{TraceContext, TraceMode};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(crate) struct Rare {
     pub max_reroutes: Option<u32>,
     pub key: Option<TaskKey>,
     pub group: Option<InGroup>,
+    pub trace: Option<TraceContext>,
+    pub trace_mode: Option<TraceMode>,
     /// The task that it repeats.
     pub again_of: Option<TaskId>,
     pub watcher: Option<ClientId>,

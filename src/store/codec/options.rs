@@ -81,6 +81,8 @@ impl<'a> OptionsFields<'a> {
             // These stand beside the options.
             again_of: None,
             group: None,
+            trace: None,
+            trace_mode: None,
         })
     }
 }

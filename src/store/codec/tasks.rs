@@ -16,6 +16,7 @@ use crate::engine::record::{
 use crate::engine::{Incarnation, Timestamp};
 use crate::payload::Payload;
 use crate::task::{Dispatch, Options, TaskGroup, TaskId, TaskKind};
+use crate::trace::{TraceContext, TraceMode};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct AcceptedFields<'a> {
@@ -56,6 +57,12 @@ impl<'a> AcceptedFields<'a> {
                 Extension::Group(group) => {
                     options.get_or_insert_default().group = Some(TaskGroup::new(group));
                 }
+                Extension::Trace(context) => {
+                    options.get_or_insert_default().trace = Some(context);
+                }
+                Extension::TraceMode(mode) => {
+                    options.get_or_insert_default().trace_mode = Some(mode);
+                }
                 Extension::Unread(number) => {
                     return Err(newer("the extension of a task", number));
                 }
@@ -75,7 +82,14 @@ fn extensions(options: &Options) -> Vec<Extension> {
     let again_of = options.again_of.map(|task| Extension::AgainOf(task.get()));
     let group = options.group.as_ref();
     let group = group.map(|group| Extension::Group(group.as_str().to_owned()));
-    again_of.into_iter().chain(group).collect()
+    let trace = options.trace.clone().map(Extension::Trace);
+    let mode = options.trace_mode.map(Extension::TraceMode);
+    again_of
+        .into_iter()
+        .chain(group)
+        .chain(trace)
+        .chain(mode)
+        .collect()
 }
 
 /// What few tasks have: a number and a value.
@@ -84,18 +98,26 @@ enum Extension {
     AgainOf(u64),
     /// The group of the task.
     Group(String),
+    /// The trace context of whoever handed it in.
+    Trace(TraceContext),
+    /// How its attempts relate to that.
+    TraceMode(TraceMode),
     /// An extension of a later version, with this number. None is written.
     Unread(u8),
 }
 
 const AGAIN_OF: u8 = 1;
 const GROUP: u8 = 2;
+const TRACE: u8 = 3;
+const TRACE_MODE: u8 = 4;
 
 impl Serialize for Extension {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::AgainOf(task) => (AGAIN_OF, task).serialize(serializer),
             Self::Group(group) => (GROUP, group).serialize(serializer),
+            Self::Trace(context) => (TRACE, context).serialize(serializer),
+            Self::TraceMode(mode) => (TRACE_MODE, mode).serialize(serializer),
             Self::Unread(number) => (number, ()).serialize(serializer),
         }
     }
@@ -120,17 +142,17 @@ impl<'de> Visitor<'de> for ReadExtension {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Extension, A::Error> {
         let missing = |at| A::Error::invalid_length(at, &"a number and a value");
         let number = seq.next_element()?.ok_or_else(|| missing(0))?;
-        if number == AGAIN_OF {
-            let task = seq.next_element()?.ok_or_else(|| missing(1))?;
-            return Ok(Extension::AgainOf(task));
-        }
-        if number == GROUP {
-            let group = seq.next_element()?.ok_or_else(|| missing(1))?;
-            return Ok(Extension::Group(group));
-        }
-        seq.next_element::<IgnoredAny>()?
-            .ok_or_else(|| missing(1))?;
-        Ok(Extension::Unread(number))
+        let read = match number {
+            AGAIN_OF => seq.next_element()?.map(Extension::AgainOf),
+            GROUP => seq.next_element()?.map(Extension::Group),
+            TRACE => seq.next_element()?.map(Extension::Trace),
+            TRACE_MODE => seq.next_element()?.map(Extension::TraceMode),
+            _ => {
+                let value = seq.next_element::<IgnoredAny>()?;
+                value.map(|_| Extension::Unread(number))
+            }
+        };
+        read.ok_or_else(|| missing(1))
     }
 }
 

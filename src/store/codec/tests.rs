@@ -18,6 +18,7 @@ use crate::payload::Payload;
 use crate::retry::RetryPolicy;
 use crate::status::{Cause, Failure};
 use crate::task::{Dispatch, Due, Options, Priority, TaskGroup, TaskId, TaskKey};
+use crate::trace::{TraceContext, TraceMode};
 
 fn time() -> impl Strategy<Value = Timestamp> {
     any::<u64>().prop_map(Timestamp)
@@ -87,6 +88,24 @@ fn due() -> impl Strategy<Value = Due> {
     ]
 }
 
+fn trace() -> impl Strategy<Value = TraceContext> {
+    (1..u128::MAX, 1..u64::MAX, any::<u8>(), "[ -~]{0,9}").prop_map(
+        |(trace, span, flags, state)| {
+            let parent = format!("00-{trace:032x}-{span:016x}-{flags:02x}");
+            TraceContext::new(&parent, &state).unwrap()
+        },
+    )
+}
+
+fn trace_mode() -> impl Strategy<Value = TraceMode> {
+    prop_oneof![
+        Just(TraceMode::Auto),
+        Just(TraceMode::Child),
+        Just(TraceMode::Link),
+        Just(TraceMode::Off),
+    ]
+}
+
 fn options() -> impl Strategy<Value = Options> {
     let first = (any::<i8>(), due(), option::of(span()), option::of(span()));
     let second = (option::of(retry()), btree_set(name(), 0..3), any::<bool>());
@@ -96,10 +115,12 @@ fn options() -> impl Strategy<Value = Options> {
         option::of(id()),
         option::of(name()),
     );
-    (first, second, third).prop_map(|(first, second, third)| {
+    let traced = (option::of(trace()), option::of(trace_mode()));
+    (first, second, third, traced).prop_map(|(first, second, third, traced)| {
         let (priority, due, timeout, deadline) = first;
         let (retry, labels, exclusive) = second;
         let (max_reroutes, key, again_of, group) = third;
+        let (trace, trace_mode) = traced;
         Options {
             priority: Priority(priority),
             due,
@@ -112,6 +133,8 @@ fn options() -> impl Strategy<Value = Options> {
             key: key.map(TaskKey::new),
             again_of,
             group: group.map(TaskGroup::new),
+            trace,
+            trace_mode,
         }
     })
 }
@@ -390,8 +413,8 @@ fn what_a_later_version_adds_is_refused_as_newer_and_not_skipped() {
     assert_eq!(newer(written(13, ("what", 1))), "the record number 13");
     let task = (1u64, 2u64, "kind", Payload::from(b"args"), None::<u8>);
     let (id, at, kind, args, none) = task;
-    let extended = written(ACCEPTED, (id, at, kind, args, none, [(3u8, "group")]));
-    assert_eq!(newer(extended), "the extension of a task number 3");
+    let extended = written(ACCEPTED, (id, at, kind, args, none, [(9u8, "what is new")]));
+    assert_eq!(newer(extended), "the extension of a task number 9");
     assert_eq!(
         newer(written(SETTING, (9u8, ["any", "value"]))),
         "the setting number 9"

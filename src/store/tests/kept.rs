@@ -93,6 +93,8 @@ fn options(due: Due, retry: RetryPolicy) -> Options {
         key: Some("order-17".into()),
         again_of: None,
         group: None,
+        trace: None,
+        trace_mode: None,
     }
 }
 

@@ -285,6 +285,7 @@ impl Stage {
                 retry: input.bool().then(|| policy(input)),
                 exclusive: input.bool(),
                 watched: input.bool(),
+                trace: None,
             })
         });
         Assignment {

@@ -25,7 +25,8 @@ pub struct Limits(BTreeMap<usize, Limited>);
 impl Limits {
     /// Returns whether the groups of a kind are limited.
     pub fn limits_groups(&self, kind: usize) -> bool {
-        self.0.get(&kind).is_some_and(|it| it.each.is_some())
+        let limited = self.0.get(&kind);
+        limited.is_some_and(|it| it.each.is_some() || it.each_rate.is_some())
     }
 }
 
@@ -33,9 +34,31 @@ struct Limited {
     since: Time,
     concurrency: Option<u32>,
     each: Option<u32>,
-    interval: Option<Time>,
-    burst: usize,
+    rate: Option<Rate>,
+    each_rate: Option<Rate>,
     sent: Vec<Time>,
+    sent_of: BTreeMap<u8, Vec<Time>>,
+}
+
+/// How often tasks may start.
+#[derive(Clone, Copy)]
+struct Rate {
+    interval: Time,
+    burst: u32,
+}
+
+impl Rate {
+    fn limit(self, limit: Limit) -> Limit {
+        let interval = Duration::from_nanos(self.interval);
+        limit.rate(1, interval).burst(self.burst)
+    }
+
+    /// Returns whether the last of these came sooner than it may.
+    fn is_broken(self, sent: &[Time]) -> bool {
+        let before = sent.iter().rev().nth(self.burst as usize);
+        let last = sent.last().zip(before);
+        last.is_some_and(|(last, before)| last - before < self.interval)
+    }
 }
 
 impl Cluster {
@@ -48,6 +71,7 @@ impl Cluster {
             concurrency,
             each,
             interval,
+            each_interval,
             burst,
             ..
         }) = fault
@@ -57,12 +81,18 @@ impl Cluster {
             self.oracle.pauses.limits.0.remove(&kind);
             return;
         };
+        let rate = |interval| Rate { interval, burst };
+        let (rate, each_rate) = (interval.map(rate), each_interval.map(rate));
         let mut limit = concurrency.map_or_else(Limit::new, Limit::concurrency);
-        if let Some(interval) = interval {
-            limit = limit.rate(1, Duration::from_nanos(interval)).burst(burst);
+        if let Some(rate) = rate {
+            limit = rate.limit(limit);
         }
-        if let Some(each) = each {
-            limit = limit.each_group(Limit::concurrency(each));
+        if each.is_some() || each_rate.is_some() {
+            let mut of_each = each.map_or_else(Limit::new, Limit::concurrency);
+            if let Some(rate) = each_rate {
+                of_each = rate.limit(of_each);
+            }
+            limit = limit.each_group(of_each);
         }
         let set = self.scheduler.machine.set_limit(now, &name, limit);
         assert_eq!(set, Ok(()));
@@ -70,9 +100,10 @@ impl Cluster {
             since: self.now,
             concurrency,
             each,
-            interval,
-            burst: burst as usize,
+            rate,
+            each_rate,
             sent: Vec::new(),
+            sent_of: BTreeMap::new(),
         };
         self.oracle.pauses.limits.0.insert(kind, limited);
     }
@@ -97,13 +128,16 @@ impl Cluster {
                 continue;
             };
             limited.sent.push(now);
-            let before = limited.sent.iter().rev().nth(limited.burst);
-            let soon = match (limited.interval, before) {
-                // With a store what was placed evenly is sent when that is stored.
-                (Some(interval), Some(&before)) if !stored => now - before < interval,
-                _ => false,
-            };
-            if soon {
+            let grouped = group.map(|group| limited.sent_of.entry(group).or_default());
+            let grouped = grouped.map_or(&[][..], |sent| {
+                sent.push(now);
+                sent
+            });
+            let too_soon = |rate: Option<Rate>, sent| rate.is_some_and(|it| it.is_broken(sent));
+            let soon =
+                too_soon(limited.rate, &limited.sent) || too_soon(limited.each_rate, grouped);
+            // With a store what was placed evenly is sent when that is stored.
+            if soon && !stored {
                 self.fail(
                     "limit",
                     task,

@@ -10,6 +10,7 @@ use callboard::__internals::engine::Event;
 use callboard::__internals::engine::message::{Assignment, End, Report, ToScheduler};
 use callboard::status::{TaskEvent, TaskEventKind, TaskStatus};
 use callboard::task::{Dispatch, TaskId};
+use callboard::trace::TraceParent;
 
 use super::{Facts, Oracle};
 use crate::cluster::Cluster;
@@ -47,6 +48,29 @@ fn time(now: Time) -> SystemTime {
 impl Placing {
     fn sent_at(&self) -> Time {
         self.at.duration_since(time(0)).map_or(0, nanos)
+    }
+}
+
+impl Cluster {
+    /// Judges that a node is told the trace of each task that has one, and that only a first
+    /// attempt is a part of it.
+    pub fn judge_traces(&mut self, assignments: &[Assignment]) {
+        for assignment in assignments {
+            let facts = self.oracle.tasks.last();
+            let facts = facts.and_then(|tasks| tasks.get(&assignment.task));
+            let Some(facts) = facts else {
+                continue;
+            };
+            let given = self.plan.tasks[facts.plan].trace();
+            let told = assignment.terms.as_ref().and_then(|it| it.trace.as_ref());
+            let is_child = matches!(told, Some(TraceParent::Child(_)));
+            if told.map(TraceParent::context) != given.as_ref()
+                || is_child && assignment.attempt > 1
+            {
+                let text = format!("its node is told {told:?}, and its trace is {given:?}");
+                self.fail("trace", assignment.task, text);
+            }
+        }
     }
 }
 

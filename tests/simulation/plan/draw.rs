@@ -406,6 +406,7 @@ pub fn draw_pauses(rng: &mut fastrand::Rng, plan: &mut Plan) {
                 concurrency: rng.bool().then(|| rng.u32(1..5)),
                 each: rng.bool().then(|| rng.u32(1..3)),
                 interval: rng.bool().then(|| rng.u64(1..500 * MS)),
+                each_interval: rng.bool().then(|| rng.u64(1..500 * MS)),
                 burst: rng.u32(1..6),
                 span: 4 * span,
             },
