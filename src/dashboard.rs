@@ -43,6 +43,7 @@ mod assets;
 mod failures;
 mod guard;
 mod health;
+mod lately;
 mod live;
 mod looking;
 mod pages;

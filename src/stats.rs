@@ -71,18 +71,6 @@ pub struct Stats {
     pub store: Option<StoreStats>,
 }
 
-/// What the plots of a dashboard are made of. All but the last three are counts since the start.
-#[cfg(feature = "dashboard")]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pulse {
-    pub accepted: u64,
-    pub settled: u64,
-    pub failed: u64,
-    pub due: u64,
-    pub running: u64,
-    pub nodes_up: u64,
-}
-
 /// How much metrics tell: see [`Scheduler::prometheus`](crate::Scheduler::prometheus).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

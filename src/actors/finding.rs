@@ -45,5 +45,5 @@ pub(crate) struct GetPulse;
 
 #[cfg(feature = "dashboard")]
 impl Message for GetPulse {
-    type Result = Result<crate::stats::Pulse, Stopped>;
+    type Result = Result<crate::engine::meter::Pulse, Stopped>;
 }

@@ -134,7 +134,7 @@ pub async fn perform(asked: &Asked<'_>, action: Action, fields: &Fields) -> Resu
         info: target: "callboard::audit",
         user = ?asked.user(),
         action = action.name(),
-        scheduler = asked.watch.scheduler.name(),
+        scheduler = asked.watch.name(),
         subject = ?subject.unwrap_or_default(),
         result,
         answer = ?words,
@@ -144,7 +144,7 @@ pub async fn perform(asked: &Asked<'_>, action: Action, fields: &Fields) -> Resu
 }
 
 async fn act(asked: &Asked<'_>, action: Action, fields: &Fields) -> Result<String, Wrong> {
-    let scheduler = &asked.watch.scheduler;
+    let scheduler = &asked.watch.scheduler();
     let kind = || fields.required("kind");
     let node = || fields.required("node");
     Ok(match action {

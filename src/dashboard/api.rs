@@ -16,7 +16,7 @@ use super::Access;
 use super::asked::Asked;
 use super::failures::groups;
 use super::looking::{Known, find, known};
-use super::pages::kinds::{failed, rows};
+use super::pages::kinds::rows;
 use super::shown::redacted;
 use super::text::ending;
 use super::watch::Moment;
@@ -141,7 +141,7 @@ pub async fn failures(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let limit = asked.query.number("limit")?.unwrap_or(MAX_FAILURES);
     let _turn = asked.watch.turn().await;
     let limit = limit.clamp(1, MAX_FAILURES);
-    let page = asked.watch.scheduler.failed(None, limit).await?;
+    let page = asked.watch.scheduler().failed(None, limit).await?;
     let all: Vec<_> = page.statuses.iter().map(settled).collect();
     let groups = groups(&page.statuses);
     Ok(answer(&json!({ "failures": all, "groups": groups })))
@@ -183,11 +183,18 @@ pub async fn kinds(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
                 "due": row.metrics.map(|it| it.pending),
                 "oldest_due_seconds": row.metrics.map(|it| it.oldest_due.as_secs_f64()),
                 "running": row.metrics.map(|it| it.running),
-                "failed": row.metrics.map(failed),
+                "due_by_priority": row.metrics.map(|it| &it.by_priority),
+                "failed": row.metrics.map(|it| it.counts.failed()),
+                "failed_lately": row.metrics.map(|it| {
+                    moment.before.since(kind, it.counts.failed())
+                }),
             })
         })
         .collect();
-    Ok(answer(&json!({ "kinds": all })))
+    Ok(answer(&json!({
+        "kinds": all,
+        "failed_lately_seconds": moment.before.seconds,
+    })))
 }
 
 /// Answers with a snapshot now, and then one a second, for as long as the asker listens.

@@ -135,7 +135,7 @@ impl<'a> Asked<'a> {
             None => board.watches.first(),
             Some(name) => {
                 let mut all = board.watches.iter();
-                all.find(|watch| watch.scheduler.name() == name)
+                all.find(|watch| watch.name() == name)
             }
         };
         let watch = watch.ok_or_else(|| Wrong::not_found("no such scheduler is shown here"))?;

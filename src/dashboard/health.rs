@@ -15,7 +15,7 @@ pub async fn answer(board: &Board, access: Access) -> HttpResponse {
     let mut worst = "ok";
     let mut all = Vec::new();
     for watch in &board.watches {
-        let name = watch.scheduler.name();
+        let name = watch.name();
         let (word, told) = match watch.moment().await {
             Ok(moment) => {
                 let word = word_of(&moment.snapshot.stats);

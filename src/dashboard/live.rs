@@ -9,16 +9,23 @@ use serde_json::json;
 use super::api::{event, streamed};
 use super::asked::Asked;
 use super::pages::{self, Body, Reader, Tab};
+use super::rings::Reach;
 use super::text::words;
 use super::watch::Moment;
 use super::wrong::Wrong;
 
+/// How often the plots over more than 15 minutes are sent anew: they hardly change, and are most of
+/// the overview.
+const LONG_PLOTS: u64 = 10;
+
 /// Makes the content of a page from a moment; that of the overview if a page needs more.
-fn body(reader: &Reader, tab: Tab, moment: &Moment) -> Body {
+fn body(reader: &Reader, tab: Tab, moment: &Moment, reaches: &[Reach]) -> Body {
     match tab {
         Tab::Kinds => pages::kinds::body(reader, moment),
         Tab::Nodes => pages::nodes::body(reader, moment),
-        Tab::Overview | Tab::Tasks | Tab::Failures => pages::overview::body(reader, moment),
+        Tab::Overview | Tab::Tasks | Tab::Failures => {
+            pages::overview::body(reader, moment, reaches)
+        }
     }
 }
 
@@ -32,7 +39,7 @@ pub async fn page(asked: &Asked<'_>, reader: &Reader, tab: Tab) -> Result<Body, 
     match tab {
         Tab::Tasks => pages::tasks::body(asked, reader, &moment).await,
         Tab::Failures => pages::failures::body(asked, reader, &moment).await,
-        _ => Ok(body(reader, tab, &moment)),
+        _ => Ok(body(reader, tab, &moment, &Reach::ALL)),
     }
 }
 
@@ -58,7 +65,12 @@ pub async fn stream(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     );
     let write = move |moment: &Moment| {
         moment.fragment(&key, || {
-            let body = body(&reader, tab, moment);
+            // What a page is not sent of itself stays as it was.
+            let reaches = match moment.number % LONG_PLOTS {
+                0 => &Reach::ALL[..],
+                _ => &Reach::ALL[..1],
+            };
+            let body = body(&reader, tab, moment, reaches);
             fragment(moment, &body, environment.as_deref())
         })
     };

@@ -75,11 +75,8 @@ pub async fn page(
 ) -> Result<FoundPage, Wrong> {
     let after = asked.query.text("after").map(id).transpose()?;
     let _turn = asked.watch.turn().await;
-    Ok(asked
-        .watch
-        .scheduler
-        .find_tasks(filter, after, limit)
-        .await?)
+    let scheduler = asked.watch.scheduler();
+    Ok(scheduler.find_tasks(filter, after, limit).await?)
 }
 
 /// Returns what is known of a task.
@@ -88,7 +85,7 @@ pub async fn page(
 ///
 /// Nothing is, or the scheduler has stopped.
 pub async fn known(asked: &Asked<'_>, id: TaskId) -> Result<Known, Wrong> {
-    let scheduler = &asked.watch.scheduler;
+    let scheduler = asked.watch.scheduler();
     if let Some((task, args)) = scheduler.find_one(id).await?
         && let Some(explanation) = scheduler.explain(id).await?
     {

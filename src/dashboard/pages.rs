@@ -244,7 +244,7 @@ fn framed(
     body: &Body,
     status: StatusCode,
 ) -> HttpResponse {
-    let scheduler = asked.watch.scheduler.name();
+    let scheduler = asked.watch.name();
     let title = asked.board.title.as_ref();
     let live = tab.filter(|tab| tab.is_live()).map(|tab| {
         let fields = [("page", tab.path()), ("base", reader.base.as_str())];
@@ -300,7 +300,7 @@ fn others(asked: &Asked<'_>, reader: &Reader) -> Markup {
     html! {
         ul.schedulers aria-label="Schedulers" {
             @for watch in &asked.board.watches {
-                @let other = watch.scheduler.name();
+                @let other = watch.name();
                 @let to = Reader { scheduler: Some(other.to_owned()), ..reader.clone() };
                 li { a href=(to.link("", &[])) { (name(other)) } }
             }

@@ -2,15 +2,84 @@
 //!
 //! Owns: the rings, and how seconds become minutes. Does not know: a clock, or how they are drawn.
 //!
-//! A scheduler takes 3,348 points of 5 numbers for them, which is 67 KB.
+//! A scheduler takes 3,348 points of 10 numbers for them, which is 134 KB.
 
-use crate::stats::Pulse;
+use std::time::Duration;
 
-/// What a point has: of each second, or the mean of so many.
-pub const SERIES: [&str; 5] = ["accepted", "settled", "failed", "due", "running"];
+use crate::engine::meter::{Histogram, Pulse};
 
-/// The numbers of one point: tasks a second, and tasks.
-pub type Point = [f32; SERIES.len()];
+/// What a point has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    /// Tasks a second.
+    Accepted,
+    Started,
+    Settled,
+    Failed,
+    /// Tasks: the mean of so many seconds.
+    Due,
+    Running,
+    /// Times in seconds, as bounds of their buckets: of all tasks and attempts of which the end was
+    /// told then. Zero if there was none.
+    WaitHalf,
+    WaitMost,
+    RunHalf,
+    RunMost,
+}
+
+/// How many of these are means; the others are times.
+const MEANS: usize = 6;
+
+/// What stands for a time that is above every bound.
+pub const BEYOND: f32 = 7200.0;
+
+/// The numbers of one point, by [`Series`].
+pub type Point = [f32; 10];
+
+impl Series {
+    /// Returns what it is called.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Started => "started",
+            Self::Settled => "settled",
+            Self::Failed => "failed",
+            Self::Due => "due",
+            Self::Running => "running",
+            Self::WaitHalf | Self::RunHalf => "p50",
+            Self::WaitMost | Self::RunMost => "p99",
+        }
+    }
+}
+
+/// The times of which a point tells.
+#[derive(Clone, Debug, Default)]
+struct Times {
+    wait: Histogram,
+    runs: Histogram,
+}
+
+impl Times {
+    fn absorb(&mut self, other: &Self) {
+        self.wait.absorb(&other.wait);
+        self.runs.absorb(&other.runs);
+    }
+
+    /// Returns these as the last numbers of a point.
+    fn percentiles(&self) -> [f32; 4] {
+        let of = |times: &Histogram, percent| match times.percentile(percent) {
+            None => 0.0,
+            Some(u64::MAX) => BEYOND,
+            Some(bound) => Duration::from_nanos(bound).as_secs_f32(),
+        };
+        [
+            of(&self.wait, 50),
+            of(&self.wait, 99),
+            of(&self.runs, 50),
+            of(&self.runs, 99),
+        ]
+    }
+}
 
 /// Over how long a plot goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +111,8 @@ struct Ring {
     at: usize,
     len: usize,
     /// What is to become the next point.
-    sum: Point,
+    sum: [f32; MEANS],
+    times: Times,
     gathered: u64,
     each: u64,
 }
@@ -54,23 +124,28 @@ impl Ring {
             points: vec![Point::default(); points].into(),
             at: 0,
             len: 0,
-            sum: Point::default(),
+            sum: Default::default(),
+            times: Times::default(),
             gathered: 0,
             each,
         }
     }
 
-    fn add(&mut self, point: &Point) {
-        for (sum, number) in self.sum.iter_mut().zip(point) {
+    fn add(&mut self, means: &[f32; MEANS], times: &Times) {
+        for (sum, number) in self.sum.iter_mut().zip(means) {
             *sum += number;
         }
+        self.times.absorb(times);
         self.gathered += 1;
         if self.gathered == self.each {
-            let mean = self.sum.map(|sum| sum / self.each as f32);
-            self.points[self.at] = mean;
+            let point = &mut self.points[self.at];
+            let (all, last) = point.split_at_mut(MEANS);
+            all.copy_from_slice(&self.sum.map(|sum| sum / self.each as f32));
+            last.copy_from_slice(&self.times.percentiles());
             self.at = (self.at + 1) % self.points.len();
             self.len = (self.len + 1).min(self.points.len());
-            self.sum = Point::default();
+            self.sum = Default::default();
+            self.times = Times::default();
             self.gathered = 0;
         }
     }
@@ -105,19 +180,36 @@ impl Rings {
         let Some(last) = self.last.replace(pulse) else {
             return;
         };
+        let Some(pulse) = &self.last else {
+            return;
+        };
         let seconds = seconds.max(1);
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f32 / seconds as f32;
-        let point = [
+        let means = [
             rate(pulse.accepted, last.accepted),
+            rate(pulse.started, last.started),
             rate(pulse.settled, last.settled),
             rate(pulse.failed, last.failed),
             pulse.due as f32,
             pulse.running as f32,
         ];
-        // A machine that slept has nothing to tell of that time, which is told in a bounded way.
+        let times = Times {
+            wait: pulse.wait.since(&last.wait),
+            runs: pulse.runs.since(&last.runs),
+        };
+        // A machine that slept has nothing to tell of that time, which is told in a bounded way:
+        // as if each of these seconds had been like all of them.
         for _ in 0..seconds.min(900) {
-            self.rings.iter_mut().for_each(|ring| ring.add(&point));
+            self.rings
+                .iter_mut()
+                .for_each(|ring| ring.add(&means, &times));
         }
+    }
+
+    /// Takes in that another scheduler has begun: what it counts does not follow from what was
+    /// counted.
+    pub fn begin_again(&mut self) {
+        self.last = None;
     }
 
     /// Returns the points of a reach, oldest first.
@@ -133,6 +225,7 @@ mod tests {
     #[test]
     fn seconds_become_minutes_and_the_oldest_go() {
         let mut rings = Rings::default();
+        let (accepted, due) = (Series::Accepted as usize, Series::Due as usize);
         let pulse = |seconds: u64| Pulse {
             accepted: 10 * seconds,
             due: seconds,
@@ -143,11 +236,11 @@ mod tests {
         }
         let seconds = rings.points(Reach::Minutes);
         assert_eq!(seconds.len(), 900);
-        assert_eq!((seconds[0][3], seconds[899][3]), (101.0, 1000.0));
-        assert!(seconds.iter().all(|point| point[0] == 10.0));
+        assert_eq!((seconds[0][due], seconds[899][due]), (101.0, 1000.0));
+        assert!(seconds.iter().all(|point| point[accepted] == 10.0));
         let minutes = rings.points(Reach::Day);
         assert_eq!(minutes.len(), 16);
-        assert_eq!(minutes[0][3], 30.5);
+        assert_eq!(minutes[0][due], 30.5);
         assert_eq!(rings.points(Reach::Week).len(), 1);
     }
 
@@ -162,6 +255,39 @@ mod tests {
         rings.add(later, 4);
         let points = rings.points(Reach::Minutes);
         assert_eq!(points.len(), 4);
-        assert!(points.iter().all(|point| point[1] == 10.0));
+        assert!(
+            points
+                .iter()
+                .all(|point| point[Series::Settled as usize] == 10.0)
+        );
+    }
+
+    #[test]
+    fn a_minute_has_the_percentiles_of_all_its_times_and_not_a_mean_of_percentiles() {
+        let mut rings = Rings::default();
+        let mut pulse = Pulse::default();
+        rings.add(pulse.clone(), 1);
+        // One slow attempt in the first second, and then 59 quick ones a second.
+        pulse.runs.add(Duration::from_secs(20));
+        pulse.started = 1;
+        rings.add(pulse.clone(), 1);
+        for _ in 1..60 {
+            (0..59).for_each(|_| pulse.runs.add(Duration::from_millis(3)));
+            pulse.started += 59;
+            rings.add(pulse.clone(), 1);
+        }
+        let of = |point: &Point, series: Series| point[series as usize];
+        let seconds = rings.points(Reach::Minutes);
+        assert_eq!(of(&seconds[0], Series::RunHalf), 30.0);
+        assert_eq!(of(&seconds[0], Series::WaitHalf), 0.0, "there was none");
+        assert_eq!(of(&seconds[1], Series::RunMost), 0.005);
+        assert_eq!(of(&seconds[59], Series::Started), 59.0);
+        let minutes = rings.points(Reach::Day);
+        assert_eq!(of(&minutes[0], Series::RunHalf), 0.005);
+        assert_eq!(of(&minutes[0], Series::RunMost), 0.005);
+        pulse.wait.add(Duration::from_secs(4000));
+        rings.add(pulse, 1);
+        let last = rings.points(Reach::Minutes)[60];
+        assert_eq!(of(&last, Series::WaitMost), BEYOND);
     }
 }

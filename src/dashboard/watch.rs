@@ -4,20 +4,25 @@
 //! of what was done.
 //! Does not know: how any of it is shown.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use actix::Addr;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::lately::{Before, Lately};
 use super::problems::{self, Problem};
 use super::rings::{Point, Reach, Rings};
 use super::sweeps::Sweeps;
+use super::text::words;
 use super::wrong::Wrong;
+use crate::actors::scheduler::SchedulerActor;
 use crate::say::say;
 use crate::scheduler::Scheduler;
 use crate::snapshot::Snapshot;
@@ -35,6 +40,9 @@ const MAX_VIEWERS: usize = 1000;
 /// How many may search among the tasks of a scheduler, or read its store, at once.
 const TURNS: usize = 2;
 
+/// How many nodes that came or went at once are named.
+const NAMED: usize = 4;
+
 /// How many comings and goings of nodes are kept.
 const MAX_NODE_MARKS: usize = 100;
 
@@ -51,6 +59,10 @@ pub struct Moment {
     pub plots: [Vec<Point>; Reach::ALL.len()],
     /// What happened meanwhile: marks of the application, nodes that came and went.
     pub marks: Vec<(SystemTime, String)>,
+    /// What had failed a while ago.
+    pub before: Before,
+    /// How many were taken before it.
+    pub number: u64,
     taken: Instant,
     /// How often each action was done by then, by its result.
     actions: Counts,
@@ -90,7 +102,9 @@ impl Moment {
 
 /// What is known of a scheduler that is looked at.
 pub struct Watch {
-    pub scheduler: Scheduler,
+    name: Arc<str>,
+    /// The scheduler of this name that was there last.
+    scheduler: Mutex<Scheduler>,
     /// Those who want to see every moment wait for it here.
     seen: watch::Sender<Option<Arc<Moment>>>,
     /// Held while one is taken, so that those who come meanwhile have the same.
@@ -101,8 +115,19 @@ pub struct Watch {
     /// Whoever searches among the tasks or reads the store holds one.
     turns: Semaphore,
     rings: Mutex<Rings>,
+    /// What had failed a while ago.
+    lately: Mutex<Lately>,
     /// When nodes have come and gone.
     nodes: Mutex<VecDeque<(SystemTime, String)>>,
+    /// How many snapshots were taken.
+    taken: AtomicU64,
+}
+
+/// What was felt of a scheduler the last time.
+#[derive(Default)]
+struct Felt {
+    of: Option<Addr<SchedulerActor>>,
+    up: BTreeSet<Arc<str>>,
 }
 
 /// What was answered to forms of late, for the page that each leads back to.
@@ -117,16 +142,19 @@ static WATCHES: Mutex<BTreeMap<Arc<str>, Weak<Watch>>> = Mutex::new(BTreeMap::ne
 
 impl Watch {
     /// Returns the watch of a scheduler, and begins it if there is none. It goes on for as long as
-    /// anybody holds it.
+    /// anybody holds it: also when that scheduler has ended and another is started under its name,
+    /// which is looked at then.
     pub fn of(scheduler: &Scheduler) -> Arc<Self> {
         let mut watches = lock(&WATCHES);
         watches.retain(|_, watch| watch.strong_count() > 0);
         let known = watches.get(scheduler.name()).and_then(Weak::upgrade);
-        if let Some(watch) = known.filter(|it| it.scheduler.addr() == scheduler.addr()) {
+        if let Some(watch) = known {
             return watch;
         }
+        let name = Arc::<str>::from(scheduler.name());
         let watch = Arc::new(Self {
-            scheduler: scheduler.clone(),
+            name: Arc::clone(&name),
+            scheduler: Mutex::new(scheduler.clone()),
             seen: watch::Sender::new(None),
             taking: tokio::sync::Mutex::default(),
             done: Mutex::default(),
@@ -134,9 +162,11 @@ impl Watch {
             sweeps: Sweeps::default(),
             turns: Semaphore::new(TURNS),
             rings: Mutex::default(),
+            lately: Mutex::default(),
             nodes: Mutex::default(),
+            taken: AtomicU64::default(),
         });
-        watches.insert(scheduler.name().into(), Arc::downgrade(&watch));
+        watches.insert(name, Arc::downgrade(&watch));
         drop(watches);
         let looker = Arc::downgrade(&watch);
         let thread = thread::Builder::new().name("callboard-watch".to_owned());
@@ -144,6 +174,22 @@ impl Watch {
             say!(error: %error, "no thread can be started for the dashboard, so that no page moves by itself");
         }
         watch
+    }
+
+    /// Returns the name of the scheduler.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the scheduler: if it has ended, the one that was started under its name since.
+    pub fn scheduler(&self) -> Scheduler {
+        let mut own = lock(&self.scheduler);
+        if !own.addr().connected()
+            && let Some(next) = Scheduler::find(&self.name)
+        {
+            *own = next;
+        }
+        own.clone()
     }
 
     /// Returns what was seen within the last second, or looks.
@@ -179,7 +225,8 @@ impl Watch {
 
     async fn take(&self) -> Result<Arc<Moment>, Wrong> {
         let taken = Instant::now();
-        let snapshot = timeout(PATIENCE, self.scheduler.snapshot()).await;
+        let scheduler = self.scheduler();
+        let snapshot = timeout(PATIENCE, scheduler.snapshot()).await;
         let snapshot = snapshot.map_err(|_| {
             Wrong::unavailable(
                 "the scheduler has not answered for 5 s: look for a client or a handler that \
@@ -190,7 +237,7 @@ impl Watch {
             let rings = lock(&self.rings);
             Reach::ALL.map(|reach| rings.points(reach))
         };
-        let mut marks = self.scheduler.marks();
+        let mut marks = scheduler.marks();
         marks.extend(lock(&self.nodes).iter().cloned());
         let moment = Arc::new(Moment {
             at: SystemTime::now(),
@@ -198,6 +245,8 @@ impl Watch {
             snapshot,
             plots,
             marks,
+            before: lock(&self.lately).before(),
+            number: self.taken.fetch_add(1, Ordering::Relaxed),
             taken,
             actions: lock(&self.done).clone(),
             json: OnceLock::new(),
@@ -247,22 +296,33 @@ impl Watch {
     }
 
     /// Takes in what is so now, so many seconds after the last time.
-    async fn feel(&self, seconds: u64, last_up: &mut Option<u64>) {
+    async fn feel(&self, seconds: u64, felt: &mut Felt) {
+        let scheduler = self.scheduler();
         // One that has stopped or hangs has no numbers, and the plots end.
-        let Ok(Ok(pulse)) = timeout(PATIENCE, self.scheduler.pulse()).await else {
+        let Ok(Ok(pulse)) = timeout(PATIENCE, scheduler.pulse()).await else {
             return;
         };
+        let before = if felt.of.as_ref() == Some(scheduler.addr()) {
+            std::mem::replace(&mut felt.up, pulse.up.clone())
+        } else {
+            lock(&self.rings).begin_again();
+            *lock(&self.lately) = Lately::default();
+            felt.of = Some(scheduler.addr().clone());
+            felt.up = pulse.up.clone();
+            felt.up.clone()
+        };
+        lock(&self.lately).add(&pulse.failed_of, seconds);
         lock(&self.rings).add(pulse, seconds);
-        let up = pulse.nodes_up;
-        let before = last_up.replace(up).unwrap_or(up);
-        if up == before {
-            return;
-        }
-        let word = if up > before { "came" } else { "went" };
-        let text = format!("nodes {word}: {before} were up, {up} are");
         let mut nodes = lock(&self.nodes);
-        nodes.push_back((SystemTime::now(), text));
-        if nodes.len() > MAX_NODE_MARKS {
+        for (what, text) in [
+            ("up", named(felt.up.difference(&before))),
+            ("not up any more", named(before.difference(&felt.up))),
+        ] {
+            if let Some(text) = text {
+                nodes.push_back((SystemTime::now(), format!("{what}: {text}")));
+            }
+        }
+        while nodes.len() > MAX_NODE_MARKS {
             nodes.pop_front();
         }
     }
@@ -272,6 +332,18 @@ impl Watch {
         let mut done = lock(&self.done);
         *done.entry(action).or_default().entry(result).or_default() += 1;
     }
+}
+
+/// Names the first nodes of some, and counts the others; `None` if there is none.
+fn named<'a>(nodes: impl Iterator<Item = &'a Arc<str>>) -> Option<String> {
+    let mut nodes = nodes.fuse();
+    let first: Vec<_> = nodes.by_ref().take(NAMED).map(|it| words(it, 40)).collect();
+    let more = match nodes.count() {
+        _ if first.is_empty() => return None,
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(first.join(", ") + &more)
 }
 
 /// Looks once a second while anybody does, until nobody holds the watch.
@@ -285,7 +357,7 @@ fn look(watch: &Weak<Watch>) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Instant::now();
-        let mut nodes_up = None;
+        let mut felt = Felt::default();
         loop {
             ticks.tick().await;
             let Some(watch) = watch.upgrade() else {
@@ -294,7 +366,7 @@ fn look(watch: &Weak<Watch>) {
             let seconds = (last.elapsed().as_millis() + 500) / 1000;
             last = Instant::now();
             let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
-            watch.feel(seconds, &mut nodes_up).await;
+            watch.feel(seconds, &mut felt).await;
             if watch.seen.receiver_count() > 0 {
                 let _taking = watch.taking.lock().await;
                 // Whoever looks keeps what was seen last, and says when that was.

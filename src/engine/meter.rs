@@ -12,9 +12,13 @@ use crate::status::{Cause, Outcome};
 use crate::task::TaskKind;
 
 mod kinds;
+#[cfg(feature = "dashboard")]
+mod pulse;
 mod snapshot;
 
 pub(crate) use kinds::{KindMeters, MeterId, NAMED, OTHER, OTHER_NAME};
+#[cfg(feature = "dashboard")]
+pub use pulse::Pulse;
 pub use snapshot::{KindMetrics, MachineMetrics, StateCounts};
 
 /// The upper bounds of the buckets, in nanoseconds: from 0.1 ms to an hour.
@@ -103,6 +107,30 @@ impl Histogram {
             *own += more;
         }
         self.sum += other.sum;
+    }
+
+    /// Returns what was added since another state of the same histogram.
+    #[cfg(feature = "dashboard")]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        for (own, before) in since.buckets.iter_mut().zip(earlier.buckets) {
+            *own = own.saturating_sub(before);
+        }
+        since.sum = since.sum.saturating_sub(earlier.sum);
+        since
+    }
+
+    /// Returns the bound, in nanoseconds, below which so many of a hundred times are;
+    /// [`u64::MAX`] if no bound is above them, and `None` if no time was added.
+    #[cfg(feature = "dashboard")]
+    pub fn percentile(&self, percent: u64) -> Option<u64> {
+        let all = self.count();
+        if all == 0 {
+            return None;
+        }
+        let mut bounds = self.cumulative();
+        let bound = bounds.find(|(_, below)| below * 100 >= all * percent);
+        Some(bound.map_or(u64::MAX, |(bound, _)| bound))
     }
 
     /// Returns how many times were added.
@@ -276,6 +304,21 @@ impl KindMeter {
         let completed = ("completed", self.settle.count() - others);
         let others = OTHER_ENDINGS.into_iter().zip(self.other_endings);
         std::iter::once(completed).chain(others)
+    }
+
+    /// Returns how many tasks have failed, by whatever cause.
+    #[cfg(feature = "dashboard")]
+    pub fn failed(&self) -> u64 {
+        // The first are those that were cancelled.
+        self.other_endings[1..].iter().sum()
+    }
+
+    /// Returns how long all attempts took, however they have ended.
+    #[cfg(feature = "dashboard")]
+    pub fn runs(&self) -> Histogram {
+        let mut runs = Histogram::default();
+        self.attempts.iter().for_each(|of| runs.absorb(of));
+        runs
     }
 
     /// Returns how long attempts took, by how they have ended.

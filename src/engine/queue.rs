@@ -58,6 +58,11 @@ impl Turn {
     }
 }
 
+/// Returns the priority of a lateness.
+pub(crate) fn priority_of(lateness: u8) -> i8 {
+    (127 - i16::from(lateness)) as i8
+}
+
 /// Tasks of one lane and one group, in order of rank.
 #[derive(Debug, Default)]
 struct Row {

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use super::Scheduler;
 use crate::actors::finding::GetPulse;
+use crate::engine::meter::Pulse;
 use crate::error::Stopped;
-use crate::stats::Pulse;
 use crate::sync::lock;
 
 /// How many marks are kept.

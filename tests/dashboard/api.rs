@@ -1,14 +1,12 @@
 //! What programs are told.
 
-use actix_web::body::MessageBody;
 use actix_web::http::StatusCode;
-use bytes::Bytes;
 use callboard::dashboard::{self, Access};
 use callboard::stats::Stats;
 use callboard::{Execute, Limit, Scheduler, Store};
 use serde_json::Value;
 
-use crate::{ask, board, finish, get, json, level, post_json, scheduler, serve, text};
+use crate::{ask, board, finish, get, json, level, next_event, post_json, scheduler, serve, text};
 
 #[actix::test]
 async fn the_snapshot_is_that_of_the_scheduler() {
@@ -30,15 +28,6 @@ async fn the_snapshot_is_that_of_the_scheduler() {
     finish(scheduler).await;
 }
 
-/// Returns the next event of a stream.
-async fn event<B: MessageBody>(stream: &mut std::pin::Pin<&mut B>) -> Value {
-    let next = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
-    let bytes: Bytes = next.unwrap().map_err(|_| "the stream broke").unwrap();
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    let data = text.strip_prefix("data: ").unwrap();
-    serde_json::from_str(data.strip_suffix("\n\n").unwrap()).unwrap()
-}
-
 #[actix::test]
 async fn events_come_at_once_and_then_each_second_the_same_for_all() {
     let scheduler = scheduler("dashboard-events").await;
@@ -46,14 +35,14 @@ async fn events_come_at_once_and_then_each_second_the_same_for_all() {
     let one = ask!(app, get("/tasks/api/events", "read")).into_body();
     let two = ask!(app, get("/tasks/live?page=nodes", "read")).into_body();
     let (mut one, mut two) = (std::pin::pin!(one), std::pin::pin!(two));
-    let first = event(&mut one).await;
-    let page = event(&mut two).await;
+    let first = next_event(&mut one).await;
+    let page = next_event(&mut two).await;
     assert!(page["title"].as_str().unwrap().contains("dashboard-events"));
     assert!(page["html"].as_str().unwrap().contains(r#"id="nodes""#));
     scheduler.pause_all().await.unwrap();
-    let mut next = event(&mut one).await;
+    let mut next = next_event(&mut one).await;
     while next["stats"]["pauses"]["all"] == false {
-        next = event(&mut one).await;
+        next = next_event(&mut one).await;
     }
     assert!(next["at"].as_f64() > first["at"].as_f64());
     finish(scheduler).await;

@@ -8,15 +8,17 @@ mod access;
 mod api;
 mod audit;
 mod forms;
+mod overview;
 mod pages;
 mod tasks;
 
 use actix_web::HttpRequest;
-use actix_web::body::to_bytes;
+use actix_web::body::{MessageBody, to_bytes};
 use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::test::TestRequest;
+use bytes::Bytes;
 use callboard::dashboard::{self, Access, Dashboard};
 use callboard::{Handlers, Node, Scheduler, Shutdown, TaskError};
 use serde_json::Value;
@@ -136,6 +138,15 @@ fn token(page: &str) -> &str {
         .split_once(r#"name="callboard-token" content=""#)
         .unwrap();
     after.split_once('"').unwrap().0
+}
+
+/// Returns the next event of a stream.
+async fn next_event<B: MessageBody>(stream: &mut std::pin::Pin<&mut B>) -> Value {
+    let next = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
+    let bytes: Bytes = next.unwrap().map_err(|_| "the stream broke").unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let data = text.strip_prefix("data: ").unwrap();
+    serde_json::from_str(data.strip_suffix("\n\n").unwrap()).unwrap()
 }
 
 async fn finish(scheduler: Scheduler) {

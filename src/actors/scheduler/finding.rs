@@ -19,7 +19,7 @@ impl Handler<Find> for SchedulerActor {
 
 #[cfg(feature = "dashboard")]
 impl Handler<crate::actors::finding::GetPulse> for SchedulerActor {
-    type Result = Result<crate::stats::Pulse, Stopped>;
+    type Result = Result<crate::engine::meter::Pulse, Stopped>;
 
     fn handle(
         &mut self,

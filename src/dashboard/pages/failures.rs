@@ -22,7 +22,7 @@ pub const LOOKED: usize = 1000;
 /// The store cannot be read.
 pub async fn body(asked: &Asked<'_>, reader: &Reader, moment: &Moment) -> Result<Body, Wrong> {
     let turn = asked.watch.turn().await;
-    let page = match asked.watch.scheduler.failed(None, LOOKED).await {
+    let page = match asked.watch.scheduler().failed(None, LOOKED).await {
         Err(StoreError::NoStore) => {
             return Ok(Body {
                 state: "no store".to_owned(),

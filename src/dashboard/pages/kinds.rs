@@ -9,6 +9,7 @@ use maud::{Markup, html};
 
 use super::{Body, Reader, live, name, span, state, words};
 use crate::dashboard::actions::Action;
+use crate::dashboard::lately::Before;
 use crate::dashboard::watch::Moment;
 use crate::engine::meter::{Histogram, KindMetrics};
 use crate::snapshot::Snapshot;
@@ -39,7 +40,12 @@ pub fn body(reader: &Reader, moment: &Moment) -> Body {
             p.warning { "All kinds are paused." }
             (reader.button(Action::ResumeAll, "Resume all kinds", &[], "kinds"))
         }
-        div.wide #kinds data-part="values" { (table(reader, &rows)) }
+        div.wide #kinds data-part="values" { (table(reader, &rows, &moment.before)) }
+        p.soft #lately data-part="whole" {
+            "Failed lately means in the last " (span(Duration::from_secs(moment.before.seconds)))
+            ", up to 15 minutes, for as long as this dashboard looks. All other counts and times are \
+             since the scheduler has started."
+        }
         @if rows.len() > KINDS {
             p { "The first " (KINDS) " of " (rows.len()) " kinds are shown." }
         }
@@ -77,7 +83,7 @@ pub fn rows(snapshot: &Snapshot) -> BTreeMap<&TaskKind, Row<'_>> {
     rows
 }
 
-fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>) -> Markup {
+fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>, before: &Before) -> Markup {
     if rows.is_empty() {
         return html! { p { "No node offers any kind." } };
     }
@@ -86,7 +92,7 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>) -> Markup {
             thead {
                 tr {
                     th { "kind" } th { "nodes" } th { "due" } th { "running" } th { "wait" }
-                    th { "run time" } th { "failed" } th { "starts" } th { "limit" } th { "does" }
+                    th { "run time" } th { "failed lately" } th { "starts" } th { "limit" } th { "does" }
                 }
             }
             tbody {
@@ -97,7 +103,7 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>) -> Markup {
                             span hidden data-live=(format!("kind-{at}-{kind}-{}", row.id())) {}
                         }
                         td.number { span data-live=(format!("offered-{at}")) { (row.offered) } }
-                        (numbers(at, row.metrics))
+                        (numbers(at, kind, row.metrics, before))
                         td {
                             @if row.paused { b.warning { "paused" } } @else { "yes" }
                             @if row.closed { br; b.warning { "intake closed" } }
@@ -112,15 +118,10 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>) -> Markup {
 }
 
 /// Returns what is counted of a kind, as cells. Only so many kinds have counters of their own.
-fn numbers(at: usize, metrics: Option<&KindMetrics>) -> Markup {
+fn numbers(at: usize, kind: &TaskKind, metrics: Option<&KindMetrics>, before: &Before) -> Markup {
     let Some(metrics) = metrics else {
         return html! { td colspan="5" { span.soft { "not counted by name" } } };
     };
-    let mut runs = Histogram::default();
-    metrics
-        .counts
-        .attempts()
-        .for_each(|(_, of)| runs.absorb(of));
     html! {
         td.number {
             (live(&format!("due-{at}"), metrics.pending))
@@ -132,31 +133,25 @@ fn numbers(at: usize, metrics: Option<&KindMetrics>) -> Markup {
         }
         td.number { (live(&format!("running-{at}"), metrics.running)) }
         td { (live(&format!("wait-{at}"), quantiles(&metrics.counts.wait))) }
-        td { (live(&format!("run-{at}"), quantiles(&runs))) }
-        td.number { (live(&format!("failed-{at}"), failed(metrics))) }
+        td { (live(&format!("run-{at}"), quantiles(&metrics.counts.runs()))) }
+        @let failed = metrics.counts.failed();
+        td.number {
+            (live(&format!("failed-{at}"), before.since(kind, failed)))
+            span data-live=(format!("failed-ever-{at}")) {
+                @if failed > 0 { br; span.soft { (failed) " in all" } }
+            }
+        }
     }
-}
-
-/// Returns how many tasks of a kind have failed since the start.
-pub fn failed(metrics: &KindMetrics) -> u64 {
-    let endings = metrics.counts.endings();
-    let failed = endings.filter(|(name, _)| !["completed", "cancelled"].contains(name));
-    failed.map(|(_, count)| count).sum()
 }
 
 /// Returns the median and the 99th percentile, as the bounds of the buckets in which they are.
 fn quantiles(times: &Histogram) -> String {
-    let all = times.count();
-    if all == 0 {
+    if times.count() == 0 {
         return "none yet".to_owned();
     }
-    let bound = |share: u64| {
-        let mut buckets = times.cumulative();
-        let bucket = buckets.find(|(_, below)| below * 100 >= all * share);
-        bucket.map_or_else(
-            || "over an hour".to_owned(),
-            |(bound, _)| span(Duration::from_nanos(bound)),
-        )
+    let bound = |percent| match times.percentile(percent) {
+        None | Some(u64::MAX) => "over an hour".to_owned(),
+        Some(bound) => span(Duration::from_nanos(bound)),
     };
     format!("p50 to {}, p99 to {}", bound(50), bound(99))
 }

@@ -2,28 +2,73 @@
 //!
 //! Owns: what stands there. Does not know: what counts as wrong.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
-use super::{Body, Reader, live, nodes, state, words};
+use super::{Body, Reader, live, name, nodes, state, words};
 use crate::dashboard::actions::Action;
-use crate::dashboard::plots::{Line, Mark, plot};
+use crate::dashboard::plots::{Line, Mark, Plot, Scale};
 use crate::dashboard::problems::{Problem, Severity};
-use crate::dashboard::rings::{Point, Reach, SERIES};
+use crate::dashboard::rings::{Reach, Series};
 use crate::dashboard::watch::Moment;
 use crate::stats::Stats;
 
 /// How many nodes are shown here; the page of nodes has the rest.
 const NODES: usize = 50;
 
-/// Makes the page.
-pub fn body(reader: &Reader, moment: &Moment) -> Body {
+/// How many kinds and priorities are told apart of what is due.
+const KINDS: usize = 20;
+const PRIORITIES: usize = 8;
+
+/// The lines of one plot: what is drawn, how its title begins, and each series with its look.
+type Lines = (Scale, &'static str, &'static [(Series, &'static str)]);
+
+const PLOTS: [Lines; 4] = [
+    (
+        Scale::Counts,
+        "Tasks a second",
+        &[
+            (Series::Accepted, "one"),
+            (Series::Started, "four"),
+            (Series::Settled, "two"),
+            (Series::Failed, "three"),
+        ],
+    ),
+    (
+        Scale::Counts,
+        "Tasks",
+        &[(Series::Due, "one"), (Series::Running, "four")],
+    ),
+    (
+        Scale::Times,
+        "Wait for a worker",
+        &[(Series::WaitHalf, "one"), (Series::WaitMost, "three")],
+    ),
+    (
+        Scale::Times,
+        "Run time",
+        &[(Series::RunHalf, "one"), (Series::RunMost, "three")],
+    ),
+];
+
+/// Makes the page, with the plots over these reaches.
+pub fn body(reader: &Reader, moment: &Moment, reaches: &[Reach]) -> Body {
     let stats = &moment.snapshot.stats;
     let main = html! {
         h1 { "What is wrong now" }
         div #problems data-part="whole" { (problems(reader, &moment.problems)) }
         h2 { "Tasks" }
         div #numbers data-part="values" { (numbers(stats)) }
-        div.plots #plots data-part="whole" { (plots(moment)) }
+        @for &reach in reaches {
+            @let (_, _, title) = reach.measures();
+            div id=(format!("plots-{reach:?}")) data-part="whole" {
+                h3 { "Over " (title) }
+                div.plots { (plots(moment, reach)) }
+            }
+        }
+        h2 { "Due, by kind and priority" }
+        div.wide #due data-part="whole" { (due(moment)) }
         div #pauses data-part="whole" {
             @if stats.pauses.all {
                 (reader.button(Action::ResumeAll, "Resume all kinds", &[], ""))
@@ -78,8 +123,8 @@ fn problems(reader: &Reader, problems: &[Problem]) -> Markup {
     }
 }
 
-/// Returns the plots over each reach.
-fn plots(moment: &Moment) -> Markup {
+/// Returns the plots over a reach.
+pub fn plots(moment: &Moment, reach: Reach) -> Markup {
     let marks: Vec<_> = moment
         .marks
         .iter()
@@ -88,20 +133,66 @@ fn plots(moment: &Moment) -> Markup {
             text: text.clone(),
         })
         .collect();
-    let line = |points: &[Point], series: usize, class| Line {
-        label: SERIES[series],
+    let (room, each, span) = reach.measures();
+    let points = &moment.plots[reach as usize];
+    let line = |&(series, class): &(Series, _)| Line {
+        label: series.label(),
         class,
-        points: points.iter().map(|point| point[series]).collect(),
+        points: points.iter().map(|point| point[series as usize]).collect(),
     };
     html! {
-        @for (reach, points) in Reach::ALL.iter().zip(&moment.plots) {
-            @let (room, each, title) = reach.measures();
-            @let rates = [
-                line(points, 0, "one"), line(points, 1, "two"), line(points, 2, "three"),
-            ];
-            (plot(&format!("Tasks a second, {title}"), &rates, room, each, &marks))
-            @let waiting = [line(points, 3, "one"), line(points, 4, "four")];
-            (plot(&format!("Tasks, {title}"), &waiting, room, each, &marks))
+        @for (scale, title, lines) in PLOTS {
+            @let title = format!("{title}, {span}");
+            @let plot = Plot { title: &title, scale, room, each, marks: &marks };
+            (plot.draw(&lines.iter().map(line).collect::<Vec<_>>()))
+        }
+    }
+}
+
+/// Returns how many tasks are due, by kind and priority.
+pub fn due(moment: &Moment) -> Markup {
+    let kinds = moment.snapshot.machine.kinds.iter();
+    let mut kinds: Vec<_> = kinds.filter(|kind| kind.pending > 0).collect();
+    if kinds.is_empty() {
+        return html! { p.soft { "No task is due." } };
+    }
+    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.pending));
+    let all: BTreeSet<_> = kinds
+        .iter()
+        .flat_map(|kind| kind.by_priority.keys())
+        .collect();
+    let shown: Vec<_> = all.iter().rev().take(PRIORITIES).copied().collect();
+    html! {
+        table {
+            thead {
+                tr {
+                    th { "kind" } th.number { "due" }
+                    @for priority in &shown { th.number { "priority " (priority) } }
+                    @if all.len() > shown.len() { th.number { "lower" } }
+                }
+            }
+            tbody {
+                @for kind in kinds.iter().take(KINDS) {
+                    @let count = |priority| kind.by_priority.get(priority).copied().unwrap_or(0);
+                    @let counts: Vec<_> = shown.iter().map(|priority| count(priority)).collect();
+                    tr {
+                        th scope="row" {
+                            @match &kind.counts.kind {
+                                Some(kind) => (name(kind.as_str())),
+                                None => "all other kinds",
+                            }
+                        }
+                        td.number { (kind.pending) }
+                        @for count in &counts { td.number { (count) } }
+                        @if all.len() > shown.len() {
+                            td.number { (kind.pending - counts.iter().sum::<usize>()) }
+                        }
+                    }
+                }
+            }
+        }
+        @if kinds.len() > KINDS {
+            p { (kinds.len() - KINDS) " kinds more have due tasks." }
         }
     }
 }

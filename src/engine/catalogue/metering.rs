@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use super::{Catalogue, KindId, Rest};
 use crate::engine::Timestamp;
 use crate::engine::meter::{KindMeter, KindMeters, KindMetrics, MeterId, OTHER, OTHER_NAME};
-use crate::engine::queue::ClassId;
+use crate::engine::queue::{ClassId, priority_of};
 use crate::engine::ranks::due_at;
 use crate::engine::tasks::Tasks;
 use crate::task::TaskKind;
@@ -41,6 +41,14 @@ impl Catalogue {
         let mut sum = self.meters.sum();
         sum.accepted += self.classes.iter().map(|class| class.accepted).sum::<u64>();
         sum
+    }
+
+    /// Returns how many tasks have failed, of each kind that is counted by name.
+    #[cfg(feature = "dashboard")]
+    pub fn failed_by_kind(&self) -> Vec<(TaskKind, u64)> {
+        let meters = self.meters.all().iter();
+        let named = meters.filter_map(|meter| Some((meter.kind.clone()?, meter.failed())));
+        named.collect()
     }
 
     /// Finds the counters of the kind of a new class.
@@ -135,6 +143,10 @@ impl Catalogue {
         for class in waiting {
             let of = &mut all[class.meter as usize];
             of.pending += class.queue.len();
+            for waiting in class.queue.counts() {
+                let priority = priority_of(waiting.lateness);
+                *of.by_priority.entry(priority).or_default() += waiting.all as usize;
+            }
             if class.rest == Rest::No
                 && let Some(rank) = class.queue.oldest(tasks)
             {

@@ -59,6 +59,8 @@ pub struct KindMetrics {
     pub counts: KindMeter,
     /// Due tasks that do not run, for whatever reason.
     pub pending: usize,
+    /// How many of these there are of each priority.
+    pub by_priority: BTreeMap<i8, usize>,
     /// Tasks that run.
     pub running: usize,
     /// How long the oldest task has been due that waits for a worker alone; zero if none does.

@@ -5,6 +5,8 @@
 
 use super::SchedulerMachine;
 use crate::engine::Timestamp;
+#[cfg(feature = "dashboard")]
+use crate::engine::meter::Pulse;
 use crate::engine::tasks::{Phase, Task};
 use crate::search::{FoundState, FoundTask, Search, Step, TaskFilter};
 use crate::task::Priority;
@@ -35,16 +37,24 @@ impl SchedulerMachine {
 
     /// Returns the numbers that a dashboard asks for each second.
     #[cfg(feature = "dashboard")]
-    pub(crate) fn pulse(&self) -> crate::stats::Pulse {
+    pub(crate) fn pulse(&self) -> Pulse {
         let nodes = self.roster.names.values();
-        let up = nodes.filter(|&&node| self.roster.get(node).is_up());
-        crate::stats::Pulse {
+        let up = nodes.map(|&node| self.roster.get(node));
+        let up = up.filter(|node| node.is_up());
+        let metered = self.catalogue.metered();
+        let runs = metered.runs();
+        let running = self.count_of(Phase::Running) as u64;
+        Pulse {
             accepted: self.totals.executed,
+            started: runs.count() + running,
             settled: self.totals.settled(),
             failed: self.totals.failed.values().sum(),
             due: (self.count_of(Phase::Queued) + self.count_of(Phase::Prefetched)) as u64,
-            running: self.count_of(Phase::Running) as u64,
-            nodes_up: up.count() as u64,
+            running,
+            wait: metered.wait,
+            runs,
+            failed_of: self.catalogue.failed_by_kind(),
+            up: up.map(|node| node.name.clone()).collect(),
         }
     }
 

@@ -178,6 +178,7 @@ impl SchedulerMachine {
                 let task = self.tasks.get(slot);
                 let of = &mut kinds[self.catalogue.meter_id(task.class)];
                 of.pending += 1;
+                *of.by_priority.entry(task.priority).or_default() += 1;
                 let held_back = matches!(
                     task.stage.retracting(),
                     Some(Retract::Paused | Retract::OverLimit)
