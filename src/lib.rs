@@ -134,7 +134,7 @@ pub use node::{Node, NodeBuilder, NodeExit, NodeHandle, node};
 pub use payload::Payload;
 pub use retry::RetryPolicy;
 #[cfg(feature = "store")]
-pub use scheduler::{ExecutedAgain, SettledPage};
+pub use scheduler::{ExecutedAgain, ForgetError, SettledPage};
 pub use scheduler::{Scheduler, SchedulerBuilder};
 pub use search::TaskFilter;
 pub use status::{CancelAnswer, Cause, Failure, Outcome, TaskEvent, TaskStatus};

@@ -34,6 +34,8 @@ mod asking;
 mod attaching;
 mod builder;
 mod finding;
+#[cfg(feature = "store")]
+mod forgetting;
 mod kinds;
 mod local;
 mod measuring;
@@ -44,6 +46,8 @@ mod pulse;
 mod stored;
 
 pub use builder::SchedulerBuilder;
+#[cfg(feature = "store")]
+pub use forgetting::ForgetError;
 #[cfg(feature = "store")]
 pub use stored::{ExecutedAgain, SettledPage};
 

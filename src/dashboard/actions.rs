@@ -9,18 +9,19 @@ use tokio::time::timeout;
 
 use super::asked::{Asked, Fields, id};
 use super::wrong::Wrong;
-use super::{Access, looking};
+use super::{Access, failures, looking};
 use crate::error::NodeError;
 use crate::limit::Limit;
 use crate::say::say;
 use crate::scheduler::Scheduler;
 use crate::status::CancelAnswer;
+use crate::task::TaskId;
 
 /// How long is waited for a drain to end. It goes on when nobody waits.
 const DRAIN_WAIT: Duration = Duration::from_millis(500);
 
-/// How many tasks are handed in again by one action.
-const MAX_AGAIN: usize = 200;
+/// How many tasks are named by one action.
+const MOST: usize = failures::IDS;
 
 /// What can be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,9 @@ pub enum Action {
     CancelAll,
     StopSweep,
     ExecuteAgain,
+    ExecuteAgainAll,
+    Forget,
+    ForgetAll,
     Mark,
     Workers,
     Drain,
@@ -45,7 +49,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::PauseAll,
         Self::ResumeAll,
         Self::Pause,
@@ -57,6 +61,9 @@ impl Action {
         Self::CancelAll,
         Self::StopSweep,
         Self::ExecuteAgain,
+        Self::ExecuteAgainAll,
+        Self::Forget,
+        Self::ForgetAll,
         Self::Mark,
         Self::Workers,
         Self::Drain,
@@ -78,6 +85,9 @@ impl Action {
             Self::CancelAll => "cancel_all",
             Self::StopSweep => "stop_sweep",
             Self::ExecuteAgain => "execute_again",
+            Self::ExecuteAgainAll => "execute_again_all",
+            Self::Forget => "forget",
+            Self::ForgetAll => "forget_all",
             Self::Mark => "mark",
             Self::Workers => "workers",
             Self::Drain => "drain",
@@ -100,18 +110,19 @@ impl Action {
         }
     }
 
-    /// Returns the field that says to what it is done, if there is one.
-    const fn subject(self) -> Option<&'static str> {
+    /// Returns the fields that say to what it is done.
+    const fn subject(self) -> &'static [&'static str] {
         match self {
-            Self::PauseAll | Self::ResumeAll => None,
+            Self::PauseAll | Self::ResumeAll => &[],
             Self::Pause | Self::Resume | Self::CloseIntake | Self::OpenIntake | Self::Limit => {
-                Some("kind")
+                &["kind"]
             }
-            Self::Cancel | Self::ExecuteAgain => Some("id"),
-            Self::CancelAll => Some("q"),
-            Self::StopSweep => Some("sweep"),
-            Self::Mark => Some("text"),
-            Self::Workers | Self::Drain | Self::Remove | Self::DeclareDead => Some("node"),
+            Self::Cancel | Self::ExecuteAgain | Self::Forget => &["id"],
+            Self::CancelAll => &["q"],
+            Self::ExecuteAgainAll | Self::ForgetAll => &failures::FIELDS,
+            Self::StopSweep => &["sweep"],
+            Self::Mark => &["text"],
+            Self::Workers | Self::Drain | Self::Remove | Self::DeclareDead => &["node"],
         }
     }
 }
@@ -129,13 +140,22 @@ pub async fn perform(asked: &Asked<'_>, action: Action, fields: &Fields) -> Resu
     };
     asked.watch.count(action.name(), result);
     asked.watch.forget().await;
-    let subject = action.subject().and_then(|name| fields.text(name));
+    let subject = match action.subject() {
+        [one] => fields.text(one).unwrap_or_default().to_owned(),
+        several => {
+            let named = several
+                .iter()
+                .filter_map(|name| Some((name, fields.text(name)?)));
+            let named = named.map(|(name, text)| format!("{name}: {text}"));
+            named.collect::<Vec<_>>().join(", ")
+        }
+    };
     say!(
         info: target: "callboard::audit",
         user = ?asked.user(),
         action = action.name(),
         scheduler = asked.watch.name(),
-        subject = ?subject.unwrap_or_default(),
+        subject = ?subject,
         result,
         answer = ?words,
         "an operator has acted"
@@ -215,6 +235,23 @@ async fn act(asked: &Asked<'_>, action: Action, fields: &Fields) -> Result<Strin
             format!("The sweep {sweep} cancels no further task.")
         }
         Action::ExecuteAgain => again(scheduler, fields).await?,
+        Action::ExecuteAgainAll => {
+            let all = scheduler
+                .execute_again_all(failures::narrow(fields)?)
+                .await?;
+            let refused = all.iter().filter_map(|again| again.answer.as_ref().err());
+            let (refusals, why) = (refused.clone().count(), refused.last());
+            let done = all.len() - refusals;
+            match why {
+                None => format!("{done} tasks were handed in again."),
+                Some(why) => format!("{done} of {} tasks were handed in again: {why}.", all.len()),
+            }
+        }
+        Action::Forget => forget(scheduler, fields).await?,
+        Action::ForgetAll => {
+            let forgotten = scheduler.forget_all(failures::narrow(fields)?).await?;
+            format!("{forgotten} failed tasks are forgotten.")
+        }
         Action::Mark => {
             scheduler.mark(fields.required("text")?);
             "The mark is in the plots.".to_owned()
@@ -249,15 +286,32 @@ async fn act(asked: &Asked<'_>, action: Action, fields: &Fields) -> Result<Strin
     })
 }
 
-/// Hands tasks in again whose ids are given, with commas between.
-async fn again(scheduler: &Scheduler, fields: &Fields) -> Result<String, Wrong> {
+/// Reads the ids of some tasks, with commas between.
+pub fn ids(fields: &Fields) -> Result<Vec<TaskId>, Wrong> {
     let ids: Vec<_> = fields.required("id")?.split(',').map(id).collect();
-    if ids.len() > MAX_AGAIN {
+    if ids.len() > MOST {
         return Err(Wrong::request(format_args!(
-            "at most {MAX_AGAIN} tasks are handed in again at once"
+            "at most {MOST} tasks are named at once"
         )));
     }
-    let ids = ids.into_iter().collect::<Result<Vec<_>, _>>()?;
+    ids.into_iter().collect()
+}
+
+/// Forgets failed tasks whose ids are given.
+async fn forget(scheduler: &Scheduler, fields: &Fields) -> Result<String, Wrong> {
+    let ids = ids(fields)?;
+    if let [id] = ids[..] {
+        scheduler.forget(id).await?;
+        return Ok(format!("The task {id} is forgotten."));
+    }
+    let all = ids.len();
+    let forgotten = scheduler.forget_these(ids).await?;
+    Ok(format!("{forgotten} of {all} tasks are forgotten."))
+}
+
+/// Hands tasks in again whose ids are given.
+async fn again(scheduler: &Scheduler, fields: &Fields) -> Result<String, Wrong> {
+    let ids = ids(fields)?;
     if let [id] = ids[..] {
         let again = scheduler.execute_again(id).await?;
         return Ok(format!("The task {again} repeats the task {id}."));

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::Access;
 use super::asked::Asked;
-use super::failures::groups;
+use super::failures::{self, groups};
 use super::looking::{Known, find, known};
 use super::pages::kinds::rows;
 use super::shown::redacted;
@@ -136,12 +136,14 @@ fn settled(status: &TaskStatus) -> Value {
 ///
 /// # Errors
 ///
-/// The scheduler has no store, or it cannot be read.
+/// The scheduler has no store, it cannot be read, or the request cannot be understood.
 pub async fn failures(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let limit = asked.query.number("limit")?.unwrap_or(MAX_FAILURES);
     let _turn = asked.watch.turn().await;
     let limit = limit.clamp(1, MAX_FAILURES);
-    let page = asked.watch.scheduler().failed(None, limit).await?;
+    let filter = failures::filter(&asked.query)?;
+    let scheduler = asked.watch.scheduler();
+    let page = scheduler.settled_page(filter, None, limit).await?;
     let all: Vec<_> = page.statuses.iter().map(settled).collect();
     let groups = groups(&page.statuses);
     Ok(answer(&json!({ "failures": all, "groups": groups })))

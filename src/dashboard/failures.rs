@@ -1,13 +1,16 @@
 //! The failed tasks that a store keeps, grouped by what went wrong.
 //!
-//! Owns: what counts as the same failure. Does not know: how groups are shown.
+//! Owns: which are meant, and what counts as the same failure. Does not know: how groups are shown.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::asked::Fields;
+use super::wrong::Wrong;
 use crate::status::{Cause, Outcome, TaskStatus};
+use crate::store::retained::SettledFilter;
 use crate::task::{TaskId, TaskKind};
 
 /// How many ids of a group are told.
@@ -25,6 +28,49 @@ pub struct Group {
     pub last: SystemTime,
     /// The newest of them.
     pub ids: Vec<TaskId>,
+}
+
+/// The fields by which failures are chosen.
+pub const FIELDS: [&str; 4] = ["kind", "message", "hours", "until"];
+
+/// Reads which failures are meant: those of a `kind`, with this in their `message`, of the last so
+/// many `hours`, and from before `until`, in seconds since 1970.
+///
+/// # Errors
+///
+/// A field cannot be read.
+pub fn filter(fields: &Fields) -> Result<SettledFilter, Wrong> {
+    let mut filter = SettledFilter::default();
+    if let Some(kind) = fields.text("kind") {
+        filter = filter.kind(kind);
+    }
+    if let Some(message) = fields.text("message") {
+        filter = filter.message(message);
+    }
+    if let Some(hours) = fields.number::<u32>("hours")? {
+        let span = Duration::from_secs(u64::from(hours) * 3600);
+        let since = SystemTime::now().checked_sub(span);
+        filter = filter.since(since.unwrap_or(SystemTime::UNIX_EPOCH));
+    }
+    if let Some(until) = fields.number::<u32>("until")? {
+        filter = filter.until(SystemTime::UNIX_EPOCH + Duration::from_secs(until.into()));
+    }
+    Ok(filter)
+}
+
+/// Reads which failures are meant, which may not be all of them.
+///
+/// # Errors
+///
+/// As for [`filter`], or they are.
+pub fn narrow(fields: &Fields) -> Result<SettledFilter, Wrong> {
+    let named = ["kind", "message", "hours"];
+    if named.iter().all(|name| fields.text(name).is_none()) {
+        return Err(Wrong::request(
+            "every failure is meant: name a `kind`, a part of the `message`, or the last `hours`",
+        ));
+    }
+    filter(fields)
 }
 
 /// Groups failures that come newest first; the largest group comes first.

@@ -166,6 +166,9 @@ async fn about(asked: &Asked<'_>, route: Route, body: Payload) -> Result<HttpRes
             let moment = asked.watch.moment().await?;
             let body = match asked.query.text("action").and_then(Action::named) {
                 Some(Action::CancelAll) => pages::tasks::confirm(asked, &reader, &moment).await?,
+                Some(action @ (Action::Forget | Action::ForgetAll | Action::ExecuteAgainAll)) => {
+                    pages::failures::confirm(asked, &reader, action).await?
+                }
                 _ => pages::confirm::body(asked, &reader, &moment)?,
             };
             Ok(pages::page(asked, &reader, None, &body))

@@ -8,6 +8,7 @@ use actix_web::http::StatusCode;
 
 use crate::error::{KindError, NodeError, Stopped, StoreError};
 use crate::execute::ExecuteAgainError;
+use crate::scheduler::ForgetError;
 
 /// Why a request was not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,16 @@ impl From<StoreError> for Wrong {
         match &error {
             StoreError::NoStore => Self::not_found(error),
             _ => Self::unavailable(error),
+        }
+    }
+}
+
+impl From<ForgetError> for Wrong {
+    fn from(error: ForgetError) -> Self {
+        match error {
+            ForgetError::NotKept { .. } => Self::not_found(error),
+            ForgetError::MeansAll => Self::request(error),
+            ForgetError::Store(error) => error.into(),
         }
     }
 }

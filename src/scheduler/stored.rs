@@ -18,6 +18,7 @@ use crate::execute::{Execute, ExecuteAgainError};
 use crate::status::TaskStatus;
 use crate::store::export::{ExportError, export};
 use crate::store::retained::{self, Cursor, SettledFilter};
+use crate::store::writer::Reader;
 use crate::store::{LogError, Snapshot, refused};
 use crate::task::{TaskId, TaskKey};
 
@@ -274,7 +275,7 @@ impl Scheduler {
         Ok(all)
     }
 
-    async fn settled_page(
+    pub(crate) async fn settled_page(
         &self,
         filter: SettledFilter,
         after: Option<Cursor>,
@@ -298,19 +299,28 @@ impl Scheduler {
         &self,
         read: impl FnOnce(&dyn Snapshot) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let reader = self.inner.store.clone().ok_or(StoreError::NoStore)?;
+        let reading = move |store: &Reader| {
+            let snapshot = store.snapshot().map_err(refused)?;
+            read(&*snapshot.ok_or(StoreError::Stopped)?).map_err(refused)
+        };
+        self.with_store(reading).await
+    }
+
+    /// Does something with the store, on a thread of its own.
+    pub(super) async fn with_store<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.inner.store.clone().ok_or(StoreError::NoStore)?;
         let (tx, rx) = oneshot::channel();
-        let reading = move || {
-            let read = contained(|| {
-                let snapshot = reader.snapshot().map_err(refused)?;
-                read(&*snapshot.ok_or(StoreError::Stopped)?).map_err(refused)
-            });
+        let acting = move || {
+            let acted = contained(|| act(&store));
             let broken = |panic| Err(StoreError::Io(panic));
             // Whoever asked may have gone.
-            drop(tx.send(read.unwrap_or_else(broken)));
+            drop(tx.send(acted.unwrap_or_else(broken)));
         };
         let named = thread::Builder::new().name("callboard-read".to_owned());
-        let started = named.spawn(reading);
+        let started = named.spawn(acting);
         started.map_err(|error| StoreError::Io(format!("no thread can be started: {error}")))?;
         rx.await.unwrap_or(Err(StoreError::Stopped))
     }

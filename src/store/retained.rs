@@ -291,6 +291,64 @@ pub fn page(
     Ok(page)
 }
 
+/// Gives every task that a filter means, newest first.
+fn each(
+    from: &dyn Snapshot,
+    filter: &SettledFilter,
+    each: &mut dyn FnMut(RetainedTask),
+) -> Result<(), LogError> {
+    from.each_kept(filter.ended, None, &mut |bytes| {
+        let task = read(bytes)?;
+        let at = task.ending.at.to_system_time();
+        if filter.since.is_some_and(|since| at < since) {
+            return Ok(false);
+        }
+        if filter.lets_through(&task) {
+            each(task);
+        }
+        Ok(true)
+    })
+}
+
+/// Returns the ids of all tasks that a filter means.
+///
+/// # Errors
+///
+/// One cannot be read.
+pub fn ids(from: &dyn Snapshot, filter: &SettledFilter) -> Result<Vec<TaskId>, LogError> {
+    let mut ids = Vec::new();
+    each(from, filter, &mut |task| ids.push(task.accepted.id))?;
+    Ok(ids)
+}
+
+/// How much a filter means.
+#[cfg(feature = "dashboard")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// How many tasks.
+    pub tasks: usize,
+    /// Of which kinds.
+    pub kinds: std::collections::BTreeSet<TaskKind>,
+    /// When the oldest of them has settled.
+    pub oldest: Option<SystemTime>,
+}
+
+/// Counts what a filter means.
+///
+/// # Errors
+///
+/// One cannot be read.
+#[cfg(feature = "dashboard")]
+pub fn survey(from: &dyn Snapshot, filter: &SettledFilter) -> Result<Survey, LogError> {
+    let mut survey = Survey::default();
+    each(from, filter, &mut |task| {
+        survey.tasks += 1;
+        survey.oldest = Some(task.ending.at.to_system_time());
+        survey.kinds.insert(task.accepted.kind);
+    })?;
+    Ok(survey)
+}
+
 /// Returns the status that was told of a task.
 pub fn status(task: RetainedTask, scheduler: Arc<str>) -> TaskStatus {
     TaskStatus::new(task.into_ending(scheduler))

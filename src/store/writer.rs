@@ -350,6 +350,29 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// Forgets what is kept of these tasks when no batch is under way. Returns how many of them had
+    /// been kept; `None` when the writer has ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`TaskLog::forget`].
+    pub fn forget(&self, ids: Vec<TaskId>) -> Result<Option<usize>, LogError> {
+        match self {
+            Self::OnThread(ReaderOfThread(orders)) => {
+                let (reply, answer) = channel();
+                // If it has ended, nobody answers.
+                let _ = orders.send(Order::Forget(ids, reply));
+                answer.recv().ok().transpose()
+            }
+            Self::Inline(writer) => {
+                let mut writer = lock(writer);
+                writer.as_mut().map(|it| it.forget(&ids)).transpose()
+            }
+        }
+    }
+}
+
 /// Works until it is told to close. Returns the sender to whoever waits for that, if anybody does.
 fn run(
     writer: &mut LogWriter,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every address that is asked by GET, with the least access.
-const READS: [(&str, Access); 25] = [
+const READS: [(&str, Access); 28] = [
     ("", Access::Read),
     ("/", Access::Read),
     ("/kinds", Access::Read),
@@ -21,6 +21,9 @@ const READS: [(&str, Access); 25] = [
     ("/failures", Access::Read),
     ("/task?id=1", Access::Read),
     ("/confirm?action=remove&node=here", Access::Full),
+    ("/confirm?action=forget&id=1", Access::Operate),
+    ("/confirm?action=forget_all&kind=a", Access::Operate),
+    ("/confirm?action=execute_again_all&kind=a", Access::Operate),
     ("/style.css", Access::Read),
     ("/live.js", Access::Read),
     ("/live?page=nodes", Access::Read),
@@ -38,7 +41,7 @@ const READS: [(&str, Access); 25] = [
 ];
 
 /// Every action, with the least access.
-const ACTIONS: [(&str, Access); 16] = [
+const ACTIONS: [(&str, Access); 19] = [
     ("pause_all", Access::Operate),
     ("resume_all", Access::Operate),
     ("pause", Access::Operate),
@@ -51,6 +54,9 @@ const ACTIONS: [(&str, Access); 16] = [
     ("stop_sweep", Access::Operate),
     ("mark", Access::Operate),
     ("execute_again", Access::Operate),
+    ("execute_again_all", Access::Operate),
+    ("forget", Access::Operate),
+    ("forget_all", Access::Operate),
     ("workers", Access::Operate),
     ("drain", Access::Operate),
     ("remove", Access::Full),

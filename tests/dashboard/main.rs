@@ -7,6 +7,7 @@
 mod access;
 mod api;
 mod audit;
+mod failures;
 mod forms;
 mod overview;
 mod pages;

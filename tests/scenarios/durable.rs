@@ -8,8 +8,8 @@ use callboard::error::{AttachError, StartError, StoreError};
 use callboard::execute::ExecuteAgainError;
 use callboard::stats::{NodeState, Stats, StoreState};
 use callboard::{
-    Execute, Keep, Node, Outcome, Scheduler, SchedulerBuilder, SettledFilter, Shutdown, Store,
-    TaskId, TaskStatus,
+    Execute, ForgetError, Keep, Node, Outcome, Scheduler, SchedulerBuilder, SettledFilter,
+    Shutdown, Store, TaskId, TaskStatus,
 };
 use tempfile::TempDir;
 
@@ -416,5 +416,18 @@ async fn what_has_failed_is_handed_in_again_one_by_one_or_by_a_filter_and_says_w
         let id = again.answer.unwrap();
         assert_eq!(statuses[&id].again_of(), Some(again.of));
     }
+
+    scheduler.forget(failed[0]).await.unwrap();
+    assert!(scheduler.settled(failed[0]).await.unwrap().is_none());
+    let gone = scheduler.forget(failed[0]).await;
+    assert_eq!(gone, Err(ForgetError::NotKept { id: failed[0] }));
+    let all = scheduler.forget_all(SettledFilter::default()).await;
+    assert_eq!(all, Err(ForgetError::MeansAll));
+    let filter = SettledFilter::default().kind("fail.permanently");
+    assert_eq!(scheduler.forget_all(filter).await, Ok(5));
+    let left = scheduler.failed(None, 10).await.unwrap();
+    assert_eq!(left.statuses, []);
+    let by_key = scheduler.settled_by_key("second").await.unwrap();
+    assert_eq!(by_key, None, "its key leads nowhere");
     finish(scheduler).await;
 }

@@ -119,6 +119,7 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus) -> Body {
             (payload(asked, "Output", &status.kind, output))
         }
         (reader.button(Action::ExecuteAgain, "Run again", &[("id", &id)], "failures"))
+        (reader.asks_twice(Action::Forget, "Forget", ("id", &id)))
     };
     Body {
         state: format!("task {id} {word}"),
