@@ -49,6 +49,7 @@ mod looking;
 mod pages;
 mod plots;
 mod problems;
+mod report;
 mod rings;
 mod routes;
 mod shown;

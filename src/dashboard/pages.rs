@@ -273,7 +273,8 @@ fn framed(
                     span.scheduler { (name(scheduler)) }
                     (others(asked, reader))
                     span #live role="status" {
-                        "reload to see what is new"
+                        @if live.is_some() { "reload to see what is new" }
+                        @else { "as of now, not live: reload to see what is new" }
                     }
                 }
                 nav aria-label="Pages" {

@@ -13,7 +13,7 @@ use super::asked::{Asked, Fields, id};
 use super::guard::{self, Way};
 use super::pages::{self, Reader, Tab};
 use super::wrong::Wrong;
-use super::{Access, Board, api, assets, health, live};
+use super::{Access, Board, api, assets, health, live, report};
 use crate::task::TaskId;
 
 /// Where a request leads.
@@ -25,6 +25,7 @@ enum Route {
     Style,
     Script,
     Live,
+    Report,
     Health,
     Stats,
     Metrics,
@@ -65,6 +66,7 @@ impl Route {
             "task" => Ok(Self::TaskPage),
             "confirm" => Ok(Self::Confirm),
             "live" => Ok(Self::Live),
+            "report" => Ok(Self::Report),
             "style.css" => Ok(Self::Style),
             "live.js" => Ok(Self::Script),
             "health" => Ok(Self::Health),
@@ -174,6 +176,7 @@ async fn about(asked: &Asked<'_>, route: Route, body: Payload) -> Result<HttpRes
             Ok(pages::page(asked, &reader, None, &body))
         }
         Route::Live => live::stream(asked).await,
+        Route::Report => report::answer(asked).await,
         Route::Metrics => api::metrics(asked).await,
         Route::Stats => api::stats(asked).await,
         Route::Nodes => api::nodes(asked).await,

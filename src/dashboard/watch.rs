@@ -83,6 +83,7 @@ impl Moment {
                 "stats": self.snapshot.stats,
                 "problems": self.problems,
                 "actions": self.actions,
+                "looks": self.number + 1,
             });
             value.to_string().into()
         };

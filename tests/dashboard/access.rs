@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every address that is asked by GET, with the least access.
-const READS: [(&str, Access); 28] = [
+const READS: [(&str, Access); 29] = [
     ("", Access::Read),
     ("/", Access::Read),
     ("/kinds", Access::Read),
@@ -27,6 +27,7 @@ const READS: [(&str, Access); 28] = [
     ("/style.css", Access::Read),
     ("/live.js", Access::Read),
     ("/live?page=nodes", Access::Read),
+    ("/report", Access::Read),
     ("/health", Access::None),
     ("/metrics", Access::Read),
     ("/api/stats", Access::Read),

@@ -11,6 +11,7 @@ mod failures;
 mod forms;
 mod overview;
 mod pages;
+mod report;
 mod tasks;
 
 use actix_web::HttpRequest;

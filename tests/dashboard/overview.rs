@@ -171,3 +171,30 @@ async fn what_failed_lately_is_told_with_its_span() {
     assert!(page.contains("3 in all"), "{page}");
     finish(scheduler).await;
 }
+
+#[actix::test]
+async fn a_hundred_open_pages_share_one_look_a_second() {
+    const PAGES: usize = 100;
+    const ROUNDS: u64 = 4;
+    let scheduler = scheduler("dashboard-hundred").await;
+    let app = serve!(board(&scheduler));
+    let mut pages = Vec::new();
+    for page in ["", "kinds", "nodes", "kinds"].iter().cycle().take(PAGES) {
+        let path = format!("/tasks/live?page={page}");
+        pages.push(Box::pin(ask!(app, get(&path, "read")).into_body()));
+    }
+    let looks = ask!(app, get("/tasks/api/events", "read")).into_body();
+    let mut looks = std::pin::pin!(looks);
+    let mut counted = Vec::new();
+    for _ in 0..ROUNDS {
+        for page in &mut pages {
+            let event = next_event(&mut page.as_mut()).await;
+            assert!(event["html"].is_string(), "{event}");
+        }
+        counted.push(next_event(&mut looks).await["looks"].as_u64().unwrap());
+    }
+    let taken = counted[counted.len() - 1] - counted[0];
+    assert!(taken <= ROUNDS + 1, "{counted:?}: each page has its own");
+    drop(pages);
+    finish(scheduler).await;
+}

@@ -162,3 +162,27 @@ async fn several_schedulers_are_one_mount_with_a_switch() {
     finish(one).await;
     finish(two).await;
 }
+
+#[actix::test]
+async fn a_page_that_does_not_move_says_so() {
+    let scheduler = scheduler("dashboard-still").await;
+    let app = serve!(board(&scheduler));
+    let waiting = callboard::Execute::named("wait", &()).unwrap();
+    let id = scheduler.execute(waiting).await.unwrap().get();
+    let says = "not live: reload to see what is new";
+    for path in ["tasks", "failures", &format!("task?id={id}")] {
+        let page = text(ask!(app, get(&format!("/tasks/{path}"), "read"))).await;
+        assert!(
+            page.contains(says) && !page.contains("<body data-live"),
+            "{path}"
+        );
+    }
+    for path in ["", "kinds", "nodes"] {
+        let page = text(ask!(app, get(&format!("/tasks/{path}"), "read"))).await;
+        assert!(
+            !page.contains(says) && page.contains("<body data-live"),
+            "{path}"
+        );
+    }
+    finish(scheduler).await;
+}

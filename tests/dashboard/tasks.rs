@@ -166,6 +166,52 @@ async fn all_that_match_are_counted_and_cancelled_in_the_background() {
 }
 
 #[actix::test]
+async fn a_cancel_of_all_that_match_is_stopped_midway() {
+    const TASKS: u64 = 30_000;
+    let scheduler = scheduler("dashboard-stop").await;
+    let app = serve!(board(&scheduler));
+    hand_in(&scheduler, TASKS).await;
+    let act = |action: &str, body: &str| {
+        let path = format!("/tasks/api/actions/{action}");
+        post_json(&path, "operate", body)
+    };
+    let progress = async || {
+        let told = json(ask!(app, get("/tasks/api/sweeps", "read"))).await;
+        told["sweeps"][0].clone()
+    };
+    let answer = ask!(app, act("cancel_all", r#"{"q":"kind:later"}"#));
+    assert_eq!(answer.status(), StatusCode::OK);
+    // One goes on at a time.
+    let second = ask!(app, act("cancel_all", r#"{"q":"kind:other"}"#));
+    assert_eq!(second.status(), StatusCode::CONFLICT);
+    while progress().await["cancelled"] == 0 {
+        tokio::task::yield_now().await;
+    }
+    let page = text(ask!(app, get("/tasks/tasks", "operate"))).await;
+    assert!(page.contains(r#"data-action="stop_sweep""#), "{page}");
+    let stopped = ask!(app, act("stop_sweep", r#"{"sweep":1}"#));
+    assert_eq!(stopped.status(), StatusCode::OK);
+    while progress().await["state"] == "running" {
+        tokio::task::yield_now().await;
+    }
+    let ended = progress().await;
+    assert_eq!(ended["state"], "stopped");
+    let cancelled = ended["cancelled"].as_u64().unwrap();
+    assert!(cancelled > 0 && cancelled < TASKS, "{ended}");
+    let stats = scheduler.stats().await.unwrap();
+    assert_eq!(stats.totals.cancelled, cancelled);
+    assert_eq!(
+        stats.pending as u64,
+        TASKS - cancelled,
+        "the others go on waiting"
+    );
+    // The next one may begin.
+    let answer = ask!(app, act("cancel_all", r#"{"q":"kind:other"}"#));
+    assert_eq!(answer.status(), StatusCode::OK);
+    finish(scheduler).await;
+}
+
+#[actix::test]
 async fn failures_are_grouped_and_a_group_is_run_again() {
     let folder = tempfile::tempdir().unwrap();
     let (scheduler, id) = failed("dashboard-failures", folder.path()).await;

@@ -83,6 +83,11 @@ pub fn rows(snapshot: &Snapshot) -> BTreeMap<&TaskKind, Row<'_>> {
     rows
 }
 
+/// Returns the table of the first kinds.
+pub fn all(reader: &Reader, moment: &Moment) -> Markup {
+    table(reader, &rows(&moment.snapshot), &moment.before)
+}
+
 fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>, before: &Before) -> Markup {
     if rows.is_empty() {
         return html! { p { "No node offers any kind." } };
@@ -92,7 +97,7 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>, before: &Before) 
             thead {
                 tr {
                     th { "kind" } th { "nodes" } th { "due" } th { "running" } th { "wait" }
-                    th { "run time" } th { "failed lately" } th { "starts" } th { "limit" } th { "does" }
+                    th { "run time" } th { "failed lately" } th { "starts" } th { "limit" } th.does { "does" }
                 }
             }
             tbody {
@@ -109,7 +114,7 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>, before: &Before) 
                             @if row.closed { br; b.warning { "intake closed" } }
                         }
                         td { span data-live=(format!("limit-{at}")) { (limit(row.limit)) } }
-                        td { (hands(reader, kind, row)) }
+                        td.does { (hands(reader, kind, row)) }
                     }
                 }
             }

@@ -67,7 +67,8 @@ fn row_id(at: usize, node: &NodeStats) -> Markup {
     html! { span hidden data-live=(format!("node-{at}-{:?}-{}", node.state, node.name)) {} }
 }
 
-fn table(reader: &Reader, moment: &Moment) -> Markup {
+/// Returns the table of the first nodes.
+pub fn table(reader: &Reader, moment: &Moment) -> Markup {
     let stats = &moment.snapshot.stats;
     if stats.nodes.is_empty() {
         return html! { p { "No node is named, and none has joined." } };
@@ -77,7 +78,7 @@ fn table(reader: &Reader, moment: &Moment) -> Markup {
             thead {
                 tr {
                     th { "node" } th { "state" } th { "workers" } th { "load" }
-                    th { "link" } th { "offers" } th { "does" }
+                    th { "link" } th { "offers" } th.does { "does" }
                 }
             }
             tbody {
@@ -89,7 +90,7 @@ fn table(reader: &Reader, moment: &Moment) -> Markup {
                         td { (load(at, node)) }
                         td { (link(at, moment, node)) }
                         td { (offers(node)) }
-                        td { (hands(reader, node)) }
+                        td.does { (hands(reader, node)) }
                     }
                 }
             }

@@ -57,7 +57,7 @@ pub fn body(reader: &Reader, moment: &Moment, reaches: &[Reach]) -> Body {
     let stats = &moment.snapshot.stats;
     let main = html! {
         h1 { "What is wrong now" }
-        div #problems data-part="whole" { (problems(reader, &moment.problems)) }
+        div #problems data-part="whole" { (problems(Some(reader), &moment.problems)) }
         h2 { "Tasks" }
         div #numbers data-part="values" { (numbers(stats)) }
         @for &reach in reaches {
@@ -80,18 +80,11 @@ pub fn body(reader: &Reader, moment: &Moment, reaches: &[Reach]) -> Body {
         div.wide #nodes data-part="values" {
             (nodes::cells_table(reader, stats, NODES))
         }
-        @if let Some(store) = &stats.store {
+        @if let Some(store) = store(stats) {
             h2 { "Store" }
-            div #store data-part="values" {
-                ul.numbers {
-                    (number("store-unstored", "tasks to be stored", store.unstored))
-                    (number("store-file", "KiB of file", store.file_bytes.unwrap_or(0) / 1024))
-                    (number("store-living", "% of records needed",
-                        (store.living_share() * 100.0).round()))
-                    (number("store-batches", "commits", store.batches))
-                }
-            }
+            div #store data-part="values" { (store) }
         }
+        p { a href=(reader.link("report", &[])) download { "Save this moment as one file" } }
     };
     Body {
         state: state(moment),
@@ -99,7 +92,8 @@ pub fn body(reader: &Reader, moment: &Moment, reaches: &[Reach]) -> Body {
     }
 }
 
-fn problems(reader: &Reader, problems: &[Problem]) -> Markup {
+/// Lists what is wrong, with links for somebody who can follow them.
+pub fn problems(reader: Option<&Reader>, problems: &[Problem]) -> Markup {
     if problems.is_empty() {
         return html! { p.good { "Nothing: every node that is named is up, and nothing is held back." } };
     }
@@ -114,7 +108,7 @@ fn problems(reader: &Reader, problems: &[Problem]) -> Markup {
                 li class=(class) {
                     strong class=(class) { (word) ": " }
                     bdi { (words(&problem.what, 500)) } " " (problem.remedy)
-                    @if !problem.page.is_empty() {
+                    @if let Some(reader) = reader && !problem.page.is_empty() {
                         " " a href=(reader.link(problem.page, &[])) { "See " (problem.page) }
                     }
                 }
@@ -197,11 +191,25 @@ pub fn due(moment: &Moment) -> Markup {
     }
 }
 
+/// Returns the numbers of the store, if there is one.
+pub fn store(stats: &Stats) -> Option<Markup> {
+    let store = stats.store.as_ref()?;
+    Some(html! {
+        ul.numbers {
+            (number("store-unstored", "tasks to be stored", store.unstored))
+            (number("store-file", "KiB of file", store.file_bytes.unwrap_or(0) / 1024))
+            (number("store-living", "% of records needed", (store.living_share() * 100.0).round()))
+            (number("store-batches", "commits", store.batches))
+        }
+    })
+}
+
 fn number(id: &str, label: &str, value: impl std::fmt::Display) -> Markup {
     html! { li { b { (live(id, value)) } (label) } }
 }
 
-fn numbers(stats: &Stats) -> Markup {
+/// Returns how many tasks there are of everything.
+pub fn numbers(stats: &Stats) -> Markup {
     let totals = &stats.totals;
     html! {
         ul.numbers {
