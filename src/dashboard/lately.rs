@@ -29,7 +29,8 @@ pub struct Before {
 }
 
 impl Lately {
-    /// Takes in how many tasks of each kind have failed so far, so many seconds after the last time.
+    /// Takes in how many tasks of each kind have failed so far, so many seconds after the last
+    /// time.
     pub fn add(&mut self, failed: &[(TaskKind, u64)], seconds: u64) {
         if self.samples.is_empty() {
             self.samples.push_back(failed.iter().cloned().collect());

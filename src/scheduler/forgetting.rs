@@ -39,7 +39,8 @@ impl Scheduler {
     ///
     /// ```no_run
     /// # use callboard::*;
-    /// # async fn example(scheduler: Scheduler, id: TaskId) -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::error::Error;
+    /// # async fn example(scheduler: Scheduler, id: TaskId) -> Result<(), Box<dyn Error>> {
     /// scheduler.forget(id).await?;
     /// assert!(scheduler.settled(id).await?.is_none());
     /// # Ok(())

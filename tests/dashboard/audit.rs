@@ -58,8 +58,8 @@ async fn each_action_is_told_with_who_and_what_came_of_it() {
         let path = format!("/tasks/api/actions/{action}");
         post_json(&path, "operate", body).insert_header(("user", "ada"))
     };
-    // Another test may be the first to write a line of this kind, just as this one begins to listen:
-    // then nobody is told. Once the line is known, those who listen are asked again.
+    // Another test may be the first to write a line of this kind, just as this one begins to
+    // listen: then nobody is told. Once the line is known, those who listen are asked again.
     ask!(app, act("resume", r#"{"kind":"double"}"#));
     tracing::callsite::rebuild_interest_cache();
     told.lock().unwrap().clear();

@@ -49,7 +49,7 @@ async fn the_report_is_one_file_that_loads_nothing_and_has_no_button() {
         assert!(report.contains(part), "{part}: {report}");
     }
     for absent in [
-        "<script", "<form", "<a ", "<link", "src=", "href=", "<button", "password", "1234", "url(",
+        "<script", "<form", "<a ", "<link", "src=", "href=", "<button", "password", "url(",
     ] {
         assert!(!report.contains(absent), "{absent}: {report}");
     }

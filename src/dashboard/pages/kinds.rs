@@ -43,8 +43,8 @@ pub fn body(reader: &Reader, moment: &Moment) -> Body {
         div.wide #kinds data-part="values" { (table(reader, &rows, &moment.before)) }
         p.soft #lately data-part="whole" {
             "Failed lately means in the last " (span(Duration::from_secs(moment.before.seconds)))
-            ", up to 15 minutes, for as long as this dashboard looks. All other counts and times are \
-             since the scheduler has started."
+            ", up to 15 minutes, for as long as this dashboard looks. All other counts and times \
+             are since the scheduler has started."
         }
         @if rows.len() > KINDS {
             p { "The first " (KINDS) " of " (rows.len()) " kinds are shown." }
@@ -97,7 +97,8 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>, before: &Before) 
             thead {
                 tr {
                     th { "kind" } th { "nodes" } th { "due" } th { "running" } th { "wait" }
-                    th { "run time" } th { "failed lately" } th { "starts" } th { "limit" } th.does { "does" }
+                    th { "run time" } th { "failed lately" } th { "starts" } th { "limit" }
+                    th.does { "does" }
                 }
             }
             tbody {
