@@ -16,9 +16,11 @@ fn context() -> TraceContext {
 
 fn submit(board: &mut Board, mode: Option<TraceMode>) -> TaskId {
     board.submit_with(STOPS, |it| {
-        let mut options = crate::task::Options::default();
-        options.trace = Some(context());
-        options.trace_mode = mode;
+        let options = crate::task::Options {
+            trace: Some(context()),
+            trace_mode: mode,
+            ..Default::default()
+        };
         it.options = Some(Box::new(options));
     })
 }
