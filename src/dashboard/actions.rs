@@ -240,7 +240,7 @@ async fn act(asked: &Asked<'_>, action: Action, fields: &Fields) -> Result<Strin
                 .execute_again_all(failures::narrow(fields)?)
                 .await?;
             let refused = all.iter().filter_map(|again| again.answer.as_ref().err());
-            let (refusals, why) = (refused.clone().count(), refused.last());
+            let (refusals, why) = (refused.clone().count(), refused.clone().next_back());
             let done = all.len() - refusals;
             match why {
                 None => format!("{done} tasks were handed in again."),

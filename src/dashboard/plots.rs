@@ -178,7 +178,7 @@ impl Scale {
             Self::Counts => count(number),
             Self::Times if number <= 0.0 => "none".to_owned(),
             Self::Times if number == BEYOND => "over 1 h".to_owned(),
-            Self::Times if number < 10.0 && number >= 1.0 => format!("{number:.1} s"),
+            Self::Times if (1.0..10.0).contains(&number) => format!("{number:.1} s"),
             // As the bound is written everywhere, and not as the next number of this type.
             Self::Times => span(Duration::from_micros((number * 1e6).round() as u64)),
         }

@@ -90,8 +90,8 @@ fn all_that_match(asked: &Asked<'_>, reader: &Reader) -> Markup {
     html! {
         @for (action, label) in all {
             @if reader.access >= action.least() {
-                @let mut fields = vec![("action", action.name())];
-                @let _ = fields.extend(chosen(asked));
+                @let named = std::iter::once(("action", action.name()));
+                @let fields: Vec<_> = named.chain(chosen(asked)).collect();
                 a.button href=(reader.link("confirm", &fields)) data-action=(action.name()) {
                     (label)
                 }
