@@ -34,6 +34,7 @@ use serde_json::Value;
 
 use crate::scheduler::Scheduler;
 use crate::task::TaskKind;
+use crate::text;
 
 mod access;
 mod actions;
@@ -54,7 +55,6 @@ mod rings;
 mod routes;
 mod shown;
 mod sweeps;
-mod text;
 mod watch;
 mod wrong;
 

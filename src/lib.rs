@@ -114,6 +114,8 @@ mod store;
 pub(crate) mod sync;
 pub mod task;
 mod testing;
+#[cfg(any(feature = "cli", feature = "dashboard"))]
+mod text;
 pub mod trace;
 
 pub use actors::Shutdown;
@@ -176,6 +178,11 @@ pub mod __internals {
     #[cfg(feature = "store")]
     pub mod store {
         pub use crate::store::*;
+    }
+    /// How names, spans and times read.
+    #[cfg(any(feature = "cli", feature = "dashboard"))]
+    pub mod text {
+        pub use crate::text::*;
     }
     /// A driver of each machine.
     pub mod testing {

@@ -57,6 +57,18 @@ impl Access {
     }
 }
 
+impl Access {
+    /// Returns its name in the JSON API.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Read => "read",
+            Self::Operate => "operate",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// Returns the host that a request is meant for, with its port if it has one; `None` if it names
 /// none or several.
 pub(super) fn host(req: &HttpRequest) -> Option<&str> {

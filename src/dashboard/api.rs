@@ -46,6 +46,21 @@ pub fn wrong(wrong: &Wrong) -> HttpResponse {
     HttpResponse::build(wrong.status).json(json!({ "error": wrong.words }))
 }
 
+/// Answers with what the dashboard shows, and what the asker may do there.
+pub fn board(asked: &Asked<'_>) -> HttpResponse {
+    let watches = asked.board.watches.iter();
+    let schedulers: Vec<_> = watches
+        .map(|watch| watch.scheduler().name().to_owned())
+        .collect();
+    let title = asked.board.title.as_ref().map(|(title, _)| title);
+    answer(&json!({
+        "callboard": env!("CARGO_PKG_VERSION"),
+        "title": title,
+        "schedulers": schedulers,
+        "access": asked.access.name(),
+    }))
+}
+
 /// Answers with the snapshot: what `Scheduler::stats` gives, what is wrong, what operators did.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ enum Route {
     Live,
     Report,
     Health,
+    Board,
     Stats,
     Metrics,
     Nodes,
@@ -71,6 +72,7 @@ impl Route {
             "live.js" => Ok(Self::Script),
             "health" => Ok(Self::Health),
             "metrics" => Ok(Self::Metrics),
+            "api" => Ok(Self::Board),
             "api/stats" => Ok(Self::Stats),
             "api/kinds" => Ok(Self::Kinds),
             "api/tasks" => Ok(Self::Tasks),
@@ -177,6 +179,7 @@ async fn about(asked: &Asked<'_>, route: Route, body: Payload) -> Result<HttpRes
         }
         Route::Live => live::stream(asked).await,
         Route::Report => report::answer(asked).await,
+        Route::Board => Ok(api::board(asked)),
         Route::Metrics => api::metrics(asked).await,
         Route::Stats => api::stats(asked).await,
         Route::Nodes => api::nodes(asked).await,

@@ -78,13 +78,6 @@ impl From<ExportError> for ToolError {
     }
 }
 
-impl ToolError {
-    /// Returns whether whoever read the lines has gone, as `head` does when it has enough.
-    pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Print(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
-    }
-}
-
 /// A store that is open for the commands. As long as it is, no scheduler starts on it.
 #[derive(Debug)]
 pub struct Tool {

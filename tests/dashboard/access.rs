@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every address that is asked by GET, with the least access.
-const READS: [(&str, Access); 29] = [
+const READS: [(&str, Access); 30] = [
     ("", Access::Read),
     ("/", Access::Read),
     ("/kinds", Access::Read),
@@ -30,6 +30,7 @@ const READS: [(&str, Access); 29] = [
     ("/report", Access::Read),
     ("/health", Access::None),
     ("/metrics", Access::Read),
+    ("/api", Access::Read),
     ("/api/stats", Access::Read),
     ("/api/nodes", Access::Read),
     ("/api/kinds", Access::Read),

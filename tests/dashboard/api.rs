@@ -6,7 +6,9 @@ use callboard::stats::Stats;
 use callboard::{Execute, Limit, Scheduler, Store};
 use serde_json::Value;
 
-use crate::{ask, board, finish, get, json, level, next_event, post_json, scheduler, serve, text};
+use crate::{
+    LEVELS, ask, board, finish, get, json, level, next_event, post_json, scheduler, serve, text,
+};
 
 #[actix::test]
 async fn the_snapshot_is_that_of_the_scheduler() {
@@ -25,6 +27,20 @@ async fn the_snapshot_is_that_of_the_scheduler() {
     let answer = ask!(app, get("/tasks/health", "read"));
     let health = json(answer).await;
     assert_eq!(health["schedulers"][0]["nodes_up"], 1);
+    finish(scheduler).await;
+}
+
+#[actix::test]
+async fn a_program_is_told_what_is_shown_and_what_it_may_do() {
+    let scheduler = scheduler("dashboard-board").await;
+    let app = serve!(board(&scheduler).title("production", dashboard::Colour::Red));
+    for (name, _) in &LEVELS[1..] {
+        let told = json(ask!(app, get("/tasks/api/", name))).await;
+        assert_eq!(told["title"], "production");
+        assert_eq!(told["schedulers"], serde_json::json!(["dashboard-board"]));
+        assert_eq!(told["access"], *name);
+        assert_eq!(told["callboard"], env!("CARGO_PKG_VERSION"));
+    }
     finish(scheduler).await;
 }
 

@@ -1,10 +1,9 @@
-//! The command `callboard`, which looks into the file of a store.
+//! `callboard store`, which looks into the file of a store.
 //!
-//! Owns: the command line, what is printed, and the exit status. Does not know: stores.
+//! Owns: its command line, and what is printed. Does not know: stores.
 
-use std::io::{BufWriter, Write, stderr, stdout};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::SystemTime;
 
 use callboard::__internals::engine::{SchedulerId, Timestamp};
@@ -14,8 +13,8 @@ use callboard::TaskId;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-/// The exit status if it could not be done, or `check` has found damage.
-const FAILED: u8 = 1;
+use super::ending::{Ending, Failed};
+use super::task_id;
 
 const AFTER: &str = "\
 No scheduler may have the file open meanwhile; of one that runs, look at a backup.
@@ -27,7 +26,8 @@ A line a task, with tabs between: id, kind, priority, state, due time, attempts,
 A kind or a key that is not one word stands in quotes, as in JSON. Tasks that are unfinished or whose
 status was not handled so far come first, by id, then those that are kept, by outcome, newest first.";
 
-fn command() -> Command {
+/// Returns the command line.
+pub fn command() -> Command {
     let file = Arg::new("file")
         .required(true)
         .value_name("FILE")
@@ -58,7 +58,7 @@ fn command() -> Command {
         .help("Only tasks in this state; may be given more than once");
     let sub =
         |name: &'static str, about: &'static str| Command::new(name).about(about).arg(file.clone());
-    let store = Command::new("store")
+    Command::new("store")
         .about("Looks into a store, saves it, or mends it")
         .after_help(AFTER)
         .subcommand_required(true)
@@ -81,57 +81,26 @@ fn command() -> Command {
         ))
         .subcommand(
             sub("execute-again", "Hands a task that has settled in again, as a new one").arg(id),
-        );
-    Command::new("callboard")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Looks into the stores of callboard's schedulers")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(store)
+        )
 }
 
-fn task_id(text: &str) -> Result<TaskId, String> {
-    let digits = text.strip_prefix('t').unwrap_or(text);
-    let number = digits
-        .parse()
-        .map_err(|_| "a task is `t` and a number".to_owned())?;
-    Ok(TaskId::new(number))
-}
-
-fn main() -> ExitCode {
-    let matches = match command().try_get_matches_from(std::env::args_os()) {
-        Ok(matches) => matches,
-        Err(error) => {
-            let status = u8::try_from(error.exit_code()).unwrap_or(FAILED);
-            // Whoever was to read it may have gone.
-            let _ = error.print();
-            return ExitCode::from(status);
-        }
-    };
-    let mut out = BufWriter::new(stdout().lock());
-    let done = run(&matches, &mut out).and_then(|status| {
-        out.flush().map_err(ToolError::Print)?;
-        Ok(status)
-    });
-    // What is left in it could not be written.
-    let _ = out.into_parts();
-    match done {
-        Ok(status) => ExitCode::from(status),
-        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(stderr(), "callboard: {error}");
-            ExitCode::from(FAILED)
+impl From<ToolError> for Failed {
+    fn from(error: ToolError) -> Self {
+        match error {
+            ToolError::Print(error) => Self::Print(error),
+            error => Self::said(Ending::Failed, error),
         }
     }
 }
 
-fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<u8, ToolError> {
-    let (name, args) = match matches.subcommand() {
-        Some(("store", store)) => match store.subcommand() {
-            Some(found) => found,
-            None => return Ok(0),
-        },
-        _ => return Ok(0),
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// It could not be done.
+pub fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<Ending, Failed> {
+    let Some((name, args)) = matches.subcommand() else {
+        return Ok(Ending::Done);
     };
     let path = |name: &str| {
         args.get_one::<PathBuf>(name)
@@ -147,7 +116,7 @@ fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<u8, ToolError> {
         "list" => tool.list(&listed(args), out)?,
         "show" => tool.show(id(), out)?,
         "export" => tool.export(out)?,
-        "check" => return check(&mut tool, out),
+        "check" => return Ok(check(&mut tool, out)?),
         "backup" => {
             tool.backup(path("to"))?;
             say(
@@ -169,7 +138,7 @@ fn run(matches: &ArgMatches, out: &mut dyn Write) -> Result<u8, ToolError> {
         }
         _ => {}
     }
-    Ok(0)
+    Ok(Ending::Done)
 }
 
 fn say(out: &mut dyn Write, line: &str) -> Result<(), ToolError> {
@@ -185,7 +154,7 @@ fn listed(args: &ArgMatches) -> Listed {
     }
 }
 
-fn check(tool: &mut Tool, out: &mut dyn Write) -> Result<u8, ToolError> {
+fn check(tool: &mut Tool, out: &mut dyn Write) -> Result<Ending, ToolError> {
     let checked = tool.check()?;
     for damage in &checked.damage {
         say(out, damage)?;
@@ -196,7 +165,7 @@ fn check(tool: &mut Tool, out: &mut dyn Write) -> Result<u8, ToolError> {
             out,
             &format!("All is whole: {batches} batches, {tasks} tasks, and {kept} that are kept."),
         )?;
-        return Ok(0);
+        return Ok(Ending::Done);
     }
     say(
         out,
@@ -204,7 +173,7 @@ fn check(tool: &mut Tool, out: &mut dyn Write) -> Result<u8, ToolError> {
             "{batches} batches are whole. Start from a backup, or let `callboard store salvage` copy what is whole."
         ),
     )?;
-    Ok(FAILED)
+    Ok(Ending::Failed)
 }
 
 fn salvage(tool: &mut Tool, to: &Path, out: &mut dyn Write) -> Result<(), ToolError> {
