@@ -86,6 +86,8 @@ mod encoding;
 mod engine;
 pub mod error;
 pub mod execute;
+#[cfg(feature = "metrics")]
+mod facade;
 pub mod guide;
 pub mod handlers;
 mod host;

@@ -1,4 +1,5 @@
-//! What is measured of a scheduler as text that Prometheus reads, in its format 0.0.4.
+//! What is measured of a scheduler as metrics, above all as text that Prometheus reads, in its
+//! format 0.0.4.
 //!
 //! Owns: the names, types and labels of the metrics, which docs/operations.md lists. Does not know:
 //! how anything is measured, or who serves the text.
@@ -10,29 +11,36 @@ use crate::stats::{MetricsDetail, StoreStats};
 use crate::task::TaskKind;
 
 mod nodes;
+mod outlet;
 mod text;
 
 use nodes::{nodes, workers};
-use text::{Text, Type, Value};
+pub(crate) use outlet::{Outlet, Type, Value};
+use text::Text;
 
 /// Writes a snapshot.
 pub(crate) fn write(snapshot: &Snapshot, detail: MetricsDetail) -> String {
     let mut text = Text::new(&snapshot.stats.scheduler);
-    tasks(&mut text, snapshot);
-    kinds(&mut text, &snapshot.machine.kinds);
-    ends(&mut text, &snapshot.machine.kinds);
-    settings(&mut text, snapshot);
-    bounded(&mut text, snapshot);
-    workers(&mut text, snapshot);
-    faults(&mut text, snapshot);
-    control(&mut text, snapshot);
+    tell(&mut text, snapshot, detail);
+    text.into_string()
+}
+
+/// Tells a snapshot to an outlet.
+pub(crate) fn tell(text: &mut dyn Outlet, snapshot: &Snapshot, detail: MetricsDetail) {
+    tasks(text, snapshot);
+    kinds(text, &snapshot.machine.kinds);
+    ends(text, &snapshot.machine.kinds);
+    settings(text, snapshot);
+    bounded(text, snapshot);
+    workers(text, snapshot);
+    faults(text, snapshot);
+    control(text, snapshot);
     if let Some(store) = &snapshot.stats.store {
-        stored(&mut text, store, snapshot);
+        stored(text, store, snapshot);
     }
     if detail == MetricsDetail::PerNode {
-        nodes(&mut text, &snapshot.stats);
+        nodes(text, &snapshot.stats);
     }
-    text.into_string()
 }
 
 /// Returns the name under which a kind is told.
@@ -45,7 +53,7 @@ fn name_of(kind: &KindMetrics) -> &str {
 
 /// Writes a number of each kind.
 fn each_kind<V: Into<Value>>(
-    text: &mut Text,
+    text: &mut dyn Outlet,
     kinds: &[KindMetrics],
     value: impl Fn(&KindMetrics) -> V,
 ) {
@@ -55,13 +63,17 @@ fn each_kind<V: Into<Value>>(
 }
 
 /// Writes numbers by one label.
-fn each<'a>(text: &mut Text, label: &str, values: impl IntoIterator<Item = (&'a str, u64)>) {
+fn each<'a>(
+    text: &mut dyn Outlet,
+    label: &'static str,
+    values: impl IntoIterator<Item = (&'a str, u64)>,
+) {
     for (name, value) in values {
         text.sample(&[(label, name)], value);
     }
 }
 
-fn tasks(text: &mut Text, snapshot: &Snapshot) {
+fn tasks(text: &mut dyn Outlet, snapshot: &Snapshot) {
     let (totals, machine) = (&snapshot.stats.totals, &snapshot.machine);
     text.family(
         "callboard_tasks",
@@ -107,7 +119,7 @@ fn tasks(text: &mut Text, snapshot: &Snapshot) {
     text.sample(&[], machine.redelivered);
 }
 
-fn kinds(text: &mut Text, kinds: &[KindMetrics]) {
+fn kinds(text: &mut dyn Outlet, kinds: &[KindMetrics]) {
     text.family(
         "callboard_tasks_accepted_total",
         Type::Counter,
@@ -148,7 +160,7 @@ fn kinds(text: &mut Text, kinds: &[KindMetrics]) {
     each_kind(text, kinds, |kind| kind.oldest_running);
 }
 
-fn ends(text: &mut Text, kinds: &[KindMetrics]) {
+fn ends(text: &mut dyn Outlet, kinds: &[KindMetrics]) {
     text.family(
         "callboard_tasks_settled_total",
         Type::Counter,
@@ -220,7 +232,7 @@ fn first_kinds<'a, T>(
     all
 }
 
-fn settings(text: &mut Text, snapshot: &Snapshot) {
+fn settings(text: &mut dyn Outlet, snapshot: &Snapshot) {
     let stats = &snapshot.stats;
     text.family(
         "callboard_paused",
@@ -273,7 +285,7 @@ fn settings(text: &mut Text, snapshot: &Snapshot) {
     }
 }
 
-fn bounded(text: &mut Text, snapshot: &Snapshot) {
+fn bounded(text: &mut dyn Outlet, snapshot: &Snapshot) {
     let stats = &snapshot.stats;
     text.family(
         "callboard_limit",
@@ -301,7 +313,7 @@ fn bounded(text: &mut Text, snapshot: &Snapshot) {
     text.sample(&[], stats.unconfirmed_bytes);
 }
 
-fn faults(text: &mut Text, snapshot: &Snapshot) {
+fn faults(text: &mut dyn Outlet, snapshot: &Snapshot) {
     let (totals, machine) = (&snapshot.stats.totals, &snapshot.machine);
     text.family(
         "callboard_reroutes_total",
@@ -360,7 +372,7 @@ fn faults(text: &mut Text, snapshot: &Snapshot) {
     text.sample(&[], totals.violations);
 }
 
-fn control(text: &mut Text, snapshot: &Snapshot) {
+fn control(text: &mut dyn Outlet, snapshot: &Snapshot) {
     text.family(
         "callboard_turn_seconds",
         Type::Histogram,
@@ -379,7 +391,7 @@ fn control(text: &mut Text, snapshot: &Snapshot) {
     text.sample(&[("version", version), ("protocol", &protocol)], 1);
 }
 
-fn stored(text: &mut Text, store: &StoreStats, snapshot: &Snapshot) {
+fn stored(text: &mut dyn Outlet, store: &StoreStats, snapshot: &Snapshot) {
     if let Some(commits) = &snapshot.commits {
         text.family(
             "callboard_store_commit_seconds",

@@ -40,6 +40,8 @@ mod kinds;
 mod local;
 mod measuring;
 mod nodes;
+#[cfg(feature = "metrics")]
+mod publishing;
 #[cfg(feature = "dashboard")]
 mod pulse;
 #[cfg(feature = "store")]
@@ -85,6 +87,9 @@ struct Inner {
     left: Handover,
     #[cfg(feature = "dashboard")]
     marks: pulse::Marks,
+    /// The thread that tells its metrics, if one does.
+    #[cfg(feature = "metrics")]
+    publisher: Mutex<Option<std::thread::ThreadId>>,
     /// What reads its store, if it has one.
     #[cfg(feature = "store")]
     store: Option<Reader>,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::each;
-use super::text::{Text, Type, Value};
+use super::outlet::{Outlet, Type, Value};
 use crate::engine::meter::OTHER_NAME;
 use crate::snapshot::Snapshot;
 use crate::stats::{NodeState, NodeStats, Stats};
@@ -61,7 +61,7 @@ impl WorkerCounts {
     }
 }
 
-pub(super) fn workers(text: &mut Text, snapshot: &Snapshot) {
+pub(super) fn workers(text: &mut dyn Outlet, snapshot: &Snapshot) {
     let nodes = &snapshot.stats.nodes;
     let mut workers = WorkerCounts::default();
     nodes
@@ -97,7 +97,7 @@ struct NodeFigures {
     round_trip: Duration,
 }
 
-pub(super) fn nodes(text: &mut Text, stats: &Stats) {
+pub(super) fn nodes(text: &mut dyn Outlet, stats: &Stats) {
     let mut nodes: BTreeMap<&str, NodeFigures> = BTreeMap::new();
     for (at, node) in stats.nodes.iter().enumerate() {
         let name = if at < NODES { &*node.name } else { OTHER_NAME };

@@ -3,38 +3,9 @@
 //! Owns: how each is written, and what is escaped. Does not know: which metrics there are.
 
 use std::fmt::Write;
-use std::time::Duration;
 
+use super::outlet::{Outlet, Type, Value};
 use crate::engine::meter::Histogram;
-
-/// The type of a family.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Type {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// A number of a sample.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Value {
-    Count(u64),
-    /// A time in nanoseconds, told in seconds.
-    Nanos(u128),
-    Ratio(f64),
-}
-
-impl From<u64> for Value {
-    fn from(count: u64) -> Self {
-        Self::Count(count)
-    }
-}
-
-impl From<Duration> for Value {
-    fn from(time: Duration) -> Self {
-        Self::Nanos(time.as_nanos())
-    }
-}
 
 /// A text that is being written.
 pub(super) struct Text {
@@ -57,34 +28,6 @@ impl Text {
         self.text
     }
 
-    /// Begins a family, whose samples follow. `help` has no line break and no backslash.
-    pub fn family(&mut self, name: &'static str, of_type: Type, help: &str) {
-        let of_type = match of_type {
-            Type::Counter => "counter",
-            Type::Gauge => "gauge",
-            Type::Histogram => "histogram",
-        };
-        self.family = name;
-        // Nothing that is written to a string fails.
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {of_type}\n");
-    }
-
-    /// Writes a sample of the family.
-    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Into<Value>) {
-        self.line("", labels, value.into());
-    }
-
-    /// Writes a histogram of the family.
-    pub fn histogram(&mut self, labels: &[(&str, &str)], times: &Histogram) {
-        for (bound, count) in times.cumulative() {
-            let bound = seconds(u128::from(bound));
-            self.bucket(labels, &bound, count);
-        }
-        self.bucket(labels, "+Inf", times.count());
-        self.line("_sum", labels, Value::Nanos(times.sum_nanos()));
-        self.line("_count", labels, Value::Count(times.count()));
-    }
-
     fn bucket(&mut self, labels: &[(&str, &str)], bound: &str, count: u64) {
         let labels = [labels, &[("le", bound)]].concat();
         self.line("_bucket", &labels, Value::Count(count));
@@ -102,6 +45,33 @@ impl Text {
             Value::Nanos(nanos) => writeln!(text, "}} {}", seconds(nanos)),
             Value::Ratio(ratio) => writeln!(text, "}} {ratio}"),
         };
+    }
+}
+
+impl Outlet for Text {
+    fn family(&mut self, name: &'static str, of_type: Type, help: &'static str) {
+        let of_type = match of_type {
+            Type::Counter => "counter",
+            Type::Gauge => "gauge",
+            Type::Histogram => "histogram",
+        };
+        self.family = name;
+        // Nothing that is written to a string fails.
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {of_type}\n");
+    }
+
+    fn number(&mut self, labels: &[(&'static str, &str)], value: Value) {
+        self.line("", labels, value);
+    }
+
+    fn histogram(&mut self, labels: &[(&'static str, &str)], times: &Histogram) {
+        for (bound, count) in times.cumulative() {
+            let bound = seconds(u128::from(bound));
+            self.bucket(labels, &bound, count);
+        }
+        self.bucket(labels, "+Inf", times.count());
+        self.line("_sum", labels, Value::Nanos(times.sum_nanos()));
+        self.line("_count", labels, Value::Count(times.count()));
     }
 }
 
@@ -144,7 +114,7 @@ mod tests {
     fn what_would_end_a_label_is_escaped() {
         let mut text = Text::new("a\"b");
         text.family("x", Type::Gauge, "Help.");
-        text.sample(&[("kind", "\\\n} 1\r")], 7);
+        text.number(&[("kind", "\\\n} 1\r")], Value::Count(7));
         assert_eq!(
             text.into_string(),
             "# HELP x Help.\n# TYPE x gauge\nx{scheduler=\"a\\\"b\",kind=\"\\\\\\n} 1\r\"} 7\n"

@@ -442,6 +442,8 @@ impl SchedulerBuilder {
                 traffic: carrier.traffic.clone(),
                 threads,
                 left,
+                #[cfg(feature = "metrics")]
+                publisher: std::sync::Mutex::default(),
                 #[cfg(feature = "dashboard")]
                 marks: Default::default(),
                 #[cfg(feature = "store")]

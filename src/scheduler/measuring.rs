@@ -4,6 +4,8 @@
 //! or how it is written.
 
 use super::Scheduler;
+#[cfg(feature = "metrics")]
+use super::publishing;
 use crate::actors::GetSnapshot;
 use crate::error::Stopped;
 use crate::prometheus;
@@ -63,6 +65,32 @@ impl Scheduler {
     pub async fn prometheus_with(&self, detail: MetricsDetail) -> Result<String, Stopped> {
         let snapshot = self.snapshot().await?;
         Ok(prometheus::write(&snapshot, detail))
+    }
+
+    /// Tells the facade `metrics` once a second all that [`prometheus`](Self::prometheus) does, but
+    /// the histograms, until the scheduler ends: to whichever recorder the application has
+    /// installed by then. It goes on in a thread of its own, and keeps the scheduler from nothing. Called
+    /// again it changes nothing.
+    ///
+    /// Counters are set to what they are (`absolute`). When the scheduler has ended, all gauges are
+    /// set to zero, and so is a gauge that is told no more, as of a kind that is no longer paused.
+    /// [Operations] has the names.
+    ///
+    /// ```
+    /// # fn example(scheduler: callboard::Scheduler) -> std::io::Result<()> {
+    /// scheduler.publish_metrics()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread; nothing is told, and a later call tries again.
+    ///
+    /// [Operations]: crate::guide::operations
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) -> std::io::Result<()> {
+        publishing::begin(self)
     }
 
     /// Returns all that is measured.

@@ -30,7 +30,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "repeats", "panics", "recorder", "snapshot", "otel",
         ],
     ),
-    ("edges", &["net", "prometheus", "store"]),
+    ("edges", &["net", "prometheus", "facade", "store"]),
     (
         "handles",
         &[
