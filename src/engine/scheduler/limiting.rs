@@ -9,6 +9,7 @@ use super::SchedulerMachine;
 use super::pausing::check;
 use crate::engine::Timestamp;
 use crate::engine::catalogue::{Going, Left};
+use crate::engine::placement::NodeIndex;
 use crate::engine::record::Setting;
 use crate::engine::tasks::Task;
 use crate::error::KindError;
@@ -35,7 +36,7 @@ impl SchedulerMachine {
         check(kind, limits.contains_key(kind), limits.len())?;
         limit.check().map_err(KindError::Limit)?;
         self.set(Setting::Limit(kind.clone(), limit));
-        let going = self.all_going().remove(kind).unwrap_or_default();
+        let going = self.going_at_nodes().remove(kind).unwrap_or_default();
         let tasks = &self.tasks;
         self.catalogue.set_limit(tasks, now, kind, limit, &going);
         // What was prefetched beyond a limit that was lowered is asked back in the next look.
@@ -45,7 +46,7 @@ impl SchedulerMachine {
 
     /// Limits what an earlier term had limited.
     pub(super) fn follow_limits(&mut self, now: Timestamp) {
-        let mut all = self.all_going();
+        let mut all = self.going_at_nodes();
         for (kind, &limit) in &self.settings.limits {
             let going = all.remove(kind).unwrap_or_default();
             let tasks = &self.tasks;
@@ -53,11 +54,18 @@ impl SchedulerMachine {
         }
     }
 
+    /// Counts what may go on of each kind and group, at a cost that grows with what nodes have and
+    /// not with what is pending.
+    fn going_at_nodes(&self) -> BTreeMap<TaskKind, Going> {
+        let nodes = 0..self.roster.nodes.len() as NodeIndex;
+        let runs = nodes.flat_map(|node| self.runs_of(node));
+        self.going(runs.map(|slot| self.tasks.get(slot)))
+    }
+
     /// Counts what may go on of each kind and group: what nodes have, and orphaned runs.
-    fn all_going(&self) -> BTreeMap<TaskKind, Going> {
+    fn going<'a>(&'a self, placed: impl Iterator<Item = &'a Task>) -> BTreeMap<TaskKind, Going> {
         let mut all: BTreeMap<TaskKind, Going> = BTreeMap::new();
-        let tasks = self.tasks.iter().map(|(_, task)| task);
-        for task in tasks.filter(|task| task.stage.placed().is_some()) {
+        for task in placed {
             let kind = self.catalogue.kind(task.class).clone();
             all.entry(kind).or_default().add(task.group_name());
         }
@@ -120,6 +128,8 @@ impl SchedulerMachine {
         if !self.catalogue.has_limits() {
             return Ok(());
         }
-        self.catalogue.check_limits(&self.all_going())
+        let tasks = self.tasks.iter().map(|(_, task)| task);
+        let placed = tasks.filter(|task| task.stage.placed().is_some());
+        self.catalogue.check_limits(&self.going(placed))
     }
 }
