@@ -69,8 +69,8 @@ impl Scheduler {
 
     /// Tells the facade `metrics` once a second all that [`prometheus`](Self::prometheus) does, but
     /// the histograms, until the scheduler ends: to whichever recorder the application has
-    /// installed by then. It goes on in a thread of its own, and keeps the scheduler from nothing. Called
-    /// again it changes nothing.
+    /// installed by then. It goes on in a thread of its own, and keeps the scheduler from nothing.
+    /// Called again it changes nothing.
     ///
     /// Counters are set to what they are (`absolute`). When the scheduler has ended, all gauges are
     /// set to zero, and so is a gauge that is told no more, as of a kind that is no longer paused.
