@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use callboard::__internals::engine::message::{Assignment, KindOffer, ToNode};
+use callboard::__internals::engine::message::{Assignment, KindOffer, ToNode, ToScheduler};
 use callboard::__internals::engine::node::{Machines, NodeAction, NodeEvent, NodeSpec, Serves};
 use callboard::__internals::engine::{Incarnation, Memory, Timestamp};
 use callboard::__internals::testing::{Checks, Driven};
@@ -83,6 +83,9 @@ pub struct Proc {
     pub ending: bool,
     /// Nothing tells of its death: it dials, and names no port to be probed at.
     pub dies_unseen: bool,
+    /// It has taken its leave of the scheduler: it dials it no more, though it may live on for
+    /// another.
+    pub has_left: bool,
     /// When the scheduler has answered it last.
     pub answered_at: Time,
     /// Its node was taken out by hand since, and was not added again.
@@ -279,6 +282,8 @@ impl Cluster {
             NodeAction::Send { link, message } => {
                 let index = self.link_index(link);
                 let whose = self.links[index].whose;
+                let it = &mut self.procs[proc];
+                it.has_left |= whose == Whose::Own && message == ToScheduler::Goodbye;
                 self.say(|| {
                     format!(
                         "{name} -> {whose:?} {link} {}",
@@ -423,6 +428,7 @@ impl Cluster {
             draining: false,
             ending: false,
             dies_unseen: joins && probe.is_none(),
+            has_left: false,
             answered_at: 0,
             removed: false,
             double,

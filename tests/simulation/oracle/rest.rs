@@ -162,12 +162,15 @@ impl Cluster {
     /// Returns whether nobody can see that the runs of a process have ended: it had joined and
     /// named no port to probe when it died, or another process has that port and is dialled, in
     /// which case it names none, so that nobody knows the two to be the same; or something answered
-    /// for it where it listened.
+    /// for it where it listened; or it had joined, lives on for another, and its goodbye was lost.
     fn ended_unseen(&self, proc: &Proc) -> bool {
         let node = &self.nodes[proc.node];
         let joined = proc.double || node.joins;
         let taken = node.listens && self.listeners.contains_key(&proc.probe_address());
-        !proc.alive && (proc.dies_unseen || joined && taken || node.forwarded)
+        match proc.alive {
+            true => joined && proc.has_left,
+            false => proc.dies_unseen || joined && taken || node.forwarded,
+        }
     }
 
     /// Returns whether no process that was told to take nothing new, and no node of the scheduler's
