@@ -60,8 +60,10 @@ impl<'a> AcceptedFields<'a> {
                 Extension::Trace(context) => {
                     options.get_or_insert_default().trace = Some(context);
                 }
-                Extension::TraceMode(mode) => {
-                    options.get_or_insert_default().trace_mode = Some(mode);
+                Extension::TraceMode(number) => {
+                    let mode = TRACE_MODES.get(usize::from(number));
+                    let mode = mode.ok_or_else(|| newer("the mode of a trace", number))?;
+                    options.get_or_insert_default().trace_mode = Some(*mode);
                 }
                 Extension::Unread(number) => {
                     return Err(newer("the extension of a task", number));
@@ -83,7 +85,8 @@ fn extensions(options: &Options) -> Vec<Extension> {
     let group = options.group.as_ref();
     let group = group.map(|group| Extension::Group(group.as_str().to_owned()));
     let trace = options.trace.clone().map(Extension::Trace);
-    let mode = options.trace_mode.map(Extension::TraceMode);
+    let mode = options.trace_mode.map(number_of);
+    let mode = mode.map(Extension::TraceMode);
     again_of
         .into_iter()
         .chain(group)
@@ -100,8 +103,8 @@ enum Extension {
     Group(String),
     /// The trace context of whoever handed it in.
     Trace(TraceContext),
-    /// How its attempts relate to that.
-    TraceMode(TraceMode),
+    /// How its attempts relate to that: the place among the [`TRACE_MODES`].
+    TraceMode(u8),
     /// An extension of a later version, with this number. None is written.
     Unread(u8),
 }
@@ -110,6 +113,23 @@ const AGAIN_OF: u8 = 1;
 const GROUP: u8 = 2;
 const TRACE: u8 = 3;
 const TRACE_MODE: u8 = 4;
+
+/// The modes of a trace, by their numbers.
+const TRACE_MODES: [TraceMode; 4] = [
+    TraceMode::Auto,
+    TraceMode::Child,
+    TraceMode::Link,
+    TraceMode::Off,
+];
+
+fn number_of(mode: TraceMode) -> u8 {
+    match mode {
+        TraceMode::Auto => 0,
+        TraceMode::Child => 1,
+        TraceMode::Link => 2,
+        TraceMode::Off => 3,
+    }
+}
 
 impl Serialize for Extension {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

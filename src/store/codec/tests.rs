@@ -413,8 +413,11 @@ fn what_a_later_version_adds_is_refused_as_newer_and_not_skipped() {
     assert_eq!(newer(written(13, ("what", 1))), "the record number 13");
     let task = (1u64, 2u64, "kind", Payload::from(b"args"), None::<u8>);
     let (id, at, kind, args, none) = task;
+    let args_again = args.clone();
     let extended = written(ACCEPTED, (id, at, kind, args, none, [(9u8, "what is new")]));
     assert_eq!(newer(extended), "the extension of a task number 9");
+    let extended = written(ACCEPTED, (id, at, kind, args_again, none, [(4u8, 4u8)]));
+    assert_eq!(newer(extended), "the mode of a trace number 4");
     assert_eq!(
         newer(written(SETTING, (9u8, ["any", "value"]))),
         "the setting number 9"
