@@ -58,8 +58,10 @@ pub enum Scale {
 pub struct Plot<'a> {
     pub title: &'a str,
     pub scale: Scale,
-    /// How many points a whole line has, and how many seconds each stands for.
-    pub room: usize,
+    /// For how many points there is room, the least first: the least room that holds them all is
+    /// drawn, so that what has just begun is seen.
+    pub rooms: &'a [usize],
+    /// How many seconds each point stands for.
     pub each: u64,
     pub marks: &'a [Mark],
 }
@@ -70,7 +72,8 @@ impl Plot<'_> {
         let all = lines.iter().flat_map(|line| &line.points);
         let most = all.fold(0.0, |most: f32, &number| most.max(number));
         let top = self.scale.top(most);
-        let span = self.room as u64 * self.each;
+        let room = self.room(lines);
+        let span = room as u64 * self.each;
         let shown = self.marks.iter().filter(|mark| mark.seconds_ago < span);
         let now: Vec<_> = lines
             .iter()
@@ -104,7 +107,7 @@ impl Plot<'_> {
                         }
                     }
                     @for line in lines {
-                        @for points in self.polylines(&line.points, top) {
+                        @for points in self.polylines(&line.points, room, top) {
                             polyline class=(line.class) points=(points) { title { (line.label) } }
                         }
                     }
@@ -113,16 +116,24 @@ impl Plot<'_> {
         }
     }
 
+    /// Returns the least room that holds all points.
+    fn room(&self, lines: &[Line]) -> usize {
+        let longest = lines.iter().map(|line| line.points.len()).max();
+        let longest = longest.unwrap_or(0);
+        let holds = self.rooms.iter().find(|&&room| longest <= room);
+        holds.or(self.rooms.last()).copied().unwrap_or(1)
+    }
+
     /// Returns the parts of a line between its gaps: points that are missing at its beginning leave
     /// room.
-    fn polylines(&self, points: &[f32], top: f32) -> Vec<String> {
-        let each = self.room.div_ceil(POINTS).max(1);
+    fn polylines(&self, points: &[f32], room: usize, top: f32) -> Vec<String> {
+        let each = room.div_ceil(POINTS).max(1);
         // From now backwards, so that a group does not change its members but when one comes.
         let groups: Vec<f32> = points
             .rchunks(each)
             .map(|group| group.iter().copied().fold(0.0, f32::max))
             .collect();
-        let columns = self.room.div_ceil(each).max(2) - 1;
+        let columns = room.div_ceil(each).max(2) - 1;
         let mut parts = Vec::new();
         let mut written = String::new();
         for (at, &number) in groups.iter().enumerate().rev() {
@@ -223,20 +234,46 @@ mod tests {
             [0.3, 3.0, 70.0, 100.0].map(ceiling),
             [1.0, 5.0, 100.0, 100.0]
         );
-        let mut plot = Plot {
+        let plot = Plot {
             title: "Tasks a second",
             scale: Scale::Counts,
-            room: 300,
+            rooms: &[300, 900],
             each: 1,
             marks: &[],
         };
         assert_eq!(
-            plot.polylines(&[0.0, 50.0], 100.0),
+            plot.polylines(&[0.0, 50.0], 300, 100.0),
             ["598.2,132.0 600.0,70.0 "]
         );
-        plot.room = 900;
-        let long = plot.polylines(&[1.0; 900], 1.0);
+        let long = plot.polylines(&[1.0; 900], 900, 1.0);
         assert_eq!(long[0].split_whitespace().count(), POINTS);
+    }
+
+    #[test]
+    fn a_plot_reaches_as_far_back_as_there_is_something_to_see() {
+        let plot = Plot {
+            title: "Tasks",
+            scale: Scale::Counts,
+            rooms: &[60, 300, 900],
+            each: 1,
+            marks: &[],
+        };
+        for (points, reach) in [
+            (0, "1 min ago"),
+            (60, "1 min ago"),
+            (61, "5 min ago"),
+            (900, "15 min ago"),
+            (1000, "15 min ago"),
+        ] {
+            let points = vec![1.0; points];
+            let line = Line {
+                label: "due",
+                class: "one",
+                points,
+            };
+            let svg = plot.draw(&[line]).into_string();
+            assert!(svg.contains(reach), "{reach}: {svg}");
+        }
     }
 
     #[test]
@@ -244,13 +281,13 @@ mod tests {
         let plot = Plot {
             title: "Wait",
             scale: Scale::Times,
-            room: 300,
+            rooms: &[300],
             each: 1,
             marks: &[],
         };
         let top = Scale::Times.top(0.25);
         assert_eq!(top, 1.0);
-        let parts = plot.polylines(&[1e-4, 0.0, 1e-2, 1.0], top);
+        let parts = plot.polylines(&[1e-4, 0.0, 1e-2, 1.0], 300, top);
         assert_eq!(parts, ["594.5,132.0 594.5,132.0 ", "598.2,70.0 600.0,8.0 "]);
         let told = [0.0, 1e-4, 0.0025, 2.5, 300.0, BEYOND].map(|time| Scale::Times.number(time));
         assert_eq!(
@@ -269,7 +306,7 @@ mod tests {
         let plot = Plot {
             title: "Tasks a second",
             scale: Scale::Counts,
-            room: 900,
+            rooms: &[900],
             each: 1,
             marks: &[Mark {
                 seconds_ago: 3,

@@ -93,6 +93,15 @@ impl Reach {
     /// All of them, the shortest first.
     pub const ALL: [Self; 3] = [Self::Minutes, Self::Day, Self::Week];
 
+    /// Returns for how many points a plot may have room, the least first, and all of them last.
+    pub const fn rooms(self) -> &'static [usize] {
+        match self {
+            Self::Minutes => &[60, 180, 300, 900],
+            Self::Day => &[60, 180, 480, 1440],
+            Self::Week => &[36, 144, 432, 1008],
+        }
+    }
+
     /// Returns how many points there are, how many seconds each stands for, and what it is called.
     pub const fn measures(self) -> (usize, u64, &'static str) {
         match self {

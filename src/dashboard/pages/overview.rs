@@ -62,9 +62,12 @@ pub fn body(reader: &Reader, moment: &Moment, reaches: &[Reach]) -> Body {
         div #numbers data-part="values" { (numbers(stats)) }
         @for &reach in reaches {
             @let (_, _, title) = reach.measures();
-            div id=(format!("plots-{reach:?}")) data-part="whole" {
-                h3 { "Over " (title) }
-                div.plots { (plots(moment, reach)) }
+            // What is of now is open.
+            details open[reach == Reach::Minutes] {
+                summary { "Over " (title) }
+                div id=(format!("plots-{reach:?}")) data-part="whole" {
+                    div.plots { (plots(moment, reach)) }
+                }
             }
         }
         h2 { "Due, by kind and priority" }
@@ -127,7 +130,8 @@ pub fn plots(moment: &Moment, reach: Reach) -> Markup {
             text: text.clone(),
         })
         .collect();
-    let (room, each, span) = reach.measures();
+    let (_, each, span) = reach.measures();
+    let rooms = reach.rooms();
     let points = &moment.plots[reach as usize];
     let line = |&(series, class): &(Series, _)| Line {
         label: series.label(),
@@ -137,7 +141,7 @@ pub fn plots(moment: &Moment, reach: Reach) -> Markup {
     html! {
         @for (scale, title, lines) in PLOTS {
             @let title = format!("{title}, {span}");
-            @let plot = Plot { title: &title, scale, room, each, marks: &marks };
+            @let plot = Plot { title: &title, scale, rooms, each, marks: &marks };
             (plot.draw(&lines.iter().map(line).collect::<Vec<_>>()))
         }
     }
