@@ -43,9 +43,8 @@ pub fn escaped(json: &str) -> String {
     shown
 }
 
-/// Returns why a task is where it is, in a sentence.
-pub fn why(reason: &Reason) -> String {
-    let name = |node: &str| words(node, 100);
+/// Returns why a task is where it is, in a sentence, in which nodes are written so.
+pub fn why(reason: &Reason, name: impl Fn(&str) -> String) -> String {
     match reason {
         Reason::NotStored => "It is not stored yet.".to_owned(),
         Reason::NotDue { remaining } => format!(
@@ -145,7 +144,7 @@ mod tests {
     #[test]
     fn a_reason_hides_nothing_of_a_name() {
         let node = "a\u{1b}b".into();
-        let told = why(&Reason::Exclusive { node });
+        let told = why(&Reason::Exclusive { node }, |node| words(node, 100));
         assert!(told.contains("on a\\u{1b}b."), "{told}");
     }
 

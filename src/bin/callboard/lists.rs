@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use callboard::__internals::text::{ago, span, why};
+use callboard::__internals::text::{ago, span, why, words};
 use callboard::TaskId;
 use callboard::search::{FoundPage, FoundTask};
 use callboard::stats::Explanation;
@@ -109,7 +109,7 @@ impl Run<'_> {
                 ("reroutes", task.reroutes.to_string()),
                 ("state", task.state.to_string()),
                 ("node", text(task.node.as_deref())),
-                ("why", why(&explanation.reason)),
+                ("why", why(&explanation.reason, |node| words(node, 100))),
             ]);
             all.extend(
                 explanation

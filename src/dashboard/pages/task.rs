@@ -6,17 +6,17 @@ use std::time::SystemTime;
 
 use maud::{Markup, html};
 
-use super::{Body, Reader, ago, name, words};
+use super::{Body, NAME, Reader, ago, name, words};
 use crate::dashboard::Access;
 use crate::dashboard::actions::Action;
 use crate::dashboard::asked::Asked;
 use crate::dashboard::looking::{Known, known};
 use crate::dashboard::shown::redacted;
-use crate::dashboard::text::ending;
+use crate::dashboard::text::{ending, why};
 use crate::dashboard::wrong::Wrong;
 use crate::payload::Payload;
 use crate::search::FoundTask;
-use crate::stats::{Explanation, Reason};
+use crate::stats::Explanation;
 use crate::status::{Outcome, TaskStatus};
 use crate::task::TaskKind;
 
@@ -63,7 +63,7 @@ fn unfinished(
                 @if let Some(node) = &task.node { " on " (name(node)) } }
         }
         h2 { "Why it is there" }
-        p #reason { (reason(&explanation.reason)) }
+        p #reason { (why(&explanation.reason, in_a_sentence)) }
         @if !explanation.nodes.is_empty() {
             ul {
                 @for (node, objection) in &explanation.nodes {
@@ -151,57 +151,7 @@ fn payload(asked: &Asked<'_>, title: &str, kind: &TaskKind, payload: &Payload) -
     }
 }
 
-/// Returns what a task waits for, or does, in a sentence.
-fn reason(reason: &Reason) -> Markup {
-    let left = |remaining| super::span(remaining);
-    html! {
-        @match reason {
-            Reason::NotStored => "It is not stored yet.",
-            Reason::NotDue { remaining } => {
-                "It waits for the time it was given: " (left(*remaining)) " are left."
-            }
-            Reason::Backoff { remaining } => {
-                "It waits for its next attempt: " (left(*remaining)) " are left."
-            }
-            Reason::NoFreeWorker => "Every worker that may run it is taken.",
-            Reason::NoWorkers => {
-                "Nodes that may run it are up, but have no workers: set the workers of one."
-            }
-            Reason::NoSuchNode => {
-                "No node that is up may run it: start one that offers its kind and bears its labels."
-            }
-            Reason::Suspect => {
-                "Two nodes were lost under it: it waits for a node with few such tasks."
-            }
-            Reason::Exclusive { node } => {
-                "It is exclusive, and an earlier run may still go on, on " (name(node)) ". If that \
-                 machine is gone, declare the node dead."
-            }
-            Reason::ClientBehind => {
-                "Too many statuses wait for a client: nothing is placed before some are handled."
-            }
-            Reason::Ending => "The scheduler ends when what runs has ended.",
-            Reason::Paused => "Its kind is paused, or all are.",
-            Reason::AtLimit { limit } => {
-                "As many of its kind go on as may: " (limit) "."
-            }
-            Reason::RateUsedUp { remaining } => {
-                "As many of its kind have started as the rate allows: the next may in "
-                (left(*remaining)) "."
-            }
-            Reason::GroupAtLimit { limit } => {
-                "As many of its group go on as may: " (limit) "."
-            }
-            Reason::GroupRateUsedUp { remaining } => {
-                "As many of its group have started as the rate allows: the next may in "
-                (left(*remaining)) "."
-            }
-            Reason::Prefetched { node } => {
-                "It was sent ahead to " (name(node)) ", where all workers are busy."
-            }
-            Reason::Running { node, dispatch } => {
-                "It runs on " (name(node)) ", as run " (dispatch) "."
-            }
-        }
-    }
+/// Writes a node within a sentence, in isolation, as `bdi` does it in a page.
+fn in_a_sentence(node: &str) -> String {
+    format!("\u{2068}{}\u{2069}", words(node, NAME))
 }

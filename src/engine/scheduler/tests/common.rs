@@ -9,7 +9,7 @@ use crate::engine::message::{Assignment, Beat, End, RefusedBy, Report, ToSchedul
 use crate::engine::{LinkId, Reach};
 use crate::payload::Payload;
 use crate::stats::Reason;
-use crate::task::TaskId;
+use crate::task::{Dispatch, TaskId};
 
 pub(super) fn done() -> End {
     End::Completed(Payload::new())
@@ -26,6 +26,17 @@ impl Board {
             reason: RefusedBy::NoWorker,
         };
         self.say(link, ToScheduler::Reports(vec![refused]));
+    }
+
+    /// Lets a node give back a run that it was asked for.
+    pub(super) fn give_back(&mut self, link: LinkId, task: TaskId, dispatch: Dispatch) {
+        self.reports += 1;
+        let returned = Report::Returned {
+            seq: self.reports,
+            task,
+            dispatch,
+        };
+        self.say(link, ToScheduler::Reports(vec![returned]));
     }
 
     /// Begins with a node of two workers to which tasks are prefetched: its runs are so short that

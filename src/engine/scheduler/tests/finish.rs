@@ -29,16 +29,6 @@ fn busy() -> (Board, Vec<TaskId>) {
     (board, tasks)
 }
 
-fn returned(board: &mut Board, dispatch: Dispatch, task: TaskId, link: LinkId) {
-    board.reports += 1;
-    let report = Report::Returned {
-        seq: board.reports,
-        task,
-        dispatch,
-    };
-    board.say(link, ToScheduler::Reports(vec![report]));
-}
-
 #[test]
 fn what_was_sent_ahead_is_asked_back_and_nothing_is_placed_while_what_runs_is_finished() {
     let (mut board, tasks) = busy();
@@ -60,7 +50,7 @@ fn what_was_sent_ahead_is_asked_back_and_nothing_is_placed_while_what_runs_is_fi
         }]),
     );
     for ((link, dispatch), &task) in asked[1..].iter().zip(&tasks[3..]) {
-        returned(&mut board, *dispatch, task, *link);
+        board.give_back(*link, task, *dispatch);
     }
     let why = |board: &Board, task| board.machine.explain(board.now, task).map(|why| why.reason);
     assert_eq!(why(&board, tasks[3]), Some(Reason::Ending));

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::common::done;
 use super::recovery::holds;
 use super::{BLOCKS, Board, STOPS};
-use crate::engine::message::{Report, ToScheduler};
 use crate::engine::{Audience, LinkId, Submission, work};
 use crate::error::Refusal;
 use crate::limit::Limit;
@@ -231,13 +230,7 @@ fn what_was_sent_ahead_of_a_group_is_asked_back_when_more_of_it_go_on_than_may()
     assert_eq!(board.retracted, ahead, "of group b no more than may");
     board.assigned.clear();
     for (link, run) in [2, 4, 5].map(|index: usize| &runs[index]) {
-        board.reports += 1;
-        let report = Report::Returned {
-            seq: board.reports,
-            task: run.task,
-            dispatch: run.dispatch,
-        };
-        board.say(*link, ToScheduler::Reports(vec![report]));
+        board.give_back(*link, run.task, run.dispatch);
     }
     assert_eq!(board.placed(), tasks[2..3], "as many as may");
     assert_eq!(board.why(tasks[4]), Some(Reason::GroupAtLimit { limit: 2 }));

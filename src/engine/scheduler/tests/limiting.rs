@@ -6,7 +6,7 @@ use super::common::done;
 use super::recovery::holds;
 use super::{BLOCKS, Board, STOPS};
 use crate::engine::LinkId;
-use crate::engine::message::{End, Report, ToScheduler};
+use crate::engine::message::End;
 use crate::error::KindError;
 use crate::limit::Limit;
 use crate::stats::{LimitStats, Reason};
@@ -95,13 +95,7 @@ fn what_was_sent_ahead_is_asked_back_when_more_go_on_than_may() {
     assert_eq!((ahead.len(), &board.retracted), (4, &ahead));
     board.assigned.clear();
     for (link, run) in &runs[2..] {
-        board.reports += 1;
-        let report = Report::Returned {
-            seq: board.reports,
-            task: run.task,
-            dispatch: run.dispatch,
-        };
-        board.say(*link, ToScheduler::Reports(vec![report]));
+        board.give_back(*link, run.task, run.dispatch);
     }
     assert_eq!(board.placed(), tasks[2..3], "as many as may");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::common::done;
 use super::{BLOCKS, Board, STOPS};
-use crate::engine::message::{Assignment, End, HeldRun, HeldState, Report, ToScheduler};
+use crate::engine::message::{Assignment, End, HeldRun, HeldState};
 use crate::engine::{LinkId, Submission};
 use crate::error::{KindError, Refusal};
 use crate::payload::Payload;
@@ -138,16 +138,6 @@ fn busy() -> (Board, LinkId, Vec<Assignment>) {
     (board, link, runs)
 }
 
-fn returned(board: &mut Board, link: LinkId, run: &Assignment) {
-    board.reports += 1;
-    let report = Report::Returned {
-        seq: board.reports,
-        task: run.task,
-        dispatch: run.dispatch,
-    };
-    board.say(link, ToScheduler::Reports(vec![report]));
-}
-
 #[test]
 fn what_was_sent_ahead_of_a_paused_kind_and_no_more_is_asked_back_at_once() {
     let (mut board, link, runs) = busy();
@@ -157,7 +147,7 @@ fn what_was_sent_ahead_of_a_paused_kind_and_no_more_is_asked_back_at_once() {
     let asked: Vec<_> = paused.iter().map(|run| (link, run.dispatch)).collect();
     assert_eq!(board.retracted, asked);
     for run in paused {
-        returned(&mut board, link, run);
+        board.give_back(link, run.task, run.dispatch);
         assert_eq!(board.why(run.task), Some(Reason::Paused));
     }
     // It is sent ahead again when it may.
