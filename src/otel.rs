@@ -5,7 +5,9 @@
 //! type of OpenTelemetry leaves it.
 
 use opentelemetry::Context;
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{
+    SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
+};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -59,16 +61,16 @@ pub(crate) fn attempt_span(assignment: &Assignment, kind: &TaskKind, node: &str)
         dispatch = %assignment.dispatch,
         "otel.name" = %format_args!("process {kind}"),
         "otel.kind" = "consumer",
-        "otel.status_code" = tracing::field::Empty,
-        "error.type" = tracing::field::Empty,
-        "messaging.system" = "callboard",
-        "messaging.destination.name" = %kind,
-        "messaging.operation.type" = "process",
-        "messaging.message.id" = %assignment.task,
-        "callboard.attempt" = assignment.attempt,
-        "callboard.dispatch" = %assignment.dispatch,
-        "callboard.node" = node,
     );
+    // Not fields, since each line that the handler logs would bear them. The layer takes the name
+    // and the kind of a span from fields alone.
+    span.set_attribute("messaging.system", "callboard");
+    span.set_attribute("messaging.destination.name", kind.to_string());
+    span.set_attribute("messaging.operation.type", "process");
+    span.set_attribute("messaging.message.id", assignment.task.to_string());
+    span.set_attribute("callboard.attempt", i64::from(assignment.attempt));
+    span.set_attribute("callboard.dispatch", assignment.dispatch.to_string());
+    span.set_attribute("callboard.node", node.to_owned());
     let trace = assignment.terms.as_ref();
     match trace.and_then(|terms| terms.trace.as_ref()) {
         Some(TraceParent::Child(context)) => {
@@ -90,8 +92,8 @@ pub(crate) fn attempt_span(assignment: &Assignment, kind: &TaskKind, node: &str)
 /// Notes in the span of an attempt why it failed, if it did.
 pub(crate) fn attempt_ended(span: &Span, end: &End) {
     if let End::Failed(failure) | End::Again { failure, .. } = end {
-        span.record("otel.status_code", "ERROR");
-        span.record("error.type", tracing::field::display(failure.cause));
+        span.set_status(Status::error(""));
+        span.set_attribute("error.type", failure.cause.to_string());
     }
 }
 
