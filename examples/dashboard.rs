@@ -85,7 +85,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
         )
     });
     println!("open http://127.0.0.1:8080/tasks");
-    server.bind(("127.0.0.1", 8080))?.workers(1).run().await?;
+    // Left to the server, a signal would stop the whole actix System, and the scheduler with it.
+    let server = server
+        .bind(("127.0.0.1", 8080))?
+        .workers(1)
+        .disable_signals();
+    let server = server.shutdown_timeout(1).run();
+    let stop = server.handle();
+    actix::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.stop(true).await;
+        }
+    });
+    server.await?;
     scheduler.shutdown(Shutdown::Now).await?;
     Ok(())
 }

@@ -11,6 +11,9 @@
 //! ```
 //!
 //! **What you will see.** A report takes ten seconds. Asked for meanwhile, it tells its percents.
+//!
+//! Here a job is one task, and what is known of it is gone with the process. `examples/service` has
+//! jobs of many tasks, processes that do the work, and a store.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -129,7 +132,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
 
     let held = scheduler.clone();
-    HttpServer::new(move || {
+    let server = HttpServer::new(move || {
         App::new()
             .app_data(Data::new(held.clone()))
             .app_data(Data::new(jobs.clone()))
@@ -138,11 +141,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .service(ask)
             .service(cancel)
     })
+    // Left to the server, a signal would stop the whole actix System, and the scheduler with it.
+    .disable_signals()
     .bind(("127.0.0.1", 8080))?
-    .run()
-    .await?;
+    .run();
+    let stop = server.handle();
+    actix::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.stop(true).await;
+        }
+    });
+    server.await?;
 
-    // Ctrl-C ends the server, and then the jobs that run may end.
+    // Ctrl-C has ended the server; now the jobs that run may end.
     let limit = Duration::from_secs(20);
     scheduler.shutdown(Shutdown::FinishRunning(limit)).await?;
     Ok(())
