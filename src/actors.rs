@@ -25,6 +25,7 @@ use crate::snapshot::Snapshot;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::{CancelAnswer, TaskStatus};
 use crate::task::TaskId;
+use crate::trail::TaskTrail;
 
 pub(crate) mod finding;
 pub mod kinds;
@@ -147,6 +148,21 @@ pub struct GetUnfinished;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Explain(pub TaskId);
+
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): ask what is remembered of a task's way; see
+/// [`Scheduler::trail`](crate::Scheduler::trail).
+///
+/// ```no_run
+/// # use callboard::messages::*;
+/// # use callboard::*;
+/// # use std::error::Error;
+/// # async fn example(scheduler: &Scheduler, id: TaskId) -> Result<(), Box<dyn Error>> {
+/// let trail = scheduler.addr().send(GetTrail(id)).await??;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct GetTrail(pub TaskId);
 
 /// To a [`SchedulerActor`](scheduler::SchedulerActor): add a node. Answered when it is up, or the
 /// first try to reach it has failed.
@@ -411,6 +427,7 @@ answers! {
     GetSnapshot => Result<Box<Snapshot>, Stopped>;
     GetUnfinished => Result<Vec<Unfinished>, Stopped>;
     Explain => Result<Option<Explanation>, Stopped>;
+    GetTrail => Result<TaskTrail, Stopped>;
     AddNode => Result<(), NodeError>;
     RemoveNode => Result<(), NodeError>;
     DeclareDead => Result<(), NodeError>;

@@ -57,6 +57,7 @@ pub mod scheduler;
 mod sequence;
 mod tasks;
 mod timers;
+mod trails;
 mod wall;
 mod watchers;
 mod work;

@@ -119,6 +119,7 @@ mod testing;
 #[cfg(any(feature = "cli", feature = "dashboard"))]
 mod text;
 pub mod trace;
+pub mod trail;
 
 pub use actors::Shutdown;
 pub use actors::node::NodeActor;

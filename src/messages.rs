@@ -33,7 +33,7 @@
 
 pub use crate::actors::kinds::{CloseIntake, OpenIntake, Pause, Resume, SetLimit};
 pub use crate::actors::{
-    AddNode, Cancel, DeclareDead, DrainNode, Explain, GetStats, GetUnfinished, NoClient,
+    AddNode, Cancel, DeclareDead, DrainNode, Explain, GetStats, GetTrail, GetUnfinished, NoClient,
     RemoveNode, SetClient, SetRetry, SetWorkers, Shutdown,
 };
 pub use crate::execute::{Execute, ExecuteMany};

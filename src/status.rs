@@ -233,6 +233,15 @@ pub struct Failure {
     pub place: Option<Box<str>>,
 }
 
+/// Returns as many whole letters of a text as fit into so many bytes.
+pub(crate) fn beginning(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 impl Failure {
     /// The longest place that is kept, in bytes; a longer one loses its beginning.
     pub(crate) const MAX_PLACE: usize = 512;
@@ -243,13 +252,7 @@ impl Failure {
     /// Makes a failure with this message, cut at [`Failure::MAX_MESSAGE`] bytes.
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
         let mut message = message.into();
-        if message.len() > Self::MAX_MESSAGE {
-            let end = (0..=Self::MAX_MESSAGE)
-                .rev()
-                .find(|&end| message.is_char_boundary(end))
-                .unwrap_or(0);
-            message.truncate(end);
-        }
+        message.truncate(beginning(&message, Self::MAX_MESSAGE).len());
         Self {
             cause,
             message,

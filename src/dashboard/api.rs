@@ -24,7 +24,7 @@ use super::wrong::Wrong;
 use crate::prometheus;
 use crate::stats::MetricsDetail;
 use crate::status::{Outcome, TaskStatus};
-use crate::task::TaskId;
+use crate::task::{TaskId, TaskKind};
 
 /// How many failures and tasks a page has at most, and if nothing is said.
 const MAX_FAILURES: usize = 1000;
@@ -106,6 +106,7 @@ pub async fn task(asked: &Asked<'_>, id: TaskId) -> Result<HttpResponse, Wrong> 
             explanation,
         } => {
             let mut told = json!({ "task": task, "explanation": explanation });
+            told["trail"] = trail(asked, id, &task.kind).await?;
             if asked.access >= Access::Full {
                 told["args"] = redacted(asked.board, &task.kind, &args);
             }
@@ -113,6 +114,7 @@ pub async fn task(asked: &Asked<'_>, id: TaskId) -> Result<HttpResponse, Wrong> 
         }
         Known::Settled(status) => {
             let mut told = settled(&status);
+            told["trail"] = trail(asked, id, &status.kind).await?;
             if asked.access >= Access::Full {
                 told["args"] = redacted(asked.board, &status.kind, &status.args);
                 if let Outcome::Completed(output) = &status.outcome {
@@ -123,6 +125,19 @@ pub async fn task(asked: &Asked<'_>, id: TaskId) -> Result<HttpResponse, Wrong> 
         }
     };
     Ok(answer(&told))
+}
+
+/// Returns what a task has left behind.
+async fn trail(asked: &Asked<'_>, id: TaskId, kind: &TaskKind) -> Result<Value, Wrong> {
+    let trail = asked.watch.scheduler().trail(id).await?;
+    let progress = trail.progress.map(|progress| {
+        json!({
+            "dispatch": progress.dispatch,
+            "at": progress.at,
+            "value": redacted(asked.board, kind, &progress.value),
+        })
+    });
+    Ok(json!({ "attempts": trail.attempts, "notes": trail.notes, "progress": progress }))
 }
 
 /// Returns how a task ended, without its args and output.

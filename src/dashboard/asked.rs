@@ -15,6 +15,7 @@ use super::guard::Way;
 use super::watch::Watch;
 use super::wrong::Wrong;
 use super::{Access, Board};
+use crate::status::beginning;
 use crate::task::TaskId;
 
 /// How long the body of a request may be, in bytes.
@@ -151,9 +152,7 @@ impl<'a> Asked<'a> {
     /// Returns who asks, in the application's words.
     pub fn user(&self) -> String {
         let mut user = (self.board.user)(self.req);
-        let end = (0..=MAX_USER.min(user.len())).rev();
-        let end = end.into_iter().find(|&at| user.is_char_boundary(at));
-        user.truncate(end.unwrap_or(0));
+        user.truncate(beginning(&user, MAX_USER).len());
         user
     }
 

@@ -24,6 +24,7 @@ use super::wrong::Wrong;
 pub mod confirm;
 pub mod failures;
 pub mod kinds;
+mod life;
 pub mod nodes;
 pub mod overview;
 pub mod task;

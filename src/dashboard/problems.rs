@@ -277,8 +277,10 @@ mod tests {
 
     #[test]
     fn a_scheduler_without_nodes_says_so_and_one_that_is_well_says_nothing() {
-        let mut stats = Stats::default();
-        stats.client = ClientState::Unwanted;
+        let mut stats = Stats {
+            client: ClientState::Unwanted,
+            ..Stats::default()
+        };
         assert_eq!(of(&stats, &[])[0].severity, Severity::Warning);
         stats.pending = 3;
         stats.pauses.all = true;

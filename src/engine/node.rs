@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::message::{HeldRun, ToScheduler};
+use super::message::{HeldRun, Report, ToScheduler};
 use super::{LinkId, Memory, Timestamp, WorkerId, move_behind};
 use crate::retry::RetryPolicy;
 use crate::task::TaskId;
@@ -150,7 +150,20 @@ impl NodeMachine {
                 worker,
                 dispatch,
                 value,
-            } => self.progress(worker, dispatch, value),
+            } => self.told(worker, dispatch, |task| Report::Progress {
+                task,
+                dispatch,
+                value,
+            }),
+            NodeEvent::Note {
+                worker,
+                dispatch,
+                text,
+            } => self.told(worker, dispatch, |task| Report::Note {
+                task,
+                dispatch,
+                text,
+            }),
             NodeEvent::Unstarted { worker, assignment } => self.unstarted(now, worker, assignment),
             NodeEvent::NoThread { worker, assignment } => {
                 self.no_thread(now, worker, assignment);

@@ -36,6 +36,7 @@ use super::roster::Roster;
 use super::sequence::Sequence;
 use super::tasks::{Phase, Slot, Stage, Task, Tasks};
 use super::timers::{Timer, Timers};
+use super::trails::Trails;
 use super::wall::WallClock;
 use super::watchers::Watchers;
 use super::{Action, Audience, ClientId, Event, NodeId, SchedulerId, Timestamp, move_behind};
@@ -72,6 +73,7 @@ mod sessions;
 mod settling;
 mod stored;
 mod takeover;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -142,6 +144,7 @@ pub struct SchedulerMachine {
     keys: Keys,
     outbox: Outbox,
     watchers: Watchers,
+    trails: Trails,
 
     timers: Timers,
     sessions: Sessions,
@@ -200,6 +203,7 @@ impl SchedulerMachine {
             catalogue: Catalogue::default(),
             roster: Roster::default(),
             watchers: Watchers::default(),
+            trails: Trails::default(),
             keys: Keys::default(),
             timers: Timers::default(),
             sessions: Sessions::default(),

@@ -5,30 +5,26 @@
 
 use std::any::type_name;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Handlers, TaskError};
-use crate::encoding;
 use crate::engine::WorkerId;
-use crate::engine::message::{Assignment, PROGRESS_INTERVAL};
+use crate::engine::message::Assignment;
 use crate::engine::node::NodeEvent;
-use crate::error::EncodeError;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
 use crate::task::{Dispatch, TaskId, TaskKind};
 use crate::trace::TraceParent;
 
-pub use crate::engine::message::MAX_PROGRESS_BYTES;
+mod telling;
 
-/// How many progress values one attempt may tell at once, before it has to wait
-/// [`PROGRESS_INTERVAL`] for each: a handler in a tight loop must not fill the node's memory.
-const PROGRESS_BURST: u64 = 32;
+pub use crate::engine::message::MAX_PROGRESS_BYTES;
+use telling::Pace;
 
 /// What all attempts on a node share.
 #[derive(Debug)]
@@ -76,9 +72,9 @@ struct Attempt {
     attempt: u32,
     started: Instant,
     deadline: Option<Instant>,
-    watched: bool,
     trace: Option<TraceParent>,
-    told: AtomicU64,
+    progress: Pace,
+    notes: Pace,
     cancelled: AtomicBool,
     notify: Notify,
 }
@@ -124,9 +120,9 @@ impl TaskContext {
             attempt: 1,
             started: Instant::now(),
             deadline: None,
-            watched: false,
             trace: None,
-            told: AtomicU64::new(0),
+            progress: Pace::unwatched(),
+            notes: Pace::notes(),
             cancelled: AtomicBool::new(false),
             notify: Notify::new(),
         }))
@@ -332,61 +328,6 @@ impl TaskContext {
         self.0.cancelled.store(true, Ordering::Release);
         self.0.notify.notify_waiters();
     }
-
-    /// Tells the task's watcher how far the handler is. Without a watcher it costs next to nothing.
-    ///
-    /// ```
-    /// # use callboard::*;
-    /// fn paint(_: (), cx: TaskContext) -> Result<(), TaskError> {
-    ///     for percent in 0..=100u8 {
-    ///         // ... a hundredth of the work ...
-    ///         cx.progress(&percent)?;
-    ///     }
-    ///     Ok(())
-    /// }
-    /// # assert!(paint((), TaskContext::for_test()).is_ok());
-    /// ```
-    ///
-    /// Nobody confirms it. An attempt may tell 32 values at once and then one each 10 ms; what goes
-    /// beyond is dropped silently.
-    ///
-    /// # Errors
-    ///
-    /// The value cannot be encoded, or takes more than [`MAX_PROGRESS_BYTES`].
-    pub fn progress<T: Serialize + 'static>(&self, value: &T) -> Result<(), EncodeError> {
-        if !self.0.watched || !self.may_tell() {
-            return Ok(());
-        }
-        let value = encoding::encode(value).map_err(EncodeError)?;
-        if value.len() > MAX_PROGRESS_BYTES {
-            return Err(EncodeError(format!(
-                "a progress value of {} bytes is larger than the limit of {MAX_PROGRESS_BYTES}",
-                value.len()
-            )));
-        }
-        let progress = NodeEvent::Progress {
-            worker: self.0.worker,
-            dispatch: self.0.dispatch,
-            value,
-        };
-        self.0.env.inbox.push(progress.into());
-        Ok(())
-    }
-
-    /// Returns whether another value may be told by now, by the generic cell rate algorithm (ITU-T
-    /// I.371): `told` is the time at which all that was told would have been due, had it been told
-    /// evenly.
-    fn may_tell(&self) -> bool {
-        let interval = u64::try_from(PROGRESS_INTERVAL.as_nanos()).unwrap_or(u64::MAX);
-        let now = u64::try_from(self.0.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.0
-            .told
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |told| {
-                let next = told.max(now).saturating_add(interval);
-                (next <= now.saturating_add(PROGRESS_BURST * interval)).then_some(next)
-            })
-            .is_ok()
-    }
 }
 
 impl fmt::Debug for TaskContext {
@@ -439,9 +380,12 @@ impl ContextSource<'_> {
             deadline: terms
                 .and_then(|terms| terms.deadline)
                 .and_then(|left| self.started.checked_add(left)),
-            watched: terms.is_some_and(|terms| terms.watched),
             trace: terms.and_then(|terms| terms.trace.clone()),
-            told: AtomicU64::new(0),
+            progress: match terms {
+                Some(terms) if terms.watched => Pace::watched(),
+                _ => Pace::unwatched(),
+            },
+            notes: Pace::notes(),
             cancelled: AtomicBool::new(false),
             notify: Notify::new(),
         }));

@@ -250,13 +250,20 @@ fn a_caller_needs_no_body_and_an_execute_stays_small() {
 }
 
 #[actix::test]
-async fn progress_reaches_the_node_if_somebody_watches_and_is_bounded() {
-    let handlers = Handlers::new().on("steps", async |n: u64, cx: TaskContext| {
+async fn progress_and_notes_reach_the_node_and_are_bounded() {
+    let steps = async |n: u64, cx: TaskContext| {
         for step in 0..n {
             cx.progress(&step)?;
         }
         Ok(())
-    });
+    };
+    let notes = async |n: usize, cx: TaskContext| {
+        for length in 0..n {
+            cx.note("\u{e9}".repeat(100 * length));
+        }
+        Ok(())
+    };
+    let handlers = Handlers::new().on("steps", steps).on("notes", notes);
     let mut node = LoneNode::start(handlers, 1, 1).await;
     let watched = Terms {
         watched: true,
@@ -280,6 +287,17 @@ async fn progress_reaches_the_node_if_somebody_watches_and_is_bounded() {
         told += 1;
     }
     assert!((1..500).contains(&told), "{dispatch} told {told}");
+
+    let dispatch = node.call("notes", 1_000usize);
+    let mut lengths = Vec::new();
+    while let Report::Note { text, .. } = node.report().await {
+        lengths.push(text.len());
+    }
+    assert!(
+        (32..500).contains(&lengths.len()),
+        "{dispatch} noted {lengths:?}"
+    );
+    assert_eq!(lengths[..4], [0, 200, 256, 256]);
     node.stop().await;
 }
 

@@ -4,13 +4,16 @@
 //! retries. Does not know: the rules; every method is a message to the actor.
 
 use super::Scheduler;
-use crate::actors::{Cancel, Explain, GetStats, GetUnfinished, NoClient, SetClient, SetRetry};
+use crate::actors::{
+    Cancel, Explain, GetStats, GetTrail, GetUnfinished, NoClient, SetClient, SetRetry,
+};
 use crate::client::Client;
 use crate::error::Stopped;
 use crate::retry::RetryPolicy;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::CancelAnswer;
 use crate::task::TaskId;
+use crate::trail::TaskTrail;
 
 impl Scheduler {
     /// Cancels a task. The answer comes within a second and says what happened; see
@@ -109,6 +112,32 @@ impl Scheduler {
     /// The scheduler has stopped.
     pub async fn explain(&self, task: TaskId) -> Result<Option<Explanation>, Stopped> {
         self.ask(Explain(task)).await
+    }
+
+    /// Returns what is remembered of a task's way: its last attempts that came to nothing, what
+    /// handlers [noted](crate::TaskContext::note), and how far one was at last. It is empty for a
+    /// task that left nothing, and for one of which all has been forgotten; see [`TaskTrail`]. Of a
+    /// settled task it is remembered no less than of an unsettled one.
+    ///
+    /// ```no_run
+    /// # use callboard::*;
+    /// # async fn example(scheduler: Scheduler, id: TaskId) -> Result<(), error::Stopped> {
+    /// for note in scheduler.trail(id).await?.notes {
+    ///     println!("{id}, run {}: {}", note.dispatch, note.text);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing but that the answer is lost.
+    ///
+    /// # Errors
+    ///
+    /// The scheduler has stopped.
+    pub async fn trail(&self, task: TaskId) -> Result<TaskTrail, Stopped> {
+        self.ask(GetTrail(task)).await
     }
 
     /// Sets the policy of tasks that bring none, for attempts that start from now on.

@@ -267,3 +267,56 @@ async fn marks_stand_in_the_plots() {
     assert!(page.contains("Tasks a second, 7 days"), "{page}");
     finish(scheduler).await;
 }
+
+#[actix::test]
+async fn the_life_of_a_task_has_its_attempts_its_notes_and_how_far_it_is() {
+    let flaky = async |_: Value, cx: callboard::TaskContext| {
+        cx.note("opened <i>flour</i>");
+        Err::<(), _>(callboard::TaskError::retry("no <b>bread</b>"))
+    };
+    let handlers = callboard::Handlers::new().on("flaky", flaky);
+    let node = callboard::Node::local("oven <1>", handlers);
+    let folder = tempfile::tempdir().unwrap();
+    let minute = std::time::Duration::from_secs(60);
+    let scheduler = Scheduler::builder("dashboard-life")
+        .node(node)
+        .store(callboard::Store::file(folder.path().join("store")))
+        .retry(callboard::RetryPolicy::fixed(minute).max_attempts(3))
+        .no_client();
+    let scheduler = scheduler.start().await.unwrap();
+    let app = serve!(board(&scheduler));
+    let flaky = Execute::named("flaky", &serde_json::json!(null)).unwrap();
+    let id = scheduler.execute(flaky).await.unwrap();
+    let path = format!("/tasks/api/tasks/{}", id.get());
+    let trail = loop {
+        let told = json(ask!(app, get(&path, "read"))).await["trail"].clone();
+        if told["attempts"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+        {
+            break told;
+        }
+    };
+    assert_eq!(trail["attempts"][0]["node"], "oven <1>");
+    assert_eq!(trail["attempts"][0]["message"], "no <b>bread</b>");
+    assert_eq!(trail["notes"][0]["text"], "opened <i>flour</i>");
+    assert_eq!(trail["progress"], Value::Null);
+    let page = format!("/tasks/task?id={}", id.get());
+    let life = async || text(ask!(app, get(&page, "read"))).await;
+    let told = life().await;
+    let (_, attempt) = told.split_once(r#"<li class="attempt">"#).unwrap();
+    let attempt = attempt.split_once("</li>").unwrap().0;
+    for words in [
+        "on <bdi>oven &lt;1&gt;</bdi>",
+        "no &lt;b&gt;bread",
+        ", after a wait of ",
+        ", and ended after ",
+    ] {
+        assert!(attempt.contains(words), "{words}: {attempt}");
+    }
+    assert!(told.contains("opened &lt;i&gt;flour&lt;/i&gt;"), "{told}");
+    // What it noted is worth most when it is over.
+    scheduler.cancel(id).await.unwrap();
+    assert_eq!(scheduler.trail(id).await.unwrap().notes.len(), 1);
+    finish(scheduler).await;
+}

@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
         "values",
         &[
             "task", "retry", "status", "config", "error", "stats", "encoding", "payload",
-            "contain", "limit", "search", "text", "trace",
+            "contain", "limit", "search", "text", "trace", "trail",
         ],
     ),
     // The drivers of the machines know no more of the world than these do.

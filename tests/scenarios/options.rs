@@ -349,6 +349,8 @@ async fn progress_reaches_the_watcher_in_order_before_the_ending() {
         .map(|told| told.event.progress().unwrap())
         .collect();
     assert_eq!(steps, (1..=20).collect::<Vec<_>>());
+    let trail = scheduler.trail(status.id).await.unwrap();
+    assert_eq!(trail.progress.unwrap().decode::<u32>(), Ok(20));
     finish(scheduler).await;
 }
 

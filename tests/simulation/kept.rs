@@ -144,6 +144,7 @@ impl Default for TaskPlan {
             max_reroutes: None,
             audience: AudiencePlan::Current,
             watched: false,
+            notes: false,
             cancel_after: None,
             group: None,
         }

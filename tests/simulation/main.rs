@@ -16,6 +16,7 @@
 
 #![allow(clippy::unwrap_used, clippy::field_reassign_with_default)]
 
+mod args;
 mod brief;
 mod clients;
 mod cluster;

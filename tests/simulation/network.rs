@@ -487,6 +487,7 @@ pub fn report_size(report: &Report) -> usize {
     match report {
         Report::Ended { .. } => 100,
         Report::Progress { value, .. } => 30 + value.len(),
+        Report::Note { text, .. } => 30 + text.len(),
         _ => 20,
     }
 }

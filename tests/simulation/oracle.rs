@@ -16,6 +16,7 @@ mod runs;
 mod starts;
 mod statuses;
 mod terms;
+mod trails;
 mod turns;
 mod wakeups;
 

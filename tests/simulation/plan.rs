@@ -181,6 +181,9 @@ pub struct TaskPlan {
     pub max_reroutes: Option<u32>,
     pub audience: AudiencePlan,
     pub watched: bool,
+    /// Whether its handler notes something as it begins and ends.
+    #[serde(default)]
+    pub notes: bool,
     pub cancel_after: Option<Time>,
     pub group: Option<u8>,
 }

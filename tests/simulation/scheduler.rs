@@ -123,7 +123,7 @@ pub fn submission(task: &TaskPlan, serial: u64, audience: Audience) -> Submissio
     let plain = options == callboard::task::Options::default();
     Submission {
         kind: KINDS[task.kind].0.into(),
-        args: crate::workers::encode(task, serial),
+        args: crate::args::encode(task, serial),
         options: (!plain).then(|| Box::new(options)),
         audience,
         watcher: task.watched.then_some(ClientId(0)),

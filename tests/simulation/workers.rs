@@ -5,16 +5,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
 use callboard::__internals::engine::message::{Assignment, End};
 use callboard::__internals::engine::worker::{Attempts, Tried};
 use callboard::__internals::engine::{WorkerId, node::NodeEvent};
-use callboard::{Dispatch, Payload, RetryPolicy, TaskId};
+use callboard::{Dispatch, RetryPolicy, TaskId};
 
+use crate::args::{Behaviour, decode, life_of, notes, output, serial_of};
 use crate::cluster::{Cluster, Ev};
 use crate::network::Whose;
 use crate::nodes::NodeIn;
-use crate::plan::{KINDS, MS, Mode, TaskPlan, Time, nanos};
+use crate::plan::{KINDS, MS, Mode, Time, nanos};
 
 /// How long a worker rests for which no thread could be started.
 const NO_THREAD_WAIT: Time = 1000 * MS;
@@ -74,54 +74,6 @@ pub enum How {
     Natural,
     TimedOut,
     Stopped,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Behaviour {
-    ms: u32,
-    fails: u8,
-    mode: Mode,
-}
-
-/// Encodes the args of a task: who it is, then how it behaves.
-pub fn encode(task: &TaskPlan, serial: u64) -> Payload {
-    let mut bytes = BytesMut::with_capacity(14 + task.args_bytes);
-    bytes.put_u64_le(serial);
-    bytes.put_u32_le(task.ms);
-    bytes.put_u8(task.fails);
-    bytes.put_u8(match task.mode {
-        Mode::Ends => 0,
-        Mode::Permanent => 1,
-        Mode::Endless => 2,
-    });
-    bytes.put_bytes(7, task.args_bytes);
-    bytes.freeze().into()
-}
-
-pub fn serial_of(args: &[u8]) -> u64 {
-    u64::from_le_bytes(args[..8].try_into().unwrap())
-}
-
-/// Returns the life of the scheduler in which a serial was given out.
-pub fn life_of(serial: u64) -> usize {
-    usize::try_from(serial >> 32).unwrap()
-}
-
-fn decode(args: &[u8]) -> Behaviour {
-    Behaviour {
-        ms: u32::from_le_bytes(args[8..12].try_into().unwrap()),
-        fails: args[12],
-        mode: match args[13] {
-            0 => Mode::Ends,
-            1 => Mode::Permanent,
-            _ => Mode::Endless,
-        },
-    }
-}
-
-/// Makes what a run that completed returns: its own number.
-pub fn output(dispatch: Dispatch) -> Payload {
-    Payload::from(&dispatch.get().to_le_bytes())
 }
 
 impl Cluster {
@@ -251,6 +203,20 @@ impl Cluster {
             );
         }
         self.procs[proc].runs.insert(worker.0, run);
+        self.tell_note(proc, worker.0);
+    }
+
+    /// Has the handler of a run note something, if it does.
+    fn tell_note(&mut self, proc: usize, worker: u32) {
+        let run = &self.procs[proc].runs[&worker];
+        if notes(&run.assignment.args) {
+            let event = NodeEvent::Note {
+                worker: WorkerId(worker),
+                dispatch: run.dispatch,
+                text: "here".into(),
+            };
+            self.worker_says(proc, event);
+        }
     }
 
     /// Gives back what no thread could be started for, and lets its worker rest for a while.
@@ -361,6 +327,7 @@ impl Cluster {
             return;
         }
         let end = self.end(proc, worker, how);
+        self.tell_note(proc, worker);
         if goes_on {
             if let Some(run) = self.procs[proc].runs.get_mut(&worker) {
                 run.reported = true;

@@ -1,6 +1,6 @@
 //! Names and messages that would do something to a terminal.
 
-use callboard::{Execute, Handlers, Node, Scheduler, Store, TaskError};
+use callboard::{Execute, Handlers, Node, Scheduler, Store, TaskContext, TaskError};
 
 use crate::{finish, judge, run, serve, text};
 
@@ -14,7 +14,8 @@ async fn no_name_and_no_message_does_anything_to_a_terminal() {
         .on("fail", async |message: String| {
             Err::<(), _>(TaskError::permanent(message))
         })
-        .on("retry", async |message: String| {
+        .on("retry", async |message: String, cx: TaskContext| {
+            cx.note(&message);
             Err::<(), _>(TaskError::retry(message))
         });
     let scheduler = Scheduler::builder("terminal-hostile")
@@ -59,6 +60,17 @@ async fn no_name_and_no_message_does_anything_to_a_terminal() {
                 letter != '\n' && (letter.is_control() || "\u{202e}\u{e0041}".contains(letter))
             };
             assert!(!told.contains(acts), "{args:?}: {told:?}");
+        }
+    }
+    loop {
+        let told = run(&served.url, "sees-all", &["explain", &retried]).await;
+        let told = text(&told.stdout);
+        let noted = told
+            .lines()
+            .filter(|line| line.starts_with("note "))
+            .count();
+        if noted > 0 && told.lines().any(|line| line.starts_with("attempt ")) {
+            break;
         }
     }
     let told = run(&served.url, "sees-all", &["explain", &failed]).await;

@@ -208,6 +208,11 @@ fn report() -> impl Strategy<Value = Report> {
         any::<u32>().prop_map(|workers| Report::Lent { workers }),
         (any::<u32>(), option::of(task()))
             .prop_map(|(workers, task)| Report::Stalled { workers, task }),
+        (task(), dispatch(), ".{0,64}").prop_map(|(task, dispatch, text)| Report::Note {
+            task,
+            dispatch,
+            text: text.into()
+        }),
         (task(), dispatch(), body()).prop_map(|(task, dispatch, value)| Report::Progress {
             task,
             dispatch,

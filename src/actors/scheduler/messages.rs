@@ -16,8 +16,8 @@ use super::ending::Waiter;
 use super::replies::Reply;
 use super::{Answer, Core, SchedulerActor, Taken};
 use crate::actors::{
-    AddNode, Attach, Cancel, Detach, Explain, GetStats, GetUnfinished, Halt, HandleShutdown,
-    NoClient, SetClient, Shutdown, Submit,
+    AddNode, Attach, Cancel, Detach, Explain, GetStats, GetTrail, GetUnfinished, Halt,
+    HandleShutdown, NoClient, SetClient, Shutdown, Submit,
 };
 use crate::engine::{Attached, Origin, Refused};
 use crate::error::{NodeError, Stopped};
@@ -26,6 +26,7 @@ use crate::links::Incoming;
 use crate::stats::{Explanation, Stats, Unfinished};
 use crate::status::CancelAnswer;
 use crate::task::TaskId;
+use crate::trail::TaskTrail;
 
 /// The answer to an `Execute`: given when its effects have been taken, or, if nobody waits for it,
 /// told by a status if it is a refusal.
@@ -242,6 +243,17 @@ impl Handler<Explain> for SchedulerActor {
         self.with(|core, now| {
             core.turn(false);
             core.machine.explain(now, explain.0)
+        })
+    }
+}
+
+impl Handler<GetTrail> for SchedulerActor {
+    type Result = Result<TaskTrail, Stopped>;
+
+    fn handle(&mut self, get: GetTrail, _: &mut Self::Context) -> Self::Result {
+        self.with(|core, _| {
+            core.turn(false);
+            core.machine.trail(get.0)
         })
     }
 }

@@ -8,6 +8,7 @@ use callboard::__internals::text::{ago, span, why, words};
 use callboard::TaskId;
 use callboard::search::{FoundPage, FoundTask};
 use callboard::stats::Explanation;
+use callboard::trail::{PastAttempt, TaskNote};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,6 +18,40 @@ use super::table::{self, Table, facts};
 
 /// How many tasks a request is asked for.
 const PAGE: usize = 1000;
+
+/// What a task has left behind, as the dashboard tells it.
+#[derive(Deserialize)]
+struct Trail {
+    attempts: Vec<PastAttempt>,
+    notes: Vec<TaskNote>,
+    progress: Option<Progress>,
+}
+
+#[derive(Deserialize)]
+struct Progress {
+    at: SystemTime,
+    value: Value,
+}
+
+impl Trail {
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let now = SystemTime::now();
+        let attempts = self.attempts.iter().map(|it| {
+            let (began, ran) = (ago(it.started_at, now), span(it.ran));
+            let what = format!(
+                "{} on {}, {began}, for {ran}: {}",
+                it.dispatch, it.node, it.cause
+            );
+            ("attempt", format!("{what}: {}", it.message))
+        });
+        let notes = self.notes.iter();
+        let notes = notes.map(|it| ("note", format!("{}: {}", ago(it.at, now), it.text)));
+        let progress = self.progress.iter();
+        let progress =
+            progress.map(|it| ("progress", format!("{}: {}", ago(it.at, now), it.value)));
+        attempts.chain(notes).chain(progress).collect()
+    }
+}
 
 impl Run<'_> {
     /// Lists the tasks that match, page by page.
@@ -89,11 +124,16 @@ impl Run<'_> {
         struct Waits {
             task: FoundTask,
             explanation: Explanation,
+            trail: Trail,
         }
         let mut all = Vec::new();
         if answer.get("task").is_some() {
             let given = ["args"].map(|name| (name, answer.get(name).map(Value::to_string)));
-            let Waits { task, explanation } = self.client.read(answer)?;
+            let Waits {
+                task,
+                explanation,
+                trail,
+            } = self.client.read(answer)?;
             let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
             all.extend([
                 ("id", task.id.to_string()),
@@ -118,6 +158,7 @@ impl Run<'_> {
             );
             let objections = explanation.nodes.iter();
             all.extend(objections.map(|(node, words)| ("objection", format!("{node}: {words}"))));
+            all.extend(trail.facts());
             all.extend(
                 given
                     .into_iter()
@@ -126,7 +167,7 @@ impl Run<'_> {
             return Ok(facts(self.out, &all)?);
         }
         let fields = answer.as_object().into_iter().flatten();
-        for (name, value) in fields {
+        for (name, value) in fields.filter(|(name, _)| *name != "trail") {
             let value = match value {
                 Value::String(text) => text.clone(),
                 Value::Null => "-".to_owned(),
@@ -134,6 +175,9 @@ impl Run<'_> {
             };
             all.push((name.as_str(), value));
         }
+        let trail = answer.get("trail").cloned().unwrap_or_default();
+        let trail: Trail = self.client.read(trail)?;
+        all.extend(trail.facts());
         Ok(facts(self.out, &all)?)
     }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use maud::{Markup, html};
 
-use super::{Body, NAME, Reader, ago, name, words};
+use super::{Body, NAME, Reader, ago, life, name, words};
 use crate::dashboard::Access;
 use crate::dashboard::actions::Action;
 use crate::dashboard::asked::Asked;
@@ -19,6 +19,7 @@ use crate::search::FoundTask;
 use crate::stats::Explanation;
 use crate::status::{Outcome, TaskStatus};
 use crate::task::TaskKind;
+use crate::trail::TaskTrail;
 
 /// How many letters of args and outputs are shown.
 const LETTERS: usize = 4096;
@@ -30,13 +31,15 @@ const LETTERS: usize = 4096;
 /// Nothing is known of the task, or the scheduler has stopped.
 pub async fn body(asked: &Asked<'_>, reader: &Reader) -> Result<Body, Wrong> {
     let id = asked.query.id("id")?;
-    Ok(match known(asked, id).await? {
+    let known = known(asked, id).await?;
+    let trail = &asked.watch.scheduler().trail(id).await?;
+    Ok(match known {
         Known::Unfinished {
             task,
             args,
             explanation,
-        } => unfinished(asked, reader, &task, &args, &explanation),
-        Known::Settled(status) => settled(asked, reader, &status),
+        } => unfinished(asked, reader, &task, &args, &explanation, trail),
+        Known::Settled(status) => settled(asked, reader, &status, trail),
     })
 }
 
@@ -46,6 +49,7 @@ fn unfinished(
     task: &FoundTask,
     args: &Payload,
     explanation: &Explanation,
+    trail: &TaskTrail,
 ) -> Body {
     let id = task.id.get().to_string();
     let now = SystemTime::now();
@@ -54,6 +58,7 @@ fn unfinished(
         h2 { "Its life" }
         ol #life {
             li { "accepted " (ago(task.accepted_at, now)) ", with priority " (task.priority.0) }
+            (life::items(task.accepted_at, trail, now))
             @if let Some(failure) = &explanation.last_failure {
                 li { (explanation.attempts) " attempts; the last failure: "
                     span.bad { bdi { (words(failure, LETTERS)) } } }
@@ -62,6 +67,7 @@ fn unfinished(
             li { "now " b { (task.state) }
                 @if let Some(node) = &task.node { " on " (name(node)) } }
         }
+        (progress(asked, &task.kind, trail, now))
         h2 { "Why it is there" }
         p #reason { (why(&explanation.reason, in_a_sentence)) }
         @if !explanation.nodes.is_empty() {
@@ -81,7 +87,7 @@ fn unfinished(
     }
 }
 
-fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus) -> Body {
+fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus, trail: &TaskTrail) -> Body {
     let id = status.id.get().to_string();
     let now = SystemTime::now();
     let word = ending(&status.outcome);
@@ -98,6 +104,7 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus) -> Body {
                     "task " (earlier)
                 } }
             }
+            (life::items(status.accepted_at, trail, now))
             @if let Some(started) = status.started_at {
                 li {
                     "the last of " (status.attempts) " attempts was started " (ago(started, now))
@@ -107,6 +114,7 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus) -> Body {
             @if status.reroutes > 0 { li { (status.reroutes) " nodes were lost under it" } }
             li { b { (word) } " " (ago(status.settled_at, now)) }
         }
+        (progress(asked, &status.kind, trail, now))
         @if let Outcome::Failed(failure) = &status.outcome {
             h2 { "Why it failed" }
             p.bad { (failure.cause) }
@@ -125,6 +133,15 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus) -> Body {
         state: format!("task {id} {word}"),
         main,
     }
+}
+
+/// Returns how far a handler was, without what the application wants nobody to read.
+fn progress(asked: &Asked<'_>, kind: &TaskKind, trail: &TaskTrail, now: SystemTime) -> Markup {
+    let value = trail
+        .progress
+        .as_ref()
+        .map(|it| redacted(asked.board, kind, &it.value));
+    life::progress(trail, &value.unwrap_or_default(), now)
 }
 
 fn names(key: Option<&str>, group: Option<&str>) -> Markup {

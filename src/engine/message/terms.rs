@@ -23,7 +23,7 @@ pub struct Terms {
     pub retry: Option<RetryPolicy>,
     /// Whether two runs of it must never overlap: at four fifths of its lease the node stops it.
     pub exclusive: bool,
-    /// Whether to send [`Report::Progress`](super::Report::Progress).
+    /// Whether somebody watches it: then all of its progress is sent, else a little.
     pub watched: bool,
     /// What the span of this attempt is to that which handed the task in.
     pub trace: Option<TraceParent>,

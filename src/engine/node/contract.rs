@@ -139,6 +139,15 @@ pub enum NodeEvent {
         /// The encoded value.
         value: Payload,
     },
+    /// A handler noted something.
+    Note {
+        /// The worker.
+        worker: WorkerId,
+        /// The run.
+        dispatch: Dispatch,
+        /// At most [`MAX_NOTE_BYTES`](crate::engine::message::MAX_NOTE_BYTES).
+        text: Box<str>,
+    },
     /// A started assignment was taken back before its worker had begun it: from a stalled thread,
     /// or by [`NodeAction::TakeBack`]. It is told before the end of anything that was started there
     /// behind it.

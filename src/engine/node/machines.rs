@@ -168,6 +168,7 @@ impl Machines {
             NodeEvent::Ended { worker, .. }
             | NodeEvent::Freed { worker, .. }
             | NodeEvent::Progress { worker, .. }
+            | NodeEvent::Note { worker, .. }
             | NodeEvent::Unstarted { worker, .. }
             | NodeEvent::NoThread { worker, .. } => {
                 // A machine knows its workers by their numbers within its seat.

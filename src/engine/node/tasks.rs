@@ -13,7 +13,7 @@ use super::workers::{Known, Owner, RunState, WorkerRun};
 use super::{NodeAction, NodeMachine};
 use crate::engine::message::{Assignment, End, RefusedBy, Report};
 use crate::engine::{Timestamp, WorkerId};
-use crate::payload::Payload;
+
 use crate::retry::RetryPolicy;
 use crate::task::{Dispatch, TaskId};
 
@@ -186,14 +186,12 @@ impl NodeMachine {
 
     /// Returns what an assignment is on its worker, before its start.
     pub(super) fn run_of(&self, assignment: &Assignment) -> WorkerRun {
-        let terms = assignment.terms.as_deref();
         WorkerRun {
             task: assignment.task,
             dispatch: assignment.dispatch,
             kind: assignment.kind,
             blocking: self.blocks(assignment),
             exclusive: assignment.is_exclusive(),
-            watched: terms.is_some_and(|terms| terms.watched),
             state: RunState::Running,
             owner: Owner::Session,
             known: Known::No,
@@ -296,21 +294,22 @@ impl NodeMachine {
         });
     }
 
-    pub(super) fn progress(&mut self, worker: WorkerId, dispatch: Dispatch, value: Payload) {
+    /// Passes on what a handler has told on its way. That is never kept: it is worth nothing once
+    /// the attempt has ended or a link was lost.
+    pub(super) fn told(
+        &mut self,
+        worker: WorkerId,
+        dispatch: Dispatch,
+        report: impl FnOnce(TaskId) -> Report,
+    ) {
         let up = self.is_up();
         let Some(run) = self.workers.run_mut(worker, dispatch) else {
             return;
         };
-        // Progress is never kept: it is worth nothing once the attempt has ended or a link was
-        // lost.
         let goes_on = run.owner == Owner::Session && run.state != RunState::Overrun;
-        if up && goes_on && run.watched {
-            let task = run.task;
-            self.outbox.push(Report::Progress {
-                task,
-                dispatch,
-                value,
-            });
+        if up && goes_on {
+            let report = report(run.task);
+            self.outbox.push(report);
         }
     }
 

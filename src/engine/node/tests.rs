@@ -296,6 +296,7 @@ fn in_short(report: &Report) -> String {
         Report::Lent { workers } => format!("lent {workers}"),
         Report::Stalled { workers, task } => format!("stalled {workers} {task:?}"),
         Report::Progress { dispatch, .. } => format!("progress {dispatch}"),
+        Report::Note { dispatch, .. } => format!("note {dispatch}"),
     }
 }
 

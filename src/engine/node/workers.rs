@@ -62,7 +62,6 @@ pub(super) struct WorkerRun {
     pub(super) kind: u16,
     pub(super) blocking: bool,
     pub(super) exclusive: bool,
-    pub(super) watched: bool,
     pub(super) state: RunState,
     pub(super) owner: Owner,
     pub(super) known: Known,

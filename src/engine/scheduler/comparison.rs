@@ -253,7 +253,8 @@ fn run_of(report: &Report) -> Option<ToldRun> {
         Report::Started { task, dispatch }
         | Report::Ended { task, dispatch, .. }
         | Report::Freed { task, dispatch, .. }
-        | Report::Progress { task, dispatch, .. } => (*task, *dispatch, true),
+        | Report::Progress { task, dispatch, .. }
+        | Report::Note { task, dispatch, .. } => (*task, *dispatch, true),
         Report::Refused { task, dispatch, .. } | Report::Returned { task, dispatch, .. } => {
             (*task, *dispatch, false)
         }

@@ -45,6 +45,9 @@ impl SchedulerMachine {
     ) {
         let mut run = self.take_off(slot);
         let Run { node, dispatch, .. } = run;
+        if back {
+            self.trails.goes_on(self.tasks.get(slot).id, dispatch);
+        }
         self.end_is_known(slot, dispatch);
         let (direct, assigned_at) = (run.started, run.since);
         let whole = now.since(assigned_at);
@@ -63,6 +66,14 @@ impl SchedulerMachine {
         task.stage = Stage::left(run);
         let cancelling = task.is_cancelling();
         if ran_at_all {
+            match &end {
+                End::Again { failure, .. } => self.remember_attempt(slot, run, ran, failure),
+                End::Dropped => {
+                    self.remember_attempt(slot, run, ran, &Failure::new(Cause::NodeLost, ""));
+                }
+                End::Completed(_) | End::Failed(_) | End::Stopped => {}
+            }
+            let task = self.tasks.get_mut(slot);
             let wait = first_wait(task, run.since);
             let took = now.0.saturating_sub(task.accepted_at.0);
             task.has_started();

@@ -240,6 +240,7 @@ impl SchedulerMachine {
                 return Err(format!("nobody waits for {timer:?} at {at:?}"));
             }
         }
+        self.trails.check()?;
         self.timers.check()
     }
 

@@ -6,6 +6,7 @@
 //! The counters of kinds are in the catalogue, and what a turn takes only its driver knows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::SchedulerMachine;
 use crate::engine::Timestamp;
@@ -15,6 +16,8 @@ use crate::engine::meter::{
 use crate::engine::placement::NodeIndex;
 use crate::engine::ranks::due_at;
 use crate::engine::tasks::{Past, Phase, Retract, Run, Slot, Stage, Task};
+use crate::status::{Cause, Failure};
+use crate::trail::PastAttempt;
 
 /// Why a link that was up is not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +108,34 @@ impl SchedulerMachine {
     pub(super) fn attempt_given_up(&mut self, slot: Slot, run: Run, result: AttemptResult) {
         if run.started {
             self.note_wait(slot, run);
+            let ran = self.now.since(run.since);
+            if result == AttemptResult::Lost {
+                self.remember_attempt(slot, run, ran, &Failure::new(Cause::NodeLost, ""));
+            }
             let class = self.tasks.get(slot).class;
-            let ran = nanos(self.now.since(run.since));
-            self.catalogue.meter(class).attempt_ended(result, ran);
+            self.catalogue
+                .meter(class)
+                .attempt_ended(result, nanos(ran));
         }
+    }
+
+    /// Remembers an attempt that came to nothing.
+    pub(super) fn remember_attempt(
+        &mut self,
+        slot: Slot,
+        run: Run,
+        ran: Duration,
+        failure: &Failure,
+    ) {
+        let attempt = PastAttempt {
+            node: self.roster.get(run.node).name.clone(),
+            dispatch: run.dispatch,
+            started_at: self.wall_time(run.since),
+            ran,
+            cause: failure.cause,
+            message: failure.message.clone(),
+        };
+        self.trails.attempt(self.tasks.get(slot).id, attempt);
     }
 
     /// Measures how long it took until a task of a lost node was pending again, from when the node

@@ -3,22 +3,13 @@
 //! Owns: telling a live report from a late, doubled or hostile one. Does not know: how a report
 //! came, when a node is lost, or what follows from an end.
 
-use std::time::Duration;
-
 use super::SchedulerMachine;
-use crate::engine::message::{MAX_PROGRESS_BYTES, PROGRESS_INTERVAL, RefusedBy, Report};
+use crate::engine::message::{RefusedBy, Report};
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{NodeProcess, Readiness};
 use crate::engine::tasks::{Prefetch, Retract, Run, Slot, Stage};
 use crate::engine::{Action, Note, Timestamp};
-use crate::payload::Payload;
-use crate::status::TaskEventKind;
 use crate::task::{Dispatch, TaskId};
-
-/// How far a task's progress may be ahead of one value each [`PROGRESS_INTERVAL`]; beyond it
-/// nothing is told. Twenty times what an honest node lets through at once, since a slow link may
-/// bring many together. So no node can fill a watcher's mailbox.
-const PROGRESS_SLACK: Duration = Duration::from_secs(6);
 
 /// What a run of which a node tells is to the scheduler.
 pub(super) enum Told {
@@ -193,39 +184,17 @@ impl SchedulerMachine {
                 dispatch,
                 value,
             } => {
-                if value.len() > MAX_PROGRESS_BYTES {
-                    return Err(format!(
-                        "it told a progress of {} bytes, more than {MAX_PROGRESS_BYTES}",
-                        value.len()
-                    ));
-                }
-                match self.find_run(node, task, dispatch)? {
-                    Told::Live(slot) => self.progress(now, slot, value),
-                    Told::GivenUp(slot) if self.keeps_runs(node) => {
-                        // What makes progress goes on.
-                        self.reclaim(slot);
-                        self.progress(now, slot, value);
-                    }
-                    // What such a run tells is not its task's progress any more.
-                    Told::GivenUp(_) | Told::Orphan | Told::Stale => {}
-                }
+                self.makes_progress(now, node, task, dispatch, value)?;
+            }
+            Report::Note {
+                task,
+                dispatch,
+                text,
+            } => {
+                self.notes(now, node, task, dispatch, text)?;
             }
         }
         Ok(())
-    }
-
-    /// Tells a watcher, unless its task has told far more than a node lets through.
-    fn progress(&mut self, now: Timestamp, slot: Slot, value: Payload) {
-        let task = self.tasks.get_mut(slot);
-        if task.watcher().is_none() {
-            return;
-        }
-        let until = &mut task.rare().progress_until;
-        if now + PROGRESS_SLACK < *until {
-            return;
-        }
-        *until = now.max(*until) + PROGRESS_INTERVAL;
-        self.notify(slot, |_, _| TaskEventKind::Progress(value));
     }
 
     /// Returns the process that reports.
@@ -296,7 +265,12 @@ impl SchedulerMachine {
 
     /// Finds what a reported run is to the scheduler. `Err` if the node cannot have it.
     #[inline(always)]
-    fn find_run(&self, node: NodeIndex, task: TaskId, dispatch: Dispatch) -> Result<Told, String> {
+    pub(super) fn find_run(
+        &self,
+        node: NodeIndex,
+        task: TaskId,
+        dispatch: Dispatch,
+    ) -> Result<Told, String> {
         // Of what it has and was sent, nothing else has to be checked.
         match self.find_live(node, task, dispatch) {
             Some(slot) if !self.is_staged(dispatch) => Ok(Told::Live(slot)),
@@ -373,6 +347,7 @@ impl SchedulerMachine {
         }
         let node = run.node;
         self.remove_orphan(node, run.dispatch);
+        self.trails.goes_on(self.tasks.get(slot).id, run.dispatch);
         if let Some(incarnation) = self.roster.get(node).incarnation() {
             self.uncount_loss(slot, node, incarnation);
         }

@@ -37,6 +37,7 @@ mod tail;
 mod taken_over;
 mod terms;
 mod traces;
+mod trails;
 mod wall;
 mod wants;
 

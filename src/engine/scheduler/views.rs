@@ -10,6 +10,7 @@ use crate::engine::roster::{Pace, Readiness, Standing, State};
 use crate::engine::tasks::{FirstDue, Phase, Slot, Stage, Task};
 use crate::stats::{Explanation, NodeState, NodeStats, Reason, Stats, TaskState, Unfinished};
 use crate::task::{Due, Options, Priority, TaskId, TaskKind};
+use crate::trail::TaskTrail;
 
 impl SchedulerMachine {
     /// Takes the snapshot.
@@ -205,6 +206,11 @@ impl SchedulerMachine {
             last_failure: task.last_failure().map(ToString::to_string),
             nodes,
         })
+    }
+
+    /// Returns what a task has left behind, as far as that is remembered.
+    pub fn trail(&self, task: TaskId) -> TaskTrail {
+        self.trails.of(task).cloned().unwrap_or_default()
     }
 
     fn why_queued(&self, now: Timestamp, task: &Task) -> Reason {

@@ -42,11 +42,12 @@ pub(crate) trait Element: Sized {
     ) -> Result<Self, A::Error>;
 }
 
-/// Counts the bytes of a report that nobody but the link holds: a progress value. Outputs are kept
-/// by the node until they are acknowledged, within a budget.
+/// Counts the bytes of a report that nobody but the link holds: a progress value or a note. Outputs
+/// are kept by the node until they are acknowledged, within a budget.
 pub(crate) fn fleeting_bytes(report: &Report) -> usize {
     match report {
         Report::Progress { value, .. } => value.len(),
+        Report::Note { text, .. } => text.len(),
         Report::Ended {
             end: End::Failed(failure) | End::Again { failure, .. },
             ..

@@ -10,7 +10,7 @@ use serde::de::{Error as _, SeqAccess};
 use super::bulk::{Bodies, Element, Fields, head, large_head};
 use crate::engine::message::{Assignment, End, HeldRun, HeldState, RefusedBy, Report, Terms};
 use crate::payload::Payload;
-use crate::status::{Cause, Failure};
+use crate::status::{Cause, Failure, beginning};
 
 /// Returns the length of a body as its head has it. Bodies are bounded by `max_frame`, at most 1
 /// GiB; a longer one is refused where its chunks are written.
@@ -105,6 +105,7 @@ const STALLED: u8 = 10;
 const PROGRESS: u8 = 11;
 const DRAINING: u8 = 12;
 const LENT: u8 = 13;
+const NOTE: u8 = 14;
 
 impl Element for Report {
     fn write_head(&self, tail: &mut BytesMut) -> Result<(), rmp_serde::encode::Error> {
@@ -145,6 +146,11 @@ impl Element for Report {
                 dispatch,
                 value,
             } => head(tail, &(PROGRESS, task, dispatch, length(value))),
+            Self::Note {
+                task,
+                dispatch,
+                text,
+            } => large_head(tail, &(NOTE, task, dispatch, text)),
         }
     }
 
@@ -213,6 +219,11 @@ impl Element for Report {
                 task: fields.next()?,
                 dispatch: fields.next()?,
                 value: fields.body(bodies)?,
+            },
+            NOTE => Self::Note {
+                task: fields.next()?,
+                dispatch: fields.next()?,
+                text: fields.next()?,
             },
             other => return Err(no_such("report", other)),
         })
@@ -302,13 +313,10 @@ fn read_ended<'de, A: SeqAccess<'de>>(
 /// Returns the fields of a failure. Its message is a public field, so its bound is kept here once
 /// more.
 fn failure_fields(failure: &Failure) -> (u8, &str, Option<&str>) {
-    let mut end = failure.message.len().min(Failure::MAX_MESSAGE);
-    while !failure.message.is_char_boundary(end) {
-        end -= 1;
-    }
+    let message = beginning(&failure.message, Failure::MAX_MESSAGE);
     let place = failure.place.as_deref();
     let place = place.filter(|place| place.len() <= Failure::MAX_PLACE);
-    (failure.cause.number(), &failure.message[..end], place)
+    (failure.cause.number(), message, place)
 }
 
 fn read_failure<'de, A: SeqAccess<'de>>(fields: &mut Fields<A>) -> Result<Failure, A::Error> {

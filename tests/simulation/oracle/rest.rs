@@ -389,6 +389,7 @@ impl Cluster {
         self.judge_remains();
         self.judge_cost();
         self.judge_given_again();
+        self.judge_trails();
         if stats.totals.rerouted != self.oracle.rerouted {
             let (noted, counted) = (self.oracle.rerouted, stats.totals.rerouted);
             let text = format!("{noted} reroutes were noted and {counted} counted");
@@ -486,15 +487,5 @@ impl Cluster {
                 format!("shut_down hands back the tasks {given:?}, not {unfinished:?}"),
             );
         }
-    }
-
-    /// Returns whether nobody claimed the answer of a task, and the scheduler may not know of that
-    /// yet.
-    pub fn is_answer_under_way(&self, task: TaskId) -> bool {
-        self.oracle
-            .tasks
-            .last()
-            .and_then(|tasks| tasks.get(&task))
-            .is_some_and(|facts| facts.given == Given::Unclaimed)
     }
 }

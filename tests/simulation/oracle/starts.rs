@@ -6,10 +6,11 @@ use callboard::__internals::engine::message::{Report, ToScheduler};
 use callboard::task::TaskId;
 
 use super::{Facts, Start};
+use crate::args::serial_of;
 use crate::cluster::Cluster;
 use crate::network::Whose;
 use crate::plan::{Family, KINDS, MS, nanos};
-use crate::workers::{Run, serial_of};
+use crate::workers::Run;
 
 impl Cluster {
     pub fn judge_start(&mut self, proc: usize, worker: u32, kind: Option<usize>, run: &Run) {

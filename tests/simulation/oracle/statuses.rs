@@ -4,12 +4,13 @@
 
 use callboard::__internals::engine::Audience;
 use callboard::status::{Cause, Outcome, TaskStatus};
+use callboard::task::TaskId;
 
 use super::{Facts, Given, Oracle};
+use crate::args::output;
 use crate::cluster::Cluster;
 use crate::plan::{Family, Mode, TaskPlan, Time, nanos};
 use crate::scheduler::clock;
-use crate::workers::output;
 
 impl Oracle {
     /// Judges a new status, or one given again.
@@ -157,5 +158,15 @@ impl Cluster {
             let text = format!("{given} statuses were given again and {counted} are counted");
             self.oracle.fail("statuses", None, text);
         }
+    }
+
+    /// Returns whether nobody claimed the answer of a task, and the scheduler may not know of that
+    /// yet.
+    pub fn is_answer_under_way(&self, task: TaskId) -> bool {
+        self.oracle
+            .tasks
+            .last()
+            .and_then(|tasks| tasks.get(&task))
+            .is_some_and(|facts| facts.given == Given::Unclaimed)
     }
 }

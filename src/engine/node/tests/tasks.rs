@@ -373,21 +373,38 @@ fn what_was_given_back_and_then_cancelled_never_started() {
 }
 
 #[test]
-fn progress_is_told_of_the_watched_alone() {
+fn progress_and_notes_are_told_of_the_run_that_a_worker_has() {
     let (mut bench, link) = Bench::up(spec(2));
-    let terms = Terms {
-        watched: true,
-        ..Terms::default()
-    };
-    bench.assign(link, vec![at_once(1), task(2, SOFT, false, Some(terms))]);
-    for (worker, number, expected) in [(0, 1, 0), (1, 2, 1), (1, 1, 0)] {
-        let actions = bench.event(NodeEvent::Progress {
-            worker: WorkerId(worker),
-            dispatch: d(number),
+    bench.assign(link, vec![at_once(1), at_once(2)]);
+    for (worker, number, expected) in [(0, 1, 1), (1, 2, 1), (1, 1, 0)] {
+        let (worker, dispatch) = (WorkerId(worker), d(number));
+        let progress = NodeEvent::Progress {
+            worker,
+            dispatch,
             value: Payload::new(),
-        });
-        assert_eq!(told(&actions).len(), expected);
+        };
+        let note = NodeEvent::Note {
+            worker,
+            dispatch,
+            text: "half".into(),
+        };
+        for event in [progress, note] {
+            assert_eq!(told(&bench.event(event)).len(), expected);
+        }
     }
+    // Where nobody hears it, it is not kept.
+    bench.event(NodeEvent::LinkClosed {
+        link,
+        reason: "cut".to_owned(),
+    });
+    let (worker, dispatch) = (WorkerId(0), d(1));
+    let text = "lost".into();
+    bench.event(NodeEvent::Note {
+        worker,
+        dispatch,
+        text,
+    });
+    assert!(bench.node.holds().iter().all(|held| held.dispatch != d(3)));
 }
 
 #[test]

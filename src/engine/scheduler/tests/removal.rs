@@ -265,21 +265,24 @@ fn a_node_that_was_heard_just_now_is_not_declared_dead() {
 
 #[test]
 fn g5_what_a_removed_node_had_said_before_takes_no_task_back_to_it() {
-    for progress in [true, false] {
+    for said in 0..3 {
         let mut board = Board::new();
         let link = board.join("first", 1, Vec::new());
         let task = board.submit(STOPS);
         let dispatch = board.assignment(task).1.dispatch;
         remove(&mut board);
-        let report = if progress {
-            let value = Payload::new();
-            Report::Progress {
+        let report = match said {
+            0 => Report::Started { task, dispatch },
+            1 => Report::Progress {
                 task,
                 dispatch,
-                value,
-            }
-        } else {
-            Report::Started { task, dispatch }
+                value: Payload::new(),
+            },
+            _ => Report::Note {
+                task,
+                dispatch,
+                text: "here".into(),
+            },
         };
         board.say(link, ToScheduler::Reports(vec![report]));
         assert_eq!(board.machine.stats(board.now).running, 0);

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use super::{Board, STOPS};
 use crate::config::{FRAME_OVERHEAD, SchedulerConfig};
 use crate::engine::message::{
-    Beat, End, HeldRun, HeldState, Holding, MAX_PROGRESS_BYTES, NodeHello, Report, ToScheduler,
+    Beat, End, HeldRun, HeldState, Holding, MAX_NOTE_BYTES, MAX_PROGRESS_BYTES, NodeHello, Report,
+    ToScheduler,
 };
 use crate::engine::{Action, Event, LinkId, Note, Origin, Reach};
 use crate::payload::Payload;
 use crate::stats::NodeState;
 use crate::task::{Dispatch, TaskId};
+use crate::trail::TaskTrail;
 
 /// An honest node with a task of its own, and the link of one that is about to break the protocol.
 struct Stage {
@@ -116,6 +118,11 @@ fn g11_a_node_that_reports_what_another_runs_loses_its_link_alone() {
         task,
         dispatch,
         value: Payload::new(),
+    });
+    about(|task, dispatch| Report::Note {
+        task,
+        dispatch,
+        text: "here".into(),
     });
     about(|task, dispatch| Report::Freed {
         seq: 1,
@@ -343,20 +350,34 @@ fn g11_a_node_that_drains_cannot_take_it_back() {
 }
 
 #[test]
-fn g11_a_progress_beyond_its_bound_is_a_breach() {
-    let mut stage = Stage::new();
-    let second = stage.board.submit(STOPS);
-    let (link, run) = stage.board.assignment(second);
-    assert_eq!(link, stage.evil, "the least loaded");
-    let progress = Report::Progress {
-        task: second,
-        dispatch: run.dispatch,
-        value: vec![0; MAX_PROGRESS_BYTES + 1].into(),
-    };
-    stage.board.say(stage.evil, reports(progress));
-    let stats = stage.board.machine.stats(stage.board.now);
-    assert_eq!(stats.totals.violations, 1);
-    assert_eq!(stage.board.closed.len(), 1);
+fn g11_a_progress_or_a_note_beyond_its_bound_is_a_breach() {
+    for note in [false, true] {
+        let mut stage = Stage::new();
+        let task = stage.board.submit(STOPS);
+        let (link, run) = stage.board.assignment(task);
+        assert_eq!(link, stage.evil, "the least loaded");
+        let dispatch = run.dispatch;
+        let report = if note {
+            let text = "x".repeat(MAX_NOTE_BYTES + 1).into();
+            Report::Note {
+                task,
+                dispatch,
+                text,
+            }
+        } else {
+            let value = vec![0; MAX_PROGRESS_BYTES + 1].into();
+            Report::Progress {
+                task,
+                dispatch,
+                value,
+            }
+        };
+        stage.board.say(stage.evil, reports(report));
+        let stats = stage.board.machine.stats(stage.board.now);
+        assert_eq!(stats.totals.violations, 1);
+        assert_eq!(stage.board.closed.len(), 1);
+        assert_eq!(stage.board.machine.trail(task), TaskTrail::default());
+    }
 }
 
 #[test]

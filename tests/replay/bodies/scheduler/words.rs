@@ -194,6 +194,11 @@ impl Knows {
                 workers: input.number_32(),
                 task: input.bool().then_some(task),
             },
+            15 => Report::Note {
+                task,
+                dispatch,
+                text: "half".into(),
+            },
             _ => Report::Progress {
                 task,
                 dispatch,
