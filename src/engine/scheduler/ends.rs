@@ -45,9 +45,6 @@ impl SchedulerMachine {
     ) {
         let mut run = self.take_off(slot);
         let Run { node, dispatch, .. } = run;
-        if back {
-            self.trails.goes_on(self.tasks.get(slot).id, dispatch);
-        }
         self.end_is_known(slot, dispatch);
         let (direct, assigned_at) = (run.started, run.since);
         let whole = now.since(assigned_at);
