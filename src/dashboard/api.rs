@@ -3,6 +3,7 @@
 //! Owns: what each address answers, as JSON and as events. Does not know: who may ask.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
@@ -238,7 +239,7 @@ pub async fn events(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let mut moments = asked.watch.view()?;
     let first = asked.watch.moment().await?;
     moments.mark_unchanged();
-    let write = |moment: &Moment| event(&moment.json());
+    let write = |moment: Arc<Moment>| ready(event(&moment.json()));
     Ok(streamed(first, moments, write))
 }
 
@@ -250,10 +251,10 @@ pub fn event(data: &[u8]) -> Bytes {
 type Moments = watch::Receiver<Option<Arc<Moment>>>;
 
 /// Streams moments: of those that come while a slow reader reads, the last.
-pub fn streamed(
+pub fn streamed<W: Future<Output = Bytes> + 'static>(
     first: Arc<Moment>,
     moments: Moments,
-    write: impl Fn(&Moment) -> Bytes + 'static,
+    write: impl Fn(Arc<Moment>) -> W + 'static,
 ) -> HttpResponse {
     let all = stream::unfold((Some(first), moments, write), |state| async {
         let (first, mut moments, write) = state;
@@ -261,7 +262,7 @@ pub fn streamed(
             Some(first) => first,
             None => next(&mut moments).await?,
         };
-        let bytes = write(&moment);
+        let bytes = write(moment).await;
         Some((Ok::<_, Infallible>(bytes), (None, moments, write)))
     });
     HttpResponse::Ok()

@@ -3,6 +3,7 @@
 //! Owns: how a request is read, and within which bounds. Does not know: what is answered.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
@@ -114,7 +115,7 @@ pub fn id(text: &str) -> Result<TaskId, Wrong> {
 
 /// A request that is to be answered.
 pub struct Asked<'a> {
-    pub board: &'a Board,
+    pub board: &'a Rc<Board>,
     pub req: &'a HttpRequest,
     /// What it may do.
     pub access: Access,
@@ -130,7 +131,7 @@ impl<'a> Asked<'a> {
     /// # Errors
     ///
     /// Its query cannot be read, or names a scheduler that is not here.
-    pub fn read(board: &'a Board, req: &'a HttpRequest, access: Access) -> Result<Self, Wrong> {
+    pub fn read(board: &'a Rc<Board>, req: &'a HttpRequest, access: Access) -> Result<Self, Wrong> {
         let query = Fields::of_query(req.query_string())?;
         let watch = match query.text("scheduler") {
             None => board.watches.first(),

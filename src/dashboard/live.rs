@@ -2,6 +2,11 @@
 //!
 //! Owns: what is sent. Does not know: what stands on a page.
 
+use std::fmt::Debug;
+use std::future::ready;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use bytes::Bytes;
 use serde_json::json;
@@ -50,19 +55,19 @@ pub async fn page(asked: &Asked<'_>, reader: &Reader, tab: Tab) -> Result<Body, 
 /// There is no such page, or the scheduler has stopped or does not answer.
 pub async fn stream(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let none = || Wrong::not_found("there is no such page");
-    let tab = Tab::at(asked.query.text("page").unwrap_or_default());
-    let tab = tab.filter(|tab| tab.is_live()).ok_or_else(none)?;
     let mut reader = Reader::of(asked);
     reader.token = None;
     reader.base = base(asked).ok_or_else(none)?;
+    let page = asked.query.text("page").unwrap_or_default();
+    if page == "task" {
+        return task(asked, reader).await;
+    }
+    let tab = Tab::at(page).filter(|tab| tab.is_live()).ok_or_else(none)?;
     let environment = asked.board.title.as_ref().map(|(title, _)| title.clone());
     let mut moments = asked.watch.view()?;
     let first = asked.watch.moment().await?;
     moments.mark_unchanged();
-    let key = format!(
-        "{tab:?} {:?} {} {:?} {environment:?}",
-        reader.access, reader.base, reader.scheduler
-    );
+    let key = key((tab, &environment), &reader);
     let write = move |moment: &Moment| {
         moment.fragment(&key, || {
             // What a page is not sent of itself stays as it was.
@@ -74,7 +79,45 @@ pub async fn stream(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
             fragment(moment, &body, environment.as_deref())
         })
     };
+    let write = move |moment: Arc<Moment>| ready(write(&moment));
     Ok(streamed(first, moments, write))
+}
+
+/// Streams the page of a task, of which the scheduler is asked anew each second, once for all who
+/// see the same.
+async fn task(asked: &Asked<'_>, reader: Reader) -> Result<HttpResponse, Wrong> {
+    let id = asked.query.id("id")?;
+    let key: Arc<str> = key((id, &asked.board.title), &reader).into();
+    let mut moments = asked.watch.view()?;
+    let first = asked.watch.moment().await?;
+    moments.mark_unchanged();
+    let (board, req, access) = (Rc::clone(asked.board), asked.req.clone(), asked.access);
+    let shared = Rc::new((board, req, reader));
+    let write = move |moment: Arc<Moment>| {
+        let (shared, key) = (Rc::clone(&shared), Arc::clone(&key));
+        async move {
+            if let Some(known) = moment.known_fragment(&key) {
+                return known;
+            }
+            let (board, req, reader) = &*shared;
+            let body = match Asked::read(board, req, access) {
+                Ok(asked) => pages::task::body(&asked, reader, id).await,
+                Err(wrong) => Err(wrong),
+            };
+            let body = body.unwrap_or_else(|wrong| pages::task::gone(id, &wrong));
+            let environment = board.title.as_ref().map(|(title, _)| title.as_str());
+            moment.fragment(&key, || fragment(&moment, &body, environment))
+        }
+    };
+    Ok(streamed(first, moments, write))
+}
+
+/// Names what those see alike who see this of it.
+fn key(what: impl Debug, reader: &Reader) -> String {
+    format!(
+        "{what:?} {:?} {} {:?}",
+        reader.access, reader.base, reader.scheduler
+    )
 }
 
 /// Returns what leads from the page to the scope, as the page says: one of the three ways there

@@ -20,6 +20,7 @@ use super::guard;
 use super::text::{ago, span, words};
 use super::watch::Moment;
 use super::wrong::Wrong;
+use crate::task::TaskId;
 
 pub mod confirm;
 pub mod failures;
@@ -212,6 +213,34 @@ pub fn state(moment: &Moment) -> String {
     }
 }
 
+/// Which page it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// One that the navigation leads to.
+    Tab(Tab),
+    /// That of a task.
+    Task(TaskId),
+    /// One that is made for this request alone.
+    Apart,
+}
+
+impl Place {
+    /// Returns where its content comes from anew, if it moves by itself.
+    fn live(self, reader: &Reader) -> Option<String> {
+        let base = ("base", reader.base.as_str());
+        match self {
+            Self::Tab(tab) if tab.is_live() => {
+                Some(reader.link("live", &[("page", tab.path()), base]))
+            }
+            Self::Task(id) => {
+                let id = id.get().to_string();
+                Some(reader.link("live", &[("page", "task"), ("id", &id), base]))
+            }
+            Self::Tab(_) | Self::Apart => None,
+        }
+    }
+}
+
 /// A page without its frame.
 pub struct Body {
     /// What the title begins with.
@@ -220,8 +249,8 @@ pub struct Body {
 }
 
 /// Answers with a page.
-pub fn page(asked: &Asked<'_>, reader: &Reader, tab: Option<Tab>, body: &Body) -> HttpResponse {
-    framed(asked, reader, tab, body, StatusCode::OK)
+pub fn page(asked: &Asked<'_>, reader: &Reader, place: Place, body: &Body) -> HttpResponse {
+    framed(asked, reader, place, body, StatusCode::OK)
 }
 
 /// Answers a form or a page that was not served.
@@ -235,22 +264,19 @@ pub fn wrong(asked: &Asked<'_>, wrong: &Wrong) -> HttpResponse {
             p { a href=(reader.link("", &[])) { "To the overview" } }
         },
     };
-    framed(asked, &reader, None, &body, wrong.status)
+    framed(asked, &reader, Place::Apart, &body, wrong.status)
 }
 
 fn framed(
     asked: &Asked<'_>,
     reader: &Reader,
-    tab: Option<Tab>,
+    place: Place,
     body: &Body,
     status: StatusCode,
 ) -> HttpResponse {
     let scheduler = asked.watch.name();
     let title = asked.board.title.as_ref();
-    let live = tab.filter(|tab| tab.is_live()).map(|tab| {
-        let fields = [("page", tab.path()), ("base", reader.base.as_str())];
-        reader.link("live", &fields)
-    });
+    let live = place.live(reader);
     let note = asked.query.number("note").ok().flatten();
     let note = note.and_then(|note| asked.watch.noted(note));
     let page = html! {
@@ -281,7 +307,7 @@ fn framed(
                 nav aria-label="Pages" {
                     @for to in Tab::ALL {
                         a href=(reader.link(to.path(), &[]))
-                          aria-current=[(tab == Some(to)).then_some("page")] { (to.title()) }
+                          aria-current=[(place == Place::Tab(to)).then_some("page")] { (to.title()) }
                     }
                 }
                 @if let Some(note) = note { p.note role="status" { (words(&note, 1000)) } }

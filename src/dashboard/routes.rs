@@ -2,6 +2,8 @@
 //!
 //! Owns: the one place where access is asked. Does not know: what is answered there.
 
+use std::rc::Rc;
+
 use actix_web::http::header::LOCATION;
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Payload;
@@ -11,7 +13,7 @@ use serde_json::json;
 use super::actions::{self, Action};
 use super::asked::{Asked, Fields, id};
 use super::guard::{self, Way};
-use super::pages::{self, Reader, Tab};
+use super::pages::{self, Place, Reader, Tab};
 use super::wrong::Wrong;
 use super::{Access, Board, api, assets, health, live, report};
 use crate::task::TaskId;
@@ -108,7 +110,7 @@ impl Route {
 }
 
 /// Answers a request.
-pub async fn answer(board: &Board, req: &HttpRequest, body: Payload) -> HttpResponse {
+pub async fn answer(board: &Rc<Board>, req: &HttpRequest, body: Payload) -> HttpResponse {
     let answer = match served(board, req, body).await {
         Ok(answer) => answer,
         Err(wrong) => api::wrong(&wrong),
@@ -116,7 +118,11 @@ pub async fn answer(board: &Board, req: &HttpRequest, body: Payload) -> HttpResp
     guard::dress(answer)
 }
 
-async fn served(board: &Board, req: &HttpRequest, body: Payload) -> Result<HttpResponse, Wrong> {
+async fn served(
+    board: &Rc<Board>,
+    req: &HttpRequest,
+    body: Payload,
+) -> Result<HttpResponse, Wrong> {
     let access = (board.access)(req);
     let route = Route::find(req.match_info().unprocessed());
     // Whoever may see nothing does not learn either which pages there are.
@@ -158,12 +164,13 @@ async fn about(asked: &Asked<'_>, route: Route, body: Payload) -> Result<HttpRes
         Route::Page(tab) => {
             let reader = Reader::of(asked);
             let body = live::page(asked, &reader, tab).await?;
-            Ok(pages::page(asked, &reader, Some(tab), &body))
+            Ok(pages::page(asked, &reader, Place::Tab(tab), &body))
         }
         Route::TaskPage => {
             let reader = Reader::of(asked);
-            let body = pages::task::body(asked, &reader).await?;
-            Ok(pages::page(asked, &reader, None, &body))
+            let id = asked.query.id("id")?;
+            let body = pages::task::body(asked, &reader, id).await?;
+            Ok(pages::page(asked, &reader, Place::Task(id), &body))
         }
         Route::Confirm => {
             let reader = Reader::of(asked);
@@ -175,7 +182,7 @@ async fn about(asked: &Asked<'_>, route: Route, body: Payload) -> Result<HttpRes
                 }
                 _ => pages::confirm::body(asked, &reader, &moment)?,
             };
-            Ok(pages::page(asked, &reader, None, &body))
+            Ok(pages::page(asked, &reader, Place::Apart, &body))
         }
         Route::Live => live::stream(asked).await,
         Route::Report => report::answer(asked).await,

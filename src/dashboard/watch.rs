@@ -90,10 +90,14 @@ impl Moment {
         self.json.get_or_init(write).clone()
     }
 
+    /// Returns what has been made of it for all who see the same.
+    pub fn known_fragment(&self, key: &str) -> Option<Bytes> {
+        lock(&self.fragments).get(key).cloned()
+    }
+
     /// Returns what is made of it for all who see the same: once.
     pub fn fragment(&self, key: &str, make: impl FnOnce() -> Bytes) -> Bytes {
-        let known = lock(&self.fragments).get(key).cloned();
-        known.unwrap_or_else(|| {
+        self.known_fragment(key).unwrap_or_else(|| {
             let made = make();
             lock(&self.fragments).insert(key.to_owned(), made.clone());
             made

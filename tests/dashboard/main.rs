@@ -9,6 +9,7 @@ mod api;
 mod audit;
 mod failures;
 mod forms;
+mod life;
 mod overview;
 mod pages;
 mod report;

@@ -18,7 +18,7 @@ use crate::payload::Payload;
 use crate::search::FoundTask;
 use crate::stats::Explanation;
 use crate::status::{Outcome, TaskStatus};
-use crate::task::TaskKind;
+use crate::task::{TaskId, TaskKind};
 use crate::trail::TaskTrail;
 
 /// How many letters of args and outputs are shown.
@@ -29,8 +29,7 @@ const LETTERS: usize = 4096;
 /// # Errors
 ///
 /// Nothing is known of the task, or the scheduler has stopped.
-pub async fn body(asked: &Asked<'_>, reader: &Reader) -> Result<Body, Wrong> {
-    let id = asked.query.id("id")?;
+pub async fn body(asked: &Asked<'_>, reader: &Reader, id: TaskId) -> Result<Body, Wrong> {
     let known = known(asked, id).await?;
     let trail = &asked.watch.scheduler().trail(id).await?;
     Ok(match known {
@@ -79,11 +78,11 @@ fn unfinished(
         }
         (names(task.key.as_ref().map(|it| it.as_str()), task.group.as_ref().map(|it| it.as_str())))
         (payload(asked, "Args", &task.kind, args))
-        (reader.button(Action::Cancel, "Cancel", &[("id", &id)], "tasks"))
     };
+    let does = reader.button(Action::Cancel, "Cancel", &[("id", &id)], "tasks");
     Body {
         state: format!("task {id} {}", task.state),
-        main,
+        main: parts(&main, &does),
     }
 }
 
@@ -126,12 +125,35 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus, trail: &Task
         @if let Outcome::Completed(output) = &status.outcome {
             (payload(asked, "Output", &status.kind, output))
         }
+    };
+    let does = html! {
         (reader.button(Action::ExecuteAgain, "Run again", &[("id", &id)], "failures"))
         (reader.asks_twice(Action::Forget, "Forget", ("id", &id)))
     };
     Body {
         state: format!("task {id} {word}"),
-        main,
+        main: parts(&main, &does),
+    }
+}
+
+/// Returns what the page of a task has become of which nothing can be told any more.
+pub fn gone(id: TaskId, wrong: &Wrong) -> Body {
+    let main = html! {
+        h1 { "Task " (id.get()) }
+        p { "It was here, and can be shown no more: " (words(&wrong.words, LETTERS)) "." }
+        p.soft { "Of a task that has settled nothing is known, unless a store keeps how it ended." }
+    };
+    Body {
+        state: format!("task {} is gone", id.get()),
+        main: parts(&main, &html! {}),
+    }
+}
+
+/// Returns what is known of a task and what can be done with it, of which either moves by itself.
+fn parts(known: &Markup, does: &Markup) -> Markup {
+    html! {
+        div #task data-part="whole" { (known) }
+        div #does data-part="whole" { (does) }
     }
 }
 
