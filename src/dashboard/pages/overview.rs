@@ -70,18 +70,24 @@ pub fn body(reader: &Reader, moment: &Moment, reaches: &[Reach]) -> Body {
                 }
             }
         }
-        h2 { "Due, by kind and priority" }
-        div.wide #due data-part="whole" { (due(moment)) }
-        div #pauses data-part="whole" {
-            @if stats.pauses.all {
-                (reader.button(Action::ResumeAll, "Resume all kinds", &[], ""))
-            } @else {
-                (reader.button(Action::PauseAll, "Pause all kinds", &[], ""))
+        div.side {
+            section {
+                h2 { "Nodes" }
+                div.wide #nodes data-part="values" {
+                    (nodes::cells_table(reader, stats, NODES))
+                }
             }
-        }
-        h2 { "Nodes" }
-        div.wide #nodes data-part="values" {
-            (nodes::cells_table(reader, stats, NODES))
+            section {
+                h2 { "Due, by kind and priority" }
+                div.wide #due data-part="whole" { (due(moment)) }
+                div #pauses data-part="whole" {
+                    @if stats.pauses.all {
+                        (reader.button(Action::ResumeAll, "Resume all kinds", &[], ""))
+                    } @else {
+                        (reader.button(Action::PauseAll, "Pause all kinds", &[], ""))
+                    }
+                }
+            }
         }
         @if let Some(store) = store(stats) {
             h2 { "Store" }

@@ -72,7 +72,7 @@ fn table(reader: &Reader, moment: &Moment, tasks: &[FoundTask]) -> Markup {
             thead {
                 tr {
                     th { "task" } th { "kind" } th { "state" } th { "node" } th { "accepted" }
-                    th { "attempts" } th { "key, group" } th { "does" }
+                    th.number { "attempts" } th { "key, group" } th { "does" }
                 }
             }
             tbody {

@@ -41,13 +41,24 @@ impl Board {
             builder = builder.node(node.max_workers(4).threads(1));
         }
         let scheduler = builder.start().await.expect("the scheduler starts");
+        Self::of(scheduler, "staging", Colour::Blue, failing, folder)
+    }
+
+    /// Serves the dashboards of a scheduler, whose store is in this folder.
+    pub(crate) fn of(
+        scheduler: Scheduler,
+        title: &'static str,
+        colour: Colour,
+        failing: Arc<Notify>,
+        folder: tempfile::TempDir,
+    ) -> Self {
         let shown = scheduler.clone();
         let server = HttpServer::new(move || {
             App::new()
                 .service(
                     dashboard::scope("/tasks")
                         .scheduler(&shown)
-                        .title("staging", Colour::Blue)
+                        .title(title, colour)
                         .access(Access::loopback),
                 )
                 .service(
@@ -103,7 +114,7 @@ impl Board {
 }
 
 /// Work that is handed in until this is dropped.
-pub struct Busy(actix_web::rt::task::JoinHandle<()>);
+pub struct Busy(pub(crate) actix_web::rt::task::JoinHandle<()>);
 
 impl Drop for Busy {
     fn drop(&mut self) {

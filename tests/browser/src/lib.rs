@@ -16,6 +16,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 pub mod board;
+mod devtools;
+pub mod shop;
 
 /// How long a page may take to show what it should.
 pub const PATIENCE: Duration = Duration::from_secs(30);
