@@ -96,9 +96,9 @@ fn table(reader: &Reader, rows: &BTreeMap<&TaskKind, Row<'_>>, before: &Before) 
         table {
             thead {
                 tr {
-                    th { "kind" } th { "nodes" } th { "due" } th { "running" } th { "wait" }
-                    th { "run time" } th { "failed lately" } th { "starts" } th { "limit" }
-                    th.does { "does" }
+                    th { "kind" } th.number { "nodes" } th.number { "due" } th.number { "running" }
+                    th.times { "wait" } th.times { "run time" } th.number { "failed lately" }
+                    th { "starts" } th { "limit" } th.does { "does" }
                 }
             }
             tbody {

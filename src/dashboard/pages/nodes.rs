@@ -78,7 +78,7 @@ pub fn table(reader: &Reader, moment: &Moment) -> Markup {
             thead {
                 tr {
                     th { "node" } th { "state" } th { "workers" } th { "load" }
-                    th { "link" } th { "offers" } th.does { "does" }
+                    th { "link" } th.offers { "offers" } th.does { "does" }
                 }
             }
             tbody {
@@ -89,7 +89,7 @@ pub fn table(reader: &Reader, moment: &Moment) -> Markup {
                         td { (cells(at, node)) }
                         td { (load(at, node)) }
                         td { (link(at, moment, node)) }
-                        td { (offers(node)) }
+                        td.offers { (offers(node)) }
                         td.does { (hands(reader, node)) }
                     }
                 }

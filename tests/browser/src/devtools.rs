@@ -41,7 +41,7 @@ impl Browser {
         });
         self.tell("Emulation.setDeviceMetricsOverride", params)
             .await;
-        self.until(&format!("window.innerWidth === {width}")).await;
+        self.until(&format!("screen.width === {width}")).await;
     }
 
     /// Takes a picture of the page from its top to the end of this part.

@@ -28,15 +28,19 @@ const FAINT: &str = r"(() => {
     };
     const faint = [];
     let texts = 0;
-    for (const element of document.querySelectorAll('body *')) {
-        const own = [...element.childNodes].find((it) => it.nodeType === 3 && it.data.trim());
-        if (!own || !element.checkVisibility()) continue;
+    const look = (element, text, colour) => {
         texts += 1;
-        const style = getComputedStyle(element);
-        const fore = element instanceof SVGElement ? style.fill : style.color;
-        const lights = [light(numbers(fore)), light(behind(element))].sort((a, b) => a - b);
+        const lights = [light(numbers(colour)), light(behind(element))].sort((a, b) => a - b);
         const ratio = (lights[1] + 0.05) / (lights[0] + 0.05);
-        if (ratio < 4.5) faint.push(`${own.data.trim()}: ${ratio}`);
+        if (ratio < 4.5) faint.push(`${text}: ${ratio}`);
+    };
+    for (const element of document.querySelectorAll('body *')) {
+        if (!element.checkVisibility()) continue;
+        const style = getComputedStyle(element);
+        const own = [...element.childNodes].find((it) => it.nodeType === 3 && it.data.trim());
+        if (own) look(element, own.data, element instanceof SVGElement ? style.fill : style.color);
+        const hint = element.placeholder;
+        if (hint) look(element, hint, getComputedStyle(element, '::placeholder').color);
     }
     return { faint, texts };
 })()";
@@ -129,14 +133,17 @@ async fn the_keyboard_reaches_every_control_in_order_and_shows_where_it_is() {
                 browser.tab().await;
                 let reached = format!("{CONTROLS}.indexOf(document.activeElement)");
                 assert_eq!(browser.value(&reached).await, at, "{name}");
+                // Scrolled into view, by less than a pixel perhaps.
                 let seen = "(() => {
                     const style = getComputedStyle(document.activeElement);
                     const box = document.activeElement.getBoundingClientRect();
-                    return style.outlineStyle === 'solid' && parseFloat(style.outlineWidth) >= 2
-                        && box.top >= 0 && box.left >= 0
-                        && box.bottom <= innerHeight && box.right <= innerWidth;
+                    const is_seen = box.top > -1 && box.left > -1
+                        && box.bottom < innerHeight + 1 && box.right < innerWidth + 1;
+                    const { outlineStyle, outlineWidth } = style;
+                    return is_seen && outlineStyle === 'solid' && parseFloat(outlineWidth) >= 2
+                        ? 'seen' : { box, outlineStyle, outlineWidth, innerHeight, innerWidth };
                 })()";
-                assert_eq!(browser.value(seen).await, true, "{name}: {at}");
+                assert_eq!(browser.value(seen).await, "seen", "{name}: {at}");
             }
         }
         browser.picture("focus").await;
