@@ -164,6 +164,14 @@ impl Board {
         }
     }
 
+    /// Ends it with tasks that nobody was to run.
+    #[cfg(feature = "dashboard")]
+    pub async fn abandon(self) {
+        let ended = self.scheduler.shutdown(Shutdown::Now).await;
+        ended.expect("it runs");
+        self.arbiter.stop();
+    }
+
     pub async fn end(self) {
         let ended = self.scheduler.shutdown(Shutdown::Now).await;
         let left = ended.expect("it runs").unfinished;
@@ -318,11 +326,17 @@ impl Counted {
     }
 
     /// Waits until all are done, and gives the rate since then.
-    pub async fn rate_since(mut self, began: Instant) -> f64 {
-        (&mut self.done).await.expect("the client lives");
-        let rate = self.count as f64 / began.elapsed().as_secs_f64();
-        self.end().await;
+    pub async fn rate_since(self, began: Instant) -> f64 {
+        let (rate, board) = self.rate_and_board(began).await;
+        board.end().await;
         rate
+    }
+
+    /// Does the same, and leaves the board.
+    pub async fn rate_and_board(self, began: Instant) -> (f64, Board) {
+        self.done.await.expect("the client lives");
+        let rate = self.count as f64 / began.elapsed().as_secs_f64();
+        (rate, self.board)
     }
 
     pub async fn end(self) {

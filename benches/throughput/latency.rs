@@ -114,18 +114,37 @@ impl Client {
     }
 }
 
+/// A client that has not begun.
+pub struct Ready {
+    client: Addr<Client>,
+    told: oneshot::Receiver<Vec<f64>>,
+}
+
+impl Ready {
+    /// Sends one task after the other, and returns what each took.
+    pub async fn take(self, board: &Board) -> Vec<f64> {
+        self.client.do_send(Begin(board.scheduler.clone()));
+        self.told.await.expect("the client lives")
+    }
+}
+
+/// Starts a board with a client that will send so many.
+pub async fn start(count: u64, nodes: Nodes, kept: Option<Kept>) -> (Board, Ready) {
+    let (spans, told) = Spans::new(count);
+    let arbiter = Arbiter::new();
+    let client = Client::start_in_arbiter(&arbiter.handle(), |_| Client {
+        scheduler: None,
+        spans,
+        n: 0,
+    });
+    let board = Board::start(arbiter, client.clone().recipient(), nodes, kept).await;
+    (board, Ready { client, told })
+}
+
 pub fn latency(count: u64, nodes: Nodes, kept: Option<Kept>) -> [f64; 3] {
     System::new().block_on(async move {
-        let (spans, told) = Spans::new(count);
-        let arbiter = Arbiter::new();
-        let client = Client::start_in_arbiter(&arbiter.handle(), |_| Client {
-            scheduler: None,
-            spans,
-            n: 0,
-        });
-        let board = Board::start(arbiter, client.clone().recipient(), nodes, kept).await;
-        client.do_send(Begin(board.scheduler.clone()));
-        let spans = told.await.expect("the client lives");
+        let (board, ready) = start(count, nodes, kept).await;
+        let spans = ready.take(&board).await;
         board.end().await;
         percentiles(spans)
     })

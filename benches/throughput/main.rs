@@ -32,6 +32,8 @@ mod peer;
 mod rates;
 mod table;
 mod tcp;
+#[cfg(feature = "dashboard")]
+mod watched;
 
 use table::{Row, Unit};
 
@@ -111,6 +113,17 @@ fn rows() -> Vec<Row> {
         // Beside it, how large the file is after the end.
         #[cfg(feature = "store")]
         Row::new("durable-file", Unit::MiB, durable::file),
+        // A million tasks pend in each of these.
+        #[cfg(feature = "dashboard")]
+        Row::rate("watched-alone", watched::rate_alone).over("local"),
+        #[cfg(feature = "dashboard")]
+        Row::rate("watched-pages", watched::rate_beside_pages).over("watched-alone"),
+        #[cfg(feature = "dashboard")]
+        Row::latency("latency-alone", watched::latency_alone).over("latency-local"),
+        #[cfg(feature = "dashboard")]
+        Row::latency("latency-pages", watched::latency_beside_pages).over("latency-alone"),
+        #[cfg(feature = "dashboard")]
+        Row::latency("latency-search", watched::latency_beside_a_search).over("latency-alone"),
         // 4,000 workers, each free again after 20 ms.
         Row::rate("await-4000", rates::await_many).over_fixed(200_000.0),
         Row::rate("killed", rates::killed).over("remote-4"),

@@ -105,6 +105,21 @@ async fn every_command_does_what_it_says() {
     let told = printed(url, &["cancel", &both[0], &both[1]]).await;
     assert_eq!(told.lines().count(), 2, "{told}");
     assert_eq!(scheduler.stats().await.unwrap().totals.cancelled, 2);
+    let none = ["execute-again", "--message", "no picture"];
+    let told = refused(url, "sees-all", &none, 5).await;
+    assert!(told.contains("would run 0 failed tasks again"), "{told}");
+    let all = ["execute-again", "--kind", "fail", "--hours", "1"];
+    let told = refused(url, "sees-all", &all, 5).await;
+    assert!(told.contains("would run 1 failed task again"), "{told}");
+    let told = printed(url, &[&all[..], &["--yes"]].concat()).await;
+    assert_eq!(told, "1 tasks were handed in again.\n");
+    for wrong in [
+        &["execute-again"][..],
+        &["execute-again", "1", "--kind", "fail"],
+    ] {
+        let output = run(url, "sees-all", wrong).await;
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
     let told = printed(url, &["execute-again", &failed.to_string()]).await;
     assert!(
         told.contains(&format!("repeats the task {failed}")),
@@ -268,4 +283,39 @@ fn without_an_address_nothing_is_asked() {
             text(&output.stderr)
         );
     }
+}
+
+#[actix::test]
+async fn all_that_match_are_counted_and_cancelled_only_if_that_is_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let scheduler = scheduler("terminal-matching", folder.path()).await;
+    let served = serve(&[&scheduler], "staging", judge);
+    let url = &served.url;
+    for n in 0..1500u32 {
+        let nobody_runs_it = Execute::named("waits", &n).unwrap();
+        scheduler.execute(nobody_runs_it).await.unwrap();
+    }
+    let all = ["cancel", "--matching", "kind:waits"];
+    let told = refused(url, "sees-all", &all, 5).await;
+    assert!(told.contains("would cancel 1500 tasks"), "{told}");
+    assert_eq!(scheduler.stats().await.unwrap().totals.cancelled, 0);
+    printed(url, &[&all[..], &["--yes"]].concat()).await;
+    while scheduler.stats().await.unwrap().totals.cancelled < 1500 {
+        tokio::task::yield_now().await;
+    }
+    for wrong in [
+        &["cancel"][..],
+        &["cancel", "1", "--matching", "kind:waits"],
+    ] {
+        let output = run(url, "sees-all", wrong).await;
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+    refused(
+        url,
+        "sees-all",
+        &["cancel", "--matching", "age>x", "--yes"],
+        1,
+    )
+    .await;
+    finish(scheduler, served).await;
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
 
+use super::matching::FAILURES;
 use super::task_id;
 
 const WHERE: &str = "\
@@ -51,13 +52,6 @@ pub fn commands() -> Vec<Command> {
             .help(what)
     };
     let one_or_all = || ArgGroup::new("what").args(["kind", "all"]).required(true);
-    let some = |name: &'static str, value: &'static str, what: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_name(value)
-            .value_parser(NonEmptyStringValueParser::new())
-            .help(what)
-    };
     let mut limit = asks("limit", "Limits how many tasks of a kind go on or start")
         .arg(kind())
         .arg(yes())
@@ -104,7 +98,17 @@ pub fn commands() -> Vec<Command> {
             "Shows all that is known of a task, and why it is where it is",
         )
         .arg(id()),
-        asks("cancel", "Cancels tasks").arg(ids()).arg(yes()),
+        asks("cancel", "Cancels tasks")
+            .arg(ids().required_unless_present("matching"))
+            .arg(
+                some(
+                    "matching",
+                    "QUERY",
+                    "All that match a search, in the background; needs --yes",
+                )
+                .conflicts_with("id"),
+            )
+            .arg(yes()),
         asks("nodes", "Lists the nodes"),
         asks(
             "drain",
@@ -132,25 +136,24 @@ pub fn commands() -> Vec<Command> {
             "failures",
             "Lists the newest 1,000 failed tasks that the store keeps",
         )
-        .arg(some("kind", "KIND", "Only those of this kind"))
-        .arg(some(
-            "message",
-            "PART",
-            "Only those whose message has this part",
-        ))
+        .args(which_failures())
         .arg(
             Arg::new("groups")
                 .long("groups")
                 .action(ArgAction::SetTrue)
-                .conflicts_with_all(["kind", "message"])
                 .help("By kind and message, with numbers and ids as `#`"),
         ),
         asks(
             "execute-again",
             "Hands tasks that the store keeps in again, as new ones",
         )
-        .arg(ids())
-        .arg(yes()),
+        .arg(ids().required_unless_present_any(FAILURES))
+        .args(which_failures().map(|arg| arg.conflicts_with("id")))
+        .arg(
+            yes().help(
+                "Does it for all that match, and where the application calls itself production",
+            ),
+        ),
         asks(
             "mark",
             "Sets a mark in the plots, for a deploy or whatever happens",
@@ -246,8 +249,33 @@ fn id() -> Arg {
         .help("The task, as `t42` or `42`")
 }
 
+/// Makes the ids of tasks, which need not be there.
 fn ids() -> Arg {
-    id().num_args(1..).help("The tasks, each as `t42` or `42`")
+    let ids = id().required(false).num_args(1..);
+    ids.help("The tasks, each as `t42` or `42`")
+}
+
+/// Makes an option with a value.
+fn some(name: &'static str, value: &'static str, what: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name(value)
+        .value_parser(NonEmptyStringValueParser::new())
+        .help(what)
+}
+
+/// Makes the options that choose failures.
+fn which_failures() -> [Arg; 3] {
+    let hours = number(
+        "hours",
+        "Only those of the last so many hours",
+        value_parser!(u32).range(1..),
+    );
+    [
+        some("kind", "KIND", "Only those of this kind"),
+        some("message", "PART", "Only those whose message has this part"),
+        hours,
+    ]
 }
 
 fn yes() -> Arg {

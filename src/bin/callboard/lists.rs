@@ -187,21 +187,12 @@ impl Run<'_> {
     ///
     /// It cannot be told.
     pub fn failures(&mut self) -> Result<(), Failed> {
-        let mut answer = self.client.get("api/failures", &[])?;
-        let kind = self.args.get_one::<String>("kind");
-        let part = self.args.get_one::<String>("message");
-        let is_meant = |failure: &Value| {
-            let message = failure["failure"]["message"].as_str().unwrap_or_default();
-            kind.is_none_or(|kind| failure["kind"] == **kind)
-                && part.is_none_or(|part| message.contains(part.as_str()))
-        };
-        if let Some(failures) = answer["failures"].as_array_mut() {
-            failures.retain(is_meant);
-        }
-        if kind.is_some() || part.is_some() {
-            // They count what was left out.
-            answer.as_object_mut().and_then(|it| it.remove("groups"));
-        }
+        let chosen = self.chosen();
+        let query: Vec<_> = chosen
+            .iter()
+            .map(|(name, it)| (*name, it.as_str()))
+            .collect();
+        let answer = self.client.get("api/failures", &query)?;
         if self.is_json() {
             return Ok(table::json(self.out, &answer)?);
         }

@@ -14,6 +14,7 @@ mod asking;
 mod client;
 mod ending;
 mod lists;
+mod matching;
 mod place;
 mod remote;
 mod run;

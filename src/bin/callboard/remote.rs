@@ -46,6 +46,7 @@ pub fn run(name: &str, args: &ArgMatches, out: &mut dyn Write) -> Result<Ending,
         "nodes" => run.nodes()?,
         "failures" => run.failures()?,
         "cancel" => run.cancel()?,
+        "execute-again" if run.ids().is_empty() => run.again_all()?,
         "execute-again" => run.again()?,
         "drain" => run.drain()?,
         "pause" | "resume" => run.hold()?,
@@ -133,6 +134,9 @@ impl Run<'_> {
 
     /// Cancels each task; goes on after one that could not be, and then ends as that one did.
     fn cancel(&mut self) -> Result<(), Failed> {
+        if let Some(search) = self.args.get_one::<String>("matching") {
+            return self.cancel_all(&search.clone());
+        }
         let ids = self.ids();
         self.harms(&format!("cancel {}", list(&ids)))?;
         let mut failed = None;
