@@ -31,7 +31,12 @@ impl Place {
 
     /// Returns what the service has written down of a job.
     pub fn kept(&self, job: u64, end: &str) -> PathBuf {
-        self.0.path().join(format!("data/jobs/{job}.{end}"))
+        self.data().join(format!("jobs/{job}.{end}"))
+    }
+
+    /// Returns where the service writes: below what it serves, as where no option is given.
+    fn data(&self) -> PathBuf {
+        self.root().join("data")
     }
 
     /// Starts a service, and waits until it can be asked.
@@ -57,7 +62,7 @@ impl Place {
             .args(["--port", "0", "--max-upload", "1", "--root"])
             .arg(self.root())
             .arg("--data")
-            .arg(self.0.path().join("data"))
+            .arg(self.data())
             .stdin(Stdio::null());
         command
     }
