@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -14,8 +15,22 @@ use metrics::{
     Unit,
 };
 
-/// What was set, with its whole name: as Prometheus writes it, with the labels in order.
-type Told = (String, &'static str, f64);
+/// What was set, with its whole name: as Prometheus writes it, with the labels in order; `None` when
+/// the thread has ended that told it.
+type Told = Option<(String, &'static str, f64)>;
+
+/// Says that the thread ends which has it.
+struct AtEnd(Sender<Told>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        let _ = self.0.send(None);
+    }
+}
+
+thread_local! {
+    static AT_END: RefCell<Option<AtEnd>> = const { RefCell::new(None) };
+}
 
 struct Keeper(Mutex<Sender<Told>>);
 
@@ -39,15 +54,22 @@ impl Keeper {
     }
 }
 
+impl Setter {
+    fn tell(&self, value: f64) {
+        AT_END.with_borrow_mut(|end| {
+            end.get_or_insert_with(|| AtEnd(self.to.clone()));
+        });
+        let _ = self.to.send(Some((self.name.clone(), self.of_type, value)));
+    }
+}
+
 impl CounterFn for Setter {
     fn increment(&self, _: u64) {
         panic!("{} is to be set, not added to", self.name);
     }
 
     fn absolute(&self, value: u64) {
-        let _ = self
-            .to
-            .send((self.name.clone(), self.of_type, value as f64));
+        self.tell(value as f64);
     }
 }
 
@@ -61,7 +83,7 @@ impl GaugeFn for Setter {
     }
 
     fn set(&self, value: f64) {
-        let _ = self.to.send((self.name.clone(), self.of_type, value));
+        self.tell(value);
     }
 }
 
@@ -97,7 +119,9 @@ impl Recorded {
     /// Takes in what is told, until this is so.
     fn until(&mut self, is_so: impl Fn(&BTreeMap<String, (&'static str, f64)>) -> bool) {
         while !is_so(&self.now) {
-            let (name, of_type, value) = self.from.recv().unwrap();
+            let told = self.from.recv().unwrap();
+            let (name, of_type, value) =
+                told.unwrap_or_else(|| panic!("nothing more is told after {:?}", self.now));
             self.now.insert(name, (of_type, value));
         }
     }

@@ -106,7 +106,11 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus, trail: &Task
             (life::items(status.accepted_at, trail, now))
             @if let Some(started) = status.started_at {
                 li {
-                    "the last of " (status.attempts) " attempts was started " (ago(started, now))
+                    @match status.attempts {
+                        0 | 1 => "its one attempt",
+                        many => { "the last of " (many) " attempts" }
+                    }
+                    " was started " (ago(started, now))
                     @if let Some(node) = &status.node { " on " (name(node)) }
                 }
             }
