@@ -15,8 +15,8 @@ use metrics::{
     Unit,
 };
 
-/// What was set, with its whole name: as Prometheus writes it, with the labels in order; `None` when
-/// the thread has ended that told it.
+/// What was set, with its whole name: as Prometheus writes it, with the labels in order; `None`
+/// when the thread has ended that told it.
 type Told = Option<(String, &'static str, f64)>;
 
 /// Says that the thread ends which has it.
