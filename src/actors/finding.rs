@@ -20,8 +20,6 @@ pub(crate) struct Find {
     pub limit: usize,
     /// Whether their args are wanted, too.
     pub with_args: bool,
-    /// At how many tasks this search has looked before.
-    pub looked: u64,
 }
 
 impl Find {

@@ -132,12 +132,7 @@ impl SchedulerActor {
     fn with<R>(&self, act: impl FnOnce(&mut Core, Timestamp) -> R) -> Result<R, Stopped> {
         let core = self.core.as_ref().ok_or(Stopped)?;
         let mut core = core.borrow_mut();
-        if core.ended {
-            return Err(Stopped);
-        }
-        if core.noted == 0 {
-            core.moment = core.look_at_clocks();
-        }
+        core.enter()?;
         // What comes in one batch comes at one moment.
         let now = core.moment;
         let acted = contained(|| {
@@ -145,10 +140,7 @@ impl SchedulerActor {
             core.noted();
             result
         });
-        acted.map_err(|message| {
-            core.break_down(&message);
-            Stopped
-        })
+        acted.map_err(|message| core.broken(&message))
     }
 }
 
@@ -268,6 +260,17 @@ struct Taken {
 type Answer = Result<TaskId, ExecuteError>;
 
 impl Core {
+    /// Begins to handle what has come, at the moment of its batch, unless the scheduler has ended.
+    fn enter(&mut self) -> Result<(), Stopped> {
+        if self.ended {
+            return Err(Stopped);
+        }
+        if self.noted == 0 {
+            self.moment = self.look_at_clocks();
+        }
+        Ok(())
+    }
+
     /// Returns this moment, after the machine was told what the wall clock shows.
     fn look_at_clocks(&mut self) -> Timestamp {
         let now = self.clock.now();

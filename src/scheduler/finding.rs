@@ -41,10 +41,10 @@ impl Scheduler {
     /// # }
     /// ```
     ///
-    /// The scheduler looks at 512 tasks at a time, does in between what else is to be done, and
-    /// rests for a millisecond after every 2,048. One call looks at no more than 262,144, so a page
-    /// may have fewer tasks than asked for, or none, and still a `next`. A task that is unfinished
-    /// from the first page to the last is on exactly one of them, if it passes all the while.
+    /// The scheduler looks at 64 tasks at a time, and does in between what else is to be done. One
+    /// call looks at no more than 262,144, so a page may have fewer tasks than asked for, or none,
+    /// and still a `next`. A task that is unfinished from the first page to the last is on exactly
+    /// one of them, if it passes all the while.
     ///
     /// # Cancel safety
     ///
@@ -71,7 +71,6 @@ impl Scheduler {
                 after: page.next,
                 limit: limit - page.tasks.len(),
                 with_args: filter.looks_into_args(),
-                looked: page.looked,
             };
             let step = self.ask(find).await?;
             page.looked += step.looked;
@@ -96,7 +95,6 @@ impl Scheduler {
             after: id.get().checked_sub(1).map(TaskId::new),
             limit: 1,
             with_args: true,
-            looked: 0,
         };
         let found = self.ask(find).await?.tasks.into_iter().next();
         let found = found.filter(|(task, _)| task.id == id);

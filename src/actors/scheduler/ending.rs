@@ -223,6 +223,12 @@ impl Core {
         Leftovers::in_store(waiting + stats.running, stats.unconfirmed_statuses)
     }
 
+    /// Ends it after a panic in what somebody asked, who then hears that it has stopped.
+    pub(super) fn broken(&mut self, message: &str) -> Stopped {
+        self.break_down(message);
+        Stopped
+    }
+
     /// Ends it after a panic on its thread: what was not done is handed over, and whoever waits
     /// hears that it has stopped.
     pub(super) fn break_down(&mut self, message: &str) {
