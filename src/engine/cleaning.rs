@@ -191,7 +191,9 @@ impl Cleaning {
                 // What is written again leaves the first batch of all that is not dead.
                 let frees = !again.is_empty() && dead >= self.last_head;
                 let many = held_batches >= self.bounds.max_small as u64 / 2;
-                frees || many || held >= self.bounds.worth_a_head
+                // However little it is, when the log is too large with it.
+                let needed = held > 0 && self.is_large(self.bytes, self.bounds.room);
+                frees || many || needed || held >= self.bounds.worth_a_head
             }
         };
         let before = match head || next == Next::Headed {
@@ -334,8 +336,12 @@ impl Cleaning {
 
     fn is_too_much(&self, (bytes, batches): (u64, usize), room: u64) -> bool {
         let bounds = &self.bounds;
-        let is_large = bytes > (2 * self.living).saturating_add(room);
-        is_large || (batches > bounds.max_small && bytes / (batches as u64) < bounds.small)
+        self.is_large(bytes, room)
+            || (batches > bounds.max_small && bytes / (batches as u64) < bounds.small)
+    }
+
+    fn is_large(&self, bytes: u64, room: u64) -> bool {
+        bytes > (2 * self.living).saturating_add(room)
     }
 
     /// Returns before which batch the log is dropped with one batch, of what could be.

@@ -316,6 +316,28 @@ fn what_ends_while_it_is_being_written_again_stays_over() {
     }
 }
 
+#[test]
+fn what_only_a_head_holds_counts_when_the_log_is_too_large() {
+    let mut book = Book::new();
+    let pass = |book: &mut Book, size: usize| {
+        book.seal(&[size], true, |_| {});
+        let last = *book.living.keys().next_back().unwrap();
+        book.over(last);
+    };
+    // Not worth a head by itself.
+    pass(&mut book, 900_000);
+    // From here on nothing can go that is not written again.
+    book.seal(&[10], true, |_| {});
+    for _ in 0..16 {
+        pass(&mut book, 1_040_000);
+    }
+    for _ in 0..10 {
+        book.seal(&[], true, |_| {});
+    }
+    let bytes = book.cleaning.bytes();
+    assert!(bytes <= book.bound(), "{bytes} of {}", book.bound());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 40, ..ProptestConfig::default() })]
 
