@@ -14,6 +14,7 @@ use std::time::Duration;
 use actix_web::{App, HttpServer};
 use callboard::dashboard::{self, Access, Colour};
 use callboard::{Execute, Handlers, Limit, Node, RetryPolicy, Scheduler, Shutdown, TaskError};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Takes a while, and fails now and then.
 async fn resize(width: u64) -> Result<u64, TaskError> {
@@ -91,11 +92,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .workers(1)
         .disable_signals();
     let server = server.shutdown_timeout(1).run();
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let stop = server.handle();
     actix::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.stop(true).await;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+        stop.stop(true).await;
     });
     server.await?;
     scheduler.shutdown(Shutdown::Now).await?;

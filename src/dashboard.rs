@@ -27,6 +27,7 @@
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::dev::{AppService, HttpServiceFactory};
 use actix_web::{HttpRequest, web};
@@ -83,6 +84,7 @@ pub fn scope(path: &str) -> Dashboard {
     Dashboard {
         path: path.trim_end_matches('/').to_owned(),
         board: Board {
+            number: BOARDS.fetch_add(1, Ordering::Relaxed),
             watches: Vec::new(),
             access: Box::new(|_| Access::None),
             user: Box::new(|_| "unknown".to_owned()),
@@ -138,8 +140,13 @@ impl Colour {
     }
 }
 
+/// How many boards were made by this process.
+static BOARDS: AtomicU64 = AtomicU64::new(0);
+
 /// What all requests share.
 struct Board {
+    /// No other in this process has it.
+    number: u64,
     watches: Vec<Arc<watch::Watch>>,
     access: Judge,
     user: NameUser,
@@ -161,7 +168,8 @@ impl Dashboard {
     }
 
     /// Says what each request may do; nothing if this is not called. It is asked for every request
-    /// anew, that of an action too.
+    /// anew, that of an action too, and again each second while a page or a listener is sent what
+    /// is new: when it gives less than before, that ends.
     ///
     /// A cookie alone is never enough for a change: that also needs the token of a page and the
     /// same origin, unless the request has an `Authorization` of its own.
@@ -182,9 +190,10 @@ impl Dashboard {
         self
     }
 
-    /// Changes decoded args and outputs before [`Access::Full`] sees them, by the kind of their
-    /// task: to take out what nobody should read. What is not MessagePack comes as an object with
-    /// the fields `bytes` and `base64`.
+    /// Changes decoded args, outputs and progress before anybody sees them, by the kind of their
+    /// task: to take out what nobody should read. Args and outputs are for [`Access::Full`],
+    /// progress is for [`Access::Read`]. What is not MessagePack comes as an object with the fields
+    /// `bytes` and `base64`.
     ///
     /// ```no_run
     /// let dashboard = callboard::dashboard::scope("/tasks").redact(|_, value| {

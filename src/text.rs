@@ -118,6 +118,11 @@ pub fn span(span: Duration) -> String {
     }
 }
 
+/// Returns a number with the words that it takes: of one, or of any other.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Returns how long ago something was.
 pub fn ago(time: SystemTime, now: SystemTime) -> String {
     let passed = now.duration_since(time).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! What tasks leave behind on their way: attempts that came to nothing, notes, and how far they
-//! are.
+//! The trail of a task: attempts that failed or were lost, notes, and progress.
 //!
 //! Owns: the form in which it is told. Does not know: how much of it is kept, and for how long; see
 //! `engine::trails`.
@@ -15,10 +14,12 @@ use crate::payload::Payload;
 use crate::status::Cause;
 use crate::task::Dispatch;
 
-/// What is remembered of a task's way, from [`Scheduler::trail`](crate::Scheduler::trail).
+/// What the scheduler remembers of a task's attempts, from
+/// [`Scheduler::trail`](crate::Scheduler::trail).
 ///
-/// What all tasks left behind takes at most 16 MiB of memory. Beyond that the scheduler forgets
-/// first the task that has left nothing for the longest time. A restart forgets all.
+/// The trails of all tasks take at most 16 MiB of memory. Beyond that the scheduler forgets first
+/// that of the task that has told nothing for the longest time. A restart forgets all, and
+/// `Scheduler::forget` forgets none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TaskTrail {
@@ -28,8 +29,9 @@ pub struct TaskTrail {
     /// What handlers noted by [`TaskContext::note`](crate::TaskContext::note), oldest first: at
     /// most the last [`TaskTrail::MAX_NOTES`].
     pub notes: Vec<TaskNote>,
-    /// How far a handler was at last, if it told
-    /// [`TaskContext::progress`](crate::TaskContext::progress).
+    /// The last progress that was sent, if a handler told any by
+    /// [`TaskContext::progress`](crate::TaskContext::progress): without a watcher at most one a
+    /// second.
     pub progress: Option<TaskProgress>,
 }
 
@@ -41,7 +43,7 @@ impl TaskTrail {
     pub const MAX_NOTES: usize = 32;
 }
 
-/// An attempt that came to nothing.
+/// An attempt that failed or was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PastAttempt {
@@ -53,7 +55,7 @@ pub struct PastAttempt {
     pub started_at: SystemTime,
     /// How long it ran; of a lost one, how long until it was given up.
     pub ran: Duration,
-    /// Why it came to nothing; [`Cause::NodeLost`] if its node was lost, or stopped it since its
+    /// Why; [`Cause::NodeLost`] if its node was lost, or stopped it since its
     /// lease ended.
     pub cause: Cause,
     /// The first 256 bytes of what the handler said of that.

@@ -59,6 +59,8 @@ impl GoesOn {
             _ => 1,
         };
         while this.done.load(Ordering::Relaxed) < least {
+            let ended = this.threads.iter().any(JoinHandle::is_finished);
+            assert!(!ended, "a thread has ended before its time");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         this

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::asked::{Asked, Fields, id};
+use super::text::counted;
 use super::wrong::Wrong;
 use super::{Access, failures, looking};
 use crate::error::NodeError;
@@ -243,14 +244,15 @@ async fn act(asked: &Asked<'_>, action: Action, fields: &Fields) -> Result<Strin
             let (refusals, why) = (refused.clone().count(), refused.clone().next_back());
             let done = all.len() - refusals;
             match why {
-                None => format!("{done} tasks were handed in again."),
+                None => format!("{} handed in again.", were(done)),
                 Some(why) => format!("{done} of {} tasks were handed in again: {why}.", all.len()),
             }
         }
         Action::Forget => forget(scheduler, fields).await?,
         Action::ForgetAll => {
             let forgotten = scheduler.forget_all(failures::narrow(fields)?).await?;
-            format!("{forgotten} failed tasks are forgotten.")
+            let forgotten = counted(forgotten as u64, "failed task is", "failed tasks are");
+            format!("{forgotten} forgotten.")
         }
         Action::Mark => {
             scheduler.mark(fields.required("text")?);
@@ -297,6 +299,10 @@ pub fn ids(fields: &Fields) -> Result<Vec<TaskId>, Wrong> {
     ids.into_iter().collect()
 }
 
+fn were(tasks: usize) -> String {
+    counted(tasks as u64, "task was", "tasks were")
+}
+
 /// Forgets failed tasks whose ids are given.
 async fn forget(scheduler: &Scheduler, fields: &Fields) -> Result<String, Wrong> {
     let ids = ids(fields)?;
@@ -330,7 +336,7 @@ async fn again(scheduler: &Scheduler, fields: &Fields) -> Result<String, Wrong> 
         Some(error) => Ok(format!(
             "{done} of {all} tasks were handed in again: {error}."
         )),
-        None => Ok(format!("{done} tasks were handed in again.")),
+        None => Ok(format!("{} handed in again.", were(done))),
     }
 }
 

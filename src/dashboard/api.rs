@@ -240,7 +240,7 @@ pub async fn events(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let first = asked.watch.moment().await?;
     moments.mark_unchanged();
     let write = |moment: Arc<Moment>| ready(event(&moment.json()));
-    Ok(streamed(first, moments, write))
+    Ok(streamed(first, moments, asked.still_may(), write))
 }
 
 /// Returns the bytes of one event. JSON has no line breaks.
@@ -250,20 +250,25 @@ pub fn event(data: &[u8]) -> Bytes {
 
 type Moments = watch::Receiver<Option<Arc<Moment>>>;
 
-/// Streams moments: of those that come while a slow reader reads, the last.
+/// Streams moments, as long as that is allowed: of those that come while a slow reader reads, the
+/// last.
 pub fn streamed<W: Future<Output = Bytes> + 'static>(
     first: Arc<Moment>,
     moments: Moments,
+    may: impl Fn() -> bool + 'static,
     write: impl Fn(Arc<Moment>) -> W + 'static,
 ) -> HttpResponse {
-    let all = stream::unfold((Some(first), moments, write), |state| async {
-        let (first, mut moments, write) = state;
+    let all = stream::unfold((Some(first), moments, may, write), |state| async {
+        let (first, mut moments, may, write) = state;
         let moment = match first {
             Some(first) => first,
             None => next(&mut moments).await?,
         };
+        if !may() {
+            return None;
+        }
         let bytes = write(moment).await;
-        Some((Ok::<_, Infallible>(bytes), (None, moments, write)))
+        Some((Ok::<_, Infallible>(bytes), (None, moments, may, write)))
     });
     HttpResponse::Ok()
         .content_type("text/event-stream")

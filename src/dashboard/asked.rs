@@ -150,6 +150,13 @@ impl<'a> Asked<'a> {
         })
     }
 
+    /// Returns what says, as long as a stream goes on, whether it may: whether the application
+    /// would still give as much access.
+    pub fn still_may(&self) -> impl Fn() -> bool + use<> {
+        let (board, req, access) = (Rc::clone(self.board), self.req.clone(), self.access);
+        move || (board.access)(&req) >= access
+    }
+
     /// Returns who asks, in the application's words.
     pub fn user(&self) -> String {
         let mut user = (self.board.user)(self.req);

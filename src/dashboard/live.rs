@@ -68,51 +68,57 @@ pub async fn stream(asked: &Asked<'_>) -> Result<HttpResponse, Wrong> {
     let first = asked.watch.moment().await?;
     moments.mark_unchanged();
     let key = key((tab, &environment), &reader);
-    let write = move |moment: &Moment| {
-        moment.fragment(&key, || {
-            // What a page is not sent of itself stays as it was.
-            let reaches = match moment.number % LONG_PLOTS {
-                0 => &Reach::ALL[..],
-                _ => &Reach::ALL[..1],
+    let shared = Rc::new((key, reader, environment));
+    let write = move |moment: Arc<Moment>| {
+        let shared = Rc::clone(&shared);
+        async move {
+            let (key, reader, environment) = &*shared;
+            let make = || {
+                // What a page is not sent of itself stays as it was.
+                let reaches = match moment.number % LONG_PLOTS {
+                    0 => &Reach::ALL[..],
+                    _ => &Reach::ALL[..1],
+                };
+                let body = body(reader, tab, &moment, reaches);
+                ready(fragment(&moment, &body, environment.as_deref()))
             };
-            let body = body(&reader, tab, moment, reaches);
-            fragment(moment, &body, environment.as_deref())
-        })
+            moment.fragment(key, make).await
+        }
     };
-    let write = move |moment: Arc<Moment>| ready(write(&moment));
-    Ok(streamed(first, moments, write))
+    Ok(streamed(first, moments, asked.still_may(), write))
 }
 
 /// Streams the page of a task, of which the scheduler is asked anew each second, once for all who
 /// see the same.
 async fn task(asked: &Asked<'_>, reader: Reader) -> Result<HttpResponse, Wrong> {
     let id = asked.query.id("id")?;
-    let key: Arc<str> = key((id, &asked.board.title), &reader).into();
+    // Another board may take something else out of what handlers have told.
+    let key = key((id, asked.board.number), &reader);
     let mut moments = asked.watch.view()?;
     let first = asked.watch.moment().await?;
     moments.mark_unchanged();
     let (board, req, access) = (Rc::clone(asked.board), asked.req.clone(), asked.access);
-    let shared = Rc::new((board, req, reader));
+    let shared = Rc::new((key, reader, board, req));
     let write = move |moment: Arc<Moment>| {
-        let (shared, key) = (Rc::clone(&shared), Arc::clone(&key));
+        let shared = Rc::clone(&shared);
         async move {
-            if let Some(known) = moment.known_fragment(&key) {
-                return known;
-            }
-            let (board, req, reader) = &*shared;
-            let body = match Asked::read(board, req, access) {
-                Ok(asked) => pages::task::body(&asked, reader, id).await,
-                Err(wrong) => Err(wrong),
+            let (key, reader, board, req) = &*shared;
+            let make = async || {
+                let body = match Asked::read(board, req, access) {
+                    Ok(asked) => pages::task::body(&asked, reader, id).await,
+                    Err(wrong) => Err(wrong),
+                };
+                let body = body.unwrap_or_else(|wrong| pages::task::gone(id, &wrong));
+                let environment = board.title.as_ref().map(|(title, _)| title.as_str());
+                fragment(&moment, &body, environment)
             };
-            let body = body.unwrap_or_else(|wrong| pages::task::gone(id, &wrong));
-            let environment = board.title.as_ref().map(|(title, _)| title.as_str());
-            moment.fragment(&key, || fragment(&moment, &body, environment))
+            moment.fragment(key, make).await
         }
     };
-    Ok(streamed(first, moments, write))
+    Ok(streamed(first, moments, asked.still_may(), write))
 }
 
-/// Names what those see alike who see this of it.
+/// Names what is the same for all who are sent it.
 fn key(what: impl Debug, reader: &Reader) -> String {
     format!(
         "{what:?} {:?} {} {:?}",

@@ -5,6 +5,7 @@
 use super::Access;
 use super::asked::{Asked, id};
 use super::wrong::Wrong;
+use crate::error::StoreError;
 use crate::payload::Payload;
 use crate::search::{FoundPage, FoundTask, TaskFilter};
 use crate::stats::Explanation;
@@ -96,6 +97,10 @@ pub async fn known(asked: &Asked<'_>, id: TaskId) -> Result<Known, Wrong> {
         });
     }
     let none = || Wrong::not_found(format_args!("nothing is known of the task {id}"));
-    let status = scheduler.settled(id).await.map_err(|_| none())?;
+    let _turn = asked.watch.turn().await;
+    let status = match scheduler.settled(id).await {
+        Err(StoreError::NoStore) => None,
+        status => status?,
+    };
     status.map(Known::Settled).ok_or_else(none)
 }

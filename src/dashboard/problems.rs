@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::text::span;
+use super::text::{counted, span};
 use crate::engine::meter::KindMetrics;
 use crate::stats::{ClientState, NodeState, NodeStats, Stats, StatusRoom, StoreState};
 
@@ -120,7 +120,10 @@ fn of_nodes(stats: &Stats, found: &mut Found) {
         };
         found.add(
             severity,
-            format!("No node is up, and {} tasks are due.", stats.pending),
+            format!(
+                "No node is up, and {} due.",
+                counted(stats.pending as u64, "task is", "tasks are")
+            ),
             "Start a node's process, or see below why those that are named are not up.",
             "nodes",
         );
@@ -209,8 +212,8 @@ fn of_kinds(stats: &Stats, kinds: &[KindMetrics], found: &mut Found) {
             found.add(
                 Severity::Bad,
                 format!(
-                    "{} tasks of the kind {kind} are due, and no node that is up offers it.",
-                    metrics.pending
+                    "Of the kind {kind} {} due, and no node that is up offers it.",
+                    counted(metrics.pending as u64, "task is", "tasks are")
                 ),
                 "Start a node with a handler for it.",
                 "kinds",
@@ -229,20 +232,24 @@ fn of_kinds(stats: &Stats, kinds: &[KindMetrics], found: &mut Found) {
     }
 }
 
+fn waiting(tasks: u64) -> String {
+    counted(tasks, "task waits", "tasks wait")
+}
+
 fn of_holds(stats: &Stats, found: &mut Found) {
     let pauses = &stats.pauses;
     if pauses.all {
         found.add(
             Severity::Held,
-            format!("All kinds are paused; {} tasks wait.", stats.paused),
+            format!("All kinds are paused; {}.", waiting(stats.paused as u64)),
             "Resume all, when the reason for it is over.",
             "kinds",
         );
     } else if !pauses.kinds.is_empty() {
-        let many = pauses.kinds.len();
+        let paused = counted(pauses.kinds.len() as u64, "kind is", "kinds are");
         found.add(
             Severity::Held,
-            format!("{many} kinds are paused; {} tasks wait.", stats.paused),
+            format!("{paused} paused; {}.", waiting(stats.paused as u64)),
             "Resume them, when the reason for it is over.",
             "kinds",
         );
@@ -251,8 +258,8 @@ fn of_holds(stats: &Stats, found: &mut Found) {
         found.add(
             Severity::Held,
             format!(
-                "{} kinds are taken in no more: each `Execute` of them is refused.",
-                pauses.closed.len()
+                "{} taken in no more: each such `Execute` is refused.",
+                counted(pauses.closed.len() as u64, "kind is", "kinds are")
             ),
             "Open their intake, when the reason for it is over.",
             "kinds",
@@ -262,8 +269,9 @@ fn of_holds(stats: &Stats, found: &mut Found) {
         found.add(
             Severity::Held,
             format!(
-                "{} tasks of the kind {} wait for its limit.",
-                limit.waiting, limit.kind
+                "Of the kind {} {} for its limit.",
+                limit.kind,
+                waiting(limit.waiting as u64)
             ),
             "Raise the limit, if what it protects can bear more.",
             "kinds",

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use actix::Addr;
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::lately::{Before, Lately};
@@ -68,7 +68,7 @@ pub struct Moment {
     actions: Counts,
     json: OnceLock<Bytes>,
     /// What was made of it for pages that move, by for whom.
-    fragments: Mutex<BTreeMap<String, Bytes>>,
+    fragments: Mutex<BTreeMap<String, Arc<OnceCell<Bytes>>>>,
 }
 
 type Counts = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
@@ -90,18 +90,19 @@ impl Moment {
         self.json.get_or_init(write).clone()
     }
 
-    /// Returns what has been made of it for all who see the same.
-    pub fn known_fragment(&self, key: &str) -> Option<Bytes> {
-        lock(&self.fragments).get(key).cloned()
-    }
-
-    /// Returns what is made of it for all who see the same: once.
-    pub fn fragment(&self, key: &str, make: impl FnOnce() -> Bytes) -> Bytes {
-        self.known_fragment(key).unwrap_or_else(|| {
-            let made = make();
-            lock(&self.fragments).insert(key.to_owned(), made.clone());
-            made
-        })
+    /// Returns what is made of it for all who see the same: once, also if they come while it is
+    /// made.
+    pub async fn fragment<M: Future<Output = Bytes>>(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> M,
+    ) -> Bytes {
+        let known = lock(&self.fragments).get(key).map(Arc::clone);
+        let cell = known.unwrap_or_else(|| {
+            let mut fragments = lock(&self.fragments);
+            Arc::clone(fragments.entry(key.to_owned()).or_default())
+        });
+        cell.get_or_init(make).await.clone()
     }
 }
 

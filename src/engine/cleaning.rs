@@ -191,7 +191,7 @@ impl Cleaning {
                 // What is written again leaves the first batch of all that is not dead.
                 let frees = !again.is_empty() && dead >= self.last_head;
                 let many = held_batches >= self.bounds.max_small as u64 / 2;
-                // However little it is, when the log is too large with it.
+                // If the log is too large, even a few bytes justify a head.
                 let needed = held > 0 && self.is_large(self.bytes, self.bounds.room);
                 frees || many || needed || held >= self.bounds.worth_a_head
             }

@@ -3,12 +3,13 @@
 //! Owns: how much of it is kept, and what is forgotten first. Does not know: tasks but by their
 //! ids, whether they have settled, or why one is tried again.
 //!
-//! All of it has one bound, in bytes, however many tasks fail or take notes at once. So an outage,
-//! in which each task has failed, makes the scheduler no larger.
+//! One limit in bytes covers all trails, so an outage in which every task fails cannot exhaust
+//! memory.
 
 use std::collections::BTreeMap;
 
 use super::message::MAX_NOTE_BYTES;
+use crate::payload::Payload;
 use crate::status::beginning;
 use crate::task::{Dispatch, TaskId};
 use crate::trail::{PastAttempt, TaskNote, TaskProgress, TaskTrail};
@@ -52,12 +53,13 @@ impl Trail {
             notes,
             progress,
         } = &self.told;
-        let attempts = attempts
-            .iter()
-            .map(|it| size_of::<PastAttempt>() + it.message.len());
-        let notes = notes.iter().map(|it| size_of::<TaskNote>() + it.text.len());
+        let room = attempts.capacity() * size_of::<PastAttempt>()
+            + notes.capacity() * size_of::<TaskNote>();
+        let attempts = attempts.iter().map(|it| it.message.len());
+        let notes = notes.iter().map(|it| it.text.len());
         let progress = progress.as_ref().map_or(0, |it| it.value.len());
-        OVERHEAD + size_of::<Self>() + attempts.sum::<usize>() + notes.sum::<usize>() + progress
+        let texts = attempts.sum::<usize>() + notes.sum::<usize>() + progress;
+        OVERHEAD + size_of::<Self>() + room + texts
     }
 }
 
@@ -95,6 +97,9 @@ impl Trails {
     /// Remembers how far a task is, unless the value is large.
     pub fn progress(&mut self, task: TaskId, progress: TaskProgress) {
         if progress.value.len() <= MAX_PROGRESS {
+            // It may be a part of a large frame, which it would keep.
+            let value = Payload::from(&progress.value[..]);
+            let progress = TaskProgress { value, ..progress };
             self.change(task, |told| told.progress = Some(progress));
         }
     }
@@ -158,7 +163,6 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::payload::Payload;
     use crate::status::Cause;
 
     fn at(number: u64) -> SystemTime {

@@ -136,7 +136,7 @@ async fn all_that_match_are_counted_first_and_never_without_a_filter() {
         act("execute_again_all", r#"{"message":"mailbox"}"#)
     ))
     .await;
-    assert_eq!(told["done"], "1 tasks were handed in again.");
+    assert_eq!(told["done"], "1 task was handed in again.");
     // What failed after the page was made is not meant.
     let early = r#"{"message":"refused","until":1000000000}"#;
     let told = json(ask!(app, act("forget_all", early))).await;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::body::MessageBody;
+use callboard::dashboard::Access;
 use callboard::{Execute, Handlers, Node, RetryPolicy, Scheduler, Store, TaskContext, TaskError};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::{ask, board, finish, get, json, next_event, serve, text};
+use crate::{ask, board, finish, get, json, next_event, scheduler, serve, text};
 
 #[actix::test]
 async fn the_life_of_a_task_has_its_attempts_its_notes_and_how_far_it_is() {
@@ -113,7 +115,7 @@ async fn the_page_of_a_task_follows_it_until_nothing_is_known_of_it() {
     while !now["html"]
         .as_str()
         .unwrap()
-        .contains("can be shown no more")
+        .contains("can no longer be shown")
     {
         now = next_event(&mut one).await;
     }
@@ -121,7 +123,7 @@ async fn the_page_of_a_task_follows_it_until_nothing_is_known_of_it() {
     while !next_event(&mut two).await["html"]
         .as_str()
         .unwrap()
-        .contains("no more")
+        .contains("no longer")
     {}
     for wrong in ["task", "task&id=x", "tasks", "other"] {
         let answer = ask!(app, get(&format!("/tasks/live?page={wrong}"), "read"));
@@ -130,6 +132,54 @@ async fn the_page_of_a_task_follows_it_until_nothing_is_known_of_it() {
             "{wrong}: {}",
             answer.status()
         );
+    }
+    finish(scheduler).await;
+}
+
+#[actix::test]
+async fn a_board_redacts_what_another_board_shows_of_the_same_task() {
+    let scheduler = scheduler("dashboard-two-boards").await;
+    let open = serve!(board(&scheduler));
+    let closed = serve!(board(&scheduler).redact(|_, value| *value = "(hidden)".into()));
+    let waits = Execute::named("later", &"the secret").unwrap();
+    let id = scheduler.execute(waits).await.unwrap().get();
+    let path = format!("/tasks/live?page=task&id={id}");
+    let one = ask!(open, get(&path, "full")).into_body();
+    let two = ask!(closed, get(&path, "full")).into_body();
+    let (mut one, mut two) = (std::pin::pin!(one), std::pin::pin!(two));
+    for _ in 0..3 {
+        let shown = next_event(&mut one).await;
+        assert!(shown["html"].as_str().unwrap().contains("the secret"));
+        let hidden = next_event(&mut two).await;
+        let hidden = hidden["html"].as_str().unwrap();
+        assert!(
+            hidden.contains("(hidden)") && !hidden.contains("the secret"),
+            "{hidden}"
+        );
+    }
+    finish(scheduler).await;
+}
+
+#[actix::test]
+async fn who_loses_access_is_sent_no_more() {
+    let scheduler = scheduler("dashboard-revoked").await;
+    let level = Arc::new(std::sync::Mutex::new(Access::Full));
+    let judge = Arc::clone(&level);
+    let board = callboard::dashboard::scope("/tasks")
+        .scheduler(&scheduler)
+        .access(move |_| *judge.lock().unwrap());
+    let app = serve!(board);
+    let waits = Execute::named("later", &"the secret").unwrap();
+    let id = scheduler.execute(waits).await.unwrap().get();
+    let task = format!("/tasks/live?page=task&id={id}");
+    for path in [&task, "/tasks/live?page=nodes", "/tasks/api/events"] {
+        *level.lock().unwrap() = Access::Full;
+        let stream = ask!(app, get(path, "full")).into_body();
+        let mut stream = std::pin::pin!(stream);
+        next_event(&mut stream).await;
+        *level.lock().unwrap() = Access::Read;
+        let next = std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await;
+        assert!(next.is_none(), "{path} goes on");
     }
     finish(scheduler).await;
 }

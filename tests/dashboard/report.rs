@@ -34,7 +34,7 @@ async fn the_report_is_one_file_that_loads_nothing_and_has_no_button() {
     let report = text(answer).await;
     for part in [
         "production &lt;1&gt;",
-        "1 kinds are paused",
+        "1 kind is paused",
         "Tasks a second, 7 days",
         "Run time, 24 hours",
         "of 7 go on",

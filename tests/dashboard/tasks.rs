@@ -248,7 +248,7 @@ async fn what_is_measured_is_served_and_stands_with_its_kind() {
     let page = text(ask!(app, get("/tasks/kinds", "read"))).await;
     assert!(page.contains("p50 to "), "{page}");
     let page = text(ask!(app, get("/tasks", "read"))).await;
-    let wrong = "3 tasks of the kind later are due, and no node that is up offers it.";
+    let wrong = "Of the kind later 3 tasks are due, and no node that is up offers it.";
     assert!(page.contains(wrong), "{page}");
     finish(scheduler).await;
 }

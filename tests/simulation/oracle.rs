@@ -67,6 +67,9 @@ pub struct Facts {
     audience: Audience,
     accepted_at: Time,
     starts: Vec<Start>,
+    /// Runs whose start was taken back, since their thread had stalled. They may have noted
+    /// something: when their thread stalls is drawn later.
+    unstarted: BTreeSet<Dispatch>,
     placings: Vec<runs::Placing>,
     /// Whether a watcher was told that it is rerouted, and it was not placed since.
     rerouted: bool,
@@ -364,6 +367,7 @@ impl Oracle {
         let tasks = self.tasks.get_mut(run.life);
         if let Some(facts) = tasks.and_then(|tasks| tasks.get_mut(&run.task)) {
             facts.starts.retain(|start| start.dispatch != run.dispatch);
+            facts.unstarted.insert(run.dispatch);
         }
     }
 

@@ -112,7 +112,7 @@ async fn every_command_does_what_it_says() {
     let told = refused(url, "sees-all", &all, 5).await;
     assert!(told.contains("would run 1 failed task again"), "{told}");
     let told = printed(url, &[&all[..], &["--yes"]].concat()).await;
-    assert_eq!(told, "1 tasks were handed in again.\n");
+    assert_eq!(told, "1 task was handed in again.\n");
     for wrong in [
         &["execute-again"][..],
         &["execute-again", "1", "--kind", "fail"],

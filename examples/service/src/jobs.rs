@@ -298,30 +298,48 @@ impl Jobs {
     fn add(&self, id: u64, line: &Line) -> Option<Progress> {
         let mut jobs = self.lock();
         let job = jobs.get_mut(&id)?;
-        let was_over = job.is_over();
         if job.apply(line)
             && let Err(error) = job.record.add(line)
         {
             error!("what became of the job {id} cannot be kept: {error}");
         }
-        if job.is_over() && !was_over {
-            // It is not needed any more, and most jobs have none.
+        Some(self.progress(id, job))
+    }
+
+    /// Returns how far a job is, and removes its upload if that is not needed any more.
+    fn progress(&self, id: u64, job: &Job) -> Progress {
+        if job.is_over() {
+            // Most jobs have none.
             let _ = std::fs::remove_file(self.upload(id));
         }
-        let progress = *job.progress.borrow();
-        Some(progress)
+        *job.progress.borrow()
+    }
+
+    /// Takes down that a job is cancelled: first on disk, since what the next start would take up
+    /// again is not cancelled.
+    fn take_down_cancel(&self, id: u64) -> Option<io::Result<Progress>> {
+        let mut jobs = self.lock();
+        let job = jobs.get_mut(&id)?;
+        Some(job.record.add(&Line::Cancelled).map(|()| {
+            job.apply(&Line::Cancelled);
+            self.progress(id, job)
+        }))
     }
 
     /// Cancels what is left of a job; returns how far it is then, if there is one. What runs is
-    /// told to stop, and what comes of it changes nothing any more.
-    pub async fn cancel(&self, scheduler: &Scheduler, id: u64) -> Option<Progress> {
-        let progress = self.add(id, &Line::Cancelled)?;
+    /// told to stop, and what comes of it changes nothing any more. Nothing is cancelled if that
+    /// cannot be kept.
+    pub async fn cancel(&self, scheduler: &Scheduler, id: u64) -> Option<io::Result<Progress>> {
+        let progress = match self.take_down_cancel(id)? {
+            Ok(progress) => progress,
+            Err(error) => return Some(Err(error)),
+        };
         if cancel_tasks(scheduler, id).await.is_err() {
             warn!(
                 "the scheduler has stopped; the tasks of the job {id} are cancelled at its start"
             );
         }
-        Some(progress)
+        Some(Ok(progress))
     }
 
     /// Lets somebody watch a job.

@@ -39,9 +39,10 @@ pub struct Record(File);
 impl Record {
     /// Adds a line. It outlasts this process, but perhaps not a power cut.
     pub fn add(&mut self, line: &Line) -> io::Result<()> {
-        let mut line = serde_json::to_vec(line)?;
-        line.push(b'\n');
-        self.0.write_all(&line)
+        // Each begins with its end of line, so that one that breaks off does not spoil the next.
+        let mut text = vec![b'\n'];
+        serde_json::to_writer(&mut text, line)?;
+        self.0.write_all(&text)
     }
 }
 
@@ -103,16 +104,13 @@ impl Folder {
             .split(|&byte| byte == 0)
             .filter(|path| !path.is_empty());
         let files = paths.map(Bytes::copy_from_slice).collect();
-        let mut record = self.append(job)?;
+        let record = self.append(job)?;
         let done = fs::read(self.path(job, "done"))?;
         let lines = done.split(|&byte| byte == b'\n');
-        // The last one may break off where the service was killed. The next begins anew.
+        // One may break off where the service was killed or the disk was full.
         let lines = lines
             .filter_map(|line| serde_json::from_slice(line).ok())
             .collect();
-        if !done.is_empty() && !done.ends_with(b"\n") {
-            record.0.write_all(b"\n")?;
-        }
         Ok((files, lines, record))
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::ErrorRequestTimeout;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::rt::spawn;
@@ -31,8 +32,11 @@ use tokio::time::timeout;
 use crate::files::Served;
 use crate::jobs::{BeginError, Jobs, MAX_FILES};
 
-/// How many uploads may go on at once: with the largest of one, what they may take of the disk.
+/// How many uploads may be sent at once. Each stays on disk until its job is over.
 const MAX_UPLOADS: usize = 4;
+
+/// How long an upload may stand still: it keeps others from being sent.
+const STILL_SENT: Duration = Duration::from_secs(30);
 
 /// How often who follows a job hears something, so that who has gone is noticed.
 const STILL_THERE: Duration = Duration::from_secs(15);
@@ -182,7 +186,8 @@ async fn upload(
 async fn write(mut body: Payload, path: PathBuf, most: u64) -> Result<bool, Error> {
     let mut file = block(move || File::create_new(path)).await??;
     let mut left = most;
-    while let Some(part) = body.next().await {
+    let late = || ErrorRequestTimeout("nothing more came of the upload for too long\n");
+    while let Some(part) = timeout(STILL_SENT, body.next()).await.map_err(|_| late())? {
         let part = part?;
         left = match left.checked_sub(part.len() as u64) {
             Some(left) => left,
@@ -260,7 +265,7 @@ async fn cancel(id: web::Path<u64>, service: Data<Service>) -> Result<HttpRespon
     to_its_end(async move {
         let cancelled = service.jobs.cancel(&service.scheduler, *id).await;
         Ok(match cancelled {
-            Some(progress) => HttpResponse::Ok().json(json!({ "job": *id, "progress": progress })),
+            Some(progress) => HttpResponse::Ok().json(json!({ "job": *id, "progress": progress? })),
             None => no_such_job(),
         })
     })

@@ -28,6 +28,7 @@ use callboard::{
     Execute, Handlers, Node, Scheduler, Shutdown, TaskContext, TaskError, TaskEvent, TaskId,
     TaskStatus,
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What is known of each job. A service keeps it in its database, or forgets it after a while.
 #[derive(Clone, Default)]
@@ -145,15 +146,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     .disable_signals()
     .bind(("127.0.0.1", 8080))?
     .run();
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let stop = server.handle();
     actix::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.stop(true).await;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+        stop.stop(true).await;
     });
     server.await?;
 
-    // Ctrl-C has ended the server; now the jobs that run may end.
+    // A signal has ended the server; now the jobs that run may end.
     let limit = Duration::from_secs(20);
     scheduler.shutdown(Shutdown::FinishRunning(limit)).await?;
     Ok(())

@@ -13,7 +13,7 @@ use crate::contain::contained;
 use crate::error::Stopped;
 use crate::search::Step;
 
-/// At how many tasks one message has the machine look, if so many do not pass.
+/// How many tasks one message looks at before it answers, unless it finds enough first.
 const LOOKS: u64 = 4096;
 
 impl Handler<Find> for SchedulerActor {
@@ -41,7 +41,7 @@ impl Handler<Find> for SchedulerActor {
     }
 }
 
-/// Looks at a few tasks. No turn follows, since it changes nothing.
+/// Looks at a few tasks. That changes nothing, so no turn follows.
 fn look(core: &RefCell<Core>, find: &Find) -> Result<Step, Stopped> {
     let mut core = core.borrow_mut();
     core.enter()?;

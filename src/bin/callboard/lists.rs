@@ -42,7 +42,8 @@ impl Trail {
                 "{} on {}, {began}, for {ran}: {}",
                 it.dispatch, it.node, it.cause
             );
-            ("attempt", format!("{what}: {}", it.message))
+            let said = if it.message.is_empty() { "" } else { ": " };
+            ("attempt", format!("{what}{said}{}", it.message))
         });
         let notes = self.notes.iter();
         let notes = notes.map(|it| ("note", format!("{}: {}", ago(it.at, now), it.text)));

@@ -1,4 +1,4 @@
-//! What is done to all tasks that match, without naming each.
+//! Actions on all tasks that match a filter.
 //!
 //! Owns: that they are counted first, and that nothing is done before somebody has said that it is
 //! meant. Does not know: what matches.
@@ -82,7 +82,7 @@ impl Run<'_> {
         Ok(format!("at least {}", tasks(found, "")))
     }
 
-    /// Lets what concerns many be done only if somebody has said that it is meant.
+    /// Requires `--yes` for an action on many tasks.
     fn meant(&self, what: &str) -> Result<(), Failed> {
         self.harms(what)?;
         if self.args.get_flag("yes") {

@@ -7,6 +7,7 @@ use maud::html;
 use super::{Body, Reader, name};
 use crate::dashboard::actions::Action;
 use crate::dashboard::asked::Asked;
+use crate::dashboard::text::counted;
 use crate::dashboard::watch::Moment;
 use crate::dashboard::wrong::Wrong;
 use crate::stats::NodeStats;
@@ -53,9 +54,10 @@ pub fn body(asked: &Asked<'_>, reader: &Reader, moment: &Moment) -> Result<Body,
 fn removal(node: &NodeStats) -> Vec<String> {
     vec![
         format!(
-            "{} tasks run there and {} were sent ahead: they go elsewhere at once and may run \
+            "{} there and {} sent ahead: they go elsewhere at once and may run \
              twice, the exclusive ones when nothing of them can still run.",
-            node.running, node.prefetched
+            counted(node.running.into(), "task runs", "tasks run"),
+            counted(node.prefetched.into(), "was", "were")
         ),
         "The node is told to leave. To let it finish what runs, drain it instead.".to_owned(),
     ]

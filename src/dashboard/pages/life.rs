@@ -1,4 +1,4 @@
-//! What happened to a task on its way, in the order of time.
+//! The trail of a task, in the order of time.
 //!
 //! Owns: what stands there of attempts, notes and progress. Does not know: how it began or ended.
 
@@ -13,13 +13,13 @@ use crate::trail::{PastAttempt, TaskNote, TaskTrail};
 /// How many letters of a message, a note or a progress value are shown.
 const LETTERS: usize = 300;
 
-/// Returns the items of a list: attempts that came to nothing and notes, by when they began or
-/// came.
-pub fn items(accepted: SystemTime, trail: &TaskTrail, now: SystemTime) -> Markup {
+/// Returns the items of a list: attempts that failed or were lost and notes, by when they began or
+/// came. So many runs have ended before what the task does now, or before that which settled it.
+pub fn items(accepted: SystemTime, runs: u32, trail: &TaskTrail, now: SystemTime) -> Markup {
     let notes = trail.notes.iter().map(|it| (it.at, note(it, now)));
     let mut all: Vec<_> = notes.collect();
-    // Of more attempts than are remembered it is not known when the one before the first ended.
-    let first = (trail.attempts.len() < TaskTrail::MAX_ATTEMPTS).then_some(accepted);
+    // Without the first attempt, the wait before the oldest that is remembered is unknown.
+    let first = (trail.attempts.len() as u64 >= u64::from(runs)).then_some(accepted);
     let ends = trail.attempts.iter().map(|it| Some(it.started_at + it.ran));
     for (it, before) in trail
         .attempts

@@ -12,10 +12,10 @@ use crate::dashboard::actions::Action;
 use crate::dashboard::asked::Asked;
 use crate::dashboard::looking::{Known, known};
 use crate::dashboard::shown::redacted;
-use crate::dashboard::text::{ending, why};
+use crate::dashboard::text::{counted, ending, why};
 use crate::dashboard::wrong::Wrong;
 use crate::payload::Payload;
-use crate::search::FoundTask;
+use crate::search::{FoundState, FoundTask};
 use crate::stats::Explanation;
 use crate::status::{Outcome, TaskStatus};
 use crate::task::{TaskId, TaskKind};
@@ -52,17 +52,19 @@ fn unfinished(
 ) -> Body {
     let id = task.id.get().to_string();
     let now = SystemTime::now();
+    let running = u32::from(task.state == FoundState::Running);
+    let runs = task.attempts.saturating_sub(running) + task.reroutes;
     let main = html! {
         h1 { "Task " (id) ": " (name(task.kind.as_str())) }
         h2 { "Its life" }
         ol #life {
             li { "accepted " (ago(task.accepted_at, now)) ", with priority " (task.priority.0) }
-            (life::items(task.accepted_at, trail, now))
+            (life::items(task.accepted_at, runs, trail, now))
             @if let Some(failure) = &explanation.last_failure {
-                li { (explanation.attempts) " attempts; the last failure: "
+                li { (counted(explanation.attempts.into(), "attempt", "attempts")) "; the last failure: "
                     span.bad { bdi { (words(failure, LETTERS)) } } }
             }
-            @if task.reroutes > 0 { li { (task.reroutes) " nodes were lost under it" } }
+            @if task.reroutes > 0 { li { (lost(task.reroutes)) } }
             li { "now " b { (task.state) }
                 @if let Some(node) = &task.node { " on " (name(node)) } }
         }
@@ -90,6 +92,7 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus, trail: &Task
     let id = status.id.get().to_string();
     let now = SystemTime::now();
     let word = ending(&status.outcome);
+    let runs = status.attempts.saturating_sub(1) + status.reroutes;
     let options = status.options();
     let group = options.group.as_ref().map(|group| group.as_str());
     let main = html! {
@@ -103,7 +106,7 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus, trail: &Task
                     "task " (earlier)
                 } }
             }
-            (life::items(status.accepted_at, trail, now))
+            (life::items(status.accepted_at, runs, trail, now))
             @if let Some(started) = status.started_at {
                 li {
                     @match status.attempts {
@@ -114,7 +117,7 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus, trail: &Task
                     @if let Some(node) = &status.node { " on " (name(node)) }
                 }
             }
-            @if status.reroutes > 0 { li { (status.reroutes) " nodes were lost under it" } }
+            @if status.reroutes > 0 { li { (lost(status.reroutes)) } }
             li { b { (word) } " " (ago(status.settled_at, now)) }
         }
         (progress(asked, &status.kind, trail, now))
@@ -140,12 +143,12 @@ fn settled(asked: &Asked<'_>, reader: &Reader, status: &TaskStatus, trail: &Task
     }
 }
 
-/// Returns what the page of a task has become of which nothing can be told any more.
+/// Returns the page of a task that can no longer be shown.
 pub fn gone(id: TaskId, wrong: &Wrong) -> Body {
     let main = html! {
         h1 { "Task " (id.get()) }
-        p { "It was here, and can be shown no more: " (words(&wrong.words, LETTERS)) "." }
-        p.soft { "Of a task that has settled nothing is known, unless a store keeps how it ended." }
+        p { "This task can no longer be shown: " (words(&wrong.words, LETTERS)) "." }
+        p.soft { "After a task settles, only a store that keeps it can show how it ended." }
     };
     Body {
         state: format!("task {} is gone", id.get()),
@@ -170,6 +173,10 @@ fn progress(asked: &Asked<'_>, kind: &TaskKind, trail: &TaskTrail, now: SystemTi
     life::progress(trail, &value.unwrap_or_default(), now)
 }
 
+fn lost(nodes: u32) -> String {
+    counted(nodes.into(), "node was", "nodes were") + " lost under it"
+}
+
 fn names(key: Option<&str>, group: Option<&str>) -> Markup {
     html! {
         @if let Some(key) = key { p { "Key: " (name(key)) } }
@@ -180,7 +187,7 @@ fn names(key: Option<&str>, group: Option<&str>) -> Markup {
 /// Returns args or an output, for those who may see them.
 fn payload(asked: &Asked<'_>, title: &str, kind: &TaskKind, payload: &Payload) -> Markup {
     if asked.access < Access::Full {
-        return html! { p.soft { (title) ": " (payload.len()) " bytes" } };
+        return html! { p.soft { (title) ": " (counted(payload.len() as u64, "byte", "bytes")) } };
     }
     let value = redacted(asked.board, kind, payload);
     let text = serde_json::to_string_pretty(&value).unwrap_or_default();
@@ -189,7 +196,7 @@ fn payload(asked: &Asked<'_>, title: &str, kind: &TaskKind, payload: &Payload) -
     let mut letters = lines.chars();
     let shown: String = letters.by_ref().take(LETTERS).collect();
     html! {
-        h2 { (title) " " span.soft { (payload.len()) " bytes" } }
+        h2 { (title) " " span.soft { (counted(payload.len() as u64, "byte", "bytes")) } }
         pre { bdi { (shown) @if letters.next().is_some() { "\u{2026}" } } }
     }
 }

@@ -9,6 +9,7 @@ use crate::dashboard::actions::Action;
 use crate::dashboard::asked::Asked;
 use crate::dashboard::looking::{self, find};
 use crate::dashboard::sweeps::Progress;
+use crate::dashboard::text::counted;
 use crate::dashboard::watch::Moment;
 use crate::dashboard::wrong::Wrong;
 use crate::search::FoundTask;
@@ -61,7 +62,7 @@ pub async fn body(asked: &Asked<'_>, reader: &Reader, moment: &Moment) -> Result
         @if !sweeps.is_empty() { (of_sweeps(reader, &sweeps)) }
     };
     Ok(Body {
-        state: format!("{} tasks due", moment.snapshot.stats.pending),
+        state: counted(moment.snapshot.stats.pending as u64, "task", "tasks") + " due",
         main,
     })
 }

@@ -11,8 +11,8 @@ use crate::engine::tasks::{Phase, Task};
 use crate::search::{FoundState, FoundTask, Search, Step, TaskFilter};
 use crate::task::Priority;
 
-/// How many tasks are looked at in one step. With a million pending, 512 were to be seen in how
-/// long a task takes that is handed in meanwhile: its p99 was 2.5 times as high.
+/// How many tasks one step looks at. With 512 and a million pending, the p99 latency of a new task
+/// was 2.5 times as high.
 const LOOKS: usize = 64;
 
 impl SchedulerMachine {

@@ -85,11 +85,14 @@ impl TaskContext {
     ///
     /// Nobody confirms it. An attempt that is watched may tell 32 values at once and then one each
     /// 10 ms, any other one a second after its first second; what goes beyond is dropped silently,
-    /// and costs next to nothing. Of a value of more than 1 KiB the trail knows nothing.
+    /// and costs next to nothing. Of a value of more than 1 KiB the trail knows nothing. Whoever
+    /// may see the dashboard sees it, after `Dashboard::redact`: put no secret into it.
     ///
     /// # Errors
     ///
-    /// The value cannot be encoded, or takes more than [`MAX_PROGRESS_BYTES`].
+    /// The value cannot be encoded, or takes more than [`MAX_PROGRESS_BYTES`]: a mistake in the
+    /// handler, which trying again does not mend. It is found when a value is sent, so a short
+    /// attempt that nobody watches does not find it.
     pub fn progress<T: Serialize + 'static>(&self, value: &T) -> Result<(), EncodeError> {
         if !self.0.progress.may_tell(self.0.started.elapsed()) {
             return Ok(());

@@ -88,6 +88,7 @@ impl Cluster {
                     sent,
                     accepted_at: now,
                     starts: Vec::new(),
+                    unstarted: BTreeSet::new(),
                     placings: Vec::new(),
                     rerouted: false,
                     failed_by: BTreeSet::new(),

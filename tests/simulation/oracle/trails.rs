@@ -26,8 +26,10 @@ impl Cluster {
             let noted: Vec<Dispatch> = trail.notes.iter().map(|it| it.dispatch).collect();
             let lost: Vec<Dispatch> = trail.attempts.iter().map(|it| it.dispatch).collect();
             let distinct: BTreeSet<_> = lost.iter().collect();
-            let begun =
-                |dispatch: &Dispatch| facts.starts.iter().any(|it| it.dispatch == *dispatch);
+            let begun = |dispatch: &Dispatch| {
+                let mut starts = facts.starts.iter();
+                facts.unstarted.contains(dispatch) || starts.any(|it| it.dispatch == *dispatch)
+            };
             let text = if !noted.iter().all(begun) {
                 format!("{noted:?} have noted something, and not all of them began")
             } else if distinct.len() != lost.len() {
