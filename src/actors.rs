@@ -149,7 +149,7 @@ pub struct GetUnfinished;
 #[derive(Clone, Copy, Debug)]
 pub struct Explain(pub TaskId);
 
-/// To a [`SchedulerActor`](scheduler::SchedulerActor): ask what is remembered of a task's way; see
+/// To a [`SchedulerActor`](scheduler::SchedulerActor): what is the trail of this task? See
 /// [`Scheduler::trail`](crate::Scheduler::trail).
 ///
 /// ```no_run

@@ -128,7 +128,7 @@ pub async fn task(asked: &Asked<'_>, id: TaskId) -> Result<HttpResponse, Wrong> 
     Ok(answer(&told))
 }
 
-/// Returns what a task has left behind.
+/// Returns the trail of a task, without what the application wants nobody to read.
 async fn trail(asked: &Asked<'_>, id: TaskId, kind: &TaskKind) -> Result<Value, Wrong> {
     let trail = asked.watch.scheduler().trail(id).await?;
     let progress = trail.progress.map(|progress| {

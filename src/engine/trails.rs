@@ -1,4 +1,4 @@
-//! What tasks have left behind: attempts that came to nothing, notes, progress.
+//! The trails of tasks: attempts that failed or were lost, notes, progress.
 //!
 //! Owns: how much of it is kept, and what is forgotten first. Does not know: tasks but by their
 //! ids, whether they have settled, or why one is tried again.
@@ -64,7 +64,7 @@ impl Trail {
 }
 
 impl Trails {
-    /// Returns what a task has left behind, if that is remembered.
+    /// Returns the trail of a task, if it has one that is remembered.
     pub fn of(&self, task: TaskId) -> Option<&TaskTrail> {
         Some(&self.kept.get(&task)?.told)
     }
@@ -78,7 +78,7 @@ impl Trails {
         });
     }
 
-    /// Takes back that a run came to nothing: it goes on.
+    /// Takes back that a run was lost: it goes on.
     pub fn goes_on(&mut self, task: TaskId, dispatch: Dispatch) {
         if self.kept.contains_key(&task) {
             self.change(task, |told| {

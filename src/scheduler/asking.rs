@@ -114,10 +114,10 @@ impl Scheduler {
         self.ask(Explain(task)).await
     }
 
-    /// Returns what is remembered of a task's way: its last attempts that came to nothing, what
-    /// handlers [noted](crate::TaskContext::note), and how far one was at last. It is empty for a
-    /// task that left nothing, and for one of which all has been forgotten; see [`TaskTrail`]. Of a
-    /// settled task it is remembered no less than of an unsettled one.
+    /// Returns the trail of a task: its last attempts that failed or were lost, what handlers
+    /// [noted](crate::TaskContext::note), and the last progress that was sent. It is empty for a
+    /// task that told nothing, and for one whose trail has been forgotten; see [`TaskTrail`].
+    /// Settled tasks have theirs as others do.
     ///
     /// ```no_run
     /// # use callboard::*;

@@ -19,7 +19,7 @@ use super::table::{self, Table, facts};
 /// How many tasks a request is asked for.
 const PAGE: usize = 1000;
 
-/// What a task has left behind, as the dashboard tells it.
+/// The trail of a task, as the dashboard tells it.
 #[derive(Deserialize)]
 struct Trail {
     attempts: Vec<PastAttempt>,

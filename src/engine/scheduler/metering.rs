@@ -119,7 +119,7 @@ impl SchedulerMachine {
         }
     }
 
-    /// Remembers an attempt that came to nothing.
+    /// Adds an attempt that failed or was lost to the trail of its task.
     pub(super) fn remember_attempt(
         &mut self,
         slot: Slot,

@@ -208,7 +208,7 @@ impl SchedulerMachine {
         })
     }
 
-    /// Returns what a task has left behind, as far as that is remembered.
+    /// Returns the trail of a task, as far as that is remembered.
     pub fn trail(&self, task: TaskId) -> TaskTrail {
         self.trails.of(task).cloned().unwrap_or_default()
     }

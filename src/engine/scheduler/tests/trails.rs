@@ -1,4 +1,4 @@
-//! What is remembered of a task's way.
+//! The trails of tasks.
 
 use std::time::Duration;
 
