@@ -97,11 +97,7 @@ impl Moment {
         key: &str,
         make: impl FnOnce() -> M,
     ) -> Bytes {
-        let known = lock(&self.fragments).get(key).map(Arc::clone);
-        let cell = known.unwrap_or_else(|| {
-            let mut fragments = lock(&self.fragments);
-            Arc::clone(fragments.entry(key.to_owned()).or_default())
-        });
+        let cell = Arc::clone(lock(&self.fragments).entry(key.to_owned()).or_default());
         cell.get_or_init(make).await.clone()
     }
 }

@@ -70,9 +70,10 @@ impl Trails {
     }
 
     /// Remembers an attempt, and the beginning of its message.
-    pub fn attempt(&mut self, task: TaskId, attempt: PastAttempt) {
-        let message = beginning(&attempt.message, MAX_NOTE_BYTES).to_owned();
-        let attempt = PastAttempt { message, ..attempt };
+    pub fn attempt(&mut self, task: TaskId, mut attempt: PastAttempt) {
+        let message = &mut attempt.message;
+        message.truncate(beginning(message, MAX_NOTE_BYTES).len());
+        message.shrink_to_fit();
         self.change(task, |told| {
             push(&mut told.attempts, attempt, TaskTrail::MAX_ATTEMPTS);
         });

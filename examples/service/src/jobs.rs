@@ -298,32 +298,38 @@ impl Jobs {
     fn add(&self, id: u64, line: &Line) -> Option<Progress> {
         let mut jobs = self.lock();
         let job = jobs.get_mut(&id)?;
-        if job.apply(line)
-            && let Err(error) = job.record.add(line)
-        {
-            error!("what became of the job {id} cannot be kept: {error}");
+        if job.apply(line) {
+            if let Err(error) = job.record.add(line) {
+                error!("what became of the job {id} cannot be kept: {error}");
+            }
+            self.let_go_of_upload(id, job);
         }
-        Some(self.progress(id, job))
+        let progress = *job.progress.borrow();
+        Some(progress)
     }
 
-    /// Returns how far a job is, and removes its upload if that is not needed any more.
-    fn progress(&self, id: u64, job: &Job) -> Progress {
+    /// Removes the upload of a job that is over by what has just happened, and was kept.
+    fn let_go_of_upload(&self, id: u64, job: &Job) {
         if job.is_over() {
             // Most jobs have none.
             let _ = std::fs::remove_file(self.upload(id));
         }
-        *job.progress.borrow()
     }
 
-    /// Takes down that a job is cancelled: first on disk, since what the next start would take up
-    /// again is not cancelled.
+    /// Takes down that a job is cancelled, if it is not over: first on disk, since what the next
+    /// start would take up again is not cancelled.
     fn take_down_cancel(&self, id: u64) -> Option<io::Result<Progress>> {
         let mut jobs = self.lock();
         let job = jobs.get_mut(&id)?;
-        Some(job.record.add(&Line::Cancelled).map(|()| {
+        if !job.is_over() {
+            if let Err(error) = job.record.add(&Line::Cancelled) {
+                return Some(Err(error));
+            }
             job.apply(&Line::Cancelled);
-            self.progress(id, job)
-        }))
+            self.let_go_of_upload(id, job);
+        }
+        let progress = *job.progress.borrow();
+        Some(Ok(progress))
     }
 
     /// Cancels what is left of a job; returns how far it is then, if there is one. What runs is

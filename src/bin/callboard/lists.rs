@@ -188,12 +188,7 @@ impl Run<'_> {
     ///
     /// It cannot be told.
     pub fn failures(&mut self) -> Result<(), Failed> {
-        let chosen = self.chosen();
-        let query: Vec<_> = chosen
-            .iter()
-            .map(|(name, it)| (*name, it.as_str()))
-            .collect();
-        let answer = self.client.get("api/failures", &query)?;
+        let answer = self.chosen_failures()?;
         if self.is_json() {
             return Ok(table::json(self.out, &answer)?);
         }

@@ -3,6 +3,7 @@
 //! Owns: that they are counted first, and that nothing is done before somebody has said that it is
 //! meant. Does not know: what matches.
 
+use callboard::__internals::text::counted;
 use serde_json::{Map, Value, json};
 
 use super::ending::{Ending, Failed};
@@ -16,8 +17,22 @@ const PAGE: usize = 1000;
 const PAGES: usize = 100;
 
 impl Run<'_> {
+    /// Asks for the failures that are chosen.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be told.
+    pub fn chosen_failures(&self) -> Result<Value, Failed> {
+        let chosen = self.chosen();
+        let query: Vec<_> = chosen
+            .iter()
+            .map(|(name, it)| (*name, it.as_str()))
+            .collect();
+        self.client.get("api/failures", &query)
+    }
+
     /// Returns by what failures are chosen.
-    pub fn chosen(&self) -> Vec<(&'static str, String)> {
+    fn chosen(&self) -> Vec<(&'static str, String)> {
         let text = |name| self.args.get_one::<String>(name).cloned();
         let hours = self.args.get_one::<u32>("hours").map(u32::to_string);
         let values = [text("kind"), text("message"), hours];
@@ -32,21 +47,17 @@ impl Run<'_> {
     ///
     /// It was not done: nobody has said that it is meant, or the application refuses.
     pub fn again_all(&mut self) -> Result<(), Failed> {
-        let chosen = self.chosen();
-        let query: Vec<_> = chosen
-            .iter()
-            .map(|(name, it)| (*name, it.as_str()))
-            .collect();
-        let answer = self.client.get("api/failures", &query)?;
+        let answer = self.chosen_failures()?;
         let count = answer["failures"].as_array().map_or(0, Vec::len);
         let words = if count == PAGE {
             format!("run at least {count} failed tasks again")
         } else {
-            format!("run {} again", tasks(count, "failed "))
+            let failed = counted(count as u64, "failed task", "failed tasks");
+            format!("run {failed} again")
         };
         self.meant(&words)?;
+        let chosen = self.chosen().into_iter();
         let fields: Map<_, _> = chosen
-            .into_iter()
             .map(|(name, value)| (name.to_owned(), Value::String(value)))
             .collect();
         self.act("execute_again_all", &Value::Object(fields))
@@ -72,14 +83,14 @@ impl Run<'_> {
             let mut asked = vec![("q", search), ("limit", limit.as_str())];
             asked.extend(after.as_deref().map(|after| ("after", after)));
             let page = self.client.get("api/tasks", &asked)?;
-            found += page["tasks"].as_array().map_or(0, Vec::len);
+            found += page["tasks"].as_array().map_or(0, Vec::len) as u64;
             let next = &page["next"];
             if next.is_null() {
-                return Ok(tasks(found, ""));
+                return Ok(counted(found, "task", "tasks"));
             }
             after = Some(next.to_string());
         }
-        Ok(format!("at least {}", tasks(found, "")))
+        Ok(format!("at least {}", counted(found, "task", "tasks")))
     }
 
     /// Requires `--yes` for an action on many tasks.
@@ -97,12 +108,5 @@ impl Run<'_> {
                 self.scheduler()
             ),
         ))
-    }
-}
-
-fn tasks(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}task"),
-        count => format!("{count} {what}tasks"),
     }
 }
