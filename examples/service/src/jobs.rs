@@ -88,13 +88,21 @@ impl Job {
         self.progress.borrow().is_over()
     }
 
-    /// Takes in what has happened; returns whether that changes anything.
-    fn apply(&mut self, line: &Line) -> bool {
+    /// Returns whether it changes anything that this has happened.
+    fn is_news(&self, line: &Line) -> bool {
+        match line {
+            Line::Ended(number, _) => matches!(self.files.get(*number), Some((_, None))),
+            Line::Cancelled => !self.is_over(),
+        }
+    }
+
+    /// Takes in what has happened, and tells whoever watches.
+    fn apply(&mut self, line: &Line) {
         let cancelled = Ended::Cancelled;
         let (files, ended) = match line {
             Line::Ended(number, ended) => match self.files.get_mut(*number) {
                 Some(file) => (std::slice::from_mut(file), ended),
-                None => return false,
+                None => return,
             },
             Line::Cancelled => (&mut self.files[..], &cancelled),
         };
@@ -104,7 +112,7 @@ impl Job {
             now.add(ended);
         }
         self.progress
-            .send_if_modified(|told| std::mem::replace(told, now) != now)
+            .send_if_modified(|told| std::mem::replace(told, now) != now);
     }
 }
 
@@ -292,20 +300,21 @@ impl Jobs {
             .collect()
     }
 
-    /// Takes down what has happened to a job; returns how far it is then, if there is one.
+    /// Takes down what became of a file: first on disk, so that nobody is told of what a restart
+    /// would forget.
     ///
     /// If it cannot be kept, the next start does that again.
-    fn add(&self, id: u64, line: &Line) -> Option<Progress> {
+    fn add(&self, id: u64, line: &Line) {
         let mut jobs = self.lock();
-        let job = jobs.get_mut(&id)?;
-        if job.apply(line) {
-            if let Err(error) = job.record.add(line) {
-                error!("what became of the job {id} cannot be kept: {error}");
-            }
-            self.let_go_of_upload(id, job);
+        let Some(job) = jobs.get_mut(&id).filter(|job| job.is_news(line)) else {
+            return;
+        };
+        let kept = job.record.add(line);
+        job.apply(line);
+        match kept {
+            Ok(()) => self.let_go_of_upload(id, job),
+            Err(error) => error!("what became of the job {id} cannot be kept: {error}"),
         }
-        let progress = *job.progress.borrow();
-        Some(progress)
     }
 
     /// Removes the upload of a job that is over by what has just happened, and was kept.
@@ -321,7 +330,7 @@ impl Jobs {
     fn take_down_cancel(&self, id: u64) -> Option<io::Result<Progress>> {
         let mut jobs = self.lock();
         let job = jobs.get_mut(&id)?;
-        if !job.is_over() {
+        if job.is_news(&Line::Cancelled) {
             if let Err(error) = job.record.add(&Line::Cancelled) {
                 return Some(Err(error));
             }
