@@ -29,8 +29,14 @@ pub fn recover(
     who: &Claimant<'_>,
     watch: &mut dyn FnMut(Progress),
 ) -> Result<(Claim, Found), LogError> {
-    let claim = log.claim(who)?;
+    let mut claim = log.claim(who)?;
     let found = fold(|each| log.replay(each), watch)?;
+    // Whose state it is the last head says. A claim alone does not: a start on a copy takes the
+    // mark off, and may end before it stores anything.
+    if let Ok(head) = found.ledger.finish() {
+        let another = head.scheduler_id != claim.scheduler_id;
+        claim.copied_from = another.then_some(head.scheduler_id);
+    }
     Ok((claim, found))
 }
 

@@ -22,7 +22,7 @@ pub const NARROW: Bounds = Bounds {
 };
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RecordLog {
     bounds: Bounds,
     /// The batches that are kept.

@@ -30,6 +30,11 @@ impl Cluster {
             Fault::RestartScheduler { down } => self.kill_scheduler_for(down),
             Fault::CloseScheduler { down } => self.close_scheduler(down),
             Fault::DieWithBatch { batch, keeps, down } => self.log_kills(batch, keeps, down),
+            Fault::CopyStore => self.log_is_copied(),
+            Fault::PutBack { marked, down } => {
+                self.kill_scheduler_for(down);
+                self.log_is_put_back(marked);
+            }
             Fault::FreezeScheduler { span } => self.freeze_scheduler(span),
             Fault::StoreFull { span } => self.log_is_full(span),
             Fault::StoreUnknown { span } => self.log_is_unknown(span),
@@ -237,7 +242,9 @@ pub fn span_of(fault: &Fault) -> Time {
         | Fault::NoThread { span, .. }
         | Fault::Stall { span, .. } => span,
         Fault::KillHost { back, .. } => back + SECOND,
-        Fault::RestartScheduler { down } | Fault::CloseScheduler { down } => down,
+        Fault::RestartScheduler { down }
+        | Fault::CloseScheduler { down }
+        | Fault::PutBack { down, .. } => down,
         Fault::Neighbour(fault) => fault.span(),
         Fault::Visit { stays, .. } => stays,
         Fault::Double { .. } => NEVER / 2,

@@ -58,8 +58,8 @@ impl Cluster {
         if self.scheduler.alive {
             return;
         }
-        let log = self.scheduler.log.take();
-        match &log {
+        let mut log = self.scheduler.log.take();
+        match &mut log {
             Some(log) => self.judge_found(log),
             None => {
                 self.life += 1;

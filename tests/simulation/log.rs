@@ -3,14 +3,18 @@
 //! Owns: when a batch is stored or not, and the check that the log says what the machine believes.
 //! Does not know: what batches are for.
 
+use std::collections::BTreeSet;
+
 use callboard::__internals::engine::Event;
 use callboard::__internals::engine::SchedulerId;
 use callboard::__internals::engine::found::Found;
-use callboard::__internals::engine::ledger::{Ledger, Sealed};
+use callboard::__internals::engine::ledger::{Ledger, LedgerState, Sealed};
 use callboard::__internals::engine::record::{Claim, Term};
 use callboard::__internals::testing::{NARROW, RecordLog};
+use callboard::task::Dispatch;
 
 use crate::cluster::{Cluster, Ev};
+use crate::oracle::ToldSoFar;
 use crate::plan::{SECOND, Time};
 use crate::scheduler::{SchedulerIn, clock};
 
@@ -29,6 +33,31 @@ pub struct SimLog {
     unknown: bool,
     outage: Outage,
     dies_with: Option<DiesWith>,
+    /// The last start of all, that nodes may have seen.
+    last_start: Option<(SchedulerId, Term)>,
+    /// The scheduler whose it is, and the term of its last start, as far as it says.
+    owner: Option<(SchedulerId, Term)>,
+    /// The copy of it that was made last.
+    copy: Option<Copy>,
+    /// What was told by the time of the copy that it is, if nobody has started on that so far.
+    pub put_back: Option<PutBack>,
+}
+
+/// What it was when it was copied.
+struct Copy {
+    stored: RecordLog,
+    owner: Option<(SchedulerId, Term)>,
+    told: ToldSoFar,
+}
+
+/// That a copy was put in its place.
+pub struct PutBack {
+    /// Whether whoever starts takes another id.
+    is_marked: bool,
+    /// What was told by the time of the copy.
+    pub told: ToldSoFar,
+    /// The runs that it knows of, if these are followed.
+    pub known: BTreeSet<Dispatch>,
 }
 
 /// With which batch the scheduler dies.
@@ -60,6 +89,10 @@ impl SimLog {
             unknown: false,
             outage: Outage::Never,
             dies_with: None,
+            last_start: None,
+            owner: None,
+            copy: None,
+            put_back: None,
         }
     }
 
@@ -75,15 +108,67 @@ impl SimLog {
         stored.transpose().map(drop)
     }
 
-    /// Returns what the next start on it may do.
-    pub fn claim(&self, scheduler_id: SchedulerId, term: usize) -> Claim {
-        let last = self.stored.ledger().last();
+    /// Returns what the next start on it may do. It keeps the id that is there, but not on a copy
+    /// that is marked as one.
+    pub fn claim(&mut self, new_id: SchedulerId) -> Claim {
+        let ledger = self.stored.ledger();
+        let is_marked = self.put_back.take().is_some_and(|it| it.is_marked);
+        let (owner, before) = self.owner.unwrap_or((new_id, Term(0)));
+        let scheduler_id = if is_marked { new_id } else { owner };
+        let term = Term(before.0 + 1);
+        self.owner = Some((scheduler_id, term));
+        self.last_start = self.owner;
+        let written_by = ledger.finish().ok().map(|head| head.scheduler_id);
         Claim {
             scheduler_id,
-            term: Term(term as u64 + 1),
-            copied_from: None,
-            last: last.map_or(0, |last| last.batch),
+            term,
+            copied_from: written_by.filter(|id| *id != scheduler_id),
+            last: ledger.last().map_or(0, |last| last.batch),
         }
+    }
+
+    /// Copies what is stored, by the time of which this was told.
+    fn copy(&mut self, told: ToldSoFar) {
+        self.copy = Some(Copy {
+            stored: self.stored.clone(),
+            owner: self.owner,
+            told,
+        });
+    }
+
+    /// Puts the last copy in its place, if there is one. One that is not marked is refused by
+    /// nodes that have seen a later term, so it is marked by hand then.
+    fn put_back(&mut self, marked: bool) -> bool {
+        let Some(copy) = &self.copy else {
+            return false;
+        };
+        let is_marked = marked || copy.owner != self.last_start;
+        let written_by = copy.stored.ledger().finish().ok();
+        let written_by = written_by.map(|head| head.scheduler_id);
+        let is_followed = !is_marked && written_by == copy.owner.map(|(id, _)| id);
+        self.stored = copy.stored.clone();
+        self.owner = copy.owner;
+        let tasks = self.stored.ledger().tasks().values();
+        let runs = tasks
+            .filter(|_| is_followed)
+            .flat_map(|task| match &task.state {
+                LedgerState::Open { changed, placed } => {
+                    let orphans = changed.iter().flat_map(|it| &it.orphans);
+                    let orphans = orphans.map(|run| run.dispatch);
+                    let placed = placed.iter().map(|it| it.run.dispatch);
+                    orphans.chain(placed).collect()
+                }
+                LedgerState::Settled { ending, .. } => {
+                    let busy = ending.busy.iter().map(|run| run.dispatch);
+                    busy.collect::<Vec<_>>()
+                }
+            });
+        self.put_back = Some(PutBack {
+            is_marked,
+            known: runs.collect(),
+            told: copy.told.clone(),
+        });
+        true
     }
 
     /// Returns what whoever starts on it finds.
@@ -189,6 +274,25 @@ impl Cluster {
         let crashed = self.scheduler.log.as_mut().map(|log| log.crash(keeps));
         if let Some(Err(text)) = crashed {
             self.oracle.fail("log", None, text);
+        }
+    }
+
+    /// Copies it, as a backup does.
+    pub fn log_is_copied(&mut self) {
+        if !self.scheduler.alive || self.scheduler.frozen {
+            return;
+        }
+        let told = self.told_so_far();
+        if let Some(log) = &mut self.scheduler.log {
+            log.copy(told);
+        }
+    }
+
+    /// Puts the last copy in its place, of which it may be known that it is one.
+    pub fn log_is_put_back(&mut self, marked: bool) {
+        let log = self.scheduler.log.as_mut();
+        if log.is_some_and(|log| log.put_back(marked)) {
+            self.say(|| "# a copy of the store is put in its place".to_owned());
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod belief;
 mod cancels;
+mod copies;
 mod dials;
 mod fleet;
 mod intake;
@@ -34,6 +35,8 @@ use crate::faults::span_of;
 use crate::plan::{Fault, SECOND, TaskPlan, Time, nanos};
 use crate::scheduler::clock;
 use crate::workers::Run;
+
+pub use copies::ToldSoFar;
 
 pub struct Broken {
     pub promise: &'static str,

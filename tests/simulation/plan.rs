@@ -16,6 +16,7 @@ use callboard::retry::RetryPolicy;
 use callboard::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 
+pub use draw::rescue;
 pub use fleet::{FleetPlan, NeighbourFault};
 
 use draw::{
@@ -273,6 +274,13 @@ pub enum Fault {
         keeps: bool,
         down: Time,
     },
+    /// The store is copied.
+    CopyStore,
+    /// The scheduler dies, and starts again on the last copy, which may be marked as one.
+    PutBack {
+        marked: bool,
+        down: Time,
+    },
     /// Another process of the same name dials in.
     Double {
         node: usize,
@@ -467,25 +475,6 @@ impl Plan {
             plan.quiet_from = plan.quiet_from.max(*last + SECOND);
         }
         plan
-    }
-}
-
-/// Returns a node that can run anything, for the quiet end.
-pub fn rescue() -> NodePlan {
-    NodePlan {
-        name: "rescue".to_owned(),
-        listens: true,
-        joins: false,
-        probe: false,
-        local: false,
-        forwarded: false,
-        workers: 4,
-        kinds: (0..KINDS.len()).collect(),
-        labels: vec!["gpu".to_owned(), "north".to_owned()],
-        kept: 64 << 20,
-        from: 0,
-        drift_ppm: 0,
-        offset: SECOND,
     }
 }
 

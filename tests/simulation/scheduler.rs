@@ -67,18 +67,18 @@ impl Scheduler {
     /// Starts a term of a life; with a store on what is found there.
     pub fn start(
         (term, life): (usize, usize),
-        log: Option<SimLog>,
+        mut log: Option<SimLog>,
         plan: &Plan,
         now: Time,
     ) -> Self {
-        let id = SchedulerId(500 + life as u64);
+        let id = SchedulerId(500 + if log.is_some() { term } else { life } as u64);
         let config = plan.config.clone();
         let (at, name) = (clock(now), "sim".into());
-        let machine = match &log {
+        let machine = match &mut log {
             None => SchedulerMachine::new(name, id, config, at),
             Some(log) => {
                 let found = log.found().expect("what is stored can be read");
-                SchedulerMachine::recover(name, config, found, log.claim(id, term), at, at)
+                SchedulerMachine::recover(name, config, found, log.claim(id), at, at)
                     .expect("what was stored fits the same settings")
             }
         };
@@ -100,9 +100,13 @@ impl Scheduler {
     }
 }
 
+/// What it shows when a history begins: later than the day from which numbers are counted, so that
+/// those of each start follow it.
+const START: Time = 1_800_000_000 * SECOND;
+
 /// Returns the scheduler's clock.
 pub fn clock(now: Time) -> Timestamp {
-    Timestamp(1_700_000_000 * SECOND + now)
+    Timestamp(START + now)
 }
 
 pub fn submission(task: &TaskPlan, serial: u64, audience: Audience) -> Submission {

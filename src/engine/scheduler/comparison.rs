@@ -4,6 +4,7 @@
 //! what a run's end means.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::SchedulerMachine;
 use super::metering::LinkEnd;
@@ -11,7 +12,7 @@ use super::reports::Told;
 use super::sessions::{Comparison, Speaker, TooMany};
 use super::takeover::ToldRun;
 use crate::engine::message::{
-    HeldRun, HeldState, Holding, NodeHello, Report, ToNode, VERSION_MAX, Welcome,
+    End, HeldRun, HeldState, Holding, NodeHello, Report, ToNode, VERSION_MAX, Welcome,
 };
 use crate::engine::placement::NodeIndex;
 use crate::engine::roster::{Channel, NodeProcess, Readiness, Standing, State};
@@ -194,6 +195,11 @@ impl SchedulerMachine {
             let run = task.stage.placed().and_then(|run| held.get(&run.dispatch));
             match run.filter(|run| run.task == task.id) {
                 Some(run) if run.state == HeldState::Running => self.started(now, slot),
+                // How its attempt ended was told, acknowledged, and is not known here: the store
+                // was put back to an earlier state. Nobody tells it again.
+                Some(run) if run.state == HeldState::Overrun => {
+                    self.ended(now, slot, false, End::Stopped, Duration::ZERO, true);
+                }
                 // What was asked back on the older link may never have been read there.
                 Some(_) => self.forget_retraction(slot),
                 // The run was lost on the way.

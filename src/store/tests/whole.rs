@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::WHO;
 use super::disk::{Disk, DiskOpener, Fault};
-use crate::engine::Timestamp;
 use crate::engine::found::Found;
 use crate::engine::ledger::tests::{Author, fold};
 use crate::engine::ledger::{Ledger, Sealed, Stamp};
 use crate::engine::record::{Claim, Record, Term};
+use crate::engine::{SchedulerId, Timestamp};
 use crate::store::recovery::recover;
 use crate::store::row::BatchWriter;
 use crate::store::table::TableLog;
@@ -75,6 +75,43 @@ fn what_a_scheduler_wrote_is_what_the_next_one_knows() {
     )
     .unwrap();
     assert_eq!(copied, ledger);
+}
+
+#[test]
+fn a_copy_whose_first_start_has_stored_nothing_is_still_a_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy");
+    let mut log = TableLog::at(folder.path().join("store"));
+    log.claim(&WHO).unwrap();
+    let mut author = Author::new();
+    author.seal();
+    for (stamp, records) in author.batches.clone() {
+        let mut rows = BatchWriter::new(stamp);
+        records.iter().for_each(|record| rows.record(record));
+        let rows = rows.into_rows(log.max_row());
+        let batch = Batch {
+            number: stamp.batch,
+            rows: &rows,
+            truncate: None,
+            keeping: None,
+        };
+        log.append(&batch).unwrap();
+    }
+    log.snapshot().unwrap().copy(&path).unwrap();
+    let author_id = fold(&author.batches)
+        .unwrap()
+        .finish()
+        .unwrap()
+        .scheduler_id;
+    for new_id in [8, 9] {
+        let who = Claimant {
+            new_id: SchedulerId(new_id),
+            ..WHO
+        };
+        let (claim, _) = recover(&mut TableLog::at(&path), &who, &mut drop).unwrap();
+        assert_eq!(claim.copied_from, Some(author_id), "start as {new_id}");
+        assert_ne!(claim.scheduler_id, author_id);
+    }
 }
 
 #[test]

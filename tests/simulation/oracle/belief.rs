@@ -63,6 +63,10 @@ impl Cluster {
                     self.oracle.supersede(self.now, incarnation);
                 }
             }
+            Note::RolledBack { seen } if self.oracle.terms.forgotten.is_none() => {
+                let text = format!("{seen} is said to be of after a copy, and there was none");
+                self.oracle.fail("G3", None, text);
+            }
             _ => {}
         }
     }

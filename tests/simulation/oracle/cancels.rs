@@ -66,6 +66,7 @@ impl Cluster {
                     && runs.any(|run| {
                         run.life == life
                             && run.task == task
+                            && !self.oracle.is_forgotten(run.dispatch)
                             && run.started < asked
                             && !run.stop_asked
                             && !run.reported
@@ -139,6 +140,9 @@ impl Cluster {
             let lost = self.oracle.superseded.contains(&proc.incarnation);
             for (worker, run) in &mut proc.runs {
                 if run.life != life || run.task != task || run.vouched || run.last_step {
+                    continue;
+                }
+                if self.oracle.is_forgotten(run.dispatch) {
                     continue;
                 }
                 if run.blocking {

@@ -143,6 +143,9 @@ impl Cluster {
                     if run.life != life || run.task != task || run.vouched || run.last_step {
                         continue;
                     }
+                    if self.oracle.is_forgotten(run.dispatch) {
+                        continue;
+                    }
                     if proc.frozen && !run.blocking {
                         // It must not get further when its process wakes.
                         run.must_stop = true;

@@ -92,8 +92,8 @@ impl Cluster {
             .iter()
             .any(|start| start.proc == proc && start.dispatch > run.dispatch);
         let last = facts.starts.iter().map(|start| start.dispatch).max();
-        // An earlier life's tasks are promised nothing any more.
-        let promised = run.life == self.life;
+        // An earlier life's tasks are promised nothing any more, nor what a copy does not know.
+        let promised = run.life == self.life && !self.oracle.is_forgotten(run.dispatch);
         if last.filter(|_| promised).is_some_and(|last| {
             run.dispatch == last
                 || (run.dispatch < last
@@ -188,6 +188,12 @@ impl Cluster {
             let for_dead = it.passes_for_dead(now, lease);
             for (worker, rival) in &mut it.runs {
                 if rival.life != run.life || rival.vouched || for_dead || rival.last_step {
+                    continue;
+                }
+                // Of one of them the copy knows nothing that was put in the store's place.
+                if self.oracle.is_forgotten(rival.dispatch)
+                    != self.oracle.is_forgotten(run.dispatch)
+                {
                     continue;
                 }
                 let same_task = rival.task == run.task;

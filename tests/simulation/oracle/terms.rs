@@ -12,6 +12,7 @@ use callboard::__internals::engine::record::{FinalOutcome, SettledTask};
 use callboard::status::Outcome;
 use callboard::task::{Dispatch, TaskId};
 
+use super::copies::Forgotten;
 use super::{Facts, Given, Oracle, Start};
 use crate::cluster::Cluster;
 use crate::log::SimLog;
@@ -28,9 +29,11 @@ pub struct Terms {
     last_dispatch: Option<Dispatch>,
     /// What was told until this time was stored when the scheduler died, though it was told at
     /// once.
-    stored_until: Time,
+    pub stored_until: Time,
     /// The same with those of this term.
-    highest: Option<Dispatch>,
+    pub highest: Option<Dispatch>,
+    /// What was sent before a copy was put in the store's place.
+    pub forgotten: Option<Forgotten>,
 }
 
 impl Terms {
@@ -57,13 +60,19 @@ impl Cluster {
     /// Notes, when the scheduler dies, until when what was told is stored.
     pub fn note_what_is_stored(&mut self) {
         // It waits for company, for a batch before it, and for its own.
+        let until = self.told_is_stored_until();
+        self.oracle.terms.stored_until = until;
+    }
+
+    /// Returns until when what was told is stored by now.
+    pub fn told_is_stored_until(&self) -> Time {
         let wait = 20 * MS + self.plan.late + self.log_takes();
         let since = self.now.saturating_sub(wait);
-        self.oracle.terms.stored_until = match (self.plan.config.tell_at_once, since) {
+        match (self.plan.config.tell_at_once, since) {
             (false, _) => Time::MAX,
             (true, since) if self.log_failed_since(since) => 0,
             (true, since) => since,
-        };
+        }
     }
 
     /// Judges a start on a log: what it finds is what was answered and told before.
@@ -75,6 +84,10 @@ impl Cluster {
         let known = found.ledger.tasks();
         let stored = self.scheduler.machine.stored();
         let stored_until = self.oracle.terms.stored_until;
+        let put_back = log.put_back.as_ref();
+        if let Some(put_back) = put_back {
+            self.oracle.forget_runs(put_back.known.clone());
+        }
         let tasks = std::mem::take(self.oracle.now_tasks());
         if let Some((id, _)) = known.iter().find(|(id, _)| !tasks.contains_key(id)) {
             self.fail(
@@ -86,7 +99,15 @@ impl Cluster {
         let mut left = BTreeMap::new();
         for (id, mut facts) in tasks {
             let state = known.get(&id).map(|it| &it.state);
-            match facts.carry_over(state, stored, stored_until) {
+            let is_left = match put_back {
+                None => Ok(true),
+                Some(put_back) => facts.go_back(id, state, stored, &put_back.told),
+            };
+            let carried = is_left.and_then(|is_left| match is_left {
+                true => facts.carry_over(state, stored, stored_until),
+                false => Ok(false),
+            });
+            match carried {
                 Ok(true) => drop(left.insert(id, facts)),
                 // Its acceptance was never told.
                 Ok(false) => {}

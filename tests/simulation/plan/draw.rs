@@ -436,3 +436,22 @@ pub fn draw_groups(rng: &mut fastrand::Rng, tasks: &mut [TaskPlan]) {
         task.group = (most > 0).then(|| rng.u8(..most));
     }
 }
+
+/// Returns a node that can run anything, for the quiet end.
+pub fn rescue() -> NodePlan {
+    NodePlan {
+        name: "rescue".to_owned(),
+        listens: true,
+        joins: false,
+        probe: false,
+        local: false,
+        forwarded: false,
+        workers: 4,
+        kinds: (0..KINDS.len()).collect(),
+        labels: vec!["gpu".to_owned(), "north".to_owned()],
+        kept: 64 << 20,
+        from: 0,
+        drift_ppm: 0,
+        offset: SECOND,
+    }
+}

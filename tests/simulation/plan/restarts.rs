@@ -48,6 +48,9 @@ pub fn draw(rng: &mut fastrand::Rng) -> Plan {
     } else {
         plan.draw_restarts(rng);
     }
+    if rng.u32(..3) == 0 {
+        plan.draw_copies(rng);
+    }
     plan.faults.sort_by_key(|(at, _)| *at);
     if let Some((last, _)) = plan.faults.last() {
         plan.quiet_from = plan.quiet_from.max(*last + SECOND);
@@ -119,12 +122,31 @@ impl Plan {
         }
     }
 
+    /// Copies the store now and then, and starts the scheduler again on such a copy.
+    fn draw_copies(&mut self, rng: &mut fastrand::Rng) {
+        for _ in 0..rng.u32(1..3) {
+            let copied = rng.u64(..self.quiet_from);
+            self.faults.push((copied, Fault::CopyStore));
+            for _ in 0..rng.u32(1..3) {
+                let age = match rng.bool() {
+                    true => rng.u64(..SECOND),
+                    false => rng.u64(..10 * SECOND),
+                };
+                let put_back = Fault::PutBack {
+                    marked: rng.bool(),
+                    down: rng.u64(..2 * nanos(self.config.lease)),
+                };
+                self.faults.push((copied + age, put_back));
+            }
+        }
+    }
+
     /// Cancels some tasks in the second after a start, in which few nodes have told what they run.
     fn draw_cancels_after_a_start(&mut self, rng: &mut fastrand::Rng) {
         let starts = self.faults.iter().filter_map(|(at, fault)| match fault {
-            Fault::RestartScheduler { down } | Fault::CloseScheduler { down } => {
-                Some((*at, at + down))
-            }
+            Fault::RestartScheduler { down }
+            | Fault::CloseScheduler { down }
+            | Fault::PutBack { down, .. } => Some((*at, at + down)),
             _ => None,
         });
         for (died, started) in starts {

@@ -362,3 +362,34 @@ fn a_store_that_was_put_back_is_found_out_by_what_a_node_has_seen() {
     assert_eq!(notes(&mut board, reserved + (1 << 40)), 1);
     assert_eq!(notes(&mut board, reserved + (1 << 40)), 0, "once");
 }
+
+#[test]
+fn g10_an_attempt_whose_end_a_store_that_was_put_back_has_forgotten_is_over() {
+    for exclusive in [true, false] {
+        let (mut board, _) = stored();
+        let task = board.submit_with(STOPS, |it| {
+            it.options = Some(Box::new(Options {
+                exclusive,
+                ..Options::default()
+            }));
+        });
+        let (_, run) = board.assignment(task);
+        board.wait(SECOND);
+        board.restart();
+        let overrun = HeldRun {
+            state: HeldState::Overrun,
+            ..holds(&run)[0]
+        };
+        let link = board.join("first", 1, vec![overrun]);
+        board.wait(RESYNC);
+        assert_eq!(board.assigned.is_empty(), exclusive);
+        let held = board.machine.stats(board.now).held;
+        assert_eq!(held, usize::from(exclusive));
+        board.freed(link, &run);
+        board.wait(SECOND);
+        let (_, again) = board.assignment(task);
+        assert!(again.dispatch > run.dispatch);
+        board.end(task, done(), false);
+        assert_eq!(board.told.len(), 1);
+    }
+}
