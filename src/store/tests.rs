@@ -9,6 +9,7 @@ mod cuts;
 mod disk;
 mod faults;
 mod files;
+mod idle;
 mod kept;
 mod retention;
 mod whole;
