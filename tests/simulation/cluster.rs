@@ -18,7 +18,7 @@ use crate::network::{Dial, Host, Link};
 use crate::nodes::{NodeIn, Proc};
 use crate::oracle::{Expectation, Oracle};
 use crate::plan::{MS, NodePlan, Plan, SECOND, Time, rescue};
-use crate::scheduler::{Scheduler, SchedulerIn};
+use crate::scheduler::{Scheduler, SchedulerIn, clock};
 use crate::trace::Trace;
 use crate::visitors::Visit;
 use crate::workers::{How, Pipelined};
@@ -77,6 +77,10 @@ pub enum Ev {
     },
     Submit(usize),
     Cancel {
+        life: usize,
+        task: TaskId,
+    },
+    Attach {
         life: usize,
         task: TaskId,
     },
@@ -182,6 +186,8 @@ pub struct Cluster {
     /// The same of its state: each start begins a life, unless a store has that of the start
     /// before.
     pub life: usize,
+    /// How far the wall clock was set back. Starts read it, and go by a clock of their own then.
+    pub set_back: Time,
     pub scheduler: Scheduler,
     pub neighbour: Neighbour,
     pub nodes: Vec<NodePlan>,
@@ -222,7 +228,8 @@ impl Cluster {
             pipelined: Pipelined::default(),
             term: 0,
             life: 0,
-            scheduler: Scheduler::start((0, 0), plan.store.map(SimLog::new), &plan, 0),
+            set_back: 0,
+            scheduler: Scheduler::start((0, 0), plan.store.map(SimLog::new), &plan, 0, clock(0)),
             neighbour: Neighbour::default(),
             hosts: vec![Host::default(); nodes.len()],
             nodes,
@@ -412,6 +419,11 @@ impl Cluster {
             Ev::Cancel { life, task } => {
                 if life == self.life {
                     self.command(SchedulerIn::Cancel(task));
+                }
+            }
+            Ev::Attach { life, task } => {
+                if life == self.life {
+                    self.command(SchedulerIn::Attach(task));
                 }
             }
             Ev::Fault(index) => self.fault(index),

@@ -30,6 +30,7 @@ impl Cluster {
             Fault::RestartScheduler { down } => self.kill_scheduler_for(down),
             Fault::CloseScheduler { down } => self.close_scheduler(down),
             Fault::DieWithBatch { batch, keeps, down } => self.log_kills(batch, keeps, down),
+            Fault::SetClockBack { by } => self.set_back += by,
             Fault::CopyStore => self.log_is_copied(),
             Fault::PutBack { marked, down } => {
                 self.kill_scheduler_for(down);

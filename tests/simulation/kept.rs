@@ -146,6 +146,7 @@ impl Default for TaskPlan {
             watched: false,
             notes: false,
             cancel_after: None,
+            attach_after: None,
             group: None,
         }
     }

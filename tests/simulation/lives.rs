@@ -71,10 +71,12 @@ impl Cluster {
         }
         self.term += 1;
         let (term, life) = (self.term, self.life);
+        let wall = clock(self.now) - Duration::from_nanos(self.set_back);
+        self.oracle.clock_was_set |= self.set_back > 0;
         self.say(|| format!("# the scheduler starts, term {term} of life {life}"));
         // So that no tick of an earlier term is taken for one of this.
         let generation = self.scheduler.generation + 1;
-        self.scheduler = Scheduler::start((term, life), log, &self.plan, self.now);
+        self.scheduler = Scheduler::start((term, life), log, &self.plan, self.now, wall);
         self.scheduler.generation = generation;
         self.oracle.new_term(self.now);
         self.current_client = None;

@@ -4,8 +4,8 @@
 //! prints its history; `SIM_SEEDS=100000` sets how many are tried and `SIM_FIRST` the first,
 //! `SIM_LINES` how many lines of a history are shown, and `SIM_SHRINK=1` looks for a smaller
 //! history first. Beside this range, which is the same each time, each run tries `SIM_NEW` seeds
-//! that are new, and prints the first of them. With `SIM_STORE=1` all families have a store now and
-//! then, not only the one of restarts.
+//! that are new, and prints the first of them; `SIM_FAMILY` makes them all of one family. With
+//! `SIM_STORE=1` all families have a store now and then, not only the one of restarts.
 //!
 //! A failure that is found is kept, so that it outlasts the seed that showed it: `SIM_SEED=123
 //! SIM_KEEP=g8_what_goes_wrong cargo test --test simulation one_seed` writes its plan, shrunk, to
@@ -49,7 +49,7 @@ use workers::Pipelined;
 const SEEDS: u64 = 10_000;
 
 /// How many new ones it tries.
-const NEW_SEEDS: u64 = 100;
+const NEW_SEEDS: usize = 100;
 
 /// Where the new ones begin: beyond all that were tried by hand.
 const FIRST_NEW: u64 = 1 << 32;
@@ -150,6 +150,13 @@ fn number<N: std::str::FromStr>(name: &str, default: N) -> N {
         .unwrap_or(default)
 }
 
+/// Returns the only family that is to be tried, if there is one.
+fn family() -> Option<Family> {
+    let name = std::env::var("SIM_FAMILY").ok()?;
+    let family = serde_json::from_value(name.into());
+    Some(family.expect("SIM_FAMILY must name a family, as `Restarts`"))
+}
+
 fn count() -> u64 {
     number("SIM_SEEDS", SEEDS)
 }
@@ -194,8 +201,10 @@ fn all_promises_hold_in_new_histories() {
         "{count} new histories, from seed {first} on"
     )
     .unwrap();
-    for seed in first..first + count {
-        let plan = Arc::new(Plan::draw(seed));
+    let family = family();
+    let of_family = |plan: &Plan| family.is_none_or(|it| it == plan.family);
+    let plans = (first..).map(|seed| (seed, Arc::new(Plan::draw(seed))));
+    for (seed, plan) in plans.filter(|(_, plan)| of_family(plan)).take(count) {
         if let (Some(broken), _) = run(seed, &plan, false) {
             report(seed, &plan, &broken);
         }
@@ -285,15 +294,12 @@ fn survey() {
     let mut broken_by: std::collections::BTreeMap<String, u64> = Default::default();
     std::panic::set_hook(Box::new(|_| {}));
     let first = number("SIM_FIRST", 0);
-    let family = std::env::var("SIM_FAMILY").ok();
+    let family = family();
     // In hundredths of the tasks.
     let mut most = [(0, 0, 0); 2];
     for seed in first..first + count() {
         let plan = Arc::new(Plan::draw(seed));
-        if family
-            .as_ref()
-            .is_some_and(|family| *family != format!("{:?}", plan.family))
-        {
+        if family.is_some_and(|family| family != plan.family) {
             continue;
         }
         let (broken, cluster) = run(seed, &plan, false);

@@ -3,6 +3,7 @@
 //! Owns: what is known of every accepted task and what was promised about it. Does not know: how
 //! the machines keep their promises; it asks them only for what a user can ask.
 
+mod attaching;
 mod belief;
 mod cancels;
 mod copies;
@@ -166,6 +167,9 @@ pub struct Oracle {
     rerouted: u64,
     /// The most nodes that were taken out and waited for at once in this term.
     pub most_leaving: usize,
+    /// Whether a start has seen a wall clock that was set back: by which clock a status tells its
+    /// times is not known then.
+    pub clock_was_set: bool,
     /// How often nodes have refused something, and what was rerouted, in all terms.
     pub refusals: u64,
     pub reroutes: u64,
@@ -219,6 +223,7 @@ impl Oracle {
             waiting: BTreeSet::new(),
             rerouted: 0,
             most_leaving: 0,
+            clock_was_set: false,
             refusals: 0,
             reroutes: 0,
             threadless: 0,

@@ -186,6 +186,8 @@ pub struct TaskPlan {
     #[serde(default)]
     pub notes: bool,
     pub cancel_after: Option<Time>,
+    /// When somebody begins to wait for its ending who has its id.
+    pub attach_after: Option<Time>,
     pub group: Option<u8>,
 }
 
@@ -280,6 +282,10 @@ pub enum Fault {
     PutBack {
         marked: bool,
         down: Time,
+    },
+    /// The wall clock is set back, which each later start of the scheduler goes by.
+    SetClockBack {
+        by: Time,
     },
     /// Another process of the same name dials in.
     Double {

@@ -27,6 +27,7 @@ pub enum SchedulerIn {
     Event(Event),
     Submit(usize),
     Cancel(TaskId),
+    Attach(TaskId),
     AddNode(usize),
     RemoveNode(usize),
     DeclareDead(usize),
@@ -70,6 +71,7 @@ impl Scheduler {
         mut log: Option<SimLog>,
         plan: &Plan,
         now: Time,
+        wall: Timestamp,
     ) -> Self {
         let id = SchedulerId(500 + if log.is_some() { term } else { life } as u64);
         let config = plan.config.clone();
@@ -78,7 +80,7 @@ impl Scheduler {
             None => SchedulerMachine::new(name, id, config, at),
             Some(log) => {
                 let found = log.found().expect("what is stored can be read");
-                SchedulerMachine::recover(name, config, found, log.claim(id), at, at)
+                SchedulerMachine::recover(name, config, found, log.claim(id), wall, at)
                     .expect("what was stored fits the same settings")
             }
         };
@@ -176,6 +178,7 @@ impl Cluster {
             }
             SchedulerIn::Submit(index) => self.submit(index),
             SchedulerIn::Cancel(task) => self.cancel(task),
+            SchedulerIn::Attach(task) => self.attach(task),
             SchedulerIn::AddNode(node) => self.add_node(node),
             SchedulerIn::RemoveNode(node) => self.remove_node(node),
             SchedulerIn::DeclareDead(node) => self.declare_dead(node),
@@ -384,14 +387,12 @@ impl Cluster {
                 self.say(|| format!("# submit {index} -> {accepted:?} {task:?}"));
                 self.accepted(accepted, index, sent);
                 if let Some(after) = task.cancel_after {
-                    let life = self.life;
-                    self.after(
-                        after,
-                        Ev::Cancel {
-                            life,
-                            task: accepted.id(),
-                        },
-                    );
+                    let (life, task) = (self.life, accepted.id());
+                    self.after(after, Ev::Cancel { life, task });
+                }
+                if let Some(after) = task.attach_after {
+                    let (life, task) = (self.life, accepted.id());
+                    self.after(after, Ev::Attach { life, task });
                 }
             }
             Err(refused) => {

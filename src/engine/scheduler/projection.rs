@@ -9,7 +9,7 @@ use crate::engine::Timestamp;
 use crate::engine::journal::Journal;
 use crate::engine::ledger::{Ledger, LedgerState, Placing, Stamp, TaskFacts};
 use crate::engine::record::{AcceptedTask, Changed, Settings};
-use crate::engine::tasks::Slot;
+use crate::engine::tasks::{Past, Slot, Stage};
 use crate::task::{Dispatch, Due, TaskId};
 
 impl SchedulerMachine {
@@ -126,7 +126,17 @@ impl SchedulerMachine {
     ) -> Result<(), String> {
         let task = self.tasks.get(slot);
         let accepted = in_force(self.accepted(journal, task), at);
-        let written = in_force((*facts.accepted).clone(), at);
+        // What a node has told of a run outweighs that the task is not due yet, by a clock that was
+        // set back since it was sent.
+        let waits = matches!(
+            task.stage,
+            Stage::Later { .. } | Stage::Planned { .. } | Stage::Unstored { .. }
+        );
+        let by = match waits || task.past == Past::Fresh {
+            true => at,
+            false => Timestamp(u64::MAX),
+        };
+        let written = in_force((*facts.accepted).clone(), by);
         if accepted != written {
             return Err(format!(
                 "{written:?} is written down, and here is {accepted:?}"

@@ -247,6 +247,7 @@ pub fn draw_task(rng: &mut fastrand::Rng, draw: Draw) -> TaskPlan {
         // Aside, so that it changes nothing else of what a seed draws.
         notes: fastrand::Rng::with_seed(rng.clone().u64(..)).u8(..4) == 0,
         cancel_after: (!draw.calm && one_in(rng, 10)).then(|| rng.u64(..8 * SECOND)),
+        attach_after: None,
         group: None,
     }
 }
@@ -279,6 +280,7 @@ pub fn keyed(rng: &mut fastrand::Rng, key: u8, draw: &Draw) -> TaskPlan {
         watched: false,
         notes: fastrand::Rng::with_seed(rng.clone().u64(..)).u8(..4) == 0,
         cancel_after: (!draw.calm && rng.u32(..4) == 0).then(|| rng.u64(..8 * SECOND)),
+        attach_after: None,
         group: None,
     }
 }

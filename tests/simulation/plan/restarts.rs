@@ -56,6 +56,15 @@ pub fn draw(rng: &mut fastrand::Rng) -> Plan {
         plan.quiet_from = plan.quiet_from.max(*last + SECOND);
     }
     plan.config.tell_at_once = rng.u32(..5) == 0;
+    // Numbers of a start on a copy rise by the clock alone.
+    let goes_back = |(_, fault): &(Time, Fault)| matches!(fault, Fault::PutBack { .. });
+    if rng.u32(..3) == 0 && !plan.faults.iter().any(goes_back) {
+        plan.draw_clocks(rng);
+    }
+    for task in &mut plan.tasks {
+        let attaches = rng.u32(..4) == 0;
+        task.attach_after = attaches.then(|| rng.u64(..20 * SECOND));
+    }
     plan.draw_cancels_after_a_start(rng);
     plan
 }
@@ -141,6 +150,18 @@ impl Plan {
         }
     }
 
+    /// Sets the wall clock back while the scheduler is away, or before.
+    fn draw_clocks(&mut self, rng: &mut fastrand::Rng) {
+        let by = match rng.u32(..3) {
+            0 => rng.u64(..SECOND),
+            1 => rng.u64(..60 * SECOND),
+            _ => rng.u64(..3600 * SECOND),
+        };
+        let at = rng.u64(..self.quiet_from);
+        self.faults.push((at, Fault::SetClockBack { by }));
+        self.faults.sort_by_key(|(at, _)| *at);
+    }
+
     /// Cancels some tasks in the second after a start, in which few nodes have told what they run.
     fn draw_cancels_after_a_start(&mut self, rng: &mut fastrand::Rng) {
         let starts = self.faults.iter().filter_map(|(at, fault)| match fault {
@@ -177,7 +198,9 @@ impl Plan {
                 Fault::DieWithBatch { down, .. } => {
                     self.faults.len() == 1 && *down <= self.harmless()
                 }
-                Fault::StoreFull { .. } | Fault::StoreUnknown { .. } => true,
+                Fault::StoreFull { .. }
+                | Fault::StoreUnknown { .. }
+                | Fault::SetClockBack { .. } => true,
                 _ => false,
             })
     }
