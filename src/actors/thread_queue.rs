@@ -74,13 +74,24 @@ impl Start {
 
 impl Orders {
     fn take_from_queue(&mut self, wanted: impl Fn(Dispatch) -> bool, into: &mut Vec<Start>) {
-        for order in std::mem::take(&mut self.queue) {
-            match order {
-                Order::Start(start) if wanted(start.assignment.dispatch) => into.push(start),
-                other => self.queue.push_back(other),
-            }
-        }
+        let queue = std::mem::take(&mut self.queue);
+        self.queue.extend(without(queue, wanted, into));
     }
+}
+
+/// Moves these starts out of some orders; the others stay, in their order.
+fn without(
+    orders: impl IntoIterator<Item = Order>,
+    wanted: impl Fn(Dispatch) -> bool,
+    into: &mut Vec<Start>,
+) -> impl Iterator<Item = Order> {
+    orders.into_iter().filter_map(move |order| match order {
+        Order::Start(start) if wanted(start.assignment.dispatch) => {
+            into.push(start);
+            None
+        }
+        other => Some(other),
+    })
 }
 
 impl ThreadQueue {
@@ -140,9 +151,14 @@ impl ThreadQueue {
         starts
     }
 
-    /// Takes those of these starts back that have not begun, the last first, so that each is put
-    /// back before those that came after it. What is behind them may begin, and end, from then on.
-    pub(super) fn withdraw(&self, back: &mut HashSet<Dispatch>) -> Vec<Start> {
+    /// Takes those of these starts back that have not begun, also out of `batch`, which is to be
+    /// queued behind the rest; the last first, so that each is put back before those that came
+    /// after it. What is behind them may begin, and end, from then on.
+    pub(super) fn withdraw(
+        &self,
+        batch: &mut Vec<Order>,
+        back: &mut HashSet<Dispatch>,
+    ) -> Vec<Start> {
         let mut starts = Vec::new();
         let mut waiting = lock(&self.orders);
         waiting.parked.retain(|_, parked| {
@@ -155,8 +171,10 @@ impl ThreadQueue {
             !parked.is_empty()
         });
         waiting.take_from_queue(|dispatch| back.contains(&dispatch), &mut starts);
-        starts.reverse();
         drop(waiting);
+        let orders = std::mem::take(batch);
+        batch.extend(without(orders, |it| back.contains(&it), &mut starts));
+        starts.reverse();
         back.clear();
         starts
     }

@@ -19,6 +19,8 @@ use crate::config::NodeConfig;
 use crate::engine::WorkerId;
 use crate::engine::node::NodeEvent;
 use crate::handlers::NodeEnv;
+use crate::inbox::Inbox;
+use crate::links::Incoming;
 use crate::panics::note_places;
 use crate::task::Dispatch;
 
@@ -142,17 +144,9 @@ impl Threads {
     /// anything that the threads report from then on: what was behind it may have begun, and have
     /// ended.
     pub(super) fn flush(&mut self) -> Vec<NodeEvent> {
-        let mut events = Vec::new();
-        for thread in &mut self.threads {
-            thread.queue.extend(&mut thread.batch);
-            if !thread.back.is_empty() {
-                // A handler that holds the thread holds the reports of those before it, too.
-                thread.queue.send_reports(&self.env.inbox);
-                let taken = thread.queue.withdraw(&mut thread.back);
-                events.extend(taken.into_iter().map(Start::unstarted));
-            }
-        }
-        events
+        let inbox = &self.env.inbox;
+        let threads = self.threads.iter_mut();
+        threads.flat_map(|thread| thread.flush(inbox)).collect()
     }
 
     /// Returns when [`Threads::round`] is due.
@@ -263,7 +257,24 @@ impl Thread {
             health: Health::Well { open: 0 },
         }
     }
+
+    /// See [`Threads::flush`].
+    fn flush(&mut self, inbox: &Inbox<Incoming<NodeEvent>>) -> Vec<NodeEvent> {
+        let mut events = Vec::new();
+        if !self.back.is_empty() {
+            // A handler that holds the thread holds the reports of those before it, too.
+            self.queue.send_reports(inbox);
+            // Before the orders: a stop frees a worker, on which what is taken back would begin.
+            let taken = self.queue.withdraw(&mut self.batch, &mut self.back);
+            events.extend(taken.into_iter().map(Start::unstarted));
+        }
+        self.queue.extend(&mut self.batch);
+        events
+    }
 }
+
+#[cfg(test)]
+mod tests;
 
 fn start_thread(
     env: &Arc<NodeEnv>,

@@ -80,7 +80,7 @@ impl Bench {
 
     fn withdraw(&self, dispatches: &[u64]) -> Vec<u64> {
         let mut back = dispatches.iter().copied().map(Dispatch::new).collect();
-        let taken = self.queue.withdraw(&mut back).into_iter();
+        let taken = self.queue.withdraw(&mut Vec::new(), &mut back).into_iter();
         taken.map(|start| start.assignment.dispatch.get()).collect()
     }
 
