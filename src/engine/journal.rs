@@ -313,8 +313,7 @@ impl Journal {
         Some(self.firm)
     }
 
-    /// Keeps the promises among the actions that must wait, and appends those that need not any
-    /// more.
+    /// Keeps the promises among the actions that must wait, and appends those that waited enough.
     pub fn gate(&mut self, now: Timestamp, actions: &mut Vec<Action>, tell_at_once: bool) {
         // What arises after the end of the term is never stored.
         let tell_at_once = tell_at_once && !self.is_closed();
@@ -409,10 +408,17 @@ impl Journal {
     }
 
     /// Drops what was to be given to a client that is gone: another gets it, by another action.
-    pub fn client_gone(&mut self, gone: ClientId) {
-        self.promises.retain(
-            |(_, action)| !matches!(action, Action::Deliver { client, .. } if *client == gone),
-        );
+    /// Returns the first delivery that was not given to it; those after that were not, either.
+    pub fn client_gone(&mut self, gone: ClientId) -> Option<u64> {
+        let to_it = |action: &Action| match action {
+            Action::Deliver {
+                client, delivery, ..
+            } if *client == gone => Some(*delivery),
+            _ => None,
+        };
+        let first = self.promises().find_map(to_it);
+        self.promises.retain(|(_, action)| to_it(action).is_none());
+        first
     }
 
     /// Returns the actions that wait.

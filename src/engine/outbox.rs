@@ -271,7 +271,8 @@ impl Outbox {
     }
 
     /// Forgets a client that is gone, and gives what was with it to the current one, or the next.
-    pub fn gone(&mut self, client: ClientId) {
+    /// Deliveries from `kept_back` on had not gone out: nothing in them counts as given to it.
+    pub fn gone(&mut self, client: ClientId, kept_back: Option<u64>) {
         self.ready.remove(&client);
         if self.current == Current::Is(client) {
             self.current = Current::Next;
@@ -281,7 +282,11 @@ impl Outbox {
         };
         self.idle.insert(client);
         if let Some(queue) = entry.queue.take() {
-            self.unaddressed.extend(queue.into_statuses());
+            for status in queue.kept_back(kept_back) {
+                self.delivered -= 1;
+                self.redelivered -= u64::from(status.is_given_again());
+            }
+            self.unaddressed.extend(queue.into_statuses(kept_back));
             self.readdress();
         }
     }
@@ -379,7 +384,11 @@ impl Outbox {
         let mut all: Vec<_> = self.unaddressed.drain(..).collect();
         for entry in self.clients.values_mut() {
             let queue = entry.queue.as_mut().map(std::mem::take);
-            all.extend(queue.into_iter().flat_map(StatusQueue::into_statuses));
+            all.extend(
+                queue
+                    .into_iter()
+                    .flat_map(|queue| queue.into_statuses(None)),
+            );
         }
         // What a client is told besides is among the others already; its callers still hear it.
         let alone = self.answers.extract_if(.., |(_, alone)| *alone);

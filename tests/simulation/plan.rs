@@ -62,8 +62,7 @@ pub enum Family {
     Restarts,
 }
 
-/// Returns whether families other than `Restarts` have a store, too. Some of these histories still
-/// break a promise, so they are not among those that must hold.
+/// Returns whether families other than `Restarts` have a store, too.
 pub fn stores() -> bool {
     std::env::var_os("SIM_STORE").is_some()
 }
@@ -77,11 +76,6 @@ impl Family {
     /// Returns whether no node is ever lost.
     pub fn loses_no_node(self) -> bool {
         self.has_no_faults() || self == Self::Cuts
-    }
-
-    /// Returns whether a store may take its time.
-    pub fn has_slow_stores(self) -> bool {
-        matches!(self, Self::Durable | Self::Restarts)
     }
 }
 

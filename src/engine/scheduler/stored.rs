@@ -143,10 +143,9 @@ impl SchedulerMachine {
     }
 
     pub(super) fn client_gone(&mut self, client: ClientId) {
-        self.outbox.gone(client);
-        if let Some(journal) = &mut self.journal {
-            journal.client_gone(client);
-        }
+        let journal = self.journal.as_mut();
+        let kept_back = journal.and_then(|journal| journal.client_gone(client));
+        self.outbox.gone(client, kept_back);
     }
 
     /// Offers an ending to the client, since nobody waits for it and nobody else was told.

@@ -30,8 +30,14 @@ impl Cluster {
                 }
             }
             Note::NodeLost { name, reason, .. } => {
-                if let Some(&incarnation) = self.oracle.up.get(&*name) {
-                    self.oracle.supersede(self.now, incarnation);
+                match self.oracle.up.get(&*name) {
+                    Some(&incarnation) => self.oracle.supersede(self.now, incarnation),
+                    // It was not heard in this term, and an earlier one may have sent it something.
+                    None => {
+                        for proc in self.procs.iter().filter(|proc| *proc.name == *name) {
+                            self.oracle.supersede(self.now, proc.incarnation);
+                        }
+                    }
                 }
                 // A sleep that is shorter than this cannot be told from a busy machine.
                 let noticed = 3 * nanos(self.plan.config.heartbeat);
@@ -63,7 +69,7 @@ impl Cluster {
                     self.oracle.supersede(self.now, incarnation);
                 }
             }
-            Note::RolledBack { seen } if self.oracle.terms.forgotten.is_none() => {
+            Note::RolledBack { seen } if self.oracle.terms.forgotten.is_empty() => {
                 let text = format!("{seen} is said to be of after a copy, and there was none");
                 self.oracle.fail("G3", None, text);
             }

@@ -64,15 +64,23 @@ impl Oracle {
     /// Begins to go on from a copy, which knows of these runs alone.
     pub fn forget_runs(&mut self, but: BTreeSet<Dispatch>) {
         let last = self.terms.highest.unwrap_or(Dispatch::new(0));
-        self.terms.forgotten = Some(Forgotten { last, but });
+        self.terms.forgotten.push(Forgotten { last, but });
     }
 
     /// Returns whether a run was sent before a copy was put in the store's place, which does not
     /// know of it: it may go on beside what follows, until its node hears of the start on the copy
     /// or has done without a scheduler for too long.
     pub fn is_forgotten(&self, run: Dispatch) -> bool {
-        let forgotten = self.terms.forgotten.as_ref();
-        forgotten.is_some_and(|it| run <= it.last && !it.but.contains(&run))
+        self.forgotten_by(run) > 0
+    }
+
+    /// Counts the copies that do not know of a run. What one knows of is kept apart from what comes
+    /// after it.
+    pub fn forgotten_by(&self, run: Dispatch) -> usize {
+        let copies = self.terms.forgotten.iter();
+        copies
+            .filter(|it| run <= it.last && !it.but.contains(&run))
+            .count()
     }
 }
 

@@ -190,9 +190,9 @@ impl Cluster {
                 if rival.life != run.life || rival.vouched || for_dead || rival.last_step {
                     continue;
                 }
-                // Of one of them the copy knows nothing that was put in the store's place.
-                if self.oracle.is_forgotten(rival.dispatch)
-                    != self.oracle.is_forgotten(run.dispatch)
+                // A copy that was put in the store's place knows nothing of one of them.
+                if self.oracle.forgotten_by(rival.dispatch)
+                    != self.oracle.forgotten_by(run.dispatch)
                 {
                     continue;
                 }

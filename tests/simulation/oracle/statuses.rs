@@ -38,8 +38,7 @@ impl Oracle {
             Given::Stored if !status.is_given_again() => {
                 return Err(("G1", "a status of an earlier term is not marked".into()));
             }
-            // One that waited to be told may have been for a client that is gone by then.
-            Given::Nowhere if status.is_given_again() && !family.has_slow_stores() => {
+            Given::Nowhere if status.is_given_again() => {
                 return Err(("G1", "its first status says that it is given again".into()));
             }
             Given::With(client) if !gone.contains(&client) || !status.is_given_again() => {

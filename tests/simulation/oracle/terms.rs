@@ -32,8 +32,8 @@ pub struct Terms {
     pub stored_until: Time,
     /// The same with those of this term.
     pub highest: Option<Dispatch>,
-    /// What was sent before a copy was put in the store's place.
-    pub forgotten: Option<Forgotten>,
+    /// What was sent before each copy that was put in the store's place.
+    pub forgotten: Vec<Forgotten>,
 }
 
 impl Terms {
@@ -149,8 +149,12 @@ impl Cluster {
         // An attempt in the scheduler's own process may have been forgotten with that. Those after
         // it then count as one less.
         let own = |start: &Start| self.procs[start.proc].local && start.attempt < run.attempt();
-        // That it is to be cancelled may have been forgotten with its end.
-        !facts.cancel_asked
+        // That it is to be cancelled may have been forgotten with its end. So may that its deadline
+        // has passed, which lies ahead again once the clock was set back.
+        let options = facts.sent.options.as_ref();
+        let has_deadline = options.is_some_and(|options| options.deadline.is_some());
+        let forgotten = facts.cancel_asked || has_deadline && self.oracle.clock_was_set;
+        !forgotten
             && !facts.starts.iter().any(own)
             && self.plan.only_restarts_in_time()
             && facts

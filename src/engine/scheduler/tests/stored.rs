@@ -445,6 +445,10 @@ fn g1_what_waits_to_be_told_to_a_client_that_is_gone_is_told_to_the_next_alone()
     board.settle_down();
     board.batch_stored();
     assert_eq!(board.told.len(), 1);
+    // The first one was given nothing.
+    assert!(!board.told[0].is_given_again());
+    let outbox = &board.machine.outbox;
+    assert_eq!((outbox.delivered, outbox.redelivered), (1, 0));
 }
 
 #[test]
