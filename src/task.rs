@@ -19,7 +19,8 @@ use crate::trace::{TraceContext, TraceMode};
 /// Ids are handed out in rising order and are not reused, not even by a later scheduler of the same
 /// name: each start continues from the time that the wall clock shows, 2^22 numbers a second since
 /// 2025. That is above all earlier ids, provided that the clock was not set back to before the last
-/// start. They stay below 2^53 until 2093. Displayed as `t42`.
+/// start, or that there is a store, which was neither lost nor put back. They stay below 2^53 until
+/// 2093. Displayed as `t42`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(u64);

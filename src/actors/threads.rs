@@ -273,9 +273,6 @@ impl Thread {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 fn start_thread(
     env: &Arc<NodeEnv>,
     sign: &LifeSign,
@@ -314,3 +311,6 @@ fn start_thread(
     started.recv().map_err(|_| ended())??;
     Ok(thread)
 }
+
+#[cfg(test)]
+mod tests;

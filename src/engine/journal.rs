@@ -313,7 +313,7 @@ impl Journal {
         Some(self.firm)
     }
 
-    /// Keeps the promises among the actions that must wait, and appends those that waited enough.
+    /// Keeps the promises among the actions that must wait, and appends those that may go now.
     pub fn gate(&mut self, now: Timestamp, actions: &mut Vec<Action>, tell_at_once: bool) {
         // What arises after the end of the term is never stored.
         let tell_at_once = tell_at_once && !self.is_closed();

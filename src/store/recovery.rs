@@ -31,7 +31,7 @@ pub fn recover(
 ) -> Result<(Claim, Found), LogError> {
     let mut claim = log.claim(who)?;
     let found = fold(|each| log.replay(each), watch)?;
-    // Whose state it is the last head says. A claim alone does not: a start on a copy takes the
+    // The last head says whose state it is. A claim alone does not: a start on a copy takes the
     // mark off, and may end before it stores anything.
     if let Ok(head) = found.ledger.finish() {
         let another = head.scheduler_id != claim.scheduler_id;

@@ -39,7 +39,7 @@ pub struct SimLog {
     owner: Option<(SchedulerId, Term)>,
     /// The copy of it that was made last.
     copy: Option<Copy>,
-    /// What was told by the time of the copy that it is, if nobody has started on that so far.
+    /// Set while it is a copy on which nobody has started: what had been told when it was made.
     pub put_back: Option<PutBack>,
 }
 

@@ -154,7 +154,7 @@ fn number<N: std::str::FromStr>(name: &str, default: N) -> N {
 fn family() -> Option<Family> {
     let name = std::env::var("SIM_FAMILY").ok()?;
     let family = serde_json::from_value(name.into());
-    Some(family.expect("SIM_FAMILY must name a family, as `Restarts`"))
+    Some(family.expect("SIM_FAMILY must name a family, such as `Restarts`"))
 }
 
 fn count() -> u64 {

@@ -153,6 +153,10 @@ impl Jobs {
             for line in lines {
                 job.apply(&line);
             }
+            if job.is_over() {
+                // It may have been killed before it did so. Most jobs have none.
+                let _ = std::fs::remove_file(folder.upload(id));
+            }
             all.insert(id, job);
         }
         let last = all.last_key_value().map_or(0, |(id, _)| *id);
@@ -300,10 +304,10 @@ impl Jobs {
             .collect()
     }
 
-    /// Takes down what became of a file: first on disk, so that nobody is told of what a restart
-    /// would forget.
+    /// Takes down what became of a file: first on disk, so that a kill does not undo what somebody
+    /// was told.
     ///
-    /// If it cannot be kept, the next start does that again.
+    /// If it cannot be kept, it holds until the next start, which does the file again.
     fn add(&self, id: u64, line: &Line) {
         let mut jobs = self.lock();
         let Some(job) = jobs.get_mut(&id).filter(|job| job.is_news(line)) else {

@@ -195,8 +195,9 @@ impl SchedulerMachine {
             let run = task.stage.placed().and_then(|run| held.get(&run.dispatch));
             match run.filter(|run| run.task == task.id) {
                 Some(run) if run.state == HeldState::Running => self.started(now, slot),
-                // How its attempt ended was told, acknowledged, and is not known here: the store
-                // was put back to an earlier state. Nobody tells it again.
+                // Its attempt is over, and nobody tells again how: that was acknowledged before the
+                // store was put back to an earlier state, or the node was told to leave by a term
+                // that did not store it.
                 Some(run) if run.state == HeldState::Overrun => {
                     self.ended(now, slot, false, End::Stopped, Duration::ZERO, true);
                 }

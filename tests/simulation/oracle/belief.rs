@@ -70,7 +70,7 @@ impl Cluster {
                 }
             }
             Note::RolledBack { seen } if self.oracle.terms.forgotten.is_empty() => {
-                let text = format!("{seen} is said to be of after a copy, and there was none");
+                let text = format!("{seen} is said to be later than a copy, and there was none");
                 self.oracle.fail("G3", None, text);
             }
             _ => {}

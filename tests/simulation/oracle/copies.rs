@@ -98,7 +98,8 @@ impl Facts {
         match found {
             None if was_handled => Ok(true),
             None if self.batch <= so_far.last => {
-                let text = "it was accepted when the store was copied, and the copy has it not";
+                let text =
+                    "it was accepted when the store was copied, and the copy does not have it";
                 Err(("G1", text.into()))
             }
             None if self.batch > stored && self.starts.is_empty() && self.told.is_none() => {

@@ -191,6 +191,12 @@ fn an_upload_is_a_job_and_has_a_bound() {
     let kept = place.kept(job, "files");
     let kept = fs::read_dir(kept.parent().unwrap()).unwrap();
     assert_eq!(kept.count(), 2, "the files and the digests of the one job");
+
+    // It was killed before it had removed the upload.
+    drop(service);
+    fs::write(place.kept(job, "upload"), &bytes).unwrap();
+    let _service = place.start();
+    assert!(!place.kept(job, "upload").exists());
 }
 
 #[test]
