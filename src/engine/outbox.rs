@@ -281,12 +281,13 @@ impl Outbox {
             return;
         };
         self.idle.insert(client);
-        if let Some(queue) = entry.queue.take() {
-            for status in queue.kept_back(kept_back) {
+        if let Some(mut queue) = entry.queue.take() {
+            let back = kept_back.map(|from| queue.take_back(from));
+            for status in back.into_iter().flatten() {
                 self.delivered -= 1;
                 self.redelivered -= u64::from(status.is_given_again());
             }
-            self.unaddressed.extend(queue.into_statuses(kept_back));
+            self.unaddressed.extend(queue.into_statuses());
             self.readdress();
         }
     }
@@ -384,11 +385,7 @@ impl Outbox {
         let mut all: Vec<_> = self.unaddressed.drain(..).collect();
         for entry in self.clients.values_mut() {
             let queue = entry.queue.as_mut().map(std::mem::take);
-            all.extend(
-                queue
-                    .into_iter()
-                    .flat_map(|queue| queue.into_statuses(None)),
-            );
+            all.extend(queue.into_iter().flat_map(StatusQueue::into_statuses));
         }
         // What a client is told besides is among the others already; its callers still hear it.
         let alone = self.answers.extract_if(.., |(_, alone)| *alone);

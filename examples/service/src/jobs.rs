@@ -154,8 +154,8 @@ impl Jobs {
                 job.apply(&line);
             }
             if job.is_over() {
-                // It may have been killed before it did so. Most jobs have none.
-                let _ = std::fs::remove_file(folder.upload(id));
+                // The service may have been killed before it did so.
+                folder.remove_upload(id);
             }
             all.insert(id, job);
         }
@@ -324,8 +324,7 @@ impl Jobs {
     /// Removes the upload of a job that is over by what has just happened, and was kept.
     fn let_go_of_upload(&self, id: u64, job: &Job) {
         if job.is_over() {
-            // Most jobs have none.
-            let _ = std::fs::remove_file(self.upload(id));
+            self.0.folder.remove_upload(id);
         }
     }
 

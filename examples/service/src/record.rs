@@ -128,6 +128,12 @@ impl Folder {
         self.path(job, "upload")
     }
 
+    /// Removes what was sent for a job.
+    pub fn remove_upload(&self, job: u64) {
+        // Most jobs have none.
+        let _ = fs::remove_file(self.upload(job));
+    }
+
     /// Returns whether this is the path of something that was sent.
     pub fn has(&self, path: &Path) -> bool {
         path.starts_with(&self.0)

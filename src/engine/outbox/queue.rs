@@ -17,10 +17,6 @@ struct Delivery {
     open: usize,
 }
 
-fn is_kept_back(delivery: &Delivery, from: Option<u64>) -> bool {
-    from.is_some_and(|from| delivery.number >= from)
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct StatusQueue {
@@ -104,27 +100,28 @@ impl StatusQueue {
         delivered.flatten().chain(&self.waiting)
     }
 
-    /// Returns what is in deliveries from this one on.
-    pub fn kept_back(&self, from: Option<u64>) -> impl Iterator<Item = &TaskStatus> {
-        let groups = self.deliveries.iter();
-        let groups = groups.filter(move |group| is_kept_back(group, from));
-        groups.flat_map(|group| group.statuses.iter().flatten())
+    /// Lets what is in deliveries from this one on wait again, since they have not gone out.
+    /// Returns what that is.
+    pub fn take_back(&mut self, from: u64) -> impl Iterator<Item = &TaskStatus> {
+        let at = self.deliveries.partition_point(|group| group.number < from);
+        let groups = self.deliveries.split_off(at).into_iter();
+        let mut back: VecDeque<_> = groups.flat_map(|it| it.statuses).flatten().collect();
+        let count = back.len();
+        self.with_client -= count;
+        back.append(&mut self.waiting);
+        self.waiting = back;
+        self.waiting.iter().take(count)
     }
 
     /// Takes all that is not confirmed, oldest first. What was with the client may have been
-    /// handled by it, but for deliveries from `kept_back` on, which had not gone out.
-    pub fn into_statuses(self, kept_back: Option<u64>) -> impl Iterator<Item = TaskStatus> {
-        let delivered = self.deliveries.into_iter().flat_map(move |group| {
-            let given = !is_kept_back(&group, kept_back);
-            let statuses = group.statuses.into_iter().flatten();
-            statuses.map(move |mut status| {
-                if given {
-                    status.mark_given_again();
-                }
-                status
-            })
+    /// handled by it.
+    pub fn into_statuses(self) -> impl Iterator<Item = TaskStatus> {
+        let delivered = self.deliveries.into_iter().flat_map(|group| group.statuses);
+        let again = delivered.flatten().map(|mut status| {
+            status.mark_given_again();
+            status
         });
-        delivered.chain(self.waiting)
+        again.chain(self.waiting)
     }
 
     pub fn check(&self, window: usize) -> Result<(), String> {

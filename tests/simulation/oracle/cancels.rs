@@ -139,10 +139,9 @@ impl Cluster {
             }
             let lost = self.oracle.superseded.contains(&proc.incarnation);
             for (worker, run) in &mut proc.runs {
-                if run.life != life || run.task != task || run.vouched || run.last_step {
-                    continue;
-                }
-                if self.oracle.is_forgotten(run.dispatch) {
+                let other = run.life != life || run.task != task;
+                let may_go_on = run.vouched || self.oracle.is_forgotten(run.dispatch);
+                if other || may_go_on || run.last_step {
                     continue;
                 }
                 if run.blocking {

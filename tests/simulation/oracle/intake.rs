@@ -140,10 +140,9 @@ impl Cluster {
                     continue;
                 }
                 for run in proc.runs.values_mut() {
-                    if run.life != life || run.task != task || run.vouched || run.last_step {
-                        continue;
-                    }
-                    if self.oracle.is_forgotten(run.dispatch) {
+                    let other = run.life != life || run.task != task;
+                    let may_go_on = run.vouched || self.oracle.is_forgotten(run.dispatch);
+                    if other || may_go_on || run.last_step {
                         continue;
                     }
                     if proc.frozen && !run.blocking {

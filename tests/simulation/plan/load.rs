@@ -166,7 +166,6 @@ fn nobodys(rng: &mut fastrand::Rng, last: Time) -> impl Iterator<Item = TaskPlan
         at: SECOND,
         labels: vec![format!("nobody's {number}")],
         cancel_after: Some(last),
-        attach_after: None,
         ..TaskPlan::default()
     })
 }
