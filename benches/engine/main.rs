@@ -1,17 +1,15 @@
-//! The engine alone: what one task costs from its submission to its ending, and what a pending one
-//! weighs.
+//! The engine alone: what one task costs from its submission to its ending.
 //!
 //! `cargo bench --bench engine`. The times are per task, in batches of 64 as the actors drive the
 //! machines: `scheduler` is submit, assign, report, settle and confirm of one task beside a crowd
 //! that waits for the same workers, or for a kind that no node offers, or with many nodes and no
 //! crowd, or with many labels in use; `idle turn` is a turn in which nothing happens while each
 //! node has tasks prefetched; `node` is assignment, start, end, report and acknowledgement of one
-//! task in a node of ten workers. What it takes to write the reports of many nodes is not the
-//! scheduler's, and is left out.
+//! task in a node of ten workers. What it takes many nodes to take what they are sent and to write
+//! what they report is not the scheduler's, and is left out.
 //!
-//! Not measured: encoding, mailboxes, threads, links. The weight is counted by the allocator, args
-//! and index included, and printed before the times; that counting costs each allocation some
-//! nanoseconds.
+//! Not measured: encoding, mailboxes, threads, links. What a pending task weighs is measured by
+//! `cargo bench --bench weight`.
 
 mod node;
 mod scheduler;
@@ -20,13 +18,9 @@ use std::time::{Duration, Instant};
 
 use callboard::task::TaskKind;
 use criterion::{Bencher, BenchmarkId, Criterion};
-use peak_alloc::PeakAlloc;
 
 use node::NodeBench;
 use scheduler::SchedulerBench;
-
-#[global_allocator]
-static HEAP: PeakAlloc = PeakAlloc;
 
 const BATCH: u64 = 64;
 
@@ -55,19 +49,6 @@ fn per_task_without(bencher: &mut Bencher<'_>, mut batch: impl FnMut() -> Durati
         let share = tasks as f64 / (batches * BATCH) as f64;
         Duration::from_secs_f64(spent.as_secs_f64() * share)
     });
-}
-
-/// Measures what each of a million pending tasks adds to the heap.
-fn weigh() {
-    const TASKS: usize = 1_000_000;
-    let kind = TaskKind::from(OFFERED);
-    let mut bench = SchedulerBench::new(1, 0);
-    let before = HEAP.current_usage();
-    for _ in 0..TASKS {
-        bench.submit(&kind);
-    }
-    let bytes = (HEAP.current_usage() - before) as f64 / TASKS as f64;
-    println!("heap bytes per pending task, args of 9 bytes included: {bytes:.1}");
 }
 
 /// Times the scheduler. A crowd is only made for a row that is picked, and then once.
@@ -120,7 +101,6 @@ fn time_node(criterion: &mut Criterion) {
 }
 
 fn main() {
-    weigh();
     let mut criterion = Criterion::default().configure_from_args();
     time_scheduler(&mut criterion);
     time_node(&mut criterion);

@@ -152,28 +152,28 @@ impl SchedulerBench {
     }
 
     /// Takes in so many tasks and ends as many, the oldest first, so that a crowd stays as large as
-    /// it is. Returns how long it took to write what the nodes report, which is not the machine's.
+    /// it is. Returns how long the nodes took, to take what they are sent and to write what they
+    /// report: that is not the machine's time.
     pub fn batch(&mut self, kind: &TaskKind, tasks: u64) -> Duration {
-        let mut written = Duration::ZERO;
+        let mut at_nodes = Duration::ZERO;
         for _ in 0..tasks {
             self.submit(kind);
         }
         let mut left = tasks as usize;
         while left > 0 {
-            self.perform();
+            at_nodes += self.perform();
             // Fewer are sent until the machine has learnt how short the tasks are.
             let ended = left.min(self.sent.len());
             assert!(ended > 0, "what nodes are free for is sent");
             let began = Instant::now();
             let messages = self.reports_of(ended);
-            written += began.elapsed();
+            at_nodes += began.elapsed();
             for (link, message) in messages {
                 self.hear(link, message);
             }
             left -= ended;
         }
-        self.perform();
-        written
+        at_nodes + self.perform()
     }
 
     /// Returns what the nodes report of the ends of so many tasks, those in a row at one node
@@ -203,9 +203,12 @@ impl SchedulerBench {
     }
 
     /// Takes the effects of all that has happened; the client confirms what it is given at once.
-    fn perform(&mut self) {
+    /// Returns how long the nodes took to take what they are sent.
+    fn perform(&mut self) -> Duration {
         self.now = self.now + Duration::from_micros(10);
         self.machine.turn(self.now);
+        let began = Instant::now();
+        let mut deliveries = Vec::new();
         while let Some(action) = self.machine.next_action() {
             match action {
                 Action::Send {
@@ -219,19 +222,20 @@ impl SchedulerBench {
                     client,
                     delivery,
                     statuses,
-                } => {
-                    let handled = 0..statuses.len();
-                    self.machine.handle(
-                        self.now,
-                        Event::Confirmed {
-                            client,
-                            delivery,
-                            handled,
-                        },
-                    );
-                }
+                } => deliveries.push((client, delivery, statuses)),
                 _ => {}
             }
         }
+        let at_nodes = began.elapsed();
+        for (client, delivery, statuses) in deliveries {
+            let handled = 0..statuses.len();
+            let confirmed = Event::Confirmed {
+                client,
+                delivery,
+                handled,
+            };
+            self.machine.handle(self.now, confirmed);
+        }
+        at_nodes
     }
 }

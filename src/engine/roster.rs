@@ -29,7 +29,7 @@ use super::tasks::{Company, List};
 use super::{Incarnation, LinkId, Reach, Timestamp};
 use crate::task::Dispatch;
 
-pub(crate) use channel::{Channel, Outgoing};
+pub(crate) use channel::Channel;
 pub(crate) use lease::{Expired, Lease};
 use line::Line;
 pub(crate) use load::Load;

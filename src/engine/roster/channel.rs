@@ -1,21 +1,21 @@
 //! The link of a node that is up, and what gathers to go out on it.
 //!
 //! Owns: assignments, cancels, retractions and wants until the next flush, and the acknowledgement
-//! that is owed. Does not know: which reports were taken, or how a batch is cut to fit. It ends
-//! with its link: the next comparison tells anew what must be said.
+//! that is owed. Does not know: which reports were taken, or how a batch is cut to fit a frame. It
+//! ends with its link: the next comparison tells anew what must be said.
 
-use crate::engine::message::Assignment;
+use crate::engine::message::{Assignment, MAX_BATCH, ToNode};
 use crate::engine::pending_acks::PendingAcks;
 use crate::engine::{LinkId, Timestamp};
 use crate::task::Dispatch;
 
 /// What goes out with the next flush.
 #[derive(Debug, Default)]
-pub(crate) struct Outgoing {
-    pub assign: Vec<Assignment>,
-    pub cancel: Vec<Dispatch>,
-    pub retract: Vec<Dispatch>,
-    pub wants: Option<u32>,
+struct Outgoing {
+    assign: Vec<Assignment>,
+    cancel: Vec<Dispatch>,
+    retract: Vec<Dispatch>,
+    wants: Option<u32>,
 }
 
 /// See the module.
@@ -100,9 +100,18 @@ impl Channel {
         !runs || wants.is_some()
     }
 
-    /// Takes what has gathered.
-    pub fn take_outgoing(&mut self) -> Outgoing {
-        std::mem::take(&mut self.outgoing)
+    /// Sends what has gathered, in batches.
+    #[inline]
+    pub fn flush(&mut self, mut send: impl FnMut(ToNode)) {
+        let outgoing = &mut self.outgoing;
+        in_batches(&mut outgoing.cancel, |batch| send(ToNode::Cancel(batch)));
+        in_batches(&mut outgoing.assign, |batch| send(ToNode::Assign(batch)));
+        // Behind the assignments, since one of them may be asked back at once.
+        in_batches(&mut outgoing.retract, |batch| send(ToNode::Retract(batch)));
+        // Behind the assignments, which wait here no longer.
+        if let Some(tasks) = outgoing.wants.take() {
+            send(ToNode::Wants(tasks));
+        }
     }
 
     /// Reports with bodies of so many bytes were taken.
@@ -118,5 +127,16 @@ impl Channel {
     /// Takes in that the acknowledgement goes out.
     pub fn acknowledged(&mut self) {
         self.pending_acks = PendingAcks::default();
+    }
+}
+
+#[inline]
+fn in_batches<T>(all: &mut Vec<T>, mut send: impl FnMut(Vec<T>)) {
+    while all.len() > MAX_BATCH {
+        let rest = all.split_off(MAX_BATCH);
+        send(std::mem::replace(all, rest));
+    }
+    if !all.is_empty() {
+        send(std::mem::take(all));
     }
 }

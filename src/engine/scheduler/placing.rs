@@ -4,9 +4,8 @@
 
 use super::retracting::HELD_UP_AFTER;
 use super::{Intake, SchedulerMachine};
-use crate::engine::message::{Assignment, MAX_BATCH, Terms, ToNode};
+use crate::engine::message::{Assignment, Terms};
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::Outgoing;
 use crate::engine::tasks::{Company, Era, Retract, Run, Slot, Stage, Task};
 use crate::engine::{Action, Timestamp};
 use crate::status::TaskEventKind;
@@ -105,8 +104,7 @@ impl SchedulerMachine {
         let dispatch = Dispatch::new(self.dispatches.take());
         let task = self.tasks.get(slot);
         let suspect = task.company();
-        let assignment = (!self.must_be_stored(node, task))
-            .then(|| self.assignment(now, node, slot, dispatch, prefetched));
+        let must_wait = self.must_be_stored(node, task);
         self.retraction.placed(task.lateness());
         if task.era == Era::Past {
             self.tasks.get_mut(slot).era = Era::PastAndPlaced;
@@ -120,15 +118,16 @@ impl SchedulerMachine {
         };
         self.put_on(slot, run, suspect);
         self.catalogue.has_started(&self.tasks, now, slot);
-        // Only a node that is up has room for it.
-        let sent = assignment.is_some();
-        match assignment {
-            Some(assignment) => self.roster.get_mut(node).channel_mut().assign(assignment),
-            None => self.stage(now, slot, dispatch),
+        if must_wait {
+            self.stage(now, slot, dispatch);
+        } else {
+            let assignment = self.assignment(now, node, slot, dispatch, prefetched);
+            // Only a node that is up has room for it.
+            self.roster.get_mut(node).channel_mut().assign(assignment);
         }
         // At once, since the next head is placed by it.
         self.enter_load(node);
-        if sent && !prefetched {
+        if !must_wait && !prefetched {
             self.tell_running(slot);
         }
     }
@@ -262,35 +261,10 @@ impl SchedulerMachine {
             if !company {
                 continue;
             }
-            let Outgoing {
-                assign,
-                cancel,
-                retract,
-                wants,
-            } = entry.channel_mut().take_outgoing();
-            in_batches(cancel, |batch| send(ToNode::Cancel(batch)));
-            in_batches(assign, |batch| send(ToNode::Assign(batch)));
-            // Behind the assignments, since one of them may be asked back at once.
-            in_batches(retract, |batch| send(ToNode::Retract(batch)));
-            // Behind the assignments, which wait here no longer.
-            if let Some(tasks) = wants {
-                send(ToNode::Wants(tasks));
-            }
+            entry.channel_mut().flush(send);
         }
         self.roster.touched = touched;
     }
-}
-
-#[inline]
-fn in_batches<T>(mut all: Vec<T>, mut send: impl FnMut(Vec<T>)) {
-    if all.is_empty() {
-        return;
-    }
-    while all.len() > MAX_BATCH {
-        let rest = all.split_off(MAX_BATCH);
-        send(std::mem::replace(&mut all, rest));
-    }
-    send(all);
 }
 
 #[inline]
