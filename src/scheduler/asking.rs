@@ -208,7 +208,9 @@ impl Scheduler {
 
     /// Tells nobody how tasks end that have no client of their own, until another client is set.
     /// What waits for the next client is dropped;
-    /// [`Totals::untold`](crate::stats::Totals::untold) counts it.
+    /// [`Totals::untold`](crate::stats::Totals::untold) counts it. The client that was set until
+    /// now is still told of what had ended; if it dies meanwhile, what it has not handled is
+    /// dropped and counted, too.
     ///
     /// ```no_run
     /// # use callboard::*;

@@ -10,7 +10,8 @@ use callboard::status::TaskStatus;
 use callboard::task::TaskId;
 
 use crate::cluster::{Cluster, Ev};
-use crate::plan::{MS, Time};
+use crate::oracle::Holder;
+use crate::plan::{MS, NEVER, Time};
 use crate::scheduler::SchedulerIn;
 
 /// A status that is with a client.
@@ -50,8 +51,31 @@ impl Cluster {
     pub fn new_client(&mut self) {
         let id = self.add_client();
         self.current_client = Some(id);
+        self.nobody_until = 0;
         self.say(|| format!("# client {id} is set"));
-        self.command(SchedulerIn::SetClient(Some(ClientId(id))));
+        self.command(SchedulerIn::SetCurrent(Holder::Client(id)));
+    }
+
+    /// Lets no client be set for so long. The one that was may live on, and has what it was told.
+    pub fn clear_client(&mut self, gap: Time) {
+        self.current_client = None;
+        self.nobody_until = 0;
+        self.say(|| "# no client is set".to_owned());
+        self.command(SchedulerIn::SetCurrent(Holder::Next));
+        let term = self.term;
+        self.after(gap, Ev::NewClient { term });
+    }
+
+    /// Lets nobody be told until then.
+    pub fn tell_nobody(&mut self, until: Time) {
+        self.current_client = None;
+        self.nobody_until = until;
+        self.say(|| "# nobody is to be told".to_owned());
+        self.command(SchedulerIn::SetCurrent(Holder::Nobody));
+        if until != NEVER {
+            let term = self.term;
+            self.at(until, Ev::NewClient { term });
+        }
     }
 
     pub fn deliver_statuses(&mut self, client: ClientId, delivery: u64, statuses: Vec<TaskStatus>) {

@@ -201,6 +201,8 @@ pub struct Cluster {
     pub addresses: BTreeMap<String, usize>,
     pub clients: BTreeMap<u64, Client>,
     pub current_client: Option<u64>,
+    /// Until when nobody is to be told, as each start says.
+    pub nobody_until: Time,
     pub oracle: Oracle,
     pub trace: Trace,
     check_every: u64,
@@ -241,6 +243,7 @@ impl Cluster {
             addresses: BTreeMap::new(),
             clients: BTreeMap::new(),
             current_client: None,
+            nobody_until: 0,
             oracle: Oracle::new(seed),
             trace: Trace::new(keep_lines),
             check_every: if seed.is_multiple_of(16) { 1 } else { 64 },

@@ -21,7 +21,11 @@ impl Cluster {
         self.say(|| format!("# fault {fault:?}"));
         let wish = matches!(
             fault,
-            Fault::Pause { .. } | Fault::Limit { .. } | Fault::CloseIntake { .. }
+            Fault::Pause { .. }
+                | Fault::Limit { .. }
+                | Fault::CloseIntake { .. }
+                | Fault::ClearClient { .. }
+                | Fault::TellNobody { .. }
         );
         if !wish {
             self.oracle.on_fault(self.now, fault);
@@ -51,6 +55,10 @@ impl Cluster {
                 if let Some(client) = self.current_client.and_then(|id| self.clients.get_mut(&id)) {
                     client.slow_until = until;
                 }
+            }
+            Fault::ClearClient { gap } => self.clear_client(gap),
+            Fault::TellNobody { span } => {
+                self.tell_nobody(span.map_or(NEVER, |span| self.now + span));
             }
             Fault::OwnClientDies => {
                 if let Some(client) = self.own_client() {

@@ -80,7 +80,10 @@ impl Cluster {
         self.scheduler.generation = generation;
         self.oracle.new_term(self.now);
         self.current_client = None;
-        self.new_client();
+        match self.nobody_until {
+            until if until > self.now => self.tell_nobody(until),
+            _ => self.new_client(),
+        }
         for node in 0..self.nodes.len() {
             let known = if self.quiet {
                 true
@@ -137,6 +140,7 @@ impl Cluster {
             return;
         }
         self.say(|| "# the scheduler dies".to_owned());
+        self.note_dropped();
         self.scheduler.alive = false;
         self.scheduler.frozen = false;
         self.scheduler.dirty = false;

@@ -9,6 +9,7 @@ mod cancels;
 mod copies;
 mod dials;
 mod fleet;
+mod holders;
 mod intake;
 mod limits;
 mod load;
@@ -25,9 +26,7 @@ mod wakeups;
 use std::collections::{BTreeMap, BTreeSet};
 
 use callboard::__internals::engine::worker::Tried;
-use callboard::__internals::engine::{
-    Audience, ClientId, Event, Incarnation, LinkId, NodeId, Submission,
-};
+use callboard::__internals::engine::{Audience, Event, Incarnation, LinkId, NodeId, Submission};
 use callboard::status::{Cause, Outcome, TaskStatus};
 use callboard::task::{Dispatch, TaskId, TaskKey};
 
@@ -38,6 +37,7 @@ use crate::scheduler::clock;
 use crate::workers::Run;
 
 pub use copies::ToldSoFar;
+pub use holders::Holder;
 
 pub struct Broken {
     pub promise: &'static str,
@@ -53,6 +53,8 @@ pub enum Given {
     Confirmed,
     Answered,
     Unclaimed,
+    /// Nobody was to be told.
+    Dropped,
     /// In the store: the term before had decided it, and nobody is known to have handled it.
     Stored,
 }
@@ -86,6 +88,9 @@ pub struct Facts {
     /// How it ended, as was told first in this term or a later one, and when.
     told: Option<(Time, Outcome)>,
     given: Given,
+    /// Who has its status; `None` if it was not noted that it has ended, or its callers alone are
+    /// told.
+    holder: Option<Holder>,
 }
 
 impl Facts {
@@ -201,8 +206,13 @@ pub struct Oracle {
     /// What each node has been sent.
     sent: load::Sent,
     shares: fleet::Shares,
-    current: Option<u64>,
+    /// Who is told of what has no client of its own.
+    current: Holder,
     gone: BTreeSet<u64>,
+    /// Endings of this term that were to be told to nobody.
+    dropped: u64,
+    /// Whether it was ever said that nobody is to be told.
+    says_nobody: bool,
     dials: dials::Dials,
     /// Links that the scheduler has closed.
     pub closed: BTreeSet<LinkId>,
@@ -242,8 +252,10 @@ impl Oracle {
             behind_since: None,
             sent: load::Sent::default(),
             shares: fleet::Shares::default(),
-            current: None,
+            current: Holder::Next,
             gone: BTreeSet::new(),
+            dropped: 0,
+            says_nobody: false,
             dials: dials::Dials::default(),
             closed: BTreeSet::new(),
             wakeups: wakeups::Wakeups::default(),
@@ -293,7 +305,8 @@ impl Oracle {
         self.up.clear();
         self.given_again = 0;
         self.behind_since = None;
-        self.current = None;
+        self.current = Holder::Next;
+        self.dropped = 0;
         self.dials = dials::Dials::default();
         self.wakeups.effect();
         self.has_drained = false;
@@ -348,26 +361,14 @@ impl Oracle {
         self.has_drained = true;
     }
 
-    pub fn on_set_client(&mut self, client: Option<ClientId>) {
-        self.current = client.map(|client| client.0);
-    }
-
     /// Takes in an event of the scheduler; `behind` says that as much waits for clients as may.
     pub fn on_scheduler_event(&mut self, now: Time, event: &Event, behind: bool) {
         self.dials.heard(now, event);
         self.hear_of_runs(now, event);
-        if let Event::ClientGone { client } = event {
-            self.gone.insert(client.0);
-            if self.current == Some(client.0) {
-                self.current = None;
-            }
-        }
-        if let Event::Unclaimed(status) = event
-            && (self.current.is_none() || behind)
-            && let Some(facts) = self.now_tasks().get_mut(&status.id)
-        {
-            // Nobody is there to take it, or there is no room for it: it is only counted.
-            facts.given = Given::Answered;
+        match event {
+            Event::ClientGone { client } => self.on_client_gone(*client),
+            Event::Unclaimed(status) => self.on_hears_unclaimed(status.id, behind),
+            _ => {}
         }
     }
 

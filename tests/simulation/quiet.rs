@@ -5,7 +5,7 @@
 use crate::cluster::{Cluster, Ev};
 use crate::network::Host;
 use crate::oracle::Expectation;
-use crate::plan::{Family, Fault, SECOND, nanos};
+use crate::plan::{Family, Fault, NEVER, SECOND, nanos};
 use crate::scheduler::SchedulerIn;
 
 impl Cluster {
@@ -34,7 +34,8 @@ impl Cluster {
         for proc in 0..self.procs.len() {
             self.thaw_node(proc);
         }
-        if self.current_client.is_none() {
+        // Who wanted nobody to be told for good still does.
+        if self.current_client.is_none() && self.nobody_until != NEVER {
             self.new_client();
         }
         for node in 0..self.nodes.len() {

@@ -20,6 +20,7 @@ use crate::brief;
 use crate::cluster::{Cluster, Ev};
 use crate::log::SimLog;
 use crate::network::{DOWN, Dial, Dialler, Item};
+use crate::oracle::Holder;
 use crate::plan::{AudiencePlan, KINDS, MS, Plan, SECOND, TaskPlan, Time, nanos};
 
 /// What the scheduler's process handles.
@@ -38,7 +39,8 @@ pub enum SchedulerIn {
     Intake(usize, bool),
     /// The limit of a kind by the fault of this index, or none.
     Limit(usize, Option<usize>),
-    SetClient(Option<ClientId>),
+    /// Who is told of what has no client of its own.
+    SetCurrent(Holder),
     Drain,
     FinishRunning,
 }
@@ -167,6 +169,9 @@ impl Cluster {
         match command {
             SchedulerIn::Event(event) => {
                 self.say_event(&event);
+                if let Event::ClientGone { .. } = &event {
+                    self.note_holders();
+                }
                 self.hears_of_log(&event);
                 let behind = self.client_is_behind();
                 self.oracle.on_scheduler_event(self.now, &event, behind);
@@ -200,10 +205,7 @@ impl Cluster {
             SchedulerIn::Limit(kind, fault) => self.limit(kind, fault),
             SchedulerIn::Intake(kind, open) => self.set_intake(kind, open),
             SchedulerIn::SetRetry(retry) => self.scheduler.machine.set_retry(now, retry),
-            SchedulerIn::SetClient(client) => {
-                self.oracle.on_set_client(client);
-                self.scheduler.machine.set_client(now, client);
-            }
+            SchedulerIn::SetCurrent(current) => self.set_current(current),
             SchedulerIn::Drain => {
                 self.scheduler.draining = true;
                 self.scheduler.machine.drain(now);

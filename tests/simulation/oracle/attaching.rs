@@ -14,13 +14,13 @@ impl Cluster {
     /// Lets somebody wait for a task that was handed in before, maybe to an earlier term.
     pub fn attach(&mut self, task: TaskId) {
         let settled = self.is_settled(task);
+        self.note_dropped();
         let attached = self.scheduler.machine.attach(clock(self.now), task);
         self.say(|| format!("# attach {task} -> {attached:?}"));
         let facts = self.oracle.now_tasks().get(&task);
         let handled = facts.is_none_or(|facts| {
-            let over = matches!(facts.given, Given::Confirmed | Given::Answered);
             // Its callers alone were to be told, and are, when that is stored.
-            over || facts.audience == Audience::Caller || facts.given == Given::Unclaimed
+            facts.is_over() || facts.audience == Audience::Caller || facts.given == Given::Unclaimed
         });
         let wrong = match (&attached, facts) {
             (Attached::Waits, _) if settled => Some("somebody waits for it, and it has ended"),
@@ -31,6 +31,9 @@ impl Cluster {
             }
             (Attached::Over(_), _) if !settled => Some("it is said to be over, and goes on"),
             (Attached::Over(Some(_)), None) => Some("it is said to have ended, and never was"),
+            (Attached::Over(Some(_)), Some(facts)) if facts.given == Given::Dropped => {
+                Some("nobody was to be told, and yet its ending is remembered")
+            }
             (Attached::Over(Some(status)), Some(facts)) => facts.differs_from(status),
             (Attached::Over(None), _) if !handled => {
                 Some("nobody has handled its ending, and who asks for it hears nothing")

@@ -39,6 +39,7 @@ impl Cluster {
     /// Returns what is told by now, and stored.
     pub fn told_so_far(&mut self) -> ToldSoFar {
         let (last, stored_until) = (self.last_batch(), self.told_is_stored_until());
+        self.note_dropped();
         let mut so_far = ToldSoFar {
             last,
             ..ToldSoFar::default()
@@ -49,7 +50,7 @@ impl Cluster {
                     to(&mut so_far).insert(*id);
                 }
             };
-            let handled = matches!(facts.given, Given::Confirmed | Given::Answered);
+            let handled = facts.is_over();
             let told = facts.told.as_ref().is_some_and(|it| it.0 <= stored_until);
             note(|it| &mut it.handled, handled);
             note(|it| &mut it.told, told);

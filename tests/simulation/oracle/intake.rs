@@ -98,6 +98,7 @@ impl Cluster {
                     must_be_cancelled: false,
                     told: None,
                     given: Given::Nowhere,
+                    holder: None,
                 };
                 self.oracle.now_tasks().insert(id, facts);
                 if let Some(deadline) = plan.tasks[index].deadline {

@@ -9,7 +9,6 @@ use callboard::__internals::engine::scheduler::Rest;
 use callboard::stats::{NodeState, NodeStats, Reason, TaskState};
 use callboard::task::TaskId;
 
-use super::Given;
 use crate::cluster::{Cluster, Ev};
 use crate::network::{DOWN, End, Link, UP, Whose};
 use crate::nodes::Proc;
@@ -54,12 +53,13 @@ impl Cluster {
         self.oracle.fail("G1", task, text);
     }
 
-    /// Returns the tasks of this term whose one status nobody has handled yet.
+    /// Returns the tasks of this term whose one status is to be told, and nobody has handled yet.
     pub fn unconfirmed(&mut self) -> Vec<TaskId> {
+        self.note_dropped();
         self.oracle
             .now_tasks()
             .iter()
-            .filter(|(_, facts)| !matches!(facts.given, Given::Confirmed | Given::Answered))
+            .filter(|(_, facts)| !facts.is_over())
             .map(|(id, _)| *id)
             .collect()
     }
@@ -78,6 +78,7 @@ impl Cluster {
         if self.plan.family.has_no_faults() {
             self.judge_idle_under_load();
         }
+        self.judge_dropped();
         self.judge_shares();
         match &self.plan.fleet {
             // The other one is hardly ever at rest.
@@ -386,6 +387,7 @@ impl Cluster {
             );
         }
         self.judge_settled();
+        self.judge_dropped();
         self.judge_remains();
         self.judge_cost();
         self.judge_given_again();

@@ -6,7 +6,7 @@ use callboard::__internals::engine::Audience;
 use callboard::status::{Cause, Outcome, TaskStatus};
 use callboard::task::TaskId;
 
-use super::{Facts, Given, Oracle};
+use super::{Facts, Given, Holder, Oracle};
 use crate::args::output;
 use crate::cluster::Cluster;
 use crate::plan::{Family, Mode, TaskPlan, Time, nanos};
@@ -22,7 +22,8 @@ impl Oracle {
         plan: &TaskPlan,
         now: Time,
     ) -> Result<(), (&'static str, String)> {
-        let (current, gone) = (self.current, self.gone.clone());
+        let heir = self.heir(self.tasks.last().unwrap()[&status.id].audience);
+        let gone = self.gone.clone();
         let clock_was_set = self.clock_was_set;
         let facts = self
             .now_tasks()
@@ -38,6 +39,9 @@ impl Oracle {
             Given::Stored if !status.is_given_again() => {
                 return Err(("G1", "a status of an earlier term is not marked".into()));
             }
+            Given::Dropped => {
+                return Err(("G1", "nobody was to be told, and yet its status is".into()));
+            }
             Given::Nowhere if status.is_given_again() => {
                 return Err(("G1", "its first status says that it is given again".into()));
             }
@@ -51,16 +55,19 @@ impl Oracle {
             }
             _ => {}
         }
-        let wanted = match (facts.audience, facts.given) {
-            (Audience::Caller, Given::Nowhere) => None,
-            (Audience::Client(client), _) if !gone.contains(&client.0) => Some(client.0),
-            _ => current,
+        let callers = facts.audience == Audience::Caller && facts.given == Given::Nowhere;
+        if !callers && facts.holder.is_none() {
+            // It has ended since who is told has changed last.
+            facts.holder = heir;
+        }
+        let right = match facts.holder {
+            Some(Holder::Client(client)) => to == Some(client),
+            Some(Holder::Next | Holder::Nobody) => false,
+            None => callers && to.is_none(),
         };
-        if wanted != to {
-            return Err((
-                "G1",
-                format!("its status goes to {to:?}, not to {wanted:?}"),
-            ));
+        if !right {
+            let text = format!("its status goes to {to:?}, not to {:?}", facts.holder);
+            return Err(("G1", text));
         }
         facts.given = to.map_or(Given::Answered, Given::With);
         if facts.told.is_none() {

@@ -178,8 +178,9 @@ impl Facts {
         self.audience = Audience::Current;
         self.restarts += 1;
         self.rerouted = false;
+        self.holder = None;
         self.forget_term_of_runs();
-        let handled = matches!(self.given, Given::Confirmed | Given::Answered);
+        let handled = self.is_over();
         match found {
             None if handled => self.settled_before = true,
             None if self.batch <= stored => {

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
+use super::clients::draw_nobody;
 use super::draw::{draw_config, draw_net, draw_nodes, draw_tasks};
 use crate::lives::CLOSING;
 
 use super::{Family, Fault, MS, Plan, SECOND, Time, nanos};
 
-pub fn draw(rng: &mut fastrand::Rng) -> Plan {
+pub fn draw(seed: u64, rng: &mut fastrand::Rng) -> Plan {
     let family = Family::Restarts;
     let mut config = draw_config(rng, family);
     // The default is longer than a history.
@@ -51,10 +52,7 @@ pub fn draw(rng: &mut fastrand::Rng) -> Plan {
     if rng.u32(..3) == 0 {
         plan.draw_copies(rng);
     }
-    plan.faults.sort_by_key(|(at, _)| *at);
-    if let Some((last, _)) = plan.faults.last() {
-        plan.quiet_from = plan.quiet_from.max(*last + SECOND);
-    }
+    plan.sort_faults();
     plan.config.tell_at_once = rng.u32(..5) == 0;
     // Numbers of a start on a copy rise by the clock alone.
     let goes_back = |(_, fault): &(Time, Fault)| matches!(fault, Fault::PutBack { .. });
@@ -66,6 +64,8 @@ pub fn draw(rng: &mut fastrand::Rng) -> Plan {
         task.attach_after = attaches.then(|| rng.u64(..20 * SECOND));
     }
     plan.draw_cancels_after_a_start(rng);
+    draw_nobody(seed, &mut plan);
+    plan.sort_faults();
     plan
 }
 
@@ -181,8 +181,8 @@ impl Plan {
         }
     }
 
-    /// Returns whether all that goes wrong is that the scheduler is away now and then, never for so
-    /// long that it may cost a run, and that its store fails.
+    /// Returns whether all that goes wrong for nodes is that the scheduler is away now and then,
+    /// never for so long that it may cost a run, and that its store fails.
     pub fn only_restarts_in_time(&self) -> bool {
         let mut back = 0;
         let mut in_time = |at: Time, down: Time| {
@@ -190,14 +190,14 @@ impl Plan {
             back = at + down + self.between_restarts();
             in_time
         };
+        let mut faults = self.faults.iter().filter(|(_, it)| !it.is_about_clients());
+        let count = faults.clone().count();
         self.family == Family::Restarts
-            && self.faults.iter().all(|(at, fault)| match fault {
+            && faults.all(|(at, fault)| match fault {
                 Fault::RestartScheduler { down } => in_time(*at, *down),
                 Fault::CloseScheduler { down } => in_time(*at, down + CLOSING),
                 // When that is, the store tells.
-                Fault::DieWithBatch { down, .. } => {
-                    self.faults.len() == 1 && *down <= self.harmless()
-                }
+                Fault::DieWithBatch { down, .. } => count == 1 && *down <= self.harmless(),
                 Fault::StoreFull { .. }
                 | Fault::StoreUnknown { .. }
                 | Fault::SetClockBack { .. } => true,
