@@ -179,27 +179,25 @@ impl SchedulerBench {
     /// Returns what the nodes report of the ends of so many tasks, those in a row at one node
     /// together.
     fn reports_of(&mut self, tasks: usize) -> Vec<(LinkId, ToScheduler)> {
-        let mut messages = Vec::new();
-        let mut reports = Vec::new();
         let ended: Vec<_> = self.sent.drain(..tasks).collect();
-        let mut ended = ended.into_iter().peekable();
-        while let Some((link, assignment)) = ended.next() {
+        let at_one_node = ended.chunk_by(|(link, _), (next, _)| link == next);
+        let messages = at_one_node.map(|ended| {
+            let link = ended[0].0;
             let seq = &mut self.seqs[link.0 as usize];
-            *seq += 1;
-            reports.push(Report::Ended {
-                seq: *seq,
-                task: assignment.task,
-                dispatch: assignment.dispatch,
-                end: End::Completed(assignment.args),
-                ran: Duration::from_micros(5),
-                overrun: false,
+            let reports = ended.iter().map(|(_, assignment)| {
+                *seq += 1;
+                Report::Ended {
+                    seq: *seq,
+                    task: assignment.task,
+                    dispatch: assignment.dispatch,
+                    end: End::Completed(assignment.args.clone()),
+                    ran: Duration::from_micros(5),
+                    overrun: false,
+                }
             });
-            if ended.peek().is_none_or(|(next, _)| *next != link) {
-                let reports = std::mem::take(&mut reports);
-                messages.push((link, ToScheduler::Reports(reports)));
-            }
-        }
-        messages
+            (link, ToScheduler::Reports(reports.collect()))
+        });
+        messages.collect()
     }
 
     /// Takes the effects of all that has happened; the client confirms what it is given at once.

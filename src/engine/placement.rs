@@ -58,8 +58,12 @@ pub(crate) enum Room {
 
 impl Room {
     fn level(self) -> u8 {
-        // Rounded up, so that only an idle node is on level 0.
         let share = |taken: u32, of: u32| {
+            // Most often a node of many is idle, and a division takes long beside the rest.
+            if taken == 0 {
+                return 0;
+            }
+            // Rounded up, so that only an idle node is on level 0.
             (u64::from(taken) * 62)
                 .div_ceil(u64::from(of.max(1)))
                 .min(63) as u8
