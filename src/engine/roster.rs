@@ -33,7 +33,7 @@ pub(crate) use channel::Channel;
 pub(crate) use lease::{Expired, Lease};
 use line::Line;
 pub(crate) use load::Load;
-pub(crate) use orphans::{Orphan, WaitingCancel};
+pub(crate) use orphans::{LimitsOf, Orphan, Waiter, WaitingCancels, Witness};
 pub(crate) use process::{NodeProcess, Pace, Readiness, Standing};
 pub(crate) use redial::Redial;
 pub(crate) use state::{Drain, State};

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::buckets::{Bucket, Left, Rule};
 use super::{Catalogue, Kind, KindId, Rest};
 use crate::engine::queue::ClassId;
+use crate::engine::roster::LimitsOf;
 use crate::engine::tasks::{NO_GROUP, Slot, Task, TaskGroupId, Tasks};
 use crate::engine::{Timestamp, work};
 use crate::limit::Limit;
@@ -175,14 +176,23 @@ impl Catalogue {
         }
     }
 
-    /// Counts a run of a kind that is an orphan from now on, or no longer.
-    pub fn orphan(&mut self, kind: Option<&TaskKind>, group: Option<&TaskGroup>, is_one: bool) {
+    /// Counts a run that is an orphan from now on.
+    pub fn orphan_began(&mut self, limits: &LimitsOf) {
+        self.count_orphan(limits, true);
+    }
+
+    /// Counts a run no more that was an orphan.
+    pub fn orphan_ended(&mut self, limits: &LimitsOf) {
+        self.count_orphan(limits, false);
+    }
+
+    fn count_orphan(&mut self, LimitsOf { kind, group }: &LimitsOf, more: bool) {
         if self.has_limits()
-            && let Some(&id) = kind.and_then(|kind| self.kind_index.get(kind))
+            && let Some(&id) = self.kind_index.get(kind)
         {
-            let group = group.filter(|_| self.group_rule(id).is_some());
+            let group = group.as_ref().filter(|_| self.group_rule(id).is_some());
             let group = group.map_or(NO_GROUP, |group| self.find_or_add_group(id, group));
-            self.count(id, group, is_one);
+            self.count(id, group, more);
         }
     }
 

@@ -11,6 +11,7 @@ use super::metering::first_wait;
 use crate::engine::message::End;
 use crate::engine::meter::{AttemptResult, nanos};
 use crate::engine::placement::NodeIndex;
+use crate::engine::roster::Waiter;
 use crate::engine::tasks::{Era, Held, Run, Slot, Stage, Task, Then};
 use crate::engine::{Action, Note, Timestamp};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome, TaskEventKind};
@@ -194,7 +195,7 @@ impl SchedulerMachine {
     pub(super) fn hold(&mut self, slot: Slot, run: Run, then: Then) {
         self.enter(slot, Stage::Held(Box::new(Held { run, then })));
         if let Some(orphan) = self.find_orphan(run.node, run.dispatch) {
-            orphan.holds_task = true;
+            orphan.waiter = Waiter::Task;
         }
     }
 

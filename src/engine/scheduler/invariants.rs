@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::SchedulerMachine;
 use crate::engine::Audience;
-use crate::engine::roster::State;
+use crate::engine::roster::{Orphan, State};
 use crate::engine::tasks::{Era, Held, Phase, Stage, Task};
 use crate::engine::timers::Timer;
 
@@ -225,7 +225,7 @@ impl SchedulerMachine {
                 Timer::OrphanPatience(dispatch, node) => {
                     let mut processes = self.roster.get(node).processes();
                     let orphan = processes.find_map(|process| process.orphans.get(&dispatch));
-                    let waiting = orphan.and_then(|orphan| orphan.waiting.as_ref());
+                    let waiting = orphan.and_then(Orphan::waiting);
                     waiting.is_some_and(|it| it.cancels.times().any(|time| time == at))
                 }
                 Timer::Handshake(link) => self
@@ -257,7 +257,7 @@ impl SchedulerMachine {
         let node = self.roster.get(held.run.node);
         node.processes().any(|process| {
             let orphan = process.orphans.get(&held.run.dispatch);
-            orphan.is_some_and(|orphan| orphan.holds_task)
+            orphan.is_some_and(Orphan::holds_task)
         })
     }
 
@@ -359,8 +359,8 @@ impl SchedulerMachine {
         let mut unknown = 0;
         let mut counted = BTreeMap::new();
         for orphan in orphans {
-            unknown += usize::from(orphan.unknown);
-            if orphan.counted {
+            unknown += usize::from(orphan.is_unknown());
+            if orphan.is_counted() {
                 *counted.entry(orphan.task).or_insert(0) += 1;
             }
         }

@@ -72,9 +72,9 @@ impl SchedulerMachine {
         let nodes = self.roster.nodes.iter();
         let processes = nodes.flat_map(|node| node.processes());
         for orphan in processes.flat_map(|process| process.orphans.values()) {
-            if let Some(kind) = &orphan.kind {
-                let going = all.entry(kind.clone()).or_default();
-                going.add(orphan.group.as_ref());
+            if let Some(limits) = &orphan.limits {
+                let going = all.entry(limits.kind.clone()).or_default();
+                going.add(limits.group.as_ref());
             }
         }
         all

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::SchedulerMachine;
 use crate::engine::placement::NodeIndex;
 use crate::engine::record::Record;
-use crate::engine::roster::{NodeProcess, Orphan, WaitingCancel};
+use crate::engine::roster::{LimitsOf, NodeProcess, Orphan, Waiter, WaitingCancels, Witness};
 use crate::engine::tasks::{Slot, Stage, Then};
 use crate::engine::timers::Timer;
 use crate::engine::{Incarnation, Timestamp};
@@ -103,7 +103,7 @@ impl SchedulerMachine {
         if let Some(key) = &orphan.key {
             self.keys.orphan_began(key);
         }
-        if orphan.counted
+        if orphan.is_counted()
             && let Some(slot) = self.tasks.find(orphan.task)
         {
             self.tasks
@@ -116,8 +116,9 @@ impl SchedulerMachine {
         let mut processes = self.roster.get_mut(node).processes_mut();
         let process = processes.find(|process| process.incarnation == incarnation);
         let safe_at = process.map(|process| {
-            let group = orphan.group.as_ref();
-            self.catalogue.orphan(orphan.kind.as_ref(), group, true);
+            if let Some(limits) = &orphan.limits {
+                self.catalogue.orphan_began(limits);
+            }
             process.orphans.insert(dispatch, orphan);
             process.lease.safe_at()
         });
@@ -135,9 +136,12 @@ impl SchedulerMachine {
         if !self.unknown_runs.admit() {
             return;
         }
+        let witness = match self.was_lost_here(node, task) {
+            true => Witness::NodeThatWasLost,
+            false => Witness::Node,
+        };
         let orphan = Orphan {
-            unknown: true,
-            counted: self.was_lost_here(node, task),
+            witness,
             ..Orphan::of_run(task, true, None)
         };
         self.add_orphan(node, dispatch, orphan);
@@ -177,7 +181,7 @@ impl SchedulerMachine {
     /// Takes back what was counted of an orphan that has left its incarnation, and tells its
     /// cancels that nothing goes on any more.
     fn uncount_orphan(&mut self, node: NodeIndex, dispatch: Dispatch, orphan: &Orphan) {
-        if let Some(waiting) = &orphan.waiting {
+        if let Some(waiting) = orphan.waiting() {
             self.stop_orphan_patience(node, dispatch, waiting);
             self.answer(waiting.cancels.tickets(), CancelAnswer::Stopped);
         }
@@ -185,12 +189,13 @@ impl SchedulerMachine {
             let freed = self.keys.orphan_ended(key);
             freed.into_iter().for_each(|id| self.key_was_freed(id));
         }
-        let group = orphan.group.as_ref();
-        self.catalogue.orphan(orphan.kind.as_ref(), group, false);
-        if orphan.unknown {
+        if let Some(limits) = &orphan.limits {
+            self.catalogue.orphan_ended(limits);
+        }
+        if orphan.is_unknown() {
             self.unknown_runs.forget();
         }
-        if orphan.counted
+        if orphan.is_counted()
             && let Some(slot) = self.tasks.find(orphan.task)
         {
             let rare = self.tasks.get_mut(slot).rare();
@@ -214,7 +219,7 @@ impl SchedulerMachine {
         let Some(orphan) = self.find_orphan(node, dispatch) else {
             return;
         };
-        let (task, waiting) = (orphan.task, orphan.waiting.take());
+        let (task, waiting) = (orphan.task, orphan.take_waiting());
         self.deny_start(task, dispatch);
         if let Some(waiting) = waiting {
             self.stop_orphan_patience(node, dispatch, &waiting);
@@ -227,7 +232,7 @@ impl SchedulerMachine {
         &mut self,
         node: NodeIndex,
         dispatch: Dispatch,
-        waiting: &WaitingCancel,
+        waiting: &WaitingCancels,
     ) {
         for at in waiting.cancels.times() {
             self.timers.stop(at, Timer::OrphanPatience(dispatch, node));
@@ -256,7 +261,7 @@ impl SchedulerMachine {
 
     /// Lets go on what waited for the end of an orphan.
     fn let_go(&mut self, now: Timestamp, node: NodeIndex, dispatch: Dispatch, orphan: &Orphan) {
-        if !orphan.holds_task {
+        if !orphan.holds_task() {
             return;
         }
         let Some(slot) = self.tasks.find(orphan.task) else {
@@ -310,13 +315,13 @@ impl SchedulerMachine {
         self.end_idle_orphans(now, node);
     }
 
-    /// Returns whether nothing waits for the end of an orphaned run: its task has settled, it has
-    /// no key, and it counts against no limit.
+    /// Returns whether nothing waits for the end of an orphaned run: its task has settled, no
+    /// cancel waits, it has no key, and it counts against no limit.
     pub(super) fn is_idle_orphan(&self, orphan: &Orphan) -> bool {
-        let (mut kind, group) = (orphan.kind.iter(), orphan.group.as_ref());
-        orphan.key.is_none()
-            && !kind.any(|kind| self.catalogue.counts_runs(kind, group))
-            && !orphan.holds_task
+        let is_limited = |it: &LimitsOf| self.catalogue.counts_runs(&it.kind, it.group.as_ref());
+        matches!(orphan.waiter, Waiter::Nobody)
+            && orphan.key.is_none()
+            && !orphan.limits.as_ref().is_some_and(is_limited)
             && self.tasks.find(orphan.task).is_none()
     }
 

@@ -442,6 +442,6 @@ impl SchedulerMachine {
             task.stage.placed().is_some_and(|run| run.node == node)
         });
         let mut orphans = self.roster.get(node).process().orphans.values();
-        placed || orphans.any(|orphan| orphan.task == task && !orphan.unknown)
+        placed || orphans.any(|orphan| orphan.task == task && !orphan.is_unknown())
     }
 }

@@ -6,7 +6,7 @@
 use super::{CANCEL_PATIENCE, SchedulerMachine};
 use crate::engine::meter::AttemptResult;
 use crate::engine::placement::NodeIndex;
-use crate::engine::roster::WaitingCancel;
+use crate::engine::roster::{Waiter, WaitingCancels};
 use crate::engine::tasks::{Era, Past, Run, Slot, Stage, Task};
 use crate::engine::timers::Timer;
 use crate::engine::{Action, Audience, Note, Timestamp};
@@ -162,7 +162,7 @@ impl SchedulerMachine {
             Stage::Held(held) => {
                 let run = held.run;
                 if let Some(orphan) = self.find_orphan(run.node, run.dispatch) {
-                    orphan.holds_task = false;
+                    orphan.waiter = Waiter::Nobody;
                 }
             }
             Stage::New
@@ -256,7 +256,8 @@ impl SchedulerMachine {
             if let Some(orphan) = self.find_orphan(node, dispatch)
                 && !cancels.is_empty()
             {
-                orphan.waiting = Some(Box::new(WaitingCancel { cancels, before }));
+                let waiting = WaitingCancels { cancels, before };
+                orphan.waiter = Waiter::Cancels(Box::new(waiting));
             }
         }
         self.settle(now, slot, Outcome::Cancelled, CancelAnswer::StillRunning);
@@ -338,10 +339,8 @@ impl SchedulerMachine {
     /// Cancels have waited long enough for the end of an orphaned run: they are told that it goes
     /// on.
     pub(super) fn orphan_outlasts(&mut self, at: Timestamp, node: NodeIndex, dispatch: Dispatch) {
-        let waiting = self
-            .find_orphan(node, dispatch)
-            .and_then(|orphan| orphan.waiting.as_mut());
-        let ended = waiting.map(|waiting| waiting.cancels.take_until(at));
+        let orphan = self.find_orphan(node, dispatch);
+        let ended = orphan.map(|orphan| orphan.take_impatient(at));
         self.answer(ended.unwrap_or_default(), CancelAnswer::StillRunning);
     }
 

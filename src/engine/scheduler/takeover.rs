@@ -366,8 +366,7 @@ impl SchedulerMachine {
                 continue;
             };
             let orphan = Orphan {
-                kind: orphan.kind.clone(),
-                group: orphan.group.clone(),
+                limits: orphan.limits.clone(),
                 ..Orphan::of_run(run.task, true, orphan.key.clone())
             };
             self.add_orphan(node, run.dispatch, orphan);

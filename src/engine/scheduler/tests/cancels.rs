@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::runs::prefetched;
 use super::{BLOCKS, Board, STOPS};
-use crate::engine::Submission;
-use crate::engine::message::{Assignment, End, RefusedBy, Report, ToScheduler};
+use crate::engine::message::{Assignment, End, NodeHello, RefusedBy, Report, ToScheduler};
 use crate::engine::work::steps_of;
+use crate::engine::{Memory, Submission};
 use crate::status::{CancelAnswer, Cause, Failure, Outcome};
 use crate::task::{Options, TaskId};
+use crate::testing::Checks;
 
 fn again(cause: Cause) -> End {
     End::Again {
@@ -211,6 +212,48 @@ fn g12_a_cancel_that_waits_when_its_node_is_removed_is_answered_with_what_that_s
         stopped(&mut board, task, Duration::ZERO);
         assert_eq!(board.answers, [CancelAnswer::NeverStarted]);
         assert_eq!(board.machine.check(), Ok(()));
+    }
+}
+
+/// Makes a board with a short heartbeat, so that a node is silent for too long within a second.
+fn silent_soon() -> Board {
+    Board::configured(Checks::EachStep, |config| {
+        config.heartbeat = Duration::from_millis(100);
+        config.lease = Duration::from_secs(20);
+    })
+}
+
+#[test]
+fn g12_a_cancel_that_waits_hears_of_no_stop_because_its_process_was_replaced_or_has_forgotten() {
+    let ways: [fn(&mut Board) -> NodeHello; 2] = [
+        |board| board.hello("first", 2),
+        |board| NodeHello {
+            memory: Memory(9),
+            out_of_reach: 1,
+            ..board.hello("first", 1)
+        },
+    ];
+    for way in ways {
+        let mut board = silent_soon();
+        let link = board.join("first", 1, Vec::new());
+        let task = board.submit_with(BLOCKS, due_in_two_seconds);
+        cancel_and_pass_the_deadline(&mut board, task, Duration::from_secs(2));
+        board.cut(link);
+        board.wait(Duration::from_millis(500));
+        let hello = way(&mut board);
+        board.join_by(hello, Vec::new());
+        assert_eq!(board.machine.roster.nodes[0].past.len(), 1, "it came back");
+        assert_eq!(board.answers, [], "the run may go on");
+        board.wait(Duration::from_secs(1));
+        assert_eq!(board.answers, [CancelAnswer::StillRunning]);
+        board.wait(Duration::from_secs(60));
+        let past = &board.machine.roster.nodes[0].past;
+        let orphans = past.iter().map(|process| process.orphans.len());
+        assert_eq!(
+            orphans.sum::<usize>(),
+            0,
+            "nobody waits for its end any more"
+        );
     }
 }
 
