@@ -132,9 +132,10 @@ impl SchedulerMachine {
             task.stage,
             Stage::Later { .. } | Stage::Planned { .. } | Stage::Unstored { .. }
         );
-        let by = match waits || task.past == Past::Fresh {
-            true => at,
-            false => Timestamp(u64::MAX),
+        let told = task.stage.placed().is_some() || task.past != Past::Fresh;
+        let by = match told && !waits {
+            true => Timestamp(u64::MAX),
+            false => at,
         };
         let written = in_force((*facts.accepted).clone(), by);
         if accepted != written {
