@@ -192,12 +192,13 @@ impl Node {
     }
 
     /// Returns whether a node is away and nothing of it is waited for: no end of a lease or of an
-    /// orphaned run, and no answer.
+    /// orphaned run, and no link. A process that died with its machine is probed for ever, so a
+    /// probe keeps no node.
     pub fn is_gone(&self, now: Timestamp, margin: Duration) -> bool {
         let over = |process: &NodeProcess| {
             process.orphans.is_empty() && process.lease.safe_at() + margin <= now
         };
-        self.is_away() && !self.redial.is_out() && self.processes().all(over)
+        self.is_away() && !self.redial.is_dialling() && self.processes().all(over)
     }
 
     /// Returns whether only its name is left, if that.
@@ -338,6 +339,8 @@ pub(crate) struct Roster {
     pub away: usize,
     /// With more than this away, those that are gone are looked for.
     pub look_above: usize,
+    /// And at that time, too: until then some may be waited for.
+    pub look_at: Option<Timestamp>,
     /// Nodes with something to send or a load to be entered.
     pub touched: Vec<NodeIndex>,
 }
@@ -421,11 +424,16 @@ impl Roster {
         let free = Node {
             state: State::Free,
             touched: old.touched,
+            redial: old.redial.of_another(),
             ..Node::new(Arc::from(""), Reach::Joins)
         };
         let name = std::mem::replace(old, free).name;
-        self.vacant.remove(&name);
-        self.names.remove(&name);
+        // Another may have that name since this one was taken out by hand.
+        for index in [&mut self.vacant, &mut self.names] {
+            if index.get(&name) == Some(&node) {
+                index.remove(&name);
+            }
+        }
         self.free.push(node);
     }
 }

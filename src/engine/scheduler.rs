@@ -85,6 +85,7 @@ pub use recovery::Unrecoverable;
 pub use retracting::order_bound;
 
 use ends::Reroutes;
+use forgetting::MAX_GONE;
 use metering::Meter;
 use orphans::UnknownRuns;
 use retraction::Retraction;
@@ -164,6 +165,8 @@ pub struct SchedulerMachine {
     totals: Totals,
     flushes: u64,
     reroutes: Reroutes,
+    /// How many nodes that are gone are remembered.
+    max_gone: usize,
     meter: Meter,
     /// What this term goes on from; `None` if it is the first, or there is no store.
     takeover: Option<Box<Takeover>>,
@@ -219,6 +222,7 @@ impl SchedulerMachine {
             totals: Totals::default(),
             flushes: 0,
             reroutes: Reroutes::default(),
+            max_gone: MAX_GONE,
             meter: Meter::default(),
             takeover: None,
             journal: None,

@@ -15,6 +15,7 @@ impl Cluster {
         self.say(|| format!("# process {proc} ends: {death:?}"));
         let it = &mut self.procs[proc];
         it.alive = false;
+        it.ended_at = Some(self.now);
         it.inbox.clear();
         it.pipelines.clear();
         it.told.clear();

@@ -121,6 +121,8 @@ struct Times {
     shut_down: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     store: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_gone: Option<usize>,
 }
 
 /// What a line of a task leaves out.
@@ -167,6 +169,7 @@ impl Kept {
             late_answers: plan.late_answers,
             shut_down: plan.shut_down,
             store: plan.store,
+            max_gone: plan.max_gone,
         };
         lines.push(format!("times {}", json(&times)));
         lines.push(format!("net {}", json(&plan.net)));
@@ -225,6 +228,7 @@ impl Kept {
                 shut_down: times.shut_down,
                 fleet,
                 store: times.store,
+                max_gone: times.max_gone,
             },
         })
     }

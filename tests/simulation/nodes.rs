@@ -83,6 +83,7 @@ pub struct Proc {
     pub ending: bool,
     /// Nothing tells of its death: it dials, and names no port to be probed at.
     pub dies_unseen: bool,
+    pub ended_at: Option<Time>,
     /// It has taken its leave of the scheduler: it dials it no more, though it may live on for
     /// another.
     pub has_left: bool,
@@ -339,8 +340,11 @@ impl Cluster {
         }
     }
 
-    /// Starts the process of a node, unless one is there.
+    /// Starts the process of a node, unless one is there, or its name never comes again.
     pub fn boot(&mut self, node: usize) {
+        if self.nodes[node].once && self.procs.iter().any(|proc| proc.node == node) {
+            return;
+        }
         if self.nodes[node].local || self.live_proc(node).is_some() {
             return;
         }
@@ -428,6 +432,7 @@ impl Cluster {
             draining: false,
             ending: false,
             dies_unseen: joins && probe.is_none(),
+            ended_at: None,
             has_left: false,
             answered_at: 0,
             removed: false,

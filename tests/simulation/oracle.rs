@@ -9,6 +9,7 @@ mod cancels;
 mod copies;
 mod dials;
 mod fleet;
+mod gone;
 mod holders;
 mod intake;
 mod limits;
@@ -209,6 +210,7 @@ pub struct Oracle {
     /// Who is told of what has no client of its own.
     current: Holder,
     gone: BTreeSet<u64>,
+    gone_nodes: gone::Gone,
     /// Endings of this term that were to be told to nobody.
     dropped: u64,
     /// Whether it was ever said that nobody is to be told.
@@ -254,6 +256,7 @@ impl Oracle {
             shares: fleet::Shares::default(),
             current: Holder::Next,
             gone: BTreeSet::new(),
+            gone_nodes: gone::Gone::default(),
             dropped: 0,
             says_nobody: false,
             dials: dials::Dials::default(),
@@ -307,6 +310,7 @@ impl Oracle {
         self.behind_since = None;
         self.current = Holder::Next;
         self.dropped = 0;
+        self.gone_nodes = gone::Gone::default();
         self.dials = dials::Dials::default();
         self.wakeups.effect();
         self.has_drained = false;

@@ -9,6 +9,7 @@ mod fault;
 mod faults;
 mod fleet;
 mod load;
+mod pods;
 mod restarts;
 
 use std::time::Duration;
@@ -104,6 +105,8 @@ pub struct Plan {
     pub fleet: Option<FleetPlan>,
     /// How long the scheduler's store takes at most, if it has one.
     pub store: Option<Time>,
+    /// How many nodes that are gone are remembered, if not as many as always.
+    pub max_gone: Option<usize>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -132,6 +135,9 @@ pub struct NodePlan {
     /// Something stands in front of where it listens, and answers for it: a refusal proves nothing.
     #[serde(default)]
     pub forwarded: bool,
+    /// Its name never comes again, once its process has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
     pub workers: u32,
     pub kinds: Vec<usize>,
     pub labels: Vec<String>,
@@ -260,6 +266,7 @@ impl Plan {
             shut_down: family == Family::Everything && rng.u32(..10) == 0,
             fleet: None,
             store: None,
+            max_gone: None,
         };
         plan.faults = match family {
             Family::Calm | Family::Order => Vec::new(),
@@ -311,6 +318,12 @@ impl Plan {
         }
         if !matches!(plan.family, Family::Calm | Family::Order) {
             clients::draw_nobody(seed, &mut plan);
+        }
+        if matches!(
+            plan.family,
+            Family::Kills | Family::Everything | Family::Durable
+        ) {
+            pods::draw_pods(seed, &mut plan);
         }
         plan.sort_faults();
         plan

@@ -86,6 +86,10 @@ impl Scheduler {
                     .expect("what was stored fits the same settings")
             }
         };
+        let machine = match plan.max_gone {
+            Some(most) => machine.remembering_gone(most),
+            None => machine,
+        };
         Self {
             machine: DrivenScheduler::new(machine, Checks::Never),
             log,
@@ -260,6 +264,7 @@ impl Cluster {
             self.turn_scheduler();
         }
         self.judge_waiting();
+        self.judge_gone();
         self.arm_scheduler();
     }
 

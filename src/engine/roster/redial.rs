@@ -95,9 +95,9 @@ impl Redial {
         self.probe.due()
     }
 
-    /// Returns whether an answer may still come.
-    pub fn is_out(&self) -> bool {
-        self.dial.is_out() || self.probe.is_out()
+    /// Returns whether a dial may still lead to a link.
+    pub fn is_dialling(&self) -> bool {
+        self.dial.is_out()
     }
 
     /// Returns what there is to know for another node of the name.
@@ -237,9 +237,9 @@ mod tests {
         redial.left(START, INTERVAL);
         assert_eq!((redial.dial_due(), redial.probe_due()), (None, None));
         assert_eq!(redial.dial_failed(INTERVAL), Some(Incarnation(1)));
-        assert!(redial.is_out());
+        assert_eq!(redial.probe_due(), None);
         redial.probed(INTERVAL);
-        assert!(!redial.is_out());
+        assert!(redial.probe_due().is_some() && !redial.is_dialling());
     }
 
     #[test]

@@ -19,18 +19,28 @@ use crate::engine::work;
 /// The most nodes that are gone and remembered, but for those that something names.
 pub(super) const MAX_GONE: usize = 1024;
 
-/// How many more may be gone before the scheduler looks again which those are: that goes through
-/// all tasks.
-const ROUND: usize = 128;
+/// One in so many of them may be gone besides before the scheduler looks again which those are:
+/// that goes through all tasks. While too many are away it looks once a lease, too.
+const ROUND_SHARE: usize = 8;
 
 impl SchedulerMachine {
+    /// Remembers at most so many nodes that are gone instead of [`MAX_GONE`], but for those that
+    /// something names. Call it before anything else.
+    pub fn remembering_gone(mut self, most: usize) -> Self {
+        self.max_gone = most;
+        self
+    }
+
     /// Forgets the oldest of the nodes that are gone, if there may be too many.
     pub(super) fn forget_gone(&mut self, now: Timestamp) {
-        if self.roster.away <= self.roster.look_above.max(MAX_GONE) {
+        let many = self.roster.away > self.roster.look_above.max(self.max_gone);
+        let due = self.roster.look_at.is_some_and(|at| at <= now);
+        if !many && !due {
             return;
         }
+        let round = self.max_gone / ROUND_SHARE;
         let mut gone = self.gone(now);
-        let excess = gone.len().saturating_sub(MAX_GONE - ROUND);
+        let excess = gone.len().saturating_sub(self.max_gone - round);
         if excess > 0 {
             let named = self.named_by_tasks();
             gone.retain(|(_, node)| !named.contains(node));
@@ -43,7 +53,10 @@ impl SchedulerMachine {
         }
         let away = self.roster.nodes.iter().filter(|node| node.is_away());
         self.roster.away = away.count();
-        self.roster.look_above = self.roster.away + ROUND;
+        self.roster.look_above = self.roster.away + round;
+        // Leases end, and tasks that name a node settle, without any more nodes being away.
+        let too_many = self.roster.away > self.max_gone;
+        self.roster.look_at = too_many.then(|| now + self.config.lease);
     }
 
     /// Returns the nodes that are gone, those first that have been for longest.

@@ -105,6 +105,7 @@ impl Cluster {
             && self.has_the_neighbour_ended()
             && self.have_the_drained_left()
             && self.are_idle_orphans_forgotten()
+            && self.are_the_gone_forgotten()
         {
             self.judge_end();
             self.finished = true;

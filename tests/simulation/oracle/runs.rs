@@ -92,6 +92,18 @@ impl Facts {
         self.placings.last().map(|placing| &placing.node)
     }
 
+    /// Returns where it was sent, each time.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.placings.iter().map(|placing| &placing.node)
+    }
+
+    /// Returns where a run of it was sent.
+    pub fn node_of(&self, dispatch: Dispatch) -> Option<&Arc<str>> {
+        let mut placings = self.placings.iter();
+        let placing = placings.find(|placing| placing.dispatch == dispatch);
+        placing.map(|placing| &placing.node)
+    }
+
     /// Returns whether a node has it, as far as nodes have told.
     pub fn is_sent(&self) -> bool {
         self.placings.last().is_some_and(|placing| !placing.over)
@@ -111,6 +123,8 @@ impl Facts {
         match (placing.prefetched, true_start) {
             // A deadline that passes meanwhile may have come first, or not.
             _ if placing.unstarted == Some(settled_at) => Made::Perhaps,
+            // What an earlier term was told of it may not have been stored.
+            _ if placing.before && before(placing.unstarted) => Made::Perhaps,
             _ if before(placing.unstarted) => Made::No,
             (_, true) if placing.before => Made::Perhaps,
             (false, true) => Made::Yes,

@@ -23,7 +23,7 @@ use crate::workers::Run;
 #[derive(Default)]
 pub struct Terms {
     /// When it began, unless it is the first.
-    began: Option<Time>,
+    pub began: Option<Time>,
     /// The highest numbers that were given out before.
     pub last_task: Option<TaskId>,
     last_dispatch: Option<Dispatch>,

@@ -90,6 +90,7 @@ pub fn draw_nodes(rng: &mut fastrand::Rng, family: Family, active: Time) -> Vec<
                 probe: (3..=5).contains(&how) && rng.bool(),
                 local,
                 forwarded: false,
+                once: false,
                 workers: if family == Family::Order {
                     1
                 } else {
@@ -448,6 +449,7 @@ pub fn rescue() -> NodePlan {
         probe: false,
         local: false,
         forwarded: false,
+        once: false,
         workers: 4,
         kinds: (0..KINDS.len()).collect(),
         labels: vec!["gpu".to_owned(), "north".to_owned()],

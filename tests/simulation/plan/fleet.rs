@@ -112,6 +112,7 @@ pub fn draw(rng: &mut fastrand::Rng) -> Plan {
         shut_down: false,
         fleet: Some(fleet),
         store: None,
+        max_gone: None,
     }
 }
 
@@ -126,6 +127,7 @@ fn draw_nodes(rng: &mut fastrand::Rng) -> Vec<NodePlan> {
                 probe: joins && rng.bool(),
                 local: false,
                 forwarded: false,
+                once: false,
                 workers: rng.u32(1..=6),
                 kinds: (0..KINDS.len()).collect(),
                 labels: Vec::new(),

@@ -74,6 +74,7 @@ pub fn draw(mut rng: fastrand::Rng, big: bool) -> Plan {
         shut_down: false,
         fleet: None,
         store: None,
+        max_gone: None,
     }
 }
 
@@ -88,6 +89,7 @@ fn draw_nodes(rng: &mut fastrand::Rng, big: bool) -> Vec<NodePlan> {
             probe: false,
             local: index == 0 && rng.u32(..5) == 0,
             forwarded: false,
+            once: false,
             workers: if narrow { 1 } else { rng.u32(1..=workers) },
             kinds: (0..KINDS.len()).filter(|_| rng.u32(..8) != 0).collect(),
             labels: ["gpu", "north"]

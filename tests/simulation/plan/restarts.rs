@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::clients::draw_nobody;
 use super::draw::{draw_config, draw_net, draw_nodes, draw_tasks};
+use super::pods::draw_pods;
 use crate::lives::CLOSING;
 
 use super::{Family, Fault, MS, Plan, SECOND, Time, nanos};
@@ -37,6 +38,7 @@ pub fn draw(seed: u64, rng: &mut fastrand::Rng) -> Plan {
         shut_down: false,
         fleet: None,
         store: None,
+        max_gone: None,
     };
     plan.draw_store(rng);
     if rng.u32(..4) == 0 {
@@ -65,6 +67,7 @@ pub fn draw(seed: u64, rng: &mut fastrand::Rng) -> Plan {
     }
     plan.draw_cancels_after_a_start(rng);
     draw_nobody(seed, &mut plan);
+    draw_pods(seed, &mut plan);
     plan.sort_faults();
     plan
 }

@@ -186,6 +186,72 @@ fn a_node_that_a_task_or_a_run_may_be_asked_about_is_never_forgotten() {
 }
 
 #[test]
+fn nodes_that_are_lost_at_once_are_forgotten_within_a_lease_after_theirs_has_ended() {
+    let mut board = Board::unchecked();
+    let links: Vec<_> = (0..3 * MAX_GONE)
+        .map(|number| join(&mut board, number))
+        .collect();
+    links.into_iter().for_each(|link| board.cut(link));
+    board.wait(Duration::from_secs(16));
+    assert_eq!(board.machine.remains().nodes, 3 * MAX_GONE);
+    board.wait(Duration::from_secs(20));
+    assert!(board.machine.remains().nodes <= MAX_GONE);
+    assert_eq!(board.machine.check(), Ok(()));
+}
+
+#[test]
+fn a_node_is_forgotten_whose_port_for_probes_never_answers() {
+    let mut board = Board::new();
+    board.machine.max_gone = 0;
+    let mut hello = board.hello(&pod(0), 1);
+    hello.probe = Some("9".to_owned());
+    let link = board.join_by(hello, Vec::new());
+    board.cut(link);
+    // Each probe hangs until the next is due.
+    board.wait(Duration::from_secs(60));
+    assert_eq!(board.probes.len(), 1);
+    assert_eq!(board.machine.remains().nodes, 0);
+    // The answer comes when the record is another's.
+    let (first, probed) = board.probes[0];
+    let mut hello = board.hello(&pod(1), 2);
+    hello.probe = Some("9".to_owned());
+    board.join_by(hello, Vec::new());
+    board.event(Event::Probed {
+        node: first,
+        incarnation: probed,
+        refused: true,
+    });
+    let nodes = board.machine.stats(board.now).nodes;
+    assert_eq!(nodes[0].incarnation, Some(2));
+    assert_eq!(board.machine.check(), Ok(()));
+}
+
+#[test]
+fn a_node_keeps_its_name_when_a_removed_one_of_that_name_is_forgotten() {
+    let mut board = Board::new();
+    board.machine.max_gone = 0;
+    let removed = join(&mut board, 0);
+    assert_eq!(board.machine.remove_node(board.now, &pod(0)), Ok(()));
+    let second = board.join(&pod(0), 2, Vec::new());
+    board.say(removed, ToScheduler::Goodbye);
+    board.settle_down();
+    assert_eq!(
+        board.machine.remains().nodes,
+        1,
+        "the removed one is forgotten"
+    );
+    let up = |board: &Board| {
+        let nodes = board.machine.stats(board.now).nodes;
+        let up = nodes.iter().find(|node| *node.name == *pod(0));
+        up.map(|node| node.incarnation)
+    };
+    assert_eq!(up(&board), Some(Some(2)));
+    board.say(second, ToScheduler::Goodbye);
+    board.settle_down();
+    assert_eq!((up(&board), board.machine.remains().nodes), (None, 0));
+}
+
+#[test]
 fn who_comes_and_goes_costs_no_look_at_all_others_each_time() {
     let mut board = Board::unchecked();
     for number in 0..2 * MAX_GONE {
