@@ -9,6 +9,7 @@ mod fault;
 mod faults;
 mod fleet;
 mod load;
+mod overtaken;
 mod pods;
 mod restarts;
 
@@ -325,6 +326,7 @@ impl Plan {
         ) {
             pods::draw_pods(seed, &mut plan);
         }
+        overtaken::draw_overtaken(seed, &mut plan);
         plan.sort_faults();
         plan
     }
