@@ -171,6 +171,22 @@ fn the_tests_that_the_guarantees_name_are_there() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// A cut that is shorter than the lease may cost an exclusive run all the same, which nobody would
+/// guess.
+#[test]
+fn g9_and_g10_say_when_exclusive_runs_are_dropped() {
+    let text = read("docs/guarantees.md");
+    for promise in ["## G9: ", "## G10: "] {
+        let (_, section) = text.split_once(promise).unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let words: Vec<_> = section.split_whitespace().collect();
+        assert!(
+            words.join(" ").contains("at four fifths of the lease"),
+            "{promise} does not say it"
+        );
+    }
+}
+
 /// Returns the paths of one with alternatives: `a/{b,c}.rs`.
 fn spread(path: &str) -> Vec<String> {
     let Some((before, rest)) = path.split_once('{') else {

@@ -19,6 +19,8 @@
 //! from then on. Nothing that comes after it is prefetched to its nodes meanwhile, and what is less
 //! urgent and waits there is asked back. So [`order_bound`] holds.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::retraction::INTERVAL;
@@ -40,8 +42,11 @@ const PASSED_AFTER: Duration = Duration::from_millis(10);
 pub(super) const HELD_UP_AFTER: Duration = Duration::from_millis(250);
 /// How many lanes a turn looks at, so that its cost does not grow with the nodes.
 const LANES_IN_A_TURN: usize = 32;
-/// How many nodes are asked for their free workers before a lane is looked through.
-const FREE_NODES: usize = 8;
+/// How many nodes a lane passes over whose free workers are all spoken for, in any case.
+const PASSED_BY_A_LANE: usize = 8;
+/// How many more of them the lanes of a turn may pass over, so that its cost does not grow with the
+/// nodes.
+const PASSED_IN_A_TURN: usize = 1024;
 
 /// Returns for how long a task that is due may see less urgent ones start on workers that may run
 /// it (G6), from when it is due, or is prefetched if that is later: 4 round trips and runs, 250 ms
@@ -67,6 +72,8 @@ struct Reasons {
     lowest: u8,
     /// Whether the scheduler starts nothing more.
     ending: bool,
+    /// How many more nodes may be passed over.
+    to_pass: Cell<usize>,
 }
 
 /// A task to be asked back, and the node whose free worker it is for, if it is for one.
@@ -95,6 +102,7 @@ impl SchedulerMachine {
                 overtaken: false,
                 lowest: 0,
                 ending: false,
+                to_pass: Cell::new(0),
             });
             let mut lanes = 0;
             while lanes < LANES_IN_A_TURN
@@ -118,6 +126,7 @@ impl SchedulerMachine {
             overtaken: most.is_some_and(|queued| queued < last),
             lowest: last.max(least).max(self.retraction.lowest_placed()),
             ending: self.intake == Intake::Finishing,
+            to_pass: Cell::new(PASSED_IN_A_TURN),
         };
         let any = reasons.idle || reasons.overtaken || reasons.ending || first < reasons.lowest;
         any.then_some(reasons)
@@ -147,7 +156,7 @@ impl SchedulerMachine {
     }
 
     /// Finds what is to be asked back from a node.
-    fn find(&mut self, now: Timestamp, node: NodeIndex, reasons: &Reasons) -> ToAskBack {
+    fn find(&self, now: Timestamp, node: NodeIndex, reasons: &Reasons) -> ToAskBack {
         let entry = self.roster.get(node);
         let ripe_after = entry.load.ripe_after();
         let held_up_after = entry.load.held_up_after(WAITS);
@@ -158,7 +167,7 @@ impl SchedulerMachine {
         let mut found = ToAskBack::default();
         let overtaken = waiting.and_then(|first| self.first_overtaken(now, node, first));
         // Of each node as many as it has free workers, whichever lanes they are taken from.
-        let mut taken: Vec<NodeIndex> = Vec::new();
+        let mut taken = BTreeMap::new();
         for (key, list) in entry.line.lanes() {
             work::step();
             // What must not start now goes back, however it stands with its node.
@@ -171,10 +180,10 @@ impl SchedulerMachine {
             };
             let others = self.catalogue.has_other(key.class, node);
             let overtakes = waiting.is_some_and(|first| first.lateness < key.lateness);
-            let mut free = match reasons.idle && others {
-                true => self.free_elsewhere(key.class, node, &taken),
-                false => Vec::new(),
-            };
+            let free = (reasons.idle && others)
+                .then(|| self.free_elsewhere(key.class, node, &taken, &reasons.to_pass));
+            let mut free = free.into_iter().flatten().peekable();
+            let mut taken_here = Vec::new();
             // Something less urgent is placed meanwhile, and would start before it.
             let held_up_after = match key.lateness < reasons.lowest {
                 true => held_up_after.max(PASSED_AFTER),
@@ -208,9 +217,9 @@ impl SchedulerMachine {
                     continue;
                 }
                 // Before it is ripe, asking back takes longer than it is likely to wait.
-                let claims = free.pop_if(|_| ripe_at <= now);
+                let claims = (ripe_at <= now).then(|| free.next()).flatten();
                 let why = if let Some(other) = claims {
-                    taken.push(other);
+                    taken_here.push(other);
                     Retract::FreeElsewhere
                 } else if overtaken.is_some_and(|first| first <= key.lateness) {
                     Retract::Overtaken
@@ -218,12 +227,16 @@ impl SchedulerMachine {
                     Retract::HeldUp
                 } else {
                     // All behind it in its lane was prefetched later.
-                    let ripe = (!free.is_empty() || overtakes).then_some(ripe_at);
+                    let ripe = (free.peek().is_some() || overtakes).then_some(ripe_at);
                     found.look_again_at(ripe);
                     found.look_again_at(others.then_some(held_up_at));
                     break;
                 };
                 found.tasks.push(Ask { slot, why, claims });
+            }
+            drop(free);
+            for other in taken_here {
+                *taken.entry(other).or_default() += 1;
             }
         }
         found
@@ -247,25 +260,32 @@ impl SchedulerMachine {
     }
 
     /// Returns the nodes other than this with a free worker for a class, each as often as it has
-    /// one that is neither claimed nor `taken`, the least loaded last.
+    /// one that is neither claimed nor `taken`, the least loaded first.
     fn free_elsewhere(
         &self,
         class: ClassId,
         node: NodeIndex,
-        taken: &[NodeIndex],
-    ) -> Vec<NodeIndex> {
-        let mut free = Vec::new();
+        taken: &BTreeMap<NodeIndex, u32>,
+        to_pass: &Cell<usize>,
+    ) -> impl Iterator<Item = NodeIndex> {
         let nodes = self.catalogue.free_nodes(class);
-        for other in nodes.filter(|&other| other != node).take(FREE_NODES) {
+        let mut passed = 0;
+        let free = nodes.filter(move |&other| other != node);
+        let free = free.map_while(move |other| {
             work::step();
-            let taken = taken.iter().filter(|&&it| it == other).count() as u32;
+            let taken = taken.get(&other).copied().unwrap_or(0);
             let spoken_for = taken + self.retraction.claimed(other);
             let workers = self.roster.get(other).free_workers();
             let workers = workers.saturating_sub(spoken_for).min(MOST_OF_ONE);
-            free.extend(std::iter::repeat_n(other, workers as usize));
-        }
-        free.reverse();
-        free
+            if workers == 0 {
+                passed += 1;
+                if passed > PASSED_BY_A_LANE {
+                    to_pass.set(to_pass.get().checked_sub(1)?);
+                }
+            }
+            Some(std::iter::repeat_n(other, workers as usize))
+        });
+        free.flatten()
     }
 
     fn retract(&mut self, now: Timestamp, node: NodeIndex, Ask { slot, why, claims }: Ask) {

@@ -429,3 +429,46 @@ fn g6_what_goes_back_for_something_more_urgent_takes_its_equals_with_it() {
     let order: Vec<_> = world.starts.iter().map(|&(task, ..)| task).collect();
     assert_eq!(order[1..4], [urgent, old, new]);
 }
+
+#[test]
+fn g5_what_waits_beside_a_hundred_runs_that_had_waited_too_is_asked_back_for_workers_that_come() {
+    let mut world = World::new(200);
+    let busy = world.join(100, &[STOPS]);
+    world.learn(STOPS);
+    for _ in 0..100 {
+        world.submit(STOPS, 0, SHORT);
+    }
+    // Half of them start at the node when those have ended.
+    for _ in 0..200 {
+        world.submit(STOPS, 0, HOUR);
+    }
+    world.pass(ROUND_TRIP * 3);
+    let running = world.nodes[busy].running.len();
+    assert_eq!((running, world.prefetched(busy)), (100, 100));
+    let fresh = world.join(10, &[STOPS]);
+    world.pass(ROUND_TRIP * 2 + Duration::from_millis(5));
+    assert_eq!(world.nodes[fresh].running.len(), 10);
+    assert_eq!(world.prefetched(busy), 90, "no more than there are workers");
+}
+
+#[test]
+fn g5_the_free_workers_of_many_nodes_are_all_used_at_once() {
+    for priorities in [1, 20] {
+        let mut world = World::new(4096);
+        let busy = world.join(100, &[STOPS]);
+        world.learn(STOPS);
+        for _ in 0..100 {
+            world.submit(STOPS, 0, HOUR);
+        }
+        for number in 0..200_u8 {
+            world.submit(STOPS, (number % priorities) as i8, HOUR);
+        }
+        world.pass(ROUND_TRIP * 3);
+        assert_eq!(world.prefetched(busy), 200);
+        let fresh: Vec<_> = (0..100).map(|_| world.join(1, &[STOPS])).collect();
+        world.pass(ROUND_TRIP * 2 + Duration::from_millis(5));
+        let running = fresh.iter().map(|&node| world.nodes[node].running.len());
+        assert_eq!(running.sum::<usize>(), 100, "{priorities} priorities");
+        assert_eq!(world.prefetched(busy), 100, "one for each worker");
+    }
+}
