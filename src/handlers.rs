@@ -22,7 +22,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use context::{ContextSource, NodeEnv};
+pub(crate) use context::{ContextSource, Held, Hold, NodeEnv};
 pub use context::{MAX_PROGRESS_BYTES, TaskContext};
 pub use error::TaskError;
 use shape::{AnyHandler, Async, Blocking, Typed, TypedBlocking};

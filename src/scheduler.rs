@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::engine::{Event, LinkId};
 use crate::error::{Refusal, Stopped};
 use crate::execute::{Execute, ExecuteError, ExecuteMany, Leftovers, RunError};
-use crate::handlers::Call;
+use crate::handlers::{Call, Hold};
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
@@ -100,6 +100,8 @@ struct Threads {
     host: Host,
     current: bool,
     clock: Clock,
+    /// What is to stay while a handler of an exclusive task may be running, if anything.
+    hold: Option<Hold>,
     /// Nodes of this process, by their links.
     nodes: Mutex<Vec<(LinkId, RunningNode)>>,
 }

@@ -24,6 +24,7 @@ pub mod database;
 pub mod export;
 pub mod file;
 pub mod json;
+mod left_running;
 pub mod memory;
 mod place;
 pub(crate) mod recorder;
@@ -35,6 +36,7 @@ pub mod table;
 pub mod tool;
 pub mod writer;
 
+pub(crate) use left_running::LeftRunning;
 pub use place::Store;
 pub(crate) use place::{Opened, refused};
 

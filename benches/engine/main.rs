@@ -5,8 +5,8 @@
 //! that waits for the same workers, or for a kind that no node offers, or with many nodes and no
 //! crowd, or with many labels in use; `idle turn` is a turn in which nothing happens while each
 //! node has tasks prefetched; `node` is assignment, start, end, report and acknowledgement of one
-//! task in a node of ten workers. What it takes many nodes to take what they are sent and to write
-//! what they report is not the scheduler's, and is left out.
+//! task in a node of ten workers. What it takes nodes to take what they are sent and to write what
+//! they report is not the scheduler's, and is left out.
 //!
 //! Not measured: encoding, mailboxes, threads, links. What a pending task weighs is measured by
 //! `cargo bench --bench weight`.
@@ -28,16 +28,8 @@ const BATCH: u64 = 64;
 const OFFERED: &str = "run";
 const NOT_OFFERED: &str = "nobody offers this";
 
-/// Times batches, and gives the time of so many tasks.
-fn per_task<T>(bencher: &mut Bencher<'_>, mut batch: impl FnMut() -> T) {
-    per_task_without(bencher, || {
-        batch();
-        Duration::ZERO
-    });
-}
-
-/// The same, without the time that each batch returns.
-fn per_task_without(bencher: &mut Bencher<'_>, mut batch: impl FnMut() -> Duration) {
+/// Times batches, and gives the time of so many tasks, without the time that each batch returns.
+fn per_task(bencher: &mut Bencher<'_>, mut batch: impl FnMut() -> Duration) {
     bencher.iter_custom(|tasks| {
         let batches = tasks.div_ceil(BATCH);
         let began = Instant::now();
@@ -72,7 +64,7 @@ fn time_scheduler(criterion: &mut Criterion) {
         let mut bench = None;
         group.bench_function(BenchmarkId::new("nodes", nodes), |bencher| {
             let bench = bench.get_or_insert_with(|| SchedulerBench::new(nodes, 10));
-            per_task_without(bencher, || bench.batch(&offered, BATCH));
+            per_task(bencher, || bench.batch(&offered, BATCH));
         });
     }
     for (nodes, labels) in [(1, 1), (1, 16), (1, 256), (1_000, 256)] {
@@ -96,7 +88,10 @@ fn time_scheduler(criterion: &mut Criterion) {
 fn time_node(criterion: &mut Criterion) {
     let mut bench = NodeBench::new(10);
     criterion.bench_function("node", |bencher| {
-        per_task(bencher, || bench.batch(BATCH));
+        per_task(bencher, || {
+            bench.batch(BATCH);
+            Duration::ZERO
+        });
     });
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::contain::shielded;
 use crate::engine::worker::Tried;
+use crate::handlers::Held;
 use crate::panics::Panic;
 use crate::say::AttemptSpan;
 use crate::sync::lock;
@@ -37,6 +38,8 @@ pub(super) struct BlockingCall {
     pub(super) span: AttemptSpan,
     pub(super) call: Box<dyn FnOnce() -> Tried + Send>,
     pub(super) told: oneshot::Sender<Called>,
+    /// What stays until it has ended.
+    pub(super) hold: Option<Held>,
 }
 
 /// See the module. Threads that wait end with it, others when their call has.
@@ -107,9 +110,16 @@ impl Shared {
     /// Does calls, until none has come for a while.
     fn work(&self, first: BlockingCall) {
         let mut next = Some(first);
-        while let Some(BlockingCall { span, call, told }) = next.take() {
+        while let Some(BlockingCall {
+            span,
+            call,
+            told,
+            hold,
+        }) = next.take()
+        {
             let called = span.contained(call);
             drop(span);
+            drop(hold);
             let (sender, calls) = channel();
             // Before its end is told, so that the call which follows that finds this thread.
             let wait = self.wait_as(sender);

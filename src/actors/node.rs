@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::contain::{contained, shielded};
 use crate::engine::Timestamp;
 use crate::engine::node::{Gone, Machines, NodeAction, NodeEvent, NodeNote, NodeSpec, Serves};
-use crate::handlers::{Handlers, NodeEnv};
+use crate::handlers::{Handlers, Hold, NodeEnv};
 use crate::inbox::Inbox;
 use crate::links::{Connector, Incoming, Links};
 use crate::repeats::Repeats;
@@ -46,6 +46,8 @@ pub struct NodeParts {
     pub connector: Option<Box<dyn Connector<NodeEvent>>>,
     /// What shows that the process lives.
     pub sign: LifeSign,
+    /// What is to stay while a handler of an exclusive task may be running, if anything.
+    pub hold: Option<Hold>,
 }
 
 impl NodeParts {
@@ -242,6 +244,7 @@ impl Core {
             handlers: parts.handlers,
             inbox: parts.inbox.clone(),
             schedulers: Default::default(),
+            hold: parts.hold,
         });
         let threads = Threads::start(parts.place, &env, &spec.config, &parts.sign)?;
         Ok(Self {

@@ -24,7 +24,7 @@ use crate::engine::WorkerId;
 use crate::engine::message::End;
 use crate::engine::node::NodeEvent;
 use crate::engine::worker::{Attempts, Tried};
-use crate::handlers::{Begun, ContextSource, LocalFuture, NodeEnv, TaskContext};
+use crate::handlers::{Begun, ContextSource, Hold, LocalFuture, NodeEnv, TaskContext};
 use crate::otel::attempt_span;
 use crate::panics::Panic;
 use crate::say::{AttemptSpan, say};
@@ -131,6 +131,7 @@ pub(super) fn begin(
             entry.handler.begin(&assignment.args, &mut seed),
             &span,
             pool,
+            env.hold.as_ref().filter(|_| assignment.is_exclusive()),
             cx,
         )
     });
@@ -173,7 +174,13 @@ enum Polled {
 
 /// Polls a fresh future once; starts a blocking call.
 #[inline]
-fn first_poll(begun: Begun, span: &AttemptSpan, pool: &Pool, cx: &mut Context<'_>) -> Polled {
+fn first_poll(
+    begun: Begun,
+    span: &AttemptSpan,
+    pool: &Pool,
+    hold: Option<&Hold>,
+    cx: &mut Context<'_>,
+) -> Polled {
     match begun {
         Begun::Ended(tried) => Polled::Ended(tried),
         Begun::Future(mut future) => match future.as_mut().poll(cx) {
@@ -185,8 +192,13 @@ fn first_poll(begun: Begun, span: &AttemptSpan, pool: &Pool, cx: &mut Context<'_
         },
         Begun::Blocking(call) => {
             let (told, end) = oneshot::channel();
-            let span = span.clone();
-            if let Err(error) = pool.begin(BlockingCall { span, call, told }) {
+            let call = BlockingCall {
+                span: span.clone(),
+                call,
+                told,
+                hold: hold.map(Hold::begin),
+            };
+            if let Err(error) = pool.begin(call) {
                 say!(debug: %error, "no thread could be started for a blocking handler");
                 return Polled::NoThread;
             }

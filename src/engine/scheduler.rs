@@ -400,7 +400,7 @@ impl SchedulerMachine {
                 Timer::Handshake(link) => self.handshake_overdue(now, link),
                 Timer::Node(node) => self.wake_at(now, node),
                 // Each flush looks whether the time has come.
-                Timer::Retract | Timer::Limit | Timer::Takeover => {}
+                Timer::Retract | Timer::Limit | Timer::Takeover | Timer::Forget => {}
             }
         }
     }

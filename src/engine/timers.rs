@@ -39,6 +39,8 @@ pub(crate) enum Timer {
     Limit,
     /// Nodes that an earlier term had are waited for no longer.
     Takeover,
+    /// Nodes that are gone are looked at, to forget some.
+    Forget,
 }
 
 /// Ten million tasks may wait for their time.

@@ -6,10 +6,12 @@ use crate::task::TaskId;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Another process has the store open, and had it until the time of `Store::wait` was over.
+    /// Another process has the store open, or the last start on it has left a handler running in
+    /// this process that blocks and whose task is exclusive, and so it was until the time of
+    /// `Store::wait` was over. Nothing was changed. Try again when that has ended.
     #[error(
-        "another process has the store open; stop that one, wait for its end by `Store::wait`, or give this scheduler a \
-         file of its own"
+        "the store is in use, by another process or by a handler that blocks and that the last start has left running in \
+         this one; stop that process, wait for the end by `Store::wait`, or give this scheduler a file of its own"
     )]
     Locked,
     /// This user may not read or write the store.

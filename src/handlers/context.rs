@@ -3,7 +3,7 @@
 //! Owns: the context and the flag that says that its attempt is to end. Does not know: who sets it
 //! and why.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,6 +26,31 @@ mod telling;
 pub use crate::engine::message::MAX_PROGRESS_BYTES;
 use telling::Pace;
 
+/// What is to stay while a handler is running.
+pub(crate) type Held = Arc<dyn Any + Send + Sync>;
+
+/// Makes what is to stay while a handler is running, however its node has ended.
+#[derive(Clone)]
+pub struct Hold(Arc<dyn Fn() -> Held + Send + Sync>);
+
+impl Hold {
+    #[cfg(feature = "store")]
+    pub(crate) fn new(begin: impl Fn() -> Held + Send + Sync + 'static) -> Self {
+        Self(Arc::new(begin))
+    }
+
+    /// Makes it for a handler that begins now.
+    pub(crate) fn begin(&self) -> Held {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
+    }
+}
+
 /// What all attempts on a node share.
 #[derive(Debug)]
 pub(crate) struct NodeEnv {
@@ -34,6 +59,8 @@ pub(crate) struct NodeEnv {
     pub(crate) inbox: Inbox<Incoming<NodeEvent>>,
     /// Who has which seat.
     pub(crate) schedulers: RwLock<Vec<Option<Arc<str>>>>,
+    /// What is to stay while a handler of an exclusive task is running, if anything.
+    pub(crate) hold: Option<Hold>,
 }
 
 impl NodeEnv {
@@ -111,6 +138,7 @@ impl TaskContext {
                 handlers: handlers.clone(),
                 inbox: Inbox::new(),
                 schedulers: RwLock::new(vec![Some("test".into())]),
+                hold: None,
             }),
             worker: WorkerId(0),
             scheduler: "test".into(),

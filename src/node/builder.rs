@@ -305,6 +305,7 @@ impl NodeBuilder {
                 max_workers: self.max_workers_total,
             },
             sign: ports,
+            hold: None,
         };
         let keeper = Keeper {
             parts,

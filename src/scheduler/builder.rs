@@ -318,6 +318,10 @@ impl SchedulerBuilder {
             } else {
                 Clock::Process
             },
+            #[cfg(feature = "store")]
+            hold: self.store.as_ref().map(stored::hold),
+            #[cfg(not(feature = "store"))]
+            hold: None,
             nodes: Mutex::default(),
         });
         guard.threads = Some(Arc::clone(&threads));

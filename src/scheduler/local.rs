@@ -90,6 +90,7 @@ impl Threads {
             connector: None,
             serves: Default::default(),
             sign: Arc::new(()),
+            hold: self.hold.clone(),
         };
         let running = parts
             .start(self.host.control())

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::left_running;
 use super::recovery::{Progress, recover};
 use super::table::TableLog;
 use super::{Claimant, LogError, TaskLog};
@@ -59,7 +60,9 @@ impl Store {
     }
 
     /// Sets how long the start waits for another process that has the file open: for one that is
-    /// about to end, as in a deploy. By default it does not wait.
+    /// about to end, as in a deploy. So it waits for the handlers of exclusive tasks, too, which
+    /// block, and which the last start has left running in this process. By default it does not
+    /// wait.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
@@ -101,11 +104,15 @@ impl Store {
                     say!(info: store = %path, batch, tasks, took = ?began.elapsed(), "the store is being read");
                 }
             };
-            match recover(&mut log, who, watch) {
+            let recovered = match left_running::any(&self.path) {
+                true => Err(LogError::Locked),
+                false => recover(&mut log, who, watch),
+            };
+            match recovered {
                 Ok(recovered) => break recovered,
                 Err(LogError::Locked) if began.elapsed() < self.wait && !given_up() => {
                     if due() {
-                        say!(info: store = %path, waited = ?began.elapsed(), "another process has the store open; its end is waited for");
+                        say!(info: store = %path, waited = ?began.elapsed(), "the store is in use, by another process or by a handler that the last start has left here; its end is waited for");
                     }
                     thread::sleep(LOOK_AGAIN);
                 }

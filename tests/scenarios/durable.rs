@@ -431,3 +431,33 @@ async fn what_has_failed_is_handed_in_again_one_by_one_or_by_a_filter_and_says_w
     assert!(by_key.is_none(), "its key leads nowhere: {by_key:?}");
     finish(scheduler).await;
 }
+
+#[actix::test]
+async fn g10_a_start_waits_for_the_exclusive_handler_that_the_last_one_has_left_in_this_process() {
+    let place = Place::new();
+    let mut client = Listener::start();
+    let start = |store: Store| {
+        Scheduler::builder("durable-left-running")
+            .store(store)
+            .configure(brisk)
+            .node(here(handlers()))
+            .client(client.recipient())
+    };
+    let scheduler = start(place.store()).start().await.unwrap();
+    let gate = Gate::open().await;
+    let blocks = || Execute::named("gate.blocking", &gate.args()).unwrap();
+    scheduler.execute(blocks().exclusive()).await.unwrap();
+    let visit = gate.next().await;
+    scheduler.shutdown(Shutdown::Now).await.unwrap();
+
+    let refused = refused(stored("durable-left-running", &place)).await;
+    assert!(matches!(refused, StoreError::Locked), "{refused}");
+    let waits = start(place.store().wait(PATIENCE));
+    let waits = actix_rt::spawn(async move { waits.start().await });
+    visit.release().await;
+    let scheduler = waits.await.unwrap().unwrap();
+    // It is run again, since nobody was there to hear of its end.
+    gate.next().await.release().await;
+    client.next().await;
+    finish(scheduler).await;
+}

@@ -257,8 +257,11 @@ impl Cluster {
         // the end.
         if !blocking || self.rng.u32(..5) == 0 {
             // Dropping a future may take a while. With the turn that asks for it, which may be
-            // late, that is less than the fifth of a lease that is left for it.
-            let left = (nanos(self.plan.config.lease) / 6).saturating_sub(self.plan.late);
+            // late, that is less than the fifth of a lease that an exclusive run has left for it,
+            // and than the heartbeat that any other has.
+            let config = &self.plan.config;
+            let left = (nanos(config.lease) / 6).min(nanos(config.heartbeat));
+            let left = left.saturating_sub(self.plan.late);
             let pause = if self.rng.u32(..8) == 0 {
                 self.rng.u64(..left.max(5 * MS))
             } else {

@@ -48,6 +48,7 @@ impl Bench {
             handlers,
             inbox: inbox.clone(),
             schedulers: Default::default(),
+            hold: None,
         });
         let pool = Pool::new(Arc::new(()));
         let executor = Executor::new(env, Arc::clone(&queue), pool, 1000, 1);

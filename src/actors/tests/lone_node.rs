@@ -71,6 +71,7 @@ pub fn parts(handlers: Handlers, workers: u32, place: WorkerThreads, clock: Cloc
         connector: None,
         serves: Default::default(),
         sign: Arc::new(()),
+        hold: None,
     }
 }
 

@@ -14,13 +14,14 @@ use super::SchedulerMachine;
 use super::hello::MAX_NODES;
 use crate::engine::Timestamp;
 use crate::engine::placement::NodeIndex;
+use crate::engine::timers::Timer;
 use crate::engine::work;
 
 /// The most nodes that are gone and remembered, but for those that something names.
 pub(super) const MAX_GONE: usize = 1024;
 
-/// One in so many of them may be gone besides before the scheduler looks again which those are:
-/// that goes through all tasks. While too many are away it looks once a lease, too.
+/// When too many are gone, one in so many of the most is forgotten besides, so that the next look
+/// at which those are, which goes through all tasks, comes after as many more.
 const ROUND_SHARE: usize = 8;
 
 impl SchedulerMachine {
@@ -53,10 +54,23 @@ impl SchedulerMachine {
         }
         let away = self.roster.nodes.iter().filter(|node| node.is_away());
         self.roster.away = away.count();
-        self.roster.look_above = self.roster.away + round;
-        // Leases end, and tasks that name a node settle, without any more nodes being away.
-        let too_many = self.roster.away > self.max_gone;
-        self.roster.look_at = too_many.then(|| now + self.config.lease);
+        if self.roster.away > self.max_gone {
+            self.roster.look_above = self.roster.away + round;
+            // Leases end, and tasks that name a node settle, without any more nodes being away.
+            self.plan_look(Some(now + self.config.lease));
+        } else {
+            self.roster.look_above = self.max_gone;
+            self.plan_look(None);
+        }
+    }
+
+    fn plan_look(&mut self, at: Option<Timestamp>) {
+        if let Some(before) = std::mem::replace(&mut self.roster.look_at, at) {
+            self.timers.stop(before, Timer::Forget);
+        }
+        if let Some(at) = at {
+            self.timers.start(at, Timer::Forget);
+        }
     }
 
     /// Returns the nodes that are gone, those first that have been for longest.
@@ -74,7 +88,10 @@ impl SchedulerMachine {
     /// Returns the nodes that unsettled tasks have run on, or were lost with.
     fn named_by_tasks(&self) -> BTreeSet<NodeIndex> {
         let tasks = self.tasks.iter().inspect(|_| work::step());
-        tasks.flat_map(|(_, task)| task.named_nodes()).collect()
+        let mut named = BTreeSet::new();
+        // One by one: to collect them would gather them all first.
+        named.extend(tasks.flat_map(|(_, task)| task.named_nodes()));
+        named
     }
 
     /// Returns whether as many nodes are there as may be. Those that are gone do not count.

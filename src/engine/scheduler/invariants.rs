@@ -53,6 +53,7 @@ impl SchedulerMachine {
                     | Timer::Limit
                     | Timer::Handshake(_)
                     | Timer::Takeover
+                    | Timer::Forget
             )
         };
         let timers = self.timers.iter().filter(|(_, timer)| of_tasks(timer));
@@ -234,6 +235,7 @@ impl SchedulerMachine {
                     .is_some_and(|session| session.set_up_by() == Some(at)),
                 Timer::Node(node) => (node as usize) < self.roster.nodes.len(),
                 Timer::Retract | Timer::Limit => true,
+                Timer::Forget => self.roster.look_at == Some(at),
                 Timer::Takeover => self.is_resyncing(),
             };
             if !wanted {

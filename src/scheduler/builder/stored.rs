@@ -16,11 +16,12 @@ use crate::contain::contained;
 use crate::engine::scheduler::{SchedulerMachine, Unrecoverable};
 use crate::engine::{Event, SchedulerId};
 use crate::error::{StartError, StoreError};
+use crate::handlers::Hold;
 use crate::inbox::Inbox;
 use crate::links::Incoming;
 use crate::store::recorder::recorder;
 use crate::store::writer::Reader;
-use crate::store::{Claimant, Opened, Store};
+use crate::store::{Claimant, LeftRunning, Opened, Store};
 
 /// What is to go on from a store.
 pub(super) struct Opening {
@@ -79,6 +80,13 @@ impl Opening {
         let (recorder, reader) = recorder.map_err(StartError::Thread)?;
         Ok((Kept { machine, recorder }, reader))
     }
+}
+
+/// Returns what keeps the next start from a store while the handler of an exclusive task, which
+/// blocks, is still running here.
+pub(super) fn hold(store: &Store) -> Hold {
+    let path = store.path().to_owned();
+    Hold::new(move || Arc::new(LeftRunning::begin(&path)))
 }
 
 fn store_error(error: Unrecoverable) -> StoreError {

@@ -53,11 +53,13 @@ impl Oracle {
         }
     }
 
-    /// Notes who has what has ended since this was noted last; `open` has not ended.
-    fn note_holders(&mut self, open: &BTreeSet<TaskId>) {
+    /// Notes who has what has ended since this was noted last; `open` has not ended. What is not
+    /// accepted by the batch that was `stored` last may have been refused after all, of which the
+    /// next turn tells.
+    fn note_holders(&mut self, open: &BTreeSet<TaskId>, stored: u64) {
         let ended = |(id, facts): &(&TaskId, &Facts)| {
             let untold = matches!(facts.given, Given::Nowhere | Given::Stored);
-            untold && facts.holder.is_none() && !open.contains(id)
+            untold && facts.holder.is_none() && facts.batch <= stored && !open.contains(id)
         };
         let tasks = self.tasks.last().into_iter().flatten();
         let ended: Vec<_> = tasks.filter(ended).map(|(id, _)| *id).collect();
@@ -127,7 +129,8 @@ impl Cluster {
     pub fn note_holders(&mut self) {
         let open = self.scheduler.machine.unfinished();
         let open = open.iter().map(|task| task.id).collect();
-        self.oracle.note_holders(&open);
+        let stored = self.scheduler.machine.stored();
+        self.oracle.note_holders(&open, stored);
     }
 
     /// Notes what was dropped by now.

@@ -61,6 +61,9 @@ impl Rate {
     }
 }
 
+/// A run that goes on in truth: its group, and which it is, in words.
+type Going = (Option<u8>, String);
+
 impl Cluster {
     pub fn limit(&mut self, kind: usize, fault: Option<usize>) {
         let (now, name) = (clock(self.now), TaskKind::from(KINDS[kind].0));
@@ -178,22 +181,24 @@ impl Cluster {
         );
         let since = limited.since;
         let many = |going: usize, most: Option<u32>| most.is_some_and(|it| going >= it as usize);
-        let (all, grouped) = self.going(kind, group, 0);
-        if !many(all, most) && !many(grouped, each) {
+        let of_group = |all: &[Going]| all.iter().filter(|(it, _)| *it == group).count();
+        let going = self.going(kind, 0);
+        if !many(going.len(), most) && !many(of_group(&going), each) {
             return None;
         }
-        let (all, grouped) = self.going(kind, group, since);
-        if many(all, most) {
-            return Some(format!("{all} of its kind go on, as many as may"));
+        let going = self.going(kind, since);
+        if many(going.len(), most) {
+            return Some(format!("as many of its kind go on as may: {going:?}"));
         }
-        many(grouped, each).then(|| format!("{grouped} of its group go on, as many as may"))
+        many(of_group(&going), each)
+            .then(|| format!("as many of its group {group:?} go on as may, of {going:?}"))
     }
 
-    /// Counts the runs of a kind that go on in truth, and those of a group of it, but for those of
-    /// processes that sleep past their lease, which stop when they wake, and those that were sent
-    /// before this time to processes that are lost or replaced, or were before it: these may have
-    /// been given up while nothing was limited, and are not followed then.
-    fn going(&mut self, kind: usize, group: Option<u8>, since: Time) -> (usize, usize) {
+    /// Returns the runs of a kind that go on in truth, but for those of processes that sleep past
+    /// their lease, which stop when they wake, and those that were sent before this time to
+    /// processes that are lost or replaced, or were before it: these may have been given up while
+    /// nothing was limited, and are not followed then.
+    fn going(&mut self, kind: usize, since: Time) -> Vec<Going> {
         let (now, lease, life) = (self.now, nanos(self.plan.config.lease), self.life);
         let nodes = if since > 0 {
             self.stats().nodes
@@ -203,7 +208,7 @@ impl Cluster {
         let nodes = nodes.iter().filter(|node| node.state != NodeState::Lost);
         let followed: Vec<_> = nodes.filter_map(|node| node.incarnation).collect();
         let tasks = self.oracle.tasks.last();
-        let (mut all, mut grouped) = (0, 0);
+        let mut going = Vec::new();
         for proc in &mut self.procs {
             if !proc.alive || proc.frozen || proc.passes_for_dead(now, lease) {
                 continue;
@@ -221,11 +226,12 @@ impl Cluster {
                 };
                 let counts = own && !run.vouched && !run.last_step;
                 if let Some(facts) = facts.filter(|facts| counts && !given_up(facts)) {
-                    all += 1;
-                    grouped += usize::from(self.plan.tasks[facts.plan].group == group);
+                    let node = &self.plan.nodes[proc.node].name;
+                    let run = format!("{}{} at {node}", run.task, run.dispatch);
+                    going.push((self.plan.tasks[facts.plan].group, run));
                 }
             }
         }
-        (all, grouped)
+        going
     }
 }

@@ -194,9 +194,42 @@ fn nodes_that_are_lost_at_once_are_forgotten_within_a_lease_after_theirs_has_end
     links.into_iter().for_each(|link| board.cut(link));
     board.wait(Duration::from_secs(16));
     assert_eq!(board.machine.remains().nodes, 3 * MAX_GONE);
+    let look = board.machine.next_wakeup();
+    assert!(look.is_some_and(|at| at <= board.now + Duration::from_secs(15)));
     board.wait(Duration::from_secs(20));
     assert!(board.machine.remains().nodes <= MAX_GONE);
     assert_eq!(board.machine.check(), Ok(()));
+}
+
+#[test]
+fn no_more_are_remembered_for_a_lease_that_ran_at_the_last_look() {
+    let mut board = Board::new();
+    board.machine.max_gone = 8;
+    let mut number = 0;
+    let mut comes = |board: &mut Board| {
+        number += 1;
+        join(board, number)
+    };
+    for round in 0..20 {
+        for _ in 0..9 {
+            let link = comes(&mut board);
+            board.say(link, ToScheduler::Goodbye);
+        }
+        let silent = comes(&mut board);
+        board.cut(silent);
+        board.wait(Duration::from_secs(15));
+        for _ in 0..=round {
+            let link = comes(&mut board);
+            board.say(link, ToScheduler::Goodbye);
+        }
+        board.wait(Duration::from_secs(60));
+        let link = comes(&mut board);
+        board.say(link, ToScheduler::Goodbye);
+        board.settle_down();
+        let nodes = board.machine.remains().nodes;
+        assert!(nodes <= 8, "{nodes} in round {round}");
+        assert_eq!(board.machine.check(), Ok(()));
+    }
 }
 
 #[test]
