@@ -99,6 +99,8 @@ impl Cluster {
         if self.quiet
             && self.scheduler.machine.is_idle()
             && self.unconfirmed().is_empty()
+            // A caller is answered when the ending is stored, of which nobody else may be told.
+            && (self.oracle.waiting.is_empty() || !self.scheduler.machine.is_storing())
             && self.no_run()
             && self.in_flight == 0
             && self.have_nodes_told()

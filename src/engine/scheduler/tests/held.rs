@@ -1,7 +1,10 @@
 //! What is held for clients, and what goes on though there is no room for more.
 
+use std::time::Duration;
+
 use super::common::done;
 use super::{Board, STOPS};
+use crate::engine::Attached;
 use crate::engine::{Action, Audience, ClientId, Event, Submission};
 use crate::error::Refusal;
 use crate::payload::Payload;
@@ -210,4 +213,23 @@ fn what_callers_leave_behind_fills_no_more_than_may_be_held() {
         (stats.unconfirmed_statuses, stats.totals.unclaimed),
         (20, 10)
     );
+}
+
+#[test]
+fn g1_a_caller_is_answered_though_nobody_else_is_to_be_told() {
+    for nobody in [false, true] {
+        let mut board = Board::stored(|_| {});
+        board.join("first", 1, Vec::new());
+        if nobody {
+            board.machine.tell_nobody(board.now);
+        }
+        let task = board.submit(STOPS);
+        board.wait(Duration::from_secs(1));
+        let attached = board.machine.attach(board.now, task);
+        assert!(matches!(attached, Attached::Waits), "{attached:?}");
+        board.end(task, done(), false);
+        board.wait(Duration::from_secs(2));
+        let answered: Vec<_> = board.answered.iter().map(|(it, _)| it.id).collect();
+        assert_eq!(answered, [task], "nobody: {nobody}");
+    }
 }
