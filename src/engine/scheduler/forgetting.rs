@@ -25,7 +25,7 @@ pub(super) const MAX_GONE: usize = 1024;
 const ROUND_SHARE: usize = 8;
 
 impl SchedulerMachine {
-    /// Remembers at most so many nodes that are gone instead of [`MAX_GONE`], but for those that
+    /// Remembers at most so many nodes that are gone in place of 1,024, but for those that
     /// something names. Call it before anything else.
     pub fn remembering_gone(mut self, most: usize) -> Self {
         self.max_gone = most;
