@@ -459,3 +459,14 @@ pub fn rescue() -> NodePlan {
         offset: SECOND,
     }
 }
+
+/// Returns most kinds.
+pub fn some_kinds(rng: &mut fastrand::Rng) -> Vec<usize> {
+    (0..KINDS.len()).filter(|_| rng.u32(..8) != 0).collect()
+}
+
+/// Returns each label or not.
+pub fn some_labels(rng: &mut fastrand::Rng) -> Vec<String> {
+    let labels = ["gpu", "north"].into_iter().filter(|_| rng.bool());
+    labels.map(str::to_owned).collect()
+}

@@ -5,7 +5,7 @@
 
 use callboard::config::SchedulerConfig;
 
-use super::draw::draw_groups;
+use super::draw::{draw_groups, some_kinds, some_labels};
 use super::{Family, KINDS, MS, NetPlan, NodePlan, Plan, SECOND, TaskPlan, Time};
 
 /// What a history asks of its tasks.
@@ -91,12 +91,8 @@ fn draw_nodes(rng: &mut fastrand::Rng, big: bool) -> Vec<NodePlan> {
             forwarded: false,
             once: false,
             workers: if narrow { 1 } else { rng.u32(1..=workers) },
-            kinds: (0..KINDS.len()).filter(|_| rng.u32(..8) != 0).collect(),
-            labels: ["gpu", "north"]
-                .into_iter()
-                .filter(|_| rng.bool())
-                .map(str::to_owned)
-                .collect(),
+            kinds: some_kinds(rng),
+            labels: some_labels(rng),
             kept: 64 << 20,
             // Some come when others are full.
             from: if rng.u32(..4) == 0 {

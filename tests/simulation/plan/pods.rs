@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use super::{Fault, KINDS, MS, NodePlan, Plan, SECOND, Time};
+use super::draw::{some_kinds, some_labels};
+use super::{Fault, MS, NodePlan, Plan, SECOND, Time};
 
 /// What their names begin with.
 const NAME: &str = "pod";
@@ -51,12 +52,8 @@ fn draw_pod(rng: &mut fastrand::Rng, plan: &mut Plan, number: usize, born: Time)
         forwarded: false,
         once: !returns,
         workers: rng.u32(1..4),
-        kinds: (0..KINDS.len()).filter(|_| rng.u32(..8) != 0).collect(),
-        labels: ["gpu", "north"]
-            .into_iter()
-            .filter(|_| rng.bool())
-            .map(str::to_owned)
-            .collect(),
+        kinds: some_kinds(rng),
+        labels: some_labels(rng),
         kept: 64 << 20,
         from: born,
         drift_ppm: rng.i64(-100..=100),
